@@ -1,0 +1,1 @@
+"""The networks: dimensions (`config`), building blocks, and the whole (`network`)."""

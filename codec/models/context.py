@@ -1,0 +1,124 @@
+"""Causal attention module (CAM) and entropy head: Lu et al., section 3.2, figure 3b.
+
+    ŷ ─► mask 5×5 ─► LN ─► attention over 25 tokens ─► + ─► Σ tokens ─► LN ─► MLP ─► + ─► Linear ─┐
+            └──────────────────────────────────────────┘                                          │
+    ẑ ─► h_s ─────────────────────────────────────────────────────────────────► concat ◄──────────┘
+                                                                                   └─► head ─► scales, means
+
+Causality comes from masking the **tokens**: of the 25 of a neighbourhood only the
+12 coded before the centre keep their values, the centre and the later ones are
+zero. (A triangular mask on the attention matrix, as figure 3b could be read, leaks
+later tokens through the sum.)
+
+The 13 masked tokens are all zero, so they share one query, key and value. They are
+kept as one key whose bias is the log-sum-exp of their 13 biases, which is the same
+softmax, and every token's q, k, v is computed once, not once a neighbourhood.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, pad
+
+from .config import ModelConfig
+from .swin import relative_index
+
+SIDE = 5
+REACH = SIDE // 2
+#: (row, column) offsets of the 12 earlier neighbours, in raster order.
+NEIGHBOURS = [
+    (i // SIDE - REACH, i % SIDE - REACH) for i in range(SIDE * REACH + REACH)
+]
+EARLIER = len(NEIGHBOURS)
+
+
+def gather_neighbours(padded: Tensor) -> Tensor:
+    """Neighbours of every position: (B, H+4, W+4, C) padded by 2 to (B, H, W, 12, C)."""
+    h, w = padded.shape[1] - 2 * REACH, padded.shape[2] - 2 * REACH
+    views = [
+        padded[:, REACH + dy : REACH + dy + h, REACH + dx : REACH + dx + w] for dy, dx in NEIGHBOURS
+    ]
+    return torch.stack(views, dim=3)
+
+
+class CausalAttention(nn.Module):
+    """CAM: what the 12 earlier neighbours of each position say about it.
+
+    Args:
+        M: channels of ŷ; heads: attention heads; mlp_ratio: hidden width of its MLP.
+    """
+
+    def __init__(self, M: int, heads: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(M)
+        self.qkv = nn.Linear(M, 3 * M)
+        self.bias_table = nn.Parameter(torch.empty((2 * SIDE - 1) ** 2, heads))
+        self.norm2 = nn.LayerNorm(M)
+        self.mlp1 = nn.Linear(M, mlp_ratio * M)
+        self.mlp2 = nn.Linear(mlp_ratio * M, M)
+        self.out = nn.Linear(M, 2 * M)
+        for linear in (self.qkv, self.mlp1, self.mlp2):
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+        nn.init.trunc_normal_(self.bias_table, std=0.02)
+
+    def position_bias(self) -> Tensor:
+        """Bias of the 25 queries on the 12 keys and on the masked group, (heads, 25, 13)."""
+        index = relative_index(SIDE).to(self.bias_table.device)
+        bias = self.bias_table.float()[index].permute(2, 0, 1)  # (heads, 25, 25)
+        masked = bias[:, :, EARLIER:].logsumexp(-1, keepdim=True)
+        return torch.cat([bias[:, :, :EARLIER], masked], -1)
+
+    def attend(self, near: Tensor, masked: Tensor) -> Tensor:
+        """Attention of every neighbourhood, summed over its 25 tokens.
+
+        Args:
+            near: q, k, v of the neighbours, (..., 12, 3M).
+            masked: q, k, v of a zero token, (3M,).
+        Returns: (..., M).
+        """
+        lead, c = near.shape[:-2], near.shape[-1] // 3
+        tokens = torch.cat([near, masked.expand(*lead, 1, 3 * c)], -2)  # (..., 13, 3M)
+        q, k, v = tokens.unflatten(-1, (3, self.heads, c // self.heads)).movedim(-3, 0)
+        q, k, v = (part.transpose(-3, -2) for part in (q, k, v))  # (..., heads, 13, d)
+        scores = (q * (c // self.heads) ** -0.5) @ k.transpose(-2, -1)  # (..., heads, 13, 13)
+        # Row 12 is the query of all 13 masked tokens; their biases differ.
+        rows = [scores[..., :EARLIER, :], scores[..., EARLIER:, :].expand(*scores.shape[:-2], 13, 13)]
+        weights = (torch.cat(rows, -2).float() + self.position_bias()).softmax(-1)
+        summed = weights.sum(-2, keepdim=True).to(v.dtype)  # over the queries: (..., heads, 1, 13)
+        return (summed @ v).reshape(*lead, c)
+
+    def forward(self, y_hat: Tensor) -> Tensor:
+        """ŷ (B, H, W, M) to context features (B, H, W, 2M)."""
+        masked = self.qkv(self.norm1(y_hat.new_zeros(y_hat.shape[-1])))  # (3M,)
+        qkv = self.qkv(self.norm1(y_hat))  # (B, H, W, 3M)
+        border = (0, 0, REACH, REACH, REACH, REACH)
+        near = gather_neighbours(pad(qkv - masked, border) + masked)
+        x = self.attend(near, masked) + gather_neighbours(pad(y_hat, border)).sum(-2)
+        x = x + self.mlp2(gelu(self.mlp1(self.norm2(x))))
+        return self.out(x)
+
+
+class EntropyHead(nn.Module):
+    """1×1 convolutions 4M → 10M/3 → 8M/3 → 2M with GELU: the parameters of each latent."""
+
+    def __init__(self, M: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Linear(4 * M, 10 * M // 3)
+        self.conv2 = nn.Linear(10 * M // 3, 8 * M // 3)
+        self.conv3 = nn.Linear(8 * M // 3, 2 * M)
+        # Scales start at 1: below the bound of 0.11 they would hardly learn.
+        with torch.no_grad():
+            self.conv3.bias[:M] += 1.0
+
+    def forward(self, hyper: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """h_s and CAM features, (..., 2M) each, to raw scales and means, (..., M) each."""
+        x = gelu(self.conv1(torch.cat([hyper, context], -1)))
+        return self.conv3(gelu(self.conv2(x))).chunk(2, -1)
+
+
+def context_modules(c: ModelConfig) -> tuple[CausalAttention, EntropyHead]:
+    """CAM and head of a network."""
+    return CausalAttention(c.M, c.cam_heads, c.mlp_ratio), EntropyHead(c.M)

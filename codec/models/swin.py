@@ -1,0 +1,150 @@
+"""Swin Transformer Block (STB) of Lu et al., section 3.2 and figure 3a.
+
+    x ─┬─► [ LN ─► (shifted) window attention ─► + ─► LN ─► MLP ─► + ] × depth ─► + ─► out
+       └──────────────────────────────────────────────────────────────────────────┘
+
+Maps are channels-last, (B, H, W, C), all the way: a token is one contiguous row.
+A map whose sides are no multiples of the window is padded by repeating its edge
+and cropped afterwards, so any size works.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+
+@lru_cache(maxsize=64)
+def relative_index(window: int) -> Tensor:
+    """Row of the bias table for each (query, key) pair of a window, (T, T), T = window²."""
+    side = torch.arange(window)
+    y, x = torch.meshgrid(side, side, indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    dy = y[:, None] - y[None, :] + window - 1
+    dx = x[:, None] - x[None, :] + window - 1
+    return dy * (2 * window - 1) + dx
+
+
+@lru_cache(maxsize=64)
+def shift_regions(height: int, width: int, window: int) -> Tensor:
+    """Region number of each token of a map rolled by half a window, (nW, T).
+
+    Tokens of one window that come from different sides of the map, brought
+    together only by the roll, have different numbers and must not see each other.
+    """
+
+    def bands(size: int) -> Tensor:
+        at = torch.arange(size)
+        return (at >= size - window).long() + (at >= size - window // 2).long()
+
+    regions = bands(height)[:, None] * 3 + bands(width)[None, :]  # (H, W)
+    return partition(regions[None, :, :, None], window)[..., 0]
+
+
+def partition(x: Tensor, window: int) -> Tensor:
+    """(B, H, W, C) to windows (B·nW, T, C), row by row."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // window, window, w // window, window, c)
+    return x.transpose(2, 3).reshape(-1, window * window, c)
+
+
+def unpartition(x: Tensor, window: int, height: int, width: int) -> Tensor:
+    """Inverse of `partition`: (B·nW, T, C) to (B, H, W, C)."""
+    c = x.shape[-1]
+    x = x.reshape(-1, height // window, width // window, window, window, c)
+    return x.transpose(2, 3).reshape(-1, height, width, c)
+
+
+def pad_to_window(x: Tensor, window: int) -> Tensor:
+    """Repeat the last row and column of (B, H, W, C) up to multiples of the window."""
+    _, h, w, _ = x.shape
+    if h % window:
+        rows = torch.arange(h + -h % window, device=x.device).clamp(max=h - 1)
+        x = x.index_select(1, rows)
+    if w % window:
+        columns = torch.arange(w + -w % window, device=x.device).clamp(max=w - 1)
+        x = x.index_select(2, columns)
+    return x
+
+
+class SwinLayer(nn.Module):
+    """One pre-norm layer: window attention and MLP, each with its residual.
+
+    Args:
+        dim: channels C.
+        heads: attention heads; C is a multiple of it.
+        window: window side in tokens.
+        shift: roll the windows by half their side (every second layer).
+        mlp_ratio: hidden width of the MLP in multiples of C.
+    """
+
+    def __init__(self, dim: int, heads: int, window: int, shift: bool, mlp_ratio: int) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.shift = window // 2 if shift else 0
+        self.norm1 = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
+        self.proj = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp1 = nn.Linear(dim, mlp_ratio * dim)
+        self.mlp2 = nn.Linear(mlp_ratio * dim, dim)
+        for linear in (self.qkv, self.proj, self.mlp1, self.mlp2):
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+        nn.init.trunc_normal_(self.bias_table, std=0.02)
+
+    def position_bias(self) -> Tensor:
+        """Relative position bias of every pair, (heads, T, T)."""
+        index = relative_index(self.window).to(self.bias_table.device)
+        return self.bias_table[index].permute(2, 0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) to the same shape; H and W are multiples of the window."""
+        b, h, w, c = x.shape
+        y = self.norm1(x)
+        if self.shift:
+            y = y.roll((-self.shift, -self.shift), (1, 2))
+        y = self.attention(partition(y, self.window), b, h, w)
+        y = unpartition(y, self.window, h, w)
+        if self.shift:
+            y = y.roll((self.shift, self.shift), (1, 2))
+        x = x + y
+        return x + self.mlp2(nn.functional.gelu(self.mlp1(self.norm2(x))))
+
+    def attention(self, tokens: Tensor, batch: int, height: int, width: int) -> Tensor:
+        """Attention inside each window: (B·nW, T, C) to the same shape."""
+        n, t, c = tokens.shape
+        qkv = self.qkv(tokens).reshape(n, t, 3, self.heads, c // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B·nW, heads, T, d)
+        scores = (q * (c // self.heads) ** -0.5) @ k.transpose(-2, -1)
+        scores = scores + self.position_bias().to(scores.dtype)
+        if self.shift:
+            regions = shift_regions(height, width, self.window).to(tokens.device)
+            apart = regions[:, :, None] != regions[:, None, :]  # (nW, T, T)
+            scores = scores.reshape(batch, -1, self.heads, t, t)
+            scores = scores.masked_fill(apart[None, :, None], float("-inf"))
+            scores = scores.reshape(n, self.heads, t, t)
+        y = scores.softmax(-1).to(v.dtype) @ v  # (B·nW, heads, T, d)
+        return self.proj(y.transpose(1, 2).reshape(n, t, c))
+
+
+class STB(nn.Module):
+    """A group of Swin layers under one residual; odd layers are shifted."""
+
+    def __init__(self, dim: int, depth: int, heads: int, window: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.window = window
+        self.layers = nn.ModuleList(
+            SwinLayer(dim, heads, window, i % 2 == 1, mlp_ratio) for i in range(depth)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) to the same shape."""
+        _, h, w, _ = x.shape
+        y = pad_to_window(x, self.window)
+        for layer in self.layers:
+            y = layer(y)
+        return x + y[:, :h, :w]

@@ -1,0 +1,43 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ticodec.errors import BadInputError, TicodecError
+
+FORMAT = 1
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write beside the target, then rename: a stop in the middle loses nothing.
+
+    Raises TicodecError when the disk refuses.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        torch.save({"format": FORMAT, **state}, part)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        part.unlink(missing_ok=True)
+        raise TicodecError(f"{path}: cannot write the checkpoint: {error}") from error
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint made by `save`, tensors on the CPU. No code in it is run.
+
+    Raises BadInputError when it is missing, damaged or of another format.
+    """
+    if not os.access(path, os.R_OK):
+        raise BadInputError(f"{path}: no such checkpoint, or not readable")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise BadInputError(f"{path}: not a checkpoint of ticodec: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise BadInputError(f"{path}: not a checkpoint of this version of ticodec")
+    return state

@@ -1,0 +1,109 @@
+"""Training images, held decoded in memory and cropped there (on the GPU when there is one)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ticodec.errors import BadInputError
+
+SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+#: Every 50th image by name is held out for validation.
+HOLD_OUT = 50
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Images under a folder, sorted by path. Raises BadInputError when there are none."""
+    if not folder.is_dir():
+        raise BadInputError(f"{folder}: not a folder of images")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise BadInputError(f"{folder}: no images in it; known suffixes: {', '.join(SUFFIXES)}")
+    return paths
+
+
+def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """(training, validation): every 50th image by name is for validation, at least one."""
+    held = paths[::HOLD_OUT]
+    kept = set(held)
+    return [p for p in paths if p not in kept] or paths, held
+
+
+class Photos:
+    """Decoded images in one flat uint8 tensor, so that a batch of crops is one gather.
+
+    Args:
+        paths: image files; those smaller than `smallest` on a side, or unreadable, are left out.
+        smallest: the crop size that must fit, in pixels.
+        device: where the pixels live and the crops are made.
+        tick: called once an image, for a progress bar.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        smallest: int,
+        device: torch.device,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        pixels, sizes = [], []
+        self.left_out = 0
+        for path in paths:
+            tick()
+            try:
+                with Image.open(path) as image:
+                    array = np.asarray(image.convert("RGB"))
+            except (OSError, ValueError, Image.DecompressionBombError):
+                self.left_out += 1
+                continue
+            if min(array.shape[:2]) < smallest:
+                self.left_out += 1
+                continue
+            sizes.append(array.shape[:2])
+            pixels.append(torch.from_numpy(array.copy()).flatten())
+        if not pixels:
+            raise BadInputError(f"no readable image of at least {smallest}×{smallest} pixels")
+        self.sizes = torch.tensor(sizes)  # (n, 2): height, width
+        ends = torch.tensor([p.numel() for p in pixels]).cumsum(0)
+        self.starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
+        self.pixels = torch.cat(pixels).to(device)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def crops(self, count: int, size: int, generator: torch.Generator) -> Tensor:
+        """Random crops, half of them mirrored: (count, size, size, 3), float32 in [0, 1].
+
+        `generator` is a CPU generator; it alone decides what comes out.
+        """
+        pick = torch.randint(len(self), (count,), generator=generator)
+        room = self.sizes[pick] - size + 1  # (count, 2)
+        top, left = (torch.rand(count, 2, generator=generator) * room).long().unbind(1)
+        mirrored = torch.rand(count, generator=generator) < 0.5
+        return self.gather(pick, top, left, size, mirrored)
+
+    def centres(self, size: int) -> Tensor:
+        """The middle crop of every image: (n, size, size, 3), float32 in [0, 1]."""
+        top, left = ((self.sizes - size) // 2).unbind(1)
+        every = torch.arange(len(self))
+        return self.gather(every, top, left, size, torch.zeros(len(self), dtype=torch.bool))
+
+    def gather(
+        self, pick: Tensor, top: Tensor, left: Tensor, size: int, mirrored: Tensor
+    ) -> Tensor:
+        """Crops at the given places, mirrored left to right where asked."""
+        width = self.sizes[pick, 1]
+        step = torch.where(mirrored, -3, 3)
+        first = torch.where(mirrored, left + size - 1, left)
+        corner = self.starts[pick] + (top * width + first) * 3
+        side = torch.arange(size)
+        rows = (side[None] * width[:, None] * 3)[:, :, None, None]  # (n, size, 1, 1)
+        columns = (side[None] * step[:, None])[:, None, :, None]  # (n, 1, size, 1)
+        index = corner[:, None, None, None] + rows + columns + torch.arange(3)
+        device = self.pixels.device
+        return self.pixels[index.to(device, non_blocking=True)].float() / 255

@@ -1,0 +1,189 @@
+"""The trainer: warm-up, a stable trunk that can always be resumed, an annealed copy for export.
+
+    lr │   ┌───────────── trunk.pt ─ ─ ─ ─ ─►  (resume here)
+       │  /                  ╲
+       │ / warm-up            ╲ annealed.pt    (export this)
+       └──────────────────────────────────► steps
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ticodec.errors import BadInputError
+from ticodec.models.config import ModelConfig
+from ticodec.models.network import Network
+
+from . import checkpoint
+from .data import Photos
+from .loss import Loss, rate_distortion
+from .options import TrainOptions
+
+#: Validation crops that every checkpoint carries; export calibrates its grids on them.
+CALIBRATION = 8
+CALIBRATION_SIZE = 256
+
+
+class Trainer:
+    """One network in training: its weights, their average, the optimiser and the random state.
+
+    Args:
+        config: the network; options: the run; device: "cpu" or "cuda".
+        init: float weights to start from instead of random ones.
+        compile: run the training pass through torch.compile.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        options: TrainOptions,
+        device: torch.device,
+        init: dict[str, Tensor] | None = None,
+        compile: bool = False,
+    ) -> None:
+        torch.manual_seed(options.seed)
+        self.config, self.options, self.device = config, options, device
+        self.network = Network(config).to(device)
+        if init is not None:
+            self.network.load_state_dict(init)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        fused = device.type == "cuda"
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.lr, fused=fused)
+        self.sampler = torch.Generator().manual_seed(options.seed)
+        self.step = self.crops = self.skipped = 0
+        self.seconds = 0.0
+        self.history: list[dict[str, Any]] = []  # one entry a run, for the model card
+        self.calibration: Tensor | None = None
+        self.forward = torch.compile(self.network) if compile else self.network
+
+    # -- one step -------------------------------------------------------------------
+
+    def learning_rate(self, anneal: float = 0.0) -> float:
+        """Rate now: warm-up, then flat; `anneal` in [0, 1] is how far the decay has come."""
+        warm = min(1.0, (self.step + 1) / max(1, self.options.warmup))
+        return self.options.lr * warm * (1 - anneal)
+
+    def train_step(self, photos: Photos, anneal: float = 0.0) -> Loss:
+        """One optimiser step on fresh crops; a step that is not finite is skipped and counted."""
+        started = time.perf_counter()
+        o = self.options
+        x = photos.crops(o.batch, o.crop, self.sampler)
+        level = self.draw_levels(o.batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(anneal)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            output = self.forward(x, level)
+        loss = rate_distortion(output, x, level, self.config.lambdas)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip)
+        if torch.isfinite(norm + loss.loss):
+            self.optimizer.step()
+            self.update_average()
+        else:
+            self.skipped += 1
+        self.step += 1
+        self.crops += o.batch
+        self.seconds += time.perf_counter() - started
+        return loss
+
+    def draw_levels(self, count: int) -> Tensor:
+        """Random quality levels within the range of the options, (count,)."""
+        low, high = (min(q, self.config.levels) - 1 for q in self.options.quality_range)
+        level = low + (high - low) * torch.rand(count, generator=self.sampler)
+        return level.to(self.device)
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the averaged weights; the average is short at first, so that it forgets the start."""
+        decay = min(self.options.ema, (self.step + 1) / (self.step + 10))
+        pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
+        mean, now = map(list, zip(*pairs, strict=True))
+        torch._foreach_lerp_(mean, now, 1 - decay)
+
+    # -- validation -----------------------------------------------------------------
+
+    @torch.no_grad()
+    def validate(self, x: Tensor, quality: float) -> tuple[float, float]:
+        """(bpp, PSNR) of the averaged weights on images (B, H, W, 3); an estimate, in noise."""
+        levels = torch.full((len(x),), quality - 1.0, device=self.device)
+        bits = errors = 0.0
+        state = torch.get_rng_state()  # validation must not change what training draws
+        for image, level in zip(x.split(4), levels.split(4), strict=True):
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                output = self.average(image, level)
+            bits += float((output.bits_y + output.bits_z).sum())
+            mse = (output.x_hat.clamp(0, 1) - image).pow(2).flatten(1).mean(1)
+            errors += float((-10 * mse.log10()).sum())
+        torch.set_rng_state(state)
+        return bits / (x.numel() / 3), errors / len(x)
+
+    # -- checkpoints ----------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything `restore` needs."""
+        cuda = self.device.type == "cuda"
+        return {
+            "config": self.config.to_dict(),
+            "options": self.options.to_dict(),
+            "step": self.step,
+            "crops": self.crops,
+            "skipped": self.skipped,
+            "seconds": self.seconds,
+            "history": self.history,
+            "calibration": self.calibration,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": {
+                "torch": torch.get_rng_state(),
+                "cuda": torch.cuda.get_rng_state() if cuda else None,
+                "sampler": self.sampler.get_state(),
+            },
+        }
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+        checkpoint.save(path, self.state())
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state` was taken (on the same kind of device)."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name in ("step", "crops", "skipped", "seconds", "history", "calibration"):
+            setattr(self, name, state[name])
+        torch.set_rng_state(state["random"]["torch"])
+        self.sampler.set_state(state["random"]["sampler"])
+        if self.device.type == "cuda" and state["random"]["cuda"] is not None:
+            torch.cuda.set_rng_state(state["random"]["cuda"])
+
+    @classmethod
+    def resume(
+        cls, path: Path, device: torch.device, compile: bool = False, **changes: Any
+    ) -> Trainer:
+        """A trainer that goes on from a checkpoint; `changes` replace some of its options.
+
+        Raises BadInputError when the file is no checkpoint.
+        """
+        state = checkpoint.load(path)
+        try:
+            config = ModelConfig.from_dict(state["config"])
+            options = TrainOptions(**{**state["options"], **changes})
+            trainer = cls(config, options, device, compile=compile)
+            trainer.restore(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise BadInputError(f"{path}: not a checkpoint of this version: {error}") from error
+        return trainer
+
+
+def psnr(mse: float) -> float:
+    """dB of a mean squared error on the [0, 1] scale."""
+    return -10 * math.log10(max(mse, 1e-10))
