@@ -1,0 +1,199 @@
+"""The codec: pictures to `.tic` bytes and back, with one network.
+
+    picture ─► pad ─► g_a ─► ·gain ─► y ─► h_a ─► round ─► ẑ ─► z section
+                                      │                    └─► h_s ─┐   (integers from here)
+                                      └────────► wavefront ◄────────┘─► y section
+    z, y sections ─► ẑ ─► h_s ─► wavefront ─► ŷ ─► ÷gain ─► g_s ─► crop ─► picture
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ticodec import weights
+from ticodec.container import (
+    MAX_PIXELS,
+    QUALITY_STEPS,
+    SECTIONS,
+    Container,
+    Header,
+    read,
+    symbol_crc,
+    write,
+)
+from ticodec.entropy.coder import EntropyCoder
+from ticodec.errors import BadInputError, UsageError
+from ticodec.images import Picture, pack_alpha, unpack_alpha
+from ticodec.models.config import MODEL_IDS, STRIDE_Z, ModelConfig
+from ticodec.models.inference import Transform, fast_bf16, pad_image
+from ticodec.models.network import Network
+
+NUMBERS = {name: number for number, name in SECTIONS.items()}
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name: "auto" is CUDA when there is one. Raises UsageError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device is available; use --device cpu")
+    if name not in ("cpu", "cuda"):
+        raise UsageError(f"unknown device {name!r}; known: auto, cpu, cuda")
+    return torch.device(name)
+
+
+class Codec:
+    """A loaded network that encodes and decodes any number of pictures.
+
+    Args:
+        entry: which weights; device: for the transforms, "auto", "cpu" or "cuda".
+        bf16: run the transforms in bf16; None: where the hardware is fast at it.
+            It changes pixels by less than a grey level, and never what a file decodes to
+            as symbols.
+
+    Raises BadInputError when the weights are missing or damaged, UsageError for a device.
+    """
+
+    def __init__(
+        self, entry: weights.Entry, device: str = "auto", bf16: bool | None = None
+    ) -> None:
+        fields, tensors = weights.read(entry)
+        self.entry, self.device = entry, pick_device(device)
+        try:
+            self.config = ModelConfig.from_dict(fields)
+            network = Network(self.config)
+            floats = {k[6:]: v.float() for k, v in tensors.items() if k.startswith("float.")}
+            network.load_state_dict(floats)
+            exact = {k[6:]: v for k, v in tensors.items() if k.startswith("exact.")}
+            # The steps of the wavefront are too small for a GPU to gain anything.
+            self.entropy = EntropyCoder(self.config, exact, torch.device("cpu"))
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise BadInputError(f"{entry.path}: not weights of this ticodec: {error}") from error
+        use_bf16 = fast_bf16(self.device) if bf16 is None else bf16
+        dtype = torch.bfloat16 if use_bf16 else torch.float32
+        self.g_a = Transform(network.g_a, self.device, dtype, keep_last=True)
+        self.h_a = Transform(network.h_a, self.device, torch.float32, keep_last=True)
+        self.g_s = Transform(network.g_s, self.device, dtype, keep_last=True)
+        self.network = network.eval().requires_grad_(False)
+
+    @classmethod
+    def load(
+        cls, model: str | None = None, device: str = "auto", bf16: bool | None = None
+    ) -> Codec:
+        """The codec of a model name, or of the default model."""
+        return cls(weights.find(model), device, bf16)
+
+    # -- quality --------------------------------------------------------------------
+
+    def stored_quality(self, quality: float | None) -> int:
+        """Quality as a file stores it, in 1/4096; 0 for a model of one fixed λ.
+
+        Raises UsageError when it is not within 1 … 8, or not a choice of this model.
+        """
+        levels = self.config.levels
+        if levels == 1:
+            if quality is not None:
+                raise UsageError(f"{self.entry.name} has one fixed quality; leave -q away")
+            return 0
+        quality = 4.0 if quality is None else quality
+        if not 1 <= quality <= levels:
+            raise UsageError(f"quality must be from 1 to {levels}, not {quality:g}")
+        return round(quality * QUALITY_STEPS)
+
+    def gains(self, stored: int) -> tuple[Tensor, Tensor]:
+        """(up, down) of a stored quality, each (1, 1, 1, M), float32."""
+        level = max(0.0, stored / QUALITY_STEPS - 1)
+        if not level <= max(0, self.config.levels - 1):
+            raise BadInputError("damaged file: impossible quality")
+        return self.network.scaling(torch.tensor([level]))
+
+    # -- encoding -------------------------------------------------------------------
+
+    def encode(self, picture: Picture, quality: float | None = None) -> bytes:
+        """A picture of any size from 1×1 to a `.tic` file's bytes.
+
+        Raises UsageError when the quality is not one of the model's.
+        """
+        stored = self.stored_quality(quality)
+        y, z = self.analyse(picture.pixels, stored)
+        coded = self.entropy.encode(y, z)
+        height, width = picture.pixels.shape[:2]
+        header = Header(
+            model=MODEL_IDS[self.config.model],
+            fingerprint=self.entry.fingerprint,
+            quality=stored,
+            mode=int(picture.grey),
+            width=width,
+            height=height,
+            symbols=symbol_crc(coded.symbols),
+        )
+        sections = {NUMBERS["z"]: coded.z_stream, NUMBERS["y"]: coded.y_stream}
+        for name, payload in picture.metadata.items():
+            sections[NUMBERS[name]] = payload
+        if picture.alpha is not None:
+            sections[NUMBERS["alpha"]] = pack_alpha(picture.alpha)
+        return write(Container(header, sections))
+
+    @torch.inference_mode()
+    def analyse(self, pixels: Any, stored: int) -> tuple[Tensor, Tensor]:
+        """(H, W, 3) uint8 pixels to latents y (h, w, M) and z (h/4, w/4, N), gains applied."""
+        up, _ = self.gains(stored)
+        x = torch.from_numpy(pixels)[None].to(self.device).float() / 255 - 0.5
+        y = self.g_a(pad_image(x)) * up.to(self.device)
+        z = self.h_a(y)
+        return y[0].cpu(), z[0].cpu()
+
+    # -- decoding -------------------------------------------------------------------
+
+    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+        """A `.tic` file's bytes to the picture.
+
+        Raises BadInputError when the file is damaged, too large, or made by other weights.
+        """
+        container = read(data, max_pixels)
+        header = container.header
+        if header.fingerprint != self.entry.fingerprint:
+            raise BadInputError(
+                f"written with weights {header.fingerprint.hex()}, not with these of "
+                f"{self.entry.name} ({self.entry.fingerprint.hex()})"
+            )
+        y_hat = self.latents(container)
+        pixels = self.synthesise(y_hat, header.quality, header.height, header.width)
+        alpha = container.section("alpha")
+        return Picture(
+            pixels,
+            grey=header.mode == 1,
+            alpha=None if alpha is None else unpack_alpha(alpha, header.height, header.width),
+            metadata={k: p for k in ("icc", "exif", "xmp") if (p := container.section(k))},
+        )
+
+    def latents(self, container: Container) -> Tensor:
+        """ŷ (h, w, M), float64 multiples of 2^-8: the same on every machine.
+
+        Raises BadInputError when the streams do not decode to the symbols that were coded.
+        """
+        header = container.header
+        z_stream, y_stream = container.section("z"), container.section("y")
+        assert z_stream is not None
+        assert y_stream is not None
+        height, width = (math.ceil(n / STRIDE_Z) for n in (header.height, header.width))
+        decoded = self.entropy.decode(z_stream, y_stream, height, width)
+        if symbol_crc(decoded.symbols) != header.symbols:
+            raise BadInputError("damaged file: its latents do not match their checksum")
+        return decoded.y_hat
+
+    @torch.inference_mode()
+    def synthesise(self, y_hat: Tensor, stored: int, height: int, width: int) -> Any:
+        """ŷ to (height, width, 3) uint8 pixels."""
+        _, down = self.gains(stored)
+        y = y_hat[None].float().to(self.device) * down.to(self.device)
+        x = self.g_s(y)[0, :height, :width]
+        pixels = ((x + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8)
+        return np.ascontiguousarray(pixels.cpu().numpy())
+
+

@@ -1,0 +1,145 @@
+"""Latents to streams and back: the exact entropy path, whole.
+
+    encode:  z ─► round ─► tables of the channels ─► z stream
+             ẑ ─► h_s ─► wavefront ─► round(y - mean) ─► tables of the scales ─► y stream
+    decode:  the same with the arrows into the streams turned round
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ticodec.errors import BadInputError
+from ticodec.models.config import STRIDE_Y, STRIDE_Z, ModelConfig
+
+from .context import Context
+from .exact import Fixed, Ops
+from .hyper import hyper_synthesis
+from .rans import Ints, Reader, Tables, Writer
+from .wavefront import Coder, run_wavefront
+
+#: Symbols are 16-bit integers.
+SYMBOL_MAX = 2**15 - 1
+Z_TO_Y = STRIDE_Z // STRIDE_Y
+
+
+class Coded(NamedTuple):
+    """Streams, and the symbols' bytes (z then y, raster order, int16) for their checksum."""
+
+    z_stream: bytes
+    y_stream: bytes
+    symbols: bytes
+
+
+class Decoded(NamedTuple):
+    """ŷ (h, w, M), float64 multiples of 2^-8, and the symbols' bytes as in `Coded`."""
+
+    y_hat: Tensor
+    symbols: bytes
+
+
+class EntropyCoder:
+    """Codes latents with the integers of a weights file.
+
+    Args:
+        config: dimensions; parameters: what `compile_entropy` made; device: any, the
+            streams are the same.
+    """
+
+    def __init__(
+        self, config: ModelConfig, parameters: Mapping[str, Tensor], device: torch.device
+    ) -> None:
+        self.config, self.device = config, device
+        self.ops = Ops(parameters, device)
+        self.context = Context(self.ops, config)
+        self.y_tables, self.z_tables = (
+            Tables(parameters[f"{k}.halves"].numpy(), parameters[f"{k}.frequencies"].numpy())
+            for k in "yz"
+        )
+        self.centres = parameters["z.centres"].numpy().astype(np.int64)
+        self.thresholds = parameters["y.thresholds"].double().to(device)
+        if len(self.centres) != len(self.z_tables.halves) != config.N:
+            raise BadInputError("damaged weights: tables of z do not fit the model")
+
+    @torch.inference_mode()
+    def encode(self, y: Tensor, z: Tensor) -> Coded:
+        """Latents y (h, w, M) and z (h/4, w/4, N), gains applied, to streams."""
+        rounded = z.double().round().numpy().astype(np.int64) - self.centres
+        z_symbols = rounded.clip(-SYMBOL_MAX, SYMBOL_MAX).reshape(-1, self.config.N)
+        writer = Writer()
+        writer.write(z_symbols.flatten(), self.channels(len(z_symbols)), self.z_tables)
+        z_stream = writer.finish()
+
+        height, width, m = y.shape
+        flat = y.reshape(-1, m).double().to(self.device)
+        symbols = np.zeros((height * width, m), np.int64)
+        writer = Writer()
+
+        def code(positions: Tensor, means: Tensor, indexes: Tensor) -> Tensor:
+            step = torch.round(flat[positions] - means).clamp_(-SYMBOL_MAX, SYMBOL_MAX)
+            values = step.cpu().numpy().astype(np.int64)
+            writer.write(values.flatten(), indexes.flatten().cpu().numpy(), self.y_tables)
+            symbols[positions.cpu().numpy()] = values
+            return step
+
+        self.wavefront(z_symbols, height // Z_TO_Y, width // Z_TO_Y, code)
+        return Coded(z_stream, writer.finish(), _bytes(z_symbols, symbols))
+
+    @torch.inference_mode()
+    def decode(self, z_stream: bytes, y_stream: bytes, height: int, width: int) -> Decoded:
+        """Streams of a z map of height × width back to ŷ (4·height, 4·width, M).
+
+        Raises BadInputError on streams that no encoder writes; others decode to something,
+        which the checksum of the symbols tells from the truth.
+        """
+        cells, m = height * width, self.config.M
+        reader = Reader(z_stream, cells * self.config.N)
+        z_symbols = _checked(reader.read(self.channels(cells), self.z_tables))
+        z_symbols = z_symbols.reshape(cells, self.config.N)
+
+        positions_y = cells * Z_TO_Y**2
+        symbols = np.zeros((positions_y, m), np.int64)
+        reader = Reader(y_stream, positions_y * m)
+
+        def code(positions: Tensor, means: Tensor, indexes: Tensor) -> Tensor:
+            read = reader.read(indexes.flatten().cpu().numpy(), self.y_tables)
+            values = _checked(read).reshape(-1, m)
+            symbols[positions.cpu().numpy()] = values
+            return torch.from_numpy(values).to(self.device).double()
+
+        y_hat = self.wavefront(z_symbols, height, width, code)
+        shape = (height * Z_TO_Y, width * Z_TO_Y, m)
+        return Decoded(y_hat.reshape(shape).cpu(), _bytes(z_symbols, symbols))
+
+    def channels(self, positions: int) -> Ints:
+        """Number of the table of each symbol of z: its channel."""
+        return np.tile(np.arange(self.config.N), positions)
+
+    def hyper(self, z_symbols: Ints, height: int, width: int) -> Tensor:
+        """h_s and the head's first layer on it: (h·w, 10M/3), see `Context.hyper_part`."""
+        z = torch.from_numpy(z_symbols + self.centres).reshape(1, height, width, -1)
+        features = hyper_synthesis(self.ops, self.config, z.to(self.device))
+        return self.context.hyper_part(Fixed(features.ints.flatten(0, 2), features.frac))
+
+    def wavefront(self, z_symbols: Ints, height: int, width: int, coder: Coder) -> Tensor:
+        """Run the wavefront over y, 4 times the size of z each way: ŷ (h·w, M) · 2^-8."""
+        hyper = self.hyper(z_symbols, height, width)
+        y_hat = run_wavefront(
+            self.context, hyper, self.thresholds, height * Z_TO_Y, width * Z_TO_Y, coder
+        )
+        return y_hat * 2.0**-8
+
+
+def _checked(values: Ints) -> Ints:
+    if np.abs(values).max(initial=0) > SYMBOL_MAX:
+        raise BadInputError("damaged file: impossible symbol in an entropy stream")
+    return values
+
+
+def _bytes(z_symbols: Ints, y_symbols: Ints) -> bytes:
+    return z_symbols.astype("<i2").tobytes() + y_symbols.astype("<i2").tobytes()

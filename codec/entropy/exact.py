@@ -1,0 +1,168 @@
+"""Networks on integers: the same bits on every machine.
+
+A float network gives slightly different numbers with another thread count, CPU or GPU,
+because the order of its additions differs. Here every tensor holds **integers carried
+in float64**, on a fixed-point grid, so that nothing is ever rounded differently:
+
+    integers x ──► x @ W ──► exact sum, any order ──► round to the grid ──► clamp ──► integers
+     16 bits      16 bits       below 2⁵³            half to even
+
+  * A product of 16-bit activations and 16-bit weights, summed, stays below 2⁵³, where
+    float64 holds every integer: no order of summation, no fused multiply-add, no number
+    of threads changes it. (Weights carry a power-of-two factor; the argument is the same
+    in units of that factor. `compile.py` asserts the bound for every output.)
+  * Between products there are only single IEEE operations, each correctly rounded
+    everywhere: + - × ÷ and sqrt of float64, rounding, comparing, and integer tables for
+    exp and GELU. No library exp, no float reduction, no convolution primitive.
+
+`Ops` runs compiled networks; their structure is in `hyper.py` and `context.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ticodec.models.swin import partition, shift_regions, unpartition
+
+#: Largest activation: 16 bits signed; residuals, which feed LayerNorm, may take 19.
+NARROW, WIDE = 2**15 - 1, 2**18 - 1
+#: Fractional bits: of a normalised token, of attention scores, of exp, of probabilities.
+NORM_BITS, SCORE_BITS, EXP_BITS, PROBABILITY_BITS = 11, 10, 16, 15
+#: exp(-i / 2¹⁰) is tabulated for i below this, GELU's curve for |x| < 6 on this grid.
+EXP_SIZE, GELU_BITS, GELU_VALUE_BITS, GELU_REACH = 2**14, 11, 15, 6
+LEAKY_BITS, LEAKY_SLOPE = 15, 328  # 0.01 · 2¹⁵
+NEVER = -float(2**40)
+
+
+class Fixed(NamedTuple):
+    """A tensor of integers, float64, that stand for integers · 2^-frac."""
+
+    ints: Tensor
+    frac: int
+
+
+def round_to(ints: Tensor, shift: int, limit: int) -> Tensor:
+    """ints · 2^shift rounded half to even and clamped to ±limit."""
+    return torch.round(ints * 2.0**shift).clamp_(-limit, limit)
+
+
+class Ops:
+    """Runs layers whose integer parameters are in a mapping.
+
+    Layer `n` has n.weight (out, in) int16, n.exponent (out,) int16, n.bias (out,) int64
+    and n.frac () int: output = round((x @ weightᵀ + bias) · 2^exponent), on a grid of
+    frac bits. Tables `exp` and `gelu` are shared.
+
+    Args:
+        parameters: name to tensor.
+        device: where to run; every device gives the same bits.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], device: torch.device) -> None:
+        self.device = device
+        self.parameters = dict(parameters)
+        self.layers: dict[str, tuple[Tensor, Tensor, int]] = {}
+        self.gelu_tables: dict[int, Tensor] = {}
+        self.exp = self.parameter("exp").double()
+
+    def parameter(self, name: str) -> Tensor:
+        """A stored tensor, on this device."""
+        return self.parameters[name].to(self.device)
+
+    def layer(self, name: str) -> tuple[Tensor, Tensor, int]:
+        """Weight (in, out) and bias (out,) with the exponent folded in, and output bits."""
+        if name not in self.layers:
+            factor = torch.pow(2.0, self.parameter(name + ".exponent").double())
+            weight = self.parameter(name + ".weight").double() * factor[:, None]
+            bias = self.parameter(name + ".bias").double() * factor
+            frac = int(self.parameters[name + ".frac"])
+            self.layers[name] = (weight.t().contiguous(), bias, frac)
+        return self.layers[name]
+
+    def linear(self, name: str, x: Fixed, wide: bool = False, frac: int | None = None) -> Fixed:
+        """x (..., in) to (..., out), 16 bits, or 19 when wide.
+
+        `frac` is the grid the caller needs; the compiler obeys it, here it is known.
+        """
+        weight, bias, out = self.layer(name)
+        summed = torch.addmm(bias, x.ints.reshape(-1, x.ints.shape[-1]), weight)
+        rounded = summed.round_().clamp_(*((-WIDE, WIDE) if wide else (-NARROW, NARROW)))
+        return Fixed(rounded.reshape(*x.ints.shape[:-1], -1), out)
+
+    def norm(self, x: Fixed) -> Fixed:
+        """LayerNorm without its affine part, which the next layer has absorbed.
+
+        (C·x - Σx) / sqrt(C·Σx² - (Σx)² + ε), all sums exact: x has 19 bits at most.
+        """
+        c = x.ints.shape[-1]
+        total = x.ints.sum(-1, keepdim=True)
+        squares = (x.ints * x.ints).sum(-1, keepdim=True)
+        epsilon = max(1.0, float(round(1e-5 * c * c * 4**x.frac)))
+        variance = c * squares - total * total + epsilon
+        normal = (c * x.ints - total) / torch.sqrt(variance)
+        return Fixed(round_to(normal, NORM_BITS, NARROW), NORM_BITS)
+
+    def scores(self, q: Tensor, k: Tensor, frac: int) -> Tensor:
+        """q kᵀ on the grid of scores; 1/√d is in q's weights."""
+        return torch.round((q @ k.transpose(-2, -1)) * 2.0 ** (SCORE_BITS - 2 * frac))
+
+    def softmax(self, scores: Tensor) -> Tensor:
+        """Probabilities in units of 2^-15 from scores in units of 2^-10, over the last axis."""
+        below = (scores.amax(-1, keepdim=True) - scores).clamp_(max=EXP_SIZE - 1)
+        weights = self.exp[below.long()]
+        total = weights.sum(-1, keepdim=True)
+        return torch.round(weights * 2.0**PROBABILITY_BITS / total)
+
+    def gelu(self, x: Fixed) -> Fixed:
+        """GELU(x) = relu(x) + D(|x|), with D from a table; x has at most GELU_BITS."""
+        if x.frac not in self.gelu_tables:
+            step = 2 ** (GELU_BITS - x.frac)
+            curve = self.parameter("gelu").double()[::step]
+            table = round_to(curve, x.frac - GELU_VALUE_BITS, NARROW)
+            self.gelu_tables[x.frac] = torch.cat([table, table.new_zeros(1)])
+        table = self.gelu_tables[x.frac]
+        index = x.ints.abs().clamp_(max=len(table) - 1).long()
+        return Fixed(x.ints.clamp(min=0) + table[index], x.frac)
+
+    def leaky_relu(self, x: Fixed) -> Fixed:
+        """LeakyReLU with slope 328 / 2¹⁵."""
+        low = torch.round(x.ints * (LEAKY_SLOPE * 2.0**-LEAKY_BITS))
+        return Fixed(torch.where(x.ints < 0, low, x.ints), x.frac)
+
+    def add(self, x: Fixed, y: Fixed) -> Fixed:
+        """Sum of two tensors on the same grid, 19 bits."""
+        assert x.frac == y.frac
+        return Fixed((x.ints + y.ints).clamp_(-WIDE, WIDE), x.frac)
+
+    def swin_layer(self, name: str, x: Fixed, heads: int, window: int, shift: int) -> Fixed:
+        """One Swin layer on (B, H, W, C), sides multiples of the window."""
+        b, h, w, c = x.ints.shape
+        n = self.norm(x).ints
+        if shift:
+            n = n.roll((-shift, -shift), (1, 2))
+        qkv = self.linear(name + ".qkv", Fixed(partition(n, window), NORM_BITS))
+        count, t, _ = qkv.ints.shape
+        q, k, v = qkv.ints.reshape(count, t, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
+        scores = self.scores(q, k, qkv.frac) + self.parameter(name + ".bias").double()
+        if shift:
+            regions = shift_regions(h, w, window).to(self.device)
+            apart = regions[:, :, None] != regions[:, None, :]  # (nW, T, T)
+            scores = scores.reshape(b, -1, heads, t, t)
+            scores = scores.masked_fill(apart[None, :, None], NEVER)
+            scores = scores.reshape(count, heads, t, t)
+        y = round_to(self.softmax(scores) @ v, -PROBABILITY_BITS, NARROW)
+        y = y.transpose(1, 2).reshape(count, t, c)
+        projected = self.linear(name + ".proj", Fixed(y, qkv.frac), wide=True, frac=x.frac)
+        y = unpartition(projected.ints, window, h, w)
+        if shift:
+            y = y.roll((shift, shift), (1, 2))
+        return self.mlp(name, self.add(x, Fixed(y, projected.frac)))
+
+    def mlp(self, name: str, x: Fixed) -> Fixed:
+        """x + MLP(LayerNorm(x)), (..., C)."""
+        hidden = self.gelu(self.linear(name + ".mlp1", self.norm(x)))
+        return self.add(x, self.linear(name + ".mlp2", hidden, wide=True, frac=x.frac))

@@ -1,0 +1,54 @@
+"""h_s on integers: ẑ to hyper features, the structure of `models.transforms.HyperSynthesis`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ticodec.models.config import ModelConfig
+from ticodec.models.swin import pad_to_window
+
+from .exact import NARROW, Fixed, Ops
+
+
+def gather3(x: Tensor) -> Tensor:
+    """The 3×3 surroundings of every position, zero outside: (B, H, W, C) to (B, H, W, 9C)."""
+    h, w = x.shape[1:3]
+    x = pad(x, (0, 0, 1, 1, 1, 1))
+    return torch.cat([x[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)
+
+
+def spread(x: Tensor) -> Tensor:
+    """Zeros between positions: (B, H, W, C) to (B, 2H, 2W, C).
+
+    A 3×3 convolution of this is the transposed convolution of stride 2.
+    """
+    b, h, w, c = x.shape
+    out = x.new_zeros(b, h, 2, w, 2, c)
+    out[:, :, 0, :, 0] = x
+    return out.reshape(b, 2 * h, 2 * w, c)
+
+
+def hyper_synthesis(ops: Ops, c: ModelConfig, z: Tensor) -> Fixed:
+    """ẑ (B, h/4, w/4, N), integers, to hyper features (B, h, w, 2M), 16 bits."""
+    x = Fixed(z.double().clamp(-NARROW, NARROW), 0)
+    for stage, depth, heads in [(1, *_stage(c, 1)), (0, *_stage(c, 0))]:
+        x = ops.linear(f"h_s.up{stage}", Fixed(gather3(spread(x.ints)), x.frac), wide=True)
+        if c.hyper_activation == "leaky_relu":
+            x = ops.leaky_relu(x)
+        x = _stb(ops, f"h_s.stb{stage}", x, depth, heads, c.hyper_window)
+    return ops.linear("h_s.out", Fixed(gather3(x.ints), x.frac))
+
+
+def _stage(c: ModelConfig, stage: int) -> tuple[int, int]:
+    return c.hyper_depths[stage], c.hyper_heads[stage]
+
+
+def _stb(ops: Ops, name: str, x: Fixed, depth: int, heads: int, window: int) -> Fixed:
+    """A group of Swin layers under one residual."""
+    _, h, w, _ = x.ints.shape
+    y = Fixed(pad_to_window(x.ints, window), x.frac)
+    for i in range(depth):
+        y = ops.swin_layer(f"{name}.{i}", y, heads, window, window // 2 if i % 2 else 0)
+    return ops.add(x, Fixed(y.ints[:, :h, :w], y.frac))

@@ -1,0 +1,138 @@
+"""Finds, checks and reads weights files. Looking things up imports no torch.
+
+A weights folder has a `manifest.json` and one `.safetensors` file a model. Folders are
+searched in this order: those of the environment variable TICODEC_WEIGHTS (separated as
+in PATH), then the one that ships with ticodec.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ticodec.errors import BadInputError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHIPPED = Path(__file__).parent
+VARIABLE = "TICODEC_WEIGHTS"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One weights file of a manifest.
+
+    Args:
+        name: as given to `-m`; model: the architecture's stable name.
+        path: the file; sha256: of the whole file, its first 8 digits are the fingerprint.
+        qualities: lowest and highest quality, None for one fixed λ.
+        parameters: float parameters; trained: one line on how it was made.
+        default: whether its manifest names it as the default.
+    """
+
+    name: str
+    model: str
+    path: Path
+    sha256: str
+    qualities: tuple[float, float] | None
+    parameters: int
+    trained: str
+    default: bool
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The 4 bytes that `.tic` files name their weights by."""
+        return bytes.fromhex(self.sha256[:8])
+
+
+def folders() -> list[Path]:
+    """Where weights are looked for, first match wins."""
+    extra = [Path(p) for p in os.environ.get(VARIABLE, "").split(os.pathsep) if p]
+    return [*extra, SHIPPED]
+
+
+def entries(folder: Path | None = None) -> list[Entry]:
+    """All weights of one folder, or of every folder searched.
+
+    Raises BadInputError when a manifest is missing from a named folder or is damaged.
+    """
+    if folder is None:
+        return [entry for each in folders() for entry in entries(each)]
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+        return [
+            Entry(
+                name=name,
+                model=fields["model"],
+                path=folder / fields["file"],
+                sha256=fields["sha256"],
+                qualities=tuple(fields["qualities"]) if fields["qualities"] else None,
+                parameters=fields["parameters"],
+                trained=fields["trained"],
+                default=manifest["default"] == name,
+            )
+            for name, fields in manifest["models"].items()
+        ]
+    except OSError as error:
+        raise BadInputError(f"{path}: no manifest of weights there: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(f"{path}: damaged manifest of weights: {error}") from error
+
+
+def find(name: str | None = None) -> Entry:
+    """The weights of that name (first folder that has it), or the default ones.
+
+    Raises UsageError when there are none of that name.
+    """
+    known = entries()
+    for entry in known:
+        if entry.name == name or (name is None and entry.default):
+            return entry
+    names = ", ".join(dict.fromkeys(entry.name for entry in known)) or "none"
+    if name is None:
+        raise UsageError(f"no default weights are installed (found: {names})")
+    raise UsageError(f"no weights for model {name!r}; installed: {names}")
+
+
+def find_fingerprint(fingerprint: bytes, model: str) -> Entry:
+    """The weights that wrote a file. Raises BadInputError when they are not here."""
+    for entry in entries():
+        if entry.fingerprint == fingerprint:
+            return entry
+    raise BadInputError(
+        f"written with weights {fingerprint.hex()} of model {model}, which are not installed; "
+        f"put their folder into {VARIABLE}"
+    )
+
+
+def read(entry: Entry) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config fields and tensors of a weights file, its SHA-256 checked.
+
+    Raises BadInputError when the file is missing, damaged or not the manifest's.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = entry.path.read_bytes()
+    except OSError as error:
+        raise BadInputError(
+            f"{entry.path}: the weights of {entry.name} are missing: {error.strerror}"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise BadInputError(f"{entry.path}: damaged weights: not the file the manifest names")
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = header["__metadata__"]
+        if int(metadata["format"]) != FORMAT:
+            raise BadInputError(f"{entry.path}: weights of another version of ticodec")
+        return json.loads(metadata["config"]), load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"{entry.path}: not a weights file of ticodec: {error}") from error
