@@ -1,1 +1,26 @@
-"""x"""
+"""ticodec: a learned Transformer image codec that decodes exactly, on every machine.
+
+    import ticodec
+    data = ticodec.encode("photo.jpg", quality=5)     # bytes of a .tic file
+    image = ticodec.decode(data)                      # PIL.Image.Image
+    ticodec.info(data)                                # facts, without a network
+
+For many images load the network once: `codec = ticodec.load(); codec.encode(picture, 5)`.
+Nothing here imports torch before a network runs.
+"""
+
+from .api import decode, encode, load
+from .errors import BadInputError, TicodecError, UsageError
+from .info import info
+
+__version__ = "0.1.0"
+__all__ = [
+    "BadInputError",
+    "TicodecError",
+    "UsageError",
+    "__version__",
+    "decode",
+    "encode",
+    "info",
+    "load",
+]

@@ -1,0 +1,54 @@
+"""`ticodec decode`: a `.tic` file to a PNG."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from ticodec.container import MAX_PIXELS
+
+from .files import about, output_for, read_input, write_output
+from .show import Device, Force, Json, MaxPixels, Quiet, report, working
+
+
+def decode(
+    source: Annotated[str, typer.Argument(metavar="IN", help=".tic file; - is stdin.")],
+    target: Annotated[
+        str | None, typer.Argument(metavar="[OUT]", help="By default IN with .png; - is stdout.")
+    ] = None,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
+) -> None:
+    """Decode a .tic file into a PNG."""
+    from ticodec import images, weights
+    from ticodec.container import read
+
+    started = time.perf_counter()
+    target = output_for(source, target, ".png", force)
+    with about(source):
+        data = read_input(source)
+        header = read(data, max_pixels).header
+        entry = weights.find_fingerprint(header.fingerprint, header.model_name)
+    with working(f"decoding {source} with {entry.name}", quiet), about(source):
+        from ticodec.codec import Codec
+
+        picture = Codec(entry, device).decode(data, max_pixels)
+    png = images.png_bytes(images.to_image(picture))
+    write_output(target, png)
+    facts = {
+        "input": source,
+        "output": target,
+        "model": entry.name,
+        "quality": header.quality / 4096 or None,
+        "width": header.width,
+        "height": header.height,
+        "bytes": len(png),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    line = f"{source} → {target}: {header.width}×{header.height}, {facts['seconds']:.1f} s"
+    report(facts, line, as_json, quiet)

@@ -1,0 +1,69 @@
+"""`ticodec encode`: an image file to a `.tic` file."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from ticodec.container import MAX_PIXELS
+
+from .files import about, output_for, read_input, write_output
+from .show import Device, Force, Json, MaxPixels, Quiet, report, working
+
+
+def encode(
+    source: Annotated[str, typer.Argument(metavar="IN", help="Image file; - is stdin.")],
+    target: Annotated[
+        str | None, typer.Argument(metavar="[OUT]", help="By default IN with .tic; - is stdout.")
+    ] = None,
+    quality: Annotated[
+        float | None,
+        typer.Option("--quality", "-q", help="1 (smallest) to 8 (best), fractions too. [default: 4]"),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A name that `ticodec models` shows.")
+    ] = None,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
+) -> None:
+    """Encode an image into a small .tic file."""
+    from ticodec import images, weights
+    from ticodec.errors import UsageError
+
+    started = time.perf_counter()
+    if quality is not None and not 1 <= quality <= 8:
+        raise UsageError(f"quality must be from 1 to 8, not {quality:g}")
+    entry = weights.find(model)
+    target = output_for(source, target, ".tic", force)
+    with about(source):
+        data = read_input(source)
+        picture = images.to_picture(images.open_image(data, max_pixels))
+    with working(f"encoding {source} with {entry.name}", quiet):
+        from ticodec.codec import Codec
+
+        codec = Codec(entry, device)
+        coded = codec.encode(picture, quality)
+    write_output(target, coded)
+    height, width = picture.pixels.shape[:2]
+    stored = codec.stored_quality(quality) / 4096 or None
+    facts = {
+        "input": source,
+        "output": target,
+        "model": entry.name,
+        "quality": stored,
+        "width": width,
+        "height": height,
+        "bytes": len(coded),
+        "bpp": round(8 * len(coded) / (width * height), 4),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    line = (
+        f"{source} → {target}: {width}×{height}, {len(data):,} → {len(coded):,} bytes, "
+        f"{facts['bpp']:.3f} bpp, {facts['seconds']:.1f} s"
+    )
+    report(facts, line, as_json, quiet)

@@ -1,0 +1,75 @@
+"""Names of inputs and outputs, stdin and stdout, and the checks before any work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ticodec.errors import TicodecError, UsageError
+from ticodec.images import read_file, write_file
+
+STANDARD = "-"
+
+
+def read_input(name: str) -> bytes:
+    """Bytes of a file, or of stdin for "-"."""
+    return sys.stdin.buffer.read() if name == STANDARD else read_file(Path(name))
+
+
+def output_for(source: str, target: str | None, suffix: str, force: bool) -> str:
+    """The output's name, checked: known suffix, folder there, nothing overwritten.
+
+    Without a target it is the source's name with the suffix, or stdout for stdin.
+    A target that is a folder gets a file of that name in it.
+
+    Raises UsageError or TicodecError, before anything has been done.
+    """
+    if target is None:
+        target = STANDARD if source == STANDARD else str(Path(source).with_suffix(suffix))
+    if target == STANDARD:
+        return target
+    path = Path(target)
+    if path.is_dir():
+        if source == STANDARD:
+            raise UsageError(f"{path} is a folder; name a file in it")
+        path = path / Path(source).with_suffix(suffix).name
+    if path.suffix.lower() != suffix:
+        raise UsageError(f"{path}: the output must end in {suffix}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already; -f overwrites it")
+    if not os.access(path.parent, os.W_OK):
+        raise TicodecError(f"{path}: cannot be written: no permission in {path.parent}")
+    return str(path)
+
+
+def write_output(name: str, data: bytes) -> None:
+    """To a file, whole or not at all, or to stdout for "-"."""
+    if name != STANDARD:
+        write_file(Path(name), data)
+        return
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise TicodecError(f"stdout cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Put the file's name in front of what is wrong with it."""
+    try:
+        yield
+    except TicodecError as error:
+        if not str(error).startswith(name):
+            shown = "stdin" if name == STANDARD else name
+            raise type(error)(f"{shown}: {error}") from error
+        raise

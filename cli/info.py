@@ -1,0 +1,38 @@
+"""`ticodec info`: what a `.tic` file says of itself. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ticodec.container import MAX_PIXELS
+
+from .files import about, read_input
+from .show import Json, MaxPixels, print_json
+
+
+def info(
+    source: Annotated[str, typer.Argument(metavar="IN", help=".tic file; - is stdin.")],
+    as_json: Json = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
+) -> None:
+    """Show what a .tic file holds, all checksums checked."""
+    from ticodec.info import info as facts_of
+
+    with about(source):
+        facts = facts_of(read_input(source), max_pixels)
+    if as_json:
+        print_json(facts)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=source, show_header=False)
+    sections = facts.pop("sections")
+    quality = facts["quality"]
+    facts["quality"] = "fixed" if quality is None else f"{quality:g}"
+    facts["sections"] = ", ".join(f"{s['type']} {s['bytes']:,} bytes" for s in sections)
+    for name, value in facts.items():
+        table.add_row(name.replace("_", " "), f"{value:,}" if name == "bytes" else str(value))
+    Console().print(table)

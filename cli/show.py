@@ -1,0 +1,47 @@
+"""What commands print: JSON for scripts, lines and spinners for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from ticodec.container import MAX_PIXELS
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+MaxPixels = Annotated[
+    int, typer.Option("--max-pixels", help="Refuse larger images.", show_default=f"{MAX_PIXELS:,}")
+]
+
+
+def print_json(value: Any, to_stderr: bool = False) -> None:
+    """One JSON document."""
+    print(json.dumps(value, indent=2), file=sys.stderr if to_stderr else sys.stdout)
+
+
+@contextmanager
+def working(text: str, quiet: bool) -> Iterator[None]:
+    """A spinner on stderr while something takes its seconds, on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+def report(facts: dict[str, Any], line: str, as_json: bool, quiet: bool = False) -> None:
+    """The result of a command; to stderr when stdout carries the data itself."""
+    to_stderr = facts["output"] == "-"
+    if as_json:
+        print_json(facts, to_stderr)
+    elif not quiet:
+        print(line, file=sys.stderr if to_stderr else sys.stdout)

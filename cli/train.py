@@ -1,0 +1,99 @@
+"""`ticodec train`: train a network, resume it, anneal a copy for export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .show import Device
+
+
+def train(
+    data: Annotated[Path, typer.Option("--data", help="Folder of images, searched below.")],
+    model: Annotated[
+        str, typer.Option("--model", help="Preset: tic, tic-plus, tic-lite, tic-high, …")
+    ] = "tic-lite",
+    out: Annotated[Path | None, typer.Option("--out", help="[default: runs/MODEL]")] = None,
+    quality_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--quality-range", help="Train these qualities of one network. [default: 1 8]"),
+    ] = None,
+    lmbda: Annotated[
+        float | None, typer.Option("--lmbda", help="One fixed λ instead, as the papers train.")
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option("--activation", help="gdn, leaky_relu or none, for the preset's.")
+    ] = None,
+    max_minutes: Annotated[float | None, typer.Option("--max-minutes")] = None,
+    max_steps: Annotated[int | None, typer.Option("--max-steps")] = None,
+    anneal_minutes: Annotated[
+        float, typer.Option("--anneal-minutes", help="Then let the rate of a copy fall to 0.")
+    ] = 0.0,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Go on from a trunk.pt.")] = None,
+    init: Annotated[
+        str | None, typer.Option("--init", help="Start from installed weights of that name.")
+    ] = None,
+    crop: Annotated[int | None, typer.Option(help="Crop side. [default: 256]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Crops a step. [default: 8]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate. [default: 1e-4]")] = None,
+    warmup: Annotated[int | None, typer.Option(help="Warm-up steps. [default: 200]")] = None,
+    seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
+    compile: Annotated[bool, typer.Option(help="Use torch.compile (worth it on a GPU).")] = False,
+    device: Device = "auto",
+) -> None:
+    """Train a network on a folder of photos."""
+    from rich.console import Console
+
+    from ticodec.codec import pick_device
+    from ticodec.errors import UsageError
+    from ticodec.weights.training.options import TrainOptions
+    from ticodec.weights.training.run import Limits, run
+    from ticodec.weights.training.trainer import Trainer
+
+    given: dict[str, Any] = {
+        "crop": crop,
+        "batch": batch,
+        "lr": lr,
+        "warmup": warmup,
+        "seed": seed,
+        "quality_range": quality_range,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if lmbda is not None and quality_range is not None:
+        raise UsageError("give either --lmbda or --quality-range")
+    place = pick_device(device)
+    if resume is not None:
+        if lmbda is not None or activation is not None or init is not None:
+            raise UsageError("--resume goes on with its network; leave --lmbda, --activation, --init away")
+        trainer = Trainer.resume(resume, place, compile, **changes)
+    else:
+        config, weights = _network(model, lmbda, activation, init)
+        trainer = Trainer(config, TrainOptions(**changes), place, weights, compile)
+    folder = out or Path("runs") / trainer.config.model
+    limits = Limits(max_minutes, max_steps, anneal_minutes)
+    console = Console()
+    made = run(trainer, data, folder, limits, console)
+    console.print(f"wrote {made}; next: ticodec export {made}")
+
+
+def _network(model: str, lmbda: float | None, activation: str | None, init: str | None) -> Any:
+    """(config, float weights or None) of a run that starts anew."""
+    from ticodec import weights
+    from ticodec.errors import UsageError
+    from ticodec.models.config import ModelConfig, preset
+
+    try:
+        if init is not None:
+            fields, tensors = weights.read(weights.find(init))
+            floats = {k[6:]: v.float() for k, v in tensors.items() if k.startswith("float.")}
+            return ModelConfig.from_dict(fields), floats
+        changes: dict[str, Any] = {}
+        if lmbda is not None:
+            changes["lambdas"] = (lmbda,)
+        if activation is not None:
+            changes["activation"] = activation
+        return preset(model, **changes), None
+    except ValueError as error:
+        raise UsageError(str(error)) from error

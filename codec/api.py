@@ -1,0 +1,104 @@
+"""The public functions: files, arrays or Pillow images in, bytes or Pillow images out."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from . import images
+from .container import MAX_PIXELS, read_header
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from .codec import Codec
+
+ImageLike = Image.Image | np.ndarray[Any, Any] | str | Path
+
+
+def load(model: str | None = None, device: str = "auto", bf16: bool | None = None) -> Codec:
+    """A codec for many images.
+
+    Args:
+        model: name as shown by `ticodec models`; None: the default one.
+        device: "auto", "cpu" or "cuda".
+        bf16: transforms in bf16; None: where the hardware is fast at it.
+
+    Raises UsageError for an unknown model or device, BadInputError for damaged weights.
+    """
+    from .codec import Codec
+
+    return Codec.load(model, device, bf16)
+
+
+def encode(
+    image: ImageLike,
+    quality: float | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    max_pixels: int = MAX_PIXELS,
+) -> bytes:
+    """An image to the bytes of a `.tic` file.
+
+    Args:
+        image: a path, a Pillow image of any mode, or a uint8 array (H, W), (H, W, 3) or
+            (H, W, 4); any size from 1×1.
+        quality: 1 (smallest) to 8 (best), fractions allowed; None: 4.
+        model, device: as `load` takes them.
+        max_pixels: larger images are refused.
+
+    Raises BadInputError when the image cannot be read, UsageError for bad arguments.
+    """
+    return _loaded(model, device).encode(_picture(image, max_pixels), quality)
+
+
+def decode(data: bytes, device: str = "auto", max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The bytes of a `.tic` file to a Pillow image ("RGB", "L", "RGBA" or "LA").
+
+    ICC profile, EXIF and XMP are in its `info`.
+
+    Raises BadInputError when the data is damaged, too large, or its weights are not here.
+    """
+    return images.to_image(loaded_for(data, device, max_pixels).decode(data, max_pixels))
+
+
+def loaded_for(data: bytes, device: str = "auto", max_pixels: int = MAX_PIXELS) -> Codec:
+    """The codec whose weights wrote a file. Raises BadInputError when they are not here."""
+    from ticodec import weights
+
+    header, _ = read_header(data, max_pixels)
+    entry = weights.find_fingerprint(header.fingerprint, header.model_name)
+    return _loaded_entry(entry, device)
+
+
+def _loaded(model: str | None, device: str) -> Codec:
+    from ticodec import weights
+
+    return _loaded_entry(weights.find(model), device)
+
+
+@lru_cache(maxsize=4)
+def _loaded_entry(entry: Any, device: str) -> Codec:
+    from .codec import Codec
+
+    return Codec(entry, device)
+
+
+def _picture(image: ImageLike, max_pixels: int) -> images.Picture:
+    if isinstance(image, str | Path):
+        return images.to_picture(images.open_image(images.read_file(Path(image)), max_pixels))
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8:
+            raise UsageError(f"an image array must be uint8, not {image.dtype}")
+        try:
+            image = Image.fromarray(image)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"an image array must be (H, W), (H, W, 3) or (H, W, 4): {error}") from error
+    if image.width * image.height == 0:
+        raise UsageError("the image has no pixels")
+    if image.width * image.height > max_pixels:
+        raise UsageError(f"the image has more pixels than the limit of {max_pixels:,}")
+    return images.to_picture(image)
