@@ -31,6 +31,10 @@ buffer, and its own escape codes have unbounded length. Here
     a buffer with 4·n + 8 zero bytes behind it cannot be left within n symbols;
   * the guard counts the symbols and refuses to decode more than n.
 
+Its encoder has a buffer of one word a symbol, but a stream of one to three symbols takes
+up to n/2 + 3 words, and aborts the process. A writer therefore closes every stream with
+four symbols that cost nothing and that no reader reads.
+
 Outliers have an escape of our own: a table covers -K … K, and the two end symbols
 mean "K or further". Behind the symbols of a call come, for each end symbol in turn,
 how many hexadecimal digits the excess has (0 to 4), and then all the digits, both from
@@ -114,6 +118,8 @@ class Tables:
         return self.cdfs, self.sizes, self.offsets
 
 
+#: Symbol 0 of this table has probability 1 - 2^-16: it costs no bits.
+_FREE = ([[0, TOTAL - 1, TOTAL, TOTAL]], [4], [0])
 _HEX = ([[*range(0, TOTAL + 1, TOTAL // 16), TOTAL]], [18], [0])
 
 
@@ -157,7 +163,8 @@ class Writer:
             self._encoder.encode_with_indexes(digits.tolist(), [0] * len(digits), *_HEX)
 
     def finish(self) -> bytes:
-        """The stream."""
+        """The stream. The writer is empty afterwards."""
+        self._encoder.encode_with_indexes([0] * 4, [0] * 4, *_FREE)
         return bytes(self._encoder.flush())
 
 
