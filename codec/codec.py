@@ -143,7 +143,7 @@ class Codec:
     def analyse(self, pixels: Any, stored: int) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 pixels to latents y (h, w, M) and z (h/4, w/4, N), gains applied."""
         up, _ = self.gains(stored)
-        x = torch.from_numpy(pixels)[None].to(self.device).float() / 255 - 0.5
+        x = torch.from_numpy(np.array(pixels))[None].to(self.device).float() / 255 - 0.5
         y = self.g_a(pad_image(x)) * up.to(self.device)
         z = self.h_a(y)
         return y[0].cpu(), z[0].cpu()

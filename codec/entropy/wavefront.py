@@ -33,7 +33,8 @@ def steps(height: int, width: int) -> Iterator[Tensor]:
     """Raster numbers of the positions of each step, top row first."""
     for t in range(width + 3 * (height - 1)):
         rows = torch.arange(max(0, (t - width + 3) // 3), min(height - 1, t // 3) + 1)
-        yield rows * width + t - 3 * rows
+        if len(rows):  # maps narrower than 3 have steps without positions
+            yield rows * width + t - 3 * rows
 
 
 def run_wavefront(

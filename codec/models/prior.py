@@ -68,17 +68,15 @@ class FactorizedPrior(nn.Module):
             start = math.log(math.expm1(1 / scale / n_out))
             self.matrices.append(nn.Parameter(torch.full((channels, n_out, n_in), start)))
             self.biases.append(nn.Parameter(torch.empty(channels, n_out, 1).uniform_(-0.5, 0.5)))
-            self.factors.append(nn.Parameter(torch.zeros(channels, n_out, 1)))
+        for width in self.WIDTHS[1:-1]:
+            self.factors.append(nn.Parameter(torch.zeros(channels, width, 1)))
 
     def logits(self, z: Tensor) -> Tensor:
         """Logit of the cumulative at z; (channels, 1, n) to the same shape."""
-        last = len(self.matrices) - 1
-        for i, (matrix, bias, factor) in enumerate(
-            zip(self.matrices, self.biases, self.factors, strict=True)
-        ):
+        for i, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
             z = F.softplus(matrix) @ z + bias
-            if i < last:
-                z = z + factor.tanh() * z.tanh()
+            if i < len(self.factors):
+                z = z + self.factors[i].tanh() * z.tanh()
         return z
 
     def likelihood(self, z: Tensor) -> Tensor:

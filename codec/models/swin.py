@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 
+# Cached tensors are made outside inference mode, so that training can use them too.
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def relative_index(window: int) -> Tensor:
     """Row of the bias table for each (query, key) pair of a window, (T, T), T = window²."""
     side = torch.arange(window)
@@ -28,6 +30,7 @@ def relative_index(window: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def shift_regions(height: int, width: int, window: int) -> Tensor:
     """Region number of each token of a map rolled by half a window, (nW, T).
 

@@ -1,0 +1,94 @@
+"""One configuration of the exactness test, in a process of its own.
+
+Reads latents.npz and, when it is there, reference.npz; prints hashes as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ticodec import weights
+from ticodec.codec import Codec
+from ticodec.entropy.coder import EntropyCoder
+from ticodec.entropy.compile import neighbourhoods
+from ticodec.entropy.context import SCALE_BITS, scale_indexes
+from ticodec.entropy.wavefront import run_wavefront
+
+
+def digest(*arrays: np.ndarray | bytes) -> str:
+    """One hash of all of them."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(array if isinstance(array, bytes) else np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()[:16]
+
+
+def parameters(coder: EntropyCoder, y: torch.Tensor, hyper: torch.Tensor, whole: bool):
+    """(means, scale indexes, ŷ) of every position, step by step or in one pass over known ŷ."""
+    height, width, m = y.shape
+    flat = y.reshape(-1, m).double().to(coder.device)
+    means = torch.zeros_like(flat)
+    indexes = torch.zeros_like(flat)
+
+    def code(positions, mean, index):
+        means[positions], indexes[positions] = mean, index.double()
+        return torch.round(flat[positions] - mean)
+
+    y_hat = run_wavefront(coder.context, hyper, coder.thresholds, height, width, code)
+    if whole:
+        near, near_y = neighbourhoods(coder.context, y_hat.reshape(1, height, width, m))
+        means, scales = coder.context.predict(near, near_y, hyper)
+        means, indexes = means / 256, scale_indexes(scales, coder.thresholds).double()
+    return means, indexes, y_hat
+
+
+@torch.inference_mode()
+def main(folder: Path, options: dict) -> dict:
+    """Hashes of: streams, decoded reference, parameters, and the same from float32 code."""
+    torch.set_num_threads(options.get("threads", 2))
+    if options.get("no_onednn"):
+        torch.backends.mkldnn.set_flags(False)
+    latents = np.load(folder / "latents.npz")
+    y, z = torch.from_numpy(latents["y"]), torch.from_numpy(latents["z"])
+    codec = Codec(weights.find(options["model"]), "cpu", bf16=False)
+    coder = codec.entropy
+    if options.get("cuda"):
+        tensors = weights.read(codec.entry)[1]
+        exact = {k[6:]: v for k, v in tensors.items() if k.startswith("exact.")}
+        coder = EntropyCoder(codec.config, exact, torch.device("cuda"))
+
+    coded = coder.encode(y, z)
+    reference = folder / "reference.npz"
+    if not reference.exists():
+        np.savez(reference, z=np.frombuffer(coded.z_stream, np.uint8),
+                 y=np.frombuffer(coded.y_stream, np.uint8))  # fmt: skip
+    stored = np.load(reference)
+    height, width = z.shape[:2]
+    decoded = coder.decode(stored["z"].tobytes(), stored["y"].tobytes(), height, width)
+
+    rounded = z.double().round().numpy().astype(np.int64).reshape(-1, codec.config.N)
+    hyper = coder.hyper(rounded - coder.centres, height, width)
+    means, indexes, y_hat = parameters(coder, y, hyper, options.get("whole", False))
+
+    # The same with ordinary float32 modules, as every published codec does it.
+    network = codec.network
+    scales, float_means = network.head(
+        network.h_s(z.round()[None].float()), network.cam(y_hat.reshape(1, *y.shape).float() / 256)
+    )
+    float_indexes = scale_indexes(scales.double() * 2**SCALE_BITS, codec.entropy.thresholds)
+    return {
+        "streams": digest(coded.z_stream, coded.y_stream),
+        "decoded": digest(decoded.symbols, decoded.y_hat.numpy()),
+        "parameters": digest(means.cpu().numpy(), indexes.cpu().numpy()),
+        "float32": digest((float_means * 256).round().numpy(), float_indexes.numpy()),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]), json.loads(sys.argv[2]))))

@@ -1,0 +1,213 @@
+"""The codec end to end, on the tiny network: sizes, colour modes, metadata, quality, weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_pixels
+from PIL import Image
+
+import ticodec
+from ticodec import container, images, weights
+from ticodec.codec import Codec, pick_device
+from ticodec.errors import BadInputError, UsageError
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 130), (67, 1), (64, 64), (65, 63), (200, 129)])
+def test_any_size_comes_back(tiny, picture, size: tuple[int, int]) -> None:
+    original = picture(*size)
+    data = tiny.encode(original, 5)
+    decoded = tiny.decode(data)
+    assert decoded.pixels.shape == (*size, 3)
+    assert decoded.pixels.dtype == np.uint8
+    info = ticodec.info(data)
+    assert (info["height"], info["width"]) == size
+
+
+def test_quality_is_continuous_and_monotone(tiny, picture) -> None:
+    original = picture(192, 256)
+    files = [tiny.encode(original, q) for q in (1, 2.5, 4, 6, 8)]
+    sizes = [len(data) for data in files]
+    quality = [psnr(tiny.decode(data).pixels, original.pixels) for data in files]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > 1.3 * sizes[0]
+    assert quality[-1] > quality[0]
+    assert [ticodec.info(data)["quality"] for data in files] == [1, 2.5, 4, 6, 8]
+
+
+def test_shipped_model_makes_good_pictures(sample) -> None:
+    data = ticodec.encode(sample, quality=5, model=weights.entries(weights.store.SHIPPED)[0].name)
+    image = ticodec.decode(data)
+    assert image.size == (768, 512)
+    original = np.asarray(Image.open(sample))
+    assert 8 * len(data) / (768 * 512) < 1.0
+    assert psnr(np.asarray(image), original) > 31
+
+
+@pytest.mark.parametrize("quality", [0.99, 8.01, -1, float("nan"), float("inf")])
+def test_quality_out_of_range(tiny, picture, quality: float) -> None:
+    with pytest.raises(UsageError, match="quality must be from 1 to 8"):
+        tiny.encode(picture(8, 8), quality)
+
+
+def test_grey_stays_grey(tiny) -> None:
+    image = Image.fromarray(make_pixels(40, 50)[..., 0])
+    decoded = ticodec.decode(ticodec.encode(image, 6, model="tiny"))
+    assert decoded.mode == "L"
+    assert decoded.size == (50, 40)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "CMYK", "YCbCr", "I;16", "F", "LA", "RGBA", "HSV"])
+def test_every_mode_encodes(mode: str) -> None:
+    rgb = Image.fromarray(make_pixels(30, 40))
+    if mode in ("I;16", "F"):
+        numbers = np.asarray(rgb.convert("L")).astype(np.uint16) * (257 if mode == "I;16" else 1)
+        image = Image.fromarray(numbers if mode == "I;16" else numbers.astype(np.float32))
+    else:
+        image = rgb.convert("L").convert(mode) if mode == "LA" else rgb.convert(mode)
+    decoded = ticodec.decode(ticodec.encode(image, 8, model="tiny"))
+    assert decoded.size == (40, 30)
+    expected = np.asarray(rgb.convert("L")).mean()
+    assert np.asarray(decoded.convert("L")).mean() == pytest.approx(expected, abs=20)
+
+
+def test_16_bit_grey_is_scaled_not_clipped() -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    picture = images.to_picture(Image.fromarray(ramp))
+    assert picture.pixels[0, 0, 0] == 0
+    assert picture.pixels[-1, -1, 0] == 255
+    assert picture.pixels[32, 0, 0] == 128
+
+
+def test_alpha_is_lossless(tiny, picture) -> None:
+    original = picture(33, 47)
+    original.alpha = make_pixels(33, 47, 9)[..., 0]
+    decoded = ticodec.decode(tiny.encode(original, 3))
+    assert decoded.mode == "RGBA"
+    assert np.array_equal(np.asarray(decoded)[..., 3], original.alpha)
+
+
+def test_opaque_alpha_costs_nothing() -> None:
+    image = Image.fromarray(make_pixels(20, 20)).convert("RGBA")
+    names = [s["type"] for s in ticodec.info(ticodec.encode(image, model="tiny"))["sections"]]
+    assert names == ["z", "y"]
+
+
+def test_metadata_comes_back_and_orientation_is_applied(tmp_path) -> None:
+    image = Image.fromarray(make_pixels(20, 30))
+    exif = image.getexif()
+    exif[0x0112] = 6  # rotate by 90° when shown
+    exif[0x010F] = "Maker"
+    path = tmp_path / "turned.jpg"
+    image.save(path, exif=exif, icc_profile=b"profile" * 20, quality=95)
+    decoded = ticodec.decode(ticodec.encode(path, model="tiny"))
+    assert decoded.size == (20, 30), "upright"
+    assert decoded.info["icc_profile"] == b"profile" * 20
+    back = Image.Exif()
+    back.load(decoded.info["exif"])
+    assert back[0x010F] == "Maker"
+    assert 0x0112 not in back
+    saved = Image.open(__import__("io").BytesIO(images.png_bytes(decoded)))
+    assert saved.getexif()[0x010F] == "Maker"
+    assert saved.info["icc_profile"] == b"profile" * 20
+
+
+def test_other_weights_are_an_error_never_a_picture(tiny, picture) -> None:
+    parsed = container.read(tiny.encode(picture(10, 10), 4))
+    parsed.header.fingerprint = b"\1\2\3\4"
+    data = container.write(parsed)
+    with pytest.raises(BadInputError, match="weights 01020304, not with these"):
+        tiny.decode(data)
+    with pytest.raises(BadInputError, match="01020304.*not installed.*TICODEC_WEIGHTS"):
+        ticodec.decode(data)
+
+
+def test_wrong_symbols_are_an_error_never_a_picture(tiny, picture) -> None:
+    parsed = container.read(tiny.encode(picture(64, 64), 4))
+    parsed.header.symbols ^= 1
+    with pytest.raises(BadInputError, match="do not match their checksum"):
+        tiny.decode(container.write(parsed))
+
+
+def test_swapped_streams_are_an_error(tiny, picture) -> None:
+    one = container.read(tiny.encode(picture(64, 64, 1), 4))
+    two = container.read(tiny.encode(picture(64, 64, 2), 4))
+    one.sections[2] = two.sections[2]
+    with pytest.raises(BadInputError):
+        tiny.decode(container.write(one))
+
+
+def test_outliers_are_coded(tiny) -> None:
+    """Latents far outside every table, as random pixels at high gain give, come back exactly."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randn(8, 4, tiny.config.M, generator=generator) * 3
+    y[3, 2] = 40_000
+    y[5, 1] = -700.3
+    z = torch.randn(2, 1, tiny.config.N, generator=generator) * 100
+    coded = tiny.entropy.encode(y, z)
+    decoded = tiny.entropy.decode(coded.z_stream, coded.y_stream, 2, 1)
+    assert decoded.symbols == coded.symbols
+    ordinary = y.abs() < 1000
+    assert ((decoded.y_hat - y).abs()[ordinary] <= 0.5 + 1e-6).all()
+
+
+def test_a_fixed_lambda_network_works_and_has_no_quality(tmp_path, picture) -> None:
+    import torch
+
+    from ticodec.models.config import preset
+    from ticodec.models.network import Network
+    from ticodec.weights.training.export import export
+    from ticodec.weights.training.options import TrainOptions
+    from ticodec.weights.training.trainer import Trainer
+
+    config = preset("tic", N=16, M=16, cam_heads=4, lambdas=(0.0067,))
+    trainer = Trainer(config, TrainOptions(quality_range=(1, 1)), torch.device("cpu"))
+    trainer.average = Network(config)
+    trainer.calibration = torch.from_numpy(make_pixels(128, 128))[None]
+    trainer.save(tmp_path / "trunk.pt")
+    entry = export(tmp_path / "trunk.pt", tmp_path / "weights", "fixed")
+    codec = Codec(entry, "cpu")
+    data = codec.encode(picture(70, 80))
+    assert ticodec.info(data)["quality"] is None
+    assert codec.decode(data).pixels.shape == (70, 80, 3)
+    with pytest.raises(UsageError, match="one fixed quality"):
+        codec.encode(picture(70, 80), 5)
+
+
+def test_bf16_changes_pixels_little_and_symbols_not(tiny, picture) -> None:
+    data = tiny.encode(picture(128, 128), 6)
+    low = Codec(tiny.entry, "cpu", bf16=True)
+    parsed = container.read(data)
+    assert (low.latents(parsed) == tiny.latents(parsed)).all()
+    assert psnr(low.decode(data).pixels, tiny.decode(data).pixels) > 42
+
+
+def test_damaged_missing_and_foreign_weights(tiny, tmp_path) -> None:
+    data = tiny.entry.path.read_bytes()
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(BadInputError, match="weights of tiny are missing"):
+        Codec(replace(tiny.entry, path=path), "cpu")
+    path.write_bytes(data[:-1])
+    with pytest.raises(BadInputError, match="damaged weights"):
+        Codec(replace(tiny.entry, path=path), "cpu")
+
+
+def test_unknown_devices_and_models() -> None:
+    with pytest.raises(UsageError, match="unknown device"):
+        pick_device("tpu")
+    with pytest.raises(UsageError, match="no weights for model 'nope'; installed: tiny"):
+        ticodec.load("nope")
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4), float), np.zeros((0, 4, 3), np.uint8)])
+def test_bad_arrays(array: np.ndarray) -> None:
+    with pytest.raises(UsageError):
+        ticodec.encode(array, model="tiny")

@@ -1,0 +1,77 @@
+"""Exactness: every configuration writes the same stream and decodes to the same symbols.
+
+The same run shows ordinary float32 code failing at it, so the test can fail.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ticodec import weights
+from ticodec.codec import Codec
+
+WORKER = Path(__file__).with_name("exactness_worker.py")
+
+CONFIGURATIONS = {
+    "2 threads": ({}, {}),
+    "1 thread": ({"threads": 1}, {}),
+    "whole image": ({"whole": True}, {}),
+    "baseline CPU": ({}, {"ATEN_CPU_CAPABILITY": "default"}),
+    "AVX2": ({}, {"ATEN_CPU_CAPABILITY": "avx2"}),
+    "AVX-512": ({}, {"ATEN_CPU_CAPABILITY": "avx512"}),
+    "oneDNN off": ({"no_onednn": True}, {}),
+    "oneDNN capped, 1 thread": ({"threads": 1}, {"ONEDNN_MAX_CPU_ISA": "AVX2"}),
+    "other BLAS kernels": ({}, {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "MKL_CBWR": "COMPATIBLE"}),
+}
+if torch.cuda.is_available():
+    CONFIGURATIONS["CUDA"] = ({"cuda": True}, {})
+
+
+def run(folder: Path, model: str, options: dict, environment: dict) -> dict:
+    """One configuration's hashes."""
+    done = subprocess.run(
+        [sys.executable, str(WORKER), str(folder), json.dumps({"model": model, **options})],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def hashes(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> dict[str, dict]:
+    """All configurations, on latents of a real photo, with the shipped default model."""
+    folder = tmp_path_factory.mktemp("exactness")
+    shipped = weights.entries(weights.store.SHIPPED)
+    entry = next(entry for entry in shipped if entry.default)
+    codec = Codec(entry, "cpu", bf16=False)
+    pixels = np.array(Image.open(sample).convert("RGB").crop((256, 64, 576, 320)))
+    y, z = codec.analyse(pixels, codec.stored_quality(6 if codec.config.levels > 1 else None))
+    np.savez(folder / "latents.npz", y=y.numpy(), z=z.numpy())
+    first, *others = CONFIGURATIONS.items()
+    results = {first[0]: run(folder, entry.name, *first[1])}  # writes the reference streams
+    with ThreadPoolExecutor(2) as pool:
+        jobs = {name: pool.submit(run, folder, entry.name, *how) for name, how in others}
+    return results | {name: job.result() for name, job in jobs.items()}
+
+
+@pytest.mark.parametrize("what", ["streams", "decoded", "parameters"])
+def test_the_same_everywhere(hashes: dict[str, dict], what: str) -> None:
+    found = {name: result[what] for name, result in hashes.items()}
+    assert len(set(found.values())) == 1, found
+
+
+def test_float32_is_not_the_same_everywhere(hashes: dict[str, dict]) -> None:
+    found = {name: result["float32"] for name, result in hashes.items()}
+    assert len(set(found.values())) > 1, "this test could not have noticed a float32 path"

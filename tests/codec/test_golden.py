@@ -1,0 +1,61 @@
+"""Files written long ago decode for ever, and today's encoder still writes the same streams."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import GOLDEN
+from PIL import Image
+
+import ticodec
+from ticodec import container, images
+
+FILES = sorted(GOLDEN.glob("v*/*.tic"))
+
+
+def test_there_are_golden_files_of_this_version() -> None:
+    assert any(path.parent.name == f"v{container.VERSION}" for path in FILES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_golden_file_decodes_to_its_picture(tiny, path: Path) -> None:
+    """The symbols are checked by the file's own CRC; g_s is float code, so ±1 grey level."""
+    decoded = images.to_image(tiny.decode(path.read_bytes()))
+    expected = Image.open(path.with_suffix(".png"))
+    assert decoded.mode == expected.mode
+    difference = np.asarray(decoded).astype(int) - np.asarray(expected)
+    assert np.abs(difference).max() <= 1
+
+
+def test_everything_in_it_comes_back() -> None:
+    image = ticodec.decode((GOLDEN / "v1" / "everything.tic").read_bytes())
+    assert image.mode == "RGBA"
+    assert image.info["icc_profile"] == b"icc" * 50
+    assert image.info["xmp"] == b"<x/>"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_the_same_latents_still_make_the_same_streams(tiny, path: Path) -> None:
+    """If this fails, the format drifted: it needs a new version, and readers of the old one."""
+    parsed = container.read(path.read_bytes())
+    z_stream, y_stream = parsed.section("z"), parsed.section("y")
+    assert z_stream
+    assert y_stream
+    height, width = (-(-n // 64) for n in (parsed.header.height, parsed.header.width))
+    decoded = tiny.entropy.decode(z_stream, y_stream, height, width)
+    z_count = height * width * tiny.config.N
+    z = np.frombuffer(decoded.symbols, "<i2")[:z_count].reshape(height, width, -1)
+    import torch
+
+    z_hat = torch.from_numpy(z.astype(np.float64) + tiny.entropy.centres)
+    coded = tiny.entropy.encode(decoded.y_hat, z_hat)
+    assert coded.z_stream == z_stream
+    assert coded.y_stream == y_stream
+
+
+def test_the_golden_weights_are_the_ones_that_wrote_them() -> None:
+    manifest = json.loads((GOLDEN / "weights" / "manifest.json").read_text())
+    assert manifest["models"]["tiny"]["sha256"].startswith("4bad3bad")

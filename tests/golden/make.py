@@ -1,0 +1,52 @@
+"""Makes the golden files. Only for a new format version: old ones must decode for ever.
+
+Run from the repository's root: python tests/golden/make.py v2
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from conftest import GOLDEN, make_pixels  # sets TICODEC_WEIGHTS
+from PIL import Image
+
+import ticodec
+from ticodec.images import Picture, png_bytes, to_image
+
+
+def main(version: str) -> None:
+    """Write NAME.tic and what it decodes to, NAME.png, for each case."""
+    codec = ticodec.load("tiny", device="cpu", bf16=False)
+    alpha = make_pixels(50, 70, 3)[..., 0]
+    grey = np.repeat(make_pixels(33, 40, 2)[..., :1], 3, -1)
+    cases = {
+        "photo-q5": (Picture(np.asarray(Image.open(GOLDEN / "crop.png").convert("RGB"))), 5),
+        "photo-q8": (Picture(np.asarray(Image.open(GOLDEN / "crop.png").convert("RGB"))), 8),
+        "pixel": (Picture(make_pixels(1, 1)), 1),
+        "grey": (Picture(grey, grey=True), 3.25),
+        "everything": (
+            Picture(
+                make_pixels(50, 70, 3),
+                alpha=alpha,
+                metadata={"icc": b"icc" * 50, "exif": b"Exif\0\0MM\0*" + bytes(20), "xmp": b"<x/>"},
+            ),
+            2,
+        ),
+    }
+    folder = GOLDEN / version
+    folder.mkdir()
+    for name, (picture, quality) in cases.items():
+        data = codec.encode(picture, quality)
+        (folder / f"{name}.tic").write_bytes(data)
+        decoded = codec.decode(data)
+        decoded.metadata.clear()
+        (folder / f"{name}.png").write_bytes(png_bytes(to_image(decoded)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
