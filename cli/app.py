@@ -7,7 +7,6 @@ import sys
 from typing import Annotated
 
 import typer
-
 from ticodec import __version__
 from ticodec.errors import TicodecError
 

@@ -6,7 +6,6 @@ import time
 from typing import Annotated
 
 import typer
-
 from ticodec.container import MAX_PIXELS
 
 from .files import about, output_for, read_input, write_output
@@ -26,6 +25,7 @@ def decode(
 ) -> None:
     """Decode a .tic file into a PNG."""
     from ticodec import images, weights
+    from ticodec.api import loaded
     from ticodec.container import read
 
     started = time.perf_counter()
@@ -35,9 +35,7 @@ def decode(
         header = read(data, max_pixels).header
         entry = weights.find_fingerprint(header.fingerprint, header.model_name)
     with working(f"decoding {source} with {entry.name}", quiet), about(source):
-        from ticodec.codec import Codec
-
-        picture = Codec(entry, device).decode(data, max_pixels)
+        picture = loaded(entry, device).decode(data, max_pixels)
     png = images.png_bytes(images.to_image(picture))
     write_output(target, png)
     facts = {

@@ -6,7 +6,6 @@ import time
 from typing import Annotated
 
 import typer
-
 from ticodec.container import MAX_PIXELS
 
 from .files import about, output_for, read_input, write_output
@@ -20,7 +19,9 @@ def encode(
     ] = None,
     quality: Annotated[
         float | None,
-        typer.Option("--quality", "-q", help="1 (smallest) to 8 (best), fractions too. [default: 4]"),
+        typer.Option(
+            "--quality", "-q", help="1 (smallest) to 8 (best), fractions too. [default: 4]"
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="A name that `ticodec models` shows.")
@@ -33,6 +34,7 @@ def encode(
 ) -> None:
     """Encode an image into a small .tic file."""
     from ticodec import images, weights
+    from ticodec.api import loaded
     from ticodec.errors import UsageError
 
     started = time.perf_counter()
@@ -44,9 +46,7 @@ def encode(
         data = read_input(source)
         picture = images.to_picture(images.open_image(data, max_pixels))
     with working(f"encoding {source} with {entry.name}", quiet):
-        from ticodec.codec import Codec
-
-        codec = Codec(entry, device)
+        codec = loaded(entry, device)
         coded = codec.encode(picture, quality)
     write_output(target, coded)
     height, width = picture.pixels.shape[:2]

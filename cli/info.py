@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-
 from ticodec.container import MAX_PIXELS
 
 from .files import about, read_input

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-
 from ticodec.container import MAX_PIXELS
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

@@ -18,7 +18,9 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="[default: runs/MODEL]")] = None,
     quality_range: Annotated[
         tuple[float, float] | None,
-        typer.Option("--quality-range", help="Train these qualities of one network. [default: 1 8]"),
+        typer.Option(
+            "--quality-range", help="Train these qualities of one network. [default: 1 8]"
+        ),
     ] = None,
     lmbda: Annotated[
         float | None, typer.Option("--lmbda", help="One fixed λ instead, as the papers train.")
@@ -45,7 +47,6 @@ def train(
 ) -> None:
     """Train a network on a folder of photos."""
     from rich.console import Console
-
     from ticodec.codec import pick_device
     from ticodec.errors import UsageError
     from ticodec.weights.training.options import TrainOptions
@@ -66,7 +67,9 @@ def train(
     place = pick_device(device)
     if resume is not None:
         if lmbda is not None or activation is not None or init is not None:
-            raise UsageError("--resume goes on with its network; leave --lmbda, --activation, --init away")
+            raise UsageError(
+                "--resume goes on with its network; leave --lmbda, --activation, --init away"
+            )
         trainer = Trainer.resume(resume, place, compile, **changes)
     else:
         config, weights = _network(model, lmbda, activation, init)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from ticodec import weights
 
 from . import images
-from .container import MAX_PIXELS, read_header
+from .container import MAX_PIXELS, read
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def encode(
 
     Raises BadInputError when the image cannot be read, UsageError for bad arguments.
     """
-    return _loaded(model, device).encode(_picture(image, max_pixels), quality)
+    picture = _picture(image, max_pixels)
+    return loaded(weights.find(model), device).encode(picture, quality)
 
 
 def decode(data: bytes, device: str = "auto", max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -62,26 +64,14 @@ def decode(data: bytes, device: str = "auto", max_pixels: int = MAX_PIXELS) -> I
 
     Raises BadInputError when the data is damaged, too large, or its weights are not here.
     """
-    return images.to_image(loaded_for(data, device, max_pixels).decode(data, max_pixels))
-
-
-def loaded_for(data: bytes, device: str = "auto", max_pixels: int = MAX_PIXELS) -> Codec:
-    """The codec whose weights wrote a file. Raises BadInputError when they are not here."""
-    from ticodec import weights
-
-    header, _ = read_header(data, max_pixels)
+    header = read(data, max_pixels).header
     entry = weights.find_fingerprint(header.fingerprint, header.model_name)
-    return _loaded_entry(entry, device)
-
-
-def _loaded(model: str | None, device: str) -> Codec:
-    from ticodec import weights
-
-    return _loaded_entry(weights.find(model), device)
+    return images.to_image(loaded(entry, device).decode(data, max_pixels))
 
 
 @lru_cache(maxsize=4)
-def _loaded_entry(entry: Any, device: str) -> Codec:
+def loaded(entry: weights.Entry, device: str) -> Codec:
+    """The codec of an entry, kept for the next call."""
     from .codec import Codec
 
     return Codec(entry, device)
@@ -93,10 +83,11 @@ def _picture(image: ImageLike, max_pixels: int) -> images.Picture:
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8:
             raise UsageError(f"an image array must be uint8, not {image.dtype}")
-        try:
-            image = Image.fromarray(image)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"an image array must be (H, W), (H, W, 3) or (H, W, 4): {error}") from error
+        if image.ndim != 2 and (image.ndim != 3 or image.shape[2] not in (3, 4)):
+            raise UsageError(f"an image array must be (H, W), (H, W, 3 or 4), not {image.shape}")
+        if not image.size:
+            raise UsageError("the image has no pixels")
+        image = Image.fromarray(image)
     if image.width * image.height == 0:
         raise UsageError("the image has no pixels")
     if image.width * image.height > max_pixels:

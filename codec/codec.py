@@ -1,9 +1,9 @@
 """The codec: pictures to `.tic` bytes and back, with one network.
 
-    picture ─► pad ─► g_a ─► ·gain ─► y ─► h_a ─► round ─► ẑ ─► z section
-                                      │                    └─► h_s ─┐   (integers from here)
-                                      └────────► wavefront ◄────────┘─► y section
-    z, y sections ─► ẑ ─► h_s ─► wavefront ─► ŷ ─► ÷gain ─► g_s ─► crop ─► picture
+picture ─► pad ─► g_a ─► ·gain ─► y ─► h_a ─► round ─► ẑ ─► z section
+                                  │                    └─► h_s ─┐   (integers from here)
+                                  └────────► wavefront ◄────────┘─► y section
+z, y sections ─► ẑ ─► h_s ─► wavefront ─► ŷ ─► ÷gain ─► g_s ─► crop ─► picture
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from ticodec import weights
 from ticodec.container import (
     MAX_PIXELS,
@@ -32,6 +30,7 @@ from ticodec.images import Picture, pack_alpha, unpack_alpha
 from ticodec.models.config import MODEL_IDS, STRIDE_Z, ModelConfig
 from ticodec.models.inference import Transform, fast_bf16, pad_image
 from ticodec.models.network import Network
+from torch import Tensor
 
 NUMBERS = {name: number for number, name in SECTIONS.items()}
 
@@ -195,5 +194,3 @@ class Codec:
         x = self.g_s(y)[0, :height, :width]
         pixels = ((x + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8)
         return np.ascontiguousarray(pixels.cpu().numpy())
-
-

@@ -1,7 +1,7 @@
 """The `.tic` container, version 1. Imports no torch. `docs/format.md` has every byte.
 
-    magic · version · model · weights fingerprint · quality · mode · size · CRC of symbols · CRC-32
-    section: type (bit 7: the last) · length · payload · CRC-32        z, y, then optional ones
+magic · version · model · weights fingerprint · quality · mode · size · CRC of symbols · CRC-32
+section: type (bit 7: the last) · length · payload · CRC-32        z, y, then optional ones
 """
 
 from __future__ import annotations

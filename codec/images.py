@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +109,7 @@ def to_image(picture: Picture) -> Image.Image:
 def png_bytes(image: Image.Image) -> bytes:
     """The image as PNG, with ICC, EXIF and XMP from its `info`."""
     out = BytesIO()
-    extra = {k: image.info[k] for k in ("icc_profile", "exif") if k in image.info}
+    extra: dict[str, Any] = {k: image.info[k] for k in ("icc_profile", "exif") if k in image.info}
     if "xmp" in image.info:
         from PIL.PngImagePlugin import PngInfo
 

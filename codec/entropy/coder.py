@@ -1,8 +1,8 @@
 """Latents to streams and back: the exact entropy path, whole.
 
-    encode:  z ─► round ─► tables of the channels ─► z stream
-             ẑ ─► h_s ─► wavefront ─► round(y - mean) ─► tables of the scales ─► y stream
-    decode:  the same with the arrows into the streams turned round
+encode:  z ─► round ─► tables of the channels ─► z stream
+         ẑ ─► h_s ─► wavefront ─► round(y - mean) ─► tables of the scales ─► y stream
+decode:  the same with the arrows into the streams turned round
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from ticodec.errors import BadInputError
 from ticodec.models.config import STRIDE_Y, STRIDE_Z, ModelConfig
+from torch import Tensor
 
 from .context import Context
 from .exact import Fixed, Ops

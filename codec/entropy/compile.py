@@ -11,12 +11,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
-
 from ticodec.models.context import REACH, gather_neighbours
 from ticodec.models.network import Network
 from ticodec.models.swin import STB, SwinLayer
 from ticodec.models.transforms import Conv
+from torch import Tensor, nn
 
 from . import tables
 from .context import MEAN_BITS, Context
@@ -178,7 +177,7 @@ def compile_entropy(network: Network, y: Tensor, z: Tensor) -> dict[str, Tensor]
     ops.compile(["head.hyper", "head.context"], [flat, x], frac)
     context.predict(near, near_y, context.hyper_part(flat))
 
-    result = {k: v for k, v in ops.parameters.items()}
+    result = dict(ops.parameters)
     prior, centres = tables.prior_tables(network.prior)
     result |= {f"z.{k}": v for k, v in prior.items()} | {"z.centres": centres}
     result |= {f"y.{k}": v for k, v in tables.gaussian_tables().items()}

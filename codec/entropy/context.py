@@ -8,10 +8,9 @@ convolution that reads h_s is applied to the whole map at once (`hyper_part`).
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from ticodec.models.config import ModelConfig
 from ticodec.models.context import EARLIER
+from torch import Tensor
 
 from .exact import NARROW, PROBABILITY_BITS, WIDE, Fixed, Ops, round_to
 
@@ -79,7 +78,7 @@ class Context:
         return (summed @ v).reshape(p, self.M)
 
     def residual(self, attended: Tensor, near_y: Tensor) -> Fixed:
-        """Sum of `attend` and of the neighbours (P, 12, M) on the grid "cam.frac": (P, M), 19 bits."""
+        """`attend`'s result plus the neighbours (P, 12, M), on the grid "cam.frac": (P, M), 19 bits."""
         frac = int(self.ops.parameters["cam.frac"])
         y = round_to(near_y.sum(1), frac - MEAN_BITS, WIDE)
         a = round_to(attended, frac - PROBABILITY_BITS - self.qkv_frac, WIDE)
@@ -89,4 +88,3 @@ class Context:
 def scale_indexes(scales: Tensor, thresholds: Tensor) -> Tensor:
     """Number of the table for each raw scale: how many thresholds it reaches. Any shape, int64."""
     return torch.searchsorted(thresholds, scales, right=True)
-

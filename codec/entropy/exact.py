@@ -24,9 +24,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-
 from ticodec.models.swin import partition, shift_regions, unpartition
+from torch import Tensor
 
 #: Largest activation: 16 bits signed; residuals, which feed LayerNorm, may take 19.
 NARROW, WIDE = 2**15 - 1, 2**18 - 1

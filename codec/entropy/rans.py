@@ -52,7 +52,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from ticodec.errors import BadInputError, TicodecError
 
 Ints = NDArray[np.int64]
@@ -78,13 +77,17 @@ def _extension() -> Any:
             path = Path(folder) / f"ans{suffix}"
             if path.exists():
                 loader = ExtensionFileLoader("compressai.ans", str(path))
-                found = importlib.util.spec_from_file_location("compressai.ans", path, loader=loader)
+                found = importlib.util.spec_from_file_location(
+                    "compressai.ans", path, loader=loader
+                )
                 assert found is not None
                 module = importlib.util.module_from_spec(found)
                 loader.exec_module(module)
                 sys.modules.setdefault("compressai.ans", module)
                 return module
-    raise TicodecError("compressai's coder is missing; reinstall with: pip install --force compressai")
+    raise TicodecError(
+        "compressai's coder is missing; reinstall with: pip install --force compressai"
+    )
 
 
 class Tables:
@@ -153,9 +156,7 @@ class Writer:
             counts = _digit_counts(excess)
             self._hex(counts)
             self._hex(
-                np.concatenate(
-                    [excess[i] >> 4 * np.arange(c) & 15 for i, c in enumerate(counts)]
-                )
+                np.concatenate([excess[i] >> 4 * np.arange(c) & 15 for i, c in enumerate(counts)])
             )
 
     def _hex(self, digits: Ints) -> None:

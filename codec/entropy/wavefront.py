@@ -19,9 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
-
 from ticodec.models.context import NEIGHBOURS, REACH
+from torch import Tensor
 
 from .context import MEAN_BITS, Context, scale_indexes
 

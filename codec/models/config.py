@@ -86,7 +86,10 @@ class ModelConfig:
         known = cls.__dataclass_fields__
         if unknown := set(fields) - set(known):
             raise ValueError(f"unknown model dimensions: {', '.join(sorted(unknown))}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
+        }
+        return cls(**plain)
 
 
 PRESETS: dict[str, ModelConfig] = {

@@ -1,9 +1,9 @@
 """Causal attention module (CAM) and entropy head: Lu et al., section 3.2, figure 3b.
 
-    ŷ ─► mask 5×5 ─► LN ─► attention over 25 tokens ─► + ─► Σ tokens ─► LN ─► MLP ─► + ─► Linear ─┐
-            └──────────────────────────────────────────┘                                          │
-    ẑ ─► h_s ─────────────────────────────────────────────────────────────────► concat ◄──────────┘
-                                                                                   └─► head ─► scales, means
+    ŷ ─► mask 5×5 ─┬─► LN ─► attention over 25 tokens ─► + ─► Σ tokens ─► MLP ─► Linear ─┐
+                   └──────────────────────────────────────┘   (MLP: LN before, + after)  │
+    ẑ ─► h_s ─────────────────────────────────────────────────────► concat ◄─────────────┘
+                                                                      └─► head ─► scales, means
 
 Causality comes from masking the **tokens**: of the 25 of a neighbourhood only the
 12 coded before the centre keep their values, the centre and the later ones are
@@ -27,9 +27,7 @@ from .swin import relative_index
 SIDE = 5
 REACH = SIDE // 2
 #: (row, column) offsets of the 12 earlier neighbours, in raster order.
-NEIGHBOURS = [
-    (i // SIDE - REACH, i % SIDE - REACH) for i in range(SIDE * REACH + REACH)
-]
+NEIGHBOURS = [(i // SIDE - REACH, i % SIDE - REACH) for i in range(SIDE * REACH + REACH)]
 EARLIER = len(NEIGHBOURS)
 
 
@@ -85,7 +83,10 @@ class CausalAttention(nn.Module):
         q, k, v = (part.transpose(-3, -2) for part in (q, k, v))  # (..., heads, 13, d)
         scores = (q * (c // self.heads) ** -0.5) @ k.transpose(-2, -1)  # (..., heads, 13, 13)
         # Row 12 is the query of all 13 masked tokens; their biases differ.
-        rows = [scores[..., :EARLIER, :], scores[..., EARLIER:, :].expand(*scores.shape[:-2], 13, 13)]
+        rows = [
+            scores[..., :EARLIER, :],
+            scores[..., EARLIER:, :].expand(*scores.shape[:-2], 13, 13),
+        ]
         weights = (torch.cat(rows, -2).float() + self.position_bias()).softmax(-1)
         summed = weights.sum(-2, keepdim=True).to(v.dtype)  # over the queries: (..., heads, 1, 13)
         return (summed @ v).reshape(*lead, c)

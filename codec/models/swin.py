@@ -106,7 +106,7 @@ class SwinLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same shape; H and W are multiples of the window."""
-        b, h, w, c = x.shape
+        b, h, w, _ = x.shape
         y = self.norm1(x)
         if self.shift:
             y = y.roll((-self.shift, -self.shift), (1, 2))

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import make_pixels
-from PIL import Image
-
 import ticodec
+from PIL import Image
+from support import make_pixels
 from ticodec import container, images, weights
 from ticodec.codec import Codec, pick_device
 from ticodec.errors import BadInputError, UsageError
@@ -124,7 +123,7 @@ def test_other_weights_are_an_error_never_a_picture(tiny, picture) -> None:
     data = container.write(parsed)
     with pytest.raises(BadInputError, match="weights 01020304, not with these"):
         tiny.decode(data)
-    with pytest.raises(BadInputError, match="01020304.*not installed.*TICODEC_WEIGHTS"):
+    with pytest.raises(BadInputError, match=r"01020304.*not installed.*TICODEC_WEIGHTS"):
         ticodec.decode(data)
 
 
@@ -161,7 +160,6 @@ def test_outliers_are_coded(tiny) -> None:
 
 def test_a_fixed_lambda_network_works_and_has_no_quality(tmp_path, picture) -> None:
     import torch
-
     from ticodec.models.config import preset
     from ticodec.models.network import Network
     from ticodec.weights.training.export import export

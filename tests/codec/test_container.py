@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from ticodec import container as tic
 from ticodec.errors import BadInputError
 
@@ -92,7 +91,7 @@ def test_line_ending_damage_is_named() -> None:
 def test_another_version_is_named_before_its_checksum() -> None:
     data = bytearray(tic.write(example()))
     data[6] = 2
-    with pytest.raises(BadInputError, match="format version 2 .* newer ticodec"):
+    with pytest.raises(BadInputError, match=r"format version 2 .* newer ticodec"):
         tic.read(bytes(data))
 
 
@@ -100,7 +99,7 @@ def test_too_many_pixels_are_refused_unless_allowed() -> None:
     container = example()
     container.header.width = container.header.height = 30_000
     data = tic.write(container)
-    with pytest.raises(BadInputError, match="30000×30000 pixels.*--max-pixels"):
+    with pytest.raises(BadInputError, match=r"30000×30000 pixels.*--max-pixels"):
         tic.read(data)
     assert tic.read(data, 10**9).header.width == 30_000
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SAMPLES
 from PIL import Image
-
+from support import SAMPLES
 from ticodec import container, weights
 from ticodec.codec import Codec
 from ticodec.images import Picture

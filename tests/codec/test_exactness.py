@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from ticodec import weights
 from ticodec.codec import Codec
 

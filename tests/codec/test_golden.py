@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
-from PIL import Image
-
 import ticodec
+from PIL import Image
+from support import GOLDEN
 from ticodec import container, images
 
 FILES = sorted(GOLDEN.glob("v*/*.tic"))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import GOLDEN
+from support import GOLDEN
 
 WORKER = """
 import json, sys

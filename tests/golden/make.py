@@ -5,6 +5,7 @@ Run from the repository's root: python tests/golden/make.py v2
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,15 +13,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import GOLDEN, make_pixels  # sets TICODEC_WEIGHTS
-from PIL import Image
-
 import ticodec
+from PIL import Image
+from support import GOLDEN, make_pixels
 from ticodec.images import Picture, png_bytes, to_image
 
 
 def main(version: str) -> None:
     """Write NAME.tic and what it decodes to, NAME.png, for each case."""
+    os.environ["TICODEC_WEIGHTS"] = str(GOLDEN / "weights")
     codec = ticodec.load("tiny", device="cpu", bf16=False)
     alpha = make_pixels(50, 70, 3)[..., 0]
     grey = np.repeat(make_pixels(33, 40, 2)[..., :1], 3, -1)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from ticodec.errors import BadInputError, TicodecError
 
 FORMAT = 1

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
-
 from ticodec.errors import BadInputError
+from torch import Tensor
 
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 #: Every 50th image by name is held out for validation.

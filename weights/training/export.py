@@ -10,21 +10,20 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
-
 from ticodec.entropy.compile import compile_entropy
 from ticodec.errors import BadInputError
 from ticodec.images import write_file
 from ticodec.models.config import ModelConfig
 from ticodec.models.network import Network
 from ticodec.weights.store import FORMAT, Entry
+from torch import Tensor
 
 from . import checkpoint
 
 
 @torch.no_grad()
 def calibration_latents(network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents y (B, h, w, M) and z of images (B, H, W, 3) uint8, at low, middle and high quality."""
+    """Latents y (B, h, w, M) and z of images (B, H, W, 3) uint8, at three qualities."""
     levels = network.config.levels
     x = images.float() / 255 - 0.5
     y = network.g_a(x)
@@ -72,7 +71,7 @@ def export(source: Path, folder: Path, name: str | None = None, default: bool = 
     data = weights_bytes(network.eval(), images)
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / f"{name}.safetensors", data)
-    fields = {
+    fields: dict[str, Any] = {
         "model": config.model,
         "file": f"{name}.safetensors",
         "sha256": hashlib.sha256(data).hexdigest(),

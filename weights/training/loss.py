@@ -6,9 +6,8 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-
 from ticodec.models.network import Output
+from torch import Tensor
 
 
 class Loss(NamedTuple):
@@ -28,9 +27,7 @@ def lambda_at(level: Tensor, lambdas: tuple[float, ...]) -> Tensor:
     return (table[low] * (1 - part) + table[high] * part).exp()
 
 
-def rate_distortion(
-    output: Output, x: Tensor, level: Tensor, lambdas: tuple[float, ...]
-) -> Loss:
+def rate_distortion(output: Output, x: Tensor, level: Tensor, lambdas: tuple[float, ...]) -> Loss:
     """R + λ·255²·MSE of each image, weighted so that no level dominates.
 
     The weight, 1 / (λ·255²·0.002 + 0.3), is about one over the loss a trained

@@ -52,7 +52,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 def load_photos(trainer: Trainer, folder: Path, console: Console) -> tuple[Photos, torch.Tensor]:
-    """Training photos, and validation crops (n, 256, 256, 3) that the trainer also keeps a few of."""
+    """Training photos, and validation crops (n, 256, 256, 3); the trainer keeps a few of them."""
     training, held = split(list_images(folder))
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("decoding images", total=len(training) + len(held))
@@ -192,7 +192,13 @@ class Log:
             f"{bpp:.3f} bpp  {psnr(mse):.2f} dB  skipped {t.skipped}"
         )
         self.bar.update(self.task, description=phase, stats=stats)
-        row = [phase, t.step, t.crops, f"{t.seconds:.0f}", f"{t.optimizer.param_groups[0]['lr']:.2e}"]
+        row = [
+            phase,
+            t.step,
+            t.crops,
+            f"{t.seconds:.0f}",
+            f"{t.optimizer.param_groups[0]['lr']:.2e}",
+        ]
         row += [f"{value:.4f}", f"{bpp:.4f}", f"{psnr(mse):.3f}", f"{speed:.1f}", t.skipped]
         header = "phase,step,crops,seconds,lr,loss,bpp,psnr,crops_per_second,skipped"
         append(self.out / "log.csv", header, row)

@@ -1,9 +1,9 @@
 """The trainer: warm-up, a stable trunk that can always be resumed, an annealed copy for export.
 
-    lr │   ┌───────────── trunk.pt ─ ─ ─ ─ ─►  (resume here)
-       │  /                  ╲
-       │ / warm-up            ╲ annealed.pt    (export this)
-       └──────────────────────────────────► steps
+lr │   ┌───────────── trunk.pt ─ ─ ─ ─ ─►  (resume here)
+   │  /                  ╲
+   │ / warm-up            ╲ annealed.pt    (export this)
+   └──────────────────────────────────► steps
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from ticodec.errors import BadInputError
 from ticodec.models.config import ModelConfig
 from ticodec.models.network import Network
+from torch import Tensor
 
 from . import checkpoint
 from .data import Photos
@@ -102,7 +101,7 @@ class Trainer:
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """Move the averaged weights; the average is short at first, so that it forgets the start."""
+        """Move the averaged weights; the average is short at first, to forget the start."""
         decay = min(self.options.ema, (self.step + 1) / (self.step + 10))
         pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
         mean, now = map(list, zip(*pairs, strict=True))

@@ -1,0 +1,41 @@
+# make demo: install, then encode, decode and show one photo.   make test: everything CI checks.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test types install format clean
+
+demo: $(VENV)/installed
+	$(BIN)/python docs/demo.py
+
+test: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory types
+	$(BIN)/python -m pytest
+
+# mypy knows nothing of package-dir: show it the three folders as the one package they become.
+types: $(VENV)/installed-dev
+	rm -rf build/types && mkdir -p build/types/ticodec
+	ln -s $(CURDIR)/codec/* $(CURDIR)/cli $(CURDIR)/weights build/types/ticodec/
+	$(BIN)/mypy
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ticodec needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo

@@ -1,0 +1,233 @@
+"""`encode` and `decode` as a user runs them, and everything that can be wrong with it."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = ("-m", "tiny")
+
+
+def test_there_and_back_with_default_names(run, photo: Path) -> None:
+    assert run("encode", photo, *TINY).code == 0
+    tic = photo.with_suffix(".tic")
+    original = photo.read_bytes()
+    run("decode", tic).fails(2, "photo.png exists already; -f overwrites it")
+    assert photo.read_bytes() == original
+    assert run("decode", tic, "-f").code == 0
+    assert Image.open(photo).size == (90, 70)
+    assert photo.read_bytes() != original
+
+
+def test_json_of_encode_and_decode(run, photo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.tic"
+    facts = json.loads(run("encode", photo, out, "-q", 2.5, *TINY, "--json").out)
+    assert list(facts) == [
+        "input", "output", "model", "quality", "width", "height", "bytes", "bpp", "seconds",
+    ]  # fmt: skip
+    assert facts["bytes"] == out.stat().st_size
+    assert facts["bpp"] == pytest.approx(8 * facts["bytes"] / (90 * 70), abs=1e-4)
+    assert (facts["quality"], facts["width"], facts["height"]) == (2.5, 90, 70)
+    facts = json.loads(run("decode", out, tmp_path / "b.png", "--json").out)
+    assert facts["output"] == str(tmp_path / "b.png")
+    assert (facts["quality"], facts["model"]) == (2.5, "tiny")
+
+
+def test_quality_is_4_unless_said(run, photo: Path) -> None:
+    assert json.loads(run("encode", photo, *TINY, "--json").out)["quality"] == 4
+
+
+def test_quiet_prints_nothing(run, photo: Path) -> None:
+    result = run("encode", photo, *TINY, "--quiet")
+    assert (result.code, result.out, result.err) == (0, "", "")
+
+
+def test_an_output_folder_gets_the_default_name(run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    assert run("encode", photo, tmp_path / "sub", *TINY).code == 0
+    assert (tmp_path / "sub" / "photo.tic").exists()
+
+
+def test_stdin_and_stdout(shell, photo: Path) -> None:
+    coded = shell("encode", "-", "-", *TINY, input=photo.read_bytes())
+    assert coded.returncode == 0, coded.stderr
+    assert coded.stdout.startswith(b"\x89TIC")
+    decoded = shell("decode", "-", "--json", input=coded.stdout)
+    assert Image.open(io.BytesIO(decoded.stdout)).size == (90, 70)
+    assert json.loads(decoded.stderr)["output"] == "-"
+
+
+# -- bad input: exit 3 ------------------------------------------------------------------
+
+
+def test_not_an_image(run, tmp_path: Path) -> None:
+    path = tmp_path / "text.png"
+    path.write_text("hello")
+    run("encode", path, *TINY).fails(3, str(path), "not an image")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["text.png"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff", "avif"])
+def test_truncated_image(run, photo: Path, tmp_path: Path, suffix: str) -> None:
+    buffer = io.BytesIO()
+    Image.open(photo).save(buffer, {"jpg": "jpeg"}.get(suffix, suffix))
+    path = tmp_path / f"cut.{suffix}"
+    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    run("encode", path, *TINY).fails(3, str(path), "image")
+    assert not path.with_suffix(".tic").exists()
+
+
+def test_missing_input_and_folder_as_input(run, tmp_path: Path) -> None:
+    run("encode", tmp_path / "no.png", *TINY).fails(3, "no.png", "No such file")
+    run("encode", tmp_path, tmp_path / "x.tic", *TINY).fails(3, "directory")
+    run("decode", tmp_path / "no.tic").fails(3, "no.tic", "No such file")
+
+
+def test_too_many_pixels(run, photo: Path, encoded: Path) -> None:
+    run("encode", photo, "-f", *TINY, "--max-pixels", 6299).fails(3, "90×70", "6,299")
+    run("decode", encoded, "-f", "--max-pixels", 6299).fails(3, "90×70", "--max-pixels")
+    assert run("encode", photo, "-f", *TINY, "--max-pixels", 6300).code == 0
+
+
+def test_a_bomb_is_refused_before_its_pixels_are_allocated(shell, tmp_path: Path) -> None:
+    """40000×40000 in a 190 KB PNG: refused within 600 MB, where its pixels alone are 1.6 GB."""
+    import resource
+
+    path = tmp_path / "bomb.png"
+    Image.new("1", (40_000, 40_000)).save(path)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (600_000_000, 600_000_000))
+
+    done = shell("encode", path, *TINY, preexec_fn=limit)
+    assert done.returncode == 3, done.stderr
+    assert b"40000\xc3\x9740000 pixels" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda d: b"", "empty"),
+        (lambda d: d[:3], "ends too early"),
+        (lambda d: d[:-1], "ends too early"),
+        (lambda d: d[: len(d) // 2], "ends too early"),
+        (lambda d: d[:40] + bytes([d[40] ^ 4]) + d[41:], "checksum"),
+        (lambda d: d[:6] + b"\x09" + d[7:], "format version 9"),
+        (lambda d: b"\xff\xd8\xff\xe0" + d[4:], "not a .tic file"),
+        (lambda d: np.random.default_rng(1).bytes(500), "not a .tic file"),
+        (lambda d: d + d, "behind its end"),
+    ],
+)
+@pytest.mark.parametrize("command", ["decode", "info"])
+def test_damaged_files(run, encoded: Path, tmp_path: Path, damage, word: str, command) -> None:
+    bad = tmp_path / "bad.tic"
+    bad.write_bytes(damage(encoded.read_bytes()))
+    run(command, bad).fails(3, str(bad), word)
+    assert not (tmp_path / "bad.png").exists()
+
+
+def test_other_weights(run, encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TICODEC_WEIGHTS")
+    run("decode", encoded, "-f").fails(3, "4bad3bad", "not installed", "TICODEC_WEIGHTS")
+
+
+def test_missing_and_damaged_weights(run, photo, encoded, golden, tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(golden / "weights", folder)
+    monkeypatch.setenv("TICODEC_WEIGHTS", str(folder))
+    file = folder / "tiny.safetensors"
+    data = file.read_bytes()
+    file.write_bytes(data[:1000] + b"?" + data[1001:])
+    run("decode", encoded, "-f").fails(3, "tiny.safetensors", "damaged weights")
+    file.unlink()
+    run("encode", photo, "-f", *TINY).fails(3, "tiny.safetensors", "missing")
+    (folder / "manifest.json").write_text("{")
+    run("encode", photo, "-f", *TINY).fails(3, "manifest.json", "damaged")
+    (folder / "manifest.json").unlink()
+    run("encode", photo, "-f", *TINY).fails(3, "manifest.json", "no manifest")
+
+
+# -- wrong usage: exit 2 ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quality", ["0", "8.5", "-3", "nan"])
+def test_quality_out_of_range(run, photo: Path, quality: str) -> None:
+    run("encode", photo, *TINY, f"-q{quality}").fails(2, "quality must be from 1 to 8")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["encode"],
+        ["encode", "a.png", "-q", "high"],
+        ["encode", "a.png", "--speed", "9"],
+        ["transcode", "a.png"],
+        ["decode", "a.tic", "b.png", "c.png"],
+    ],
+)
+def test_wrong_words(run, arguments: list[str]) -> None:
+    run(*arguments).fails(2, "see ticodec --help")
+
+
+def test_wrong_outputs(run, photo: Path, encoded: Path, tmp_path: Path) -> None:
+    run("encode", photo, *TINY).fails(2, "exists already")
+    run("encode", photo, tmp_path / "x.jpg", *TINY).fails(2, "must end in .tic")
+    run("decode", encoded, tmp_path / "x.jpg").fails(2, "must end in .png")
+    run("encode", photo, tmp_path / "no" / "x.tic", *TINY).fails(2, "there is no folder")
+    run("encode", photo, "-m", "nope", tmp_path / "x.tic").fails(2, "'nope'; installed: tiny")
+    run("encode", photo, *TINY, "--device", "tpu", tmp_path / "x.tic").fails(2, "device")
+
+
+# -- failures: exit 1, and nothing half-written ------------------------------------------
+
+
+def test_a_folder_that_takes_no_files(run, encoded: Path) -> None:
+    """/proc refuses new files even to root."""
+    run("decode", encoded, "/proc/x.png").fails(1, "/proc/x.png: cannot be written")
+
+
+def test_disk_full_leaves_nothing(run, encoded: Path, tmp_path: Path, monkeypatch) -> None:
+    """The disk refuses the bytes in the middle: the old output stays, no part is left."""
+    target = tmp_path / "out.png"
+    target.write_bytes(b"precious")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    run("decode", encoded, target, "-f").fails(1, "out.png: cannot be written: No space left")
+    assert target.read_bytes() == b"precious"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.png", "photo.png", "photo.tic"]
+
+
+def test_a_really_full_device(shell, encoded: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "ticodec.cli.app", "decode", str(encoded), "-"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        "ticodec: stdout cannot be written: No space left on device"
+    ]
+
+
+def test_interrupt_leaves_no_output(photo: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.tic"
+    command = [sys.executable, "-m", "ticodec.cli.app", "encode", str(photo), str(target), *TINY]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(1.5)  # torch is being imported
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    if process.returncode != 0:  # it may just have been done
+        assert process.returncode == 130
+        assert "Traceback" not in err
+        assert list(tmp_path.iterdir()) == [photo]

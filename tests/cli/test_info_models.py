@@ -1,0 +1,97 @@
+"""`info`, `models`, `--version`, `--help`: quick, and without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ticodec
+
+TORCH_FREE = """
+import sys
+from ticodec.cli import app
+sys.argv = ["ticodec", *sys.argv[1:]]
+try:
+    app.main()
+except SystemExit as done:
+    assert not done.code, done.code
+heavy = {"torch", "compressai", "safetensors", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["info", "FILE"], ["info", "FILE", "--json"], ["models"],
+     ["encode", "--help"], ["train", "--help"]],
+)  # fmt: skip
+def test_no_torch_where_no_network_runs(golden: Path, arguments: list[str]) -> None:
+    file = str(golden / "v1" / "photo-q5.tic")
+    arguments = [file if a == "FILE" else a for a in arguments]
+    command = [sys.executable, "-c", TORCH_FREE, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_encode_does_import_torch(photo: Path) -> None:
+    """So that the test above is known to be able to fail."""
+    command = [sys.executable, "-c", TORCH_FREE, "encode", str(photo), "-m", "tiny"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "AssertionError" in done.stderr
+    assert "'torch'" in done.stderr
+
+
+def test_info_json(run, golden: Path) -> None:
+    path = golden / "v1" / "everything.tic"
+    facts = json.loads(run("info", path, "--json").out)
+    sections = facts.pop("sections")
+    assert facts == {
+        "format_version": 1,
+        "model": "tic-lite",
+        "weights": "4bad3bad",
+        "quality": 2,
+        "width": 70,
+        "height": 50,
+        "mode": "RGB",
+        "bytes": path.stat().st_size,
+        "bpp": pytest.approx(8 * path.stat().st_size / 3500, abs=1e-4),
+    }
+    assert [s["type"] for s in sections] == ["z", "y", "icc", "exif", "xmp", "alpha"]
+    assert all(s["bytes"] > 0 for s in sections)
+
+
+def test_info_table_shows_every_fact(run, golden: Path) -> None:
+    out = run("info", golden / "v1" / "photo-q5.tic").out
+    for word in ("tic-lite", "4bad3bad", "160", "120", "RGB", "bpp", "809", "y "):
+        assert word in out
+
+
+def test_info_of_a_file_without_installed_weights(run, golden: Path, monkeypatch) -> None:
+    monkeypatch.delenv("TICODEC_WEIGHTS")
+    assert run("info", golden / "v1" / "photo-q5.tic").code == 0
+
+
+def test_models(run) -> None:
+    rows = {row["name"]: row for row in json.loads(run("models", "--json").out)}
+    assert rows["tiny"]["weights"] == "4bad3bad"
+    assert rows["tiny"]["qualities"] == [1, 8]
+    assert all(row["installed"] for row in rows.values())
+    table = run("models").out
+    assert all(name in table for name in rows)
+
+
+def test_version(run) -> None:
+    assert run("--version").out == f"ticodec {ticodec.__version__}\n"
+
+
+def test_every_command_is_in_the_readme(run) -> None:
+    from ticodec.cli.app import app
+
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for command in app.registered_commands:
+        assert f"ticodec {command.name}" in readme, command.name
+        assert command.callback is not None
+        assert command.callback.__doc__

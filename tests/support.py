@@ -1,0 +1,21 @@
+"""What tests share that is no fixture: places, and photos made of numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+SAMPLES = ROOT / "docs" / "samples"
+
+
+def make_pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A picture with smooth areas, edges and texture, (height, width, 3) uint8."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / 48
+    smooth = np.stack([np.sin(x + seed), np.cos(y - x), np.sin(y * 0.7 + 1)], -1) * 70 + 120
+    smooth[(x * 3 % 2 < 1) & (y % 1.5 < 0.4)] += 60
+    texture = random.normal(0, 12, (height, width, 3)) * (x[..., None] % 2 > 1)
+    return (smooth + texture).clip(0, 255).astype(np.uint8)

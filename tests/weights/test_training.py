@@ -1,0 +1,195 @@
+"""The trainer: exact resumption, skipped steps, schedule, data, and the commands around it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support import make_pixels
+from ticodec.errors import BadInputError
+from ticodec.models.config import PAPER_LAMBDAS, ModelConfig
+from ticodec.weights.training import checkpoint
+from ticodec.weights.training.data import Photos, list_images, split
+from ticodec.weights.training.loss import lambda_at
+from ticodec.weights.training.options import TrainOptions
+from ticodec.weights.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+CONFIG = ModelConfig("tic-lite", N=16, M=16, depths=(0, 2, 2), activation="none", mlp_ratio=2)
+OPTIONS = TrainOptions(crop=64, batch=2, lr=1e-3, warmup=5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six photos, one of them too small, and one file that is no image."""
+    folder = tmp_path_factory.mktemp("photos")
+    for i in range(5):
+        Image.fromarray(make_pixels(260 + i, 270, i)).save(folder / f"{i}.png")
+    Image.fromarray(make_pixels(30, 30)).save(folder / "small.png")
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(folder: Path) -> Photos:
+    return Photos(list_images(folder), 64, CPU)
+
+
+def test_small_and_broken_images_are_left_out(photos: Photos) -> None:
+    assert (len(photos), photos.left_out) == (5, 2)
+
+
+def test_crops_are_pieces_of_the_photos(photos: Photos, folder: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    originals = [np.asarray(Image.open(p)) for p in sorted(folder.glob("?.png"))]
+    pieces = set()
+    for original in originals:
+        for y in range(original.shape[0] - 63):
+            for x in range(original.shape[1] - 63):
+                pieces.add((original[y, x : x + 64].tobytes(), original[y + 63, x].tobytes()))
+    mirrored = 0
+    for crop in photos.crops(8, 64, generator):
+        pixels = (crop * 255).round().byte().numpy()
+        plain = (pixels[0].tobytes(), pixels[63, 0].tobytes()) in pieces
+        turned = pixels[:, ::-1]
+        assert plain or (turned[0].tobytes(), turned[63, 0].tobytes()) in pieces
+        mirrored += not plain
+    assert 0 < mirrored < 8
+
+
+def test_every_50th_image_is_held_out() -> None:
+    paths = [Path(f"{i:03}.png") for i in range(101)]
+    training, held = split(paths)
+    assert held == [paths[0], paths[50], paths[100]]
+    assert not set(training) & set(held)
+
+
+def test_resuming_is_exact(photos: Photos, tmp_path: Path) -> None:
+    straight = Trainer(CONFIG, OPTIONS, CPU)
+    for _ in range(6):
+        straight.train_step(photos)
+    first = Trainer(CONFIG, OPTIONS, CPU)
+    for _ in range(3):
+        first.train_step(photos)
+    first.save(tmp_path / "trunk.pt")
+    torch.rand(100)  # whatever happens in between
+    second = Trainer.resume(tmp_path / "trunk.pt", CPU)
+    for _ in range(3):
+        second.train_step(photos)
+    assert second.step == straight.step == 6
+    for a, b in [(straight.network, second.network), (straight.average, second.average)]:
+        for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+            assert torch.equal(x, y), name
+
+
+def test_steps_that_are_not_finite_are_skipped_and_counted(photos: Photos) -> None:
+    trainer = Trainer(CONFIG, OPTIONS, CPU)
+    trainer.train_step(photos)
+    before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
+    good = trainer.forward
+    trainer.forward = lambda x, level: good(x * float("nan"), level)
+    trainer.train_step(photos)
+    assert (trainer.skipped, trainer.step) == (1, 2)
+    assert all(torch.equal(v, before[k]) for k, v in trainer.network.state_dict().items())
+    trainer.forward = good
+    trainer.train_step(photos)
+    assert trainer.skipped == 1
+    assert any(not torch.equal(v, before[k]) for k, v in trainer.network.state_dict().items())
+
+
+def test_training_lowers_the_loss(photos: Photos) -> None:
+    trainer = Trainer(CONFIG, TrainOptions(crop=64, batch=4, lr=3e-3, warmup=5), CPU)
+    losses = [float(trainer.train_step(photos).loss.detach()) for _ in range(60)]
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+
+
+def test_schedule_warms_up_stays_and_anneals() -> None:
+    trainer = Trainer(CONFIG, OPTIONS, CPU)
+    assert trainer.learning_rate() == pytest.approx(1e-3 / 5)
+    trainer.step = 1000
+    assert trainer.learning_rate() == pytest.approx(1e-3)
+    assert trainer.learning_rate(0.75) == pytest.approx(0.25e-3)
+
+
+def test_levels_stay_in_the_quality_range() -> None:
+    trainer = Trainer(CONFIG, TrainOptions(quality_range=(3, 5)), CPU)
+    levels = trainer.draw_levels(500)
+    assert 2 <= levels.min() < 2.1
+    assert 3.9 < levels.max() <= 4
+
+
+def test_lambda_is_log_linear() -> None:
+    got = lambda_at(torch.tensor([0.0, 0.5, 7.0]), PAPER_LAMBDAS)
+    middle = (PAPER_LAMBDAS[0] * PAPER_LAMBDAS[1]) ** 0.5
+    torch.testing.assert_close(got, torch.tensor([PAPER_LAMBDAS[0], middle, PAPER_LAMBDAS[7]]))
+    torch.testing.assert_close(lambda_at(torch.zeros(1), (0.02,)), torch.tensor([0.02]))
+
+
+def test_checkpoints_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    with pytest.raises(BadInputError, match="no such checkpoint"):
+        checkpoint.load(path)
+    path.write_bytes(b"garbage")
+    with pytest.raises(BadInputError, match="not a checkpoint"):
+        checkpoint.load(path)
+    torch.save({"weights": 1}, path)
+    with pytest.raises(BadInputError, match="not a checkpoint of this version"):
+        checkpoint.load(path)
+
+
+def test_folders_without_images(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="no images in it"):
+        list_images(tmp_path)
+    with pytest.raises(BadInputError, match="not a folder"):
+        list_images(tmp_path / "no")
+
+
+def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    """The whole chain by the commands, on a small preset, ending in a file that decodes."""
+    import sys
+
+    from ticodec.cli import app
+    from ticodec.models import config
+
+    monkeypatch.setitem(config.PRESETS, "tic-lite", CONFIG)
+
+    def ticodec(*arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", ["ticodec", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            app.main()
+        assert not done.value.code
+
+    run = tmp_path / "run"
+    common = ("--data", folder, "--out", run, "--crop", 64, "--batch", 2, "--device", "cpu")
+    ticodec("train", "--model", "tic-lite", *common, "--max-steps", 55, "--lr", 1e-3)
+    ticodec("train", *common, "--resume", run / "trunk.pt", "--max-steps", 60,
+            "--anneal-minutes", 0.02)  # fmt: skip
+    trunk, annealed = (checkpoint.load(run / f"{n}.pt") for n in ("trunk", "annealed"))
+    assert trunk["step"] == 60
+    assert annealed["step"] > 60
+    assert [bool(r.get("annealed")) for r in annealed["history"]] == [False, False, True]
+    rows = list(csv.DictReader((run / "log.csv").open()))
+    assert int(rows[0]["step"]) == 50
+    assert float(rows[0]["loss"]) > 0
+    assert (run / "validation.csv").exists()
+
+    store = tmp_path / "store"
+    ticodec("export", run / "annealed.pt", "--out", store, "--name", "mine")
+    manifest = json.loads((store / "manifest.json").read_text())
+    assert manifest["default"] == "mine"
+    card = (store / "mine.md").read_text()
+    assert "annealed to zero" in card
+    assert manifest["models"]["mine"]["sha256"] in card
+    monkeypatch.setenv("TICODEC_WEIGHTS", str(store))
+    photo = folder / "0.png"
+    ticodec("encode", photo, tmp_path / "a.tic", "-m", "mine", "-q", 6)
+    ticodec("decode", tmp_path / "a.tic", tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").size == Image.open(photo).size
+
+    ticodec("train", *common, "--init", "mine", "--max-steps", 2, "--warmup", 1)
+    assert checkpoint.load(run / "trunk.pt")["config"]["N"] == 16
