@@ -78,7 +78,7 @@ class Context:
         return (summed @ v).reshape(p, self.M)
 
     def residual(self, attended: Tensor, near_y: Tensor) -> Fixed:
-        """`attend`'s result plus the neighbours (P, 12, M), on the grid "cam.frac": (P, M), 19 bits."""
+        """`attend`'s result plus the neighbours (P, 12, M), on the CAM's own grid: (P, M)."""
         frac = int(self.ops.parameters["cam.frac"])
         y = round_to(near_y.sum(1), frac - MEAN_BITS, WIDE)
         a = round_to(attended, frac - PROBABILITY_BITS - self.qkv_frac, WIDE)
