@@ -117,22 +117,23 @@ def read(entry: Entry) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     Raises BadInputError when the file is missing, damaged or not the manifest's.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+    from safetensors import SafetensorError, safe_open
 
     try:
-        data = entry.path.read_bytes()
+        with entry.path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BadInputError(
             f"{entry.path}: the weights of {entry.name} are missing: {error.strerror}"
         ) from error
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
+    if found != entry.sha256:
         raise BadInputError(f"{entry.path}: damaged weights: not the file the manifest names")
     try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata = header["__metadata__"]
-        if int(metadata["format"]) != FORMAT:
-            raise BadInputError(f"{entry.path}: weights of another version of ticodec")
-        return json.loads(metadata["config"]), load(data)
+        with safe_open(entry.path, "pt") as weights:
+            metadata = weights.metadata()
+            if int(metadata["format"]) != FORMAT:
+                raise BadInputError(f"{entry.path}: weights of another version of ticodec")
+            tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+            return json.loads(metadata["config"]), tensors
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{entry.path}: not a weights file of ticodec: {error}") from error

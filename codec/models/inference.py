@@ -2,7 +2,7 @@
 
 A Swin layer works on windows that do not overlap, so LN, qkv, attention and MLP run on a
 few rows of windows at a time, in place: the strip stays in cache and no whole-map
-intermediate is ever made. In float32 the result is the same as the module's, to the bit.
+intermediate is ever made. In float32 the result is the module's.
 
     map (H, W, C) ─┬─ strip of window rows ─► LN ─► qkv ─► attention ─► + ─► LN ─► MLP ─► + ─┐
                    └◄──────────────────────── written back in place ◄───────────────────────┘
@@ -10,7 +10,6 @@ intermediate is ever made. In float32 the result is the same as the module's, to
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from .config import STRIDE_Z
 from .swin import STB, SwinLayer, pad_to_window, partition, shift_regions, unpartition
-from .transforms import Conv
+from .transforms import Conv, LinearGDN
 
 #: Tokens in a strip: a few hundred KB of activations, which stay in the second-level cache.
 STRIP_TOKENS = 3072
@@ -48,7 +47,7 @@ class Transform:
     """A transform of a network, ready to run.
 
     Args:
-        modules: the trained transform, float32.
+        modules: the trained transform; it is taken over, converted in place.
         device: where; dtype: of the maps, float32 or bfloat16.
         keep_last: run the last convolution in float32, since there bf16 shows in pixels.
     """
@@ -57,7 +56,7 @@ class Transform:
         self, modules: nn.Sequential, device: torch.device, dtype: torch.dtype, keep_last: bool
     ) -> None:
         self.dtype, self.device = dtype, device
-        self.modules = copy.deepcopy(modules).to(device).eval()
+        self.modules = modules.to(device).eval().requires_grad_(False)
         for i, module in enumerate(self.modules):
             kept = keep_last and i == len(self.modules) - 1
             module.to(torch.float32 if kept else dtype)
@@ -77,11 +76,19 @@ class Transform:
             x = x.to(next(module.parameters(), x).dtype)
             if isinstance(module, STB):
                 x = self.stb(module, x.contiguous())
+            elif isinstance(module, LinearGDN):
+                x = self.gdn(module, x.contiguous())
             elif isinstance(module, nn.LeakyReLU):
                 x = nn.functional.leaky_relu_(x, module.negative_slope)
             else:
                 x = module(x)
         return x.float()
+
+    def gdn(self, module: LinearGDN, x: Tensor) -> Tensor:
+        """The normalisation on (1, H, W, C), in place."""
+        for tokens in x.view(-1, x.shape[-1]).split(STRIP_TOKENS):
+            tokens.copy_(module(tokens))
+        return x
 
     def stb(self, block: STB, x: Tensor) -> Tensor:
         """The block on (1, H, W, C)."""
