@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ticodec import weights
+from ticodec import memory, weights
 from ticodec.container import (
     MAX_PIXELS,
     QUALITY_STEPS,
@@ -116,12 +116,14 @@ class Codec:
     def encode(self, picture: Picture, quality: float | None = None) -> bytes:
         """A picture of any size from 1×1 to a `.tic` file's bytes.
 
-        Raises UsageError when the quality is not one of the model's.
+        Raises UsageError when the quality is not one of the model's, TicodecError when the
+        picture does not fit into memory.
         """
         stored = self.stored_quality(quality)
+        height, width = picture.pixels.shape[:2]
+        memory.check(self.config, height, width)
         y, z = self.analyse(picture.pixels, stored)
         coded = self.entropy.encode(y, z)
-        height, width = picture.pixels.shape[:2]
         header = Header(
             model=MODEL_IDS[self.config.model],
             fingerprint=self.entry.fingerprint,
@@ -161,6 +163,7 @@ class Codec:
                 f"written with weights {header.fingerprint.hex()}, not with these of "
                 f"{self.entry.name} ({self.entry.fingerprint.hex()})"
             )
+        memory.check(self.config, header.height, header.width)
         y_hat = self.latents(container)
         pixels = self.synthesise(y_hat, header.quality, header.height, header.width)
         alpha = container.section("alpha")

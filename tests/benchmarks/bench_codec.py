@@ -188,8 +188,8 @@ def peer(name: str, photo: Path) -> tuple[Any, Any]:
     torch.manual_seed(0)
     net = getattr(zoo, name)(quality=5, metric="mse", pretrained=False).eval()
     net.update(force=True)
-    image = torch.from_numpy(picture_of(photo).pixels)[None].float() / 255
-    x = pad_image(image).permute(0, 3, 1, 2).contiguous()
+    x = pad_image(torch.from_numpy(picture_of(photo).pixels)[None].float() / 255)
+    x = x.permute(0, 3, 1, 2).contiguous()
     shape = [side // 64 for side in x.shape[2:]]  # of its hyper latents
     return (
         torch.no_grad()(lambda: [strings[0] for strings in net.compress(x)["strings"]]),
@@ -235,11 +235,13 @@ def tables(own: list[Contestant], peers: list[Contestant], chilled: dict[str, An
     commands = Table("model", "encode ms", "decode ms", title="whole commands, from cold")
     for name, seconds in chilled.items():
         commands.add_row(name, *map(quote, seconds.values()))
-    ratios = Table("peer / ticodec", *(c.name for c in own), title="ratios of medians")
-    for p in peers:
-        for way in STAGES:
-            theirs, *ours = (statistics.median(c.values(way)) for c in (p, *own))
-            ratios.add_row(f"{p.name} {way}", *(f"{theirs / each:.1f} ×" for each in ours))
+    ratios = Table("peer / ticodec", *(c.name for c in own), title="of medians (of fastest runs)")
+    for p, way in ((p, way) for p in peers for way in STAGES):
+        cells = []
+        for values in (c.values(way) for c in own):
+            middle, fastest = (f(p.values(way)) / f(values) for f in (statistics.median, min))
+            cells.append(f"{middle:.1f} × ({fastest:.1f} ×)")
+        ratios.add_row(f"{p.name} {way}", *cells)
     return [table for table in (stages, totals, commands, ratios) if table.row_count]
 
 
@@ -273,8 +275,8 @@ def main() -> None:
         for owner, attribute in ((Writer, "write"), (Writer, "finish"), (Reader, "read")):
             clock.watch(owner, attribute, "rANS")
         for (name, entry, kind, bf16), peak_mib in zip(settings, peaks, strict=True):
-            run = contestant(entry, bf16, photo, clock)
-            own.append(Contestant(name, kind, *run, repeats, peak_mib))
+            calls = contestant(entry, bf16, photo, clock)
+            own.append(Contestant(name, kind, *calls, repeats, peak_mib))
     names, limit = filter(None, options.peers.split(",")), min(repeats, PEER_REPEATS)
     peers = [Contestant(name, "random weights", *peer(name, photo), limit) for name in names]
     for turn in range(repeats + 1):  # the first is the warm-up

@@ -210,6 +210,15 @@ def test_disk_full_leaves_nothing(run, encoded: Path, tmp_path: Path, monkeypatc
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.png", "photo.png", "photo.tic"]
 
 
+def test_an_image_that_does_not_fit_into_memory(run, photo, encoded, tmp_path, monkeypatch) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 999 kB\nMemAvailable:  1000 kB\n")
+    monkeypatch.setattr("ticodec.memory.MEMINFO", meminfo)
+    run("encode", photo, "-f", *TINY).fails(1, "90×70 pixels need about", "GiB")
+    run("decode", encoded, tmp_path / "x.png").fails(1, "90×70 pixels need about", "GiB")
+    assert not (tmp_path / "x.png").exists()
+
+
 def test_a_really_full_device(shell, encoded: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         command = [sys.executable, "-m", "ticodec.cli.app", "decode", str(encoded), "-"]

@@ -78,7 +78,8 @@ def main(folder: Path, options: dict) -> dict:
     # The same with ordinary float32 modules, as every published codec does it.
     network = codec.network
     scales, float_means = network.head(
-        network.h_s(z.round()[None].float()), network.cam(y_hat.reshape(1, *y.shape).float() / 256)
+        network.h_s(z.round()[None].float()),
+        network.cam(y_hat.cpu().reshape(1, *y.shape).float() / 256),
     )
     float_indexes = scale_indexes(scales.double() * 2**SCALE_BITS, codec.entropy.thresholds)
     return {

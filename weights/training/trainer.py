@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from ticodec.errors import BadInputError
 from ticodec.models.config import ModelConfig
+from ticodec.models.inference import fast_bf16
 from ticodec.models.network import Network
 from torch import Tensor
 
@@ -60,6 +61,7 @@ class Trainer:
         self.seconds = 0.0
         self.history: list[dict[str, Any]] = []  # one entry a run, for the model card
         self.calibration: Tensor | None = None
+        self.bf16 = fast_bf16(device)
         self.forward = torch.compile(self.network) if compile else self.network
 
     # -- one step -------------------------------------------------------------------
@@ -77,7 +79,7 @@ class Trainer:
         level = self.draw_levels(o.batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(anneal)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with self.autocast():
             output = self.forward(x, level)
         loss = rate_distortion(output, x, level, self.config.lambdas)
         self.optimizer.zero_grad(set_to_none=True)
@@ -92,6 +94,10 @@ class Trainer:
         self.crops += o.batch
         self.seconds += time.perf_counter() - started
         return loss
+
+    def autocast(self) -> torch.autocast:
+        """bf16 where the hardware is fast at it; the likelihoods stay in float32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def draw_levels(self, count: int) -> Tensor:
         """Random quality levels within the range of the options, (count,)."""
@@ -116,7 +122,7 @@ class Trainer:
         bits = errors = 0.0
         state = torch.get_rng_state()  # validation must not change what training draws
         for image, level in zip(x.split(4), levels.split(4), strict=True):
-            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            with self.autocast():
                 output = self.average(image, level)
             bits += float((output.bits_y + output.bits_z).sum())
             mse = (output.x_hat.clamp(0, 1) - image).pow(2).flatten(1).mean(1)

@@ -1,0 +1,33 @@
+"""Refusing images that would not fit into memory, before the system kills the process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import TicodecError
+from .models.config import STRIDE_Z, ModelConfig
+
+#: Peak bytes a pixel for each channel N, measured on the CPU in float32, and some room.
+BYTES_PER_PIXEL_AND_CHANNEL = 6
+MEMINFO = Path("/proc/meminfo")
+
+
+def available() -> int | None:
+    """Bytes that can be had without swapping; None where the system does not say."""
+    try:
+        fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def check(config: ModelConfig, height: int, width: int) -> None:
+    """Raises TicodecError when coding an image of that size would not fit."""
+    padded = (height + -height % STRIDE_Z) * (width + -width % STRIDE_Z)
+    need, have = padded * config.N * BYTES_PER_PIXEL_AND_CHANNEL, available()
+    if have is not None and need > have:
+        raise TicodecError(
+            f"{width}×{height} pixels need about {need / 2**30:.1f} GiB of memory with "
+            f"{config.model}, {have / 2**30:.1f} GiB are free; use a machine with more, "
+            "or a smaller image"
+        )
