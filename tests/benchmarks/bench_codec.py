@@ -199,7 +199,6 @@ def peer(name: str, photo: Path) -> tuple[Any, Any]:
 
 def cold(entry: Any, threads: int, photo: Path, folder: Path) -> dict[str, list[float]]:
     """Seconds of the whole encode and decode commands."""
-    command = [sys.executable, "-m", "ticodec.cli.app"]
     added = {"OMP_NUM_THREADS": str(threads), "TICODEC_WEIGHTS": str(entry.path.parent)}
     coded, decoded = str(folder / "cold.tic"), str(folder / "cold.png")
     options = ["-m", entry.name, *(["-q", str(QUALITY)] if entry.qualities else [])]
@@ -207,7 +206,7 @@ def cold(entry: Any, threads: int, photo: Path, folder: Path) -> dict[str, list[
     seconds: dict[str, list[float]] = {way: [] for way in STAGES}
     for way in [*STAGES] * COLD_REPEATS:
         start = time.perf_counter()
-        line = [*command, way, *files[way], "-f", "--quiet"]
+        line = [sys.executable, "-m", "ticodec.cli.app", way, *files[way], "-f", "--quiet"]
         subprocess.run(line, env=os.environ | added, check=True)
         seconds[way].append(time.perf_counter() - start)
     return seconds
@@ -226,8 +225,8 @@ def tables(own: list[Contestant], peers: list[Contestant], chilled: dict[str, An
         for stage in names:
             stages.add_row(f"{way} {stage}", *(quote(c.values(f"{way} {stage}")) for c in own))
         stages.add_row(way, *(quote(c.values(way)) for c in own), style="bold", end_section=True)
-    totals = Table("codec", "weights", "encode ms", "decode ms", "bytes", title="totals")
-    totals.add_column("peak MiB: encode, decode")
+    columns = ("codec", "weights", "encode ms", "decode ms", "bytes", "peak MiB (encode, decode)")
+    totals = Table(*columns, title="totals")
     for c in [*own, *peers]:
         peak_mib = ", ".join(f"{v:,.0f}" for v in c.peak_mib.values())
         times = (quote(c.values(way)) for way in STAGES)
@@ -277,8 +276,8 @@ def main() -> None:
         for (name, entry, kind, bf16), peak_mib in zip(settings, peaks, strict=True):
             calls = contestant(entry, bf16, photo, clock)
             own.append(Contestant(name, kind, *calls, repeats, peak_mib))
-    names, limit = filter(None, options.peers.split(",")), min(repeats, PEER_REPEATS)
-    peers = [Contestant(name, "random weights", *peer(name, photo), limit) for name in names]
+    rivals, limit = filter(None, options.peers.split(",")), min(repeats, PEER_REPEATS)
+    peers = [Contestant(name, "random weights", *peer(name, photo), limit) for name in rivals]
     for turn in range(repeats + 1):  # the first is the warm-up
         for each in [*own, *peers]:
             if turn <= each.repeats:

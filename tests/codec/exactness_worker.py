@@ -77,10 +77,8 @@ def main(folder: Path, options: dict) -> dict:
 
     # The same with ordinary float32 modules, as every published codec does it.
     network = codec.network
-    scales, float_means = network.head(
-        network.h_s(z.round()[None].float()),
-        network.cam(y_hat.cpu().reshape(1, *y.shape).float() / 256),
-    )
+    known = y_hat.cpu().reshape(1, *y.shape).float() / 256
+    scales, float_means = network.head(network.h_s(z.round()[None].float()), network.cam(known))
     float_indexes = scale_indexes(scales.double() * 2**SCALE_BITS, codec.entropy.thresholds)
     return {
         "streams": digest(coded.z_stream, coded.y_stream),
