@@ -134,6 +134,11 @@ def _digit_counts(excess: Ints) -> Ints:
     return counts
 
 
+def _places(counts: Ints) -> Ints:
+    """Place of each digit in its number, lowest first, for numbers of so many digits."""
+    return np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+
+
 class Writer:
     """Collects symbols, in the order in which a `Reader` will read them."""
 
@@ -155,9 +160,7 @@ class Writer:
                 raise ValueError("a value is too far outside its table")
             counts = _digit_counts(excess)
             self._hex(counts)
-            self._hex(
-                np.concatenate([excess[i] >> 4 * np.arange(c) & 15 for i, c in enumerate(counts)])
-            )
+            self._hex(np.repeat(excess, counts) >> 4 * _places(counts) & 15)
 
     def _hex(self, digits: Ints) -> None:
         if len(digits):
@@ -200,10 +203,9 @@ class Reader:
             if counts.max() > DIGITS:
                 raise BadInputError("damaged file: impossible symbol in an entropy stream")
             digits = self._hex(int(counts.sum()))
-            first = counts.cumsum() - counts
-            place = np.arange(len(digits)) - np.repeat(first, counts)
             excess = np.zeros(len(outside), np.int64)
-            np.add.at(excess, np.repeat(np.arange(len(outside)), counts), digits << 4 * place)
+            whose = np.repeat(np.arange(len(outside)), counts)
+            np.add.at(excess, whose, digits << 4 * _places(counts))
             values[outside] += np.sign(values[outside]) * excess
         return values
 

@@ -125,8 +125,8 @@ def build(name: str, photo: Path, folder: Path) -> None:
     file = folder / f"{name}.safetensors"
     file.write_bytes(weights_bytes(Network(config).eval(), crops))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    fields = {"model": config.model, "file": file.name, "sha256": digest, "trained": "no"}
-    fields |= {"parameters": 0, "qualities": [1, config.levels]}
+    fields: dict[str, Any] = {"parameters": 0, "qualities": [1, config.levels]}
+    fields |= {"model": config.model, "file": file.name, "sha256": digest, "trained": "no"}
     enter(folder / "manifest.json", name, fields, default=False)
 
 
@@ -290,8 +290,7 @@ def main() -> None:
     kinds = ", ".join(f"{name} {found[name][1]}" for name in found)
     console.print(NOTES.format(kinds=kinds), highlight=False)
     if options.json:
-        shown = ("name", "weights", "size", "peak_mib", "samples")
-        runs = [{key: getattr(c, key) for key in shown} for c in [*own, *peers]]
+        runs = [{k: v for k, v in vars(c).items() if not callable(v)} for c in [*own, *peers]]
         raw = {"cpu": cpu, "torch": torch.__version__, "runs": runs, "cold": chilled}
         options.json.write_text(json.dumps(raw, indent=2) + "\n")
 

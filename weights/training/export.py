@@ -121,18 +121,19 @@ def card(name: str, config: ModelConfig, state: dict[str, Any], fields: dict[str
         "",
         "## How it was trained",
         "",
-        f"{state['step']:,} steps of {o['batch']} crops of {o['crop']}², Adam at {o['lr']:g} with "
+        f"{state['step']:,} steps of {o['batch']} crops of {o['crop']}², Adam with "
         f"{o['warmup']} warm-up steps, gradients clipped at {o['clip']:g}, averaged with decay "
-        f"{o['ema']:g}; {state['skipped']} steps skipped as not finite; seed {o['seed']}. "
+        f"{o['ema']:g}; {state['skipped']} steps skipped (not finite, or a spike); seed {o['seed']}. "
         f"Quality {o['quality_range'][0]:g} to {o['quality_range'][1]:g}, "
         f"λ = {', '.join(f'{v:g}' for v in config.lambdas)}.",
         "",
-        "| run | device | crops | minutes |",
-        "| --- | --- | --- | --- |",
+        "| run | device | learning rate | crops | minutes |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for number, r in enumerate(state["history"], 1):
         kind = "annealed to zero" if r.get("annealed") else "stable"
         lines.append(
-            f"| {number}, {kind} | {r['device']} | {r['crops']:,} | {r['seconds'] / 60:.1f} |"
+            f"| {number}, {kind} | {r['device']} | {r['lr']:g} | {r['crops']:,} "
+            f"| {r['seconds'] / 60:.1f} |"
         )
     return "\n".join(lines) + "\n"

@@ -77,32 +77,20 @@ def run(trainer: Trainer, data: Path, out: Path, limits: Limits, console: Consol
     """
     out.mkdir(parents=True, exist_ok=True)
     photos, validation = load_photos(trainer, data, console)
-    before = (trainer.crops, trainer.seconds)
+    facts = {
+        "device": device_name(trainer.device),
+        "crop": trainer.options.crop,
+        "batch": trainer.options.batch,
+        "lr": trainer.options.lr,
+    }
     with stop_signals() as stopped:
+        trainer.begin_run(facts)
         loop(trainer, photos, validation, out, limits, stopped, console)
-        trainer.history.append(
-            {
-                "device": device_name(trainer.device),
-                "crops": trainer.crops - before[0],
-                "seconds": round(trainer.seconds - before[1]),
-                "crop": trainer.options.crop,
-                "batch": trainer.options.batch,
-                "lr": trainer.options.lr,
-            }
-        )
         trainer.save(out / "trunk.pt")
         if not limits.anneal_minutes or stopped():
             return out / "trunk.pt"
-        before = (trainer.crops, trainer.seconds)
+        trainer.begin_run({**facts, "annealed": True})
         anneal(trainer, photos, validation, out, limits.anneal_minutes, stopped, console)
-        trainer.history.append(
-            {
-                "annealed": True,
-                "device": device_name(trainer.device),
-                "crops": trainer.crops - before[0],
-                "seconds": round(trainer.seconds - before[1]),
-            }
-        )
         trainer.save(out / "annealed.pt")
     return out / "annealed.pt"
 

@@ -29,6 +29,8 @@ from .options import TrainOptions
 #: Validation crops that every checkpoint carries; export calibrates its grids on them.
 CALIBRATION = 8
 CALIBRATION_SIZE = 256
+#: A gradient this many times the mean norm of so many steps is a spike.
+SPIKE, TYPICAL_STEPS = 8.0, 100
 
 
 class Trainer:
@@ -59,7 +61,10 @@ class Trainer:
         self.sampler = torch.Generator().manual_seed(options.seed)
         self.step = self.crops = self.skipped = 0
         self.seconds = 0.0
-        self.history: list[dict[str, Any]] = []  # one entry a run, for the model card
+        self.typical = 0.0  # running mean of the gradient's norm
+        self.history: list[dict[str, Any]] = []  # one entry a finished run, for the model card
+        self.facts: dict[str, Any] = {}  # of the run that is going on
+        self.begun = (0, 0.0)  # its first crop and second
         self.calibration: Tensor | None = None
         self.bf16 = fast_bf16(device)
         self.forward = torch.compile(self.network) if compile else self.network
@@ -72,7 +77,7 @@ class Trainer:
         return self.options.lr * warm * (1 - anneal)
 
     def train_step(self, photos: Photos, anneal: float = 0.0) -> Loss:
-        """One optimiser step on fresh crops; a step that is not finite is skipped and counted."""
+        """One optimiser step on fresh crops; one that is not sane is skipped and counted."""
         started = time.perf_counter()
         o = self.options
         x = photos.crops(o.batch, o.crop, self.sampler)
@@ -84,8 +89,8 @@ class Trainer:
         loss = rate_distortion(output, x, level, self.config.lambdas)
         self.optimizer.zero_grad(set_to_none=True)
         loss.loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip)
-        if torch.isfinite(norm + loss.loss):
+        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip))
+        if self.is_sane(norm + float(loss.loss.detach()), norm):
             self.optimizer.step()
             self.update_average()
         else:
@@ -94,6 +99,19 @@ class Trainer:
         self.crops += o.batch
         self.seconds += time.perf_counter() - started
         return loss
+
+    def is_sane(self, total: float, norm: float) -> bool:
+        """Whether a step may be taken: all finite, and no spike of the gradient.
+
+        At the high learning rate of the trunk a single spike, even clipped, can undo an
+        hour: its direction is one that Adam has no scale for.
+        """
+        if not math.isfinite(total):
+            return False
+        warm = self.step > max(self.options.warmup, TYPICAL_STEPS)
+        limit = SPIKE * self.typical if warm else math.inf
+        self.typical += (min(norm, limit) - self.typical) / min(self.step + 1, TYPICAL_STEPS)
+        return norm <= limit
 
     def autocast(self) -> torch.autocast:
         """bf16 where the hardware is fast at it; the likelihoods stay in float32."""
@@ -130,6 +148,20 @@ class Trainer:
         torch.set_rng_state(state)
         return bits / (x.numel() / 3), errors / len(x)
 
+    # -- history --------------------------------------------------------------------
+
+    def begin_run(self, facts: dict[str, Any]) -> None:
+        """Start a new entry of the history with these facts, for the model card."""
+        self.history = self.record()
+        self.facts, self.begun = facts, (self.crops, self.seconds)
+
+    def record(self) -> list[dict[str, Any]]:
+        """The history, the run that is going on included."""
+        crops, seconds = self.crops - self.begun[0], self.seconds - self.begun[1]
+        if not crops:
+            return self.history
+        return [*self.history, {**self.facts, "crops": crops, "seconds": round(seconds)}]
+
     # -- checkpoints ----------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
@@ -142,7 +174,8 @@ class Trainer:
             "crops": self.crops,
             "skipped": self.skipped,
             "seconds": self.seconds,
-            "history": self.history,
+            "typical": self.typical,
+            "history": self.record(),
             "calibration": self.calibration,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -163,8 +196,10 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        for name in ("step", "crops", "skipped", "seconds", "history", "calibration"):
+        names = ("step", "crops", "skipped", "seconds", "typical", "history", "calibration")
+        for name in names:
             setattr(self, name, state[name])
+        self.begun = (self.crops, self.seconds)
         torch.set_rng_state(state["random"]["torch"])
         self.sampler.set_state(state["random"]["sampler"])
         if self.device.type == "cuda" and state["random"]["cuda"] is not None:
