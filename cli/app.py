@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, NoReturn
 
 import typer
 from ticodec import __version__
@@ -14,8 +17,8 @@ from . import decode, encode, export, info, models, train
 
 HELP = """A learned Transformer image codec: photos to small .tic files, and back.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input (unreadable, damaged, not a .tic,
-wrong weights)."""
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input (unreadable, damaged, not a .tic, \
+wrong weights), 130 interrupted."""
 
 app = typer.Typer(
     help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
@@ -45,10 +48,14 @@ def _options(
 
 def main() -> None:
     """Run the command line; every failure is one line on stderr and a documented exit code."""
+    _prepare_streams()
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
         sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
+    except SystemExit as done:  # typer's way of passing on Ctrl-C
+        code = done.code
+        if code == 130:
+            _fail("interrupted", 130)
     except TicodecError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -56,19 +63,41 @@ def main() -> None:
     except MemoryError:
         _fail("not enough memory for this image", 1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has gone
-        sys.exit(1)
+        _fail("", 1)  # whoever read our output has gone
+    except OSError as error:  # files are read and written elsewhere: this is the output
+        _fail(f"the output cannot be written: {error.strerror}", 1)
     except Exception as error:
         if hasattr(error, "format_message"):  # click's own errors, wherever click comes from
-            _fail(f"{error.format_message()} (see ticodec --help)", 2)
+            message = error.format_message()
+            _fail(f"{message} (see ticodec --help)" if message else "", 2)
+        if "out of memory" in str(error) or "not enough memory" in str(error):  # torch's
+            _fail("not enough memory for this image on this device", 1)
         if os.environ.get("TICODEC_DEBUG"):
             raise
         name = type(error).__name__
         _fail(f"internal error, please report it: {name}: {error} (TICODEC_DEBUG=1 shows more)", 1)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, code: int) -> None:
-    print("ticodec: " + " ".join(message.split()), file=sys.stderr)
+def _prepare_streams() -> None:
+    """Streams that are closed or know no Unicode are no reason to fail; warnings are no output."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    if not os.environ.get("TICODEC_DEBUG"):
+        warnings.simplefilter("ignore")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    """One line on stderr, and out."""
+    if message:
+        print("ticodec: " + " ".join(message.split()), file=sys.stderr)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing more can fail there at exit
     sys.exit(code)
 
 

@@ -36,7 +36,7 @@ def decode(
         entry = weights.find_fingerprint(header.fingerprint, header.model_name)
     with working(f"decoding {source} with {entry.name}", quiet), about(source):
         picture = loaded(entry, device).decode(data, max_pixels)
-    png = images.png_bytes(images.to_image(picture))
+    png = images.png_bytes(picture.to_image())
     write_output(target, png)
     facts = {
         "input": source,

@@ -38,9 +38,10 @@ def encode(
     from ticodec.errors import UsageError
 
     started = time.perf_counter()
-    if quality is not None and not 1 <= quality <= 8:
-        raise UsageError(f"quality must be from 1 to 8, not {quality:g}")
     entry = weights.find(model)
+    low, high = entry.qualities or (1, 8)
+    if quality is not None and not low <= quality <= high:
+        raise UsageError(f"quality must be from {low:g} to {high:g}, not {quality:g}")
     target = output_for(source, target, ".tic", force)
     with about(source):
         data = read_input(source)

@@ -27,6 +27,8 @@ def output_for(source: str, target: str | None, suffix: str, force: bool) -> str
 
     Raises UsageError or TicodecError, before anything has been done.
     """
+    if source != STANDARD and not Path(source).name:
+        raise UsageError(f"{source or 'an empty name'!r} is no file")
     if target is None:
         target = STANDARD if source == STANDARD else str(Path(source).with_suffix(suffix))
     if target == STANDARD:
@@ -42,6 +44,8 @@ def output_for(source: str, target: str | None, suffix: str, force: bool) -> str
         raise UsageError(f"{path}: there is no folder {path.parent}")
     if path.is_dir():
         raise UsageError(f"{path} is a folder")
+    if path.exists() and source != STANDARD and Path(source).exists() and path.samefile(source):
+        raise UsageError(f"{path} is the input; name another output")
     if path.exists() and not force:
         raise UsageError(f"{path} exists already; -f overwrites it")
     if not os.access(path.parent, os.W_OK):

@@ -13,8 +13,9 @@ from .show import Device
 def train(
     data: Annotated[Path, typer.Option("--data", help="Folder of images, searched below.")],
     model: Annotated[
-        str, typer.Option("--model", help="Preset: tic, tic-plus, tic-lite, tic-high, …")
-    ] = "tic-lite",
+        str | None,
+        typer.Option("--model", help="Preset: tic, tic-plus, tic-high, … [default: tic-lite]"),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="[default: runs/MODEL]")] = None,
     quality_range: Annotated[
         tuple[float, float] | None,
@@ -66,10 +67,7 @@ def train(
         raise UsageError("give either --lmbda or --quality-range")
     place = pick_device(device)
     if resume is not None:
-        if lmbda is not None or activation is not None or init is not None:
-            raise UsageError(
-                "--resume goes on with its network; leave --lmbda, --activation, --init away"
-            )
+        _without("--resume", model=model, lmbda=lmbda, activation=activation, init=init, seed=seed)
         trainer = Trainer.resume(resume, place, compile, **changes)
     else:
         config, weights = _network(model, lmbda, activation, init)
@@ -81,7 +79,18 @@ def train(
     console.print(f"wrote {made}; next: ticodec export {made}")
 
 
-def _network(model: str, lmbda: float | None, activation: str | None, init: str | None) -> Any:
+def _without(option: str, **others: object) -> None:
+    """Refuse options that another one makes meaningless, instead of ignoring them."""
+    from ticodec.errors import UsageError
+
+    given = ", ".join(f"--{name}" for name, value in others.items() if value is not None)
+    if given:
+        raise UsageError(f"{option} brings its own network and seed; leave {given} away")
+
+
+def _network(
+    model: str | None, lmbda: float | None, activation: str | None, init: str | None
+) -> Any:
     """(config, float weights or None) of a run that starts anew."""
     from ticodec import weights
     from ticodec.errors import UsageError
@@ -89,6 +98,7 @@ def _network(model: str, lmbda: float | None, activation: str | None, init: str 
 
     try:
         if init is not None:
+            _without("--init", model=model, lmbda=lmbda, activation=activation)
             fields, tensors = weights.read(weights.find(init))
             floats = {k[6:]: v.float() for k, v in tensors.items() if k.startswith("float.")}
             return ModelConfig.from_dict(fields), floats
@@ -97,6 +107,6 @@ def _network(model: str, lmbda: float | None, activation: str | None, init: str 
             changes["lambdas"] = (lmbda,)
         if activation is not None:
             changes["activation"] = activation
-        return preset(model, **changes), None
+        return preset(model or "tic-lite", **changes), None
     except ValueError as error:
         raise UsageError(str(error)) from error

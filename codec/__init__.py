@@ -5,7 +5,8 @@
     image = ticodec.decode(data)                      # PIL.Image.Image
     ticodec.info(data)                                # facts, without a network
 
-For many images load the network once: `codec = ticodec.load(); codec.encode(picture, 5)`.
+For many images load the network once: `codec = ticodec.load()`, then
+`codec.encode("photo.jpg", 5)` and `codec.decode(data).to_image()`.
 Nothing here imports torch before a network runs.
 """
 

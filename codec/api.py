@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 from ticodec import weights
 
 from . import images
 from .container import MAX_PIXELS, read
-from .errors import UsageError
+from .images import ImageLike
 
 if TYPE_CHECKING:
     from .codec import Codec
-
-ImageLike = Image.Image | np.ndarray[Any, Any] | str | Path
 
 
 def load(model: str | None = None, device: str = "auto", bf16: bool | None = None) -> Codec:
@@ -53,7 +49,7 @@ def encode(
 
     Raises BadInputError when the image cannot be read, UsageError for bad arguments.
     """
-    picture = _picture(image, max_pixels)
+    picture = images.as_picture(image, max_pixels)
     return loaded(weights.find(model), device).encode(picture, quality)
 
 
@@ -66,7 +62,7 @@ def decode(data: bytes, device: str = "auto", max_pixels: int = MAX_PIXELS) -> I
     """
     header = read(data, max_pixels).header
     entry = weights.find_fingerprint(header.fingerprint, header.model_name)
-    return images.to_image(loaded(entry, device).decode(data, max_pixels))
+    return loaded(entry, device).decode(data, max_pixels).to_image()
 
 
 @lru_cache(maxsize=4)
@@ -75,21 +71,3 @@ def loaded(entry: weights.Entry, device: str) -> Codec:
     from .codec import Codec
 
     return Codec(entry, device)
-
-
-def _picture(image: ImageLike, max_pixels: int) -> images.Picture:
-    if isinstance(image, str | Path):
-        return images.to_picture(images.open_image(images.read_file(Path(image)), max_pixels))
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8:
-            raise UsageError(f"an image array must be uint8, not {image.dtype}")
-        if image.ndim != 2 and (image.ndim != 3 or image.shape[2] not in (3, 4)):
-            raise UsageError(f"an image array must be (H, W), (H, W, 3 or 4), not {image.shape}")
-        if not image.size:
-            raise UsageError("the image has no pixels")
-        image = Image.fromarray(image)
-    if image.width * image.height == 0:
-        raise UsageError("the image has no pixels")
-    if image.width * image.height > max_pixels:
-        raise UsageError(f"the image has more pixels than the limit of {max_pixels:,}")
-    return images.to_picture(image)

@@ -26,7 +26,7 @@ from ticodec.container import (
 )
 from ticodec.entropy.coder import EntropyCoder
 from ticodec.errors import BadInputError, UsageError
-from ticodec.images import Picture, pack_alpha, unpack_alpha
+from ticodec.images import ImageLike, Picture, as_picture, pack_alpha, unpack_alpha
 from ticodec.models.config import MODEL_IDS, STRIDE_Z, ModelConfig
 from ticodec.models.inference import Transform, fast_bf16, pad_image
 from ticodec.models.network import Network
@@ -99,29 +99,37 @@ class Codec:
             if quality is not None:
                 raise UsageError(f"{self.entry.name} has one fixed quality; leave -q away")
             return 0
-        quality = 4.0 if quality is None else quality
-        if not 1 <= quality <= levels:
-            raise UsageError(f"quality must be from 1 to {levels}, not {quality:g}")
+        low, high = self.entry.qualities or (1, levels)
+        if quality is None:
+            quality = min(max(4.0, low), high)
+        if not low <= quality <= high:
+            raise UsageError(f"quality must be from {low:g} to {high:g}, not {quality:g}")
         return round(quality * QUALITY_STEPS)
 
     def gains(self, stored: int) -> tuple[Tensor, Tensor]:
         """(up, down) of a stored quality, each (1, 1, 1, M), float32."""
-        level = max(0.0, stored / QUALITY_STEPS - 1)
-        if not level <= max(0, self.config.levels - 1):
-            raise BadInputError("damaged file: impossible quality")
+        fixed = self.config.levels == 1
+        level = 0.0 if fixed else stored / QUALITY_STEPS - 1
+        if (stored == 0) != fixed or not 0 <= level <= self.config.levels - 1:
+            raise BadInputError("damaged file: its quality is none of the model's")
         return self.network.scaling(torch.tensor([level]))
 
     # -- encoding -------------------------------------------------------------------
 
-    def encode(self, picture: Picture, quality: float | None = None) -> bytes:
-        """A picture of any size from 1×1 to a `.tic` file's bytes.
+    def encode(self, image: ImageLike | Picture, quality: float | None = None) -> bytes:
+        """An image of any size from 1×1 to a `.tic` file's bytes.
+
+        Args:
+            image: a path, Pillow image, uint8 array or `Picture`.
+            quality: 1 (smallest) to 8 (best); None: 4.
 
         Raises UsageError when the quality is not one of the model's, TicodecError when the
         picture does not fit into memory.
         """
         stored = self.stored_quality(quality)
+        picture = image if isinstance(image, Picture) else as_picture(image)
         height, width = picture.pixels.shape[:2]
-        memory.check(self.config, height, width)
+        self.check_memory(height, width)
         y, z = self.analyse(picture.pixels, stored)
         coded = self.entropy.encode(y, z)
         header = Header(
@@ -149,10 +157,15 @@ class Codec:
         z = self.h_a(y)
         return y[0].cpu(), z[0].cpu()
 
+    def check_memory(self, height: int, width: int) -> None:
+        """Raises TicodecError when an image of that size would not fit into this machine."""
+        if self.device.type == "cpu":
+            memory.check(self.config, height, width)
+
     # -- decoding -------------------------------------------------------------------
 
     def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-        """A `.tic` file's bytes to the picture.
+        """A `.tic` file's bytes to the picture; its `to_image()` is a Pillow image.
 
         Raises BadInputError when the file is damaged, too large, or made by other weights.
         """
@@ -163,9 +176,10 @@ class Codec:
                 f"written with weights {header.fingerprint.hex()}, not with these of "
                 f"{self.entry.name} ({self.entry.fingerprint.hex()})"
             )
-        memory.check(self.config, header.height, header.width)
+        self.check_memory(header.height, header.width)
+        _, down = self.gains(header.quality)
         y_hat = self.latents(container)
-        pixels = self.synthesise(y_hat, header.quality, header.height, header.width)
+        pixels = self.synthesise(y_hat * down[0], header.height, header.width)
         alpha = container.section("alpha")
         return Picture(
             pixels,
@@ -190,10 +204,8 @@ class Codec:
         return decoded.y_hat
 
     @torch.inference_mode()
-    def synthesise(self, y_hat: Tensor, stored: int, height: int, width: int) -> Any:
-        """ŷ to (height, width, 3) uint8 pixels."""
-        _, down = self.gains(stored)
-        y = y_hat[None].float().to(self.device) * down.to(self.device)
-        x = self.g_s(y)[0, :height, :width]
+    def synthesise(self, y: Tensor, height: int, width: int) -> Any:
+        """ŷ (h, w, M), divided by the gain, to (height, width, 3) uint8 pixels."""
+        x = self.g_s(y[None].float().to(self.device))[0, :height, :width]
         pixels = ((x + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8)
         return np.ascontiguousarray(pixels.cpu().numpy())

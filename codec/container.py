@@ -151,6 +151,8 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, int]
     cursor.crc(0, "the header")
     if not (0 < width <= SIDE_MAX and 0 < height <= SIDE_MAX) or mode >= len(MODES):
         raise BadInputError("damaged file: impossible size or colour mode")
+    if quality and not QUALITY_STEPS <= quality <= 8 * QUALITY_STEPS:
+        raise BadInputError("damaged file: impossible quality")
     if width * height > max_pixels:
         raise BadInputError(
             f"the file claims {width}×{height} pixels, more than the limit of {max_pixels:,}; "

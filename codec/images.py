@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .container import MAX_PIXELS
-from .errors import BadInputError, TicodecError
+from .errors import BadInputError, TicodecError, UsageError
 
 Pixels = NDArray[np.uint8]
+ImageLike = Image.Image | NDArray[Any] | str | Path
 
 
 @dataclass
@@ -35,6 +36,18 @@ class Picture:
     grey: bool = False
     alpha: Pixels | None = None
     metadata: dict[str, bytes] = field(default_factory=dict)
+
+    def to_image(self) -> Image.Image:
+        """A Pillow image, "L", "RGB", "LA" or "RGBA", with its metadata in `info`."""
+        image = Image.fromarray(self.pixels)
+        if self.grey:
+            image = image.convert("L")
+        if self.alpha is not None:
+            image.putalpha(Image.fromarray(self.alpha))
+        for name, key in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp")):
+            if name in self.metadata:
+                image.info[key] = self.metadata[name]
+        return image
 
 
 def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -63,47 +76,74 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return image
 
 
+def as_picture(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
+    """A path, Pillow image or uint8 array (H, W), (H, W, 3) or (H, W, 4) to a `Picture`.
+
+    Raises BadInputError when a file cannot be read, UsageError for anything that is no
+    image or has too many pixels.
+    """
+    if isinstance(image, str | Path):
+        return to_picture(open_image(read_file(Path(image)), max_pixels))
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8:
+            raise UsageError(f"an image array must be uint8, not {image.dtype}")
+        if image.ndim != 2 and (image.ndim != 3 or image.shape[2] not in (3, 4)):
+            raise UsageError(f"an image array must be (H, W), (H, W, 3 or 4), not {image.shape}")
+        if not image.size:
+            raise UsageError("the image has no pixels")
+        image = Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        raise UsageError(f"not an image: {type(image).__name__}")
+    if image.width * image.height == 0:
+        raise UsageError("the image has no pixels")
+    if image.width * image.height > max_pixels:
+        raise UsageError(f"the image has more pixels than the limit of {max_pixels:,}")
+    return to_picture(image)
+
+
 def to_picture(image: Image.Image) -> Picture:
     """Any Pillow image to 8-bit RGB, upright, with its alpha and metadata apart.
 
     EXIF orientation is applied to the pixels and dropped from the EXIF, so the picture
-    is upright in every viewer. 16-bit samples are reduced to 8.
+    is upright in every viewer. 16-bit samples are reduced to 8; float samples are taken
+    as 0 … 255. Metadata that cannot be read is left out.
+
+    Raises BadInputError when the pixels cannot be converted.
     """
-    icc = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
-    metadata = {
-        "icc": icc,
-        "exif": image.getexif().tobytes() if len(image.getexif()) else None,
-        "xmp": image.info.get("xmp"),
-    }
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
-        wide = np.asarray(image.convert("I")).clip(0, 65535)
-        image = Image.fromarray((wide / 257).round().astype(np.uint8))
-    elif image.mode == "F":
-        image = Image.fromarray(np.asarray(image).clip(0, 255).round().astype(np.uint8))
-    alpha = None
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        plane = np.asarray(image.getchannel("A"))
-        alpha = None if (plane == 255).all() else plane.copy()
-    grey = image.mode in ("L", "1", "LA")
-    if image.mode == "CMYK":
-        metadata["icc"] = None  # a CMYK profile says nothing about RGB pixels
-    kept = {name: value for name, value in metadata.items() if value}
-    return Picture(np.array(image.convert("RGB")), grey, alpha, kept)
+    try:
+        image, metadata = upright(image)
+        if image.mode == "CMYK":
+            metadata.pop("icc", None)  # a CMYK profile says nothing about RGB pixels
+        key = image.info.get("transparency")
+        alpha = None
+        if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
+            wide = np.asarray(image.convert("I")).clip(0, 65535)
+            alpha = np.where(wide == key, 0, 255).astype(np.uint8) if key is not None else None
+            image = Image.fromarray((wide / 257).round().astype(np.uint8))
+        elif image.mode == "F":
+            samples = np.nan_to_num(np.asarray(image)).clip(0, 255)
+            image = Image.fromarray(samples.round().astype(np.uint8))
+        elif image.has_transparency_data:
+            alpha = np.array(image.convert("RGBA").getchannel("A"))
+        if alpha is not None and (alpha == 255).all():
+            alpha = None
+        grey = image.mode in ("L", "1", "LA")
+        return Picture(np.array(image.convert("RGB")), grey, alpha, metadata)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadInputError(f"an image that cannot be converted to RGB: {error}") from error
 
 
-def to_image(picture: Picture) -> Image.Image:
-    """A Pillow image, "L", "RGB", "LA" or "RGBA", with its metadata in `info`."""
-    image = Image.fromarray(picture.pixels)
-    if picture.grey:
-        image = image.convert("L")
-    if picture.alpha is not None:
-        image.putalpha(Image.fromarray(picture.alpha))
-    for name, key in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp")):
-        if name in picture.metadata:
-            image.info[key] = picture.metadata[name]
-    return image
+def upright(image: Image.Image) -> tuple[Image.Image, dict[str, bytes]]:
+    """The image with its EXIF orientation applied, and its readable metadata by section name."""
+    found = {"icc": image.info.get("icc_profile"), "xmp": image.info.get("xmp")}
+    try:
+        turned = ImageOps.exif_transpose(image)
+        exif = turned.getexif()
+        found["exif"] = exif.tobytes() if len(exif) else None
+        image = turned
+    except Exception:  # damaged EXIF raises many kinds, and is no reason to lose the photo
+        found["exif"] = None
+    return image, {k: v for k, v in found.items() if isinstance(v, bytes) and v}
 
 
 def png_bytes(image: Image.Image) -> bytes:
@@ -132,7 +172,7 @@ def unpack_alpha(data: bytes, height: int, width: int) -> Pixels:
         raw = inflater.decompress(data, height * width + 1)
     except zlib.error as error:
         raise BadInputError("damaged file: its alpha plane cannot be read") from error
-    if len(raw) != height * width:
+    if len(raw) != height * width or not inflater.eof or inflater.unused_data:
         raise BadInputError("damaged file: its alpha plane has another size")
     steps = np.frombuffer(raw, np.uint8).reshape(height, width)
     return np.cumsum(steps, axis=1, dtype=np.uint8)
@@ -144,6 +184,14 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises TicodecError when the disk refuses."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TicodecError(f"{path}: cannot make the folder: {error.strerror}") from error
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from .errors import TicodecError
@@ -10,15 +11,22 @@ from .models.config import STRIDE_Z, ModelConfig
 #: Peak bytes a pixel for each channel N, measured on the CPU in float32, and some room.
 BYTES_PER_PIXEL_AND_CHANNEL = 6
 MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def available() -> int | None:
-    """Bytes that can be had without swapping; None where the system does not say."""
-    try:
+    """Bytes that can be had without swapping, on this machine and in this container (cgroup).
+
+    None where the system does not say.
+    """
+    limits = []
+    with contextlib.suppress(OSError, KeyError, ValueError):
         fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
+        limits.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # "max", or no cgroup: no limit there
+        used = int((CGROUP / "memory.current").read_text())
+        limits.append(int((CGROUP / "memory.max").read_text()) - used)
+    return min(limits, default=None)
 
 
 def check(config: ModelConfig, height: int, width: int) -> None:

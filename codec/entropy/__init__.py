@@ -1,1 +1,1 @@
-"""x"""
+"""Exact entropy coding: integer networks, wavefront, rANS behind a guard, compiler."""

@@ -62,8 +62,9 @@ class EntropyCoder:
         )
         self.centres = parameters["z.centres"].numpy().astype(np.int64)
         self.thresholds = parameters["y.thresholds"].double().to(device)
-        if len(self.centres) != len(self.z_tables.halves) != config.N:
-            raise BadInputError("damaged weights: tables of z do not fit the model")
+        z_fits = len(self.centres) == len(self.z_tables.halves) == config.N
+        if not z_fits or len(self.thresholds) + 1 != len(self.y_tables.halves):
+            raise BadInputError("damaged weights: the entropy tables do not fit the model")
 
     @torch.inference_mode()
     def encode(self, y: Tensor, z: Tensor) -> Coded:

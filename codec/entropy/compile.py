@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import torch
+from ticodec.errors import TicodecError
 from ticodec.models.context import REACH, gather_neighbours
 from ticodec.models.network import Network
 from ticodec.models.swin import STB, SwinLayer
@@ -36,23 +37,23 @@ class CompilingOps(Ops):
         super().__init__(parameters, torch.device("cpu"))
         self.floats = floats
 
-    def linear(self, name: str, x: Fixed, wide: bool = False, frac: int | None = None) -> Fixed:
+    def linear(self, name: str, x: Fixed, limit: int = NARROW, frac: int | None = None) -> Fixed:
         """As `Ops.linear`; compiles the layer if it is new, on the range it shows for x."""
         if name + ".weight" not in self.parameters:
             if frac is None:
-                limit, margin = (WIDE, MARGIN_WIDE) if wide else (NARROW, MARGIN)
+                margin = MARGIN if limit == NARROW else MARGIN_WIDE
                 weight, bias = self.floats[name]
                 shown = x.ints.flatten(0, -2) * 2.0**-x.frac @ weight.t() + bias
                 frac = fraction(shown, limit, margin)
                 if name.endswith(("mlp1", "conv2")):
                     frac = min(frac, GELU_BITS)
             self.compile([name], [x], frac)
-        return super().linear(name, x, wide, frac)
+        return super().linear(name, x, limit, frac)
 
     def compile(self, names: list[str], inputs: list[Fixed], frac: int) -> None:
         """Store the integers of layers whose outputs are summed before rounding to `frac`.
 
-        Raises AssertionError if a sum could reach 2⁵³: such weights must not be shipped.
+        Raises TicodecError if a sum could reach 2⁵³: such weights must not be shipped.
         """
         pairs = [self.floats[name] for name in names]
         largest = torch.cat([weight for weight, _ in pairs], 1).abs().amax(1)  # (out,)
@@ -69,15 +70,16 @@ class CompilingOps(Ops):
             self.parameters[name + ".exponent"] = exponent.to(torch.int16)
             self.parameters[name + ".frac"] = torch.tensor(frac, dtype=torch.int16)
         unit = 2.0 ** torch.stack(units).amin(0)
-        assert bool((reach < 2.0**53 * unit).all()), f"{names}: a sum could reach 2^53"
+        if not bool((reach < 2.0**53 * unit).all()):
+            raise TicodecError(f"cannot export: a sum in {', '.join(names)} could reach 2^53")
 
 
 def fraction(values: Tensor, limit: int, margin: float) -> int:
     """Most fractional bits with which `margin` times the largest value fits the limit."""
     largest = max(float(values.abs().max()), 2.0**-10)
-    frac = min(FRAC_MAX, math.floor(math.log2(limit / (margin * largest))))
-    assert frac >= 0, f"values up to {largest:.3g} do not fit 16 bits; is the network trained?"
-    return frac
+    if not limit / (margin * largest) >= 1:  # also when it is NaN
+        raise TicodecError(f"cannot export: values up to {largest:.3g} do not fit 16 bits")
+    return min(FRAC_MAX, math.floor(math.log2(limit / (margin * largest))))
 
 
 def affine(linear: nn.Linear, norm: nn.LayerNorm | None = None) -> Affine:

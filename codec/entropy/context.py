@@ -16,7 +16,9 @@ from .exact import NARROW, PROBABILITY_BITS, WIDE, Fixed, Ops, round_to
 
 #: Fractional bits of means (and so of ŷ) and of raw scales.
 MEAN_BITS, SCALE_BITS = 8, 12
-#: |ŷ| is held below this on its grid: 19 bits, ±1023 latent steps.
+#: Raw scales feed no product, only comparisons: they may go up to 512, beyond every table.
+SCALE_LIMIT = 512 << SCALE_BITS
+#: What the attention sees of ŷ is held below this: 19 bits, ±1023 latent steps.
 Y_LIMIT = WIDE
 
 
@@ -57,8 +59,8 @@ class Context:
         weight, _, frac = ops.layer("head.context")
         hidden = (torch.addmm(hyper, x.ints, weight)).round_().clamp_(-NARROW, NARROW)
         h = ops.gelu(ops.linear("head.conv2", ops.gelu(Fixed(hidden, frac))))
-        scales = ops.linear("head.scales", h, wide=True, frac=SCALE_BITS)
-        means = ops.linear("head.means", h, wide=True, frac=MEAN_BITS)
+        scales = ops.linear("head.scales", h, SCALE_LIMIT, SCALE_BITS)
+        means = ops.linear("head.means", h, WIDE, MEAN_BITS)
         return means.ints, scales.ints
 
     def attend(self, near: Tensor) -> Tensor:

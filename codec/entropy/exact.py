@@ -10,7 +10,7 @@ in float64**, on a fixed-point grid, so that nothing is ever rounded differently
   * A product of 16-bit activations and 16-bit weights, summed, stays below 2⁵³, where
     float64 holds every integer: no order of summation, no fused multiply-add, no number
     of threads changes it. (Weights carry a power-of-two factor; the argument is the same
-    in units of that factor. `compile.py` asserts the bound for every output.)
+    in units of that factor. `compile.py` checks the bound for every output.)
   * Between products there are only single IEEE operations, each correctly rounded
     everywhere: + - × ÷ and sqrt of float64, rounding, comparing, and integer tables for
     exp and GELU. No library exp, no float reduction, no convolution primitive.
@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from ticodec.models.swin import partition, shift_regions, unpartition
 from torch import Tensor
@@ -75,21 +76,22 @@ class Ops:
     def layer(self, name: str) -> tuple[Tensor, Tensor, int]:
         """Weight (in, out) and bias (out,) with the exponent folded in, and output bits."""
         if name not in self.layers:
-            factor = torch.pow(2.0, self.parameter(name + ".exponent").double())
+            exponent = self.parameters[name + ".exponent"].cpu().numpy().astype(np.int32)
+            factor = torch.from_numpy(np.ldexp(1.0, exponent)).to(self.device)
             weight = self.parameter(name + ".weight").double() * factor[:, None]
             bias = self.parameter(name + ".bias").double() * factor
             frac = int(self.parameters[name + ".frac"])
             self.layers[name] = (weight.t().contiguous(), bias, frac)
         return self.layers[name]
 
-    def linear(self, name: str, x: Fixed, wide: bool = False, frac: int | None = None) -> Fixed:
-        """x (..., in) to (..., out), 16 bits, or 19 when wide.
+    def linear(self, name: str, x: Fixed, limit: int = NARROW, frac: int | None = None) -> Fixed:
+        """x (..., in) to (..., out), clamped to ±limit.
 
         `frac` is the grid the caller needs; the compiler obeys it, here it is known.
         """
         weight, bias, out = self.layer(name)
         summed = torch.addmm(bias, x.ints.reshape(-1, x.ints.shape[-1]), weight)
-        rounded = summed.round_().clamp_(*((-WIDE, WIDE) if wide else (-NARROW, NARROW)))
+        rounded = summed.round_().clamp_(-limit, limit)
         return Fixed(rounded.reshape(*x.ints.shape[:-1], -1), out)
 
     def norm(self, x: Fixed) -> Fixed:
@@ -98,6 +100,8 @@ class Ops:
         (C·x - Σx) / sqrt(C·Σx² - (Σx)² + ε), all sums exact: x has 19 bits at most.
         """
         c = x.ints.shape[-1]
+        if (c * WIDE) ** 2 >= 2**53:
+            raise ValueError(f"{c} channels are too many to normalise exactly; the limit is 362")
         total = x.ints.sum(-1, keepdim=True)
         squares = (x.ints * x.ints).sum(-1, keepdim=True)
         epsilon = max(1.0, float(round(1e-5 * c * c * 4**x.frac)))
@@ -155,7 +159,7 @@ class Ops:
             scores = scores.reshape(count, heads, t, t)
         y = round_to(self.softmax(scores) @ v, -PROBABILITY_BITS, NARROW)
         y = y.transpose(1, 2).reshape(count, t, c)
-        projected = self.linear(name + ".proj", Fixed(y, qkv.frac), wide=True, frac=x.frac)
+        projected = self.linear(name + ".proj", Fixed(y, qkv.frac), limit=WIDE, frac=x.frac)
         y = unpartition(projected.ints, window, h, w)
         if shift:
             y = y.roll((shift, shift), (1, 2))
@@ -164,4 +168,4 @@ class Ops:
     def mlp(self, name: str, x: Fixed) -> Fixed:
         """x + MLP(LayerNorm(x)), (..., C)."""
         hidden = self.gelu(self.linear(name + ".mlp1", self.norm(x)))
-        return self.add(x, self.linear(name + ".mlp2", hidden, wide=True, frac=x.frac))
+        return self.add(x, self.linear(name + ".mlp2", hidden, limit=WIDE, frac=x.frac))

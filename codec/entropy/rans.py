@@ -116,6 +116,15 @@ class Tables:
         self.sizes = [len(cdf) for cdf in self.cdfs]
         self.offsets = (-halves).tolist()
 
+    def halves_of(self, indexes: Ints) -> Ints:
+        """K of each of these tables. Raises IndexError for a table that is not there.
+
+        Called before every call of the coder, which does not check.
+        """
+        if len(indexes) and indexes.min() < 0:
+            raise IndexError("negative number of an entropy table")
+        return self.halves[indexes]
+
     def arguments(self) -> tuple[list[list[int]], list[int], list[int]]:
         """As compressai wants them."""
         return self.cdfs, self.sizes, self.offsets
@@ -150,7 +159,7 @@ class Writer:
 
         |value| may exceed its table's K by at most EXCESS_MAX; the caller clamps.
         """
-        halves = tables.halves[indexes]
+        halves = tables.halves_of(indexes)
         clipped = np.clip(values, -halves, halves)
         self._encoder.encode_with_indexes(clipped.tolist(), indexes.tolist(), *tables.arguments())
         outside = np.abs(values) >= halves
@@ -194,9 +203,9 @@ class Reader:
         self._left -= len(indexes)
         if self._left < 0:
             raise BadInputError("damaged file: the entropy stream ends too early")
+        halves = tables.halves_of(indexes)
         read = self._decoder.decode_stream(indexes.tolist(), *tables.arguments())
         values = np.array(read, np.int64)
-        halves = tables.halves[indexes]
         outside = np.flatnonzero(np.abs(values) == halves)
         if len(outside):
             counts = self._hex(len(outside))

@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -153,7 +152,9 @@ def peak(entry: Any, bf16: bool, threads: int, photo: Path, file: Path, way: str
         file.write_bytes(codec.encode(picture_of(photo), QUALITY if entry.qualities else None))
     else:
         codec.decode(file.read_bytes())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which a process inherits from the one that started it.
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def bf16_pays() -> bool:

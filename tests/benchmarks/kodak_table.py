@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--quality", default="1,3,5,8")
     parser.add_argument("--model")
-    parser.add_argument("--peers", action="store_true", help="JPEG and WebP at the same bpp")
+    parser.add_argument("--peers", action="store_true", help="also JPEG and WebP")
     arguments = parser.parse_args()
     paths = sorted(arguments.folder.glob("*.png"))
     if not paths:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ticodec
 from PIL import Image
+from support import make_pixels
 
 TINY = ("-m", "tiny")
 
@@ -179,6 +182,32 @@ def test_wrong_words(run, arguments: list[str]) -> None:
     run(*arguments).fails(2, "see ticodec --help")
 
 
+def test_odd_names(run, photo: Path) -> None:
+    for name in ("", ".", "/"):
+        run("encode", name, *TINY).fails(2, "is no file")
+    run("decode", photo).fails(2, "is the input; name another output")
+
+
+def test_help_without_arguments(run) -> None:
+    result = run()
+    assert result.code == 2
+    assert "Usage" in result.out + result.err
+    assert "ticodec: " not in result.err
+
+
+def test_streams_that_know_no_unicode_or_are_closed(photo: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ticodec.cli.app", "encode", str(photo), "-f", *TINY]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    info = f"{sys.executable} -m ticodec.cli.app info {photo.with_suffix('.tic')} >&-"
+    assert subprocess.run(info, shell=True).returncode == 0
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "ticodec: the output cannot be written: No space left on device\n"
+
+
 def test_wrong_outputs(run, photo: Path, encoded: Path, tmp_path: Path) -> None:
     run("encode", photo, *TINY).fails(2, "exists already")
     run("encode", photo, tmp_path / "x.jpg", *TINY).fails(2, "must end in .tic")
@@ -229,14 +258,23 @@ def test_a_really_full_device(shell, encoded: Path) -> None:
     ]
 
 
-def test_interrupt_leaves_no_output(photo: Path, tmp_path: Path) -> None:
-    target = tmp_path / "out.tic"
+def test_interrupt_leaves_a_whole_output_or_none(tmp_path: Path) -> None:
+    """Interrupted at different moments: while importing, encoding, or at its very end."""
+    photo, target = tmp_path / "photo.png", tmp_path / "out.tic"
+    Image.fromarray(make_pixels(500, 700)).save(photo)
     command = [sys.executable, "-m", "ticodec.cli.app", "encode", str(photo), str(target), *TINY]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    time.sleep(1.5)  # torch is being imported
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    if process.returncode != 0:  # it may just have been done
-        assert process.returncode == 130
+    stopped = 0
+    for delay in (0.7, 1.0, 1.3, 1.7):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
         assert "Traceback" not in err
-        assert list(tmp_path.iterdir()) == [photo]
+        if process.returncode == 130:
+            assert err == "ticodec: interrupted\n"
+            stopped += 1
+        assert {p.name for p in tmp_path.iterdir()} <= {"photo.png", "out.tic"}
+        if target.exists():
+            assert ticodec.info(target.read_bytes())["width"] == 700
+            target.unlink()
+    assert stopped

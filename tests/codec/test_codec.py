@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -41,7 +43,8 @@ def test_quality_is_continuous_and_monotone(tiny, picture) -> None:
 
 
 def test_shipped_model_makes_good_pictures(sample) -> None:
-    data = ticodec.encode(sample, quality=5, model=weights.entries(weights.store.SHIPPED)[0].name)
+    shipped = next(e for e in weights.entries(weights.store.SHIPPED) if e.default)
+    data = ticodec.encode(sample, quality=5, model=shipped.name)
     image = ticodec.decode(data)
     assert image.size == (768, 512)
     original = np.asarray(Image.open(sample))
@@ -140,6 +143,84 @@ def test_swapped_streams_are_an_error(tiny, picture) -> None:
     one.sections[2] = two.sections[2]
     with pytest.raises(BadInputError):
         tiny.decode(container.write(one))
+
+
+def test_weights_whose_tables_do_not_fit_are_refused(tiny) -> None:
+    """Tables for fewer channels would make the coder, which does not check, read beyond them."""
+    import torch
+    from ticodec.entropy.coder import EntropyCoder
+
+    exact = {k[6:]: v for k, v in weights.read(tiny.entry)[1].items() if k.startswith("exact.")}
+    few = dict(exact)
+    few["z.halves"], few["z.centres"] = exact["z.halves"][:4], exact["z.centres"][:4]
+    few["z.frequencies"] = exact["z.frequencies"][: int((2 * few["z.halves"] + 1).sum())]
+    short = {**exact, "y.thresholds": torch.cat([exact["y.thresholds"], torch.tensor([2**21])])}
+    for damaged in (few, short):
+        with pytest.raises(BadInputError, match="tables do not fit"):
+            EntropyCoder(tiny.config, damaged, torch.device("cpu"))
+
+
+def test_a_loaded_codec_takes_what_people_have(tiny, photo) -> None:
+    image = Image.open(photo)
+    files = [tiny.encode(source, 3) for source in (photo, str(photo), image, np.array(image))]
+    assert len(set(files)) == 1
+    assert tiny.decode(files[0]).to_image().size == image.size
+    with pytest.raises(UsageError, match="not an image: int"):
+        tiny.encode(12, 3)
+
+
+def test_damaged_metadata_is_left_out_not_fatal(tmp_path) -> None:
+    image = Image.fromarray(make_pixels(20, 30))
+    for number, exif in enumerate([b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"]):
+        path = tmp_path / f"{number}.jpg"
+        image.save(path, exif=exif, icc_profile=b"profile")
+        decoded = ticodec.decode(ticodec.encode(path, model="tiny"))
+        assert decoded.size == (30, 20)
+        assert decoded.info["icc_profile"] == b"profile"
+
+
+def test_transparency_of_16_bit_grey(tmp_path) -> None:
+    pixels = np.full((20, 20), 30_000, np.uint16)
+    pixels[5:9] = 60_000
+    path = tmp_path / "deep.png"
+    Image.fromarray(pixels).save(path, transparency=60_000)
+    decoded = ticodec.decode(ticodec.encode(path, model="tiny"))
+    assert decoded.mode == "LA"
+    assert (np.asarray(decoded)[5:9, :, 1] == 0).all()
+    assert (np.asarray(decoded)[9:, :, 1] == 255).all()
+
+
+def test_a_damaged_alpha_plane_is_an_error(tiny, picture) -> None:
+    plane = make_pixels(20, 30)[..., 0]
+    packed = images.pack_alpha(plane)
+    assert np.array_equal(images.unpack_alpha(packed, 20, 30), plane)
+    for damaged in (packed[:-1], packed + b"x", packed[:10], b"", images.pack_alpha(plane[1:])):
+        with pytest.raises(BadInputError, match="alpha plane"):
+            images.unpack_alpha(damaged, 20, 30)
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+import ticodec
+
+def peak():  # not ru_maxrss, which a process inherits from the one that started it
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0])
+
+data = ticodec.encode(sys.argv[1], 8, model=sys.argv[2], device="cpu")
+print(peak())
+ticodec.decode(data, device="cpu")
+print(peak())
+"""
+
+
+def test_peak_memory_is_under_a_gibibyte(sample) -> None:
+    """One 768×512 photo, encoded, then decoded, in one process, by the default model."""
+    shipped = next(e for e in weights.entries(weights.store.SHIPPED) if e.default)
+    command = [sys.executable, "-c", MEMORY, str(sample), shipped.name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert max(map(int, done.stdout.split())) < 1024 * 1024  # KiB
 
 
 def test_outliers_are_coded(tiny) -> None:

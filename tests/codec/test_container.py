@@ -18,7 +18,7 @@ headers = st.builds(
     tic.Header,
     model=st.integers(0, 255),
     fingerprint=st.binary(min_size=4, max_size=4),
-    quality=st.integers(0, 8 * 4096),
+    quality=st.just(0) | st.integers(4096, 8 * 4096),
     mode=st.integers(0, len(tic.MODES) - 1),
     width=st.integers(1, 20_000),
     height=st.integers(1, 20_000),
@@ -109,6 +109,14 @@ def test_impossible_headers(width: int, height: int, mode: int) -> None:
     container = example()
     container.header.width, container.header.height, container.header.mode = width, height, mode
     with pytest.raises(BadInputError, match="impossible"):
+        tic.read(tic.write(container))
+
+
+@pytest.mark.parametrize("quality", [1, 4095, 32769, 65535])
+def test_impossible_qualities(quality: int) -> None:
+    container = example()
+    container.header.quality = quality
+    with pytest.raises(BadInputError, match="impossible quality"):
         tic.read(tic.write(container))
 
 

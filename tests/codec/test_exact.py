@@ -8,6 +8,7 @@ from ticodec.entropy import tables
 from ticodec.entropy.compile import CompilingOps, float_layers
 from ticodec.entropy.exact import GELU_BITS, NORM_BITS, PROBABILITY_BITS, SCORE_BITS, Fixed
 from ticodec.entropy.hyper import gather3, hyper_synthesis, spread
+from ticodec.errors import TicodecError
 from ticodec.models.config import preset
 from ticodec.models.network import Network
 from ticodec.models.transforms import Conv
@@ -60,6 +61,12 @@ def test_norm_is_exact_at_its_largest_input(ops: CompilingOps) -> None:
     assert int(got) == variance
 
 
+def test_norm_refuses_more_channels_than_are_exact(ops: CompilingOps) -> None:
+    ops.norm(Fixed(torch.ones(1, 320).double(), 8))
+    with pytest.raises(ValueError, match="512 channels are too many"):
+        ops.norm(Fixed(torch.ones(1, 512).double(), 8))
+
+
 def test_softmax_is_softmax(ops: CompilingOps) -> None:
     scores = (torch.randn(200, 25) * 3 * 2**SCORE_BITS).round().double()
     got = ops.softmax(scores) * 2.0**-PROBABILITY_BITS
@@ -109,9 +116,9 @@ def test_hyper_synthesis_is_h_s(activation: str, size: tuple[int, int]) -> None:
     assert (got - expected).pow(2).mean().sqrt() < 2e-3 * expected.pow(2).mean().sqrt()
 
 
-def test_export_asserts_that_no_sum_reaches_2_to_53(ops: CompilingOps) -> None:
+def test_export_refuses_if_a_sum_could_reach_2_to_53(ops: CompilingOps) -> None:
     ops.floats["wide"] = (torch.ones(1, 2**22).double(), torch.zeros(1).double())
-    with pytest.raises(AssertionError, match=r"reach 2\^53"):
+    with pytest.raises(TicodecError, match=r"reach 2\^53"):
         ops.linear("wide", Fixed(torch.ones(1, 2**22).double(), 0), frac=0)
 
 

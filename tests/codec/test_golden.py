@@ -10,7 +10,7 @@ import pytest
 import ticodec
 from PIL import Image
 from support import GOLDEN
-from ticodec import container, images
+from ticodec import container
 
 FILES = sorted(GOLDEN.glob("v*/*.tic"))
 
@@ -22,7 +22,7 @@ def test_there_are_golden_files_of_this_version() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_golden_file_decodes_to_its_picture(tiny, path: Path) -> None:
     """The symbols are checked by the file's own CRC; g_s is float code, so ±1 grey level."""
-    decoded = images.to_image(tiny.decode(path.read_bytes()))
+    decoded = tiny.decode(path.read_bytes()).to_image()
     expected = Image.open(path.with_suffix(".png"))
     assert decoded.mode == expected.mode
     difference = np.asarray(decoded).astype(int) - np.asarray(expected)

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import ticodec
 from PIL import Image
 from support import GOLDEN, make_pixels
-from ticodec.images import Picture, png_bytes, to_image
+from ticodec.images import Picture, png_bytes
 
 
 def main(version: str) -> None:
@@ -46,7 +46,7 @@ def main(version: str) -> None:
         (folder / f"{name}.tic").write_bytes(data)
         decoded = codec.decode(data)
         decoded.metadata.clear()
-        (folder / f"{name}.png").write_bytes(png_bytes(to_image(decoded)))
+        (folder / f"{name}.png").write_bytes(png_bytes(decoded.to_image()))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ticodec
 import torch
 from PIL import Image
 from support import make_pixels
-from ticodec.errors import BadInputError
+from ticodec.codec import Codec
+from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.config import PAPER_LAMBDAS, ModelConfig
 from ticodec.weights.training import checkpoint
 from ticodec.weights.training.data import Photos, list_images, split
+from ticodec.weights.training.export import export
 from ticodec.weights.training.loss import lambda_at
 from ticodec.weights.training.options import TrainOptions
 from ticodec.weights.training.trainer import Trainer
@@ -102,6 +105,72 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(photos: Photos) -> No
     assert any(not torch.equal(v, before[k]) for k, v in trainer.network.state_dict().items())
 
 
+def test_a_spike_of_the_gradient_is_skipped_and_does_not_hide_later_ones() -> None:
+    trainer = Trainer(CONFIG, OPTIONS, CPU)
+    trainer.step = 1000
+    trainer.typical = 2.0
+    assert trainer.is_sane(1.0, 3.0)
+    before = trainer.typical
+    assert not trainer.is_sane(1.0, 100.0)
+    assert before < trainer.typical < 1.1 * before
+    assert not trainer.is_sane(float("nan"), 1.0)
+    for _ in range(300):  # a new normal is accepted in time
+        trainer.is_sane(1.0, 30.0)
+    assert trainer.is_sane(1.0, 30.0)
+
+
+def test_every_checkpoint_tells_the_whole_history(photos: Photos, tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, OPTIONS, CPU)
+    trainer.begin_run({"device": "first"})
+    trainer.train_step(photos)
+    trainer.save(tmp_path / "trunk.pt")  # in the middle of a run
+    resumed = Trainer.resume(tmp_path / "trunk.pt", CPU)
+    resumed.begin_run({"device": "second"})
+    resumed.train_step(photos)
+    resumed.train_step(photos)
+    told = [(r["device"], r["crops"]) for r in resumed.record()]
+    assert told == [("first", 2), ("second", 4)]
+    assert sum(r["crops"] for r in resumed.record()) == resumed.crops
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"crop": 100}, {"crop": 0}, {"batch": 0}, {"lr": -1.0}, {"quality_range": (0, 12)}],
+)
+def test_impossible_options_are_refused(bad: dict) -> None:
+    with pytest.raises(UsageError):
+        TrainOptions(**bad)
+
+
+def test_a_failed_export_leaves_the_installed_weights_alone(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, OPTIONS, CPU)
+    trainer.calibration = torch.from_numpy(make_pixels(128, 128))[None]
+    trainer.average.load_state_dict(trainer.network.state_dict())
+    trainer.save(tmp_path / "a.pt")
+    store = tmp_path / "store"
+    export(tmp_path / "a.pt", store)
+    before = {p.name: p.read_bytes() for p in store.iterdir()}
+    torch.nn.init.constant_(trainer.average.head.conv2.weight, float("nan"))
+    trainer.save(tmp_path / "nan.pt")
+    with pytest.raises(TicodecError, match="cannot export"):
+        export(tmp_path / "nan.pt", store)
+    (store / "manifest.json").write_text("{")
+    with pytest.raises(BadInputError, match="damaged manifest"):
+        export(tmp_path / "a.pt", store)
+    (store / "manifest.json").write_bytes(before["manifest.json"])
+    assert {p.name: p.read_bytes() for p in store.iterdir()} == before
+
+
+def test_weights_trained_for_some_qualities_refuse_the_others(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, TrainOptions(crop=64, quality_range=(5, 6)), CPU)
+    trainer.calibration = torch.from_numpy(make_pixels(128, 128))[None]
+    trainer.save(tmp_path / "a.pt")
+    codec = Codec(export(tmp_path / "a.pt", tmp_path / "store"), "cpu")
+    with pytest.raises(UsageError, match="quality must be from 5 to 6, not 4"):
+        codec.encode(make_pixels(20, 20), 4)
+    assert ticodec.info(codec.encode(make_pixels(20, 20)))["quality"] == 5
+
+
 def test_training_lowers_the_loss(photos: Photos) -> None:
     trainer = Trainer(CONFIG, TrainOptions(crop=64, batch=4, lr=3e-3, warmup=5), CPU)
     losses = [float(trainer.train_step(photos).loss.detach()) for _ in range(60)]
@@ -183,7 +252,7 @@ def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeyp
     manifest = json.loads((store / "manifest.json").read_text())
     assert manifest["default"] == "mine"
     card = (store / "mine.md").read_text()
-    assert "annealed to zero" in card
+    assert "0.001 falling to" in card
     assert manifest["models"]["mine"]["sha256"] in card
     monkeypatch.setenv("TICODEC_WEIGHTS", str(store))
     photo = folder / "0.png"

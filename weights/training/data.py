@@ -70,7 +70,10 @@ class Photos:
         self.sizes = torch.tensor(sizes)  # (n, 2): height, width
         ends = torch.tensor([p.numel() for p in pixels]).cumsum(0)
         self.starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
-        self.pixels = torch.cat(pixels).to(device)
+        self.pixels = torch.empty(int(ends[-1]), dtype=torch.uint8, device=device)
+        for start in reversed(self.starts.tolist()):  # freed one by one: never twice in memory
+            part = pixels.pop()
+            self.pixels[start : start + part.numel()] = part
 
     def __len__(self) -> int:
         return len(self.sizes)

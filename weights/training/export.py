@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save
 from ticodec.entropy.compile import compile_entropy
 from ticodec.errors import BadInputError
-from ticodec.images import write_file
+from ticodec.images import make_folder, write_file
 from ticodec.models.config import ModelConfig
 from ticodec.models.network import Network
-from ticodec.weights.store import FORMAT, Entry
+from ticodec.weights.store import FORMAT, Entry, entries
 from torch import Tensor
 
 from . import checkpoint
@@ -69,35 +69,45 @@ def export(source: Path, folder: Path, name: str | None = None, default: bool = 
         raise BadInputError(f"{source}: this checkpoint was never trained")
     name = name or config.model
     data = weights_bytes(network.eval(), images)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / f"{name}.safetensors", data)
     fields: dict[str, Any] = {
         "model": config.model,
         "file": f"{name}.safetensors",
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
         "parameters": sum(p.numel() for p in network.parameters()),
-        "qualities": [1, config.levels] if config.levels > 1 else None,
+        "qualities": trained_range(config, state["options"]),
         "trained": summary(state["history"]),
     }
-    write_file(folder / f"{name}.md", card(name, config, state, fields).encode())
-    enter(folder / "manifest.json", name, fields, default)
-    return Entry(
-        name, config.model, folder / f"{name}.safetensors", fields["sha256"],
-        tuple(fields["qualities"]) if fields["qualities"] else None,
-        fields["parameters"], fields["trained"], default,
-    )  # fmt: skip
+    text = card(name, config, state, fields)
+    manifest = entered(folder / "manifest.json", name, fields, default)
+    # Only now is anything written, and the manifest last: it is what makes a file count.
+    make_folder(folder)
+    write_file(folder / f"{name}.safetensors", data)
+    write_file(folder / f"{name}.md", text.encode())
+    write_file(folder / "manifest.json", manifest.encode())
+    return next(entry for entry in entries(folder) if entry.name == name)
 
 
-def enter(path: Path, name: str, fields: dict[str, Any], default: bool) -> None:
-    """Add or replace one model in a manifest, made if it is not there."""
+def trained_range(config: ModelConfig, options: dict[str, Any]) -> list[float] | None:
+    """Lowest and highest quality that was trained; None for one fixed λ."""
+    if config.levels == 1:
+        return None
+    return [min(q, config.levels) for q in options["quality_range"]]
+
+
+def entered(path: Path, name: str, fields: dict[str, Any], default: bool) -> str:
+    """A manifest's text with one model added or replaced; a new one if it is not there.
+
+    Raises BadInputError when the one that is there is damaged.
+    """
     manifest: dict[str, Any] = {"default": name, "models": {}}
     if path.exists():
+        entries(path.parent)  # says what is wrong with it
         manifest = json.loads(path.read_text())
     manifest["models"][name] = fields
     if default or manifest["default"] not in manifest["models"]:
         manifest["default"] = name
-    write_file(path, (json.dumps(manifest, indent=2) + "\n").encode())
+    return json.dumps(manifest, indent=2) + "\n"
 
 
 def summary(history: Iterable[dict[str, Any]]) -> str:
@@ -111,6 +121,9 @@ def summary(history: Iterable[dict[str, Any]]) -> str:
 def card(name: str, config: ModelConfig, state: dict[str, Any], fields: dict[str, Any]) -> str:
     """The model card's facts, as Markdown; what was measured is added by hand."""
     o = state["options"]
+    lambdas = ", ".join(f"{value:g}" for value in config.lambdas)
+    low_high = fields["qualities"]
+    quality = f"Quality {low_high[0]:g} to {low_high[1]:g}, λ = " if low_high else "One fixed λ = "
     lines = [
         f"# {name}",
         "",
@@ -121,19 +134,20 @@ def card(name: str, config: ModelConfig, state: dict[str, Any], fields: dict[str
         "",
         "## How it was trained",
         "",
-        f"{state['step']:,} steps of {o['batch']} crops of {o['crop']}², Adam with "
-        f"{o['warmup']} warm-up steps, gradients clipped at {o['clip']:g}, averaged with decay "
-        f"{o['ema']:g}; {state['skipped']} steps skipped (not finite, or a spike); seed {o['seed']}. "
-        f"Quality {o['quality_range'][0]:g} to {o['quality_range'][1]:g}, "
-        f"λ = {', '.join(f'{v:g}' for v in config.lambdas)}.",
+        f"{state['step']:,} steps, {state['crops']:,} crops in all, with Adam, {o['warmup']} "
+        f"warm-up steps, gradients clipped at {o['clip']:g}, weights averaged with decay "
+        f"{o['ema']:g}; {state['skipped']} steps skipped (not finite, or a spike); "
+        f"seed {o['seed']}. {quality}{lambdas}.",
         "",
-        "| run | device | learning rate | crops | minutes |",
-        "| --- | --- | --- | --- | --- |",
+        "| run | device | crops | of | a step | learning rate | minutes |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for number, r in enumerate(state["history"], 1):
-        kind = "annealed to zero" if r.get("annealed") else "stable"
+        rate = f"{r['lr']:g}"
+        if "annealed" in r:
+            rate += f" falling to {r['lr'] * (1 - r['annealed']):.1g}"
         lines.append(
-            f"| {number}, {kind} | {r['device']} | {r['lr']:g} | {r['crops']:,} "
-            f"| {r['seconds'] / 60:.1f} |"
+            f"| {number} | {r['device']} | {r['crops']:,} | {r['crop']}² | {r['batch']} "
+            f"| {rate} | {r['seconds'] / 60:.1f} |"
         )
     return "\n".join(lines) + "\n"

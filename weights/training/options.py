@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ticodec.errors import UsageError
+
 
 @dataclass
 class TrainOptions:
@@ -29,6 +31,19 @@ class TrainOptions:
     clip: float = 1.0
     seed: int = 0
     quality_range: tuple[float, float] = (1.0, 8.0)
+
+    def __post_init__(self) -> None:
+        low, high = self.quality_range = (self.quality_range[0], self.quality_range[1])
+        checks = {
+            "--crop must be a positive multiple of 64": self.crop > 0 and self.crop % 64 == 0,
+            "--batch must be at least 1": self.batch >= 1,
+            "--lr must be positive": 0 < self.lr < 1,
+            "--warmup must not be negative": self.warmup >= 0,
+            "--quality-range must be within 1 to 8": 1 <= low <= high <= 8,
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise UsageError(message)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain fields, as stored in a checkpoint."""

@@ -14,6 +14,8 @@ from types import FrameType
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from ticodec.errors import BadInputError
+from ticodec.images import make_folder
 
 from .data import Photos, list_images, split
 from .trainer import CALIBRATION, CALIBRATION_SIZE, Trainer, psnr
@@ -58,12 +60,16 @@ def load_photos(trainer: Trainer, folder: Path, console: Console) -> tuple[Photo
         task = bar.add_task("decoding images", total=len(training) + len(held))
         tick = lambda: bar.advance(task)  # noqa: E731
         photos = Photos(training, trainer.options.crop, trainer.device, tick)
-        validation = Photos(held, CALIBRATION_SIZE, trainer.device, tick)
+        size = CALIBRATION_SIZE
+        try:
+            validation = Photos(held, size, trainer.device, tick)
+        except BadInputError:  # few or small photos: better a look at them than none
+            validation, size = photos, trainer.options.crop
     console.print(
         f"{len(photos)} photos to train on, {len(validation)} held out, "
-        f"{photos.left_out + validation.left_out} left out (too small or unreadable)"
+        f"{photos.left_out} left out (too small or unreadable)"
     )
-    crops = validation.centres(CALIBRATION_SIZE)
+    crops = validation.centres(size)
     if trainer.calibration is None:
         trainer.calibration = (crops[:CALIBRATION] * 255).round().byte().cpu()
     return photos, crops[:VALIDATION_IMAGES]
@@ -75,7 +81,7 @@ def run(trainer: Trainer, data: Path, out: Path, limits: Limits, console: Consol
     Writes `trunk.pt` (resume it), `annealed.pt` (export it, when annealing was asked
     for), `log.csv` and `validation.csv` under `out`.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     photos, validation = load_photos(trainer, data, console)
     facts = {
         "device": device_name(trainer.device),
@@ -89,7 +95,7 @@ def run(trainer: Trainer, data: Path, out: Path, limits: Limits, console: Consol
         trainer.save(out / "trunk.pt")
         if not limits.anneal_minutes or stopped():
             return out / "trunk.pt"
-        trainer.begin_run({**facts, "annealed": True})
+        trainer.begin_run({**facts, "annealed": 0.0})
         anneal(trainer, photos, validation, out, limits.anneal_minutes, stopped, console)
         trainer.save(out / "annealed.pt")
     return out / "annealed.pt"
@@ -140,6 +146,7 @@ def anneal(
             if part >= 1:
                 break
             log.record(trainer.train_step(photos, part), "annealing")
+            trainer.facts["annealed"] = round(part, 3)
         log.validate(validation)
 
 

@@ -138,14 +138,14 @@ class Trainer:
         """(bpp, PSNR) of the averaged weights on images (B, H, W, 3); an estimate, in noise."""
         levels = torch.full((len(x),), quality - 1.0, device=self.device)
         bits = errors = 0.0
-        state = torch.get_rng_state()  # validation must not change what training draws
-        for image, level in zip(x.split(4), levels.split(4), strict=True):
-            with self.autocast():
-                output = self.average(image, level)
-            bits += float((output.bits_y + output.bits_z).sum())
-            mse = (output.x_hat.clamp(0, 1) - image).pow(2).flatten(1).mean(1)
-            errors += float((-10 * mse.log10()).sum())
-        torch.set_rng_state(state)
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(cuda):  # validation must not change what training draws
+            for image, level in zip(x.split(4), levels.split(4), strict=True):
+                with self.autocast():
+                    output = self.average(image, level)
+                bits += float((output.bits_y + output.bits_z).sum())
+                mse = (output.x_hat.clamp(0, 1) - image).pow(2).flatten(1).mean(1)
+                errors += float((-10 * mse.log10()).sum())
         return bits / (x.numel() / 3), errors / len(x)
 
     # -- history --------------------------------------------------------------------
