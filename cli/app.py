@@ -52,10 +52,8 @@ def main() -> None:
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
         sys.stdout.flush()
-    except SystemExit as done:  # typer's way of passing on Ctrl-C
-        code = done.code
-        if code == 130:
-            _fail("interrupted", 130)
+        if code == 130:  # typer's way of passing on Ctrl-C
+            raise KeyboardInterrupt
     except TicodecError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
