@@ -10,6 +10,7 @@ import warnings
 from typing import Annotated, NoReturn
 
 import typer
+
 from ticodec import __version__
 from ticodec.errors import TicodecError
 

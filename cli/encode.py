@@ -6,6 +6,7 @@ import time
 from typing import Annotated
 
 import typer
+
 from ticodec.container import MAX_PIXELS
 
 from .files import about, output_for, read_input, write_output

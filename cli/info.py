@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+
 from ticodec.container import MAX_PIXELS
 
 from .files import about, read_input

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+
 from ticodec.container import MAX_PIXELS
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

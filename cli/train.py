@@ -48,6 +48,7 @@ def train(
 ) -> None:
     """Train a network on a folder of photos."""
     from rich.console import Console
+
     from ticodec.codec import pick_device
     from ticodec.errors import UsageError
     from ticodec.weights.training.options import TrainOptions

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from PIL import Image
+
 from ticodec import weights
 
 from . import images

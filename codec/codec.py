@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from ticodec import memory, weights
 from ticodec.container import (
     MAX_PIXELS,
@@ -30,7 +32,6 @@ from ticodec.images import ImageLike, Picture, as_picture, pack_alpha, unpack_al
 from ticodec.models.config import MODEL_IDS, STRIDE_Z, ModelConfig
 from ticodec.models.inference import Transform, fast_bf16, pad_image
 from ticodec.models.network import Network
-from torch import Tensor
 
 NUMBERS = {name: number for number, name in SECTIONS.items()}
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from ticodec.codec import Codec
+from ticodec.models.prior import gaussian_likelihood
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -19,3 +23,14 @@ def make_pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
     smooth[(x * 3 % 2 < 1) & (y % 1.5 < 0.4)] += 60
     texture = random.normal(0, 12, (height, width, 3)) * (x[..., None] % 2 > 1)
     return (smooth + texture).clip(0, 255).astype(np.uint8)
+
+
+@torch.inference_mode()
+def predicted_bytes(codec: Codec, pixels: np.ndarray, y_hat: torch.Tensor, stored: int) -> float:
+    """What a file would take by the float model's likelihoods of ẑ and ŷ, in bytes."""
+    _, z = codec.analyse(pixels, stored)
+    network, z_hat = codec.network, z.round()[None]
+    scales, means = network.head(network.h_s(z_hat), network.cam(y_hat[None].float()))
+    p_y = gaussian_likelihood(y_hat[None].float(), means, scales)
+    p_z = network.prior.likelihood(z_hat)
+    return float(-(p_y.double().log2().sum() + p_z.double().log2().sum()) / 8)

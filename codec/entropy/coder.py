@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from ticodec.errors import BadInputError
 from ticodec.models.config import STRIDE_Y, STRIDE_Z, ModelConfig
-from torch import Tensor
 
 from .context import Context
 from .exact import Fixed, Ops

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor, nn
+
 from ticodec.errors import TicodecError
 from ticodec.models.context import REACH, gather_neighbours
 from ticodec.models.network import Network
 from ticodec.models.swin import STB, SwinLayer
 from ticodec.models.transforms import Conv
-from torch import Tensor, nn
 
 from . import tables
 from .context import MEAN_BITS, Context

@@ -8,9 +8,10 @@ convolution that reads h_s is applied to the whole map at once (`hyper_part`).
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from ticodec.models.config import ModelConfig
 from ticodec.models.context import EARLIER
-from torch import Tensor
 
 from .exact import NARROW, PROBABILITY_BITS, WIDE, Fixed, Ops, round_to
 

@@ -25,8 +25,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from ticodec.models.swin import partition, shift_regions, unpartition
 from torch import Tensor
+
+from ticodec.models.swin import partition, shift_regions, unpartition
 
 #: Largest activation: 16 bits signed; residuals, which feed LayerNorm, may take 19.
 NARROW, WIDE = 2**15 - 1, 2**18 - 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from ticodec.models.config import ModelConfig
-from ticodec.models.swin import pad_to_window
 from torch import Tensor
 from torch.nn.functional import pad
+
+from ticodec.models.config import ModelConfig
+from ticodec.models.swin import pad_to_window
 
 from .exact import NARROW, WIDE, Fixed, Ops
 

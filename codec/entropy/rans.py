@@ -52,6 +52,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from ticodec.errors import BadInputError, TicodecError
 
 Ints = NDArray[np.int64]

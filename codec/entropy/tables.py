@@ -11,8 +11,9 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from ticodec.models.prior import SCALE_MIN, FactorizedPrior
 from torch import Tensor
+
+from ticodec.models.prior import SCALE_MIN, FactorizedPrior
 
 from .context import SCALE_BITS
 from .exact import EXP_BITS, EXP_SIZE, GELU_BITS, GELU_REACH, GELU_VALUE_BITS, SCORE_BITS

@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from ticodec.models.context import NEIGHBOURS, REACH
 from torch import Tensor
+
+from ticodec.models.context import NEIGHBOURS, REACH
 
 from .context import MEAN_BITS, Context, scale_indexes
 

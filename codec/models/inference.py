@@ -32,7 +32,7 @@ def fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return bool(native()) and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return bool(native()) and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 def pad_image(x: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ from rich.table import Table
 # torch is imported late: while this process is small, its children's peak memory is their own.
 
 PHOTO = Path(__file__).parents[2] / "docs/samples/kodim23.png"
-QUALITY, CROP, COLD_REPEATS, PEER_REPEATS = 5, 256, 3, 2  # a run of a peer takes long
+QUALITY, CROP, COLD_REPEATS, PEER_REPEATS = 5, 256, 3, 3  # a run of a peer takes long
 STAGES = {
     "encode": ("g_a", "h_a", "h_s", "wavefront", "rANS", "other"),
     "decode": ("h_s", "wavefront", "rANS", "g_s", "other"),
@@ -111,6 +111,7 @@ def picture_of(photo: Path) -> Any:
 def build(name: str, photo: Path, folder: Path) -> None:
     """Enter random weights of a preset in a weights folder."""
     import torch
+
     from ticodec.models.config import preset
     from ticodec.models.network import Network
     from ticodec.weights.training.export import enter, weights_bytes
@@ -144,6 +145,7 @@ def find(name: str, photo: Path, folder: Path) -> tuple[Any, str]:
 def peak(entry: Any, bf16: bool, threads: int, photo: Path, file: Path, way: str) -> float:
     """MiB this process takes at most to load a codec and encode the photo or decode the file."""
     import torch
+
     from ticodec.codec import Codec
 
     torch.set_num_threads(threads)
@@ -160,6 +162,7 @@ def peak(entry: Any, bf16: bool, threads: int, photo: Path, file: Path, way: str
 def bf16_pays() -> bool:
     """Whether this CPU is fast at bf16."""
     import torch
+
     from ticodec.models.inference import fast_bf16
 
     return fast_bf16(torch.device("cpu"))
@@ -181,6 +184,7 @@ def contestant(entry: Any, bf16: bool, photo: Path, clock: Clock) -> tuple[Any, 
 def peer(name: str, photo: Path) -> tuple[Any, Any]:
     """`encode` and `decode` of a model of CompressAI."""
     import torch
+
     from ticodec.models.inference import pad_image
 
     warnings.simplefilter("ignore")  # of torch about compressai
@@ -269,6 +273,7 @@ def main() -> None:
         chilled = {n: cold(found[n][0], threads, photo, folder) for n in found if options.cold}
 
         import torch
+
         from ticodec.entropy.rans import Reader, Writer
 
         torch.set_num_threads(threads)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ticodec
 from PIL import Image
 from support import make_pixels
+
+import ticodec
 
 TINY = ("-m", "tiny")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.entropy.coder import EntropyCoder

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import ticodec
 from PIL import Image
 from support import make_pixels
+
+import ticodec
 from ticodec import container, images, weights
 from ticodec.codec import Codec, pick_device
 from ticodec.errors import BadInputError, UsageError
@@ -148,6 +149,7 @@ def test_swapped_streams_are_an_error(tiny, picture) -> None:
 def test_weights_whose_tables_do_not_fit_are_refused(tiny) -> None:
     """Tables for fewer channels would make the coder, which does not check, read beyond them."""
     import torch
+
     from ticodec.entropy.coder import EntropyCoder
 
     exact = {k[6:]: v for k, v in weights.read(tiny.entry)[1].items() if k.startswith("exact.")}
@@ -241,6 +243,7 @@ def test_outliers_are_coded(tiny) -> None:
 
 def test_a_fixed_lambda_network_works_and_has_no_quality(tmp_path, picture) -> None:
     import torch
+
     from ticodec.models.config import preset
     from ticodec.models.network import Network
     from ticodec.weights.training.export import export

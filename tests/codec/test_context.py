@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from ticodec.entropy.wavefront import run_wavefront, steps
 from ticodec.models.config import preset
 from ticodec.models.context import NEIGHBOURS, CausalAttention, context_modules

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from ticodec.entropy import tables
 from ticodec.entropy.compile import CompilingOps, float_layers
 from ticodec.entropy.exact import GELU_BITS, NORM_BITS, PROBABILITY_BITS, SCORE_BITS, Fixed

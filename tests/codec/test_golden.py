@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ticodec
 from PIL import Image
 from support import GOLDEN
+
+import ticodec
 from ticodec import container
 
 FILES = sorted(GOLDEN.glob("v*/*.tic"))

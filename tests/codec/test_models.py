@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from ticodec.models.config import ModelConfig, preset
 from ticodec.models.inference import Transform, pad_image
 from ticodec.models.network import Gains, Network

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ticodec.entropy import tables as make
 from ticodec.entropy.rans import EXCESS_MAX, TOTAL, WORST, Reader, Tables, Writer
 from ticodec.errors import BadInputError

@@ -13,9 +13,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import ticodec
 from PIL import Image
 from support import GOLDEN, make_pixels
+
+import ticodec
 from ticodec.images import Picture, png_bytes
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ticodec
 import torch
 from PIL import Image
 from support import make_pixels
+
+import ticodec
 from ticodec.codec import Codec
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.config import PAPER_LAMBDAS, ModelConfig

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from ticodec.errors import BadInputError, TicodecError
 
 FORMAT = 1

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from ticodec.errors import BadInputError
 from torch import Tensor
+
+from ticodec.errors import BadInputError
 
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 #: Every 50th image by name is held out for validation.
@@ -103,9 +104,10 @@ class Photos:
         step = torch.where(mirrored, -3, 3)
         first = torch.where(mirrored, left + size - 1, left)
         corner = self.starts[pick] + (top * width + first) * 3
-        side = torch.arange(size)
+        device = self.pixels.device  # only these few numbers travel there
+        width, step, corner = width.to(device), step.to(device), corner.to(device)
+        side = torch.arange(size, device=device)
         rows = (side[None] * width[:, None] * 3)[:, :, None, None]  # (n, size, 1, 1)
         columns = (side[None] * step[:, None])[:, None, :, None]  # (n, 1, size, 1)
-        index = corner[:, None, None, None] + rows + columns + torch.arange(3)
-        device = self.pixels.device
-        return self.pixels[index.to(device, non_blocking=True)].float() / 255
+        channels = torch.arange(3, device=device)
+        return self.pixels[corner[:, None, None, None] + rows + columns + channels].float() / 255

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
+
 from ticodec.entropy.compile import compile_entropy
 from ticodec.errors import BadInputError
 from ticodec.images import make_folder, write_file
 from ticodec.models.config import ModelConfig
 from ticodec.models.network import Network
 from ticodec.weights.store import FORMAT, Entry, entries
-from torch import Tensor
 
 from . import checkpoint
 

@@ -6,8 +6,9 @@ import math
 from typing import NamedTuple
 
 import torch
-from ticodec.models.network import Output
 from torch import Tensor
+
+from ticodec.models.network import Output
 
 
 class Loss(NamedTuple):

@@ -14,6 +14,7 @@ from types import FrameType
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
 from ticodec.errors import BadInputError
 from ticodec.images import make_folder
 

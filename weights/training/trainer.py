@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from ticodec.errors import BadInputError
 from ticodec.models.config import ModelConfig
 from ticodec.models.inference import fast_bf16
 from ticodec.models.network import Network
-from torch import Tensor
 
 from . import checkpoint
 from .data import Photos
