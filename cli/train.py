@@ -108,6 +108,7 @@ def _network(
             changes["lambdas"] = (lmbda,)
         if activation is not None:
             changes["activation"] = activation
+            changes["hyper_activation"] = "none" if activation == "none" else "leaky_relu"
         return preset(model or "tic-lite", **changes), None
     except ValueError as error:
         raise UsageError(str(error)) from error
