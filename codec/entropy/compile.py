@@ -21,7 +21,7 @@ from ticodec.models.transforms import Conv
 
 from . import tables
 from .context import MEAN_BITS, Context
-from .exact import GELU_BITS, NARROW, SCORE_BITS, WIDE, Fixed, Ops
+from .exact import GELU_BITS, LONG, NARROW, SCORE_BITS, Fixed, Ops
 from .hyper import hyper_synthesis
 
 #: Room left above the largest value seen in calibration, on 16 and on 19 bits.
@@ -65,7 +65,7 @@ class CompilingOps(Ops):
             offset = torch.round(bias * 2.0 ** (bits + x.frac))
             exponent = frac - bits - x.frac
             units.append(exponent)
-            reach += (ints.abs().sum(1) * WIDE + offset.abs()) * 2.0**exponent
+            reach += (ints.abs().sum(1) * LONG + offset.abs()) * 2.0**exponent
             self.parameters[name + ".weight"] = ints.to(torch.int16)
             self.parameters[name + ".bias"] = offset.to(torch.int64)
             self.parameters[name + ".exponent"] = exponent.to(torch.int16)
@@ -79,7 +79,7 @@ def fraction(values: Tensor, limit: int, margin: float) -> int:
     """Most fractional bits with which `margin` times the largest value fits the limit."""
     largest = max(float(values.abs().max()), 2.0**-10)
     if not limit / (margin * largest) >= 1:  # also when it is NaN
-        raise TicodecError(f"cannot export: values up to {largest:.3g} do not fit 16 bits")
+        raise TicodecError(f"cannot export: values up to {largest:.3g} do not fit its integers")
     return min(FRAC_MAX, math.floor(math.log2(limit / (margin * largest))))
 
 
@@ -168,15 +168,15 @@ def compile_entropy(network: Network, y: Tensor, z: Tensor) -> dict[str, Tensor]
     near, near_y = neighbourhoods(context, y_hat)
     attended = context.attend(near) * 2.0 ** -(15 + context.qkv_frac)
     shown = torch.stack([attended, near_y.sum(1) * 2.0**-MEAN_BITS])
-    ops.parameters["cam.frac"] = torch.tensor(fraction(shown, WIDE, MARGIN_WIDE), dtype=torch.int16)
+    ops.parameters["cam.frac"] = torch.tensor(fraction(shown, LONG, MARGIN_WIDE), dtype=torch.int16)
 
-    x = ops.mlp("cam", context.residual(context.attend(near), near_y))
+    x = ops.mlp("cam", context.residual(context.attend(near), near_y), LONG)
     flat = Fixed(hyper.ints.flatten(0, 2), hyper.frac)
     pairs = [(layers["head.hyper"], flat), (layers["head.context"], x)]
     shown = sum(  # type: ignore[assignment]
         part.ints * 2.0**-part.frac @ weight.t() + bias for (weight, bias), part in pairs
     )
-    frac = min(GELU_BITS, fraction(shown, NARROW, MARGIN))
+    frac = min(GELU_BITS, fraction(shown, LONG, MARGIN_WIDE))
     ops.compile(["head.hyper", "head.context"], [flat, x], frac)
     context.predict(near, near_y, context.hyper_part(flat))
 

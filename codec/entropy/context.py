@@ -13,7 +13,7 @@ from torch import Tensor
 from ticodec.models.config import ModelConfig
 from ticodec.models.context import EARLIER
 
-from .exact import NARROW, PROBABILITY_BITS, WIDE, Fixed, Ops, round_to
+from .exact import LONG, PROBABILITY_BITS, WIDE, Fixed, Ops, round_to
 
 #: Fractional bits of means (and so of ŷ) and of raw scales.
 MEAN_BITS, SCALE_BITS = 8, 12
@@ -56,10 +56,10 @@ class Context:
         Returns: (means, scales), integers in float64, (P, M) each, in units of 2^-8 and 2^-12.
         """
         ops = self.ops
-        x = ops.mlp("cam", self.residual(self.attend(near), near_y))
+        x = ops.mlp("cam", self.residual(self.attend(near), near_y), LONG)
         weight, _, frac = ops.layer("head.context")
-        hidden = (torch.addmm(hyper, x.ints, weight)).round_().clamp_(-NARROW, NARROW)
-        h = ops.gelu(ops.linear("head.conv2", ops.gelu(Fixed(hidden, frac))))
+        hidden = (torch.addmm(hyper, x.ints, weight)).round_().clamp_(-LONG, LONG)
+        h = ops.gelu(ops.linear("head.conv2", ops.gelu(Fixed(hidden, frac)), LONG))
         scales = ops.linear("head.scales", h, SCALE_LIMIT, SCALE_BITS)
         means = ops.linear("head.means", h, WIDE, MEAN_BITS)
         return means.ints, scales.ints
@@ -83,9 +83,9 @@ class Context:
     def residual(self, attended: Tensor, near_y: Tensor) -> Fixed:
         """`attend`'s result plus the neighbours (P, 12, M), on the CAM's own grid: (P, M)."""
         frac = int(self.ops.parameters["cam.frac"])
-        y = round_to(near_y.sum(1), frac - MEAN_BITS, WIDE)
-        a = round_to(attended, frac - PROBABILITY_BITS - self.qkv_frac, WIDE)
-        return self.ops.add(Fixed(y, frac), Fixed(a, frac))
+        y = round_to(near_y.sum(1), frac - MEAN_BITS, LONG)
+        a = round_to(attended, frac - PROBABILITY_BITS - self.qkv_frac, LONG)
+        return self.ops.add(Fixed(y, frac), Fixed(a, frac), LONG)
 
 
 def scale_indexes(scales: Tensor, thresholds: Tensor) -> Tensor:

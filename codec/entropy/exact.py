@@ -29,8 +29,10 @@ from torch import Tensor
 
 from ticodec.models.swin import partition, shift_regions, unpartition
 
-#: Largest activation: 16 bits signed; residuals, which feed LayerNorm, may take 19.
-NARROW, WIDE = 2**15 - 1, 2**18 - 1
+#: Largest activation: 16 bits signed for what is multiplied with other activations, 19 for
+#: residuals, which feed LayerNorm, 25 for what only meets weights and has outliers.
+NARROW, WIDE, LONG = 2**15 - 1, 2**18 - 1, 2**24 - 1
+LONG_SPARE = 6  # low bits that a LONG residual leaves to LayerNorm's 19
 #: Fractional bits: of a normalised token, of attention scores, of exp, of probabilities.
 NORM_BITS, SCORE_BITS, EXP_BITS, PROBABILITY_BITS = 11, 10, 16, 15
 #: exp(-i / 2¹⁰) is tabulated for i below this, GELU's curve for |x| < 6 on this grid.
@@ -137,10 +139,10 @@ class Ops:
         low = torch.round(x.ints * (LEAKY_SLOPE * 2.0**-LEAKY_BITS))
         return Fixed(torch.where(x.ints < 0, low, x.ints), x.frac)
 
-    def add(self, x: Fixed, y: Fixed) -> Fixed:
-        """Sum of two tensors on the same grid, 19 bits."""
+    def add(self, x: Fixed, y: Fixed, limit: int = WIDE) -> Fixed:
+        """Sum of two tensors on the same grid."""
         assert x.frac == y.frac
-        return Fixed((x.ints + y.ints).clamp_(-WIDE, WIDE), x.frac)
+        return Fixed((x.ints + y.ints).clamp_(-limit, limit), x.frac)
 
     def swin_layer(self, name: str, x: Fixed, heads: int, window: int, shift: int) -> Fixed:
         """One Swin layer on (B, H, W, C), sides multiples of the window."""
@@ -166,7 +168,9 @@ class Ops:
             y = y.roll((shift, shift), (1, 2))
         return self.mlp(name, self.add(x, Fixed(y, projected.frac)))
 
-    def mlp(self, name: str, x: Fixed) -> Fixed:
-        """x + MLP(LayerNorm(x)), (..., C)."""
-        hidden = self.gelu(self.linear(name + ".mlp1", self.norm(x)))
-        return self.add(x, self.linear(name + ".mlp2", hidden, limit=WIDE, frac=x.frac))
+    def mlp(self, name: str, x: Fixed, limit: int = WIDE) -> Fixed:
+        """x + MLP(LayerNorm(x)), (..., C); x is WIDE or LONG, as `limit` says."""
+        spare = LONG_SPARE if limit == LONG else 0
+        normal = self.norm(Fixed(round_to(x.ints, -spare, WIDE), x.frac - spare))
+        hidden = self.gelu(self.linear(name + ".mlp1", normal))
+        return self.add(x, self.linear(name + ".mlp2", hidden, limit, x.frac), limit)

@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 from ticodec.models.config import ModelConfig
 from ticodec.models.swin import pad_to_window
 
-from .exact import NARROW, WIDE, Fixed, Ops
+from .exact import LONG, NARROW, WIDE, Fixed, Ops
 
 
 def gather3(x: Tensor) -> Tensor:
@@ -31,14 +31,14 @@ def spread(x: Tensor) -> Tensor:
 
 
 def hyper_synthesis(ops: Ops, c: ModelConfig, z: Tensor) -> Fixed:
-    """ẑ (B, h/4, w/4, N), integers, to hyper features (B, h, w, 2M), 16 bits."""
+    """ẑ (B, h/4, w/4, N), integers, to hyper features (B, h, w, 2M)."""
     x = Fixed(z.double().clamp(-NARROW, NARROW), 0)
     for stage, depth, heads in [(1, *_stage(c, 1)), (0, *_stage(c, 0))]:
         x = ops.linear(f"h_s.up{stage}", Fixed(gather3(spread(x.ints)), x.frac), limit=WIDE)
         if c.hyper_activation == "leaky_relu":
             x = ops.leaky_relu(x)
         x = _stb(ops, f"h_s.stb{stage}", x, depth, heads, c.hyper_window)
-    return ops.linear("h_s.out", Fixed(gather3(x.ints), x.frac))
+    return ops.linear("h_s.out", Fixed(gather3(x.ints), x.frac), limit=LONG)
 
 
 def _stage(c: ModelConfig, stage: int) -> tuple[int, int]:

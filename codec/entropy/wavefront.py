@@ -45,7 +45,7 @@ def run_wavefront(
     Args:
         context: the compiled CAM and head.
         hyper: `Context.hyper_part` of the map, (height·width, 10M/3).
-        thresholds: of the scale tables, (63,), float64.
+        thresholds: of the scale tables, (tables - 1,), float64.
         height, width: of the latent map.
         coder: quantises and writes the symbols of a step (encoding) or reads them.
     Returns: ŷ (height·width, M), float64 integers in units of 2^-8.

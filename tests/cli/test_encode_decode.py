@@ -142,7 +142,7 @@ def test_damaged_files(run, encoded: Path, tmp_path: Path, damage, word: str, co
 
 def test_other_weights(run, encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TICODEC_WEIGHTS")
-    run("decode", encoded, "-f").fails(3, "4bad3bad", "not installed", "TICODEC_WEIGHTS")
+    run("decode", encoded, "-f").fails(3, "37eb2f07", "not installed", "TICODEC_WEIGHTS")
 
 
 def test_missing_and_damaged_weights(run, photo, encoded, golden, tmp_path, monkeypatch) -> None:

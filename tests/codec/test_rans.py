@@ -63,7 +63,8 @@ def test_rate_is_the_entropy() -> None:
         at = int(np.clip(value, -half, half)) + half
         bits -= np.log2((cdfs[index][at + 1] - cdfs[index][at]) / TOTAL)
         bits += 4 * (abs(value) >= half)  # at least the digit count of an escape
-    assert len(coded(values, indexes)) * 8 == pytest.approx(bits, rel=0.001)
+    # What is not in this sum: the coder's last state, and the digits of a few escapes.
+    assert 0 <= len(coded(values, indexes)) * 8 - bits <= 100
 
 
 def test_more_symbols_than_announced_are_refused() -> None:
