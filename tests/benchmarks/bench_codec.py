@@ -114,7 +114,7 @@ def build(name: str, photo: Path, folder: Path) -> None:
 
     from ticodec.models.config import preset
     from ticodec.models.network import Network
-    from ticodec.weights.training.export import enter, weights_bytes
+    from ticodec.weights.training.export import entered, weights_bytes
 
     pixels = torch.from_numpy(picture_of(photo).pixels)
     height, width = pixels.shape[:2]
@@ -127,7 +127,8 @@ def build(name: str, photo: Path, folder: Path) -> None:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     fields: dict[str, Any] = {"parameters": 0, "qualities": [1, config.levels]}
     fields |= {"model": config.model, "file": file.name, "sha256": digest, "trained": "no"}
-    enter(folder / "manifest.json", name, fields, default=False)
+    manifest = folder / "manifest.json"
+    manifest.write_text(entered(manifest, name, fields, default=False))
 
 
 def find(name: str, photo: Path, folder: Path) -> tuple[Any, str]:
