@@ -8,8 +8,9 @@ from pathlib import Path
 from .errors import TicodecError
 from .models.config import STRIDE_Z, ModelConfig
 
-#: Peak bytes a pixel for each channel N, measured on the CPU in float32, and some room.
-BYTES_PER_PIXEL_AND_CHANNEL = 6
+#: Peak bytes a pixel for each channel N, with and without attention at half resolution:
+#: measured on the CPU in float32 (5.5 and 1.7), and some room.
+BYTES_PER_PIXEL_AND_CHANNEL, WITHOUT_HALF_ATTENTION = 6.0, 2.5
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -32,7 +33,8 @@ def available() -> int | None:
 def check(config: ModelConfig, height: int, width: int) -> None:
     """Raises TicodecError when coding an image of that size would not fit."""
     padded = (height + -height % STRIDE_Z) * (width + -width % STRIDE_Z)
-    need, have = padded * config.N * BYTES_PER_PIXEL_AND_CHANNEL, available()
+    each = BYTES_PER_PIXEL_AND_CHANNEL if config.depths[0] else WITHOUT_HALF_ATTENTION
+    need, have = padded * config.N * each, available()
     if have is not None and need > have:
         raise TicodecError(
             f"{width}×{height} pixels need about {need / 2**30:.1f} GiB of memory with "
