@@ -10,7 +10,7 @@ import typer
 from ticodec.container import MAX_PIXELS
 
 from .files import about, output_for, read_input, write_output
-from .show import Device, Force, Json, MaxPixels, Quiet, report, working
+from .show import Device, Force, Json, MaxPixels, Quiet, facts_of, report, working
 
 
 def decode(
@@ -39,15 +39,8 @@ def decode(
         picture = loaded(entry, device).decode(data, max_pixels)
     png = images.png_bytes(picture.to_image())
     write_output(target, png)
-    facts = {
-        "input": source,
-        "output": target,
-        "model": entry.name,
-        "quality": header.quality / 4096 or None,
-        "width": header.width,
-        "height": header.height,
-        "bytes": len(png),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
-    line = f"{source} → {target}: {header.width}×{header.height}, {facts['seconds']:.1f} s"
+    facts = facts_of(source, target, entry.name, data, started)
+    facts["bytes"] = len(png)
+    del facts["bpp"]  # of the .tic, not of the PNG
+    line = f"{source} → {target}: {facts['width']}×{facts['height']}, {facts['seconds']:.1f} s"
     report(facts, line, as_json, quiet)

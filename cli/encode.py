@@ -10,7 +10,7 @@ import typer
 from ticodec.container import MAX_PIXELS
 
 from .files import about, output_for, read_input, write_output
-from .show import Device, Force, Json, MaxPixels, Quiet, report, working
+from .show import Device, Force, Json, MaxPixels, Quiet, facts_of, report, working
 
 
 def encode(
@@ -36,36 +36,20 @@ def encode(
     """Encode an image into a small .tic file."""
     from ticodec import images, weights
     from ticodec.api import loaded
-    from ticodec.errors import UsageError
 
     started = time.perf_counter()
     entry = weights.find(model)
-    low, high = entry.qualities or (1, 8)
-    if quality is not None and not low <= quality <= high:
-        raise UsageError(f"quality must be from {low:g} to {high:g}, not {quality:g}")
+    entry.checked_quality(quality)  # before seconds are spent on loading the network
     target = output_for(source, target, ".tic", force)
     with about(source):
         data = read_input(source)
         picture = images.to_picture(images.open_image(data, max_pixels))
     with working(f"encoding {source} with {entry.name}", quiet):
-        codec = loaded(entry, device)
-        coded = codec.encode(picture, quality)
+        coded = loaded(entry, device).encode(picture, quality)
     write_output(target, coded)
-    height, width = picture.pixels.shape[:2]
-    stored = codec.stored_quality(quality) / 4096 or None
-    facts = {
-        "input": source,
-        "output": target,
-        "model": entry.name,
-        "quality": stored,
-        "width": width,
-        "height": height,
-        "bytes": len(coded),
-        "bpp": round(8 * len(coded) / (width * height), 4),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
+    facts = facts_of(source, target, entry.name, coded, started)
     line = (
-        f"{source} → {target}: {width}×{height}, {len(data):,} → {len(coded):,} bytes, "
-        f"{facts['bpp']:.3f} bpp, {facts['seconds']:.1f} s"
+        f"{source} → {target}: {facts['width']}×{facts['height']}, "
+        f"{len(data):,} → {len(coded):,} bytes, {facts['bpp']:.3f} bpp, {facts['seconds']:.1f} s"
     )
     report(facts, line, as_json, quiet)

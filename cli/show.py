@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
-from ticodec.container import MAX_PIXELS
+from ticodec.container import MAX_PIXELS, SIDE_MAX
+from ticodec.info import info
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")]
@@ -36,6 +38,19 @@ def working(text: str, quiet: bool) -> Iterator[None]:
 
     with Console(stderr=True).status(text):
         yield
+
+
+def facts_of(source: str, target: str, model: str, data: bytes, started: float) -> dict[str, Any]:
+    """What `encode --json` prints of a .tic file's bytes; `started` is a perf_counter time."""
+    described = info(data, max_pixels=SIDE_MAX**2)
+    names = ("quality", "width", "height", "bytes", "bpp")
+    return {
+        "input": source,
+        "output": target,
+        "model": model,
+        **{name: described[name] for name in names},
+        "seconds": round(time.perf_counter() - started, 3),
+    }
 
 
 def report(facts: dict[str, Any], line: str, as_json: bool, quiet: bool = False) -> None:

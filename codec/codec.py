@@ -93,19 +93,10 @@ class Codec:
     def stored_quality(self, quality: float | None) -> int:
         """Quality as a file stores it, in 1/4096; 0 for a model of one fixed λ.
 
-        Raises UsageError when it is not within 1 … 8, or not a choice of this model.
+        Raises UsageError when these weights do not have it.
         """
-        levels = self.config.levels
-        if levels == 1:
-            if quality is not None:
-                raise UsageError(f"{self.entry.name} has one fixed quality; leave -q away")
-            return 0
-        low, high = self.entry.qualities or (1, levels)
-        if quality is None:
-            quality = min(max(4.0, low), high)
-        if not low <= quality <= high:
-            raise UsageError(f"quality must be from {low:g} to {high:g}, not {quality:g}")
-        return round(quality * QUALITY_STEPS)
+        checked = self.entry.checked_quality(quality)
+        return 0 if checked is None else round(checked * QUALITY_STEPS)
 
     def gains(self, stored: int) -> tuple[Tensor, Tensor]:
         """(up, down) of a stored quality, each (1, 1, 1, M), float32."""

@@ -50,6 +50,22 @@ class Entry:
         """The 4 bytes that `.tic` files name their weights by."""
         return bytes.fromhex(self.sha256[:8])
 
+    def checked_quality(self, quality: float | None) -> float | None:
+        """The quality to use: the one asked for, or by default 4; None for one fixed λ.
+
+        Raises UsageError when these weights do not have it.
+        """
+        if self.qualities is None:
+            if quality is not None:
+                raise UsageError(f"{self.name} has one fixed quality; leave -q away")
+            return None
+        low, high = self.qualities
+        if quality is None:
+            return min(max(4.0, low), high)
+        if not low <= quality <= high:
+            raise UsageError(f"quality must be from {low:g} to {high:g}, not {quality:g}")
+        return quality
+
 
 def folders() -> list[Path]:
     """Where weights are looked for, first match wins."""

@@ -24,7 +24,7 @@ from .context import MEAN_BITS, Context
 from .exact import GELU_BITS, LONG, NARROW, SCORE_BITS, Fixed, Ops
 from .hyper import hyper_synthesis
 
-#: Room left above the largest value seen in calibration, on 16 and on 19 bits.
+#: Room left above the largest value seen in calibration, on 16 bits and on more.
 MARGIN, MARGIN_WIDE = 2.0, 4.0
 FRAC_MAX = 14
 

@@ -5,9 +5,9 @@ because the order of its additions differs. Here every tensor holds **integers c
 in float64**, on a fixed-point grid, so that nothing is ever rounded differently:
 
     integers x ──► x @ W ──► exact sum, any order ──► round to the grid ──► clamp ──► integers
-     16 bits      16 bits       below 2⁵³            half to even
+   16…25 bits     16 bits       below 2⁵³            half to even
 
-  * A product of 16-bit activations and 16-bit weights, summed, stays below 2⁵³, where
+  * A product of activations (16 bits, 25 at most) and weights (16), summed, is below 2⁵³, where
     float64 holds every integer: no order of summation, no fused multiply-add, no number
     of threads changes it. (Weights carry a power-of-two factor; the argument is the same
     in units of that factor. `compile.py` checks the bound for every output.)

@@ -23,4 +23,4 @@ def test_files_are_as_small_as_the_float_model_says(photo: Path, quality: float)
     data = codec.encode(Picture(pixels), quality)
     y_hat = codec.latents(container.read(data))
     predicted = predicted_bytes(codec, pixels, y_hat, codec.stored_quality(quality))
-    assert len(data) <= 1.005 * predicted + 40  # the container is no cost of exactness
+    assert len(data) <= 1.002 * predicted + 40  # at most 40 bytes are the container
