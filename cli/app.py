@@ -14,7 +14,7 @@ import typer
 from ticodec import __version__
 from ticodec.errors import TicodecError
 
-from . import decode, encode, export, info, models, train
+from . import compare, decode, encode, evaluate, export, info, models, train
 
 HELP = """A learned Transformer image codec: photos to small .tic files, and back.
 
@@ -28,6 +28,8 @@ app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
 app.command("info")(info.info)
 app.command("models")(models.models)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("train")(train.train)
 app.command("export")(export.export)
 

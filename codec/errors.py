@@ -19,3 +19,9 @@ class BadInputError(TicodecError):
     """The input is unreadable, damaged, too large or made by other weights (exit code 3)."""
 
     exit_code = 3
+
+
+class Interrupted(TicodecError):
+    """Stopped by Ctrl-C, with something to say about what is kept (exit code 130)."""
+
+    exit_code = 130

@@ -17,6 +17,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .container import MAX_PIXELS
 from .errors import BadInputError, TicodecError, UsageError
 
+#: Files that folders are searched for; a single file may have any name.
+SUFFIXES = {".avif", ".jp2", ".jpeg", ".jpg", ".webp"}
+SUFFIXES |= {".bmp", ".gif", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff"}
+
 Pixels = NDArray[np.uint8]
 ImageLike = Image.Image | NDArray[Any] | str | Path
 
@@ -184,6 +188,31 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def list_images(folder: Path, without: Path | None = None) -> list[Path]:
+    """Files under a folder whose suffix is an image's, sorted by path; hidden ones are left out.
+
+    Args:
+        folder: searched with its subfolders; without: a folder in it that is not searched.
+
+    Raises BadInputError when it is no folder or has no images.
+    """
+    if not folder.is_dir():
+        raise BadInputError(f"{folder}: not a folder of images")
+    skipped = without.resolve() if without is not None else None
+    paths = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
+        and (skipped is None or skipped not in path.resolve().parents)
+    ]
+    if not paths:
+        known = ", ".join(sorted(SUFFIXES))
+        raise BadInputError(f"{folder}: no images in it; known suffixes: {known}")
+    return paths
 
 
 def make_folder(path: Path) -> None:

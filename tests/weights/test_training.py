@@ -15,9 +15,10 @@ from support import make_pixels
 import ticodec
 from ticodec.codec import Codec
 from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.images import list_images
 from ticodec.models.config import PAPER_LAMBDAS, ModelConfig
 from ticodec.weights.training import checkpoint
-from ticodec.weights.training.data import Photos, list_images, split
+from ticodec.weights.training.data import Photos, split
 from ticodec.weights.training.export import export
 from ticodec.weights.training.loss import lambda_at
 from ticodec.weights.training.options import TrainOptions

@@ -12,19 +12,8 @@ from torch import Tensor
 
 from ticodec.errors import BadInputError
 
-SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 #: Every 50th image by name is held out for validation.
 HOLD_OUT = 50
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Images under a folder, sorted by path. Raises BadInputError when there are none."""
-    if not folder.is_dir():
-        raise BadInputError(f"{folder}: not a folder of images")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise BadInputError(f"{folder}: no images in it; known suffixes: {', '.join(SUFFIXES)}")
-    return paths
 
 
 def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ticodec.errors import BadInputError
-from ticodec.images import make_folder
+from ticodec.images import list_images, make_folder
 
-from .data import Photos, list_images, split
+from .data import Photos, split
 from .trainer import CALIBRATION, CALIBRATION_SIZE, Trainer, psnr
 
 SAVE_SECONDS = 240

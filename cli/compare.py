@@ -1,0 +1,61 @@
+"""`ticodec compare`: one photo by several codecs at the same size, on a page to look at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .files import output_for
+from .measuring import Against, bars, coder_specs, qualities_of
+from .show import Device, Force, Json, Quiet, report
+
+
+def compare(
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="Image file.")],
+    target: Annotated[
+        str | None, typer.Argument(metavar="[OUT]", help="By default PHOTO with .html.")
+    ] = None,
+    quality: Annotated[
+        str, typer.Option("--quality", "-q", help="One, or several by comma.")
+    ] = "4",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Names that `ticodec models` shows, by comma."),
+    ] = None,
+    against: Against = None,
+    browse: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare codecs on one photo: a page with a slider, every codec at the same size."""
+    from ticodec.errors import UsageError
+    from ticodec.evaluation import output
+    from ticodec.images import write_file
+
+    if photo == "-" or target == "-":
+        raise UsageError("compare reads a file and writes a page, not stdin and stdout")
+    target = output_for(photo, target, ".html", force)
+    specs = coder_specs(model, qualities_of(quality), against, device)
+    with bars(quiet or as_json) as progress:
+        page, rows = output.compare(Path(photo), specs, progress)
+    write_file(Path(target), page.encode())
+    facts = {
+        "input": photo,
+        "output": target,
+        "versions": [asdict(row) for each in rows for row in each],
+    }
+    sizes = ", ".join(f"{row.coder} {row.bytes:,} bytes {_quality(row.psnr)}" for row in rows[0])
+    report(facts, f"{photo} → {target}: {sizes}", as_json, quiet)
+    if browse:
+        import webbrowser
+
+        webbrowser.open(Path(target).resolve().as_uri())
+
+
+def _quality(psnr: float | None) -> str:
+    return "lossless" if psnr is None else f"{psnr:.2f} dB"

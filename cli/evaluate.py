@@ -1,0 +1,62 @@
+"""`ticodec evaluate`: measure a folder of images, beside other codecs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .measuring import Against, bars, coder_specs, qualities_of, show_table
+from .show import Device, Json, Quiet, print_json
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Images, subfolders too.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Names that `ticodec models` shows, by comma."),
+    ] = None,
+    quality: Annotated[
+        str | None, typer.Option("--quality", "-q", help="By comma. [default: 1,2,3,4,5,6,7,8]")
+    ] = None,
+    against: Against = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("report"),
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Processes; seconds mean most with one.")
+    ] = 1,
+    pictures: Annotated[
+        int, typer.Option("--pictures", min=0, help="At most so many on the page.")
+    ] = 24,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is in --out.")] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure bpp, PSNR, MS-SSIM and seconds on a folder of images; write a report.
+
+    Real files are written and decoded; what is measured already is not measured again.
+    """
+    from ticodec.errors import Interrupted, TicodecError
+    from ticodec.evaluation import output, report, run, summary
+
+    specs = coder_specs(model, qualities_of(quality), against, device)
+    try:
+        with bars(quiet or as_json) as progress:
+            measured = run.evaluate(folder, specs, out, jobs, fresh, progress)
+            means = summary.summarise(measured)
+            files = output.write_report(measured, means, str(folder), pictures, progress)
+    except KeyboardInterrupt as error:
+        kept = "" if not out.is_dir() else f"; what is measured is kept in {out}"
+        raise Interrupted(f"interrupted{kept}: the same command goes on from there") from error
+    if as_json:
+        facts: dict[str, Any] = report.facts(measured, means, str(folder))
+        del facts["measurements"]
+        print_json(facts)
+    elif not quiet:
+        for table in reversed(output.tables_of(measured, means)):
+            show_table(table)
+        print(f"wrote {', '.join(files)} in {out}")
+    if measured.failed:
+        lines = "; ".join(f"{name}: {why}" for name, why in measured.failed.items())
+        raise TicodecError(f"left out {report.images(len(measured.failed))}: {lines}")

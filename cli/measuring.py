@@ -1,0 +1,111 @@
+"""What `evaluate` and `compare` share: their lists of codecs and qualities, bars and tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ticodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from ticodec.evaluation.coders import CoderSpec
+    from ticodec.evaluation.report import Table
+    from ticodec.evaluation.run import Progress
+
+#: Cells shorter than this are not broken into lines.
+LONG = 16
+
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        help="Other codecs by comma: jpeg, webp, avif, jpeg2000, jpegxl, bpg, vtm, mbt2018, …; "
+        "or none. [default: jpeg,webp,avif,jpeg2000]",
+    ),
+]
+
+
+def qualities_of(text: str | None) -> tuple[float, ...] | None:
+    """Qualities of a list like "1,2.5,8", rising, each once. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return tuple(sorted({float(word) for word in _words(text, "--quality")}))
+    except ValueError as error:
+        raise UsageError(f"--quality takes numbers by comma, not {text!r}") from error
+
+
+def coder_specs(
+    model: str | None, qualities: tuple[float, ...] | None, against: str | None, device: str
+) -> list[CoderSpec]:
+    """Our own models first, then the peers; each is known and there.
+
+    Raises UsageError for an unknown name, a quality out of range, a peer not installed.
+    """
+    from ticodec import weights
+    from ticodec.codec import pick_device
+    from ticodec.evaluation.coders import CoderSpec, make
+    from ticodec.evaluation.peers import USUAL
+
+    pick_device(device)
+    names = [weights.find(None).name] if model is None else _words(model, "--model")
+    peers = list(USUAL) if against is None else _words(against, "--against")
+    if peers == ["none"]:
+        peers = []
+    specs = [CoderSpec(name, True, device, qualities) for name in dict.fromkeys(names)]
+    specs += [CoderSpec(name) for name in dict.fromkeys(peers)]
+    for spec in specs:
+        make(spec)
+    return specs
+
+
+def _words(text: str, option: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise UsageError(f"{option} takes a list by comma, not {text!r}")
+    return words
+
+
+@contextmanager
+def bars(quiet: bool) -> Iterator[Progress]:
+    """A progress bar on stderr, on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Left
+
+    text = TextColumn("{task.description}", markup=False)
+    with Progress(
+        BarColumn(), MofNCompleteColumn(), Left(), text, console=Console(stderr=True)
+    ) as display:
+        task = display.add_task("")
+        yield lambda what, done, total: display.update(
+            task, description=what, completed=done, total=total
+        )
+
+
+def show_table(table: Table) -> None:
+    """A table on stdout."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(title=table.title, box=box.SIMPLE_HEAD, padding=0)
+    for number, name in enumerate(table.header):
+        widths = [len(row[number]) for row in table.rows]
+        whole = max((width for width in widths if width < LONG), default=0) if number else None
+        shown.add_column(name, justify="right" if number else "left", min_width=whole)
+    last = None
+    for row in table.rows:
+        if table.header[0] == "codec" and last not in (None, row[0]):
+            shown.add_section()
+        last = row[0]
+        shown.add_row(*(Text(cell) for cell in row))
+    Console().print(shown)

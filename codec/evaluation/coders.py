@@ -1,0 +1,162 @@
+"""What evaluation measures: anything that turns pixels into bytes and back, at some settings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ticodec import weights
+from ticodec.errors import TicodecError
+from ticodec.images import Picture, Pixels
+
+
+class Coder(ABC):
+    """A codec under measurement. What it is given is opaque RGB without metadata.
+
+    Attributes:
+        name: as in `--against`; version: what decides its bytes besides pixels and setting
+            (library versions, or the fingerprint of the weights), part of a measurement's key.
+        suffix: of its files, with the dot; mime: a type that browsers show, "" if none.
+        knob: what its setting is called; settings: every one that makes sense, from small
+            files to large; ladder: those measured for a curve, in the same order.
+    """
+
+    name: str
+    version: str
+    suffix: str
+    mime: str = ""
+    knob: str = "quality"
+    settings: tuple[float, ...]
+    ladder: tuple[float, ...]
+
+    @abstractmethod
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
+        """(H, W, 3) uint8 to a whole file's bytes."""
+
+    @abstractmethod
+    def decode(self, data: bytes) -> Pixels:
+        """A file's bytes to (H, W, 3) uint8."""
+
+    def prepare(self) -> None:  # noqa: B027  most have nothing to do
+        """Check what can only be checked by starting, and warm up, so that timing is fair.
+
+        Raises UsageError with what is missing and how to get it.
+        """
+
+
+class Ours(Coder):
+    """One of this package's models.
+
+    Args:
+        entry: its weights; device: "auto", "cpu" or "cuda".
+        qualities: for the curve; None: 1 … 8, or the one quality of a fixed-λ model.
+    """
+
+    suffix = ".tic"
+
+    def __init__(
+        self, entry: weights.Entry, device: str, qualities: tuple[float, ...] | None = None
+    ) -> None:
+        self.entry, self.device = entry, device
+        self.name, self.version = entry.name, f"weights {entry.fingerprint.hex()}"
+        if entry.qualities is None:
+            self.settings = self.ladder = (0.0,)
+            if qualities:
+                entry.checked_quality(qualities[0])  # raises: it has one fixed quality
+            return
+        low, high = entry.qualities
+        self.settings = tuple(np.arange(low, high + 1 / 64, 1 / 32).tolist())
+        for quality in qualities or ():
+            entry.checked_quality(quality)
+        self.ladder = qualities or tuple(np.arange(low, high + 0.5).tolist())
+
+    def prepare(self) -> None:
+        """Load the network and run it once."""
+        self.decode(self.encode(np.zeros((64, 64, 3), np.uint8), self.ladder[0]))
+
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
+        """A `.tic` file; the setting is the quality, ignored by a model that has but one."""
+        from ticodec.api import loaded
+
+        quality = setting if self.entry.qualities else None
+        return loaded(self.entry, self.device).encode(Picture(pixels), quality)
+
+    def decode(self, data: bytes) -> Pixels:
+        """What `ticodec decode` shows of it."""
+        from ticodec.api import loaded
+
+        return loaded(self.entry, self.device).decode(data).pixels
+
+
+@dataclass(frozen=True)
+class CoderSpec:
+    """How to make a coder, in a form that travels to other processes.
+
+    Args:
+        name: of a peer, or of installed weights when `ours`.
+        qualities: of our own; None: the whole ladder.
+    """
+
+    name: str
+    ours: bool = False
+    device: str = "auto"
+    qualities: tuple[float, ...] | None = None
+
+
+@cache
+def make(spec: CoderSpec) -> Coder:
+    """The coder of a spec, made once a process. Raises UsageError when it is not to be had."""
+    from .peers import peer
+
+    if spec.ours:
+        return Ours(weights.find(spec.name), spec.device, spec.qualities)
+    return peer(spec.name)
+
+
+@contextmanager
+def blamed(coder: Coder) -> Iterator[None]:
+    """Whatever other people's libraries raise becomes one line about the coder."""
+    try:
+        yield
+    except TicodecError:
+        raise
+    except MemoryError as error:
+        raise TicodecError(f"{coder.name}: not enough memory") from error
+    except Exception as error:
+        raise TicodecError(f"{coder.name}: {type(error).__name__}: {error}") from error
+
+
+def closest(
+    coder: Coder, pixels: Pixels, target: int, known: Mapping[float, int] | None = None
+) -> float:
+    """The setting whose file is nearest to a number of bytes, by bisection over `settings`.
+
+    Args:
+        known: sizes by setting that need not be found out again.
+
+    Raises TicodecError when the coder fails.
+    """
+    sizes = dict(known or {})
+
+    def size(index: int) -> int:
+        setting = coder.settings[index]
+        if setting not in sizes:
+            with blamed(coder):
+                sizes[setting] = len(coder.encode(pixels, setting))
+        return sizes[setting]
+
+    low, high = 0, len(coder.settings) - 1
+    for index, setting in enumerate(coder.settings):  # begin between the known ones
+        if setting in sizes:
+            low, high = (max(low, index), high) if sizes[setting] <= target else (low, index)
+            if high == index:
+                break
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if size(middle) > target else (middle, high)
+    return coder.settings[min((low, high), key=lambda index: abs(size(index) - target))]

@@ -1,0 +1,165 @@
+"""From measurements to the files of a report, and the page of a single photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ticodec import __version__
+from ticodec.images import write_file
+
+from . import page, report
+from .bd import Curve
+from .coders import CoderSpec, make
+from .metrics import decibel
+from .pictures import Card, card_of, matched_card, source_of
+from .plots import rd_plot
+from .report import Table
+from .run import Evaluation, Progress
+from .store import Measurement
+from .summary import Summary
+
+#: Pictures beyond these many characters are left out of a page: browsers give up on larger ones.
+PAGE_CHARACTERS = 160_000_000
+#: The page shows the measured quality nearest to this, the default of `ticodec encode`.
+SHOWN_QUALITY = 4.0
+PLOTS = {"psnr": "rd-psnr", "ms_ssim": "rd-ms-ssim"}
+
+
+def tables_of(run: Evaluation, summary: Summary) -> list[Table]:
+    """The subject against the others when there are any, then the means."""
+    every = [point for points in summary.points.values() for point in points]
+    means = report.means_table(every, len(run.sources))
+    return [report.deltas_table(summary), means] if summary.comparisons else [means]
+
+
+def notes_of(run: Evaluation, folder: str) -> list[str]:
+    """What the numbers are of, and what is missing from them."""
+    coders = "; ".join(f"{coder.name}: {coder.version}" for coder in run.coders)
+    lines = [
+        f"{report.images(len(run.sources))} of {folder}, ticodec {__version__}. "
+        "Bytes of whole files, 8-bit RGB pixels as decoded; means over images.",
+        coders + ".",
+    ]
+    if run.failed:
+        names = ", ".join(run.failed)
+        lines.append(f"Left out, since not every codec could code them: {names}.")
+    return lines
+
+
+def write_report(
+    run: Evaluation,
+    summary: Summary,
+    folder: str,
+    pictures: int,
+    progress: Progress = lambda what, done, total: None,
+) -> list[str]:
+    """Write report.json, report.csv, report.md, the plots and report.html into the run's folder.
+
+    Args:
+        folder: the images' folder, as it was given.
+        pictures: at most so many images are on the page, at the quality nearest the default.
+
+    Returns the names of the files. Raises TicodecError when the disk refuses.
+    """
+    out = run.store.folder
+    everything = report.facts(run, summary, folder)
+    tables, notes = tables_of(run, summary), notes_of(run, folder)
+    files = {
+        "report.json": report.json_text(everything).encode(),
+        "report.csv": report.csv_text(everything).encode(),
+        "report.md": report.markdown(tables, notes).encode(),
+    }
+    heading = title_of([coder.name for coder in run.coders])
+    for metric, name in PLOTS.items():
+        for format in ("svg", "png"):
+            title = f"{report.images(len(run.sources))} of {Path(folder).resolve().name}"
+            plot = rd_plot(summary.curves, summary.published, metric, title, format)
+            if plot is not None:
+                files[f"{name}.{format}"] = plot
+    cards = _cards(run, pictures, progress)
+    if len(cards) < len(run.sources):
+        notes = [*notes, f"Pictures of the first {len(cards)} of {len(run.sources)} images."]
+    html = page.render(heading, notes, summary.curves, summary.published, tables, cards)
+    files["report.html"] = html.encode()
+    for name, data in files.items():
+        write_file(out / name, data)
+    return list(files)
+
+
+def title_of(names: list[str]) -> str:
+    """ "tic-lite against jpeg and webp"."""
+    subject, *others = names
+    if not others:
+        return subject
+    return f"{subject} against {', '.join(others[:-1]) + ' and ' * (len(others) > 1)}{others[-1]}"
+
+
+def _cards(run: Evaluation, pictures: int, progress: Progress) -> list[Card]:
+    setting = min(run.coders[0].ladder, key=lambda each: abs(each - SHOWN_QUALITY))
+    cards: list[Card] = []
+    for done, source in enumerate(run.sources[:pictures]):
+        progress(f"picture of {source.name}", done, min(pictures, len(run.sources)))
+        cards.append(card_of(run, source, setting))
+        if sum(card.weight for card in cards) > PAGE_CHARACTERS and len(cards) > 1:
+            return cards[:-1]
+    return cards
+
+
+def compare(
+    photo: Path,
+    specs: list[CoderSpec],
+    progress: Progress = lambda what, done, total: None,
+) -> tuple[str, list[list[Measurement]]]:
+    """One photo by the first coder at each of its qualities, the others matched in bytes.
+
+    Returns the page, and the measurements: a list a quality, one of each coder.
+    Raises BadInputError for a photo that cannot be read, UsageError for a coder that is not to
+    be had, TicodecError when one fails.
+    """
+    coders = [make(spec) for spec in specs]
+    source = source_of(photo)
+    cards, rows = [], []
+    for done, quality in enumerate(coders[0].ladder):
+        progress(f"{source.name} at quality {quality:g}", done, len(coders[0].ladder))
+        card, measured = matched_card(source, specs, quality)
+        cards.append(card)
+        rows.append(measured)
+    curves = [_photo_curve([row[i] for row in rows]) for i in range(len(coders))]
+    about = [
+        f"{source.width}×{source.height} pixels, ticodec {__version__}. Every codec at the "
+        "setting that comes nearest in bytes; bytes of whole files, 8-bit RGB pixels as decoded.",
+        "; ".join(f"{coder.name}: {coder.version}" for coder in coders) + ".",
+    ]
+    tables = [_photo_table(rows, [coder.knob for coder in coders])]
+    heading = f"{source.name}: {title_of([coder.name for coder in coders])}"
+    return page.render(heading, about, curves, [], tables, cards), rows
+
+
+def _photo_curve(rows: list[Measurement]) -> Curve:
+    finite = [row for row in rows if row.psnr is not None]
+    in_db = tuple(decibel(row.ms_ssim) for row in finite if row.ms_ssim is not None)
+    return Curve(
+        rows[0].coder,
+        tuple(row.bpp for row in finite),
+        tuple(row.psnr for row in finite if row.psnr is not None),
+        in_db if len(in_db) == len(finite) else None,
+    )
+
+
+def _photo_table(rows: list[list[Measurement]], knobs: list[str]) -> Table:
+    header = ("codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "encode, s", "decode, s")
+    cells = [
+        (
+            row.coder,
+            f"{knob} {row.setting:.3g}",
+            f"{row.bytes:,}",
+            f"{row.bpp:.3f}",
+            report.number(row.psnr, 2),
+            report.number(row.ms_ssim, 4),
+            f"{row.encode_seconds:.3f}",
+            f"{row.decode_seconds:.3f}",
+        )
+        for each in rows
+        for row, knob in zip(each, knobs, strict=True)
+    ]
+    return Table("at the same size", header, cells)

@@ -1,0 +1,66 @@
+"""The page of a report: one HTML file that holds everything and asks for nothing.
+
+Jinja escapes what comes from outside (names of files); the style, the script and the pictures
+are written into the page, and its policy forbids it to load anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .bd import Curve
+from .pictures import Card, data_uri
+from .plots import LABELS, rd_plot
+from .report import Table, number
+
+HERE = Path(__file__).parent
+
+
+def render(
+    title: str,
+    about: list[str],
+    curves: list[Curve],
+    published: list[Curve],
+    tables: list[Table],
+    cards: list[Card],
+) -> str:
+    """The page.
+
+    Args:
+        title: its heading; about: lines below it.
+        curves, published: for the plots on top, none of them when no curve has two points.
+        tables: the first is shown, the others are folded away.
+        cards: the pictures.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["digits"] = number
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        about=about,
+        plots=_plots(curves, published),
+        tables=tables,
+        cards=cards,
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+    )
+
+
+def _plots(curves: list[Curve], published: list[Curve]) -> list[dict[str, str]]:
+    """Each metric's plot for both grounds, as `data:` URIs."""
+    found = []
+    for metric, label in LABELS.items():
+        if not curves or len(curves[0].of(metric) or ()) < 2:
+            continue
+        pair = [rd_plot(curves, published, metric, "", "svg", dark) for dark in (False, True)]
+        light, dark = (data_uri("image/svg+xml", svg or b"") for svg in pair)
+        found.append({"label": label, "light": light, "dark": dark})
+    return found

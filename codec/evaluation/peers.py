@@ -1,0 +1,158 @@
+"""The codecs ticodec is measured against, and those that Pillow brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import PIL
+from PIL import Image, features
+
+from ticodec.errors import UsageError
+from ticodec.images import Pixels
+
+from .coders import Coder
+
+#: Measured when nothing else is asked for: what Pillow's wheels always have.
+USUAL = ("jpeg", "webp", "avif", "jpeg2000")
+
+
+class Pillow(Coder):
+    """A format of Pillow's, with Pillow's default options (what most programs write).
+
+    Args:
+        name: ours for it; format: Pillow's; suffix, mime: of its files.
+        library: as `PIL.features` names what does the work.
+        settings, ladder: of `knob`, which `options` turns into arguments of `Image.save`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        format: str,
+        suffix: str,
+        mime: str,
+        library: str,
+        settings: tuple[float, ...],
+        ladder: tuple[float, ...],
+        knob: str = "quality",
+        options: Callable[[float, Pixels], dict[str, Any]] = lambda q, _: {"quality": int(q)},
+    ) -> None:
+        self.name, self.format, self.suffix, self.mime = name, format, suffix, mime
+        self.library, self.settings, self.ladder = library, settings, ladder
+        self.knob, self.options = knob, options
+        self.version = f"Pillow {PIL.__version__}, {library} {features.version(library)}"
+
+    def prepare(self) -> None:
+        """Raises UsageError when this Pillow was built without the format."""
+        if not features.check(self.library):
+            raise UsageError(f"{self.name}: this Pillow was built without {self.library}")
+        self.decode(self.encode(np.zeros((64, 64, 3), np.uint8), self.ladder[0]))
+
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
+        """`Image.save` at a setting."""
+        out = BytesIO()
+        Image.fromarray(pixels).save(out, self.format, **self.options(setting, pixels))
+        return out.getvalue()
+
+    def decode(self, data: bytes) -> Pixels:
+        """`Image.open`, as RGB."""
+        return np.array(Image.open(BytesIO(data), formats=[self.format]).convert("RGB"))
+
+
+def _jpeg2000_options(bpp: float, pixels: Pixels) -> dict[str, Any]:
+    """Rate control by ratio; the lossy transform, which is not Pillow's default."""
+    levels = min(pixels.shape[:2]).bit_length()
+    return {
+        "quality_mode": "rates",
+        "quality_layers": [24 / bpp],
+        "irreversible": True,
+        "num_resolutions": min(6, levels),
+    }
+
+
+def _percent(low: int, high: int) -> tuple[float, ...]:
+    return tuple(float(q) for q in range(low, high + 1))
+
+
+def _jpeg() -> Coder:
+    ladder = (5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0)
+    kind = ("JPEG", ".jpg", "image/jpeg", "jpg")
+    return Pillow("jpeg", *kind, _percent(1, 100), ladder)
+
+
+def _webp() -> Coder:
+    ladder = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0)
+    kind = ("WEBP", ".webp", "image/webp", "webp")
+    return Pillow("webp", *kind, _percent(0, 100), ladder)
+
+
+def _avif() -> Coder:
+    ladder = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
+    kind = ("AVIF", ".avif", "image/avif", "avif")
+    return Pillow("avif", *kind, _percent(0, 99), ladder)
+
+
+def _jpeg2000() -> Coder:
+    ladder = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.4, 2.0, 3.0)
+    settings = tuple(sorted({*ladder, *np.geomspace(0.01, 16, 512).tolist()}))
+    kind = ("JPEG2000", ".jp2", "", "jpg_2000")
+    return Pillow("jpeg2000", *kind, settings, ladder, "bpp", _jpeg2000_options)
+
+
+def _jpegxl() -> Coder:
+    if find_spec("pillow_jxl") is None:
+        raise UsageError("jpegxl needs the package pillow-jxl-plugin: pip install 'ticodec[jxl]'")
+    from .jpegxl import JpegXl
+
+    return JpegXl()
+
+
+def _program(name: str) -> Callable[[], Coder]:
+    def make() -> Coder:
+        from .programs import PROGRAMS
+
+        return PROGRAMS[name]()
+
+    return make
+
+
+def _zoo(name: str) -> Callable[[], Coder]:
+    def make() -> Coder:
+        from .zoo import Zoo
+
+        return Zoo(name)
+
+    return make
+
+
+PEERS: dict[str, Callable[[], Coder]] = {
+    "jpeg": _jpeg,
+    "webp": _webp,
+    "avif": _avif,
+    "jpeg2000": _jpeg2000,
+    "jpegxl": _jpegxl,
+    "bpg": _program("bpg"),
+    "vtm": _program("vtm"),
+    **{
+        name: _zoo(name)
+        for name in (
+            "bmshj2018-factorized",
+            "bmshj2018-hyperprior",
+            "mbt2018-mean",
+            "mbt2018",
+            "cheng2020-anchor",
+            "cheng2020-attn",
+        )
+    },
+}
+
+
+def peer(name: str) -> Coder:
+    """The peer of that name. Raises UsageError for an unknown one or when it is not installed."""
+    if name not in PEERS:
+        raise UsageError(f"unknown peer {name!r}; known: {', '.join(PEERS)}")
+    return PEERS[name]()

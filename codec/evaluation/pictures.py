@@ -1,0 +1,135 @@
+"""The pictures of a report's page: originals and decoded versions of about the same size."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from ticodec.errors import TicodecError
+from ticodec.images import Pixels, read_file
+
+from .coders import Coder, CoderSpec, closest, make
+from .run import Evaluation, Source, load_pixels, measure, ready
+from .store import Measurement
+
+#: Encoders up to this mean time are searched for the size that matches.
+FAST_SECONDS = 2.0
+#: WebP's limit; larger pictures are embedded as PNG.
+WEBP_SIDE = 16383
+
+
+@dataclass(frozen=True)
+class Version:
+    """One way a picture looks.
+
+    Args:
+        name: "original" or the coder's; setting: with its knob, "" for the original.
+        bytes: of its file; bpp, psnr, ms_ssim: None for the original or where there is none.
+        uri: the picture itself, as a `data:` URI.
+    """
+
+    name: str
+    setting: str
+    bytes: int
+    bpp: float
+    psnr: float | None
+    ms_ssim: float | None
+    uri: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture and its versions, the original first, the subject of the report second."""
+
+    title: str
+    width: int
+    height: int
+    versions: list[Version]
+
+    @property
+    def weight(self) -> int:
+        """Characters it adds to the page."""
+        return sum(len(version.uri) for version in self.versions)
+
+
+def card_of(run: Evaluation, source: Source, setting: float) -> Card:
+    """A measured image: the first coder at `setting`, the others as near in bytes as they go."""
+    subject = run.measured(source, run.coders[0], setting)
+    versions = [_original(source)]
+    for spec, coder in zip(run.specs, run.coders, strict=True):
+        row = subject if coder is run.coders[0] else _nearest(run, spec, source, subject.bytes)
+        versions.append(_version(coder, row, read_file(run.path(source, coder, row.setting))))
+    return Card(source.name, source.width, source.height, versions)
+
+
+def _nearest(run: Evaluation, spec: CoderSpec, source: Source, target: int) -> Measurement:
+    """By search where encoding is fast, among what was measured where it is not."""
+    coder = make(spec)
+    rows = [run.measured(source, coder, each) for each in coder.ladder]
+    try:
+        if sum(row.encode_seconds for row in rows) / len(rows) <= FAST_SECONDS:
+            sizes = run.sizes(source, coder)
+            setting = closest(ready(spec), load_pixels(source.path), target, sizes)
+            return run.add(spec, source, setting)
+    except TicodecError:
+        pass  # it fails at that setting only: one that was measured will do
+    return min(rows, key=lambda row: abs(row.bytes - target))
+
+
+def matched_card(
+    source: Source, specs: list[CoderSpec], quality: float
+) -> tuple[Card, list[Measurement]]:
+    """One image: the first coder at a quality, the others at the setting nearest in bytes.
+
+    Raises TicodecError when a coder fails.
+    """
+    versions = [_original(source)]
+    rows: list[Measurement] = []
+    target = 0
+    for spec in specs:
+        coder = ready(spec)
+        setting = quality
+        if rows:
+            setting = closest(coder, load_pixels(source.path), target)
+        row, data = measure(spec, source, setting)
+        target = target or row.bytes
+        rows.append(row)
+        versions.append(_version(coder, row, data))
+    return Card(source.name, source.width, source.height, versions), rows
+
+
+def _original(source: Source) -> Version:
+    size = source.path.stat().st_size
+    bpp = 8 * size / (source.width * source.height)
+    return Version("original", "", size, bpp, None, None, lossless(load_pixels(source.path)))
+
+
+def _version(coder: Coder, row: Measurement, data: bytes) -> Version:
+    """A file that browsers show is embedded as it is, any other as its decoded pixels."""
+    uri = data_uri(coder.mime, data) if coder.mime else lossless(coder.decode(data))
+    setting = f"{coder.knob} {row.setting:.3g}"
+    return Version(coder.name, setting, row.bytes, row.bpp, row.psnr, row.ms_ssim, uri)
+
+
+def lossless(pixels: Pixels) -> str:
+    """(H, W, 3) uint8 as a `data:` URI, not a sample changed."""
+    out = BytesIO()
+    small = max(pixels.shape) <= WEBP_SIDE
+    options = {"lossless": True, "method": 2} if small else {}
+    Image.fromarray(pixels).save(out, "WEBP" if small else "PNG", **options)
+    return data_uri("image/webp" if small else "image/png", out.getvalue())
+
+
+def data_uri(mime: str, data: bytes) -> str:
+    """Bytes as a `data:` URI."""
+    return f"data:{mime};base64,{b64encode(data).decode()}"
+
+
+def source_of(path: Path) -> Source:
+    """A single image as a source. Raises BadInputError when it cannot be read."""
+    height, width = load_pixels(path).shape[:2]
+    return Source(path.name, path, "", "", width, height)

@@ -1,0 +1,143 @@
+"""A run as tables, JSON, CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ticodec import __version__
+
+from .bd import Delta
+from .run import Evaluation
+from .summary import Point, Summary
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header; the first column holds names, the others numbers."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+def means_table(points: list[Point], count: int) -> Table:
+    """Means over `count` images, one row a setting."""
+    header = ("codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "in dB")
+    rows = [
+        (
+            point.coder,
+            f"{point.knob} {point.setting:g}",
+            f"{point.bytes:,.0f}",
+            f"{point.bpp:.3f}",
+            number(point.psnr, 2),
+            number(point.ms_ssim, 4),
+            number(point.ms_ssim_db, 2),
+            f"{point.encode_seconds:.3f}",
+            f"{point.decode_seconds:.3f}",
+        )
+        for point in points
+    ]
+    return Table(f"means over {images(count)}", (*header, "encode, s", "decode, s"), rows)
+
+
+def deltas_table(summary: Summary) -> Table:
+    """The first coder against each other one; negative rates are bits saved."""
+    subject = summary.curves[0].name
+    header = ("against", "BD-rate, PSNR", "BD-PSNR, dB", "over, dB", "BD-rate, MS-SSIM")
+    rows = [
+        (
+            each.against,
+            percent(each.psnr),
+            "–" if each.psnr.gain is None else f"{each.psnr.gain:+.2f}",
+            overlap(each.psnr),
+            percent(each.ms_ssim),
+            overlap(each.ms_ssim),
+        )
+        for each in summary.comparisons
+    ]
+    return Table(f"{subject} against others", (*header, "over, dB"), rows)
+
+
+def images(count: int) -> str:
+    """ "1 image" or "24 images"."""
+    return f"{count} image{'' if count == 1 else 's'}"
+
+
+def number(value: float | None, digits: int) -> str:
+    """A number, or a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def percent(delta: Delta) -> str:
+    """A BD-rate, or why there is none."""
+    return delta.why if delta.rate is None else f"{delta.rate:+.1f} %"
+
+
+def overlap(delta: Delta) -> str:
+    """The dB both curves reach, and how much of the subject's range that is, if not all."""
+    if delta.low is None or delta.high is None or delta.share is None:
+        return "–"
+    part = f", {delta.share:.0%}" if delta.share < 0.995 else ""
+    return f"{delta.low:.1f}–{delta.high:.1f}{part}"
+
+
+def facts(run: Evaluation, summary: Summary, folder: str) -> dict[str, Any]:
+    """Everything, as `report.json` holds it."""
+    return {
+        "ticodec": __version__,
+        "folder": folder,
+        "images": len(run.sources),
+        "failed": [{"image": name, "why": why} for name, why in run.failed.items()],
+        "coders": [{"name": coder.name, "version": coder.version} for coder in run.coders],
+        "means": [asdict(point) for points in summary.points.values() for point in points],
+        "bd": [asdict(each) for each in summary.comparisons],
+        "measurements": _measurements(run),
+    }
+
+
+def _measurements(run: Evaluation) -> list[dict[str, Any]]:
+    rows = []
+    for source in run.sources:
+        for coder in run.coders:
+            for setting in coder.ladder:
+                measured = asdict(run.measured(source, coder, setting))
+                del measured["version"]
+                size = {"width": source.width, "height": source.height}
+                rows.append({**measured, "image": source.name, **size})
+    return rows
+
+
+def json_text(value: Any) -> str:
+    """A JSON document."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def csv_text(everything: dict[str, Any]) -> str:
+    """One row a measurement, then the means, whose image is "(mean)"."""
+    names = ["image", "width", "height", "coder", "setting", "bytes", "bpp", "psnr", "ms_ssim"]
+    names += ["encode_seconds", "decode_seconds", "stream"]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(everything["measurements"])
+    writer.writerows({**point, "image": "(mean)"} for point in everything["means"])
+    return out.getvalue()
+
+
+def markdown(tables: list[Table], notes: list[str]) -> str:
+    """Tables as Markdown, with notes below."""
+    lines: list[str] = []
+    for table in tables:
+        lines += [f"### {table.title}", "", _row(table.header)]
+        lines.append(_row(tuple("---" if i == 0 else "--:" for i in range(len(table.header)))))
+        lines += [_row(row) for row in table.rows] + [""]
+    return "\n".join([*lines, *notes]) + "\n"
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,247 @@
+"""Measuring a folder of images with several coders, in one process or many."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from pathlib import Path
+
+from ticodec.container import MAX_PIXELS
+from ticodec.errors import BadInputError, TicodecError
+from ticodec.images import Pixels, as_picture, list_images, read_file
+
+from . import metrics
+from .coders import Coder, CoderSpec, blamed, make
+from .store import Measurement, Store
+
+#: Called with (what was done, how many of how many).
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image to measure.
+
+    Args:
+        name: its path within the folder; path: to open it.
+        digest: SHA-256 of the file; pixels: SHA-256 of its RGB samples.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    pixels: str
+    width: int
+    height: int
+
+
+@dataclass
+class Evaluation:
+    """What a run has measured.
+
+    Args:
+        sources: images that every coder coded at every setting, the only ones averaged.
+        failed: what went wrong, by image: its name, and a line.
+        specs, coders: the first is the one that is compared with the others.
+    """
+
+    sources: list[Source]
+    specs: list[CoderSpec]
+    coders: list[Coder]
+    store: Store
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def measured(self, source: Source, coder: Coder, setting: float) -> Measurement:
+        """One measurement that has been made."""
+        return self.store.known[source.digest, coder.name, coder.version, setting]
+
+    def sizes(self, source: Source, coder: Coder) -> dict[float, int]:
+        """Bytes by setting, of everything measured of an image with a coder."""
+        which = (source.digest, coder.name, coder.version)
+        return {key[3]: row.bytes for key, row in self.store.known.items() if key[:3] == which}
+
+    def add(self, spec: CoderSpec, source: Source, setting: float) -> Measurement:
+        """Measure one setting more, unless it is known. Raises TicodecError."""
+        coder = ready(spec)
+        if not _kept(self.store, coder, source, setting):
+            measured, data = measure(spec, source, setting)
+            self.store.add(measured, self.path(source, coder, setting), data)
+        return self.measured(source, coder, setting)
+
+    def path(self, source: Source, coder: Coder, setting: float) -> Path:
+        """Where a coded file is."""
+        return self.store.stream(coder.name, setting, source.name, coder.suffix)
+
+
+@lru_cache(maxsize=2)
+def load_pixels(path: Path) -> Pixels:
+    """(H, W, 3) uint8 of an image file: upright, without alpha.
+
+    Raises BadInputError when it cannot be read.
+    """
+    return as_picture(path, MAX_PIXELS).pixels
+
+
+def find_sources(
+    folder: Path, without: Path, progress: Progress
+) -> tuple[list[Source], dict[str, str]]:
+    """The readable images of a folder, and what is wrong with the others, by name.
+
+    Raises BadInputError when it has no image, or none that can be read.
+    """
+    paths = list_images(folder, without)
+    sources, failed = [], {}
+    for done, path in enumerate(paths):
+        name = path.relative_to(folder).as_posix()
+        progress(f"reading {name}", done, len(paths))
+        try:
+            pixels = load_pixels(path)
+            digest = hashlib.sha256(read_file(path)).hexdigest()
+        except BadInputError as error:
+            failed[name] = str(error).removeprefix(f"{path}: ")
+            continue
+        height, width = pixels.shape[:2]
+        sample_digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+        sources.append(Source(name, path, digest, sample_digest, width, height))
+    if not sources:
+        name, why = next(iter(failed.items()))
+        raise BadInputError(f"{folder}: no image in it can be read; {name}: {why}")
+    return sources, failed
+
+
+@cache
+def ready(spec: CoderSpec) -> Coder:
+    """The coder of a spec, checked and warm, once a process. Raises UsageError."""
+    coder = make(spec)
+    coder.prepare()
+    return coder
+
+
+def measure(spec: CoderSpec, source: Source, setting: float) -> tuple[Measurement, bytes]:
+    """Code one image, decode it, compare. Raises TicodecError when the coder fails."""
+    coder, pixels = ready(spec), load_pixels(source.path)
+    with blamed(coder):
+        started = time.perf_counter()
+        data = coder.encode(pixels, setting)
+        encoded = time.perf_counter()
+        decoded = coder.decode(data)
+        done = time.perf_counter()
+        if decoded.shape != pixels.shape:
+            raise TicodecError(f"{coder.name}: decoded to {decoded.shape}, not {pixels.shape}")
+        psnr, ms_ssim = metrics.psnr(pixels, decoded), metrics.ms_ssim(pixels, decoded)
+    measured = Measurement(
+        image=source.digest,
+        coder=coder.name,
+        version=coder.version,
+        setting=setting,
+        stream=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+        bpp=8 * len(data) / (source.width * source.height),
+        psnr=None if psnr == float("inf") else round(psnr, 4),
+        ms_ssim=None if ms_ssim is None else round(ms_ssim, 5),
+        encode_seconds=round(encoded - started, 4),
+        decode_seconds=round(done - encoded, 4),
+    )
+    return measured, data
+
+
+Task = tuple[CoderSpec, Source, float]
+Outcome = tuple[Task, tuple[Measurement, bytes] | TicodecError]
+
+
+def evaluate(
+    folder: Path,
+    specs: list[CoderSpec],
+    out: Path,
+    jobs: int = 1,
+    fresh: bool = False,
+    progress: Progress = lambda what, done, total: None,
+) -> Evaluation:
+    """Measure every image of a folder with every coder over its ladder.
+
+    What `out` holds already is not measured again, unless `fresh`; every measurement is on disk
+    before the next begins, so that an interrupted run goes on where it was.
+
+    Raises UsageError for a coder that is not to be had, BadInputError for a folder without
+    readable images, TicodecError when the disk refuses or a worker process dies.
+    """
+    coders = [make(spec) for spec in specs]
+    sources, failed = find_sources(folder, out, progress)
+    store = Store(out, fresh)
+    tasks = [
+        (spec, source, setting)
+        for source in sources
+        for spec, coder in zip(specs, coders, strict=True)
+        for setting in coder.ladder
+        if not _kept(store, coder, source, setting)
+    ]
+    needed = {task[0] for task in tasks}
+    for spec, coder in zip(specs, coders, strict=True):
+        if spec in needed:
+            progress(f"starting {coder.name}", 0, len(tasks))
+            ready(spec)
+    for done, ((spec, source, setting), outcome) in enumerate(_outcomes(tasks, jobs)):
+        coder = make(spec)
+        if isinstance(outcome, TicodecError):
+            failed.setdefault(source.name, f"at {coder.knob} {setting:g}, {outcome}")
+        else:
+            stream = store.stream(coder.name, setting, source.name, coder.suffix)
+            store.add(outcome[0], stream, outcome[1])
+        progress(f"{source.name}: {coder.name} {setting:g}", done + 1, len(tasks))
+    whole = [source for source in sources if source.name not in failed]
+    if not whole:
+        name, why = next(iter(failed.items()))
+        raise TicodecError(f"no image was coded by every codec; {name}: {why}")
+    return Evaluation(whole, specs, coders, store, failed)
+
+
+def _kept(store: Store, coder: Coder, source: Source, setting: float) -> bool:
+    """Whether a measurement is there, and its file whole."""
+    found = store.known.get((source.digest, coder.name, coder.version, setting))
+    path = store.stream(coder.name, setting, source.name, coder.suffix)
+    return found is not None and path.is_file() and path.stat().st_size == found.bytes
+
+
+def _attempt(task: Task) -> Outcome:
+    try:
+        return task, measure(*task)
+    except TicodecError as error:
+        return task, error
+
+
+def _outcomes(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
+    if jobs == 1 or len(tasks) <= 1:
+        yield from map(_attempt, tasks)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
+        futures = [pool.submit(_attempt, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise TicodecError(
+                "a worker process died, perhaps for lack of memory; try fewer --jobs. What was "
+                "measured is kept: the same command goes on"
+            ) from error
+        except BaseException:  # Ctrl-C, a full disk: nobody waits for what is under way
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _start_worker(threads: int) -> None:
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees to it
+    torch.set_num_threads(threads)

@@ -1,0 +1,96 @@
+"""What has been measured, on disk: one line a measurement, so that a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ticodec.errors import TicodecError, UsageError
+from ticodec.images import make_folder, write_file
+
+LINES = "measurements.jsonl"
+STREAMS = "streams"
+
+#: What tells measurements apart: file digest, coder, its version, setting.
+Key = tuple[str, str, str, float]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One image, coded and decoded by one coder at one setting.
+
+    Args:
+        image: SHA-256 of the image file; coder, version, setting: see `Coder`.
+        stream: SHA-256 of the coded file; bytes: its size, all of it.
+        bpp: bits a pixel; psnr: dB, None when not one sample differs; ms_ssim: 0 … 1, None for
+            images too small for it. Both of 8-bit RGB.
+        encode_seconds, decode_seconds: from pixels to bytes and back, the coder loaded.
+    """
+
+    image: str
+    coder: str
+    version: str
+    setting: float
+    stream: str
+    bytes: int
+    bpp: float
+    psnr: float | None
+    ms_ssim: float | None
+    encode_seconds: float
+    decode_seconds: float
+
+    @property
+    def key(self) -> Key:
+        """What tells it apart."""
+        return self.image, self.coder, self.version, self.setting
+
+
+class Store:
+    """The folder of a report: measurements, and every coded file under `streams/`.
+
+    Args:
+        folder: made when it is not there.
+        fresh: forget what it holds.
+
+    Raises UsageError for a folder that holds something else, TicodecError when the disk refuses.
+    """
+
+    def __init__(self, folder: Path, fresh: bool = False) -> None:
+        self.folder, self.path = folder, folder / LINES
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file; name a folder for the report")
+        if folder.is_dir() and any(folder.iterdir()) and not self.path.exists():
+            raise UsageError(f"{folder} holds other things than a report; name another folder")
+        make_folder(folder)
+        if fresh:
+            shutil.rmtree(folder / STREAMS, ignore_errors=True)
+            self.path.unlink(missing_ok=True)
+        self.known: dict[Key, Measurement] = {}
+        try:
+            lines = self.path.read_text().splitlines() if self.path.exists() else []
+            self.path.touch()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TicodecError(f"{self.path}: cannot be read or written: {error}") from error
+        for line in lines:
+            try:
+                found = Measurement(**json.loads(line))
+            except (ValueError, TypeError):
+                continue  # a line cut short when a run was killed: measured again
+            self.known[found.key] = found
+
+    def stream(self, coder: str, setting: float, image: str, suffix: str) -> Path:
+        """Where a coded file is kept; `image` is the image's path in its folder."""
+        return self.folder / STREAMS / coder / f"{setting:g}" / f"{image}{suffix}"
+
+    def add(self, measured: Measurement, stream: Path, data: bytes) -> None:
+        """Keep a measurement and its file. Raises TicodecError when the disk refuses."""
+        make_folder(stream.parent)
+        write_file(stream, data)
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(asdict(measured)) + "\n")
+        except OSError as error:
+            raise TicodecError(f"{self.path}: cannot be written: {error.strerror}") from error
+        self.known[measured.key] = measured

@@ -1,0 +1,98 @@
+"""Averages over images, and how the first coder compares with the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from . import bd
+from .bd import Curve, Delta
+from .coders import Coder
+from .metrics import decibel
+from .run import Evaluation
+
+
+@dataclass(frozen=True)
+class Point:
+    """Means over all images of one coder at one setting; units as in `Measurement`.
+
+    `psnr` is None when an image came back without any difference, `ms_ssim` when an image is too
+    small for it. `ms_ssim_db` is the mean MS-SSIM in dB.
+    """
+
+    coder: str
+    knob: str
+    setting: float
+    bytes: float
+    bpp: float
+    psnr: float | None
+    ms_ssim: float | None
+    ms_ssim_db: float | None
+    encode_seconds: float
+    decode_seconds: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The first coder against another, or against a published curve."""
+
+    against: str
+    psnr: Delta
+    ms_ssim: Delta
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that a report shows of a run.
+
+    Args:
+        points: by coder, in order; curves: the same, for drawing; published: curves that
+            may be compared with, none unless the images are Kodak's.
+    """
+
+    points: dict[str, list[Point]]
+    curves: list[Curve]
+    published: list[Curve]
+    comparisons: list[Comparison]
+
+
+def summarise(run: Evaluation) -> Summary:
+    """Averages, curves and BD-rates of a run."""
+    points = {
+        coder.name: [_mean(run, coder, setting) for setting in coder.ladder] for coder in run.coders
+    }
+    curves = [_curve(name, rows) for name, rows in points.items()]
+    published = bd.published() if bd.is_kodak(s.pixels for s in run.sources) else []
+    comparisons = [
+        Comparison(
+            other.name, bd.delta(other, curves[0], "psnr"), bd.delta(other, curves[0], "ms_ssim")
+        )
+        for other in [*curves[1:], *published]
+    ]
+    return Summary(points, curves, published, comparisons)
+
+
+def _mean(run: Evaluation, coder: Coder, setting: float) -> Point:
+    rows = [run.measured(source, coder, setting) for source in run.sources]
+
+    def mean(name: str) -> Any:
+        values = [getattr(row, name) for row in rows]
+        return None if None in values else bd.mean_of(values)
+
+    names = ("bytes", "bpp", "psnr", "ms_ssim", "encode_seconds", "decode_seconds")
+    means = {name: mean(name) for name in names}
+    similarity = means["ms_ssim"]
+    in_db = None if similarity is None or similarity >= 1 else decibel(similarity)
+    return Point(coder.name, coder.knob, setting, ms_ssim_db=in_db, **means)
+
+
+def _curve(name: str, rows: list[Point]) -> Curve:
+    drawn = [row for row in rows if row.psnr is not None]
+    in_db = [row.ms_ssim_db for row in drawn]
+    similar = tuple(db for db in in_db if db is not None)
+    return Curve(
+        name,
+        tuple(row.bpp for row in drawn),
+        tuple(row.psnr for row in drawn if row.psnr is not None),
+        similar if len(similar) == len(drawn) else None,
+    )
