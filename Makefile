@@ -32,6 +32,7 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed
 	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/python tests/browser.py
 	touch $@
 
 format: $(VENV)/installed-dev

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .files import output_for
+from .files import about, output_for
 from .measuring import Against, bars, coder_specs, qualities_of
 from .show import Device, Force, Json, Quiet, report
 
@@ -41,7 +41,7 @@ def compare(
         raise UsageError("compare reads a file and writes a page, not stdin and stdout")
     target = output_for(photo, target, ".html", force)
     specs = coder_specs(model, qualities_of(quality), against, device)
-    with bars(quiet or as_json) as progress:
+    with about(photo), bars(quiet or as_json) as progress:
         page, rows = output.compare(Path(photo), specs, progress)
     write_file(Path(target), page.encode())
     facts = {

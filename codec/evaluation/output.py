@@ -11,10 +11,10 @@ from . import page, report
 from .bd import Curve
 from .coders import CoderSpec, make
 from .metrics import decibel
-from .pictures import Card, card_of, matched_card, source_of
+from .pictures import Card, card_of, matched_card
 from .plots import rd_plot
 from .report import Table
-from .run import Evaluation, Progress
+from .run import Evaluation, Progress, load
 from .store import Measurement
 from .summary import Summary
 
@@ -117,7 +117,7 @@ def compare(
     be had, TicodecError when one fails.
     """
     coders = [make(spec) for spec in specs]
-    source = source_of(photo)
+    source, _ = load(photo)
     cards, rows = [], []
     for done, quality in enumerate(coders[0].ladder):
         progress(f"{source.name} at quality {quality:g}", done, len(coders[0].ladder))

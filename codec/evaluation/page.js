@@ -51,7 +51,12 @@ for (const card of document.querySelectorAll(".card")) {
     out: () => zoomTo(state.zoom / 1.5),
     fit: () => zoomTo(1),
     swap: () => { [state.left, state.right] = [state.right, state.left]; show(); },
-    grid: () => { state.grid = !state.grid; show(); },
+    grid: () => {
+      const focused = stage.contains(document.activeElement); // the divider goes, its keys stay
+      state.grid = !state.grid;
+      show();
+      if (focused) (state.grid ? stage : divider).focus({ preventScroll: true });
+    },
   };
 
   function key(event) {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from base64 import b64encode
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image
 
@@ -13,7 +12,7 @@ from ticodec.errors import TicodecError
 from ticodec.images import Pixels, read_file
 
 from .coders import Coder, CoderSpec, closest, make
-from .run import Evaluation, Source, load_pixels, measure, ready
+from .run import Evaluation, Source, measure, pixels_of, ready
 from .store import Measurement
 
 #: Encoders up to this mean time are searched for the size that matches.
@@ -73,7 +72,7 @@ def _nearest(run: Evaluation, spec: CoderSpec, source: Source, target: int) -> M
     try:
         if sum(row.encode_seconds for row in rows) / len(rows) <= FAST_SECONDS:
             sizes = run.sizes(source, coder)
-            setting = closest(ready(spec), load_pixels(source.path), target, sizes)
+            setting = closest(ready(spec), pixels_of(source), target, sizes)
             return run.add(spec, source, setting)
     except TicodecError:
         pass  # it fails at that setting only: one that was measured will do
@@ -94,7 +93,7 @@ def matched_card(
         coder = ready(spec)
         setting = quality
         if rows:
-            setting = closest(coder, load_pixels(source.path), target)
+            setting = closest(coder, pixels_of(source), target)
         row, data = measure(spec, source, setting)
         target = target or row.bytes
         rows.append(row)
@@ -105,7 +104,7 @@ def matched_card(
 def _original(source: Source) -> Version:
     size = source.path.stat().st_size
     bpp = 8 * size / (source.width * source.height)
-    return Version("original", "", size, bpp, None, None, lossless(load_pixels(source.path)))
+    return Version("original", "", size, bpp, None, None, lossless(pixels_of(source)))
 
 
 def _version(coder: Coder, row: Measurement, data: bytes) -> Version:
@@ -127,9 +126,3 @@ def lossless(pixels: Pixels) -> str:
 def data_uri(mime: str, data: bytes) -> str:
     """Bytes as a `data:` URI."""
     return f"data:{mime};base64,{b64encode(data).decode()}"
-
-
-def source_of(path: Path) -> Source:
-    """A single image as a source. Raises BadInputError when it cannot be read."""
-    height, width = load_pixels(path).shape[:2]
-    return Source(path.name, path, "", "", width, height)

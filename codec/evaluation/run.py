@@ -6,21 +6,23 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
 from ticodec.container import MAX_PIXELS
 from ticodec.errors import BadInputError, TicodecError
-from ticodec.images import Pixels, as_picture, list_images, read_file
+from ticodec.images import Pixels, list_images, open_image, read_file, to_picture
 
 from . import metrics
 from .coders import Coder, CoderSpec, blamed, make
-from .store import Measurement, Store
+from .store import Measurement, Store, check_folder
 
 #: Called with (what was done, how many of how many).
 Progress = Callable[[str, int, int], None]
@@ -81,13 +83,24 @@ class Evaluation:
         return self.store.stream(coder.name, setting, source.name, coder.suffix)
 
 
-@lru_cache(maxsize=2)
-def load_pixels(path: Path) -> Pixels:
-    """(H, W, 3) uint8 of an image file: upright, without alpha.
+def load(path: Path) -> tuple[Source, Pixels]:
+    """An image file as a source by its own name, and its pixels, (H, W, 3) uint8: upright RGB.
 
     Raises BadInputError when it cannot be read.
     """
-    return as_picture(path, MAX_PIXELS).pixels
+    data = read_file(path)
+    pixels = to_picture(open_image(data, MAX_PIXELS)).pixels
+    digest, of_pixels = (hashlib.sha256(part).hexdigest() for part in (data, pixels.tobytes()))
+    return Source(path.name, path, digest, of_pixels, pixels.shape[1], pixels.shape[0]), pixels
+
+
+@lru_cache(maxsize=2)
+def pixels_of(source: Source) -> Pixels:
+    """(H, W, 3) uint8 of a source. Raises BadInputError when it is not what it was."""
+    found, pixels = load(source.path)
+    if found.digest != source.digest:
+        raise BadInputError("the image was changed while it was being measured")
+    return pixels
 
 
 def find_sources(
@@ -103,14 +116,9 @@ def find_sources(
         name = path.relative_to(folder).as_posix()
         progress(f"reading {name}", done, len(paths))
         try:
-            pixels = load_pixels(path)
-            digest = hashlib.sha256(read_file(path)).hexdigest()
+            sources.append(replace(load(path)[0], name=name))
         except BadInputError as error:
             failed[name] = str(error).removeprefix(f"{path}: ")
-            continue
-        height, width = pixels.shape[:2]
-        sample_digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-        sources.append(Source(name, path, digest, sample_digest, width, height))
     if not sources:
         name, why = next(iter(failed.items()))
         raise BadInputError(f"{folder}: no image in it can be read; {name}: {why}")
@@ -127,7 +135,7 @@ def ready(spec: CoderSpec) -> Coder:
 
 def measure(spec: CoderSpec, source: Source, setting: float) -> tuple[Measurement, bytes]:
     """Code one image, decode it, compare. Raises TicodecError when the coder fails."""
-    coder, pixels = ready(spec), load_pixels(source.path)
+    coder, pixels = ready(spec), pixels_of(source)
     with blamed(coder):
         started = time.perf_counter()
         data = coder.encode(pixels, setting)
@@ -173,6 +181,7 @@ def evaluate(
     Raises UsageError for a coder that is not to be had, BadInputError for a folder without
     readable images, TicodecError when the disk refuses or a worker process dies.
     """
+    check_folder(out)
     coders = [make(spec) for spec in specs]
     sources, failed = find_sources(folder, out, progress)
     store = Store(out, fresh)
@@ -224,8 +233,10 @@ def _outcomes(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
-        futures = [pool.submit(_attempt, task) for task in tasks]
+        with _deaf_to_ctrl_c():  # the first task starts the workers, which stay so
+            futures = [pool.submit(_attempt, tasks[0])]
         try:
+            futures += [pool.submit(_attempt, task) for task in tasks[1:]]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
@@ -240,8 +251,20 @@ def _outcomes(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
             raise
 
 
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started here leave Ctrl-C to the one that started them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's business
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker(threads: int) -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees to it
     torch.set_num_threads(threads)

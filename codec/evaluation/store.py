@@ -47,6 +47,14 @@ class Measurement:
         return self.image, self.coder, self.version, self.setting
 
 
+def check_folder(folder: Path) -> None:
+    """Raises UsageError when a folder holds something else than a report, so cannot take one."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the report")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / LINES).exists():
+        raise UsageError(f"{folder} holds other things than a report; name another folder")
+
+
 class Store:
     """The folder of a report: measurements, and every coded file under `streams/`.
 
@@ -59,25 +67,23 @@ class Store:
 
     def __init__(self, folder: Path, fresh: bool = False) -> None:
         self.folder, self.path = folder, folder / LINES
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder} is a file; name a folder for the report")
-        if folder.is_dir() and any(folder.iterdir()) and not self.path.exists():
-            raise UsageError(f"{folder} holds other things than a report; name another folder")
+        check_folder(folder)
         make_folder(folder)
         if fresh:
             shutil.rmtree(folder / STREAMS, ignore_errors=True)
             self.path.unlink(missing_ok=True)
         self.known: dict[Key, Measurement] = {}
         try:
-            lines = self.path.read_text().splitlines() if self.path.exists() else []
-            self.path.touch()
+            text = self.path.read_text() if self.path.exists() else ""
+            with self.path.open("a") as file:
+                file.write("" if text.endswith("\n") or not text else "\n")  # a line cut short
         except (OSError, UnicodeDecodeError) as error:
             raise TicodecError(f"{self.path}: cannot be read or written: {error}") from error
-        for line in lines:
+        for line in text.splitlines():
             try:
                 found = Measurement(**json.loads(line))
             except (ValueError, TypeError):
-                continue  # a line cut short when a run was killed: measured again
+                continue  # cut short when a run was killed: measured again
             self.known[found.key] = found
 
     def stream(self, coder: str, setting: float, image: str, suffix: str) -> Path:

@@ -1,0 +1,196 @@
+"""`evaluate` and `compare` as they are typed: what they write and print, and how they fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support import make_pixels
+
+TINY = ("-m", "tiny", "--device", "cpu")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(2):
+        Image.fromarray(make_pixels(60, 80, number)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_evaluate(run, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    done = run("evaluate", photos, *TINY, "-q", "8,1,4", "--against", "jpeg,webp", "--out", out)
+    assert (done.code, done.err) == (0, "")
+    assert all(len(line) <= 80 for line in done.out.splitlines() if not line.startswith("wrote"))
+    assert "means over 2 images" in done.out
+    assert "tiny against others" in done.out
+    assert sum(line.startswith(" tiny ") for line in done.out.splitlines()) == 3
+    facts = json.loads((out / "report.json").read_text())
+    settings = [row["setting"] for row in facts["means"] if row["coder"] == "tiny"]
+    assert settings == [1, 4, 8]
+    assert (out / "report.html").stat().st_size > 50_000
+
+
+def test_evaluate_json(run, photos: Path, tmp_path: Path) -> None:
+    done = run("evaluate", photos, *TINY, "-q", "2", "--against", "none", "--json",
+               "--out", tmp_path / "report")  # fmt: skip
+    facts = json.loads(done.out)
+    assert facts["images"] == 2
+    assert facts["bd"] == []
+    assert [row["coder"] for row in facts["means"]] == ["tiny"]
+    assert facts["means"][0]["bytes"] > 40
+
+
+def test_an_unreadable_image_is_reported_and_the_run_goes_on(run, photos, tmp_path) -> None:
+    (photos / "bad.png").write_bytes(b"nothing")
+    (photos / "empty.jpg").touch()
+    out = tmp_path / "report"
+    done = run("evaluate", photos, *TINY, "-q", "2", "--against", "jpeg", "--out", out, "--quiet")
+    done.fails(1, "left out 2 images", "bad.png: not an image", "empty.jpg")
+    assert done.out == ""
+    facts = json.loads((out / "report.json").read_text())
+    assert facts["images"] == 2
+    assert [each["image"] for each in facts["failed"]] == ["bad.png", "empty.jpg"]
+    assert "bad.png" in (out / "report.html").read_text()
+
+
+def test_evaluate_refuses(run, photos: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    run("evaluate", empty, *TINY).fails(3, "empty: no images in it")
+    run("evaluate", tmp_path / "gone", *TINY).fails(3, "gone: not a folder")
+    run("evaluate", photos, *TINY, "--against", "jpg").fails(2, "unknown peer 'jpg'", "jpeg, webp")
+    run("evaluate", photos, *TINY, "--against", "jpeg,,webp").fails(2, "--against takes a list")
+    run("evaluate", photos, "-m", "no").fails(2, "no weights for model 'no'")
+    run("evaluate", photos, *TINY, "-q", "1,9").fails(2, "quality must be from 1 to 8, not 9")
+    run("evaluate", photos, *TINY, "-q", "1,nan").fails(2, "quality must be")
+    run("evaluate", photos, *TINY, "-q", "good").fails(2, "--quality takes numbers")
+    run("evaluate", photos, *TINY, "--jobs", "0").fails(2, "jobs")
+    run("evaluate", photos, *TINY, "--out", photos).fails(2, "holds other things")
+    run("evaluate", photos, "-m", "tiny", "--device", "tpu").fails(2, "unknown device")
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(empty))
+        run("evaluate", photos, *TINY, "--against", "bpg").fails(2, "bpgenc is not on the PATH")
+    assert not (tmp_path / "report").exists()
+
+
+def group_is_gone(group: int) -> bool:
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.fixture
+def started(photos: Path, tmp_path: Path):
+    """Starts an evaluation of many photos; returns it when it has measured something."""
+    for number in range(2, 40):
+        Image.fromarray(make_pixels(300, 400, number)).save(photos / f"{number}.png")
+    lines = tmp_path / "report" / "measurements.jsonl"
+
+    def start(*command: object) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ticodec.cli.app", *map(str, command)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        while process.poll() is None and not (lines.exists() and lines.read_text().count("\n") > 4):
+            time.sleep(0.05)
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_keeps_what_is_measured(run, started, photos, tmp_path, jobs: int) -> None:
+    out = tmp_path / "report"
+    lines = out / "measurements.jsonl"
+    command = ("evaluate", photos, *TINY, "-q", "1,2,3", "--against", "avif", "--out", out,
+               "--jobs", jobs, "--pictures", 0)  # fmt: skip
+    process = started(*command)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said[1].splitlines() == [
+        f"ticodec: interrupted; what is measured is kept in {out}: the same command goes on"
+        " from there"
+    ]
+    assert group_is_gone(process.pid)
+    kept = lines.read_text().splitlines()
+    assert 5 <= len(kept) < 40 * 12
+    assert not (out / "report.json").exists()
+    for path in photos.glob("*.png"):  # enough for this test
+        if int(path.stem) not in (0, 1, 2):
+            path.unlink()
+    assert run(*command[:-4], "--pictures", 0, "--quiet").code == 0
+    assert lines.read_text().splitlines()[: len(kept)] == kept
+    assert json.loads((out / "report.json").read_text())["images"] == 3
+
+
+def workers_of(process: subprocess.Popen) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(p) for p in children if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+
+
+def test_a_worker_that_dies_is_reported(started, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    process = started("evaluate", photos, *TINY, "--against", "avif", "--out", out, "--jobs", 2)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert len(err.splitlines()) == 1
+    assert "a worker process died" in err
+    assert "the same command goes on" in err
+    assert group_is_gone(process.pid)
+    assert (out / "measurements.jsonl").read_text().count("\n") > 4
+
+
+def test_compare(run, photos: Path) -> None:
+    done = run("compare", photos / "0.png", *TINY, "-q", "2,6", "--against", "webp")
+    assert done.code == 0
+    assert done.out.startswith(f"{photos / '0.png'} → {photos / '0.html'}: tiny ")
+    page = (photos / "0.html").read_text()
+    assert page.count('class="card"') == 2
+    assert "<h1>0.png: tiny against webp</h1>" in page
+    run("compare", photos / "0.png", *TINY).fails(2, "exists already")
+    done = run("compare", photos / "0.png", photos / "new.html", *TINY, "--json", "-f")
+    facts = json.loads(done.out)
+    assert facts["output"] == str(photos / "new.html")
+    assert [row["coder"] for row in facts["versions"]] == [
+        "tiny", "jpeg", "webp", "avif", "jpeg2000"
+    ]  # fmt: skip
+
+
+def test_compare_opens_a_browser_when_asked(run, photos: Path, monkeypatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert run("compare", photos / "0.png", *TINY, "--against", "none").code == 0
+    assert opened == []
+    assert run("compare", photos / "0.png", *TINY, "--against", "none", "-f", "--open").code == 0
+    assert opened == [(photos / "0.html").as_uri()]
+
+
+def test_compare_refuses(run, photos: Path, tmp_path: Path) -> None:
+    (photos / "bad.png").write_bytes(b"nothing")
+    run("compare", photos / "bad.png", *TINY).fails(3, "bad.png", "not an image")
+    run("compare", photos / "gone.png", *TINY).fails(3, "gone.png: cannot be read")
+    run("compare", "-", *TINY).fails(2, "not stdin")
+    run("compare", photos / "0.png", tmp_path / "a.png", *TINY).fails(2, "must end in .html")
+    run("compare", photos / "0.png", *TINY, "-q", "0").fails(2, "quality must be")
+    run("compare", photos / "0.png", *TINY, "--against", "gif").fails(2, "unknown peer")
+    assert not list(photos.glob("*.html"))

@@ -1,0 +1,156 @@
+"""Every peer that can be had here codes real pixels; the others say what they need."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support import SAMPLES, make_pixels
+
+from ticodec import weights
+from ticodec.errors import TicodecError, UsageError
+from ticodec.evaluation import metrics
+from ticodec.evaluation.coders import Coder, Ours, closest
+from ticodec.evaluation.peers import PEERS, USUAL, peer
+
+HERE = (*USUAL, "jpegxl")
+
+
+@pytest.fixture(scope="module")
+def crop() -> np.ndarray:
+    return np.array(Image.open(SAMPLES / "kodim23.png").convert("RGB"))[100:300, 200:500]
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_ladder_rises_in_bytes_and_quality(name: str, crop: np.ndarray) -> None:
+    coder = peer(name)
+    coder.prepare()
+    files = [coder.encode(crop, setting) for setting in coder.ladder]
+    sizes = [len(file) for file in files]
+    quality = [metrics.psnr(crop, coder.decode(file)) for file in files]
+    assert sizes == sorted(sizes)
+    assert quality == sorted(quality)
+    assert quality[0] < 32 < 36 < quality[-1]
+    assert set(coder.ladder) <= set(coder.settings)
+    assert list(coder.settings) == sorted(coder.settings)
+    assert coder.encode(crop, coder.ladder[3]) == files[3]  # the same bytes again
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (17, 33)])
+def test_any_size(name: str, size: tuple[int, int]) -> None:
+    coder, pixels = peer(name), make_pixels(*size)
+    assert coder.decode(coder.encode(pixels, coder.ladder[-1])).shape == pixels.shape
+
+
+def test_ours_is_what_the_commands_write(tiny) -> None:
+    coder, pixels = Ours(weights.find("tiny"), "cpu", (1.0, 5.0)), make_pixels(70, 90)
+    coder.prepare()
+    data = coder.encode(pixels, 5.0)
+    assert data[:4] == tiny.encode(pixels, 5)[:4]
+    assert np.array_equal(coder.decode(data), tiny.decode(data).pixels) or (
+        metrics.psnr(coder.decode(data), tiny.decode(data).pixels) > 45  # bf16 where it is fast
+    )
+    assert coder.ladder == (1.0, 5.0)
+    with pytest.raises(UsageError, match="quality must be"):
+        Ours(weights.find("tiny"), "cpu", (9.0,))
+
+
+@pytest.mark.parametrize("name", ["jpeg", "webp", "jpeg2000"])
+def test_closest_finds_the_nearest_of_all_settings(name: str, crop: np.ndarray) -> None:
+    coder = peer(name)
+    some = [s for s in coder.settings if name != "jpeg2000" or 0.2 < s < 2][5:95]
+    sizes = {setting: len(coder.encode(crop, setting)) for setting in some}
+    target = sorted(sizes.values())[len(sizes) // 3] + 7
+    best = min(abs(size - target) for size in sizes.values())
+    for known in ({}, {s: sizes[s] for s in list(sizes)[::9]}):
+        found = closest(coder, crop, target, known)
+        assert abs(len(coder.encode(crop, found)) - target) == best
+    assert closest(coder, crop, 1) == coder.settings[0]
+    largest = closest(coder, crop, 10**9)  # JPEG 2000 stops growing before its last setting
+    assert coder.encode(crop, largest) == coder.encode(crop, coder.settings[-1])
+
+
+def test_closest_asks_only_for_what_is_not_known() -> None:
+    class Counting(Coder):
+        name, version, suffix = "counting", "1", ".x"
+        settings = ladder = tuple(float(s) for s in range(1000))
+        asked = 0
+
+        def encode(self, pixels, setting):
+            self.asked += 1
+            return bytes(int(setting))
+
+        def decode(self, data):
+            raise NotImplementedError
+
+    coder = Counting()
+    assert closest(coder, make_pixels(1, 1), 345) == 345
+    assert coder.asked <= 11
+    coder.asked = 0
+    assert closest(coder, make_pixels(1, 1), 345, {340.0: 340, 350.0: 350}) == 345
+    assert coder.asked <= 5
+
+
+def test_a_failing_coder_is_named() -> None:
+    class Broken(Coder):
+        name, version, suffix = "broken", "1", ".x"
+        settings = ladder = (1.0, 2.0)
+
+        def encode(self, pixels, setting):
+            raise ValueError("of all things")
+
+        def decode(self, data):
+            raise NotImplementedError
+
+    with pytest.raises(TicodecError, match="broken: ValueError: of all things"):
+        closest(Broken(), make_pixels(1, 1), 5)
+
+
+def test_unknown_peers_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"unknown peer 'png'; known: jpeg, webp, avif"):
+        peer("png")
+
+
+def test_jpegxl_says_what_it_needs(monkeypatch) -> None:
+    monkeypatch.setattr("ticodec.evaluation.peers.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'ticodec\[jxl\]'"):
+        peer("jpegxl")
+
+
+def test_zoo_codes_with_compressai(tmp_path, monkeypatch, crop: np.ndarray) -> None:
+    """CompressAI's real network and coder; its published weights are not here, others are."""
+    from compressai.zoo import image_models
+    from compressai.zoo.image import model_urls
+
+    torch.manual_seed(0)
+    network = image_models["bmshj2018-factorized"](1, metric="mse", pretrained=False)
+    network.update(force=True)
+    place = tmp_path / "hub" / "checkpoints"
+    place.mkdir(parents=True)
+    file = model_urls["bmshj2018-factorized"]["mse"][1].rsplit("/", 1)[1]
+    torch.save(network.state_dict(), place / file)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    coder = peer("bmshj2018-factorized")
+    data = coder.encode(crop, 1.0)
+    decoded = coder.decode(data)
+    assert decoded.shape == crop.shape
+    padded = np.pad(crop, [(0, 56), (0, 20), (0, 0)], "edge").transpose(2, 0, 1)[None]
+    with torch.no_grad():
+        network.eval()
+        expected = network(torch.from_numpy(padded.copy()).float() / 255)["x_hat"][0]
+    expected = (expected.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    assert np.abs(decoded.astype(int) - expected[:200, :300]).max() <= 1
+
+
+def test_zoo_without_its_weights_is_a_clear_line(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="CompressAI cannot get its weights for quality 1"):
+        peer("mbt2018-mean").prepare()
+
+
+def test_every_peer_is_known_by_its_own_name() -> None:
+    for name in HERE:
+        assert PEERS[name]().name == name

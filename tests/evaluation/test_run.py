@@ -1,0 +1,212 @@
+"""Measuring folders: what is reused, what is left out, what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import make_pixels
+
+from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.evaluation import metrics, run
+from ticodec.evaluation.coders import CoderSpec, make
+
+from .conftest import AWKWARD, SPECS
+
+JPEG = [CoderSpec("jpeg")]
+
+
+def test_numbers_are_those_of_the_files_on_disk(measured) -> None:
+    """Each measurement again, from nothing but the coded file and the original."""
+    count = 0
+    for source in measured.run.sources:
+        original = np.array(Image.open(source.path))
+        for spec in SPECS:
+            coder = make(spec)
+            for setting in coder.ladder:
+                row = measured.run.measured(source, coder, setting)
+                data = measured.run.path(source, coder, setting).read_bytes()
+                assert row.bytes == len(data)
+                assert row.bpp == 8 * len(data) / (original.shape[0] * original.shape[1])
+                decoded = coder.decode(data)
+                assert row.psnr == pytest.approx(metrics.psnr(original, decoded), abs=1e-4)
+                assert row.ms_ssim == pytest.approx(metrics.ms_ssim(original, decoded), abs=1e-5)
+                assert row.encode_seconds > 0
+                count += 1
+    assert count == 2 * (3 + 11 + 11)
+
+
+def test_means_are_over_images(measured) -> None:
+    point = measured.summary.points["jpeg"][4]
+    rows = [
+        measured.run.measured(source, make(SPECS[1]), point.setting)
+        for source in measured.run.sources
+    ]
+    assert len(rows) == 2
+    assert point.bpp == pytest.approx((rows[0].bpp + rows[1].bpp) / 2)
+    assert point.psnr == pytest.approx((rows[0].psnr + rows[1].psnr) / 2)
+    assert point.ms_ssim_db == pytest.approx(
+        metrics.decibel((rows[0].ms_ssim + rows[1].ms_ssim) / 2)
+    )
+    assert measured.summary.published == []  # these are not Kodak's images
+
+
+def test_files_of_a_report(measured) -> None:
+    names = {"report.json", "report.csv", "report.md", "report.html"}
+    names |= {f"rd-{m}.{s}" for m in ("psnr", "ms-ssim") for s in ("svg", "png")}
+    assert set(measured.files) == names
+    facts = json.loads((measured.out / "report.json").read_text())
+    assert facts["images"] == 2
+    assert {row["image"] for row in facts["measurements"]} == {"a.png", f"sub/{AWKWARD}"}
+    assert [each["against"] for each in facts["bd"]] == ["jpeg", "jpeg2000"]
+    with (measured.out / "report.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 50 + 25
+    assert sum(row["image"] == "(mean)" for row in rows) == 25
+    text = (measured.out / "report.md").read_text()
+    for point in measured.summary.points["tiny"]:
+        assert f"| tiny | quality {point.setting:g} | {point.bytes:,.0f} |" in text
+    for metric in ("psnr", "ms-ssim"):
+        assert ET.parse(measured.out / f"rd-{metric}.svg").getroot().tag.endswith("svg")
+        assert Image.open(measured.out / f"rd-{metric}.png").width > 1000
+
+
+def results(out: Path) -> list[dict]:
+    """The lines of a report, without seconds."""
+    rows = [json.loads(line) for line in (out / "measurements.jsonl").read_text().splitlines()]
+    assert rows
+    for row in rows:
+        del row["encode_seconds"], row["decode_seconds"]
+    return sorted(rows, key=str)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_measuring_again_gives_the_same_bytes_and_numbers(photos, tmp_path, jobs: int) -> None:
+    specs = [CoderSpec("tiny", True, "cpu", (2.0, 6.0)), *JPEG]
+    for name in ("first", "again"):
+        run.evaluate(photos, specs, tmp_path / name, jobs)
+    assert results(tmp_path / "first") == results(tmp_path / "again")
+
+
+def test_what_is_on_disk_is_not_measured_again(photos, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "report"
+    first = run.evaluate(photos, JPEG, out)
+    asked: list[float] = []
+    real = run.measure
+
+    def counting(spec, source, setting):
+        asked.append(setting)
+        return real(spec, source, setting)
+
+    monkeypatch.setattr(run, "measure", counting)
+    again = run.evaluate(photos, JPEG, out)
+    assert asked == []
+    assert again.store.known == first.store.known
+    first.path(first.sources[0], first.coders[0], 50.0).write_bytes(b"short")  # damaged since
+    with (out / "measurements.jsonl").open("a") as file:
+        file.write('{"image": "cut sho')  # and killed while writing
+    run.evaluate(photos, JPEG, out)
+    assert asked == [50.0]
+    asked.clear()
+    run.evaluate(photos, JPEG, out)
+    assert asked == []
+    run.evaluate(photos, JPEG, out, fresh=True)
+    assert len(asked) == 22
+
+
+def test_a_changed_image_is_measured_again(tmp_path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "report"
+    folder.mkdir()
+    Image.fromarray(make_pixels(40, 40)).save(folder / "a.png")
+    first = run.evaluate(folder, JPEG, out)
+    Image.fromarray(make_pixels(40, 40, 9)).save(folder / "a.png")
+    second = run.evaluate(folder, JPEG, out)
+    assert len(second.store.known) == 2 * len(make(JPEG[0]).ladder)
+    rows = [each.measured(each.sources[0], each.coders[0], 50.0) for each in (first, second)]
+    assert rows[0].stream != rows[1].stream
+
+
+def test_unreadable_images_are_left_out(tmp_path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "in" / "report"
+    folder.mkdir()
+    Image.fromarray(make_pixels(40, 40)).save(folder / "a.png")
+    (folder / "bad.jpg").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("not looked at")
+    (folder / "._a.png").write_bytes(b"hidden: not looked at")
+    for _ in range(2):  # the second time there is a report in the folder, with images in it
+        found = run.evaluate(folder, JPEG, out)
+        assert [source.name for source in found.sources] == ["a.png"]
+        assert found.failed == {"bad.jpg": "not an image that Pillow can read"}
+        (out / "rd-psnr.png").write_bytes((folder / "a.png").read_bytes())
+
+
+def test_images_that_a_codec_cannot_code_are_left_out_of_every_mean(photos, tmp_path, monkeypatch):
+    coder = make(JPEG[0])
+    real = type(coder).encode
+
+    def failing(self, pixels, setting):
+        if pixels.shape[0] == 240 and setting == 50:
+            raise ValueError("does not like it")
+        return real(self, pixels, setting)
+
+    monkeypatch.setattr(type(coder), "encode", failing)
+    found = run.evaluate(photos, JPEG, tmp_path / "report")
+    assert [source.name for source in found.sources] == ["a.png"]
+    assert found.failed == {f"sub/{AWKWARD}": "at quality 50, jpeg: ValueError: does not like it"}
+
+
+def test_small_images_have_no_ms_ssim(tmp_path) -> None:
+    from ticodec.evaluation import output, summary
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(make_pixels(20, 30)).convert("L").save(folder / "grey.png")
+    done = run.evaluate(folder, JPEG, tmp_path / "report")
+    means = summary.summarise(done)
+    assert all(point.ms_ssim is None for point in means.points["jpeg"])
+    files = output.write_report(done, means, "in", 24)
+    assert "rd-ms-ssim.svg" not in files
+    assert "rd-psnr.svg" in files
+
+
+def test_folders_that_cannot_be_measured(tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("x")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "a.png").write_text("x")
+    for name, why in {
+        "empty": "no images in it",
+        "texts": "no images in it",
+        "damaged": "no image in it can be read; a.png: not an image",
+        "missing": "not a folder",
+    }.items():
+        with pytest.raises(BadInputError, match=why):
+            run.evaluate(tmp_path / name, JPEG, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_other_folders_are_not_written_into(photos, tmp_path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "file").write_text("x")
+    for fresh in (False, True):
+        with pytest.raises(UsageError, match="holds other things than a report"):
+            run.evaluate(photos, JPEG, tmp_path / "mine", fresh=fresh)
+    with pytest.raises(UsageError, match="is a file"):
+        run.evaluate(photos, JPEG, tmp_path / "file")
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_nothing_left_is_an_error(tmp_path, monkeypatch) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(make_pixels(8, 8)).save(tmp_path / "in" / "a.png")
+    coder = make(JPEG[0])
+    monkeypatch.setattr(type(coder), "decode", lambda self, data: make_pixels(1, 1))
+    with pytest.raises(TicodecError, match=r"a\.png: .*jpeg: decoded to \(1, 1, 3\)"):
+        run.evaluate(tmp_path / "in", JPEG, tmp_path / "report")
