@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 import warnings
@@ -90,6 +91,7 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
     if not os.environ.get("TICODEC_DEBUG"):
         warnings.simplefilter("ignore")
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
 
 
 def _fail(message: str, code: int) -> NoReturn:

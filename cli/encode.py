@@ -21,7 +21,7 @@ def encode(
     quality: Annotated[
         float | None,
         typer.Option(
-            "--quality", "-q", help="1 (smallest) to 8 (best), fractions too. [default: 4]"
+            "--quality", "-q", help="1 (smallest) to 8 (best), fractions too. \\[default: 4]"
         ),
     ] = None,
     model: Annotated[

@@ -18,7 +18,8 @@ def evaluate(
         typer.Option("--model", "-m", help="Names that `ticodec models` shows, by comma."),
     ] = None,
     quality: Annotated[
-        str | None, typer.Option("--quality", "-q", help="By comma. [default: 1,2,3,4,5,6,7,8]")
+        str | None,
+        typer.Option("--quality", "-q", help="Qualities by comma. \\[default: 1,2,3,4,5,6,7,8]"),
     ] = None,
     against: Against = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("report"),

@@ -13,10 +13,10 @@ from .show import Json, print_json, working
 def export(
     source: Annotated[Path, typer.Argument(metavar="CKPT", help="Checkpoint of `ticodec train`.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Weights folder. [default: the installed one]")
+        Path | None, typer.Option("--out", help="Weights folder. \\[default: the installed one]")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Name for -m. [default: the model's]")
+        str | None, typer.Option("--name", help="Name for -m. \\[default: the model's]")
     ] = None,
     default: Annotated[bool, typer.Option("--default", help="Make it the default model.")] = False,
     as_json: Json = False,

@@ -24,7 +24,7 @@ Against = Annotated[
     typer.Option(
         "--against",
         help="Other codecs by comma: jpeg, webp, avif, jpeg2000, jpegxl, bpg, vtm, mbt2018, …; "
-        "or none. [default: jpeg,webp,avif,jpeg2000]",
+        "or none. \\[default: jpeg,webp,avif,jpeg2000]",
     ),
 ]
 
@@ -60,6 +60,8 @@ def coder_specs(
     specs += [CoderSpec(name) for name in dict.fromkeys(peers)]
     for spec in specs:
         make(spec)
+        if [each.name for each in specs].count(spec.name) > 1:
+            raise UsageError(f"a model and a peer are both called {spec.name}; leave one out")
     return specs
 
 

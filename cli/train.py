@@ -14,13 +14,13 @@ def train(
     data: Annotated[Path, typer.Option("--data", help="Folder of images, searched below.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Preset: tic, tic-plus, tic-high, … [default: tic-lite]"),
+        typer.Option("--model", help="Preset: tic, tic-plus, tic-high, … \\[default: tic-lite]"),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="[default: runs/MODEL]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="\\[default: runs/MODEL]")] = None,
     quality_range: Annotated[
         tuple[float, float] | None,
         typer.Option(
-            "--quality-range", help="Train these qualities of one network. [default: 1 8]"
+            "--quality-range", help="Train these qualities of one network. \\[default: 1 8]"
         ),
     ] = None,
     lmbda: Annotated[
@@ -38,11 +38,11 @@ def train(
     init: Annotated[
         str | None, typer.Option("--init", help="Start from installed weights of that name.")
     ] = None,
-    crop: Annotated[int | None, typer.Option(help="Crop side. [default: 256]")] = None,
-    batch: Annotated[int | None, typer.Option(help="Crops a step. [default: 8]")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate. [default: 1e-4]")] = None,
-    warmup: Annotated[int | None, typer.Option(help="Warm-up steps. [default: 200]")] = None,
-    seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
+    crop: Annotated[int | None, typer.Option(help="Crop side. \\[default: 256]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Crops a step. \\[default: 8]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate. \\[default: 1e-4]")] = None,
+    warmup: Annotated[int | None, typer.Option(help="Warm-up steps. \\[default: 200]")] = None,
+    seed: Annotated[int | None, typer.Option(help="\\[default: 0]")] = None,
     compile: Annotated[bool, typer.Option(help="Use torch.compile (worth it on a GPU).")] = False,
     device: Device = "auto",
 ) -> None:

@@ -1,4 +1,7 @@
-"""A picture of a report's page: python docs/screenshot.py report/report.html page.png [card]"""
+"""The README's picture of a page: python docs/screenshot.py report/report.html page.jpg [card]
+
+Needs the development extra and a Chromium (`make test` installs both).
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,21 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import browser as chromium
+
 
 def main(page: str, picture: str, card: str = "1") -> None:
-    """Open the page in Chromium, zoom into a card, and save what is seen."""
-    import shutil
-
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    """Open the page, move a card's slider from the middle, and save the card as JPEG."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1180, "height": 1500})
+        browser = playwright.chromium.launch(executable_path=chromium.find())
+        tab = browser.new_page(viewport={"width": 1300, "height": 1000})
         tab.goto(Path(page).resolve().as_uri())
-        stage = tab.locator(".stage").nth(int(card) - 1)
-        stage.locator(".divider").focus()
-        tab.keyboard.press("1")
-        tab.screenshot(path=picture)
+        shown = tab.locator(".card").nth(int(card) - 1)
+        shown.scroll_into_view_if_needed()
+        for image in shown.locator("img").all():
+            image.evaluate("image => { image.loading = 'eager'; return image.decode(); }")
+        shown.screenshot(path=picture, type="jpeg", quality=85)
         browser.close()
 
 

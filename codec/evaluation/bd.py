@@ -101,7 +101,7 @@ def published() -> list[Curve]:
     """The published curves on the 24 Kodak images that ship with ticodec."""
     return [
         Curve(
-            f"{name} (published)",
+            name,
             tuple(fields["bpp"]),
             tuple(fields["psnr"]),
             tuple(map(decibel, fields["ms_ssim"])) if "ms_ssim" in fields else None,

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from ticodec import weights
+from ticodec import __version__, weights
 from ticodec.errors import TicodecError
 from ticodec.images import Picture, Pixels
 
@@ -63,7 +63,8 @@ class Ours(Coder):
         self, entry: weights.Entry, device: str, qualities: tuple[float, ...] | None = None
     ) -> None:
         self.entry, self.device = entry, device
-        self.name, self.version = entry.name, f"weights {entry.fingerprint.hex()}"
+        self.name = entry.name
+        self.version = f"ticodec {__version__}, weights {entry.fingerprint.hex()}"
         if entry.qualities is None:
             self.settings = self.ladder = (0.0,)
             if qualities:

@@ -26,10 +26,11 @@ PLOTS = {"psnr": "rd-psnr", "ms_ssim": "rd-ms-ssim"}
 
 
 def tables_of(run: Evaluation, summary: Summary) -> list[Table]:
-    """The subject against the others when there are any, then the means."""
+    """The subject against others and against published curves, where there are any; means."""
     every = [point for points in summary.points.values() for point in points]
-    means = report.means_table(every, len(run.sources))
-    return [report.deltas_table(summary), means] if summary.comparisons else [means]
+    tables = [report.deltas_table(summary, published) for published in (False, True)]
+    tables.append(report.means_table(every, len(run.sources)))
+    return [table for table in tables if table.rows]
 
 
 def notes_of(run: Evaluation, folder: str) -> list[str]:

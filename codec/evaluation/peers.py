@@ -16,6 +16,8 @@ from ticodec.images import Pixels
 
 from .coders import Coder
 
+#: What `PIL.features` calls its libraries, and what the world does.
+LIBRARIES = {"jpg": "libjpeg", "webp": "libwebp", "avif": "libavif", "jpg_2000": "OpenJPEG"}
 #: Measured when nothing else is asked for: what Pillow's wheels always have.
 USUAL = ("jpeg", "webp", "avif", "jpeg2000")
 
@@ -27,6 +29,7 @@ class Pillow(Coder):
         name: ours for it; format: Pillow's; suffix, mime: of its files.
         library: as `PIL.features` names what does the work.
         settings, ladder: of `knob`, which `options` turns into arguments of `Image.save`.
+        special: what is not Pillow's default, in words.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class Pillow(Coder):
         ladder: tuple[float, ...],
         knob: str = "quality",
         options: Callable[[float, Pixels], dict[str, Any]] = lambda q, _: {"quality": int(q)},
+        special: str = "",
     ) -> None:
         self.name, self.format, self.suffix, self.mime = name, format, suffix, mime
         self.library, self.settings, self.ladder = library, settings, ladder
         self.knob, self.options = knob, options
-        self.version = f"Pillow {PIL.__version__}, {library} {features.version(library)}"
+        version = f"{LIBRARIES[library]} {features.version(library)}"
+        self.version = f"Pillow {PIL.__version__}, {version}{special}"
 
     def prepare(self) -> None:
         """Raises UsageError when this Pillow was built without the format."""
@@ -64,12 +69,13 @@ class Pillow(Coder):
 
 
 def _jpeg2000_options(bpp: float, pixels: Pixels) -> dict[str, Any]:
-    """Rate control by ratio; the lossy transform, which is not Pillow's default."""
+    """Rate control by ratio; the lossy transforms, which are not Pillow's default."""
     levels = min(pixels.shape[:2]).bit_length()
     return {
         "quality_mode": "rates",
         "quality_layers": [24 / bpp],
         "irreversible": True,
+        "mct": 1,
         "num_resolutions": min(6, levels),
     }
 
@@ -96,11 +102,14 @@ def _avif() -> Coder:
     return Pillow("avif", *kind, _percent(0, 99), ladder)
 
 
+LOSSY = ", lossy wavelet and colour transforms"
+
+
 def _jpeg2000() -> Coder:
     ladder = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.4, 2.0, 3.0)
     settings = tuple(sorted({*ladder, *np.geomspace(0.01, 16, 512).tolist()}))
     kind = ("JPEG2000", ".jp2", "", "jpg_2000")
-    return Pillow("jpeg2000", *kind, settings, ladder, "bpp", _jpeg2000_options)
+    return Pillow("jpeg2000", *kind, settings, ladder, "bpp", _jpeg2000_options, LOSSY)
 
 
 def _jpegxl() -> Coder:

@@ -9,7 +9,7 @@ from .bd import Curve
 
 LABELS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM, dB"}
 #: Published curves drawn when they apply: the yardsticks, not every one there is.
-YARDSTICKS = ("BPG 4:4:4 (published)", "VTM (published)")
+YARDSTICKS = ("BPG 4:4:4", "VTM")
 # Okabe and Ito's colours, which colour-blind eyes tell apart.
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999933", "#7f7f7f")
 GROUNDS = {False: ("#ffffff", "#222222", "#d8d8d8"), True: ("#16181c", "#e8e8e8", "#3a3d44")}
@@ -45,11 +45,12 @@ def rd_plot(
         for number, curve in enumerate(curves):
             style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "marker": "o"}
             style |= {"linewidth": 2.6, "markersize": 5} if number == 0 else {"markersize": 3}
-            _draw(axes, curve, metric, zorder=10 - number / 100, **style)
+            _draw(axes, curve, metric, curve.name, zorder=10 - number / 100, **style)
         for curve in published:
             if curve.name in YARDSTICKS:
                 dashes = "--" if curve.name == YARDSTICKS[0] else ":"
-                _draw(axes, curve, metric, color=ink, linestyle=dashes, linewidth=1.2)
+                label = f"{curve.name} (published)"
+                _draw(axes, curve, metric, label, color=ink, linestyle=dashes, linewidth=1.2)
         _frame(axes, curves, metric)
         axes.set_title(title, color=ink, fontsize=11)
         axes.set_xlabel("bits a pixel", color=ink)
@@ -65,10 +66,10 @@ def rd_plot(
     return out.getvalue()
 
 
-def _draw(axes: Any, curve: Curve, metric: str, **style: Any) -> None:
+def _draw(axes: Any, curve: Curve, metric: str, label: str, **style: Any) -> None:
     if pairs := curve.of(metric):
         rates, dbs = zip(*pairs, strict=True)
-        axes.plot(rates, dbs, label=curve.name, **style)
+        axes.plot(rates, dbs, label=label, **style)
 
 
 def _frame(axes: Any, curves: list[Curve], metric: str) -> None:

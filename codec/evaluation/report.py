@@ -45,8 +45,8 @@ def means_table(points: list[Point], count: int) -> Table:
     return Table(f"means over {images(count)}", (*header, "encode, s", "decode, s"), rows)
 
 
-def deltas_table(summary: Summary) -> Table:
-    """The first coder against each other one; negative rates are bits saved."""
+def deltas_table(summary: Summary, published: bool) -> Table:
+    """The first coder against those measured with it, or published; negative: bits saved."""
     subject = summary.curves[0].name
     header = ("against", "BD-rate, PSNR", "BD-PSNR, dB", "over, dB", "BD-rate, MS-SSIM")
     rows = [
@@ -59,8 +59,10 @@ def deltas_table(summary: Summary) -> Table:
             overlap(each.ms_ssim),
         )
         for each in summary.comparisons
+        if each.published == published
     ]
-    return Table(f"{subject} against others", (*header, "over, dB"), rows)
+    others = "published curves" if published else "others"
+    return Table(f"{subject} against {others}", (*header, "over, dB"), rows)
 
 
 def images(count: int) -> str:

@@ -88,7 +88,7 @@ class Store:
 
     def stream(self, coder: str, setting: float, image: str, suffix: str) -> Path:
         """Where a coded file is kept; `image` is the image's path in its folder."""
-        return self.folder / STREAMS / coder / f"{setting:g}" / f"{image}{suffix}"
+        return self.folder / STREAMS / coder / f"{setting:.12g}" / f"{image}{suffix}"
 
     def add(self, measured: Measurement, stream: Path, data: bytes) -> None:
         """Keep a measurement and its file. Raises TicodecError when the disk refuses."""

@@ -34,9 +34,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The first coder against another, or against a published curve."""
+    """The first coder against another one, measured beside it or published."""
 
     against: str
+    published: bool
     psnr: Delta
     ms_ssim: Delta
 
@@ -65,7 +66,10 @@ def summarise(run: Evaluation) -> Summary:
     published = bd.published() if bd.is_kodak(s.pixels for s in run.sources) else []
     comparisons = [
         Comparison(
-            other.name, bd.delta(other, curves[0], "psnr"), bd.delta(other, curves[0], "ms_ssim")
+            other.name,
+            other in published,
+            bd.delta(other, curves[0], "psnr"),
+            bd.delta(other, curves[0], "ms_ssim"),
         )
         for other in [*curves[1:], *published]
     ]

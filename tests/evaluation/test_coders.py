@@ -11,6 +11,7 @@ from support import SAMPLES, make_pixels
 from ticodec import weights
 from ticodec.errors import TicodecError, UsageError
 from ticodec.evaluation import metrics
+from ticodec.evaluation.bd import Curve, delta
 from ticodec.evaluation.coders import Coder, Ours, closest
 from ticodec.evaluation.peers import PEERS, USUAL, peer
 
@@ -35,6 +36,19 @@ def test_ladder_rises_in_bytes_and_quality(name: str, crop: np.ndarray) -> None:
     assert set(coder.ladder) <= set(coder.settings)
     assert list(coder.settings) == sorted(coder.settings)
     assert coder.encode(crop, coder.ladder[3]) == files[3]  # the same bytes again
+
+
+def test_peers_are_in_the_order_the_world_knows(crop: np.ndarray) -> None:
+    """None is crippled by an option: each beats its forerunner in BD-rate."""
+    curves = {}
+    for name in HERE:
+        coder = peer(name)
+        files = [coder.encode(crop, setting) for setting in coder.ladder]
+        rates = tuple(8 * len(file) / crop[..., 0].size for file in files)
+        quality = tuple(metrics.psnr(crop, coder.decode(file)) for file in files)
+        curves[name] = Curve(name, rates, quality, None)
+    for older, newer in [("jpeg", "jpeg2000"), ("jpeg", "webp"), ("webp", "avif")]:
+        assert delta(curves[older], curves[newer]).rate < -10
 
 
 @pytest.mark.parametrize("name", HERE)
