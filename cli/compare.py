@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from ticodec.container import MAX_PIXELS
+
 from .files import about, output_for
 from .measuring import Against, bars, coder_specs, qualities_of
-from .show import Device, Force, Json, Quiet, report
+from .show import Device, Force, Json, MaxPixels, Quiet, report
 
 
 def compare(
@@ -19,8 +21,9 @@ def compare(
         str | None, typer.Argument(metavar="[OUT]", help="By default PHOTO with .html.")
     ] = None,
     quality: Annotated[
-        str, typer.Option("--quality", "-q", help="One, or several by comma.")
-    ] = "4",
+        str | None,
+        typer.Option("--quality", "-q", help="One, or several by comma. \\[default: 4]"),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="Names that `ticodec models` shows, by comma."),
@@ -31,19 +34,21 @@ def compare(
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Compare codecs on one photo: a page with a slider, every codec at the same size."""
-    from ticodec.errors import UsageError
+    from ticodec.errors import TicodecError, UsageError
     from ticodec.evaluation import output
     from ticodec.images import write_file
 
     if photo == "-" or target == "-":
         raise UsageError("compare reads a file and writes a page, not stdin and stdout")
     target = output_for(photo, target, ".html", force)
-    specs = coder_specs(model, qualities_of(quality), against, device)
+    qualities = qualities_of(quality)
+    specs = coder_specs(model, qualities, against, device)
     with about(photo), bars(quiet or as_json) as progress:
-        page, rows = output.compare(Path(photo), specs, progress)
-    write_file(Path(target), page.encode())
+        page, rows, failed = output.compare(Path(photo), specs, qualities, max_pixels, progress)
+    write_file(Path(target), page)
     facts = {
         "input": photo,
         "output": target,
@@ -55,6 +60,8 @@ def compare(
         import webbrowser
 
         webbrowser.open(Path(target).resolve().as_uri())
+    if failed:
+        raise TicodecError(f"left out {'; '.join(failed.values())}")
 
 
 def _quality(psnr: float | None) -> str:

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from ticodec.container import MAX_PIXELS
+
 from .measuring import Against, bars, coder_specs, qualities_of, show_table
-from .show import Device, Json, Quiet, print_json
+from .show import Device, Json, MaxPixels, Quiet, print_json
 
 
 def evaluate(
@@ -33,6 +35,7 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Measure bpp, PSNR, MS-SSIM and seconds on a folder of images; write a report.
 
@@ -44,12 +47,13 @@ def evaluate(
     specs = coder_specs(model, qualities_of(quality), against, device)
     try:
         with bars(quiet or as_json) as progress:
-            measured = run.evaluate(folder, specs, out, jobs, fresh, progress)
+            measured = run.evaluate(folder, specs, out, jobs, fresh, max_pixels, progress)
             means = summary.summarise(measured)
             files = output.write_report(measured, means, str(folder), pictures, progress)
     except KeyboardInterrupt as error:
-        kept = "" if not out.is_dir() else f"; what is measured is kept in {out}"
-        raise Interrupted(f"interrupted{kept}: the same command goes on from there") from error
+        again = "the same command, without --fresh," if fresh else "the same command"
+        kept = f"; what is measured is kept in {out}: {again} goes on from there"
+        raise Interrupted(f"interrupted{kept if out.is_dir() else ''}") from error
     if as_json:
         facts: dict[str, Any] = report.facts(measured, means, str(folder))
         del facts["measurements"]

@@ -56,7 +56,12 @@ def coder_specs(
     peers = list(USUAL) if against is None else _words(against, "--against")
     if peers == ["none"]:
         peers = []
-    specs = [CoderSpec(name, True, device, qualities) for name in dict.fromkeys(names)]
+    entries = [weights.find(name) for name in dict.fromkeys(names)]
+    ranged = any(entry.qualities for entry in entries)  # -q is for those, if there are any
+    specs = [
+        CoderSpec(entry.name, True, device, qualities if entry.qualities or not ranged else None)
+        for entry in entries
+    ]
     specs += [CoderSpec(name) for name in dict.fromkeys(peers)]
     for spec in specs:
         make(spec)

@@ -190,24 +190,21 @@ def read_file(path: Path) -> bytes:
         raise BadInputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def list_images(folder: Path, without: Path | None = None) -> list[Path]:
-    """Files under a folder whose suffix is an image's, sorted by path; hidden ones are left out.
+def list_images(folder: Path) -> list[Path]:
+    """Files below a folder whose suffix is an image's, sorted by path; hidden ones are left out.
 
-    Args:
-        folder: searched with its subfolders; without: a folder in it that is not searched.
+    Links that lead nowhere are in the list, so that whoever reads them can say so.
 
     Raises BadInputError when it is no folder or has no images.
     """
     if not folder.is_dir():
         raise BadInputError(f"{folder}: not a folder of images")
-    skipped = without.resolve() if without is not None else None
     paths = [
         path
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
-        and (skipped is None or skipped not in path.resolve().parents)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.is_dir()
     ]
     if not paths:
         known = ", ".join(sorted(SUFFIXES))

@@ -47,3 +47,24 @@ def picture():
     from ticodec.images import Picture
 
     return lambda height, width, seed=0: Picture(make_pixels(height, width, seed))
+
+
+@pytest.fixture
+def fixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Installed weights called "fixed", of one λ: random ones, of a small network."""
+    import torch
+
+    from ticodec.models.config import preset
+    from ticodec.models.network import Network
+    from ticodec.weights.training.export import export
+    from ticodec.weights.training.options import TrainOptions
+    from ticodec.weights.training.trainer import Trainer
+
+    config = preset("tic", N=16, M=16, cam_heads=4, lambdas=(0.0067,))
+    trainer = Trainer(config, TrainOptions(quality_range=(1, 1)), torch.device("cpu"))
+    trainer.average = Network(config)
+    trainer.calibration = torch.from_numpy(make_pixels(128, 128))[None]
+    folder = tmp_path / "fixed"
+    trainer.save(tmp_path / "fixed.pt")
+    monkeypatch.setenv("TICODEC_WEIGHTS", f"{os.environ['TICODEC_WEIGHTS']}{os.pathsep}{folder}")
+    return export(tmp_path / "fixed.pt", folder, "fixed")

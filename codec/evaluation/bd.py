@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 import json
-import math
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Protocol
 
 from .metrics import decibel
 
 PUBLISHED = Path(__file__).parent / "published.json"
 
 
+class Row(Protocol):
+    """What a curve is made of: a measurement, or means of measurements."""
+
+    @property
+    def bpp(self) -> float: ...
+    @property
+    def psnr(self) -> float | None: ...
+    @property
+    def ms_ssim(self) -> float | None: ...
+
+
 @dataclass(frozen=True)
 class Curve:
-    """A codec's mean rates and qualities.
+    """A codec's qualities over rates: (bits a pixel, dB) pairs, rising in rate.
 
-    Args:
-        name: of the codec; rates: bits a pixel; psnr: dB; ms_ssim: dB, or None where it was
-            not measured. All in the same order.
+    Where a metric has no finite number of dB (lossless, too small an image), it has no pair.
     """
 
     name: str
-    rates: tuple[float, ...]
-    psnr: tuple[float, ...]
-    ms_ssim: tuple[float, ...] | None
+    psnr: tuple[tuple[float, float], ...]
+    ms_ssim: tuple[tuple[float, float], ...] = ()
 
-    def of(self, metric: str) -> list[tuple[float, float]] | None:
-        """(rate, dB) pairs of "psnr" or "ms_ssim", rising in rate; None when not measured."""
-        values = self.psnr if metric == "psnr" else self.ms_ssim
-        return None if values is None else sorted(zip(self.rates, values, strict=True))
+    def of(self, metric: str) -> tuple[tuple[float, float], ...]:
+        """The pairs of "psnr" or "ms_ssim"."""
+        return self.psnr if metric == "psnr" else self.ms_ssim
+
+
+def curve_of(name: str, rows: Sequence[Row]) -> Curve:
+    """The curve of some measurements or means, in any order."""
+    psnr = [(row.bpp, row.psnr) for row in rows if row.psnr is not None]
+    similar = [(row.bpp, finite_decibel(row.ms_ssim)) for row in rows]
+    ms_ssim = [(rate, db) for rate, db in similar if db is not None]
+    return Curve(name, tuple(sorted(psnr)), tuple(sorted(ms_ssim)))
+
+
+def finite_decibel(similarity: float | None) -> float | None:
+    """MS-SSIM in dB; None where it was not measured, or is 1 to the last digit."""
+    return None if similarity is None or similarity >= 1 else decibel(similarity)
 
 
 @dataclass(frozen=True)
@@ -44,52 +60,50 @@ class Delta:
     """How one curve compares with another in one metric.
 
     Args:
-        rate: BD-rate in per cent, negative where the test needs fewer bits; None without a
-            result, `why` says why.
-        gain: BD-PSNR (or BD-MS-SSIM), dB, positive where the test is better.
-        low, high: the dB both curves reach, over which the rates are compared.
-        share: of the test curve's dB range, 0 … 1.
+        rate: BD-rate in per cent, negative where the test needs fewer bits, over the dB that
+            both curves reach, low_db … high_db; share: of the test's range of dB, 0 … 1.
+        gain: BD-PSNR (or BD-MS-SSIM) in dB, positive where the test is better, over the bits a
+            pixel that both curves reach, low_bpp … high_bpp.
+        why: there is no number; what is None has none.
     """
 
-    rate: float | None
-    gain: float | None = None
-    low: float | None = None
-    high: float | None = None
+    rate: float | None = None
+    low_db: float | None = None
+    high_db: float | None = None
     share: float | None = None
+    gain: float | None = None
+    low_bpp: float | None = None
+    high_bpp: float | None = None
     why: str = ""
 
 
 def delta(anchor: Curve, test: Curve, metric: str = "psnr") -> Delta:
     """BD-rate and BD-gain of `test` against `anchor` (Bjøntegaard 2001, with PCHIP).
 
-    PCHIP through (dB, log rate), integrated over the overlap; no extrapolation.
+    PCHIP through dB and log rate, integrated over what both reach; no extrapolation.
     """
     from bjontegaard import bd_psnr, bd_rate
 
-    points = [curve.of(metric) or [] for curve in (anchor, test)]
-    if not all(points):
-        return Delta(None, why="not measured")
-    for curve, pairs in zip((anchor, test), points, strict=True):
+    for curve in (anchor, test):
+        pairs = curve.of(metric)
         if len(pairs) < 2:
-            return Delta(None, why=f"{curve.name} has one point")
-        if not all(math.isfinite(db) for _, db in pairs):
-            return Delta(None, why=f"{curve.name} is lossless at a point")
+            return Delta(why=f"{curve.name} has {'one point' if pairs else 'no points'}")
         if any(a[0] >= b[0] or a[1] >= b[1] for a, b in pairwise(pairs)):
-            return Delta(None, why=f"{curve.name} is not rising")
-    rates_a, dbs_a, rates_t, dbs_t = (
-        [pair[axis] for pair in pairs] for pairs in points for axis in (0, 1)
-    )
-    low, high = max(dbs_a[0], dbs_t[0]), min(dbs_a[-1], dbs_t[-1])
-    if low >= high:
-        return Delta(None, why="no quality that both reach")
-    options: dict[str, Any] = {"require_matching_points": False, "min_overlap": 0}
-    lists = (rates_a, dbs_a, rates_t, dbs_t)
-    rates_meet = max(rates_a[0], rates_t[0]) < min(rates_a[-1], rates_t[-1])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        rate = float(bd_rate(*lists, method="pchip", **options))
-        gain = float(bd_psnr(*lists, method="pchip", **options)) if rates_meet else None
-    return Delta(rate, gain, low, high, (high - low) / (dbs_t[-1] - dbs_t[0]))
+            return Delta(why=f"{curve.name} is not rising")
+    lists = [[pair[axis] for pair in c.of(metric)] for c in (anchor, test) for axis in (0, 1)]
+    rates_a, dbs_a, rates_t, dbs_t = lists
+    low_db, high_db = max(dbs_a[0], dbs_t[0]), min(dbs_a[-1], dbs_t[-1])
+    low_bpp, high_bpp = max(rates_a[0], rates_t[0]), min(rates_a[-1], rates_t[-1])
+    options: dict[str, Any] = {"method": "pchip", "require_matching_points": False}
+    options["min_overlap"] = 0
+    found: dict[str, float] = {}
+    if low_db < high_db:
+        found = {"rate": float(bd_rate(*lists, **options)), "low_db": low_db, "high_db": high_db}
+        found["share"] = (high_db - low_db) / (dbs_t[-1] - dbs_t[0])
+    if low_bpp < high_bpp:
+        found |= {"gain": float(bd_psnr(*lists, **options))}
+        found |= {"low_bpp": low_bpp, "high_bpp": high_bpp}
+    return Delta(**found, why="" if "rate" in found else "no dB that both reach")
 
 
 @lru_cache(maxsize=1)
@@ -102,9 +116,10 @@ def published() -> list[Curve]:
     return [
         Curve(
             name,
-            tuple(fields["bpp"]),
-            tuple(fields["psnr"]),
-            tuple(map(decibel, fields["ms_ssim"])) if "ms_ssim" in fields else None,
+            tuple(zip(fields["bpp"], fields["psnr"], strict=True)),
+            tuple(zip(fields["bpp"], map(decibel, fields["ms_ssim"]), strict=True))
+            if "ms_ssim" in fields
+            else (),
         )
         for name, fields in _published()["curves"].items()
     ]
@@ -113,8 +128,3 @@ def published() -> list[Curve]:
 def is_kodak(digests: Iterable[str]) -> bool:
     """Whether images are the 24 Kodak ones, by the SHA-256 of their RGB pixels."""
     return sorted(digest[:16] for digest in digests) == _published()["kodak"]
-
-
-def mean_of(values: list[float]) -> float:
-    """Arithmetic mean, the way published curves average over images."""
-    return float(np.mean(values))

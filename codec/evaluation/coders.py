@@ -23,7 +23,8 @@ class Coder(ABC):
             (library versions, or the fingerprint of the weights), part of a measurement's key.
         suffix: of its files, with the dot; mime: a type that browsers show, "" if none.
         knob: what its setting is called; settings: every one that makes sense, from small
-            files to large; ladder: those measured for a curve, in the same order.
+            files to large; ladder: those measured for a curve, in the same order; default: the
+            one taken when nobody says, where there is such a thing.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Coder(ABC):
     knob: str = "quality"
     settings: tuple[float, ...]
     ladder: tuple[float, ...]
+    default: float = 0.0
 
     @abstractmethod
     def encode(self, pixels: Pixels, setting: float) -> bytes:
@@ -62,9 +64,13 @@ class Ours(Coder):
     def __init__(
         self, entry: weights.Entry, device: str, qualities: tuple[float, ...] | None = None
     ) -> None:
+        from ticodec.codec import pick_device
+
         self.entry, self.device = entry, device
+        self.default = entry.checked_quality(None) or 0.0
         self.name = entry.name
-        self.version = f"ticodec {__version__}, weights {entry.fingerprint.hex()}"
+        place = pick_device(device).type  # seconds of one device are not another's
+        self.version = f"ticodec {__version__}, weights {entry.fingerprint.hex()}, {place}"
         if entry.qualities is None:
             self.settings = self.ladder = (0.0,)
             if qualities:
@@ -160,4 +166,5 @@ def closest(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if size(middle) > target else (middle, high)
-    return coder.settings[min((low, high), key=lambda index: abs(size(index) - target))]
+    size(low), size(high)
+    return min(sizes, key=lambda setting: abs(sizes[setting] - target))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ticodec import __version__
+from ticodec.container import MAX_PIXELS
+from ticodec.errors import TicodecError
 from ticodec.images import write_file
 
-from . import page, report
-from .bd import Curve
+from . import bd, page, report
 from .coders import CoderSpec, make
-from .metrics import decibel
 from .pictures import Card, card_of, matched_card
 from .plots import rd_plot
 from .report import Table
@@ -22,6 +22,7 @@ from .summary import Summary
 PAGE_CHARACTERS = 160_000_000
 #: The page shows the measured quality nearest to this, the default of `ticodec encode`.
 SHOWN_QUALITY = 4.0
+PAGE = "report.html"
 PLOTS = {"psnr": "rd-psnr", "ms_ssim": "rd-ms-ssim"}
 
 
@@ -66,25 +67,30 @@ def write_report(
     everything = report.facts(run, summary, folder)
     tables, notes = tables_of(run, summary), notes_of(run, folder)
     files = {
-        "report.json": report.json_text(everything).encode(),
-        "report.csv": report.csv_text(everything).encode(),
-        "report.md": report.markdown(tables, notes).encode(),
+        "report.json": utf_8(report.json_text(everything)),
+        "report.csv": utf_8(report.csv_text(everything)),
+        "report.md": utf_8(report.markdown(tables, notes)),
     }
-    heading = title_of([coder.name for coder in run.coders])
     for metric, name in PLOTS.items():
         for format in ("svg", "png"):
             title = f"{report.images(len(run.sources))} of {Path(folder).resolve().name}"
             plot = rd_plot(summary.curves, summary.published, metric, title, format)
             if plot is not None:
                 files[f"{name}.{format}"] = plot
+    for name, data in files.items():  # before the pictures, which may take long
+        write_file(out / name, data)
     cards = _cards(run, pictures, progress)
     if len(cards) < len(run.sources):
-        notes = [*notes, f"Pictures of the first {len(cards)} of {len(run.sources)} images."]
+        notes = [*notes, f"Pictures of {len(cards)} of {report.images(len(run.sources))}."]
+    heading = title_of([coder.name for coder in run.coders])
     html = page.render(heading, notes, summary.curves, summary.published, tables, cards)
-    files["report.html"] = html.encode()
-    for name, data in files.items():
-        write_file(out / name, data)
-    return list(files)
+    write_file(out / PAGE, utf_8(html))
+    return [*files, PAGE]
+
+
+def utf_8(text: str) -> bytes:
+    """Text as bytes, "?" for what names of files may hold that is no character."""
+    return text.encode("utf-8", "replace")
 
 
 def title_of(names: list[str]) -> str:
@@ -100,7 +106,10 @@ def _cards(run: Evaluation, pictures: int, progress: Progress) -> list[Card]:
     cards: list[Card] = []
     for done, source in enumerate(run.sources[:pictures]):
         progress(f"picture of {source.name}", done, min(pictures, len(run.sources)))
-        cards.append(card_of(run, source, setting))
+        try:
+            cards.append(card_of(run, source, setting))
+        except (TicodecError, OSError):
+            continue  # the image went away since it was measured
         if sum(card.weight for card in cards) > PAGE_CHARACTERS and len(cards) > 1:
             return cards[:-1]
     return cards
@@ -109,50 +118,53 @@ def _cards(run: Evaluation, pictures: int, progress: Progress) -> list[Card]:
 def compare(
     photo: Path,
     specs: list[CoderSpec],
+    qualities: tuple[float, ...] | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = lambda what, done, total: None,
-) -> tuple[str, list[list[Measurement]]]:
-    """One photo by the first coder at each of its qualities, the others matched in bytes.
+) -> tuple[bytes, list[list[Measurement]], dict[str, str]]:
+    """One photo by the first coder, the others matched in bytes.
 
-    Returns the page, and the measurements: a list a quality, one of each coder.
+    Args:
+        specs: the first must be one of our own; qualities: its; None: its default one.
+
+    Returns the page, the measurements (a list a quality, one of each coder), and what the
+    coders say that could not code it, by name.
     Raises BadInputError for a photo that cannot be read, UsageError for a coder that is not to
-    be had, TicodecError when one fails.
+    be had, TicodecError when the first one fails.
     """
     coders = [make(spec) for spec in specs]
-    source, _ = load(photo)
-    cards, rows = [], []
-    for done, quality in enumerate(coders[0].ladder):
-        progress(f"{source.name} at quality {quality:g}", done, len(coders[0].ladder))
-        card, measured = matched_card(source, specs, quality)
+    source, _ = load(photo, max_pixels)
+    settings = coders[0].ladder if qualities else (coders[0].default,)
+    cards: list[Card] = []
+    rows: list[list[Measurement]] = []
+    failed: dict[str, str] = {}
+    for done, setting in enumerate(settings):
+        progress(f"{source.name} at quality {setting:g}", done, len(settings))
+        card, measured = matched_card(source, specs, setting, failed)
         cards.append(card)
         rows.append(measured)
-    curves = [_photo_curve([row[i] for row in rows]) for i in range(len(coders))]
+    every = [row for each in rows for row in each]
+    curves = [
+        bd.curve_of(coder.name, [row for row in every if row.coder == coder.name])
+        for coder in coders
+    ]
     about = [
         f"{source.width}×{source.height} pixels, ticodec {__version__}. Every codec at the "
         "setting that comes nearest in bytes; bytes of whole files, 8-bit RGB pixels as decoded.",
         "; ".join(f"{coder.name}: {coder.version}" for coder in coders) + ".",
+        *(f"Left out: {why}" for why in failed.values()),
     ]
-    tables = [_photo_table(rows, [coder.knob for coder in coders])]
+    tables = [_photo_table(every, {coder.name: coder.knob for coder in coders})]
     heading = f"{source.name}: {title_of([coder.name for coder in coders])}"
-    return page.render(heading, about, curves, [], tables, cards), rows
+    return utf_8(page.render(heading, about, curves, [], tables, cards)), rows, failed
 
 
-def _photo_curve(rows: list[Measurement]) -> Curve:
-    finite = [row for row in rows if row.psnr is not None]
-    in_db = tuple(decibel(row.ms_ssim) for row in finite if row.ms_ssim is not None)
-    return Curve(
-        rows[0].coder,
-        tuple(row.bpp for row in finite),
-        tuple(row.psnr for row in finite if row.psnr is not None),
-        in_db if len(in_db) == len(finite) else None,
-    )
-
-
-def _photo_table(rows: list[list[Measurement]], knobs: list[str]) -> Table:
+def _photo_table(rows: list[Measurement], knobs: dict[str, str]) -> Table:
     header = ("codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "encode, s", "decode, s")
     cells = [
         (
             row.coder,
-            f"{knob} {row.setting:.3g}",
+            f"{knobs[row.coder]} {row.setting:.3g}",
             f"{row.bytes:,}",
             f"{row.bpp:.3f}",
             report.number(row.psnr, 2),
@@ -160,7 +172,6 @@ def _photo_table(rows: list[list[Measurement]], knobs: list[str]) -> Table:
             f"{row.encode_seconds:.3f}",
             f"{row.decode_seconds:.3f}",
         )
-        for each in rows
-        for row, knob in zip(each, knobs, strict=True)
+        for row in rows
     ]
     return Table("at the same size", header, cells)

@@ -89,7 +89,9 @@ for (const card of document.querySelectorAll(".card")) {
   }
 
   function drag(event) {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || !event.isPrimary) return;
+    // A finger on the picture scrolls the page; on the divider it slides, when zoomed it pans.
+    if (event.pointerType === "touch" && event.target !== divider && state.zoom === 1) return;
     const [startX, startY, box] = place(event);
     const from = { x: state.x, y: state.y };
     const slides = !state.grid && (event.target === divider || state.zoom === 1);
@@ -98,19 +100,26 @@ for (const card of document.querySelectorAll(".card")) {
     if (slides) split(startX);
     stage.setPointerCapture(event.pointerId);
     const moved = (now) => {
+      if (now.pointerId !== event.pointerId) return;
       const x = (now.clientX - box.left) / box.width;
       const y = (now.clientY - box.top) / box.height;
       if (slides) split(x);
       else move(from.x + x - startX, from.y + y - startY);
     };
     stage.addEventListener("pointermove", moved);
-    for (const end of ["pointerup", "pointercancel"]) {
-      stage.addEventListener(end, () => stage.removeEventListener("pointermove", moved), { once: true });
-    }
+    const ended = (now) => {
+      if (now.pointerId !== event.pointerId) return;
+      stage.removeEventListener("pointermove", moved);
+      stage.removeEventListener("pointerup", ended);
+      stage.removeEventListener("pointercancel", ended);
+    };
+    stage.addEventListener("pointerup", ended);
+    stage.addEventListener("pointercancel", ended);
   }
 
   function wheel(event) {
     if (!event.ctrlKey && !card.contains(document.activeElement)) return; // the page scrolls
+    if (!event.ctrlKey && state.zoom === 1 && event.deltaY > 0) return; // nothing to zoom out of
     event.preventDefault();
     const [x, y] = place(event);
     zoomTo(state.zoom * Math.exp(-event.deltaY / 300), x, y);

@@ -58,7 +58,7 @@ def _plots(curves: list[Curve], published: list[Curve]) -> list[dict[str, str]]:
     """Each metric's plot for both grounds, as `data:` URIs."""
     found = []
     for metric, label in LABELS.items():
-        if not curves or len(curves[0].of(metric) or ()) < 2:
+        if not curves or len(curves[0].of(metric)) < 2:
             continue
         pair = [rd_plot(curves, published, metric, "", "svg", dark) for dark in (False, True)]
         light, dark = (data_uri("image/svg+xml", svg or b"") for svg in pair)

@@ -11,7 +11,7 @@ from PIL import Image
 from ticodec.errors import TicodecError
 from ticodec.images import Pixels, read_file
 
-from .coders import Coder, CoderSpec, closest, make
+from .coders import Coder, CoderSpec, blamed, closest, make
 from .run import Evaluation, Source, measure, pixels_of, ready
 from .store import Measurement
 
@@ -80,24 +80,25 @@ def _nearest(run: Evaluation, spec: CoderSpec, source: Source, target: int) -> M
 
 
 def matched_card(
-    source: Source, specs: list[CoderSpec], quality: float
+    source: Source, specs: list[CoderSpec], quality: float, failed: dict[str, str]
 ) -> tuple[Card, list[Measurement]]:
     """One image: the first coder at a quality, the others at the setting nearest in bytes.
 
-    Raises TicodecError when a coder fails.
+    Others that cannot code it are left out; `failed` gets what they say, by name.
+
+    Raises TicodecError when the first one fails.
     """
-    versions = [_original(source)]
-    rows: list[Measurement] = []
-    target = 0
-    for spec in specs:
-        coder = ready(spec)
-        setting = quality
-        if rows:
-            setting = closest(coder, pixels_of(source), target)
-        row, data = measure(spec, source, setting)
-        target = target or row.bytes
-        rows.append(row)
-        versions.append(_version(coder, row, data))
+    row, data = measure(specs[0], source, quality)
+    rows, versions = [row], [_original(source), _version(make(specs[0]), row, data)]
+    for spec in specs[1:]:
+        try:
+            coder = ready(spec)
+            setting = closest(coder, pixels_of(source), row.bytes)
+            matched, data = measure(spec, source, setting)
+            versions.append(_version(coder, matched, data))
+            rows.append(matched)
+        except TicodecError as error:
+            failed[spec.name] = str(error)
     return Card(source.name, source.width, source.height, versions), rows
 
 
@@ -109,7 +110,8 @@ def _original(source: Source) -> Version:
 
 def _version(coder: Coder, row: Measurement, data: bytes) -> Version:
     """A file that browsers show is embedded as it is, any other as its decoded pixels."""
-    uri = data_uri(coder.mime, data) if coder.mime else lossless(coder.decode(data))
+    with blamed(coder):
+        uri = data_uri(coder.mime, data) if coder.mime else lossless(coder.decode(data))
     setting = f"{coder.knob} {row.setting:.3g}"
     return Version(coder.name, setting, row.bytes, row.bpp, row.psnr, row.ms_ssim, uri)
 

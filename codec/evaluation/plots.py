@@ -34,8 +34,7 @@ def rd_plot(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    subject = curves[0].of(metric)
-    if not subject:
+    if not curves[0].of(metric):
         return None
     ground, ink, lines = GROUNDS[dark]
     with mpl.rc_context({"svg.hashsalt": "ticodec", "svg.fonttype": "path", "font.size": 10}):
@@ -52,14 +51,16 @@ def rd_plot(
                 label = f"{curve.name} (published)"
                 _draw(axes, curve, metric, label, color=ink, linestyle=dashes, linewidth=1.2)
         _frame(axes, curves, metric)
-        axes.set_title(title, color=ink, fontsize=11)
+        axes.set_title(title, color=ink, fontsize=11, parse_math=False)
         axes.set_xlabel("bits a pixel", color=ink)
         axes.set_ylabel(LABELS[metric], color=ink)
         axes.grid(color=lines, linewidth=0.6)
         axes.tick_params(colors=ink)
         for spine in axes.spines.values():
             spine.set_color(lines)
-        axes.legend(loc="lower right", facecolor=ground, edgecolor=lines, labelcolor=ink)
+        legend = axes.legend(loc="lower right", facecolor=ground, edgecolor=lines, labelcolor=ink)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
         out = BytesIO()
         metadata = {"Date": None} if format == "svg" else {}
         figure.savefig(out, format=format, dpi=160, metadata=metadata)
@@ -74,9 +75,8 @@ def _draw(axes: Any, curve: Curve, metric: str, label: str, **style: Any) -> Non
 
 def _frame(axes: Any, curves: list[Curve], metric: str) -> None:
     """Show the rates of the first coder and half as much again, and no more."""
-    subject = curves[0].of(metric) or []
-    right = max(rate for rate, _ in subject) * 1.5
-    seen = [db for curve in curves for rate, db in curve.of(metric) or () if rate <= right * 1.05]
+    right = max(rate for rate, _ in curves[0].of(metric)) * 1.5
+    seen = [db for curve in curves for rate, db in curve.of(metric) if rate <= right * 1.05]
     margin = (max(seen) - min(seen)) * 0.05 + 0.1
     axes.set_xlim(0, right)
     axes.set_ylim(min(seen) - margin, max(seen) + margin)

@@ -48,13 +48,14 @@ def means_table(points: list[Point], count: int) -> Table:
 def deltas_table(summary: Summary, published: bool) -> Table:
     """The first coder against those measured with it, or published; negative: bits saved."""
     subject = summary.curves[0].name
-    header = ("against", "BD-rate, PSNR", "BD-PSNR, dB", "over, dB", "BD-rate, MS-SSIM")
+    header = ("against", "BD-rate, PSNR", "over, dB", "BD-PSNR, dB", "over, bpp")
     rows = [
         (
             each.against,
             percent(each.psnr),
-            "–" if each.psnr.gain is None else f"{each.psnr.gain:+.2f}",
             overlap(each.psnr),
+            "–" if each.psnr.gain is None else f"{each.psnr.gain:+.2f}",
+            span(each.psnr.low_bpp, each.psnr.high_bpp, 2),
             percent(each.ms_ssim),
             overlap(each.ms_ssim),
         )
@@ -62,7 +63,8 @@ def deltas_table(summary: Summary, published: bool) -> Table:
         if each.published == published
     ]
     others = "published curves" if published else "others"
-    return Table(f"{subject} against {others}", (*header, "over, dB"), rows)
+    title = f"{subject} against {others}"
+    return Table(title, (*header, "BD-rate, MS-SSIM", "over, dB"), rows)
 
 
 def images(count: int) -> str:
@@ -80,12 +82,15 @@ def percent(delta: Delta) -> str:
     return delta.why if delta.rate is None else f"{delta.rate:+.1f} %"
 
 
+def span(low: float | None, high: float | None, digits: int) -> str:
+    """A range, or a dash where there is none."""
+    return "–" if low is None or high is None else f"{low:.{digits}f}–{high:.{digits}f}"
+
+
 def overlap(delta: Delta) -> str:
     """The dB both curves reach, and how much of the subject's range that is, if not all."""
-    if delta.low is None or delta.high is None or delta.share is None:
-        return "–"
-    part = f", {delta.share:.0%}" if delta.share < 0.995 else ""
-    return f"{delta.low:.1f}–{delta.high:.1f}{part}"
+    part = f", {delta.share:.0%}" if delta.share is not None and delta.share < 0.995 else ""
+    return span(delta.low_db, delta.high_db, 1) + part
 
 
 def facts(run: Evaluation, summary: Summary, folder: str) -> dict[str, Any]:
@@ -109,8 +114,9 @@ def _measurements(run: Evaluation) -> list[dict[str, Any]]:
             for setting in coder.ladder:
                 measured = asdict(run.measured(source, coder, setting))
                 del measured["version"]
+                file = run.path(source, coder, setting).relative_to(run.store.folder).as_posix()
                 size = {"width": source.width, "height": source.height}
-                rows.append({**measured, "image": source.name, **size})
+                rows.append({**measured, "image": source.name, **size, "file": file})
     return rows
 
 
@@ -122,7 +128,7 @@ def json_text(value: Any) -> str:
 def csv_text(everything: dict[str, Any]) -> str:
     """One row a measurement, then the means, whose image is "(mean)"."""
     names = ["image", "width", "height", "coder", "setting", "bytes", "bpp", "psnr", "ms_ssim"]
-    names += ["encode_seconds", "decode_seconds", "stream"]
+    names += ["encode_seconds", "decode_seconds", "stream", "file"]
     out = io.StringIO()
     writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from ticodec.images import Pixels, list_images, open_image, read_file, to_pictur
 
 from . import metrics
 from .coders import Coder, CoderSpec, blamed, make
-from .store import Measurement, Store, check_folder
+from .store import LINES, Measurement, Store, check_folder
 
 #: Called with (what was done, how many of how many).
 Progress = Callable[[str, int, int], None]
@@ -70,26 +71,35 @@ class Evaluation:
         which = (source.digest, coder.name, coder.version)
         return {key[3]: row.bytes for key, row in self.store.known.items() if key[:3] == which}
 
+    def has(self, source: Source, coder: Coder, setting: float) -> bool:
+        """Whether a measurement has been made, and its file is still what it was."""
+        found = self.store.known.get((source.digest, coder.name, coder.version, setting))
+        try:
+            data = self.path(source, coder, setting).read_bytes() if found else b""
+        except OSError:
+            return False
+        return found is not None and hashlib.sha256(data).hexdigest() == found.stream
+
     def add(self, spec: CoderSpec, source: Source, setting: float) -> Measurement:
         """Measure one setting more, unless it is known. Raises TicodecError."""
         coder = ready(spec)
-        if not _kept(self.store, coder, source, setting):
+        if not self.has(source, coder, setting):
             measured, data = measure(spec, source, setting)
             self.store.add(measured, self.path(source, coder, setting), data)
         return self.measured(source, coder, setting)
 
     def path(self, source: Source, coder: Coder, setting: float) -> Path:
         """Where a coded file is."""
-        return self.store.stream(coder.name, setting, source.name, coder.suffix)
+        return self.store.stream(coder.name, setting, source.digest, coder.suffix)
 
 
-def load(path: Path) -> tuple[Source, Pixels]:
+def load(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Source, Pixels]:
     """An image file as a source by its own name, and its pixels, (H, W, 3) uint8: upright RGB.
 
-    Raises BadInputError when it cannot be read.
+    Raises BadInputError when it cannot be read or is too large.
     """
     data = read_file(path)
-    pixels = to_picture(open_image(data, MAX_PIXELS)).pixels
+    pixels = to_picture(open_image(data, max_pixels)).pixels
     digest, of_pixels = (hashlib.sha256(part).hexdigest() for part in (data, pixels.tobytes()))
     return Source(path.name, path, digest, of_pixels, pixels.shape[1], pixels.shape[0]), pixels
 
@@ -97,26 +107,31 @@ def load(path: Path) -> tuple[Source, Pixels]:
 @lru_cache(maxsize=2)
 def pixels_of(source: Source) -> Pixels:
     """(H, W, 3) uint8 of a source. Raises BadInputError when it is not what it was."""
-    found, pixels = load(source.path)
+    found, pixels = load(source.path, source.width * source.height)
     if found.digest != source.digest:
         raise BadInputError("the image was changed while it was being measured")
     return pixels
 
 
 def find_sources(
-    folder: Path, without: Path, progress: Progress
+    folder: Path, max_pixels: int, progress: Progress
 ) -> tuple[list[Source], dict[str, str]]:
     """The readable images of a folder, and what is wrong with the others, by name.
 
+    Reports in the folder are not searched: they are full of images.
+
     Raises BadInputError when it has no image, or none that can be read.
     """
-    paths = list_images(folder, without)
+    reports = {path.parent for path in folder.rglob(LINES)}
+    paths = [path for path in list_images(folder) if not reports.intersection(path.parents)]
+    if not paths:
+        raise BadInputError(f"{folder}: no images in it but those of reports")
     sources, failed = [], {}
     for done, path in enumerate(paths):
         name = path.relative_to(folder).as_posix()
         progress(f"reading {name}", done, len(paths))
         try:
-            sources.append(replace(load(path)[0], name=name))
+            sources.append(replace(load(path, max_pixels)[0], name=name))
         except BadInputError as error:
             failed[name] = str(error).removeprefix(f"{path}: ")
     if not sources:
@@ -171,6 +186,7 @@ def evaluate(
     out: Path,
     jobs: int = 1,
     fresh: bool = False,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = lambda what, done, total: None,
 ) -> Evaluation:
     """Measure every image of a folder with every coder over its ladder.
@@ -183,40 +199,34 @@ def evaluate(
     """
     check_folder(out)
     coders = [make(spec) for spec in specs]
-    sources, failed = find_sources(folder, out, progress)
-    store = Store(out, fresh)
+    sources, failed = find_sources(folder, max_pixels, progress)
+    if fresh:  # nothing is forgotten that cannot be measured again
+        for spec in specs:
+            ready(spec)
+    run = Evaluation(sources, specs, coders, Store(out, fresh), failed)
     tasks = [
         (spec, source, setting)
         for source in sources
         for spec, coder in zip(specs, coders, strict=True)
         for setting in coder.ladder
-        if not _kept(store, coder, source, setting)
+        if not run.has(source, coder, setting)
     ]
-    needed = {task[0] for task in tasks}
-    for spec, coder in zip(specs, coders, strict=True):
-        if spec in needed:
-            progress(f"starting {coder.name}", 0, len(tasks))
-            ready(spec)
+    for spec in dict.fromkeys(task[0] for task in tasks):
+        progress(f"starting {spec.name}", 0, len(tasks))
+        ready(spec)
     for done, ((spec, source, setting), outcome) in enumerate(_outcomes(tasks, jobs)):
         coder = make(spec)
         if isinstance(outcome, TicodecError):
             failed.setdefault(source.name, f"at {coder.knob} {setting:g}, {outcome}")
         else:
-            stream = store.stream(coder.name, setting, source.name, coder.suffix)
-            store.add(outcome[0], stream, outcome[1])
+            run.store.add(outcome[0], run.path(source, coder, setting), outcome[1])
         progress(f"{source.name}: {coder.name} {setting:g}", done + 1, len(tasks))
-    whole = [source for source in sources if source.name not in failed]
-    if not whole:
-        name, why = next(iter(failed.items()))
+    run.failed = dict(sorted(failed.items()))
+    run.sources = [source for source in sources if source.name not in failed]
+    if not run.sources:
+        name, why = next(iter(run.failed.items()))
         raise TicodecError(f"no image was coded by every codec; {name}: {why}")
-    return Evaluation(whole, specs, coders, store, failed)
-
-
-def _kept(store: Store, coder: Coder, source: Source, setting: float) -> bool:
-    """Whether a measurement is there, and its file whole."""
-    found = store.known.get((source.digest, coder.name, coder.version, setting))
-    path = store.stream(coder.name, setting, source.name, coder.suffix)
-    return found is not None and path.is_file() and path.stat().st_size == found.bytes
+    return run
 
 
 def _attempt(task: Task) -> Outcome:
@@ -224,6 +234,8 @@ def _attempt(task: Task) -> Outcome:
         return task, measure(*task)
     except TicodecError as error:
         return task, error
+    except SystemExit as error:  # told to end, see _start_worker
+        os._exit(int(error.code or 0))
 
 
 def _outcomes(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
@@ -241,8 +253,8 @@ def _outcomes(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
                 yield future.result()
         except BrokenProcessPool as error:
             raise TicodecError(
-                "a worker process died, perhaps for lack of memory; try fewer --jobs. What was "
-                "measured is kept: the same command goes on"
+                "a worker process died, perhaps for lack of memory; try fewer --jobs. What is "
+                "measured is kept: the same command, without --fresh, goes on"
             ) from error
         except BaseException:  # Ctrl-C, a full disk: nobody waits for what is under way
             pool.shutdown(wait=False, cancel_futures=True)
@@ -267,4 +279,8 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 def _start_worker(threads: int) -> None:
     import torch
 
+    def end(*_: object) -> None:
+        sys.exit(128 + signal.SIGTERM)  # unwinds: programs are ended, temporary folders removed
+
+    signal.signal(signal.SIGTERM, end)
     torch.set_num_threads(threads)

@@ -87,8 +87,8 @@ class Store:
             self.known[found.key] = found
 
     def stream(self, coder: str, setting: float, image: str, suffix: str) -> Path:
-        """Where a coded file is kept; `image` is the image's path in its folder."""
-        return self.folder / STREAMS / coder / f"{setting:.12g}" / f"{image}{suffix}"
+        """Where a coded file is kept: images are known by digest, since names may be anything."""
+        return self.folder / STREAMS / coder / f"{setting:.12g}" / f"{image[:16]}{suffix}"
 
     def add(self, measured: Measurement, stream: Path, data: bytes) -> None:
         """Keep a measurement and its file. Raises TicodecError when the disk refuses."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from . import bd
 from .bd import Curve, Delta
 from .coders import Coder
-from .metrics import decibel
 from .run import Evaluation
 
 
@@ -62,7 +63,7 @@ def summarise(run: Evaluation) -> Summary:
     points = {
         coder.name: [_mean(run, coder, setting) for setting in coder.ladder] for coder in run.coders
     }
-    curves = [_curve(name, rows) for name, rows in points.items()]
+    curves = [bd.curve_of(name, rows) for name, rows in points.items()]
     published = bd.published() if bd.is_kodak(s.pixels for s in run.sources) else []
     comparisons = [
         Comparison(
@@ -81,22 +82,9 @@ def _mean(run: Evaluation, coder: Coder, setting: float) -> Point:
 
     def mean(name: str) -> Any:
         values = [getattr(row, name) for row in rows]
-        return None if None in values else bd.mean_of(values)
+        return None if None in values else float(np.mean(values))
 
     names = ("bytes", "bpp", "psnr", "ms_ssim", "encode_seconds", "decode_seconds")
     means = {name: mean(name) for name in names}
-    similarity = means["ms_ssim"]
-    in_db = None if similarity is None or similarity >= 1 else decibel(similarity)
+    in_db = bd.finite_decibel(means["ms_ssim"])
     return Point(coder.name, coder.knob, setting, ms_ssim_db=in_db, **means)
-
-
-def _curve(name: str, rows: list[Point]) -> Curve:
-    drawn = [row for row in rows if row.psnr is not None]
-    in_db = [row.ms_ssim_db for row in drawn]
-    similar = tuple(db for db in in_db if db is not None)
-    return Curve(
-        name,
-        tuple(row.bpp for row in drawn),
-        tuple(row.psnr for row in drawn if row.psnr is not None),
-        similar if len(similar) == len(drawn) else None,
-    )

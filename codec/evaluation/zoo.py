@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -28,6 +27,7 @@ class Zoo(Coder):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.networks: dict[float, Any] = {}  # by setting
         self.version = f"CompressAI {version('compressai')}"
         last = 6 if name.startswith("cheng2020") else 8
         self.settings = self.ladder = tuple(float(q) for q in range(1, last + 1))
@@ -38,17 +38,19 @@ class Zoo(Coder):
             self._network(setting)
         self.decode(self.encode(np.zeros((64, 64, 3), np.uint8), 1.0))
 
-    @lru_cache(maxsize=8)  # noqa: B019  coders live as long as the process
     def _network(self, setting: float) -> Any:
         from compressai.zoo import image_models
 
+        if setting in self.networks:
+            return self.networks[setting]
         try:
             network = image_models[self.name](int(setting), metric="mse", pretrained=True)
         except Exception as error:  # urllib, the hub and torch raise many kinds
             raise UsageError(
                 f"{self.name}: CompressAI cannot get its weights for quality {setting:g}: {error}"
             ) from error
-        return network.eval()
+        self.networks[setting] = network.eval()
+        return self.networks[setting]
 
     @torch.inference_mode()
     def encode(self, pixels: Pixels, setting: float) -> bytes:

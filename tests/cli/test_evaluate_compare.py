@@ -142,6 +142,37 @@ def test_ctrl_c_keeps_what_is_measured(run, started, photos, tmp_path, jobs: int
     assert json.loads((out / "report.json").read_text())["images"] == 3
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_ends_the_programs_of_peers(photos, tmp_path, monkeypatch, jobs: int) -> None:
+    """A program that takes its time is not left running, nor its temporary files lying."""
+    bin, scratch = tmp_path / "bin", tmp_path / "scratch"
+    for folder in (bin, scratch):
+        folder.mkdir()
+    for name in ("bpgenc", "bpgdec"):
+        text = '#!/bin/sh\n[ "$1" = -h ] || echo $$ > "$NOTE.$$"; [ "$1" = -h ] || exec sleep 600\n'
+        (bin / name).write_text(text)
+        (bin / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("NOTE", str(tmp_path / "pid"))
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    command = ["evaluate", photos, *TINY, "-q", "1", "--against", "bpg", "--jobs", jobs,
+               "--out", tmp_path / "report"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ticodec.cli.app", *map(str, command)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not any(p.stat().st_size for p in tmp_path.glob("pid.*")):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert len(err.splitlines()) == 1
+    assert group_is_gone(process.pid)
+    assert not [path for path in scratch.rglob("*") if path.suffix in (".png", ".bpg")]
+
+
 def workers_of(process: subprocess.Popen) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(p) for p in children if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
@@ -155,7 +186,7 @@ def test_a_worker_that_dies_is_reported(started, photos: Path, tmp_path: Path) -
     assert process.returncode == 1, err
     assert len(err.splitlines()) == 1
     assert "a worker process died" in err
-    assert "the same command goes on" in err
+    assert "the same command, without --fresh, goes on" in err
     assert group_is_gone(process.pid)
     assert (out / "measurements.jsonl").read_text().count("\n") > 4
 
@@ -174,6 +205,24 @@ def test_compare(run, photos: Path) -> None:
     assert [row["coder"] for row in facts["versions"]] == [
         "tiny", "jpeg", "webp", "avif", "jpeg2000"
     ]  # fmt: skip
+
+
+def test_models_of_one_fixed_quality(run, photos: Path, fixed, tmp_path: Path) -> None:
+    assert run("compare", photos / "0.png", "-m", fixed.name, "--against", "none").code == 0
+    done = run("evaluate", photos, "-m", f"tiny,{fixed.name}", "-q", "2,5", "--against", "none",
+               "--out", tmp_path / "report", "--json")  # fmt: skip
+    means = json.loads(done.out)["means"]
+    assert [(row["coder"], row["setting"]) for row in means] == [
+        ("tiny", 2), ("tiny", 5), ("fixed", 0)
+    ]  # fmt: skip
+    run("evaluate", photos, "-m", fixed.name, "-q", "2").fails(2, "one fixed quality")
+
+
+def test_a_peer_that_fails_is_left_out(run, tmp_path: Path) -> None:
+    Image.fromarray(make_pixels(2, 17000)).save(tmp_path / "wide.png")
+    done = run("compare", tmp_path / "wide.png", *TINY, "--against", "webp,jpeg", "--quiet")
+    done.fails(1, "left out webp: ")
+    assert (tmp_path / "wide.html").exists()
 
 
 def test_compare_opens_a_browser_when_asked(run, photos: Path, monkeypatch) -> None:

@@ -241,22 +241,8 @@ def test_outliers_are_coded(tiny) -> None:
     assert ((decoded.y_hat - y).abs()[ordinary] <= 0.5 + 1e-6).all()
 
 
-def test_a_fixed_lambda_network_works_and_has_no_quality(tmp_path, picture) -> None:
-    import torch
-
-    from ticodec.models.config import preset
-    from ticodec.models.network import Network
-    from ticodec.weights.training.export import export
-    from ticodec.weights.training.options import TrainOptions
-    from ticodec.weights.training.trainer import Trainer
-
-    config = preset("tic", N=16, M=16, cam_heads=4, lambdas=(0.0067,))
-    trainer = Trainer(config, TrainOptions(quality_range=(1, 1)), torch.device("cpu"))
-    trainer.average = Network(config)
-    trainer.calibration = torch.from_numpy(make_pixels(128, 128))[None]
-    trainer.save(tmp_path / "trunk.pt")
-    entry = export(tmp_path / "trunk.pt", tmp_path / "weights", "fixed")
-    codec = Codec(entry, "cpu")
+def test_a_fixed_lambda_network_works_and_has_no_quality(fixed, picture) -> None:
+    codec = Codec(fixed, "cpu")
     data = codec.encode(picture(70, 80))
     assert ticodec.info(data)["quality"] is None
     assert codec.decode(data).pixels.shape == (70, 80, 3)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import math
+from dataclasses import dataclass
 
 import pytest
 
 from ticodec.evaluation import bd
-from ticodec.evaluation.bd import Curve, delta
+from ticodec.evaluation.bd import Curve, curve_of, delta
 
 PUBLISHED = {curve.name: curve for curve in bd.published()}
 
@@ -31,19 +31,34 @@ def test_published_bd_rates(test: str, anchor: str, percent: float) -> None:
     assert delta(PUBLISHED[anchor], PUBLISHED[test]).rate == pytest.approx(percent, abs=0.5)
 
 
-def curve(rates, psnr, ms_ssim=None) -> Curve:
-    return Curve("it", tuple(rates), tuple(psnr), ms_ssim)
+@dataclass
+class Row:
+    bpp: float
+    psnr: float | None = None
+    ms_ssim: float | None = None
+
+
+def curve(rates, psnr, name="it") -> Curve:
+    return curve_of(name, [Row(*pair) for pair in zip(rates, psnr, strict=True)])
 
 
 def test_half_the_rate_is_minus_fifty_per_cent() -> None:
-    anchor = curve([0.2, 0.4, 0.8, 1.6], [28, 30, 32, 34], (10, 12, 14, 16))
-    test = curve([0.8, 0.1, 0.2, 0.4], [34, 28, 30, 32], (16, 10, 12, 14))  # in any order
-    for metric in ("psnr", "ms_ssim"):
-        found = delta(anchor, test, metric)
-        assert found.rate == pytest.approx(-50)
-        assert found.gain == pytest.approx(2)
-        assert found.share == 1
-    assert (found.low, found.high) == (10, 16)
+    anchor = curve([0.2, 0.4, 0.8, 1.6], [28, 30, 32, 34])
+    test = curve([0.8, 0.1, 0.2, 0.4], [34, 28, 30, 32])  # in any order
+    found = delta(anchor, test)
+    assert found.rate == pytest.approx(-50)
+    assert (found.low_db, found.high_db, found.share) == (28, 34, 1)
+    assert found.gain == pytest.approx(2)
+    assert (found.low_bpp, found.high_bpp) == (0.2, 0.8)
+
+
+def test_ms_ssim_is_compared_in_decibels() -> None:
+    anchor = curve_of("a", [Row(0.2, None, 0.9), Row(0.4, None, 0.99), Row(0.8, None, 0.999)])
+    test = curve_of("b", [Row(0.1, None, 0.9), Row(0.2, None, 0.99), Row(0.4, None, 0.999)])
+    found = delta(anchor, test, "ms_ssim")
+    assert found.rate == pytest.approx(-50)
+    assert found.gain == pytest.approx(10)
+    assert (found.low_db, found.high_db) == pytest.approx((10, 30))
 
 
 def test_only_what_both_reach_is_compared() -> None:
@@ -51,12 +66,15 @@ def test_only_what_both_reach_is_compared() -> None:
     test = curve([0.1, 0.2, 0.4, 0.8], [30, 32, 34, 36])
     found = delta(anchor, test)
     assert found.rate == pytest.approx(-50)
-    assert (found.low, found.high, found.share) == (30, 32, pytest.approx(1 / 3))
+    assert (found.low_db, found.high_db, found.share) == (30, 32, pytest.approx(1 / 3))
     apart = delta(curve([1, 2], [40, 42]), curve([0.1, 0.2], [30, 32]))
-    assert (apart.rate, apart.why) == (None, "no quality that both reach")
+    assert (apart.rate, apart.gain, apart.why) == (None, None, "no dB that both reach")
     no_rate = delta(curve([1, 2], [30, 32]), curve([0.1, 0.2], [30, 32]))
     assert no_rate.rate == pytest.approx(-90)
-    assert no_rate.gain is None  # no rate that both have
+    assert (no_rate.gain, no_rate.low_bpp) == (None, None)  # no rate that both have
+    no_db = delta(curve([0.1, 0.2], [40, 42]), curve([0.1, 0.2], [30, 32]))
+    assert (no_db.rate, no_db.low_db) == (None, None)
+    assert no_db.gain == pytest.approx(-10)
 
 
 @pytest.mark.parametrize(
@@ -65,15 +83,21 @@ def test_only_what_both_reach_is_compared() -> None:
         (curve([0.1], [30]), "it has one point"),
         (curve([0.1, 0.2], [32, 30]), "it is not rising"),
         (curve([0.1, 0.1], [30, 32]), "it is not rising"),
-        (curve([0.1, 0.2], [30, math.inf]), "it is lossless at a point"),
-        (curve([], []), "not measured"),
+        (curve([], []), "it has no points"),
     ],
 )
 def test_curves_without_an_answer_say_why(other: Curve, why: str) -> None:
-    good = curve([0.1, 0.2, 0.4], [28, 30, 32])
+    good = curve([0.1, 0.2, 0.4], [28, 30, 32], "good")
     for found in (delta(good, other), delta(other, good)):
-        assert (found.rate, found.why) == (None, why)
-    assert delta(good, good, "ms_ssim").why == "not measured"
+        assert (found.rate, found.gain, found.why) == (None, None, why)
+    assert delta(good, good, "ms_ssim").why == "good has no points"
+
+
+def test_points_without_a_finite_number_are_left_out() -> None:
+    rows = [Row(0.1, 30, 0.9), Row(0.2, 32, None), Row(0.3, None, 1.0), Row(0.4, 36, 0.99)]
+    found = curve_of("it", rows)
+    assert found.psnr == ((0.1, 30), (0.2, 32), (0.4, 36))
+    assert found.ms_ssim == ((0.1, pytest.approx(10)), (0.4, pytest.approx(20)))
 
 
 def test_kodak_is_known_by_its_pixels(sample) -> None:

@@ -197,6 +197,34 @@ def test_the_wheel_scrolls_the_page_until_a_picture_is_clicked(page: Page) -> No
     assert seen(stage)[0][2] == pytest.approx(np.e, rel=1e-3)
 
 
+def test_the_wheel_scrolls_on_when_there_is_nothing_to_zoom_out_of(page: Page) -> None:
+    page.locator(".stage").first.click()
+    before = page.evaluate("() => scrollY")
+    page.mouse.wheel(0, 200)
+    page.wait_for_function("before => scrollY > before", arg=before)
+
+
+def test_fingers_slide_by_the_divider_only(browser: Browser, measured) -> None:
+    context = browser.new_context(has_touch=True, viewport={"width": 400, "height": 800})
+    page = context.new_page()
+    page.goto((measured.out / "report.html").as_uri())
+    stage = page.locator(".stage").first
+    stage.scroll_into_view_if_needed()
+    touch = """(element, [from, to]) => {
+        const at = (type, x) => element.dispatchEvent(new PointerEvent(type, {pointerId: 1,
+            pointerType: "touch", isPrimary: true, button: 0, bubbles: true, clientX: x}));
+        Element.prototype.setPointerCapture = () => {};
+        at("pointerdown", from); at("pointermove", to); at("pointerup", to); at("pointermove", 0);
+    }"""
+    box = stage.bounding_box()
+    ends = [box["x"] + box["width"] / 2, box["x"] + box["width"] / 4]
+    stage.locator(".pane.left").evaluate(touch, ends)
+    assert at(stage) == 50
+    stage.locator(".divider").evaluate(touch, ends)
+    assert at(stage) == 25
+    context.close()
+
+
 def test_versions_are_chosen_by_key_list_and_row(page: Page, stage: Locator) -> None:
     card = page.locator(".card").first
     sides = [card.locator(f"[data-side={side}]") for side in ("left", "right")]
@@ -256,14 +284,14 @@ def test_a_narrow_window_is_enough(page: Page) -> None:
 
 def test_page_of_one_photo(open_page, photos: Path, tmp_path: Path) -> None:
     specs = [CoderSpec("tiny", True, "cpu", (2.0, 6.0)), CoderSpec("webp")]
-    html, rows = output.compare(photos / "a.png", specs)
-    (tmp_path / "page.html").write_text(html)
+    html, rows, _ = output.compare(photos / "a.png", specs, (2.0, 6.0))
+    (tmp_path / "page.html").write_bytes(html)
     page = open_page(tmp_path / "page.html")
     assert page.locator("h1").inner_text() == "a.png: tiny against webp"
     assert page.locator(".card").count() == 2
     assert page.locator(".plots img").count() == 2
     for ours, webp in rows:
         assert abs(webp.bytes / ours.bytes - 1) < 0.05
-    single, _ = output.compare(photos / "a.png", [CoderSpec("tiny", True, "cpu", (4.0,))])
-    (tmp_path / "single.html").write_text(single)
-    assert "plots" not in single.split("</style>")[1]
+    single, rows, _ = output.compare(photos / "a.png", [CoderSpec("tiny", True, "cpu")])
+    assert [row.setting for row in rows[0]] == [4]
+    assert b'class="plots"' not in single  # one point is no curve

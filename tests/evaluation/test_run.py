@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from PIL import Image
 from support import make_pixels
 
 from ticodec.errors import BadInputError, TicodecError, UsageError
-from ticodec.evaluation import metrics, run
+from ticodec.evaluation import metrics, output, run, summary
 from ticodec.evaluation.coders import CoderSpec, make
+from ticodec.evaluation.store import Store
 
 from .conftest import AWKWARD, SPECS
 
@@ -107,7 +109,8 @@ def test_what_is_on_disk_is_not_measured_again(photos, tmp_path, monkeypatch) ->
     again = run.evaluate(photos, JPEG, out)
     assert asked == []
     assert again.store.known == first.store.known
-    first.path(first.sources[0], first.coders[0], 50.0).write_bytes(b"short")  # damaged since
+    damaged = first.path(first.sources[0], first.coders[0], 50.0)
+    damaged.write_bytes(bytes(damaged.stat().st_size))
     with (out / "measurements.jsonl").open("a") as file:
         file.write('{"image": "cut sho')  # and killed while writing
     run.evaluate(photos, JPEG, out)
@@ -131,18 +134,63 @@ def test_a_changed_image_is_measured_again(tmp_path) -> None:
     assert rows[0].stream != rows[1].stream
 
 
+def test_a_report_is_not_wiped_for_one_that_cannot_be_made(photos, tmp_path, monkeypatch) -> None:
+    first = run.evaluate(photos, JPEG, tmp_path / "report")
+
+    def missing(self):
+        raise UsageError("not to be had")
+
+    monkeypatch.setattr(run, "ready", lambda spec: missing(spec))
+    with pytest.raises(UsageError, match="not to be had"):
+        run.evaluate(photos, JPEG, tmp_path / "report", fresh=True)
+    assert Store(tmp_path / "report").known == first.store.known
+
+
 def test_unreadable_images_are_left_out(tmp_path) -> None:
-    folder, out = tmp_path / "in", tmp_path / "in" / "report"
-    folder.mkdir()
+    folder = tmp_path / "in"
+    (folder / ".hidden").mkdir(parents=True)
+    (folder / "folder.png").mkdir()
     Image.fromarray(make_pixels(40, 40)).save(folder / "a.png")
-    (folder / "bad.jpg").write_bytes(b"no image")
-    (folder / "notes.txt").write_text("not looked at")
+    (folder / ".hidden" / "b.png").write_bytes(b"not looked at")
     (folder / "._a.png").write_bytes(b"hidden: not looked at")
-    for _ in range(2):  # the second time there is a report in the folder, with images in it
+    (folder / "notes.txt").write_text("not looked at")
+    (folder / "bad.jpg").write_bytes(b"no image")
+    (folder / "broken.png").symlink_to("nowhere.png")
+    # The second report is made beside the first, which holds images, and again over itself.
+    for out in (folder / "report", folder / "report2", folder / "report2"):
         found = run.evaluate(folder, JPEG, out)
         assert [source.name for source in found.sources] == ["a.png"]
-        assert found.failed == {"bad.jpg": "not an image that Pillow can read"}
+        assert found.failed == {
+            "bad.jpg": "not an image that Pillow can read",
+            "broken.png": "cannot be read: No such file or directory",
+        }
         (out / "rd-psnr.png").write_bytes((folder / "a.png").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "with space.png", "-leading.png", "a|b.png", "ünï çødé.png", "n" * 251 + ".png",
+        "📷" * 60 + ".png", os.fsdecode(b"caf\xe9.png"), "new\nline.png",
+    ],
+)  # fmt: skip
+def test_names_may_be_anything(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "cost$_$ x"  # what matplotlib would take for mathematics
+    folder.mkdir()
+    Image.fromarray(make_pixels(40, 40)).save(folder / "a.png")
+    (folder / "a.png").rename(folder / name)
+    (folder / "bad.png").write_bytes(b"x")
+    done = run.evaluate(folder, JPEG, tmp_path / "report")
+    assert [source.name for source in done.sources] == [name]
+    output.write_report(done, summary.summarise(done), str(folder), 24)
+    assert len(json.loads((tmp_path / "report" / "report.json").read_text())["measurements"]) == 11
+
+
+def test_too_large_images_are_left_out(photos, tmp_path) -> None:
+    found = run.evaluate(photos, JPEG, tmp_path / "report", max_pixels=176 * 240)
+    assert not found.failed
+    with pytest.raises(BadInputError, match="raise it with --max-pixels"):
+        run.evaluate(photos, JPEG, tmp_path / "report", max_pixels=176 * 240 - 1)
 
 
 def test_images_that_a_codec_cannot_code_are_left_out_of_every_mean(photos, tmp_path, monkeypatch):
@@ -160,9 +208,51 @@ def test_images_that_a_codec_cannot_code_are_left_out_of_every_mean(photos, tmp_
     assert found.failed == {f"sub/{AWKWARD}": "at quality 50, jpeg: ValueError: does not like it"}
 
 
-def test_small_images_have_no_ms_ssim(tmp_path) -> None:
-    from ticodec.evaluation import output, summary
+def test_images_that_go_away_leave_the_page_without_them(tmp_path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        Image.fromarray(make_pixels(40, 40, number)).save(tmp_path / "in" / f"{number}.png")
+    done = run.evaluate(tmp_path / "in", JPEG, tmp_path / "report")
+    (tmp_path / "in" / "0.png").unlink()
+    run.pixels_of.cache_clear()
+    output.write_report(done, summary.summarise(done), "in", 24)
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count('class="card"') == 1
+    assert "Pictures of 1 of 2 images." in page
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["images"] == 2
 
+
+def test_lossless_and_all_but_lossless_results(tmp_path) -> None:
+    """No number of dB is infinite, and what has none is left out of the curves."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    box = np.full((200, 200, 3), 255, np.uint8)
+    box[80:120, 80:120] = 20
+    Image.fromarray(box).save(folder / "box.png")
+    Image.fromarray(box[:1, :1]).save(folder / "dot.png")
+    specs = [CoderSpec("tiny", True, "cpu", (2.0, 8.0)), CoderSpec("jpeg2000"), CoderSpec("webp")]
+    done = run.evaluate(folder, specs, tmp_path / "report")
+    means = summary.summarise(done)
+    assert any(point.psnr is None for points in means.points.values() for point in points)
+    output.write_report(done, means, "in", 24)
+    text = (tmp_path / "report" / "report.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    page, rows, failed = output.compare(folder / "box.png", specs, (2.0, 8.0))
+    assert b'class="plots"' in page
+    assert len(rows) == 2
+    assert failed == {}
+
+
+def test_compare_leaves_out_what_cannot_code_the_photo(tmp_path) -> None:
+    Image.fromarray(make_pixels(2, 17000)).save(tmp_path / "wide.png")
+    specs = [CoderSpec("tiny", True, "cpu"), CoderSpec("webp"), CoderSpec("jpeg")]
+    page, rows, failed = output.compare(tmp_path / "wide.png", specs)
+    assert [row.coder for row in rows[0]] == ["tiny", "jpeg"]
+    assert list(failed) == ["webp"]
+    assert b"Left out: webp: " in page
+
+
+def test_small_images_have_no_ms_ssim(tmp_path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     Image.fromarray(make_pixels(20, 30)).convert("L").save(folder / "grey.png")
