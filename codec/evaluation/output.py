@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ticodec import __version__
@@ -20,8 +21,6 @@ from .summary import Summary
 
 #: Pictures beyond these many characters are left out of a page: browsers give up on larger ones.
 PAGE_CHARACTERS = 160_000_000
-#: The page shows the measured quality nearest to this, the default of `ticodec encode`.
-SHOWN_QUALITY = 4.0
 PAGE = "report.html"
 PLOTS = {"psnr": "rd-psnr", "ms_ssim": "rd-ms-ssim"}
 
@@ -102,7 +101,8 @@ def title_of(names: list[str]) -> str:
 
 
 def _cards(run: Evaluation, pictures: int, progress: Progress) -> list[Card]:
-    setting = min(run.coders[0].ladder, key=lambda each: abs(each - SHOWN_QUALITY))
+    subject = run.coders[0]
+    setting = min(subject.ladder, key=lambda each: abs(each - subject.default))
     cards: list[Card] = []
     for done, source in enumerate(run.sources[:pictures]):
         progress(f"picture of {source.name}", done, min(pictures, len(run.sources)))
@@ -141,7 +141,8 @@ def compare(
     for done, setting in enumerate(settings):
         progress(f"{source.name} at quality {setting:g}", done, len(settings))
         card, measured = matched_card(source, specs, setting, failed)
-        cards.append(card)
+        several = f", {coders[0].knob} {setting:g}" if len(settings) > 1 else ""
+        cards.append(replace(card, title=f"{source.name}{several}"))
         rows.append(measured)
     every = [row for each in rows for row in each]
     curves = [

@@ -10,11 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
+from itertools import islice
 from pathlib import Path
 
 from ticodec.container import MAX_PIXELS
@@ -246,11 +247,14 @@ def _outcomes(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
         with _deaf_to_ctrl_c():  # the first task starts the workers, which stay so
-            futures = [pool.submit(_attempt, tasks[0])]
+            under_way = {pool.submit(_attempt, tasks[0])}
         try:
-            futures += [pool.submit(_attempt, task) for task in tasks[1:]]
-            for future in as_completed(futures):
-                yield future.result()
+            waiting = iter(tasks[1:])
+            while under_way:  # a few a worker: what is done and taken frees its memory
+                for task in islice(waiting, 4 * jobs - len(under_way)):
+                    under_way.add(pool.submit(_attempt, task))
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
         except BrokenProcessPool as error:
             raise TicodecError(
                 "a worker process died, perhaps for lack of memory; try fewer --jobs. What is "
