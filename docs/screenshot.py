@@ -1,4 +1,4 @@
-"""The README's picture of a page: python docs/screenshot.py report/report.html page.jpg [card]
+"""The README's picture of a page: python docs/screenshot.py page.html page.jpg
 
 Needs the development extra and a Chromium (`make test` installs both).
 """
@@ -14,17 +14,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import browser as chromium
 
 
-def main(page: str, picture: str, card: str = "1") -> None:
-    """Open the page, move a card's slider from the middle, and save the card as JPEG."""
+def main(page: str, picture: str) -> None:
+    """Open the page in a window and save what is seen, down to the end of the first picture."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium.find())
         tab = browser.new_page(viewport={"width": 1300, "height": 1000})
         tab.goto(Path(page).resolve().as_uri())
-        shown = tab.locator(".card").nth(int(card) - 1)
-        shown.scroll_into_view_if_needed()
-        for image in shown.locator("img").all():
+        first = tab.locator(".card").first
+        for image in first.locator("img").all():
             image.evaluate("image => { image.loading = 'eager'; return image.decode(); }")
-        shown.screenshot(path=picture, type="jpeg", quality=85)
+        box = first.bounding_box() or {"y": 0, "height": 1000}
+        tab.set_viewport_size({"width": 1300, "height": int(box["y"] + box["height"]) + 24})
+        tab.screenshot(path=picture, type="jpeg", quality=85)
         browser.close()
 
 

@@ -175,4 +175,4 @@ def _photo_table(rows: list[Measurement], knobs: dict[str, str]) -> Table:
         )
         for row in rows
     ]
-    return Table("at the same size", header, cells)
+    return Table("at the same size", header, cells, folded=True)

@@ -29,7 +29,7 @@ def render(
     Args:
         title: its heading; about: lines below it.
         curves, published: for the plots on top, none of them when no curve has two points.
-        tables: the first is shown, the others are folded away.
+        tables: the folded ones are open when there are no cards.
         cards: the pictures.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

@@ -74,8 +74,9 @@ def _draw(axes: Any, curve: Curve, metric: str, label: str, **style: Any) -> Non
 
 
 def _frame(axes: Any, curves: list[Curve], metric: str) -> None:
-    """Show the rates of the first coder and half as much again, and no more."""
-    right = max(rate for rate, _ in curves[0].of(metric)) * 1.5
+    """Show the rates of the first coder and at most half as much again."""
+    last = [max((rate for rate, _ in curve.of(metric)), default=0) for curve in curves]
+    right = min(last[0] * 1.5, max(last) * 1.05)
     seen = [db for curve in curves for rate, db in curve.of(metric) if rate <= right * 1.05]
     margin = (max(seen) - min(seen)) * 0.05 + 0.1
     axes.set_xlim(0, right)

@@ -18,16 +18,20 @@ from .summary import Point, Summary
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; the first column holds names, the others numbers."""
+    """Rows of text under a header; the first column holds names, the others numbers.
+
+    On a page those that are `folded` are shown when asked for.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+    folded: bool = False
 
 
 def means_table(points: list[Point], count: int) -> Table:
     """Means over `count` images, one row a setting."""
-    header = ("codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "in dB")
+    header = ("codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "in dB", "encode, s")
     rows = [
         (
             point.coder,
@@ -42,7 +46,7 @@ def means_table(points: list[Point], count: int) -> Table:
         )
         for point in points
     ]
-    return Table(f"means over {images(count)}", (*header, "encode, s", "decode, s"), rows)
+    return Table(f"means over {images(count)}", (*header, "decode, s"), rows, folded=True)
 
 
 def deltas_table(summary: Summary, published: bool) -> Table:
@@ -64,7 +68,7 @@ def deltas_table(summary: Summary, published: bool) -> Table:
     ]
     others = "published curves" if published else "others"
     title = f"{subject} against {others}"
-    return Table(title, (*header, "BD-rate, MS-SSIM", "over, dB"), rows)
+    return Table(title, (*header, "BD-rate, MS-SSIM", "over, dB"), rows, folded=published)
 
 
 def images(count: int) -> str:
