@@ -114,7 +114,7 @@ def _jpeg2000() -> Coder:
 
 def _jpegxl() -> Coder:
     if find_spec("pillow_jxl") is None:
-        raise UsageError("jpegxl needs the package pillow-jxl-plugin: pip install 'ticodec[jxl]'")
+        raise UsageError("jpegxl needs another package: pip install pillow-jxl-plugin")
     from .jpegxl import JpegXl
 
     return JpegXl()

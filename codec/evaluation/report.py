@@ -11,7 +11,7 @@ from typing import Any
 
 from ticodec import __version__
 
-from .bd import Delta
+from .bd import Delta, finite_decibel
 from .run import Evaluation
 from .summary import Point, Summary
 
@@ -117,7 +117,8 @@ def _measurements(run: Evaluation) -> list[dict[str, Any]]:
         for coder in run.coders:
             for setting in coder.ladder:
                 measured = asdict(run.measured(source, coder, setting))
-                del measured["version"]
+                del measured["version"]  # said once, under "coders"
+                measured["ms_ssim_db"] = finite_decibel(measured["ms_ssim"])
                 file = run.path(source, coder, setting).relative_to(run.store.folder).as_posix()
                 size = {"width": source.width, "height": source.height}
                 rows.append({**measured, "image": source.name, **size, "file": file})
@@ -132,7 +133,7 @@ def json_text(value: Any) -> str:
 def csv_text(everything: dict[str, Any]) -> str:
     """One row a measurement, then the means, whose image is "(mean)"."""
     names = ["image", "width", "height", "coder", "setting", "bytes", "bpp", "psnr", "ms_ssim"]
-    names += ["encode_seconds", "decode_seconds", "stream", "file"]
+    names += ["ms_ssim_db", "encode_seconds", "decode_seconds", "stream", "file"]
     out = io.StringIO()
     writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -66,6 +66,8 @@ def test_files_of_a_report(measured) -> None:
     assert facts["images"] == 2
     assert {row["image"] for row in facts["measurements"]} == {"a.png", f"sub/{AWKWARD}"}
     assert [each["against"] for each in facts["bd"]] == ["jpeg", "jpeg2000"]
+    for row in facts["measurements"]:
+        assert row["ms_ssim_db"] == pytest.approx(metrics.decibel(row["ms_ssim"]))
     with (measured.out / "report.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 50 + 25
