@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from ticodec.evaluation.report import Table
     from ticodec.evaluation.run import Progress
 
-#: Cells shorter than this are not broken into lines.
-LONG = 16
+#: Longer cells are broken into lines.
+LONG = 15
 
 Against = Annotated[
     str | None,
@@ -105,14 +106,24 @@ def show_table(table: Table) -> None:
     from rich.text import Text
 
     shown = RichTable(title=table.title, box=box.SIMPLE_HEAD, padding=0)
-    for number, name in enumerate(table.header):
-        widths = [len(row[number]) for row in table.rows]
-        whole = max((width for width in widths if width < LONG), default=0) if number else None
-        shown.add_column(name, justify="right" if number else "left", min_width=whole)
+    rows = [[row[0], *(_in_lines(cell, LONG) for cell in row[1:])] for row in table.rows]
+    header = [_in_lines(name, 8) for name in table.header]
+    needed = 1
+    for number, name in enumerate(header):
+        shown.add_column(name, justify="right" if number else "left", no_wrap=True)
+        lines = [line for row in [header, *rows] for line in row[number].split("\n")]
+        needed += max(map(len, lines)) + 1
     last = None
-    for row in table.rows:
+    for row in rows:
         if table.header[0] == "codec" and last not in (None, row[0]):
             shown.add_section()
         last = row[0]
         shown.add_row(*(Text(cell) for cell in row))
-    Console().print(shown)
+    console = Console()
+    console.width = max(console.width, needed)  # too wide a table is better than a cut one
+    console.print(shown)
+
+
+def _in_lines(text: str, width: int) -> str:
+    """Words in lines of about this width; no word is broken."""
+    return "\n".join(wrap(text, width, break_long_words=False, break_on_hyphens=False)) or text

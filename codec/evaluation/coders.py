@@ -44,11 +44,12 @@ class Coder(ABC):
     def decode(self, data: bytes) -> Pixels:
         """A file's bytes to (H, W, 3) uint8."""
 
-    def prepare(self) -> None:  # noqa: B027  most have nothing to do
-        """Check what can only be checked by starting, and warm up, so that timing is fair.
+    def prepare(self) -> None:
+        """Code something small: to warm up, so that timing is fair, and to see that it works.
 
         Raises UsageError with what is missing and how to get it.
         """
+        self.decode(self.encode(np.zeros((64, 64, 3), np.uint8), self.ladder[0]))
 
 
 class Ours(Coder):
@@ -81,10 +82,6 @@ class Ours(Coder):
         for quality in qualities or ():
             entry.checked_quality(quality)
         self.ladder = qualities or tuple(np.arange(low, high + 0.5).tolist())
-
-    def prepare(self) -> None:
-        """Load the network and run it once."""
-        self.decode(self.encode(np.zeros((64, 64, 3), np.uint8), self.ladder[0]))
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
         """A `.tic` file; the setting is the quality, ignored by a model that has but one."""
@@ -127,11 +124,13 @@ def make(spec: CoderSpec) -> Coder:
 
 @contextmanager
 def blamed(coder: Coder) -> Iterator[None]:
-    """Whatever other people's libraries raise becomes one line about the coder."""
+    """Whatever is raised becomes one line about the coder."""
     try:
         yield
-    except TicodecError:
-        raise
+    except TicodecError as error:
+        if str(error).startswith(coder.name):
+            raise
+        raise type(error)(f"{coder.name}: {error}") from error
     except MemoryError as error:
         raise TicodecError(f"{coder.name}: not enough memory") from error
     except Exception as error:

@@ -73,9 +73,12 @@ def write_report(
     for metric, name in PLOTS.items():
         for format in ("svg", "png"):
             title = f"{report.images(len(run.sources))} of {Path(folder).resolve().name}"
+            title = utf_8(title).decode()  # matplotlib takes nothing else
             plot = rd_plot(summary.curves, summary.published, metric, title, format)
             if plot is not None:
                 files[f"{name}.{format}"] = plot
+            else:  # an earlier run may have left one
+                (out / f"{name}.{format}").unlink(missing_ok=True)
     for name, data in files.items():  # before the pictures, which may take long
         write_file(out / name, data)
     cards = _cards(run, pictures, progress)
@@ -145,6 +148,7 @@ def compare(
         cards.append(replace(card, title=f"{source.name}{several}"))
         rows.append(measured)
     every = [row for each in rows for row in each]
+    coders = [coder for coder in coders if coder.name in {row.coder for row in every}]
     curves = [
         bd.curve_of(coder.name, [row for row in every if row.coder == coder.name])
         for coder in coders

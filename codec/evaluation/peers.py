@@ -55,7 +55,7 @@ class Pillow(Coder):
         """Raises UsageError when this Pillow was built without the format."""
         if not features.check(self.library):
             raise UsageError(f"{self.name}: this Pillow was built without {self.library}")
-        self.decode(self.encode(np.zeros((64, 64, 3), np.uint8), self.ladder[0]))
+        super().prepare()
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
         """`Image.save` at a setting."""

@@ -82,8 +82,10 @@ def number(value: float | None, digits: int) -> str:
 
 
 def percent(delta: Delta) -> str:
-    """A BD-rate, or why there is none."""
-    return delta.why if delta.rate is None else f"{delta.rate:+.1f} %"
+    """A BD-rate, or why there is none; a dash where nothing was measured."""
+    if delta.rate is None:
+        return "–" if delta.why.endswith("no points") else delta.why
+    return f"{delta.rate:+.1f} %"
 
 
 def span(low: float | None, high: float | None, digits: int) -> str:

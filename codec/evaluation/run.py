@@ -7,10 +7,9 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from ticodec.container import MAX_PIXELS
-from ticodec.errors import BadInputError, TicodecError
+from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.images import Pixels, list_images, open_image, read_file, to_picture
 
 from . import metrics
@@ -143,9 +142,18 @@ def find_sources(
 
 @cache
 def ready(spec: CoderSpec) -> Coder:
-    """The coder of a spec, checked and warm, once a process. Raises UsageError."""
+    """The coder of a spec, checked and warm, once a process.
+
+    Raises UsageError when it cannot be used, BadInputError for damaged weights.
+    """
     coder = make(spec)
-    coder.prepare()
+    try:
+        with blamed(coder):
+            coder.prepare()
+    except (UsageError, BadInputError):
+        raise
+    except TicodecError as error:
+        raise UsageError(f"{error}; leave it out, or mend it") from error
     return coder
 
 
@@ -246,13 +254,15 @@ def _outcomes(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
-        with _deaf_to_ctrl_c():  # the first task starts the workers, which stay so
-            under_way = {pool.submit(_attempt, tasks[0])}
+        waiting = iter(tasks)
+        under_way: set[Future[Outcome]] = set()
         try:
-            waiting = iter(tasks[1:])
-            while under_way:  # a few a worker: what is done and taken frees its memory
-                for task in islice(waiting, 4 * jobs - len(under_way)):
-                    under_way.add(pool.submit(_attempt, task))
+            while True:  # a few tasks a worker: what is done and taken frees its memory
+                with _without_ctrl_c():  # workers are started by the first tasks
+                    for task in islice(waiting, 4 * jobs - len(under_way)):
+                        under_way.add(pool.submit(_attempt, task))
+                if not under_way:
+                    return
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
@@ -268,16 +278,13 @@ def _outcomes(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes started here leave Ctrl-C to the one that started them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's business
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _without_ctrl_c() -> Iterator[None]:
+    """Ctrl-C waits; processes started here never hear of it, which is for their starter to do."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(threads: int) -> None:

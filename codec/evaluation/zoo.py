@@ -36,7 +36,7 @@ class Zoo(Coder):
         """Fetch and load every quality's network."""
         for setting in self.ladder:
             self._network(setting)
-        self.decode(self.encode(np.zeros((64, 64, 3), np.uint8), 1.0))
+        super().prepare()
 
     def _network(self, setting: float) -> Any:
         from compressai.zoo import image_models

@@ -40,6 +40,22 @@ def test_evaluate(run, photos: Path, tmp_path: Path) -> None:
     assert (out / "report.html").stat().st_size > 50_000
 
 
+def test_tables_are_never_cut(run, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    (tmp_path / "in").mkdir()
+    Image.fromarray(make_pixels(170, 170)).save(tmp_path / "in" / "a.png")
+    out = tmp_path / "report"
+    done = run("evaluate", tmp_path / "in", *TINY, "--against", "jpeg", "--out", out)
+    assert "…" not in done.out
+    rows = (out / "report.md").read_text().splitlines()
+    rows = [row for row in rows if row.startswith(("| jpeg", "| tiny"))]
+    cells = [cell for row in rows for cell in row.split("|")[1:-1]]
+    assert len(cells) > 100
+    for cell in cells:
+        for word in cell.split():
+            assert word in done.out.split()
+
+
 def test_evaluate_json(run, photos: Path, tmp_path: Path) -> None:
     done = run("evaluate", photos, *TINY, "-q", "2", "--against", "none", "--json",
                "--out", tmp_path / "report")  # fmt: skip

@@ -138,14 +138,18 @@ def test_a_changed_image_is_measured_again(tmp_path) -> None:
 
 def test_a_report_is_not_wiped_for_one_that_cannot_be_made(photos, tmp_path, monkeypatch) -> None:
     first = run.evaluate(photos, JPEG, tmp_path / "report")
+    run.ready.cache_clear()
 
-    def missing(self):
-        raise UsageError("not to be had")
+    def broken(self, pixels, setting):
+        raise OSError("encoder error -2")
 
-    monkeypatch.setattr(run, "ready", lambda spec: missing(spec))
-    with pytest.raises(UsageError, match="not to be had"):
-        run.evaluate(photos, JPEG, tmp_path / "report", fresh=True)
+    monkeypatch.setattr(type(make(JPEG[0])), "encode", broken)
+    for fresh in (False, True):
+        with pytest.raises(UsageError, match=r"(jpeg|webp): OSError: encoder error -2; leave it"):
+            run.evaluate(photos, [*JPEG, CoderSpec("webp")], tmp_path / "report", fresh=fresh)
     assert Store(tmp_path / "report").known == first.store.known
+    monkeypatch.undo()
+    run.ready.cache_clear()
 
 
 def test_unreadable_images_are_left_out(tmp_path) -> None:
@@ -177,7 +181,7 @@ def test_unreadable_images_are_left_out(tmp_path) -> None:
     ],
 )  # fmt: skip
 def test_names_may_be_anything(name: str, tmp_path: Path) -> None:
-    folder = tmp_path / "cost$_$ x"  # what matplotlib would take for mathematics
+    folder = tmp_path / os.fsdecode(b"cost$_$ x \xff")  # which matplotlib takes for mathematics
     folder.mkdir()
     Image.fromarray(make_pixels(40, 40)).save(folder / "a.png")
     (folder / "a.png").rename(folder / name)
@@ -252,6 +256,7 @@ def test_compare_leaves_out_what_cannot_code_the_photo(tmp_path) -> None:
     assert [row.coder for row in rows[0]] == ["tiny", "jpeg"]
     assert list(failed) == ["webp"]
     assert b"Left out: webp: " in page
+    assert b"<h1>wide.png: tiny against jpeg</h1>" in page
 
 
 def test_small_images_have_no_ms_ssim(tmp_path) -> None:
@@ -261,8 +266,10 @@ def test_small_images_have_no_ms_ssim(tmp_path) -> None:
     done = run.evaluate(folder, JPEG, tmp_path / "report")
     means = summary.summarise(done)
     assert all(point.ms_ssim is None for point in means.points["jpeg"])
+    (tmp_path / "report" / "rd-ms-ssim.svg").write_text("of an earlier run")
     files = output.write_report(done, means, "in", 24)
     assert "rd-ms-ssim.svg" not in files
+    assert not (tmp_path / "report" / "rd-ms-ssim.svg").exists()
     assert "rd-psnr.svg" in files
 
 
