@@ -96,10 +96,15 @@ def _webp() -> Coder:
     return Pillow("webp", *kind, _percent(0, 100), ladder)
 
 
+def _avif_options(quality: float, pixels: Pixels) -> dict[str, Any]:
+    return {"quality": int(quality), "max_threads": 1}
+
+
 def _avif() -> Coder:
     ladder = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
     kind = ("AVIF", ".avif", "image/avif", "avif")
-    return Pillow("avif", *kind, _percent(0, 99), ladder)
+    special = ", one thread"  # its bytes depend on how many it has
+    return Pillow("avif", *kind, _percent(0, 99), ladder, "quality", _avif_options, special)
 
 
 LOSSY = ", lossy wavelet and colour transforms"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,18 @@ def test_ladder_rises_in_bytes_and_quality(name: str, crop: np.ndarray) -> None:
     assert set(coder.ladder) <= set(coder.settings)
     assert list(coder.settings) == sorted(coder.settings)
     assert coder.encode(crop, coder.ladder[3]) == files[3]  # the same bytes again
+
+
+def test_avif_is_the_same_whatever_the_number_of_processors(monkeypatch) -> None:
+    """Its library takes a thread a processor, unless told, and its bytes depend on that."""
+    pixels = make_pixels(512, 768)
+    expected = peer("avif").encode(pixels, 50)
+    everywhere = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(everywhere)})
+        assert peer("avif").encode(pixels, 50) == expected
+    finally:
+        os.sched_setaffinity(0, everywhere)
 
 
 def test_peers_are_in_the_order_the_world_knows(crop: np.ndarray) -> None:
