@@ -42,6 +42,17 @@ def train(
     batch: Annotated[int | None, typer.Option(help="Crops a step. \\[default: 8]")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate. \\[default: 1e-4]")] = None,
     warmup: Annotated[int | None, typer.Option(help="Warm-up steps. \\[default: 200]")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="adam, or muon for the matrices. \\[default: adam]")
+    ] = None,
+    balance: Annotated[
+        float | None,
+        typer.Option(help="Divide the loss by λ to this power, 0 to 1. \\[default: 0.4]"),
+    ] = None,
+    shrink: Annotated[
+        float | None,
+        typer.Option(help="Shrink photos by up to this before cropping. \\[default: 1]"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="\\[default: 0]")] = None,
     compile: Annotated[bool, typer.Option(help="Use torch.compile (worth it on a GPU).")] = False,
     device: Device = "auto",
@@ -61,6 +72,9 @@ def train(
         "lr": lr,
         "warmup": warmup,
         "seed": seed,
+        "optimizer": optimizer,
+        "balance": balance,
+        "shrink": shrink,
         "quality_range": quality_range,
     }
     changes = {name: value for name, value in given.items() if value is not None}

@@ -27,7 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ticodec.models.swin import partition, shift_regions, unpartition
+from ticodec.models.attention import shift_regions
+from ticodec.models.swin import partition, unpartition
 
 #: Largest activation: 16 bits signed for what is multiplied with other activations, 19 for
 #: residuals, which feed LayerNorm, 25 for what only meets weights and has outliers.

@@ -47,12 +47,15 @@ class CausalAttention(nn.Module):
         M: channels of ŷ; heads: attention heads; mlp_ratio: hidden width of its MLP.
     """
 
+    bias_index: Tensor  # (25, 25), moves to the GPU with the module
+
     def __init__(self, M: int, heads: int, mlp_ratio: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm1 = nn.LayerNorm(M)
         self.qkv = nn.Linear(M, 3 * M)
         self.bias_table = nn.Parameter(torch.empty((2 * SIDE - 1) ** 2, heads))
+        self.register_buffer("bias_index", relative_index(SIDE), persistent=False)
         self.norm2 = nn.LayerNorm(M)
         self.mlp1 = nn.Linear(M, mlp_ratio * M)
         self.mlp2 = nn.Linear(mlp_ratio * M, M)
@@ -64,8 +67,7 @@ class CausalAttention(nn.Module):
 
     def position_bias(self) -> Tensor:
         """Bias of the 25 queries on the 12 keys and on the masked group, (heads, 25, 13)."""
-        index = relative_index(SIDE).to(self.bias_table.device)
-        bias = self.bias_table.float()[index].permute(2, 0, 1)  # (heads, 25, 25)
+        bias = self.bias_table.float()[self.bias_index].permute(2, 0, 1)  # (heads, 25, 25)
         masked = bias[:, :, EARLIER:].logsumexp(-1, keepdim=True)
         return torch.cat([bias[:, :, :EARLIER], masked], -1)
 
@@ -79,17 +81,20 @@ class CausalAttention(nn.Module):
         """
         lead, c = near.shape[:-2], near.shape[-1] // 3
         tokens = torch.cat([near, masked.expand(*lead, 1, 3 * c)], -2)  # (..., 13, 3M)
-        q, k, v = tokens.unflatten(-1, (3, self.heads, c // self.heads)).movedim(-3, 0)
-        q, k, v = (part.transpose(-3, -2) for part in (q, k, v))  # (..., heads, 13, d)
-        scores = (q * (c // self.heads) ** -0.5) @ k.transpose(-2, -1)  # (..., heads, 13, 13)
-        # Row 12 is the query of all 13 masked tokens; their biases differ.
-        rows = [
-            scores[..., :EARLIER, :],
-            scores[..., EARLIER:, :].expand(*scores.shape[:-2], 13, 13),
-        ]
-        weights = (torch.cat(rows, -2).float() + self.position_bias()).softmax(-1)
-        summed = weights.sum(-2, keepdim=True).to(v.dtype)  # over the queries: (..., heads, 1, 13)
-        return (summed @ v).reshape(*lead, c)
+        tokens = tokens.reshape(-1, EARLIER + 1, 3, self.heads, c // self.heads)
+        q, k, v = tokens.permute(2, 0, 3, 1, 4)  # (n, heads, 13, d)
+        scores = ((q * (c // self.heads) ** -0.5) @ k.transpose(-2, -1)).float()
+        # softmax(score + bias) as e^score · e^bias: row 12 of e^score is the query of all 13
+        # masked tokens, which differ by their biases alone, a fixed matrix a head.
+        e = (scores - scores.detach().amax(-1, keepdim=True)).exp()  # (n, heads, 13, 13)
+        bias = self.position_bias().exp()  # (heads, 25, 13)
+        early = e[:, :, :EARLIER] * bias[:, :EARLIER]  # (n, heads, 12, 13)
+        weights = (early / early.sum(-1, keepdim=True)).sum(-2)  # over the queries: (n, heads, 13)
+        late, bias = e[:, :, EARLIER].transpose(0, 1), bias[:, EARLIER:]  # (heads, n | 13, 13)
+        shares = (1 / (late @ bias.mT)) @ bias  # over the 13 queries: (heads, n, 13)
+        weights = weights + (late * shares).transpose(0, 1)
+        summed = weights.to(v.dtype)[:, :, None] @ v  # (n, heads, 1, d)
+        return summed.reshape(*lead, c)
 
     def forward(self, y_hat: Tensor) -> Tensor:
         """ŷ (B, H, W, M) to context features (B, H, W, 2M)."""

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from .attention import shift_regions
 from .config import STRIDE_Z
-from .swin import STB, SwinLayer, pad_to_window, partition, shift_regions, unpartition
+from .swin import STB, SwinLayer, pad_to_window, partition, unpartition
 from .transforms import Conv, LinearGDN
 
 #: Tokens in a strip: a few hundred KB of activations, which stay in the second-level cache.

@@ -15,6 +15,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from .attention import window_attention
+
 
 # Cached tensors are made outside inference mode, so that training can use them too.
 @lru_cache(maxsize=64)
@@ -27,23 +29,6 @@ def relative_index(window: int) -> Tensor:
     dy = y[:, None] - y[None, :] + window - 1
     dx = x[:, None] - x[None, :] + window - 1
     return dy * (2 * window - 1) + dx
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def shift_regions(height: int, width: int, window: int) -> Tensor:
-    """Region number of each token of a map rolled by half a window, (nW, T).
-
-    Tokens of one window that come from different sides of the map, brought
-    together only by the roll, have different numbers and must not see each other.
-    """
-
-    def bands(size: int) -> Tensor:
-        at = torch.arange(size)
-        return (at >= size - window).long() + (at >= size - window // 2).long()
-
-    regions = bands(height)[:, None] * 3 + bands(width)[None, :]  # (H, W)
-    return partition(regions[None, :, :, None], window)[..., 0]
 
 
 def partition(x: Tensor, window: int) -> Tensor:
@@ -83,6 +68,8 @@ class SwinLayer(nn.Module):
         mlp_ratio: hidden width of the MLP in multiples of C.
     """
 
+    bias_index: Tensor  # (T, T), moves to the GPU with the layer
+
     def __init__(self, dim: int, heads: int, window: int, shift: bool, mlp_ratio: int) -> None:
         super().__init__()
         self.heads, self.window = heads, window
@@ -90,6 +77,7 @@ class SwinLayer(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
+        self.register_buffer("bias_index", relative_index(window), persistent=False)
         self.proj = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp1 = nn.Linear(dim, mlp_ratio * dim)
@@ -101,37 +89,13 @@ class SwinLayer(nn.Module):
 
     def position_bias(self) -> Tensor:
         """Relative position bias of every pair, (heads, T, T)."""
-        index = relative_index(self.window).to(self.bias_table.device)
-        return self.bias_table[index].permute(2, 0, 1)
+        return self.bias_table[self.bias_index].permute(2, 0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same shape; H and W are multiples of the window."""
-        b, h, w, _ = x.shape
-        y = self.norm1(x)
-        if self.shift:
-            y = y.roll((-self.shift, -self.shift), (1, 2))
-        y = self.attention(partition(y, self.window), b, h, w)
-        y = unpartition(y, self.window, h, w)
-        if self.shift:
-            y = y.roll((self.shift, self.shift), (1, 2))
-        x = x + y
+        y = window_attention(self.qkv(self.norm1(x)), self.position_bias(), self.window, self.shift)
+        x = x + self.proj(y)
         return x + self.mlp2(nn.functional.gelu(self.mlp1(self.norm2(x))))
-
-    def attention(self, tokens: Tensor, batch: int, height: int, width: int) -> Tensor:
-        """Attention inside each window: (B·nW, T, C) to the same shape."""
-        n, t, c = tokens.shape
-        qkv = self.qkv(tokens).reshape(n, t, 3, self.heads, c // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B·nW, heads, T, d)
-        scores = (q * (c // self.heads) ** -0.5) @ k.transpose(-2, -1)
-        scores = scores + self.position_bias().to(scores.dtype)
-        if self.shift:
-            regions = shift_regions(height, width, self.window).to(tokens.device)
-            apart = regions[:, :, None] != regions[:, None, :]  # (nW, T, T)
-            scores = scores.reshape(batch, -1, self.heads, t, t)
-            scores = scores.masked_fill(apart[None, :, None], float("-inf"))
-            scores = scores.reshape(n, self.heads, t, t)
-        y = scores.softmax(-1).to(v.dtype) @ v  # (B·nW, heads, T, d)
-        return self.proj(y.transpose(1, 2).reshape(n, t, c))
 
 
 class STB(nn.Module):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ticodec.models.attention import shift_regions
 from ticodec.models.config import ModelConfig, preset
 from ticodec.models.inference import Transform, pad_image
 from ticodec.models.network import Gains, Network
-from ticodec.models.swin import partition, shift_regions, unpartition
+from ticodec.models.swin import partition, unpartition
 
 PLAIN = {"activation": "none", "hyper_activation": "none"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ from ticodec.codec import Codec
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.images import list_images
 from ticodec.models.config import PAPER_LAMBDAS, ModelConfig
+from ticodec.models.network import Output
 from ticodec.weights.training import checkpoint
 from ticodec.weights.training.data import Photos, split
 from ticodec.weights.training.export import export
-from ticodec.weights.training.loss import lambda_at
-from ticodec.weights.training.options import TrainOptions
+from ticodec.weights.training.loss import lambda_at, rate_distortion
+from ticodec.weights.training.options import OPTIMIZERS, TrainOptions
 from ticodec.weights.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -92,33 +94,105 @@ def test_resuming_is_exact(photos: Photos, tmp_path: Path) -> None:
             assert torch.equal(x, y), name
 
 
+def test_balance_divides_the_loss_of_a_high_quality(photos: Photos) -> None:
+    trainer = Trainer(CONFIG, OPTIONS, CPU)
+    x = photos.crops(2, 64, trainer.sampler)
+    level = torch.tensor([0.0, 7.0])
+    output = trainer.network(x, level)
+    lambdas = torch.tensor(PAPER_LAMBDAS)
+    each = [
+        rate_distortion(
+            Output(*(part[i : i + 1] for part in output)),
+            x[i : i + 1],
+            level[i : i + 1],
+            lambdas,
+            0,
+        ).loss
+        for i in (0, 1)
+    ]
+    both = rate_distortion(output, x, level, lambdas, 0.5).loss
+    wanted = sum(loss / (130 * lambdas[q]) ** 0.5 for loss, q in zip(each, (0, 7), strict=True))
+    torch.testing.assert_close(both, wanted / 2)
+
+
+def test_shrunk_crops_are_shrunk_pieces(photos: Photos) -> None:
+    crops = photos.crops(3, 64, torch.Generator().manual_seed(2), shrink=4.0)
+    assert crops.shape == (3, 64, 64, 3)
+    assert crops.min() >= 0
+    assert crops.max() <= 1
+    assert crops.is_contiguous()
+    generator = torch.Generator().manual_seed(2)
+    factor = 4.0 ** float(torch.rand(1, generator=generator))
+    assert factor > 1.5  # so that the crops are not what they would be without shrinking
+    whole = photos.crops(3, round(64 * factor), generator)
+    wanted = torch.nn.functional.interpolate(
+        whole.permute(0, 3, 1, 2), (64, 64), mode="bicubic", antialias=True
+    )
+    torch.testing.assert_close(crops, wanted.permute(0, 2, 3, 1).clamp(0, 1))
+
+
+def test_pieces_larger_than_every_photo_are_cut_down(photos: Photos) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):  # 192 · 4 is far more than the photos have
+        assert photos.crops(2, 192, generator, shrink=4.0).shape == (2, 192, 192, 3)
+
+
 def test_steps_that_are_not_finite_are_skipped_and_counted(photos: Photos) -> None:
     trainer = Trainer(CONFIG, OPTIONS, CPU)
     trainer.train_step(photos)
     before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
-    good = trainer.forward
-    trainer.forward = lambda x, level: good(x * float("nan"), level)
+    good = trainer.loss
+    trainer.loss = lambda x, level: good(x * float("nan"), level)
     trainer.train_step(photos)
-    assert (trainer.skipped, trainer.step) == (1, 2)
+    assert (int(trainer.skipped), trainer.step) == (1, 2)
     assert all(torch.equal(v, before[k]) for k, v in trainer.network.state_dict().items())
-    trainer.forward = good
+    trainer.loss = good
     trainer.train_step(photos)
-    assert trainer.skipped == 1
+    assert int(trainer.skipped) == 1
     assert any(not torch.equal(v, before[k]) for k, v in trainer.network.state_dict().items())
 
 
 def test_a_spike_of_the_gradient_is_skipped_and_does_not_hide_later_ones() -> None:
     trainer = Trainer(CONFIG, OPTIONS, CPU)
     trainer.step = 1000
-    trainer.typical = 2.0
-    assert trainer.is_sane(1.0, 3.0)
-    before = trainer.typical
-    assert not trainer.is_sane(1.0, 100.0)
-    assert before < trainer.typical < 1.1 * before
-    assert not trainer.is_sane(float("nan"), 1.0)
+    trainer.typical.fill_(2.0)
+    sane = lambda norm: bool(trainer.is_sane(torch.tensor(1.0 + norm), torch.tensor(norm)))  # noqa: E731
+    assert sane(3.0)
+    before = float(trainer.typical)
+    assert not sane(100.0)
+    after = float(trainer.typical)
+    assert before < after < 1.1 * before
+    assert not sane(float("nan"))
+    assert float(trainer.typical) == after
     for _ in range(300):  # a new normal is accepted in time
-        trainer.is_sane(1.0, 30.0)
-    assert trainer.is_sane(1.0, 30.0)
+        sane(30.0)
+    assert sane(30.0)
+
+
+def test_muon_goes_on_without_a_gradient_that_is_not_finite(photos: Photos) -> None:
+    trainer = Trainer(CONFIG, replace(OPTIONS, optimizer="muon"), CPU)
+    for _ in range(3):
+        trainer.train_step(photos)
+    good = trainer.loss
+    trainer.loss = lambda x, level: good(x * float("nan"), level)
+    trainer.train_step(photos)
+    trainer.loss = good
+    trainer.train_step(photos)
+    assert int(trainer.skipped) == 1
+    assert all(v.isfinite().all() for v in trainer.network.state_dict().values())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_optimizer_takes_every_parameter_once(optimizer: str) -> None:
+    trainer = Trainer(CONFIG, replace(OPTIONS, optimizer=optimizer), CPU)
+    taken = [
+        id(p)
+        for part in trainer.optimizer.parts
+        for group in part.param_groups
+        for p in group["params"]
+    ]
+    assert sorted(taken) == sorted(id(p) for p in trainer.network.parameters())
+    assert len(trainer.optimizer.parts) == (2 if optimizer == "muon" else 1)
 
 
 def test_every_checkpoint_tells_the_whole_history(photos: Photos, tmp_path: Path) -> None:
@@ -137,7 +211,16 @@ def test_every_checkpoint_tells_the_whole_history(photos: Photos, tmp_path: Path
 
 @pytest.mark.parametrize(
     "bad",
-    [{"crop": 100}, {"crop": 0}, {"batch": 0}, {"lr": -1.0}, {"quality_range": (0, 12)}],
+    [
+        {"crop": 100},
+        {"crop": 0},
+        {"batch": 0},
+        {"lr": -1.0},
+        {"quality_range": (0, 12)},
+        {"optimizer": "sgd"},
+        {"balance": 2.0},
+        {"shrink": 0.5},
+    ],
 )
 def test_impossible_options_are_refused(bad: dict) -> None:
     with pytest.raises(UsageError):
@@ -195,10 +278,12 @@ def test_levels_stay_in_the_quality_range() -> None:
 
 
 def test_lambda_is_log_linear() -> None:
-    got = lambda_at(torch.tensor([0.0, 0.5, 7.0]), PAPER_LAMBDAS)
+    got = lambda_at(torch.tensor([0.0, 0.5, 7.0]), torch.tensor(PAPER_LAMBDAS))
     middle = (PAPER_LAMBDAS[0] * PAPER_LAMBDAS[1]) ** 0.5
     torch.testing.assert_close(got, torch.tensor([PAPER_LAMBDAS[0], middle, PAPER_LAMBDAS[7]]))
-    torch.testing.assert_close(lambda_at(torch.zeros(1), (0.02,)), torch.tensor([0.02]))
+    torch.testing.assert_close(
+        lambda_at(torch.zeros(1), torch.tensor([0.02])), torch.tensor([0.02])
+    )
 
 
 def test_checkpoints_that_are_none(tmp_path: Path) -> None:

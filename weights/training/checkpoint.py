@@ -10,7 +10,7 @@ import torch
 
 from ticodec.errors import BadInputError, TicodecError
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

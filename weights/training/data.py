@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ticodec.errors import BadInputError
 
@@ -21,6 +21,11 @@ def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     held = paths[::HOLD_OUT]
     kept = set(held)
     return [p for p in paths if p not in kept] or paths, held
+
+
+def send(x: Tensor, device: torch.device) -> Tensor:
+    """x on the device; to a GPU without waiting for what it is still computing."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x
 
 
 class Photos:
@@ -58,6 +63,7 @@ class Photos:
         if not pixels:
             raise BadInputError(f"no readable image of at least {smallest}×{smallest} pixels")
         self.sizes = torch.tensor(sizes)  # (n, 2): height, width
+        self.largest = int(self.sizes.amin(1).max())  # side of the largest square piece
         ends = torch.tensor([p.numel() for p in pixels]).cumsum(0)
         self.starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
         self.pixels = torch.empty(int(ends[-1]), dtype=torch.uint8, device=device)
@@ -68,16 +74,29 @@ class Photos:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def crops(self, count: int, size: int, generator: torch.Generator) -> Tensor:
+    def crops(
+        self, count: int, size: int, generator: torch.Generator, shrink: float = 1.0
+    ) -> Tensor:
         """Random crops, half of them mirrored: (count, size, size, 3), float32 in [0, 1].
 
-        `generator` is a CPU generator; it alone decides what comes out.
+        `shrink`: they are pieces up to so many times larger, of the photos that are large
+        enough, shrunk to the size; one factor for all of a call. `generator` is a CPU generator;
+        it alone decides what comes out.
         """
-        pick = torch.randint(len(self), (count,), generator=generator)
-        room = self.sizes[pick] - size + 1  # (count, 2)
+        factor = shrink ** float(torch.rand(1, generator=generator)) if shrink > 1 else 1.0
+        piece = min(round(size * factor), self.largest)
+        fits = (self.sizes.amin(1) >= piece).nonzero()[:, 0]
+        pick = fits[torch.randint(len(fits), (count,), generator=generator)]
+        room = self.sizes[pick] - piece + 1  # (count, 2)
         top, left = (torch.rand(count, 2, generator=generator) * room).long().unbind(1)
         mirrored = torch.rand(count, generator=generator) < 0.5
-        return self.gather(pick, top, left, size, mirrored)
+        crops = self.gather(pick, top, left, piece, mirrored)
+        if piece == size:
+            return crops
+        crops = nn.functional.interpolate(
+            crops.permute(0, 3, 1, 2), (size, size), mode="bicubic", antialias=True
+        )
+        return crops.permute(0, 2, 3, 1).clamp(0, 1).contiguous()
 
     def centres(self, size: int) -> Tensor:
         """The middle crop of every image: (n, size, size, 3), float32 in [0, 1]."""
@@ -94,7 +113,7 @@ class Photos:
         first = torch.where(mirrored, left + size - 1, left)
         corner = self.starts[pick] + (top * width + first) * 3
         device = self.pixels.device  # only these few numbers travel there
-        width, step, corner = width.to(device), step.to(device), corner.to(device)
+        width, step, corner = send(torch.stack([width, step, corner]), device)
         side = torch.arange(size, device=device)
         rows = (side[None] * width[:, None] * 3)[:, :, None, None]  # (n, size, 1, 1)
         columns = (side[None] * step[:, None])[:, None, :, None]  # (n, 1, size, 1)

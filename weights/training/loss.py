@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ticodec.models.network import Output
@@ -19,26 +17,30 @@ class Loss(NamedTuple):
     mse: Tensor
 
 
-def lambda_at(level: Tensor, lambdas: tuple[float, ...]) -> Tensor:
-    """λ at continuous quality levels (B,), interpolated in the logarithm."""
-    table = torch.tensor([math.log(value) for value in lambdas], device=level.device)
+def lambda_at(level: Tensor, lambdas: Tensor) -> Tensor:
+    """λ at continuous quality levels (B,), interpolated in the logarithm of lambdas (levels,)."""
+    table = lambdas.log()
     low = level.floor().clamp(0, max(len(lambdas) - 2, 0)).long()
     high = (low + 1).clamp(max=len(lambdas) - 1)
     part = level - low
     return (table[low] * (1 - part) + table[high] * part).exp()
 
 
-def rate_distortion(output: Output, x: Tensor, level: Tensor, lambdas: tuple[float, ...]) -> Loss:
-    """R + λ·255²·MSE of each image, weighted so that no level dominates.
+def rate_distortion(
+    output: Output, x: Tensor, level: Tensor, lambdas: Tensor, balance: float
+) -> Loss:
+    """(R + λ·255²·MSE) / (130·λ)^balance, the mean over the images.
 
-    The weight, 1 / (λ·255²·0.002 + 0.3), is about one over the loss a trained
-    network reaches at that λ. For one fixed λ it is a constant.
+    Equation 1 is balance 0, where the highest quality has nearly all of the gradient. At 0.4
+    every level counts in proportion to the bits it takes, about λ^0.4: a per cent of rate is
+    worth the same at each. For one fixed λ the division is a constant.
 
     Args:
         output: of the network; x: images (B, H, W, 3) in [0, 1]; level: (B,).
+        lambdas: of the levels, (levels,); balance: 0 to 1.
     """
     distortion = (output.x_hat - x).pow(2).flatten(1).mean(1)  # (B,)
     bpp = (output.bits_y + output.bits_z) / (x.shape[1] * x.shape[2])
-    weight = lambda_at(level, lambdas) * 255**2
-    loss = (bpp + weight * distortion) / (weight * 0.002 + 0.3)
+    trade = lambda_at(level, lambdas)
+    loss = (bpp + trade * 255**2 * distortion) / (130 * trade) ** balance
     return Loss(loss.mean(), bpp.mean().detach(), distortion.mean().detach())

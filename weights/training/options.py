@@ -7,6 +7,8 @@ from typing import Any
 
 from ticodec.errors import UsageError
 
+OPTIMIZERS = ("adam", "muon")
+
 
 @dataclass
 class TrainOptions:
@@ -20,6 +22,10 @@ class TrainOptions:
         ema: decay of the averaged weights, which are the ones exported.
         clip: largest norm of the gradient.
         seed: seeds the weights, the crops and the noise.
+        optimizer: "adam", or "muon" for the matrices.
+        balance: the loss is divided by λ to this power; 0 is the papers' loss, where the
+            highest quality has nearly all of the gradient, at 1 the lowest has most of it.
+        shrink: crops are pieces of photos shrunk by a random factor of 1 to this.
         quality_range: lowest and highest quality drawn, within 1 … levels.
     """
 
@@ -30,6 +36,9 @@ class TrainOptions:
     ema: float = 0.999
     clip: float = 1.0
     seed: int = 0
+    optimizer: str = "adam"
+    balance: float = 0.4
+    shrink: float = 1.0
     quality_range: tuple[float, float] = (1.0, 8.0)
 
     def __post_init__(self) -> None:
@@ -39,6 +48,9 @@ class TrainOptions:
             "--batch must be at least 1": self.batch >= 1,
             "--lr must be positive": 0 < self.lr < 1,
             "--warmup must not be negative": self.warmup >= 0,
+            "--optimizer must be adam or muon": self.optimizer in OPTIMIZERS,
+            "--balance must be from 0 to 1": 0 <= self.balance <= 1,
+            "--shrink must be from 1 to 4": 1 <= self.shrink <= 4,
             "--quality-range must be within 1 to 8": 1 <= low <= high <= 8,
         }
         for message, holds in checks.items():

@@ -89,6 +89,7 @@ def run(trainer: Trainer, data: Path, out: Path, limits: Limits, console: Consol
         "crop": trainer.options.crop,
         "batch": trainer.options.batch,
         "lr": trainer.options.lr,
+        "optimizer": trainer.options.optimizer,
     }
     with stop_signals() as stopped:
         trainer.begin_run(facts)
@@ -164,7 +165,7 @@ class Log:
             console=console,
         )
         self.task = self.bar.add_task("starting", total=None, stats="")
-        self.sums = torch.zeros(3)
+        self.sums = torch.zeros(3, device=trainer.device)  # read once in LOG_STEPS
         self.count, self.crops, self.since = 0, trainer.crops, time.monotonic()
 
     def __enter__(self) -> Log:
@@ -176,7 +177,7 @@ class Log:
 
     def record(self, loss: tuple[torch.Tensor, ...], phase: str) -> None:
         """Take one step's numbers; every LOG_STEPS steps show their mean and write a row."""
-        self.sums += torch.stack([part.detach().float() for part in loss]).cpu()
+        self.sums += torch.stack([part.detach().float() for part in loss])
         self.count += 1
         if self.count < LOG_STEPS:
             return
@@ -185,7 +186,7 @@ class Log:
         speed = (t.crops - self.crops) / (time.monotonic() - self.since)
         stats = (
             f"step {t.step}  {speed:.1f} crops/s  loss {value:.3f}  "
-            f"{bpp:.3f} bpp  {psnr(mse):.2f} dB  skipped {t.skipped}"
+            f"{bpp:.3f} bpp  {psnr(mse):.2f} dB  skipped {int(t.skipped)}"
         )
         self.bar.update(self.task, description=phase, stats=stats)
         row = [
@@ -193,9 +194,9 @@ class Log:
             t.step,
             t.crops,
             f"{t.seconds:.0f}",
-            f"{t.optimizer.param_groups[0]['lr']:.2e}",
+            f"{t.optimizer.lr:.2e}",
         ]
-        row += [f"{value:.4f}", f"{bpp:.4f}", f"{psnr(mse):.3f}", f"{speed:.1f}", t.skipped]
+        row += [f"{value:.4f}", f"{bpp:.4f}", f"{psnr(mse):.3f}", f"{speed:.1f}", int(t.skipped)]
         header = "phase,step,crops,seconds,lr,loss,bpp,psnr,crops_per_second,skipped"
         append(self.out / "log.csv", header, row)
         self.sums.zero_()

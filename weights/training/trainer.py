@@ -23,8 +23,9 @@ from ticodec.models.inference import fast_bf16
 from ticodec.models.network import Network
 
 from . import checkpoint
-from .data import Photos
+from .data import Photos, send
 from .loss import Loss, rate_distortion
+from .optimizer import Optimizer
 from .options import TrainOptions
 
 #: Validation crops that every checkpoint carries; export calibrates its grids on them.
@@ -57,18 +58,20 @@ class Trainer:
         if init is not None:
             self.network.load_state_dict(init)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        fused = device.type == "cuda"
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.lr, fused=fused)
+        self.optimizer = Optimizer(self.network, options.optimizer, options.lr)
         self.sampler = torch.Generator().manual_seed(options.seed)
-        self.step = self.crops = self.skipped = 0
+        self.step = self.crops = 0
         self.seconds = 0.0
-        self.typical = 0.0  # running mean of the gradient's norm
+        # On the device, since reading them in every step would make the CPU wait for a GPU.
+        self.skipped = torch.zeros((), dtype=torch.long, device=device)
+        self.typical = torch.zeros((), device=device)  # running mean of the gradient's norm
+        self.lambdas = torch.tensor(config.lambdas, device=device)
         self.history: list[dict[str, Any]] = []  # one entry a finished run, for the model card
         self.facts: dict[str, Any] = {}  # of the run that is going on
         self.begun = (0, 0.0)  # its first crop and second
         self.calibration: Tensor | None = None
         self.bf16 = fast_bf16(device)
-        self.forward = torch.compile(self.network) if compile else self.network
+        self.loss = torch.compile(self.forward) if compile else self.forward
 
     # -- one step -------------------------------------------------------------------
 
@@ -77,42 +80,44 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / max(1, self.options.warmup))
         return self.options.lr * warm * (1 - anneal)
 
+    def forward(self, x: Tensor, level: Tensor) -> Loss:
+        """Loss of images (B, H, W, 3) at levels (B,)."""
+        with self.autocast():
+            output = self.network(x, level)
+        return rate_distortion(output, x, level, self.lambdas, self.options.balance)
+
     def train_step(self, photos: Photos, anneal: float = 0.0) -> Loss:
         """One optimiser step on fresh crops; one that is not sane is skipped and counted."""
         started = time.perf_counter()
         o = self.options
-        x = photos.crops(o.batch, o.crop, self.sampler)
+        x = photos.crops(o.batch, o.crop, self.sampler, o.shrink)
         level = self.draw_levels(o.batch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(anneal)
-        with self.autocast():
-            output = self.forward(x, level)
-        loss = rate_distortion(output, x, level, self.config.lambdas)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.lr = self.learning_rate(anneal)
+        loss = self.loss(x, level)
+        self.optimizer.zero_grad()
         loss.loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip))
-        if self.is_sane(norm + float(loss.loss.detach()), norm):
-            self.optimizer.step()
-            self.update_average()
-        else:
-            self.skipped += 1
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), o.clip)
+        sane = self.is_sane(norm + loss.loss.detach(), norm)
+        self.optimizer.step(sane)
+        self.skipped += ~sane
+        self.update_average()
         self.step += 1
         self.crops += o.batch
         self.seconds += time.perf_counter() - started
         return loss
 
-    def is_sane(self, total: float, norm: float) -> bool:
-        """Whether a step may be taken: all finite, and no spike of the gradient.
+    def is_sane(self, total: Tensor, norm: Tensor) -> Tensor:
+        """Whether a step may be taken, a bool (): all finite, and no spike of the gradient.
 
         At the high learning rate of the trunk a single spike, even clipped, can undo an
         hour: its direction is one that Adam has no scale for.
         """
-        if not math.isfinite(total):
-            return False
+        finite = total.isfinite()
         warm = self.step > max(self.options.warmup, TYPICAL_STEPS)
-        limit = SPIKE * self.typical if warm else math.inf
-        self.typical += (min(norm, limit) - self.typical) / min(self.step + 1, TYPICAL_STEPS)
-        return norm <= limit
+        limit = SPIKE * self.typical if warm else torch.full_like(norm, math.inf)
+        moved = (torch.minimum(norm, limit) - self.typical) / min(self.step + 1, TYPICAL_STEPS)
+        self.typical += torch.where(finite, moved, 0.0)
+        return finite & (norm <= limit)
 
     def autocast(self) -> torch.autocast:
         """bf16 where the hardware is fast at it; the likelihoods stay in float32."""
@@ -122,7 +127,7 @@ class Trainer:
         """Random quality levels within the range of the options, (count,)."""
         low, high = (min(q, self.config.levels) - 1 for q in self.options.quality_range)
         level = low + (high - low) * torch.rand(count, generator=self.sampler)
-        return level.to(self.device)
+        return send(level, self.device)
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -173,9 +178,9 @@ class Trainer:
             "options": self.options.to_dict(),
             "step": self.step,
             "crops": self.crops,
-            "skipped": self.skipped,
+            "skipped": int(self.skipped),
             "seconds": self.seconds,
-            "typical": self.typical,
+            "typical": float(self.typical),
             "history": self.record(),
             "calibration": self.calibration,
             "network": self.network.state_dict(),
@@ -197,9 +202,10 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        names = ("step", "crops", "skipped", "seconds", "typical", "history", "calibration")
-        for name in names:
+        for name in ("step", "crops", "seconds", "history", "calibration"):
             setattr(self, name, state[name])
+        self.skipped.fill_(state["skipped"])
+        self.typical.fill_(state["typical"])
         self.begun = (self.crops, self.seconds)
         torch.set_rng_state(state["random"]["torch"])
         self.sampler.set_state(state["random"]["sampler"])

@@ -1,0 +1,69 @@
+"""Window attention: the written-out gradient against autograd through the plain computation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from ticodec.models.attention import shift_regions, window_attention
+from ticodec.models.swin import partition, unpartition
+
+
+def plain(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tensor:
+    """The same, step by step as in the Swin paper: roll, partition, mask, softmax."""
+    b, h, w, c = qkv.shape
+    heads, t, d = len(bias), window * window, c // 3 // len(bias)
+    tokens = partition(qkv.roll((-shift, -shift), (1, 2)), window)
+    q, k, v = tokens.reshape(-1, t, 3, heads, d).permute(2, 0, 3, 1, 4)
+    scores = q @ k.mT * d**-0.5 + bias
+    if shift:
+        regions = shift_regions(h, w, window)
+        apart = regions[:, :, None] != regions[:, None, :]
+        scores = scores.reshape(b, -1, heads, t, t)
+        scores = scores.masked_fill(apart[:, None], -torch.inf).reshape(-1, heads, t, t)
+    out = (scores.softmax(-1) @ v).transpose(1, 2).reshape(-1, t, heads * d)
+    return unpartition(out, window, h, w).roll((shift, shift), (1, 2))
+
+
+def case(window: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """qkv and bias that want gradients, and a gradient to start from."""
+    torch.manual_seed(window)
+    qkv = torch.randn(2, 3 * window, 2 * window, 3 * 4 * 6, dtype=dtype, requires_grad=True)
+    bias = torch.randn(4, window**2, window**2, dtype=dtype, requires_grad=True)
+    return qkv, bias, torch.randn(*qkv.shape[:3], 4 * 6, dtype=dtype)
+
+
+@pytest.mark.parametrize("window", [4, 8])
+@pytest.mark.parametrize("shifted", [False, True])
+def test_values_and_gradients_are_those_of_the_plain_computation(
+    window: int, shifted: bool
+) -> None:
+    qkv, bias, above = case(window, torch.float64)
+    shift = window // 2 if shifted else 0
+    for got, wanted in zip(
+        (lambda y: (y, *torch.autograd.grad(y, (qkv, bias), above)))(
+            window_attention(qkv, bias, window, shift)
+        ),
+        (lambda y: (y, *torch.autograd.grad(y, (qkv, bias), above)))(
+            plain(qkv, bias, window, shift)
+        ),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_bfloat16_is_as_close_as_bfloat16_can_be() -> None:
+    qkv, bias, _ = case(8, torch.float64)
+    wanted = plain(qkv, bias, 8, 4)
+    got = window_attention(qkv.bfloat16(), bias.bfloat16(), 8, 4)
+    assert got.dtype == torch.bfloat16
+    assert (got.double() - wanted).norm() < 0.01 * wanted.norm()
+
+
+@pytest.mark.parametrize("size", [1e3, -1e3])
+def test_scores_that_would_overflow_stay_finite(size: float) -> None:
+    qkv, bias, above = case(4, torch.float32)
+    out = window_attention(qkv, bias + size, 4, 2)
+    grads = torch.autograd.grad(out, (qkv, bias), above)
+    assert all(x.isfinite().all() for x in (out, *grads))
