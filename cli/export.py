@@ -11,7 +11,13 @@ from .show import Json, print_json, working
 
 
 def export(
-    source: Annotated[Path, typer.Argument(metavar="CKPT", help="Checkpoint of `ticodec train`.")],
+    source: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CKPT…",
+            help="Checkpoint of `ticodec train`. Several of one network are averaged.",
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Weights folder. \\[default: the installed one]")
     ] = None,
@@ -26,7 +32,7 @@ def export(
     from ticodec.weights.training.export import export as export_checkpoint
 
     folder = out or SHIPPED
-    with working(f"compiling {source}", as_json):
+    with working(f"compiling {', '.join(map(str, source))}", as_json):
         entry = export_checkpoint(source, folder, name, default)
     facts = {
         "name": entry.name,

@@ -85,8 +85,9 @@ def train(
         _without("--resume", model=model, lmbda=lmbda, activation=activation, init=init, seed=seed)
         trainer = Trainer.resume(resume, place, compile, **changes)
     else:
-        config, weights = _network(model, lmbda, activation, init)
-        trainer = Trainer(config, TrainOptions(**changes), place, weights, compile)
+        config, weights, history = _network(model, lmbda, activation, init)
+        options = TrainOptions(**changes)
+        trainer = Trainer(config, options, place, weights, compile, history)
     folder = out or Path("runs") / trainer.config.model
     limits = Limits(max_minutes, max_steps, anneal_minutes)
     console = Console()
@@ -106,7 +107,7 @@ def _without(option: str, **others: object) -> None:
 def _network(
     model: str | None, lmbda: float | None, activation: str | None, init: str | None
 ) -> Any:
-    """(config, float weights or None) of a run that starts anew."""
+    """(config, float weights or None, their history) of a run that starts anew."""
     from ticodec import weights
     from ticodec.errors import UsageError
     from ticodec.models.config import ModelConfig, preset
@@ -114,15 +115,16 @@ def _network(
     try:
         if init is not None:
             _without("--init", model=model, lmbda=lmbda, activation=activation)
-            fields, tensors = weights.read(weights.find(init))
+            entry = weights.find(init)
+            fields, tensors = weights.read(entry)
             floats = {k[6:]: v.float() for k, v in tensors.items() if k.startswith("float.")}
-            return ModelConfig.from_dict(fields), floats
+            return ModelConfig.from_dict(fields), floats, entry.history
         changes: dict[str, Any] = {}
         if lmbda is not None:
             changes["lambdas"] = (lmbda,)
         if activation is not None:
             changes["activation"] = activation
             changes["hyper_activation"] = "none" if activation == "none" else "leaky_relu"
-        return preset(model or "tic-lite", **changes), None
+        return preset(model or "tic-lite", **changes), None, ()
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -67,4 +67,4 @@ def fixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "fixed"
     trainer.save(tmp_path / "fixed.pt")
     monkeypatch.setenv("TICODEC_WEIGHTS", f"{os.environ['TICODEC_WEIGHTS']}{os.pathsep}{folder}")
-    return export(tmp_path / "fixed.pt", folder, "fixed")
+    return export([tmp_path / "fixed.pt"], folder, "fixed")

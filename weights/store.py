@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ class Entry:
         qualities: lowest and highest quality, None for one fixed λ.
         parameters: float parameters; trained: one line on how it was made.
         default: whether its manifest names it as the default.
+        history: every training run that led to it, as a checkpoint tells them.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Entry:
     parameters: int
     trained: str
     default: bool
+    history: tuple[dict[str, Any], ...] = field(default=(), compare=False)
 
     @property
     def fingerprint(self) -> bytes:
@@ -93,6 +95,7 @@ def entries(folder: Path | None = None) -> list[Entry]:
                 parameters=fields["parameters"],
                 trained=fields["trained"],
                 default=manifest["default"] == name,
+                history=tuple(fields.get("history", ())),
             )
             for name, fields in manifest["models"].items()
         ]

@@ -14,6 +14,7 @@ from PIL import Image
 from support import make_pixels
 
 import ticodec
+from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.images import list_images
@@ -233,24 +234,51 @@ def test_a_failed_export_leaves_the_installed_weights_alone(tmp_path: Path) -> N
     trainer.average.load_state_dict(trainer.network.state_dict())
     trainer.save(tmp_path / "a.pt")
     store = tmp_path / "store"
-    export(tmp_path / "a.pt", store)
+    export([tmp_path / "a.pt"], store)
     before = {p.name: p.read_bytes() for p in store.iterdir()}
     torch.nn.init.constant_(trainer.average.head.conv2.weight, float("nan"))
     trainer.save(tmp_path / "nan.pt")
     with pytest.raises(TicodecError, match="cannot export"):
-        export(tmp_path / "nan.pt", store)
+        export([tmp_path / "nan.pt"], store)
     (store / "manifest.json").write_text("{")
     with pytest.raises(BadInputError, match="damaged manifest"):
-        export(tmp_path / "a.pt", store)
+        export([tmp_path / "a.pt"], store)
     (store / "manifest.json").write_bytes(before["manifest.json"])
     assert {p.name: p.read_bytes() for p in store.iterdir()} == before
+
+
+def test_several_checkpoints_are_averaged(photos: Photos, tmp_path: Path) -> None:
+    trunk = Trainer(CONFIG, OPTIONS, CPU)
+    trunk.calibration = torch.from_numpy(make_pixels(128, 128))[None]
+    trunk.begin_run({"device": "trunk", "lr": 1e-3, "crop": 64, "batch": 2})
+    trunk.train_step(photos)
+    trunk.save(tmp_path / "trunk.pt")
+    for seed in (1, 2):
+        trainer = Trainer.resume(tmp_path / "trunk.pt", CPU)
+        trainer.begin_run({"device": f"seed {seed}", "lr": 1e-3, "crop": 64, "batch": 2})
+        torch.manual_seed(seed)
+        for _ in range(seed):
+            trainer.train_step(photos)
+        trainer.save(tmp_path / f"{seed}.pt")
+    entry = export([tmp_path / "1.pt", tmp_path / "2.pt"], tmp_path / "store")
+    crops = [(run["device"], run["crops"]) for run in entry.history]
+    assert crops == [("trunk", 2), ("seed 1", 2), ("seed 2", 4)]
+    assert entry.trained.startswith("8 crops")
+    _, tensors = weights.read(entry)
+    one, two = (checkpoint.load(tmp_path / f"{seed}.pt")["average"] for seed in (1, 2))
+    for name, value in one.items():
+        assert torch.equal(tensors[f"float.{name}"], ((value + two[name]) / 2).half()), name
+    other = Trainer(replace(CONFIG, N=32), OPTIONS, CPU)
+    other.save(tmp_path / "other.pt")
+    with pytest.raises(UsageError, match="different networks"):
+        export([tmp_path / "1.pt", tmp_path / "other.pt"], tmp_path / "store")
 
 
 def test_weights_trained_for_some_qualities_refuse_the_others(tmp_path: Path) -> None:
     trainer = Trainer(CONFIG, TrainOptions(crop=64, quality_range=(5, 6)), CPU)
     trainer.calibration = torch.from_numpy(make_pixels(128, 128))[None]
     trainer.save(tmp_path / "a.pt")
-    codec = Codec(export(tmp_path / "a.pt", tmp_path / "store"), "cpu")
+    codec = Codec(export([tmp_path / "a.pt"], tmp_path / "store"), "cpu")
     with pytest.raises(UsageError, match="quality must be from 5 to 6, not 4"):
         codec.encode(make_pixels(20, 20), 4)
     assert ticodec.info(codec.encode(make_pixels(20, 20)))["quality"] == 5
@@ -348,4 +376,7 @@ def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeyp
     assert Image.open(tmp_path / "a.png").size == Image.open(photo).size
 
     ticodec("train", *common, "--init", "mine", "--max-steps", 2, "--warmup", 1)
-    assert checkpoint.load(run / "trunk.pt")["config"]["N"] == 16
+    went_on = checkpoint.load(run / "trunk.pt")
+    assert went_on["config"]["N"] == 16
+    assert went_on["history"][:-1] == manifest["models"]["mine"]["history"]
+    assert went_on["history"][-1]["crops"] == 4

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ticodec.entropy.compile import compile_entropy
-from ticodec.errors import BadInputError
+from ticodec.errors import BadInputError, UsageError
 from ticodec.images import make_folder, write_file
 from ticodec.models.config import ModelConfig
 from ticodec.models.network import Network
@@ -48,26 +49,35 @@ def weights_bytes(network: Network, images: Tensor) -> bytes:
     return save(tensors, metadata)
 
 
-def export(source: Path, folder: Path, name: str | None = None, default: bool = False) -> Entry:
+def export(
+    sources: Sequence[Path], folder: Path, name: str | None = None, default: bool = False
+) -> Entry:
     """Write `NAME.safetensors` and `NAME.md` into a weights folder and enter them in its manifest.
 
     Args:
-        source: a checkpoint; folder: made if it is not there.
+        sources: a checkpoint; or several of one network, which are averaged: annealed from the
+            same weights with other seeds, their mean is better than each.
+        folder: made if it is not there.
         name: what `-m` will call it; by default the model's name.
         default: make it the default model. (The only one always is.)
 
-    Raises BadInputError when the checkpoint is damaged.
+    Raises BadInputError when a checkpoint is damaged, UsageError when they do not fit together.
     """
-    state = checkpoint.load(source)
+    states = [checkpoint.load(source) for source in sources]
     try:
-        config = ModelConfig.from_dict(state["config"])
+        config = ModelConfig.from_dict(states[0]["config"])
+        if any(state["config"] != states[0]["config"] for state in states):
+            raise UsageError("these checkpoints are of different networks and have no mean")
         network = Network(config)
-        network.load_state_dict(state["average"])
-        images = state["calibration"]
+        network.load_state_dict(mean([state["average"] for state in states]))
+        images = states[0]["calibration"]
+        history = merged([state["history"] for state in states])
+        options = states[0]["options"]
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise BadInputError(f"{source}: not a checkpoint of this version: {error}") from error
+        shown = ", ".join(map(str, sources))
+        raise BadInputError(f"{shown}: not a checkpoint of this version: {error}") from error
     if images is None:
-        raise BadInputError(f"{source}: this checkpoint was never trained")
+        raise BadInputError(f"{sources[0]}: this checkpoint was never trained")
     name = name or config.model
     data = weights_bytes(network.eval(), images)
     fields: dict[str, Any] = {
@@ -76,10 +86,11 @@ def export(source: Path, folder: Path, name: str | None = None, default: bool = 
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
         "parameters": sum(p.numel() for p in network.parameters()),
-        "qualities": trained_range(config, state["options"]),
-        "trained": summary(state["history"]),
+        "qualities": trained_range(config, options),
+        "trained": summary(history),
+        "history": history,
     }
-    text = card(name, config, state, fields)
+    text = card(name, config, options, fields, len(states))
     manifest = entered(folder / "manifest.json", name, fields, default)
     # Only now is anything written, and the manifest last: it is what makes a file count.
     make_folder(folder)
@@ -87,6 +98,21 @@ def export(source: Path, folder: Path, name: str | None = None, default: bool = 
     write_file(folder / f"{name}.md", text.encode())
     write_file(folder / "manifest.json", manifest.encode())
     return next(entry for entry in entries(folder) if entry.name == name)
+
+
+def mean(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each tensor."""
+    return {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]}
+
+
+def merged(histories: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Runs of all the histories; those they begin with in common once."""
+    runs = list(histories[0])
+    for history in histories[1:]:
+        pairs = zip(histories[0], history, strict=False)
+        common = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        runs += history[common:]
+    return runs
 
 
 def trained_range(config: ModelConfig, options: dict[str, Any]) -> list[float] | None:
@@ -119,9 +145,17 @@ def summary(history: Iterable[dict[str, Any]]) -> str:
     return f"{crops:,} crops in {seconds / 60:.0f} min on {devices}"
 
 
-def card(name: str, config: ModelConfig, state: dict[str, Any], fields: dict[str, Any]) -> str:
+def card(
+    name: str,
+    config: ModelConfig,
+    options: dict[str, Any],
+    fields: dict[str, Any],
+    checkpoints: int,
+) -> str:
     """The model card's facts, as Markdown; what was measured is added by hand."""
-    o = state["options"]
+    history = fields["history"]
+    crops, skipped = (sum(r.get(key, 0) for r in history) for key in ("crops", "skipped"))
+    several = f", the mean of {checkpoints} checkpoints" if checkpoints > 1 else ""
     lambdas = ", ".join(f"{value:g}" for value in config.lambdas)
     low_high = fields["qualities"]
     quality = f"Quality {low_high[0]:g} to {low_high[1]:g}, λ = " if low_high else "One fixed λ = "
@@ -135,20 +169,22 @@ def card(name: str, config: ModelConfig, state: dict[str, Any], fields: dict[str
         "",
         "## How it was trained",
         "",
-        f"{state['step']:,} steps, {state['crops']:,} crops in all, with Adam, {o['warmup']} "
-        f"warm-up steps, gradients clipped at {o['clip']:g}, weights averaged with decay "
-        f"{o['ema']:g}; {state['skipped']} steps skipped (not finite, or a spike); "
-        f"seed {o['seed']}. {quality}{lambdas}.",
+        f"{crops:,} crops in all; gradients clipped at {options['clip']:g}, weights averaged "
+        f"with decay {options['ema']:g}{several}; {skipped} steps skipped (not finite, or a "
+        f"spike). {quality}{lambdas}.",
         "",
-        "| run | device | crops | of | a step | learning rate | minutes |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| run | device | minutes | crops | of | a step | optimizer | learning rate | loss ÷ "
+        "| shrunk | seed |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for number, r in enumerate(state["history"], 1):
+    for number, r in enumerate(history, 1):
         rate = f"{r['lr']:g}"
         if "annealed" in r:
             rate += f" falling to {r['lr'] * (1 - r['annealed']):.1g}"
+        balance = f"λ^{r['balance']:g}" if "balance" in r else "λ·130 + 0.3"
         lines.append(
-            f"| {number} | {r['device']} | {r['crops']:,} | {r['crop']}² | {r['batch']} "
-            f"| {rate} | {r['seconds'] / 60:.1f} |"
+            f"| {number} | {r['device']} | {r['seconds'] / 60:.1f} | {r['crops']:,} "
+            f"| {r['crop']}² | {r['batch']} | {r.get('optimizer', 'adam')} | {rate} | {balance} "
+            f"| {r.get('shrink', 1):g}× | {r.get('seed', 0)} |"
         )
     return "\n".join(lines) + "\n"

@@ -84,13 +84,9 @@ def run(trainer: Trainer, data: Path, out: Path, limits: Limits, console: Consol
     """
     make_folder(out)
     photos, validation = load_photos(trainer, data, console)
-    facts = {
-        "device": device_name(trainer.device),
-        "crop": trainer.options.crop,
-        "batch": trainer.options.batch,
-        "lr": trainer.options.lr,
-        "optimizer": trainer.options.optimizer,
-    }
+    names = ("crop", "batch", "lr", "warmup", "optimizer", "balance", "shrink", "seed")
+    facts = {"device": device_name(trainer.device)}
+    facts |= {name: getattr(trainer.options, name) for name in names}
     with stop_signals() as stopped:
         trainer.begin_run(facts)
         loop(trainer, photos, validation, out, limits, stopped, console)

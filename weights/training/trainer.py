@@ -11,9 +11,11 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,7 +42,7 @@ class Trainer:
 
     Args:
         config: the network; options: the run; device: "cpu" or "cuda".
-        init: float weights to start from instead of random ones.
+        init: float weights to start from instead of random ones; history: the runs they had.
         compile: run the training pass through torch.compile.
     """
 
@@ -51,6 +53,7 @@ class Trainer:
         device: torch.device,
         init: dict[str, Tensor] | None = None,
         compile: bool = False,
+        history: Sequence[dict[str, Any]] = (),
     ) -> None:
         torch.manual_seed(options.seed)
         self.config, self.options, self.device = config, options, device
@@ -66,9 +69,9 @@ class Trainer:
         self.skipped = torch.zeros((), dtype=torch.long, device=device)
         self.typical = torch.zeros((), device=device)  # running mean of the gradient's norm
         self.lambdas = torch.tensor(config.lambdas, device=device)
-        self.history: list[dict[str, Any]] = []  # one entry a finished run, for the model card
+        self.history = list(history)  # one entry a finished run, for the model card
         self.facts: dict[str, Any] = {}  # of the run that is going on
-        self.begun = (0, 0.0)  # its first crop and second
+        self.begun = (0, 0.0, 0)  # crops, seconds and skipped steps before it
         self.calibration: Tensor | None = None
         self.bf16 = fast_bf16(device)
         self.loss = torch.compile(self.forward) if compile else self.forward
@@ -159,14 +162,20 @@ class Trainer:
     def begin_run(self, facts: dict[str, Any]) -> None:
         """Start a new entry of the history with these facts, for the model card."""
         self.history = self.record()
-        self.facts, self.begun = facts, (self.crops, self.seconds)
+        self.facts, self.begun = facts, self.spent()
+
+    def spent(self) -> tuple[int, float, int]:
+        """Crops, seconds and skipped steps so far."""
+        return self.crops, self.seconds, int(self.skipped)
 
     def record(self) -> list[dict[str, Any]]:
         """The history, the run that is going on included."""
-        crops, seconds = self.crops - self.begun[0], self.seconds - self.begun[1]
-        if not crops:
+        names = ("crops", "seconds", "skipped")
+        spent = dict(zip(names, np.subtract(self.spent(), self.begun).tolist(), strict=True))
+        if not spent["crops"]:
             return self.history
-        return [*self.history, {**self.facts, "crops": crops, "seconds": round(seconds)}]
+        whole = {name: round(value) for name, value in spent.items()}
+        return [*self.history, {**self.facts, **whole}]
 
     # -- checkpoints ----------------------------------------------------------------
 
@@ -206,7 +215,7 @@ class Trainer:
             setattr(self, name, state[name])
         self.skipped.fill_(state["skipped"])
         self.typical.fill_(state["typical"])
-        self.begun = (self.crops, self.seconds)
+        self.begun = self.spent()
         torch.set_rng_state(state["random"]["torch"])
         self.sampler.set_state(state["random"]["sampler"])
         if self.device.type == "cuda" and state["random"]["cuda"] is not None:
