@@ -82,7 +82,8 @@ def train(
         raise UsageError("give either --lmbda or --quality-range")
     place = pick_device(device)
     if resume is not None:
-        _without("--resume", model=model, lmbda=lmbda, activation=activation, init=init, seed=seed)
+        fixed = {"model": model, "lmbda": lmbda, "activation": activation, "init": init}
+        _without("--resume", **fixed, optimizer=optimizer, seed=seed)
         trainer = Trainer.resume(resume, place, compile, **changes)
     else:
         config, weights, history = _network(model, lmbda, activation, init)
@@ -101,7 +102,7 @@ def _without(option: str, **others: object) -> None:
 
     given = ", ".join(f"--{name}" for name, value in others.items() if value is not None)
     if given:
-        raise UsageError(f"{option} brings its own network and seed; leave {given} away")
+        raise UsageError(f"{option} brings its own network, optimizer and seed; leave {given} away")
 
 
 def _network(

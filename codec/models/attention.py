@@ -106,7 +106,7 @@ class _WindowAttention(torch.autograd.Function):
             qkv = qkv.roll((-shift, -shift), (1, 2))
         q, k, v = to_windows(qkv, window, heads, 3)  # (n, T, d)
         scale = q.shape[-1] ** -0.5
-        q, v = q.mul_(scale), with_column(v, 1.0)
+        q, v = q * scale, with_column(v, 1.0)
         e = torch.bmm(q, k.mT)  # (n, T, T)
         add_bias(e, bias, h, w, window, shift)
         e.clamp_(-LARGEST_SCORE, LARGEST_SCORE).exp_()

@@ -380,3 +380,21 @@ def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeyp
     assert went_on["config"]["N"] == 16
     assert went_on["history"][:-1] == manifest["models"]["mine"]["history"]
     assert went_on["history"][-1]["crops"] == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*lru_cache")
+def test_a_training_pass_compiles_as_one_graph(photos: Photos) -> None:
+    """So that torch.compile on a GPU has nothing to fall back from."""
+    trainer = Trainer(CONFIG, OPTIONS, CPU)
+    x, level = photos.crops(2, 64, trainer.sampler), trainer.draw_levels(2)
+    losses = []
+    for run in (
+        trainer.forward,
+        torch.compile(trainer.forward, fullgraph=True, backend="eager"),
+    ):
+        torch.manual_seed(0)
+        trainer.optimizer.zero_grad()
+        loss = run(x, level)
+        loss.loss.backward()
+        losses.append([loss.loss.detach(), trainer.network.g_a[0].conv.weight.grad])
+    torch.testing.assert_close(losses[0], losses[1], rtol=0.02, atol=0.02)
