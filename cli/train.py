@@ -102,7 +102,7 @@ def _without(option: str, **others: object) -> None:
 
     given = ", ".join(f"--{name}" for name, value in others.items() if value is not None)
     if given:
-        raise UsageError(f"{option} brings its own network, optimizer and seed; leave {given} away")
+        raise UsageError(f"{option} brings what {given} would set; leave that away")
 
 
 def _network(

@@ -8,11 +8,17 @@ import numpy as np
 import torch
 
 from ticodec.codec import Codec
+from ticodec.models.config import ModelConfig
 from ticodec.models.prior import gaussian_likelihood
+from ticodec.weights.training.options import TrainOptions
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 SAMPLES = ROOT / "docs" / "samples"
+CPU = torch.device("cpu")
+#: A network that trains in a moment, and how.
+SMALL = ModelConfig("tic-lite", N=16, M=16, depths=(0, 2, 2), activation="none", mlp_ratio=2)
+SMALL_RUN = TrainOptions(crop=64, batch=2, lr=1e-3, warmup=5)
 
 
 def make_pixels(height: int, width: int, seed: int = 0) -> np.ndarray:

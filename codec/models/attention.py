@@ -1,4 +1,4 @@
-"""Window attention from a map to a map: one call, without masks or whole biases in memory.
+"""Window attention from a map to a map, forward and backward.
 
     qkv (B, H, W, 3C) ─► roll ─► windows, heads ─► q, [k], [v 1] ─┐
                                                                   ├─► e = exp(q kᵀ + bias)
@@ -14,15 +14,17 @@ A GPU has a kernel of its own for the same function, `attention_gpu`.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-#: Scores beyond ± this would overflow e, or leave a row that sums to 0, in float32 and bfloat16.
-#: No trained network comes near. What a shift blocks gets e⁻⁸⁰, which is nothing beside the rest.
-LARGEST_SCORE = 80.0
+#: Scores beyond ± this would overflow e, or leave a row whose sum loses its gradient. No trained
+#: network comes near. What a shift blocks gets e⁻⁶⁰, which is nothing beside the rest.
+LARGEST_SCORE = 60.0
 
 
 # Cached tensors are made outside inference mode, so that training can use them too.
@@ -54,19 +56,25 @@ def window_attention(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tens
             tokens that only the roll brings together do not see each other.
     Returns: (B, H, W, C), of qkv's type.
     """
-    if on_gpu(qkv):
-        try:  # here, since importing Triton takes a quarter of a second
-            from .attention_gpu import window_attention as fused
-
-            return fused(qkv.contiguous(), bias, window, shift)
-        except ImportError:  # Triton comes with torch for Linux alone
-            pass
+    if on_gpu(qkv) and (fused := gpu_kernel()) is not None:
+        return fused(qkv, bias, window, shift)
     return _WindowAttention.apply(qkv, bias, window, shift)  # type: ignore[no-any-return]
 
 
 def on_gpu(x: Tensor) -> bool:
     """Whether Triton's kernels can take x."""
     return x.is_cuda
+
+
+@lru_cache(maxsize=1)
+def gpu_kernel() -> Callable[[Tensor, Tensor, int, int], Tensor] | None:
+    """The same function for a GPU; None, and a warning, where Triton is missing."""
+    try:  # not at the top, since importing Triton takes a quarter of a second
+        from .attention_gpu import window_attention as fused
+    except ImportError as error:
+        warnings.warn(f"no fused attention, training will be slow: {error}", stacklevel=2)
+        return None
+    return fused
 
 
 def to_windows(x: Tensor, window: int, heads: int, parts: int) -> Tensor:

@@ -4,7 +4,8 @@
     python tests/benchmarks/bench_training.py --model tic-lite --crop 128 --batch 8
 
 Crops are cut from random pixels held on the device, as in training; nothing is read from the
-device inside the timed steps. The matrix rate is that of a large product in the type trained in.
+device inside the timed steps. The matrix rate is that of a large product in the type trained in;
+operations counted are those of the passes forward and back, not Muon's.
 """
 
 from __future__ import annotations

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 
+from ticodec.models import attention
 from ticodec.models.attention import shift_regions, window_attention
 from ticodec.models.swin import partition, unpartition
+
+TYPES = (torch.bfloat16, torch.float32)
 
 
 def plain(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tensor:
@@ -53,12 +58,34 @@ def test_values_and_gradients_are_those_of_the_plain_computation(
         torch.testing.assert_close(got, wanted)
 
 
-def test_bfloat16_is_as_close_as_bfloat16_can_be() -> None:
-    qkv, bias, _ = case(8, torch.float64)
-    wanted = plain(qkv, bias, 8, 4)
-    got = window_attention(qkv.bfloat16(), bias.bfloat16(), 8, 4)
-    assert got.dtype == torch.bfloat16
-    assert (got.double() - wanted).norm() < 0.01 * wanted.norm()
+def test_bfloat16_with_a_float32_bias_is_as_close_as_bfloat16_can_be() -> None:
+    qkv, bias, above = case(8, torch.float64)
+    out = plain(qkv, bias, 8, 4)
+    wanted = (out, *torch.autograd.grad(out, (qkv, bias), above))
+    low, single = (
+        x.detach().to(t).requires_grad_() for x, t in zip((qkv, bias), TYPES, strict=True)
+    )
+    out = window_attention(low, single, 8, 4)
+    got = (out, *torch.autograd.grad(out, (low, single), above.bfloat16()))
+    assert [x.dtype for x in got] == [torch.bfloat16, *TYPES]
+    for mine, exact in zip(got, wanted, strict=True):
+        assert (mine.double() - exact).norm() < 0.01 * exact.norm()
+
+
+def test_a_gpu_takes_the_kernel_and_does_without_where_there_is_none(monkeypatch) -> None:
+    qkv, bias, _ = case(4, torch.float32)
+    taken = []
+    monkeypatch.setattr(attention, "on_gpu", lambda x: True)
+    monkeypatch.setattr(attention, "gpu_kernel", lambda: lambda *given: taken.append(given))
+    window_attention(qkv, bias, 4, 2)
+    assert taken == [(qkv, bias, 4, 2)]
+    monkeypatch.undo()
+    monkeypatch.setattr(attention, "on_gpu", lambda x: True)
+    monkeypatch.setitem(sys.modules, "ticodec.models.attention_gpu", None)
+    attention.gpu_kernel.cache_clear()
+    with pytest.warns(UserWarning, match="no fused attention"):
+        torch.testing.assert_close(window_attention(qkv, bias, 4, 2), plain(qkv, bias, 4, 2))
+    attention.gpu_kernel.cache_clear()
 
 
 @pytest.mark.parametrize("size", [1e3, -1e3])

@@ -55,8 +55,8 @@ def export(
     """Write `NAME.safetensors` and `NAME.md` into a weights folder and enter them in its manifest.
 
     Args:
-        sources: a checkpoint; or several of one network, which are averaged: annealed from the
-            same weights with other seeds, their mean is better than each.
+        sources: a checkpoint; or several of one network, which are averaged: runs that began
+            from the same weights (`--init`) with other seeds.
         folder: made if it is not there.
         name: what `-m` will call it; by default the model's name.
         default: make it the default model. (The only one always is.)
@@ -66,13 +66,16 @@ def export(
     states = [checkpoint.load(source) for source in sources]
     try:
         config = ModelConfig.from_dict(states[0]["config"])
-        if any(state["config"] != states[0]["config"] for state in states):
-            raise UsageError("these checkpoints are of different networks and have no mean")
+        options = states[0]["options"]
+        for state in states:
+            if state["config"] != states[0]["config"]:
+                raise UsageError("these checkpoints are of different networks and have no mean")
+            if state["options"]["quality_range"] != options["quality_range"]:
+                raise UsageError("these checkpoints were trained for different qualities")
         network = Network(config)
         network.load_state_dict(mean([state["average"] for state in states]))
         images = states[0]["calibration"]
         history = merged([state["history"] for state in states])
-        options = states[0]["options"]
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         shown = ", ".join(map(str, sources))
         raise BadInputError(f"{shown}: not a checkpoint of this version: {error}") from error
@@ -106,13 +109,23 @@ def mean(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def merged(histories: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Runs of all the histories; those they begin with in common once."""
+    """Runs of all the histories, each once: what one has in common with an earlier is left out.
+
+    Raises UsageError when there is one that has nothing in common with the others.
+    """
     runs = list(histories[0])
-    for history in histories[1:]:
-        pairs = zip(histories[0], history, strict=False)
-        common = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+    for i, history in enumerate(histories[1:], 1):
+        common = max(shared(history, earlier) for earlier in histories[:i])
+        if not common:
+            raise UsageError("these checkpoints have no training run in common, hence no mean")
         runs += history[common:]
     return runs
+
+
+def shared(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> int:
+    """How many runs two histories begin with in common."""
+    pairs = zip(one, two, strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def trained_range(config: ModelConfig, options: dict[str, Any]) -> list[float] | None:

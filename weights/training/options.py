@@ -17,7 +17,7 @@ class TrainOptions:
     Args:
         crop: side of the training crops, pixels, a multiple of 64.
         batch: crops a step.
-        lr: learning rate of the stable phase (Adam).
+        lr: learning rate of the stable phase.
         warmup: steps of linear warm-up.
         ema: decay of the averaged weights, which are the ones exported.
         clip: largest norm of the gradient.

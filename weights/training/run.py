@@ -137,8 +137,9 @@ def anneal(
     console: Console,
 ) -> None:
     """Let the learning rate fall to zero within `minutes`; the trunk on disk stays as it is."""
-    started = time.monotonic()
     with Log(trainer, out, console) as log:
+        log.record(trainer.train_step(photos), "annealing")  # compiles, where that is asked for
+        started = time.monotonic()
         while not stopped():
             part = (time.monotonic() - started) / 60 / minutes
             if part >= 1:

@@ -1,0 +1,28 @@
+"""Photos for the training tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support import CPU, make_pixels
+
+from ticodec.images import list_images
+from ticodec.weights.training.data import Photos
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six photos, one of them too small, and one file that is no image."""
+    folder = tmp_path_factory.mktemp("photos")
+    for i in range(5):
+        Image.fromarray(make_pixels(260 + i, 270, i)).save(folder / f"{i}.png")
+    Image.fromarray(make_pixels(30, 30)).save(folder / "small.png")
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(folder: Path) -> Photos:
+    return Photos(list_images(folder), 64, CPU)
