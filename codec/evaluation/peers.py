@@ -38,7 +38,7 @@ class Pillow(Coder):
         format: str,
         suffix: str,
         mime: str,
-        library: str,
+        feature: str,
         settings: tuple[float, ...],
         ladder: tuple[float, ...],
         knob: str = "quality",
@@ -46,15 +46,15 @@ class Pillow(Coder):
         special: str = "",
     ) -> None:
         self.name, self.format, self.suffix, self.mime = name, format, suffix, mime
-        self.library, self.settings, self.ladder = library, settings, ladder
+        self.feature, self.settings, self.ladder = feature, settings, ladder
         self.knob, self.options = knob, options
-        version = f"{LIBRARIES[library]} {features.version(library)}"
+        version = f"{LIBRARIES[feature]} {features.version(feature)}"
         self.version = f"Pillow {PIL.__version__}, {version}{special}"
 
     def prepare(self) -> None:
         """Raises UsageError when this Pillow was built without the format."""
-        if not features.check(self.library):
-            raise UsageError(f"{self.name}: this Pillow was built without {self.library}")
+        if not features.check(self.feature):
+            raise UsageError(f"{self.name}: this Pillow was built without {self.feature}")
         super().prepare()
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:

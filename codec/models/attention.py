@@ -6,8 +6,8 @@
 
 The softmax is never formed: its numerator e is multiplied with v and with a column of
 ones, which gives the sum of each row in the same product, and the small result is
-divided. The gradient uses the same trick. On a CPU this takes half the time of softmax
-and its gradient on the scores, which are by far the largest tensor of a Swin layer.
+divided. The gradient uses the same trick. Scores are by far the largest tensor of a Swin
+layer: this way they are passed over fewer times, and one of them is kept.
 
 A GPU has a kernel of its own for the same function, `attention_gpu`.
 """
@@ -42,8 +42,7 @@ def shift_regions(height: int, width: int, window: int) -> Tensor:
         return (at >= size - window).long() + (at >= size - window // 2).long()
 
     regions = bands(height)[:, None] * 3 + bands(width)[None, :]  # (H, W)
-    regions = regions.reshape(height // window, window, width // window, window)
-    return regions.transpose(1, 2).reshape(-1, window * window)
+    return to_windows(regions[None, :, :, None], window, heads=1, parts=1)[0, :, :, 0]
 
 
 def window_attention(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tensor:
@@ -78,7 +77,7 @@ def gpu_kernel() -> Callable[[Tensor, Tensor, int, int], Tensor] | None:
 
 
 def to_windows(x: Tensor, window: int, heads: int, parts: int) -> Tensor:
-    """A map (B, H, W, parts·heads·d) as (parts, B·nW·heads, T, d)."""
+    """A map (B, H, W, parts·heads·d) as (parts, B·nW·heads, T, d), windows row by row."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // window, window, w // window, window, parts, heads, -1)
     x = x.permute(5, 0, 1, 3, 6, 2, 4, 7)

@@ -26,6 +26,7 @@ import torch
 import triton  # type: ignore[import-untyped,import-not-found]
 import triton.language as tl  # type: ignore[import-untyped,import-not-found]
 from torch import Tensor
+from torch.library import custom_op
 
 # About how many programs share a large map. 132 processors run some 500 at a time forward, half
 # of that backward: more end more evenly, fewer load the bias or write (T, T) sums less often.
@@ -59,6 +60,36 @@ def locate(  # type: ignore[no-untyped-def]
     return (image.to(tl.int64) * height + row) * width + column, region
 
 
+@triton.jit  # type: ignore[misc,untyped-decorator]
+def begin(  # type: ignore[no-untyped-def]
+    bias_ptr, run, HEADS: tl.constexpr, PADDED: tl.constexpr, T: tl.constexpr,
+):  # fmt: skip
+    """A program's head, its first window, the places of pairs and of channels, the bias."""
+    # Heads come first: programs side by side read parts of the same rows, fetched once.
+    head = tl.program_id(0) % HEADS
+    first = tl.program_id(0) // HEADS * run
+    t = tl.arange(0, T)
+    pair = t[:, None] * T + t[None, :]
+    d = tl.arange(0, PADDED)[None, :]
+    bias = tl.load(bias_ptr + head * (T * T) + pair).to(tl.float32)
+    return head, first, pair, d, bias
+
+
+@triton.jit  # type: ignore[misc,untyped-decorator]
+def scores(  # type: ignore[no-untyped-def]
+    qkv_ptr, at, d, bias, region, scale, C: tl.constexpr, DIM: tl.constexpr, SHIFT: tl.constexpr,
+):  # fmt: skip
+    """q, k, v of one window and head, (T, PADDED), and their masked scores, (T, T) float32."""
+    q = tl.load(qkv_ptr + at, mask=d < DIM, other=0.0)
+    k = tl.load(qkv_ptr + at + C, mask=d < DIM, other=0.0)
+    v = tl.load(qkv_ptr + at + 2 * C, mask=d < DIM, other=0.0)
+    # "ieee" is for float32 alone, which would be rounded to tf32 without it.
+    s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale + bias
+    if SHIFT > 0:
+        s = tl.where(region[:, None] == region[None, :], s, float("-inf"))
+    return q, k, v, s
+
+
 @triton.jit(do_not_specialize=SIZES)  # type: ignore[misc,untyped-decorator]
 def forward_kernel(  # type: ignore[no-untyped-def]
     qkv_ptr, bias_ptr, out_ptr, lse_ptr,
@@ -69,24 +100,13 @@ def forward_kernel(  # type: ignore[no-untyped-def]
     """out and lse of one head in `run` windows."""
     T: tl.constexpr = WINDOW * WINDOW
     C: tl.constexpr = HEADS * DIM
-    # Heads come first: programs side by side read parts of the same rows, fetched once.
-    head = tl.program_id(0) % HEADS
-    first = tl.program_id(0) // HEADS * run
     t = tl.arange(0, T)
-    pair = t[:, None] * T + t[None, :]
-    d = tl.arange(0, PADDED)[None, :]
-    bias = tl.load(bias_ptr + head * (T * T) + pair).to(tl.float32)
+    head, first, _pair, d, bias = begin(bias_ptr, run, HEADS, PADDED, T)
 
     for n in range(first, tl.minimum(first + run, windows)):
         token, region = locate(n, height, width, WINDOW, SHIFT)
         at = token[:, None] * (3 * C) + (head * DIM + d)
-        q = tl.load(qkv_ptr + at, mask=d < DIM, other=0.0)
-        k = tl.load(qkv_ptr + at + C, mask=d < DIM, other=0.0)
-        v = tl.load(qkv_ptr + at + 2 * C, mask=d < DIM, other=0.0)
-        # "ieee" is for float32 alone, which would be rounded to tf32 without it.
-        s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale + bias
-        if SHIFT > 0:
-            s = tl.where(region[:, None] == region[None, :], s, float("-inf"))
+        _q, _k, v, s = scores(qkv_ptr, at, d, bias, region, scale, C, DIM, SHIFT)
         top = tl.max(s, 1)
         p = tl.exp(s - top[:, None])
         total = tl.sum(p, 1)
@@ -105,27 +125,17 @@ def backward_kernel(  # type: ignore[no-untyped-def]
     """grad_qkv of one head in `run` windows, and the sum of their grad_bias."""
     T: tl.constexpr = WINDOW * WINDOW
     C: tl.constexpr = HEADS * DIM
-    head = tl.program_id(0) % HEADS
-    first = tl.program_id(0) // HEADS * run
     t = tl.arange(0, T)
-    pair = t[:, None] * T + t[None, :]
-    d = tl.arange(0, PADDED)[None, :]
-    bias = tl.load(bias_ptr + head * (T * T) + pair).to(tl.float32)
+    head, first, pair, d, bias = begin(bias_ptr, run, HEADS, PADDED, T)
     grad_bias = tl.zeros((T, T), dtype=tl.float32)
 
     for n in range(first, tl.minimum(first + run, windows)):
         token, region = locate(n, height, width, WINDOW, SHIFT)
         at = token[:, None] * (3 * C) + (head * DIM + d)
-        q = tl.load(qkv_ptr + at, mask=d < DIM, other=0.0)
-        k = tl.load(qkv_ptr + at + C, mask=d < DIM, other=0.0)
-        v = tl.load(qkv_ptr + at + 2 * C, mask=d < DIM, other=0.0)
+        q, k, v, s = scores(qkv_ptr, at, d, bias, region, scale, C, DIM, SHIFT)
         at_out = token[:, None] * C + (head * DIM + d)
         do = tl.load(grad_out_ptr + at_out, mask=d < DIM, other=0.0)
         lse = tl.load(lse_ptr + (n * HEADS + head).to(tl.int64) * T + t)
-
-        s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale + bias
-        if SHIFT > 0:
-            s = tl.where(region[:, None] == region[None, :], s, float("-inf"))
         p = tl.exp(s - lse[:, None])
         dv = tl.dot(tl.trans(p.to(do.dtype)), do, input_precision="ieee")
         tl.store(grad_qkv_ptr + at + 2 * C, dv.to(do.dtype), mask=d < DIM)
@@ -158,7 +168,7 @@ def launch(kernel: Any, tensors: list[Tensor], window: int, shift: int, run: int
         kernel[grid](*tensors, *sizes, dim**-0.5, *constants, num_warps=warps, num_stages=stages)
 
 
-@torch.library.custom_op("ticodec::window_attention", mutates_args=())
+@custom_op("ticodec::window_attention", mutates_args=())
 def forward_op(qkv: Tensor, bias: Tensor, window: int, shift: int) -> tuple[Tensor, Tensor]:
     """out and lse, (windows, heads, T) float32."""
     out, lse = forward_fake(qkv, bias, window, shift)
@@ -175,7 +185,7 @@ def forward_fake(qkv: Tensor, bias: Tensor, window: int, shift: int) -> tuple[Te
     return qkv.new_empty((b, h, w, c3 // 3)), qkv.new_empty(lse, dtype=torch.float32)
 
 
-@torch.library.custom_op("ticodec::window_attention_backward", mutates_args=())
+@custom_op("ticodec::window_attention_backward", mutates_args=())
 def backward_op(
     grad_out: Tensor, qkv: Tensor, bias: Tensor, lse: Tensor, window: int, shift: int
 ) -> tuple[Tensor, Tensor]:

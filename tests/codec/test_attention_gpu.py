@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.library import opcheck
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
@@ -144,13 +145,13 @@ def worker(device: str) -> dict:
         names = ("out", "grad_qkv", "grad_bias")
         return {name: error(*pair) for name, pair in zip(names, pairs, strict=True)}
 
-    def opcheck() -> str:
+    def operators() -> str:
         qkv, bias, grad = make((4, 2, 1, 6, 1, 1, None), torch.float32)
-        torch.library.opcheck(attention_gpu.forward_op, (qkv, bias, 4, 2))
+        opcheck(attention_gpu.forward_op, (qkv, bias, 4, 2))
         with torch.no_grad():
             _, lse = attention_gpu.forward_op(qkv, bias, 4, 2)
         plain = (grad, qkv.detach(), bias.detach(), lse, 4, 2)
-        torch.library.opcheck(attention_gpu.backward_op, plain)
+        opcheck(attention_gpu.backward_op, plain)
         return "passed"
 
     def compiled() -> dict:
