@@ -15,9 +15,9 @@ import typer
 from ticodec import __version__
 from ticodec.errors import TicodecError
 
-from . import compare, decode, encode, evaluate, export, info, models, train
+from . import classify, compare, decode, encode, evaluate, export, info, models, train
 
-HELP = """A learned Transformer image codec: photos to small .tic files, and back.
+HELP = """A learned Transformer image codec: photos to small .tic files, back, and to labels.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input (unreadable, damaged, not a .tic, \
 wrong weights), 130 interrupted."""
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
+app.command("classify")(classify.classify)
 app.command("info")(info.info)
 app.command("models")(models.models)
 app.command("evaluate")(evaluate.evaluate)

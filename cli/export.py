@@ -28,21 +28,34 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Export a checkpoint: fp16 weights, integer tables, manifest entry and model card."""
+    from ticodec.errors import UsageError
     from ticodec.weights.store import SHIPPED, VARIABLE
-    from ticodec.weights.training.export import export as export_checkpoint
+    from ticodec.weights.training import checkpoint
+    from ticodec.weights.training import export as exporting
 
     folder = out or SHIPPED
+    head = checkpoint.load(source[0]).get("kind") == "head"
+    if head and default:
+        raise UsageError("a classifier cannot be the default model")
+    place = "" if folder == SHIPPED else f"{VARIABLE}={folder.resolve()} "
     with working(f"compiling {', '.join(map(str, source))}", as_json):
-        entry = export_checkpoint(source, folder, name, default)
-    facts = {
-        "name": entry.name,
-        "file": str(entry.path),
-        "bytes": entry.path.stat().st_size,
-        "weights": entry.fingerprint.hex(),
-    }
+        if head:
+            path, config, owner = exporting.export_head(source, folder, name)
+            facts: dict[str, object] = {"name": path.stem, "classifies": owner}
+            if config.stem == "pixels":
+                use = f"ticodec evaluate PHOTOS --classifier {path}"
+            elif owner:
+                use = f"{place}ticodec classify PHOTO.tic   # written by {owner}"
+            else:
+                use = f"ticodec classify PHOTO.tic --weights {path}"
+        else:
+            entry = exporting.export(source, folder, name, default)
+            path = entry.path
+            facts = {"name": entry.name, "weights": entry.fingerprint.hex()}
+            use = f"{place}ticodec encode -m {entry.name} …"
+    facts |= {"file": str(path), "bytes": path.stat().st_size}
     if as_json:
         print_json(facts)
         return
-    print(f"{entry.path}: {facts['bytes']:,} bytes, weights {facts['weights']}, {entry.trained}")
-    if folder != SHIPPED:
-        print(f"use it with {VARIABLE}={folder.resolve()} ticodec encode -m {entry.name} …")
+    print(f"{path}: {path.stat().st_size:,} bytes")
+    print(f"use it with: {use}")

@@ -11,10 +11,12 @@ from .show import Device
 
 
 def train(
-    data: Annotated[Path, typer.Option("--data", help="Folder of images, searched below.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of images; of classes for icat, --head, vit.")
+    ],
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Preset: tic, tic-plus, tic-high, … \\[default: tic-lite]"),
+        typer.Option("--model", help="Preset: tic, icat, vit, … \\[default: tic-lite]"),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="\\[default: runs/MODEL]")] = None,
     quality_range: Annotated[
@@ -36,11 +38,50 @@ def train(
     ] = 0.0,
     resume: Annotated[Path | None, typer.Option("--resume", help="Go on from a trunk.pt.")] = None,
     init: Annotated[
-        str | None, typer.Option("--init", help="Start from installed weights of that name.")
+        str | None,
+        typer.Option("--init", help="Start from installed weights of that name, or from a file."),
     ] = None,
-    crop: Annotated[int | None, typer.Option(help="Crop side. \\[default: 256]")] = None,
-    batch: Annotated[int | None, typer.Option(help="Crops a step. \\[default: 8]")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate. \\[default: 1e-4]")] = None,
+    head: Annotated[
+        bool, typer.Option("--head", help="Train a classifier on the latents of --model's weights.")
+    ] = False,
+    vit: Annotated[
+        str | None, typer.Option("--vit", help="Size of that classifier: vit or vit-lite.")
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option("--step", help="icat: 1 without quantisation, 2 with it. \\[default: 2]"),
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option("--ratio", help="icat: α/β. \\[default: 100]")
+    ] = None,
+    aggregation: Annotated[
+        bool, typer.Option(help="icat: reconstruct from the first blocks too.")
+    ] = True,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Of labelled images: full, mild, none. \\[default: full; step 2: mild]"),
+    ] = None,
+    smallest: Annotated[
+        float | None,
+        typer.Option(help="Least part of a labelled image to crop. \\[default: 0.08]"),
+    ] = None,
+    smoothing: Annotated[float | None, typer.Option(help="Of labels. \\[default: 0.1]")] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(help="--head: encode so many views once, not one a step. \\[default: 0]"),
+    ] = None,
+    crop: Annotated[
+        int | None, typer.Option(help="Crop side. \\[default: 256; labelled: 224]")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Crops a step. \\[default: 8; labelled: 32, step 2: 16]")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate. \\[default: 1e-4; labelled: 1e-3]")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="AdamW's. \\[default: 0; labelled: 0.05]")
+    ] = None,
     warmup: Annotated[int | None, typer.Option(help="Warm-up steps. \\[default: 200]")] = None,
     optimizer: Annotated[
         str | None, typer.Option(help="adam, or muon for the matrices. \\[default: adam]")
@@ -57,14 +98,13 @@ def train(
     compile: Annotated[bool, typer.Option(help="Use torch.compile (worth it on a GPU).")] = False,
     device: Device = "auto",
 ) -> None:
-    """Train a network on a folder of photos."""
+    """Train a codec on a folder of photos, or icat or a classifier on a folder of classes."""
     from rich.console import Console
 
     from ticodec.codec import pick_device
     from ticodec.errors import UsageError
-    from ticodec.weights.training.options import TrainOptions
+    from ticodec.weights.training import start
     from ticodec.weights.training.run import Limits, run
-    from ticodec.weights.training.trainer import Trainer
 
     given: dict[str, Any] = {
         "crop": crop,
@@ -76,20 +116,35 @@ def train(
         "balance": balance,
         "shrink": shrink,
         "quality_range": quality_range,
+        "weight_decay": weight_decay,
+        "step": step,
+        "ratio": ratio,
+        "smoothing": smoothing,
+        "augment": augment,
+        "smallest": smallest,
+        "views": views,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     if lmbda is not None and quality_range is not None:
         raise UsageError("give either --lmbda or --quality-range")
     place = pick_device(device)
     if resume is not None:
-        fixed = {"model": model, "lmbda": lmbda, "activation": activation, "init": init}
-        _without("--resume", **fixed, optimizer=optimizer, seed=seed)
-        trainer = Trainer.resume(resume, place, compile, **changes)
+        fixed = {"model": model, "lmbda": lmbda, "activation": activation, "init": init, "vit": vit}
+        _without("--resume", **fixed, optimizer=optimizer, seed=seed, step=step)
+        trainer = start.resume(resume, place, compile, changes)
     else:
-        config, weights, history = _network(model, lmbda, activation, init)
-        options = TrainOptions(**changes)
-        trainer = Trainer(config, options, place, weights, compile, history)
-    folder = out or Path("runs") / trainer.config.model
+        fields: dict[str, Any] = {}
+        if lmbda is not None:
+            fields["lambdas"] = (lmbda,)
+        if activation is not None:
+            fields["activation"] = activation
+            fields["hyper_activation"] = "none" if activation == "none" else "leaky_relu"
+        if not aggregation:
+            fields["aggregation"] = False
+        more: dict[str, Any] = {"init": init, "head": head, "vit": vit, "compile": compile}
+        trainer = start.start(data, model, changes, place, fields=fields, **more)
+    named = model or trainer.config.to_dict().get("model") or "tic-lite"
+    folder = out or Path("runs") / f"{named}{'-head' if head else ''}"
     limits = Limits(max_minutes, max_steps, anneal_minutes)
     console = Console()
     made = run(trainer, data, folder, limits, console)
@@ -103,29 +158,3 @@ def _without(option: str, **others: object) -> None:
     given = ", ".join(f"--{name}" for name, value in others.items() if value is not None)
     if given:
         raise UsageError(f"{option} brings what {given} would set; leave that away")
-
-
-def _network(
-    model: str | None, lmbda: float | None, activation: str | None, init: str | None
-) -> Any:
-    """(config, float weights or None, their history) of a run that starts anew."""
-    from ticodec import weights
-    from ticodec.errors import UsageError
-    from ticodec.models.config import ModelConfig, preset
-
-    try:
-        if init is not None:
-            _without("--init", model=model, lmbda=lmbda, activation=activation)
-            entry = weights.find(init)
-            fields, tensors = weights.read(entry)
-            floats = {k[6:]: v.float() for k, v in tensors.items() if k.startswith("float.")}
-            return ModelConfig.from_dict(fields), floats, entry.history
-        changes: dict[str, Any] = {}
-        if lmbda is not None:
-            changes["lambdas"] = (lmbda,)
-        if activation is not None:
-            changes["activation"] = activation
-            changes["hyper_activation"] = "none" if activation == "none" else "leaky_relu"
-        return preset(model or "tic-lite", **changes), None, ()
-    except ValueError as error:
-        raise UsageError(str(error)) from error

@@ -3,6 +3,7 @@
     import ticodec
     data = ticodec.encode("photo.jpg", quality=5)     # bytes of a .tic file
     image = ticodec.decode(data)                      # PIL.Image.Image
+    labels = ticodec.classify(data)                   # what is in it, without making a pixel
     ticodec.info(data)                                # facts, without a network
 
 For many images load the network once: `codec = ticodec.load()`, then
@@ -10,7 +11,7 @@ For many images load the network once: `codec = ticodec.load()`, then
 Nothing here imports torch before a network runs.
 """
 
-from .api import decode, encode, load
+from .api import classify, decode, encode, load
 from .errors import BadInputError, TicodecError, UsageError
 from .info import info
 
@@ -20,6 +21,7 @@ __all__ = [
     "TicodecError",
     "UsageError",
     "__version__",
+    "classify",
     "decode",
     "encode",
     "info",

@@ -1,8 +1,9 @@
-"""The public functions: files, arrays or Pillow images in, bytes or Pillow images out."""
+"""The public functions: files, arrays or Pillow images in; bytes, Pillow images or labels out."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -14,6 +15,7 @@ from .container import MAX_PIXELS, read
 from .images import ImageLike
 
 if TYPE_CHECKING:
+    from .classifier import Label
     from .codec import Codec
 
 
@@ -64,6 +66,30 @@ def decode(data: bytes, device: str = "auto", max_pixels: int = MAX_PIXELS) -> I
     header = read(data, max_pixels).header
     entry = weights.find_fingerprint(header.fingerprint, header.model_name)
     return loaded(entry, device).decode(data, max_pixels).to_image()
+
+
+def classify(
+    image: bytes | ImageLike,
+    top: int = 5,
+    head: Path | None = None,
+    device: str = "auto",
+    max_pixels: int = MAX_PIXELS,
+) -> list[Label]:
+    """What is in the bytes of a `.tic` file, from its latents; no pixel is made.
+
+    Args:
+        image: the bytes; or any image that `encode` takes, encoded in memory at quality 4.
+        top: how many labels, the most probable first; fewer when there are fewer.
+        head: a classifier's file; None: the one that the file's weights come with.
+
+    Returns a list of labels, each with `label` and `probability` (0 … 1).
+    Raises BadInputError when the data is damaged, too large, its weights are not here or have no
+    classifier.
+    """
+    data = image if isinstance(image, bytes) else encode(image, None, None, device, max_pixels)
+    header = read(data, max_pixels).header
+    entry = weights.find_fingerprint(header.fingerprint, header.model_name)
+    return loaded(entry, device).classify(data, top, head, max_pixels)
 
 
 @lru_cache(maxsize=4)

@@ -1,14 +1,16 @@
-"""The codec: pictures to `.tic` bytes and back, with one network.
+"""The codec: pictures to `.tic` bytes, and back to pictures or on to labels, with one network.
 
 picture ─► pad ─► g_a ─► ·gain ─► y ─► h_a ─► round ─► ẑ ─► z section
                                   │                    └─► h_s ─┐   (integers from here)
                                   └────────► wavefront ◄────────┘─► y section
-z, y sections ─► ẑ ─► h_s ─► wavefront ─► ŷ ─► ÷gain ─► g_s ─► crop ─► picture
+z, y sections ─► ẑ ─► h_s ─► wavefront ─► ŷ ─► ÷gain ─┬─► g_s ─► crop ─► picture
+                                                      └─► classifier ─► labels
 """
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ticodec import memory, weights
+from ticodec.classifier import Classifier, Label, load_head
 from ticodec.container import (
     MAX_PIXELS,
     QUALITY_STEPS,
@@ -29,9 +32,10 @@ from ticodec.container import (
 from ticodec.entropy.coder import EntropyCoder
 from ticodec.errors import BadInputError, UsageError
 from ticodec.images import ImageLike, Picture, as_picture, pack_alpha, unpack_alpha
-from ticodec.models.config import MODEL_IDS, STRIDE_Z, ModelConfig
+from ticodec.models.build import build
+from ticodec.models.config import MODEL_IDS, STRIDE_Y, config_from
+from ticodec.models.icat import Icat
 from ticodec.models.inference import Transform, fast_bf16, pad_image
-from ticodec.models.network import Network
 
 NUMBERS = {name: number for number, name in SECTIONS.items()}
 
@@ -65,8 +69,8 @@ class Codec:
         fields, tensors = weights.read(entry)
         self.entry, self.device = entry, pick_device(device)
         try:
-            self.config = ModelConfig.from_dict(fields)
-            network = Network(self.config)
+            self.config = config_from(fields)
+            network = build(self.config)
             floats = {k[6:]: v.float() for k, v in tensors.items() if k.startswith("float.")}
             network.load_state_dict(floats, assign=True)
             exact = {k[6:]: v for k, v in tensors.items() if k.startswith("exact.")}
@@ -75,11 +79,16 @@ class Codec:
         except (ValueError, KeyError, RuntimeError) as error:
             raise BadInputError(f"{entry.path}: not weights of this ticodec: {error}") from error
         use_bf16 = fast_bf16(self.device) if bf16 is None else bf16
-        dtype = torch.bfloat16 if use_bf16 else torch.float32
+        dtype = self.dtype = torch.bfloat16 if use_bf16 else torch.float32
         self.g_a = Transform(network.g_a, self.device, dtype, keep_last=True)
         self.h_a = Transform(network.h_a, self.device, torch.float32, keep_last=True)
         self.g_s = Transform(network.g_s, self.device, dtype, keep_last=True)
         self.network = network.eval().requires_grad_(False)
+        if isinstance(network, Icat):  # g_s reads what these make of ŷ
+            network.vit.to(self.device, dtype)
+            if network.aggregation is not None:
+                network.aggregation.to(self.device, dtype)
+        self.heads: dict[Path | None, Classifier] = {}
 
     @classmethod
     def load(
@@ -142,10 +151,10 @@ class Codec:
 
     @torch.inference_mode()
     def analyse(self, pixels: Any, stored: int) -> tuple[Tensor, Tensor]:
-        """(H, W, 3) uint8 pixels to latents y (h, w, M) and z (h/4, w/4, N), gains applied."""
+        """(H, W, 3) uint8 pixels to latents y (h, w, M) and z (h/n, w/n, N), gains applied."""
         up, _ = self.gains(stored)
         x = torch.from_numpy(np.array(pixels))[None].to(self.device).float() / 255 - 0.5
-        y = self.g_a(pad_image(x)) * up.to(self.device)
+        y = self.g_a(pad_image(x, self.config.stride_z)) * up.to(self.device)
         z = self.h_a(y)
         return y[0].cpu(), z[0].cpu()
 
@@ -161,14 +170,8 @@ class Codec:
 
         Raises BadInputError when the file is damaged, too large, or made by other weights.
         """
-        container = read(data, max_pixels)
+        container = self.opened(data, max_pixels)
         header = container.header
-        if header.fingerprint != self.entry.fingerprint:
-            raise BadInputError(
-                f"written with weights {header.fingerprint.hex()}, not with these of "
-                f"{self.entry.name} ({self.entry.fingerprint.hex()})"
-            )
-        self.check_memory(header.height, header.width)
         _, down = self.gains(header.quality)
         y_hat = self.latents(container)
         pixels = self.synthesise(y_hat * down[0], header.height, header.width)
@@ -180,6 +183,18 @@ class Codec:
             metadata={k: p for k in ("icc", "exif", "xmp") if (p := container.section(k))},
         )
 
+    def opened(self, data: bytes, max_pixels: int) -> Container:
+        """The container of a file of these weights. Raises as `decode` says."""
+        container = read(data, max_pixels)
+        header = container.header
+        if header.fingerprint != self.entry.fingerprint:
+            raise BadInputError(
+                f"written with weights {header.fingerprint.hex()}, not with these of "
+                f"{self.entry.name} ({self.entry.fingerprint.hex()})"
+            )
+        self.check_memory(header.height, header.width)
+        return container
+
     def latents(self, container: Container) -> Tensor:
         """ŷ (h, w, M), float64 multiples of 2^-8: the same on every machine.
 
@@ -189,7 +204,7 @@ class Codec:
         z_stream, y_stream = container.section("z"), container.section("y")
         assert z_stream is not None
         assert y_stream is not None
-        height, width = (math.ceil(n / STRIDE_Z) for n in (header.height, header.width))
+        height, width = (math.ceil(n / self.config.stride_z) for n in (header.height, header.width))
         decoded = self.entropy.decode(z_stream, y_stream, height, width)
         if symbol_crc(decoded.symbols) != header.symbols:
             raise BadInputError("damaged file: its latents do not match their checksum")
@@ -198,6 +213,49 @@ class Codec:
     @torch.inference_mode()
     def synthesise(self, y: Tensor, height: int, width: int) -> Any:
         """ŷ (h, w, M), divided by the gain, to (height, width, 3) uint8 pixels."""
-        x = self.g_s(y[None].float().to(self.device))[0, :height, :width]
+        x = y[None].float().to(self.device)
+        if isinstance(self.network, Icat):
+            x = self.network.fused(x.to(self.dtype)).float()
+        x = self.g_s(x)[0, :height, :width]
         pixels = ((x + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8)
         return np.ascontiguousarray(pixels.cpu().numpy())
+
+    # -- classifying ----------------------------------------------------------------
+
+    def classify(
+        self,
+        data: bytes,
+        top: int = 5,
+        head: Path | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> list[Label]:
+        """What is in a `.tic` file, from its latents: neither g_s nor pixels are made.
+
+        Args:
+            top: how many labels, the most probable first; fewer when there are fewer.
+            head: a classifier's file; None: the one these weights come with.
+
+        Raises BadInputError when the file is damaged, too large, or made by other weights, or
+        when there is no classifier for them.
+        """
+        container = self.opened(data, max_pixels)
+        classifier = self.classifier(head)
+        header = container.header
+        _, down = self.gains(header.quality)
+        y = self.latents(container) * down[0]
+        # What pads the image to whole steps of z is none of its content.
+        height, width = (math.ceil(n / STRIDE_Y) for n in (header.height, header.width))
+        return classifier(y[:height, :width], top)
+
+    def classifier(self, head: Path | None = None) -> Classifier:
+        """The classifier of a file, or the one of these weights; kept for the next call.
+
+        Raises BadInputError when there is none, or it is not for the latents of these weights.
+        """
+        if head not in self.heads:
+            if head is None and isinstance(self.network, Icat):
+                found = Classifier(self.network.vit, self.config.labels)  # type: ignore[union-attr]
+            else:
+                found = load_head(self.entry, head, self.device, self.dtype)
+            self.heads[head] = found
+        return self.heads[head]

@@ -131,7 +131,7 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, int]
     if not data:
         raise BadInputError("not a .tic file: it is empty")
     if not data.startswith(MAGIC):
-        if data[:4] == MAGIC[:4] and len(data) > len(MAGIC):
+        if is_tic(data) and len(data) > len(MAGIC):
             raise BadInputError("damaged file: its line endings were converted in transfer")
         if MAGIC.startswith(data):
             raise BadInputError("damaged file: it ends too early")
@@ -159,6 +159,11 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, int]
             "raise it with --max-pixels if you trust the file"
         )
     return Header(model, fingerprint, quality, mode, width, height, symbols), cursor.at
+
+
+def is_tic(data: bytes) -> bool:
+    """Whether data claims to be a `.tic` file, be it damaged."""
+    return data[:4] == MAGIC[:4]
 
 
 def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:

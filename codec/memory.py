@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from .errors import TicodecError
-from .models.config import STRIDE_Z, ModelConfig
+from .models.config import Config, ModelConfig
 
 #: Peak bytes a pixel for each channel N, with and without attention at half resolution:
 #: measured on the CPU in float32 (5.5 and 1.7), and some room.
@@ -30,10 +30,12 @@ def available() -> int | None:
     return min(limits, default=None)
 
 
-def check(config: ModelConfig, height: int, width: int) -> None:
+def check(config: Config, height: int, width: int) -> None:
     """Raises TicodecError when coding an image of that size would not fit."""
-    padded = (height + -height % STRIDE_Z) * (width + -width % STRIDE_Z)
-    each = BYTES_PER_PIXEL_AND_CHANNEL if config.depths[0] else WITHOUT_HALF_ATTENTION
+    stride = config.stride_z
+    padded = (height + -height % stride) * (width + -width % stride)
+    attends = isinstance(config, ModelConfig) and config.depths[0] > 0
+    each = BYTES_PER_PIXEL_AND_CHANNEL if attends else WITHOUT_HALF_ATTENTION
     need, have = padded * config.N * each, available()
     if have is not None and need > have:
         raise TicodecError(

@@ -68,3 +68,36 @@ def fixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     trainer.save(tmp_path / "fixed.pt")
     monkeypatch.setenv("TICODEC_WEIGHTS", f"{os.environ['TICODEC_WEIGHTS']}{os.pathsep}{folder}")
     return export([tmp_path / "fixed.pt"], folder, "fixed")
+
+
+@pytest.fixture(scope="session")
+def joint_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder with "joint", a small joint model of three classes: random weights."""
+    import torch
+
+    from ticodec.models.analysis_config import ViTConfig
+    from ticodec.models.config import preset
+    from ticodec.weights.training.export import export
+    from ticodec.weights.training.joint import JointTrainer
+    from ticodec.weights.training.options import TrainOptions
+
+    vit = ViTConfig(C=16, L=4, heads=2, grid=4)
+    config = preset("icat-lite", N=16, M=16, vit=vit, labels=("ant", "bee", "cow"))
+    trainer = JointTrainer(config, TrainOptions(crop=64, quality_range=(1, 3)), torch.device("cpu"))
+    trainer.average.load_state_dict(trainer.network.state_dict())
+    trainer.calibration = torch.from_numpy(make_pixels(128, 128))[None]
+    folder = tmp_path_factory.mktemp("joint")
+    trainer.save(folder / "joint.pt")
+    export([folder / "joint.pt"], folder, "joint")
+    return folder
+
+
+@pytest.fixture
+def joint(joint_store: Path, monkeypatch: pytest.MonkeyPatch):
+    """The codec of "joint", float32 on the CPU, installed besides the others."""
+    from ticodec import weights
+    from ticodec.codec import Codec
+
+    searched = f"{os.environ['TICODEC_WEIGHTS']}{os.pathsep}{joint_store}"
+    monkeypatch.setenv("TICODEC_WEIGHTS", searched)
+    return Codec(weights.find("joint"), "cpu", bf16=False)

@@ -1,5 +1,5 @@
 """Trained weights: the files, their manifest and cards, and the store that finds them."""
 
-from .store import Entry, entries, find, find_fingerprint, read
+from .store import Entry, HeadEntry, entries, find, find_fingerprint, read, read_head
 
-__all__ = ["Entry", "entries", "find", "find_fingerprint", "read"]
+__all__ = ["Entry", "HeadEntry", "entries", "find", "find_fingerprint", "read", "read_head"]

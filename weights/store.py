@@ -22,6 +22,25 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent
 VARIABLE = "TICODEC_WEIGHTS"
 FORMAT = 1
+#: What a file is, by the entry of its metadata that holds its dimensions.
+NAMES = {"config": "a weights file", "head": "a classifier"}
+
+
+@dataclass(frozen=True)
+class HeadEntry:
+    """The classifier that comes with some weights: a file beside theirs.
+
+    Args:
+        path: the file; sha256: of the whole file; parameters: how many; trained: one line.
+        labels: how many classes; history: every training run that led to it.
+    """
+
+    path: Path
+    sha256: str
+    parameters: int
+    trained: str
+    labels: int = 0
+    history: tuple[dict[str, Any], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,7 @@ class Entry:
         qualities: lowest and highest quality, None for one fixed λ.
         parameters: float parameters; trained: one line on how it was made.
         default: whether its manifest names it as the default.
+        head: the classifier for its latents, where it is no part of the network.
         history: every training run that led to it, as a checkpoint tells them.
     """
 
@@ -45,6 +65,7 @@ class Entry:
     parameters: int
     trained: str
     default: bool
+    head: HeadEntry | None = None
     history: tuple[dict[str, Any], ...] = field(default=(), compare=False)
 
     @property
@@ -95,6 +116,7 @@ def entries(folder: Path | None = None) -> list[Entry]:
                 parameters=fields["parameters"],
                 trained=fields["trained"],
                 default=manifest["default"] == name,
+                head=_head(folder, fields.get("head")),
                 history=tuple(fields.get("history", ())),
             )
             for name, fields in manifest["models"].items()
@@ -103,6 +125,19 @@ def entries(folder: Path | None = None) -> list[Entry]:
         raise BadInputError(f"{path}: no manifest of weights there: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInputError(f"{path}: damaged manifest of weights: {error}") from error
+
+
+def _head(folder: Path, fields: dict[str, Any] | None) -> HeadEntry | None:
+    if fields is None:
+        return None
+    return HeadEntry(
+        path=folder / fields["file"],
+        sha256=fields["sha256"],
+        parameters=fields["parameters"],
+        trained=fields["trained"],
+        labels=fields.get("labels", 0),
+        history=tuple(fields.get("history", ())),
+    )
 
 
 def find(name: str | None = None) -> Entry:
@@ -136,23 +171,40 @@ def read(entry: Entry) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     Raises BadInputError when the file is missing, damaged or not the manifest's.
     """
+    return _read(entry.path, f"the weights of {entry.name} are", entry.sha256)
+
+
+def read_head(path: Path | None, entry: Entry | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The same of a classifier's file: any file, or the one an entry comes with.
+
+    Raises BadInputError when the file is missing, damaged or no classifier.
+    """
+    if path is not None:
+        return _read(path, "the classifier is", None, kind="head")
+    assert entry is not None
+    assert entry.head is not None
+    what = f"the classifier of {entry.name} is"
+    return _read(entry.head.path, what, entry.head.sha256, kind="head")
+
+
+def _read(
+    path: Path, what: str, sha256: str | None, kind: str = "config"
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with entry.path.open("rb") as file:
+        with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BadInputError(
-            f"{entry.path}: the weights of {entry.name} are missing: {error.strerror}"
-        ) from error
-    if found != entry.sha256:
-        raise BadInputError(f"{entry.path}: damaged weights: not the file the manifest names")
+        raise BadInputError(f"{path}: {what} missing: {error.strerror}") from error
+    if sha256 is not None and found != sha256:
+        raise BadInputError(f"{path}: damaged weights: not the file the manifest names")
     try:
-        with safe_open(entry.path, "pt") as weights:
+        with safe_open(path, "pt") as weights:
             metadata = weights.metadata()
             if int(metadata["format"]) != FORMAT:
-                raise BadInputError(f"{entry.path}: weights of another version of ticodec")
+                raise BadInputError(f"{path}: weights of another version of ticodec")
             tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
-            return json.loads(metadata["config"]), tensors
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{entry.path}: not a weights file of ticodec: {error}") from error
+            return json.loads(metadata[kind]), tensors
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"{path}: not {NAMES[kind]} of ticodec: {error}") from error

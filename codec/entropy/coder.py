@@ -3,6 +3,8 @@
 encode:  z ─► round ─► tables of the channels ─► z stream
          ẑ ─► h_s ─► wavefront ─► round(y - mean) ─► tables of the scales ─► y stream
 decode:  the same with the arrows into the streams turned round
+
+The joint model `icat` has no context model: there rows take the place of the wavefront.
 """
 
 from __future__ import annotations
@@ -15,17 +17,18 @@ import torch
 from torch import Tensor
 
 from ticodec.errors import BadInputError
-from ticodec.models.config import STRIDE_Y, STRIDE_Z, ModelConfig
+from ticodec.models.analysis_config import IcatConfig
+from ticodec.models.config import STRIDE_Y, Config
 
-from .context import Context
+from .context import MEAN_BITS, Context
 from .exact import Fixed, Ops
 from .hyper import hyper_synthesis
+from .mean_scale import run_rows
 from .rans import Ints, Reader, Tables, Writer
 from .wavefront import Coder, run_wavefront
 
 #: Symbols are 16-bit integers.
 SYMBOL_MAX = 2**15 - 1
-Z_TO_Y = STRIDE_Z // STRIDE_Y
 
 
 class Coded(NamedTuple):
@@ -52,11 +55,12 @@ class EntropyCoder:
     """
 
     def __init__(
-        self, config: ModelConfig, parameters: Mapping[str, Tensor], device: torch.device
+        self, config: Config, parameters: Mapping[str, Tensor], device: torch.device
     ) -> None:
         self.config, self.device = config, device
         self.ops = Ops(parameters, device)
-        self.context = Context(self.ops, config)
+        self.z_to_y = config.stride_z // STRIDE_Y
+        self.context = None if isinstance(config, IcatConfig) else Context(self.ops, config)
         self.y_tables, self.z_tables = (
             Tables(parameters[f"{k}.halves"].numpy(), parameters[f"{k}.frequencies"].numpy())
             for k in "yz"
@@ -69,7 +73,7 @@ class EntropyCoder:
 
     @torch.inference_mode()
     def encode(self, y: Tensor, z: Tensor) -> Coded:
-        """Latents y (h, w, M) and z (h/4, w/4, N), gains applied, to streams."""
+        """Latents y (h, w, M) and z (h/n, w/n, N), gains applied, to streams; n is 4, icat's 2."""
         rounded = z.double().round().numpy().astype(np.int64) - self.centres
         z_symbols = rounded.clip(-SYMBOL_MAX, SYMBOL_MAX).reshape(-1, self.config.N)
         writer = Writer()
@@ -88,12 +92,12 @@ class EntropyCoder:
             symbols[positions.cpu().numpy()] = values
             return step
 
-        self.wavefront(z_symbols, height // Z_TO_Y, width // Z_TO_Y, code)
+        self.run(z_symbols, height // self.z_to_y, width // self.z_to_y, code)
         return Coded(z_stream, writer.finish(), _bytes(z_symbols, symbols))
 
     @torch.inference_mode()
     def decode(self, z_stream: bytes, y_stream: bytes, height: int, width: int) -> Decoded:
-        """Streams of a z map of height × width back to ŷ (4·height, 4·width, M).
+        """Streams of a z map of height × width back to ŷ (n·height, n·width, M).
 
         Raises BadInputError on streams that no encoder writes; others decode to something,
         which the checksum of the symbols tells from the truth.
@@ -103,7 +107,7 @@ class EntropyCoder:
         z_symbols = _checked(reader.read(self.channels(cells), self.z_tables))
         z_symbols = z_symbols.reshape(cells, self.config.N)
 
-        positions_y = cells * Z_TO_Y**2
+        positions_y = cells * self.z_to_y**2
         symbols = np.zeros((positions_y, m), np.int64)
         reader = Reader(y_stream, positions_y * m)
 
@@ -113,27 +117,35 @@ class EntropyCoder:
             symbols[positions.cpu().numpy()] = values
             return torch.from_numpy(values).to(self.device).double()
 
-        y_hat = self.wavefront(z_symbols, height, width, code)
-        shape = (height * Z_TO_Y, width * Z_TO_Y, m)
+        y_hat = self.run(z_symbols, height, width, code)
+        shape = (height * self.z_to_y, width * self.z_to_y, m)
         return Decoded(y_hat.reshape(shape).cpu(), _bytes(z_symbols, symbols))
 
     def channels(self, positions: int) -> Ints:
         """Number of the table of each symbol of z: its channel."""
         return np.tile(np.arange(self.config.N), positions)
 
-    def hyper(self, z_symbols: Ints, height: int, width: int) -> Tensor:
-        """h_s and the head's first layer on it: (h·w, 10M/3), see `Context.hyper_part`."""
-        z = torch.from_numpy(z_symbols + self.centres).reshape(1, height, width, -1)
-        features = hyper_synthesis(self.ops, self.config, z.to(self.device))
-        return self.context.hyper_part(Fixed(features.ints.flatten(0, 2), features.frac))
-
-    def wavefront(self, z_symbols: Ints, height: int, width: int, coder: Coder) -> Tensor:
-        """Run the wavefront over y, 4 times the size of z each way: ŷ (h·w, M) · 2^-8."""
+    def run(self, z_symbols: Ints, height: int, width: int, coder: Coder) -> Tensor:
+        """Code y, n times the size of z each way, in either direction: ŷ (h·w, M)."""
+        if self.context is None:
+            z = self.z_hat(z_symbols, height, width)
+            return run_rows(self.ops, z, self.thresholds, coder) * 2.0**-MEAN_BITS
         hyper = self.hyper(z_symbols, height, width)
-        y_hat = run_wavefront(
-            self.context, hyper, self.thresholds, height * Z_TO_Y, width * Z_TO_Y, coder
-        )
-        return y_hat * 2.0**-8
+        height, width = height * self.z_to_y, width * self.z_to_y
+        y_hat = run_wavefront(self.context, hyper, self.thresholds, height, width, coder)
+        return y_hat * 2.0**-MEAN_BITS
+
+    def z_hat(self, z_symbols: Ints, height: int, width: int) -> Tensor:
+        """ẑ (height, width, N), integers."""
+        return torch.from_numpy(z_symbols + self.centres).reshape(height, width, -1).to(self.device)
+
+    def hyper(self, z_symbols: Ints, height: int, width: int) -> Tensor:
+        """h_s of TIC and the head's first layer on it: (h·w, 10M/3), see `Context.hyper_part`."""
+        assert self.context is not None
+        assert not isinstance(self.config, IcatConfig)
+        z = self.z_hat(z_symbols, height, width)[None]
+        features = hyper_synthesis(self.ops, self.config, z)
+        return self.context.hyper_part(Fixed(features.ints.flatten(0, 2), features.frac))
 
 
 def _checked(values: Ints) -> Ints:

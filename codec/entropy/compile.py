@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ticodec.errors import TicodecError
+from ticodec.models.build import AnyNetwork
 from ticodec.models.context import REACH, gather_neighbours
+from ticodec.models.icat import Icat
 from ticodec.models.network import Network
 from ticodec.models.swin import STB, SwinLayer
 from ticodec.models.transforms import Conv
@@ -23,6 +25,7 @@ from . import tables
 from .context import MEAN_BITS, Context
 from .exact import GELU_BITS, LONG, NARROW, SCORE_BITS, Fixed, Ops
 from .hyper import hyper_synthesis
+from .mean_scale import mean_scale
 
 #: Room left above the largest value seen in calibration, on 16 bits and on more.
 MARGIN, MARGIN_WIDE = 2.0, 4.0
@@ -102,7 +105,7 @@ def attention_affine(linear: nn.Linear, norm: nn.LayerNorm, heads: int) -> Affin
 
 
 def conv_affine(conv: Conv) -> Affine:
-    """A 3×3 (transposed) convolution as a product with `gather3`'s rows: (out, 9·in)."""
+    """A (transposed) convolution as a product with `gather`'s rows: (out, side²·in)."""
     weight = conv.conv.weight.double()
     if isinstance(conv.conv, nn.ConvTranspose2d):
         weight = weight.flip(2, 3).transpose(0, 1)
@@ -150,13 +153,33 @@ def float_layers(network: Network) -> tuple[dict[str, Affine], dict[str, Tensor]
 
 
 @torch.no_grad()
-def compile_entropy(network: Network, y: Tensor, z: Tensor) -> dict[str, Tensor]:
+def compile_entropy(network: AnyNetwork, y: Tensor, z: Tensor) -> dict[str, Tensor]:
     """All integers that coding needs: layers, tables and thresholds, by name.
 
     Args:
         network: trained, on the CPU.
-        y, z: latents of calibration images, gains applied: (B, h, w, M), (B, h/4, w/4, N).
+        y, z: latents of calibration images, gains applied: (B, h, w, M), (B, h/n, w/n, N).
     """
+    result = compile_rows(network, z) if isinstance(network, Icat) else compile_tic(network, y, z)
+    prior, centres = tables.prior_tables(network.prior)
+    result |= {f"z.{k}": v for k, v in prior.items()} | {"z.centres": centres}
+    result |= {f"y.{k}": v for k, v in tables.gaussian_tables().items()}
+    return result | {"y.thresholds": tables.scale_thresholds()}
+
+
+def compile_rows(network: Icat, z: Tensor) -> dict[str, Tensor]:
+    """The layers of the joint model's h_s, see `mean_scale`."""
+    first, up, last = (conv_affine(m) for m in network.h_s if isinstance(m, Conv))
+    layers = {"h_s.in": first, "h_s.up": up}
+    scales, means = zip(*(part.chunk(2) for part in last), strict=True)
+    layers |= {"h_s.scales": scales, "h_s.means": means}
+    ops = CompilingOps(layers, {"exp": tables.exp_table()})
+    mean_scale(ops, z.round())
+    return dict(ops.parameters)
+
+
+def compile_tic(network: Network, y: Tensor, z: Tensor) -> dict[str, Tensor]:
+    """The layers of h_s, CAM and head of TIC, see `hyper` and `context`."""
     layers, biases = float_layers(network)
     shared = {"exp": tables.exp_table(), "gelu": tables.gelu_table()}
     ops = CompilingOps(layers, {**shared, **biases})
@@ -180,11 +203,7 @@ def compile_entropy(network: Network, y: Tensor, z: Tensor) -> dict[str, Tensor]
     ops.compile(["head.hyper", "head.context"], [flat, x], frac)
     context.predict(near, near_y, context.hyper_part(flat))
 
-    result = dict(ops.parameters)
-    prior, centres = tables.prior_tables(network.prior)
-    result |= {f"z.{k}": v for k, v in prior.items()} | {"z.centres": centres}
-    result |= {f"y.{k}": v for k, v in tables.gaussian_tables().items()}
-    return result | {"y.thresholds": tables.scale_thresholds()}
+    return dict(ops.parameters)
 
 
 def neighbourhoods(context: Context, y_hat: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,17 +12,18 @@ from ticodec.models.swin import pad_to_window
 from .exact import LONG, NARROW, WIDE, Fixed, Ops
 
 
-def gather3(x: Tensor) -> Tensor:
-    """The 3×3 surroundings of every position, zero outside: (B, H, W, C) to (B, H, W, 9C)."""
+def gather(x: Tensor, side: int) -> Tensor:
+    """The surroundings of every position, zero outside: (B, H, W, C) to (B, H, W, side²·C)."""
     h, w = x.shape[1:3]
-    x = pad(x, (0, 0, 1, 1, 1, 1))
-    return torch.cat([x[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)
+    reach = side // 2
+    x = pad(x, (0, 0, reach, reach, reach, reach))
+    return torch.cat([x[:, i : i + h, j : j + w] for i in range(side) for j in range(side)], -1)
 
 
 def spread(x: Tensor) -> Tensor:
     """Zeros between positions: (B, H, W, C) to (B, 2H, 2W, C).
 
-    A 3×3 convolution of this is the transposed convolution of stride 2.
+    A convolution of this is the transposed convolution of stride 2.
     """
     b, h, w, c = x.shape
     out = x.new_zeros(b, h, 2, w, 2, c)
@@ -34,11 +35,11 @@ def hyper_synthesis(ops: Ops, c: ModelConfig, z: Tensor) -> Fixed:
     """ẑ (B, h/4, w/4, N), integers, to hyper features (B, h, w, 2M)."""
     x = Fixed(z.double().clamp(-NARROW, NARROW), 0)
     for stage, depth, heads in [(1, *_stage(c, 1)), (0, *_stage(c, 0))]:
-        x = ops.linear(f"h_s.up{stage}", Fixed(gather3(spread(x.ints)), x.frac), limit=WIDE)
+        x = ops.linear(f"h_s.up{stage}", Fixed(gather(spread(x.ints), 3), x.frac), limit=WIDE)
         if c.hyper_activation == "leaky_relu":
             x = ops.leaky_relu(x)
         x = _stb(ops, f"h_s.stb{stage}", x, depth, heads, c.hyper_window)
-    return ops.linear("h_s.out", Fixed(gather3(x.ints), x.frac), limit=LONG)
+    return ops.linear("h_s.out", Fixed(gather(x.ints, 3), x.frac), limit=LONG)
 
 
 def _stage(c: ModelConfig, stage: int) -> tuple[int, int]:

@@ -1,19 +1,20 @@
 """Dimensions of a network and the presets of the papers. Imports no torch.
 
-A `ModelConfig` is stored as JSON inside every weights file, so a file is all
-that is needed to rebuild its network.
+A `ModelConfig` (or an `IcatConfig`) is stored as JSON inside every weights file, so a file
+is all that is needed to rebuild its network.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+from .analysis_config import IcatConfig, ViTConfig
+from .dimensions import Dimensions
 
 #: Rate-distortion trade-offs of Lu et al., section 4; quality q uses entry q - 1.
 PAPER_LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
 
-#: Images are padded to a multiple of this inside the codec (z lives at 1/64).
-STRIDE_Z = 64
 #: One latent position of y covers this many pixels each way.
 STRIDE_Y = 16
 
@@ -22,7 +23,7 @@ MODEL_IDS = {"tic": 1, "tic-plus": 2, "tic-lite": 3, "icat": 4}
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Dimensions):
     """Dimensions of one TIC network (Lu et al., section 3.2 and figure 2).
 
     Args:
@@ -58,6 +59,9 @@ class ModelConfig:
     hyper_activation: str = "leaky_relu"
     lambdas: tuple[float, ...] = PAPER_LAMBDAS
 
+    #: z lives at 1/64; images are padded to a multiple of this inside the codec.
+    stride_z = 64
+
     def __post_init__(self) -> None:
         if self.model not in MODEL_IDS:
             raise ValueError(f"unknown model {self.model!r}; known: {', '.join(MODEL_IDS)}")
@@ -76,23 +80,21 @@ class ModelConfig:
         """Number of quality levels; 1 means one fixed λ and no gain vectors."""
         return len(self.lambdas)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able fields."""
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> ModelConfig:
-        """Inverse of `to_dict`. Raises ValueError on unknown or bad fields."""
-        known = cls.__dataclass_fields__
-        if unknown := set(fields) - set(known):
-            raise ValueError(f"unknown model dimensions: {', '.join(sorted(unknown))}")
-        plain: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
-        }
-        return cls(**plain)
+#: Dimensions of any network that codes.
+Config = ModelConfig | IcatConfig
 
 
-PRESETS: dict[str, ModelConfig] = {
+def config_from(fields: dict[str, Any]) -> Config:
+    """The config a weights file or a checkpoint tells of. Raises ValueError on bad fields."""
+    kind = IcatConfig if fields.get("model") == "icat" else ModelConfig
+    return kind.from_dict(fields)
+
+
+#: Sizes of a classifier of its own: Bai et al.'s, and half as wide and half as deep.
+VITS = {"vit": ViTConfig(), "vit-lite": ViTConfig(C=192, L=6, heads=3)}
+
+PRESETS: dict[str, Config] = {
     # Lu et al.: "128 channels for the first 4 models ..., 192 for the rest"; the
     # latent widths are those of their published code. "-high" is the wide one.
     "tic": ModelConfig("tic"),
@@ -103,14 +105,20 @@ PRESETS: dict[str, ModelConfig] = {
     "tic-lite": ModelConfig(
         "tic-lite", N=96, M=128, depths=(0, 2, 2), activation="none", hyper_activation="none"
     ),
+    # Bai et al.; labels come from the data. "-lite" is ours, a seventh of the work.
+    "icat": IcatConfig(),
+    "icat-lite": IcatConfig(N=64, M=128, vit=VITS["vit-lite"]),
 }
 
 
-def preset(name: str, **changes: Any) -> ModelConfig:
+def preset(name: str, **changes: Any) -> Any:
     """The named preset with some fields changed, e.g. `preset("tic", activation="none")`.
 
-    Raises ValueError if there is no such preset.
+    Raises ValueError if there is no such preset, or it has no such field.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
-    return replace(PRESETS[name], **changes)
+    try:
+        return replace(PRESETS[name], **changes)  # type: ignore[type-var]
+    except TypeError as error:
+        raise ValueError(f"{name} has no {', '.join(changes)}") from error

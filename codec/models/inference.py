@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from .attention import shift_regions
-from .config import STRIDE_Z
 from .swin import STB, SwinLayer, pad_to_window, partition, unpartition
 from .transforms import Conv, LinearGDN
 
@@ -36,12 +35,12 @@ def fast_bf16(device: torch.device) -> bool:
     return bool(native()) and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
-def pad_image(x: Tensor) -> Tensor:
-    """Repeat the right and bottom edge of (B, H, W, C) up to multiples of 64 pixels.
+def pad_image(x: Tensor, stride: int) -> Tensor:
+    """Repeat the right and bottom edge of (B, H, W, C) up to multiples of `stride` pixels.
 
     Any size from 1×1 works; the decoder crops. Repeated edges cost next to no bits.
     """
-    return pad_to_window(x, STRIDE_Z)
+    return pad_to_window(x, stride)
 
 
 class Transform:
@@ -58,8 +57,9 @@ class Transform:
     ) -> None:
         self.dtype, self.device = dtype, device
         self.modules = modules.to(device).eval().requires_grad_(False)
+        last = max(i for i, module in enumerate(self.modules) if isinstance(module, Conv))
         for i, module in enumerate(self.modules):
-            kept = keep_last and i == len(self.modules) - 1
+            kept = keep_last and i >= last
             module.to(torch.float32 if kept else dtype)
             if isinstance(module, Conv):
                 module.conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -31,13 +31,13 @@ class Gains(nn.Module):
     y by `up`, the decoder multiplies ŷ by `down`; both are learned.
     """
 
-    def __init__(self, c: ModelConfig) -> None:
+    def __init__(self, lambdas: tuple[float, ...], M: int) -> None:
         super().__init__()
         # At high rate the best step size goes with λ^-½; low rates want a bit less.
-        middle = math.exp(sum(math.log(value) for value in c.lambdas) / c.levels)
-        start = torch.tensor([0.4 * math.log(value / middle) for value in c.lambdas])
-        self.log_up = nn.Parameter(start[:, None].repeat(1, c.M) + math.log(8.0))
-        self.log_down = nn.Parameter(-start[:, None].repeat(1, c.M) - math.log(8.0))
+        middle = math.exp(sum(math.log(value) for value in lambdas) / len(lambdas))
+        start = torch.tensor([0.4 * math.log(value / middle) for value in lambdas])
+        self.log_up = nn.Parameter(start[:, None].repeat(1, M) + math.log(8.0))
+        self.log_down = nn.Parameter(-start[:, None].repeat(1, M) - math.log(8.0))
 
     def forward(self, level: Tensor) -> tuple[Tensor, Tensor]:
         """level (B,) in [0, levels - 1] to (up, down), each (B, 1, 1, M)."""
@@ -74,7 +74,7 @@ class Network(nn.Module):
         self.h_a, self.h_s = HyperAnalysis(config), HyperSynthesis(config)
         self.cam, self.head = context_modules(config)
         self.prior = FactorizedPrior(config.N)
-        self.gains = Gains(config) if config.levels > 1 else None
+        self.gains = Gains(config.lambdas, config.M) if config.levels > 1 else None
 
     def scaling(self, level: Tensor) -> tuple[Tensor, Tensor]:
         """Gains (up, down) at a level (B,); ones for a network of one λ."""

@@ -29,7 +29,7 @@ from ticodec.models.config import preset
 from ticodec.weights.training.data import Photos
 from ticodec.weights.training.options import TrainOptions
 from ticodec.weights.training.run import device_name
-from ticodec.weights.training.trainer import Trainer
+from ticodec.weights.training.trainer import PhotoData, Trainer
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     device = pick_device(a.device)
     options = TrainOptions(crop=a.crop, batch=a.batch, optimizer=a.optimizer)
     trainer = Trainer(preset(a.model), options, device, compile=a.compile)
-    photos = noise(device, a.crop)
+    photos = data_of(noise(device, a.crop), a.crop)
     work = flops(a.model, a.crop)
     for _ in range(3):
         trainer.train_step(photos)
@@ -59,6 +59,11 @@ def main() -> None:
     print(f"{rate / peak:.0%} of the matrix rate, {peak / 1e12:.3f} TFLOP/s")
     if device.type == "cuda":
         print(f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB at most")
+
+
+def data_of(photos: Photos, crop: int) -> PhotoData:
+    """What the trainer takes."""
+    return PhotoData(photos, photos.centres(crop))
 
 
 def noise(device: torch.device, crop: int) -> Photos:
@@ -75,7 +80,7 @@ def flops(model: str, crop: int) -> float:
     """Floating-point operations of a training step a crop, matrix products alone."""
     cpu = torch.device("cpu")  # counted where no kernel of ours hides products from the counter
     trainer = Trainer(preset(model), TrainOptions(crop=crop, batch=1), cpu)
-    photos = noise(cpu, crop)
+    photos = data_of(noise(cpu, crop), crop)
     with FlopCounterMode(display=False) as counter:
         trainer.train_step(photos)
     return float(counter.get_total_flops())

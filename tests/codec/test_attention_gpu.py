@@ -188,7 +188,7 @@ def worker(device: str) -> dict:
                 outcomes[name] = type(refusal).__name__
         return outcomes
 
-    checks = {"opcheck": opcheck, "compile": compiled, "refused": refused}
+    checks = {"opcheck": operators, "compile": compiled, "refused": refused}
     low = torch.float16 if device == "cpu" else torch.bfloat16
     for shape in SHAPES:
         checks[f"float32 {shape}"] = lambda shape=shape: compare(shape, torch.float32)

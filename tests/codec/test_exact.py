@@ -8,7 +8,7 @@ import torch
 from ticodec.entropy import tables
 from ticodec.entropy.compile import CompilingOps, float_layers
 from ticodec.entropy.exact import GELU_BITS, NORM_BITS, PROBABILITY_BITS, SCORE_BITS, Fixed
-from ticodec.entropy.hyper import gather3, hyper_synthesis, spread
+from ticodec.entropy.hyper import gather, hyper_synthesis, spread
 from ticodec.errors import TicodecError
 from ticodec.models.config import preset
 from ticodec.models.network import Network
@@ -95,7 +95,7 @@ def test_gathered_convolution_is_the_convolution(up: bool) -> None:
     conv = Conv(5, 7, 3, 2 if up else 1, up=up).double()
     x = torch.randn(2, 6, 4, 5, dtype=torch.float64)
     weight, bias = conv_affine(conv)
-    gathered = gather3(spread(x) if up else x) @ weight.t() + bias
+    gathered = gather(spread(x) if up else x, 3) @ weight.t() + bias
     torch.testing.assert_close(gathered, conv(x))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ticodec.models.attention import shift_regions
-from ticodec.models.config import ModelConfig, preset
+from ticodec.models.config import PAPER_LAMBDAS, ModelConfig, preset
 from ticodec.models.inference import Transform, pad_image
 from ticodec.models.network import Gains, Network
 from ticodec.models.swin import partition, unpartition
@@ -95,15 +95,15 @@ def test_transforms_do_not_change_their_input() -> None:
 
 def test_padding_repeats_the_edge_up_to_64() -> None:
     x = torch.rand(1, 1, 65, 3)
-    padded = pad_image(x)
+    padded = pad_image(x, 64)
     assert padded.shape == (1, 64, 128, 3)
     assert torch.equal(padded[0, :, :65], x[0].expand(64, 65, 3))
     assert torch.equal(padded[0, 5, 100], x[0, 0, 64])
-    assert pad_image(padded) is padded
+    assert pad_image(padded, 64) is padded
 
 
 def test_gains_are_log_linear_between_levels_and_invert_at_first() -> None:
-    gains = Gains(preset("tic-lite"))
+    gains = Gains(PAPER_LAMBDAS, 128)
     up, down = gains(torch.tensor([2.0, 2.5, 3.0]))
     torch.testing.assert_close(up * down, torch.ones_like(up))
     torch.testing.assert_close(up[1] ** 2, up[0] * up[2])

@@ -10,6 +10,7 @@ from support import CPU, make_pixels
 
 from ticodec.images import list_images
 from ticodec.weights.training.data import Photos
+from ticodec.weights.training.trainer import PhotoData
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +27,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def photos(folder: Path) -> Photos:
     return Photos(list_images(folder), 64, CPU)
+
+
+@pytest.fixture
+def data(photos: Photos) -> PhotoData:
+    """What a codec is trained on: those photos, and crops of them to validate with."""
+    return PhotoData(photos, photos.centres(64))

@@ -20,10 +20,9 @@ from ticodec.codec import Codec
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.config import ModelConfig
 from ticodec.weights.training import checkpoint
-from ticodec.weights.training.data import Photos
 from ticodec.weights.training.export import export, merged
 from ticodec.weights.training.options import TrainOptions
-from ticodec.weights.training.trainer import Trainer
+from ticodec.weights.training.trainer import PhotoData, Trainer
 
 
 def test_a_failed_export_leaves_the_installed_weights_alone(tmp_path: Path) -> None:
@@ -45,18 +44,18 @@ def test_a_failed_export_leaves_the_installed_weights_alone(tmp_path: Path) -> N
     assert {p.name: p.read_bytes() for p in store.iterdir()} == before
 
 
-def test_several_checkpoints_are_averaged(photos: Photos, tmp_path: Path) -> None:
+def test_several_checkpoints_are_averaged(data: PhotoData, tmp_path: Path) -> None:
     trunk = Trainer(CONFIG, OPTIONS, CPU)
     trunk.calibration = torch.from_numpy(make_pixels(128, 128))[None]
     trunk.begin_run({"device": "trunk", "lr": 1e-3, "crop": 64, "batch": 2})
-    trunk.train_step(photos)
+    trunk.train_step(data)
     trunk.save(tmp_path / "trunk.pt")
     for seed in (1, 2):
         trainer = Trainer.resume(tmp_path / "trunk.pt", CPU)
         trainer.begin_run({"device": f"seed {seed}", "lr": 1e-3, "crop": 64, "batch": 2})
         torch.manual_seed(seed)
         for _ in range(seed):
-            trainer.train_step(photos)
+            trainer.train_step(data)
         trainer.save(tmp_path / f"{seed}.pt")
     entry = export([tmp_path / "1.pt", tmp_path / "2.pt"], tmp_path / "store")
     crops = [(run["device"], run["crops"]) for run in entry.history]
@@ -77,11 +76,11 @@ def test_several_checkpoints_are_averaged(photos: Photos, tmp_path: Path) -> Non
     ],
 )
 def test_checkpoints_without_a_mean(
-    config: ModelConfig, options: TrainOptions, message: str, photos: Photos, tmp_path: Path
+    config: ModelConfig, options: TrainOptions, message: str, data: PhotoData, tmp_path: Path
 ) -> None:
     for i, trainer in enumerate([Trainer(CONFIG, OPTIONS, CPU), Trainer(config, options, CPU)]):
         trainer.begin_run({"device": str(i), "lr": 1e-3, "crop": 64, "batch": 2})
-        trainer.train_step(photos)
+        trainer.train_step(data)
         trainer.save(tmp_path / f"{i}.pt")
     with pytest.raises(UsageError, match=message):
         export([tmp_path / "0.pt", tmp_path / "1.pt"], tmp_path / "store")

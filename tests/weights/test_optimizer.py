@@ -10,23 +10,22 @@ from support import CPU
 from support import SMALL as CONFIG
 from support import SMALL_RUN as OPTIONS
 
-from ticodec.weights.training.data import Photos
 from ticodec.weights.training.optimizer import Muon
 from ticodec.weights.training.options import OPTIMIZERS
-from ticodec.weights.training.trainer import Trainer
+from ticodec.weights.training.trainer import PhotoData, Trainer
 
 
-def test_steps_that_are_not_finite_are_skipped_and_counted(photos: Photos) -> None:
+def test_steps_that_are_not_finite_are_skipped_and_counted(data: PhotoData) -> None:
     trainer = Trainer(CONFIG, OPTIONS, CPU)
-    trainer.train_step(photos)
+    trainer.train_step(data)
     before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
     good = trainer.loss
     trainer.loss = lambda x, level: good(x * float("nan"), level)
-    trainer.train_step(photos)
+    trainer.train_step(data)
     assert (int(trainer.skipped), trainer.step) == (1, 2)
     assert all(torch.equal(v, before[k]) for k, v in trainer.network.state_dict().items())
     trainer.loss = good
-    trainer.train_step(photos)
+    trainer.train_step(data)
     assert int(trainer.skipped) == 1
     assert any(not torch.equal(v, before[k]) for k, v in trainer.network.state_dict().items())
 
@@ -50,13 +49,13 @@ def test_a_spike_of_the_gradient_is_skipped_and_does_not_hide_later_ones() -> No
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_parameter_is_trained_and_none_by_a_skipped_step(
-    optimizer: str, photos: Photos
+    optimizer: str, data: PhotoData
 ) -> None:
     trainer = Trainer(CONFIG, replace(OPTIONS, optimizer=optimizer), CPU)
 
     def moved() -> set[str]:
         before = {k: v.clone() for k, v in trainer.network.named_parameters()}
-        trainer.train_step(photos)
+        trainer.train_step(data)
         after = dict(trainer.network.named_parameters())
         return {k for k, v in before.items() if not torch.equal(v, after[k])}
 

@@ -16,35 +16,34 @@ from ticodec.errors import BadInputError, UsageError
 from ticodec.models.config import PAPER_LAMBDAS
 from ticodec.models.network import Output
 from ticodec.weights.training import checkpoint
-from ticodec.weights.training.data import Photos
 from ticodec.weights.training.loss import lambda_at, rate_distortion
 from ticodec.weights.training.options import OPTIMIZERS, TrainOptions
-from ticodec.weights.training.trainer import Trainer
+from ticodec.weights.training.trainer import PhotoData, Trainer
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_resuming_is_exact(optimizer: str, photos: Photos, tmp_path: Path) -> None:
+def test_resuming_is_exact(optimizer: str, data: PhotoData, tmp_path: Path) -> None:
     options = replace(OPTIONS, optimizer=optimizer)
     straight = Trainer(CONFIG, options, CPU)
     for _ in range(6):
-        straight.train_step(photos)
+        straight.train_step(data)
     first = Trainer(CONFIG, options, CPU)
     for _ in range(3):
-        first.train_step(photos)
+        first.train_step(data)
     first.save(tmp_path / "trunk.pt")
     torch.rand(100)  # whatever happens in between
     second = Trainer.resume(tmp_path / "trunk.pt", CPU)
     for _ in range(3):
-        second.train_step(photos)
+        second.train_step(data)
     assert second.step == straight.step == 6
     for a, b in [(straight.network, second.network), (straight.average, second.average)]:
         for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
             assert torch.equal(x, y), name
 
 
-def test_balance_divides_the_loss_of_a_high_quality(photos: Photos) -> None:
+def test_balance_divides_the_loss_of_a_high_quality(data: PhotoData) -> None:
     trainer = Trainer(CONFIG, OPTIONS, CPU)
-    x = photos.crops(2, 64, trainer.sampler)
+    x = data.photos.crops(2, 64, trainer.sampler)
     level = torch.tensor([0.0, 7.0])
     output = trainer.network(x, level)
     lambdas = torch.tensor(PAPER_LAMBDAS)
@@ -63,15 +62,15 @@ def test_balance_divides_the_loss_of_a_high_quality(photos: Photos) -> None:
     torch.testing.assert_close(both, wanted / 2)
 
 
-def test_every_checkpoint_tells_the_whole_history(photos: Photos, tmp_path: Path) -> None:
+def test_every_checkpoint_tells_the_whole_history(data: PhotoData, tmp_path: Path) -> None:
     trainer = Trainer(CONFIG, OPTIONS, CPU)
     trainer.begin_run({"device": "first"})
-    trainer.train_step(photos)
+    trainer.train_step(data)
     trainer.save(tmp_path / "trunk.pt")  # in the middle of a run
     resumed = Trainer.resume(tmp_path / "trunk.pt", CPU)
     resumed.begin_run({"device": "second"})
-    resumed.train_step(photos)
-    resumed.train_step(photos)
+    resumed.train_step(data)
+    resumed.train_step(data)
     told = [(r["device"], r["crops"]) for r in resumed.record()]
     assert told == [("first", 2), ("second", 4)]
     assert sum(r["crops"] for r in resumed.record()) == resumed.crops
@@ -95,9 +94,9 @@ def test_impossible_options_are_refused(bad: dict) -> None:
         TrainOptions(**bad)
 
 
-def test_training_lowers_the_loss(photos: Photos) -> None:
+def test_training_lowers_the_loss(data: PhotoData) -> None:
     trainer = Trainer(CONFIG, TrainOptions(crop=64, batch=4, lr=3e-3, warmup=5), CPU)
-    losses = [float(trainer.train_step(photos).loss.detach()) for _ in range(60)]
+    losses = [float(trainer.train_step(data).loss.detach()) for _ in range(60)]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
 
 
@@ -111,7 +110,7 @@ def test_schedule_warms_up_stays_and_anneals() -> None:
 
 def test_levels_stay_in_the_quality_range() -> None:
     trainer = Trainer(CONFIG, TrainOptions(quality_range=(3, 5)), CPU)
-    levels = trainer.draw_levels(500)
+    levels = trainer.draw_levels(500, 8)
     assert 2 <= levels.min() < 2.1
     assert 3.9 < levels.max() <= 4
 
@@ -138,10 +137,10 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*lru_cache")
-def test_a_training_pass_compiles_as_one_graph(photos: Photos) -> None:
+def test_a_training_pass_compiles_as_one_graph(data: PhotoData) -> None:
     """So that torch.compile on a GPU has nothing to fall back from."""
     trainer = Trainer(CONFIG, OPTIONS, CPU)
-    x, level = photos.crops(2, 64, trainer.sampler), trainer.draw_levels(2)
+    x, level = data.photos.crops(2, 64, trainer.sampler), trainer.draw_levels(2, 8)
     compiled = torch.compile(trainer.forward, fullgraph=True, backend="aot_eager")
     gradients = []
     for run in (trainer.forward, compiled):

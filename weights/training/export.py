@@ -1,10 +1,14 @@
-"""From a checkpoint to a shipped weights file: fp16 floats, integer tables, manifest, card."""
+"""From a checkpoint to a weights file: fp16 floats, integer tables, manifest, card.
+
+Classifiers have no integer tables, and their manifest entry is that of the weights they read.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -16,15 +20,18 @@ from torch import Tensor
 from ticodec.entropy.compile import compile_entropy
 from ticodec.errors import BadInputError, UsageError
 from ticodec.images import make_folder, write_file
-from ticodec.models.config import ModelConfig
-from ticodec.models.network import Network
+from ticodec.models.analysis_config import HeadConfig
+from ticodec.models.build import AnyNetwork, build
+from ticodec.models.config import Config, config_from
+from ticodec.models.vit import ViT
 from ticodec.weights.store import FORMAT, Entry, entries
 
 from . import checkpoint
+from .cards import codec_card, head_card, summary
 
 
 @torch.no_grad()
-def calibration_latents(network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
+def calibration_latents(network: AnyNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
     """Latents y (B, h, w, M) and z of images (B, H, W, 3) uint8, at three qualities."""
     levels = network.config.levels
     x = images.float() / 255 - 0.5
@@ -37,7 +44,7 @@ def calibration_latents(network: Network, images: Tensor) -> tuple[Tensor, Tenso
     return latents, network.h_a(latents)
 
 
-def weights_bytes(network: Network, images: Tensor) -> bytes:
+def weights_bytes(network: AnyNetwork, images: Tensor) -> bytes:
     """A weights file: `float.*` in fp16, `exact.*` as integers, the config in its metadata."""
     half = {k: v.half() for k, v in network.state_dict().items()}
     network.load_state_dict({k: v.float() for k, v in half.items()})
@@ -49,51 +56,93 @@ def weights_bytes(network: Network, images: Tensor) -> bytes:
     return save(tensors, metadata)
 
 
+@dataclass
+class Checkpoints:
+    """What checkpoints of one network say together.
+
+    Args:
+        kind: of their trainer; config, options: theirs, as plain fields.
+        average: the mean of their weights; history: every run that led to them.
+        calibration: validation images (n, H, W, 3) uint8, or None; count: how many there are.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    options: dict[str, Any]
+    average: dict[str, Tensor]
+    history: list[dict[str, Any]]
+    calibration: Tensor | None
+    count: int
+
+
+def load(sources: Sequence[Path]) -> Checkpoints:
+    """A checkpoint; or several of one network, whose mean is taken.
+
+    Those are of runs that began from the same weights (`--init`) with other seeds.
+
+    Raises BadInputError when one is damaged, UsageError when they do not fit together.
+    """
+    states = [checkpoint.load(source) for source in sources]
+    first = states[0]
+    try:
+        for state in states:
+            if state["config"] != first["config"]:
+                raise UsageError("these checkpoints are of different networks and have no mean")
+            if state["options"]["quality_range"] != first["options"]["quality_range"]:
+                raise UsageError("these checkpoints were trained for different qualities")
+        return Checkpoints(
+            kind=first.get("kind", "codec"),
+            config=first["config"],
+            options=first["options"],
+            average=mean([state["average"] for state in states]),
+            history=merged([state["history"] for state in states]),
+            calibration=first["calibration"],
+            count=len(states),
+        )
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        shown = ", ".join(map(str, sources))
+        raise BadInputError(f"{shown}: not a checkpoint of this version: {error}") from error
+
+
 def export(
     sources: Sequence[Path], folder: Path, name: str | None = None, default: bool = False
 ) -> Entry:
     """Write `NAME.safetensors` and `NAME.md` into a weights folder and enter them in its manifest.
 
     Args:
-        sources: a checkpoint; or several of one network, which are averaged: runs that began
-            from the same weights (`--init`) with other seeds.
+        sources: checkpoints of a codec, see `load`.
         folder: made if it is not there.
         name: what `-m` will call it; by default the model's name.
         default: make it the default model. (The only one always is.)
 
     Raises BadInputError when a checkpoint is damaged, UsageError when they do not fit together.
     """
-    states = [checkpoint.load(source) for source in sources]
+    found = load(sources)
     try:
-        config = ModelConfig.from_dict(states[0]["config"])
-        options = states[0]["options"]
-        for state in states:
-            if state["config"] != states[0]["config"]:
-                raise UsageError("these checkpoints are of different networks and have no mean")
-            if state["options"]["quality_range"] != options["quality_range"]:
-                raise UsageError("these checkpoints were trained for different qualities")
-        network = Network(config)
-        network.load_state_dict(mean([state["average"] for state in states]))
-        images = states[0]["calibration"]
-        history = merged([state["history"] for state in states])
+        config = config_from(found.config)
+        network = build(config)
+        network.load_state_dict(found.average)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
-        shown = ", ".join(map(str, sources))
-        raise BadInputError(f"{shown}: not a checkpoint of this version: {error}") from error
-    if images is None:
+        raise BadInputError(
+            f"{sources[0]}: not a checkpoint of a codec of this version: {error}"
+        ) from error
+    if found.calibration is None:
         raise BadInputError(f"{sources[0]}: this checkpoint was never trained")
+    if found.kind == "icat" and found.options["step"] == 1:
+        raise UsageError(f"{sources[0]}: the first step only; --step 2 --init goes on from it")
     name = name or config.model
-    data = weights_bytes(network.eval(), images)
+    data = weights_bytes(network.eval(), found.calibration)
     fields: dict[str, Any] = {
         "model": config.model,
         "file": f"{name}.safetensors",
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
         "parameters": sum(p.numel() for p in network.parameters()),
-        "qualities": trained_range(config, options),
-        "trained": summary(history),
-        "history": history,
+        "qualities": trained_range(config, found.options),
+        "trained": summary(found.history),
+        "history": found.history,
     }
-    text = card(name, config, options, fields, len(states))
+    text = codec_card(name, config, found.options, fields, found.count)
     manifest = entered(folder / "manifest.json", name, fields, default)
     # Only now is anything written, and the manifest last: it is what makes a file count.
     make_folder(folder)
@@ -101,6 +150,55 @@ def export(
     write_file(folder / f"{name}.md", text.encode())
     write_file(folder / "manifest.json", manifest.encode())
     return next(entry for entry in entries(folder) if entry.name == name)
+
+
+def export_head(
+    sources: Sequence[Path], folder: Path, name: str | None = None
+) -> tuple[Path, HeadConfig, str]:
+    """Write a classifier's `NAME.safetensors` and `NAME.md` into a folder.
+
+    When the folder's manifest has the weights whose latents it reads, it becomes theirs there.
+
+    Args:
+        sources: checkpoints of a classifier, see `load`.
+        name: by default the weights' with "-head", or "vit" for one of pixels.
+
+    Returns the file, its config, and the name of the weights that it now comes with, or "".
+    Raises BadInputError when a checkpoint is damaged, UsageError when they do not fit together.
+    """
+    found = load(sources)
+    try:
+        config = HeadConfig.from_dict(found.config)
+        vit = ViT(config.channels, config.vit, len(config.labels))
+        vit.load_state_dict(found.average)
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise BadInputError(f"{sources[0]}: not a classifier of this version: {error}") from error
+    name = name or (f"{config.codec}-head" if config.codec else "vit")
+    metadata = {"format": str(FORMAT), "head": json.dumps(config.to_dict())}
+    data = save({k: v.half().contiguous() for k, v in found.average.items()}, metadata)
+    fields: dict[str, Any] = {
+        "file": f"{name}.safetensors",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": len(data),
+        "parameters": sum(p.numel() for p in vit.parameters()),
+        "labels": len(config.labels),
+        "trained": summary(found.history),
+        "history": found.history,
+    }
+    text = head_card(name, config, found.options, fields, found.count)
+    path, owner = folder / "manifest.json", ""
+    make_folder(folder)
+    write_file(folder / f"{name}.safetensors", data)
+    write_file(folder / f"{name}.md", text.encode())
+    if path.exists() and config.codec:
+        known = {entry.name: entry for entry in entries(folder)}
+        entry = known.get(config.codec)
+        if entry is not None and entry.fingerprint.hex() == config.fingerprint:
+            manifest = json.loads(path.read_text())
+            manifest["models"][entry.name]["head"] = fields
+            write_file(path, (json.dumps(manifest, indent=2) + "\n").encode())
+            owner = entry.name
+    return folder / f"{name}.safetensors", config, owner
 
 
 def mean(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -128,7 +226,7 @@ def shared(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> int:
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
-def trained_range(config: ModelConfig, options: dict[str, Any]) -> list[float] | None:
+def trained_range(config: Config, options: dict[str, Any]) -> list[float] | None:
     """Lowest and highest quality that was trained; None for one fixed λ."""
     if config.levels == 1:
         return None
@@ -148,56 +246,3 @@ def entered(path: Path, name: str, fields: dict[str, Any], default: bool) -> str
     if default or manifest["default"] not in manifest["models"]:
         manifest["default"] = name
     return json.dumps(manifest, indent=2) + "\n"
-
-
-def summary(history: Iterable[dict[str, Any]]) -> str:
-    """One line: how many crops, how long, on what."""
-    runs = list(history)
-    crops, seconds = sum(r["crops"] for r in runs), sum(r["seconds"] for r in runs)
-    devices = ", ".join(dict.fromkeys(r["device"] for r in runs))
-    return f"{crops:,} crops in {seconds / 60:.0f} min on {devices}"
-
-
-def card(
-    name: str,
-    config: ModelConfig,
-    options: dict[str, Any],
-    fields: dict[str, Any],
-    checkpoints: int,
-) -> str:
-    """The model card's facts, as Markdown; what was measured is added by hand."""
-    history = fields["history"]
-    crops, skipped = (sum(r.get(key, 0) for r in history) for key in ("crops", "skipped"))
-    several = f", the mean of {checkpoints} checkpoints" if checkpoints > 1 else ""
-    lambdas = ", ".join(f"{value:g}" for value in config.lambdas)
-    low_high = fields["qualities"]
-    quality = f"Quality {low_high[0]:g} to {low_high[1]:g}, λ = " if low_high else "One fixed λ = "
-    lines = [
-        f"# {name}",
-        "",
-        f"Architecture `{config.model}`, N = {config.N}, M = {config.M}, "
-        f"{fields['parameters']:,} parameters. SHA-256 `{fields['sha256']}`.",
-        "",
-        "Research weights: trained on images of mixed licences, some for research only.",
-        "",
-        "## How it was trained",
-        "",
-        f"{crops:,} crops in all; gradients clipped at {options['clip']:g}, weights averaged "
-        f"with decay {options['ema']:g}{several}; {skipped} steps skipped (not finite, or a "
-        f"spike). {quality}{lambdas}.",
-        "",
-        "| run | device | minutes | crops | of | a step | optimizer | learning rate | loss ÷ "
-        "| shrunk | seed |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for number, r in enumerate(history, 1):
-        rate = f"{r['lr']:g}"
-        if "annealed" in r:
-            rate += f" falling to {r['lr'] * (1 - r['annealed']):.1g}"
-        balance = f"λ^{r['balance']:g}" if "balance" in r else "λ·130 + 0.3"
-        lines.append(
-            f"| {number} | {r['device']} | {r['seconds'] / 60:.1f} | {r['crops']:,} "
-            f"| {r['crop']}² | {r['batch']} | {r.get('optimizer', 'adam')} | {rate} | {balance} "
-            f"| {r.get('shrink', 1):g}× | {r.get('seed', 0)} |"
-        )
-    return "\n".join(lines) + "\n"

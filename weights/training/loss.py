@@ -1,12 +1,18 @@
-"""The training loss: Lu et al., equation 1, balanced over the quality levels."""
+"""The training losses: Lu et al., equation 1, and Bai et al., equation 6, balanced over levels."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from ticodec.models.icat import JointOutput
 from ticodec.models.network import Output
+
+#: β of the paper's first step, where α is 1.
+STEP_1_BETA = 0.001
 
 
 class Loss(NamedTuple):
@@ -44,3 +50,45 @@ def rate_distortion(
     trade = lambda_at(level, lambdas)
     loss = (bpp + trade * 255**2 * distortion) / (130 * trade) ** balance
     return Loss(loss.mean(), bpp.mean().detach(), distortion.mean().detach())
+
+
+class JointLoss(NamedTuple):
+    """Scalars of one batch of the joint model: loss, cross entropy (nats), bpp, squared error."""
+
+    loss: Tensor
+    ce: Tensor
+    bpp: Tensor
+    mse: Tensor
+
+
+def joint(
+    output: JointOutput,
+    x: Tensor,
+    targets: Tensor,
+    beta: Tensor | None,
+    ratio: float,
+    smoothing: float,
+    balance: float,
+) -> JointLoss:
+    """α·CE + β·255²·MSE + R, the mean over the images; without R in the first step.
+
+    Args:
+        output: of the network; x: images (B, H, W, 3) in [0, 1]; targets: (B, classes), sum 1.
+        beta: of each image's quality, (B,), divided out as `rate_distortion` does; None: step 1.
+        ratio: α/β; smoothing: of the labels; balance: 0 to 1, see `rate_distortion`.
+    """
+    ce = cross_entropy(output.logits, targets, reduction="none", label_smoothing=smoothing)
+    distortion = (output.x_hat - x).pow(2).flatten(1).mean(1)  # (B,)
+    bpp = (output.bits_y + output.bits_z) / (x.shape[1] * x.shape[2])
+    if beta is None:
+        loss = ce + STEP_1_BETA * 255**2 * distortion
+    else:
+        loss = bpp + beta * (ratio * ce + 255**2 * distortion)
+        loss = loss / (130 * beta) ** balance
+    means = (part.mean().detach() for part in (ce, bpp, distortion))
+    return JointLoss(loss.mean(), *means)
+
+
+def psnr(mse: float) -> float:
+    """dB of a mean squared error on the [0, 1] scale."""
+    return -10 * math.log10(max(mse, 1e-10))

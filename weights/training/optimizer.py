@@ -21,17 +21,24 @@ class Optimizer:
     Args:
         network: whose parameters are trained; kind: "adam", or "muon" for the weights of the
             linear layers (Adam keeps the rest); lr: learning rate of both.
+        decay: weight decay of AdamW, of everything that has two dimensions or more.
     """
 
-    def __init__(self, network: nn.Module, kind: str, lr: float) -> None:
+    def __init__(self, network: nn.Module, kind: str, lr: float, decay: float = 0.0) -> None:
         matrices = []
         if kind == "muon":
             matrices = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
         taken = {id(p) for p in matrices}
         rest = [p for p in network.parameters() if id(p) not in taken]
         self.lr = lr
-        self.adam = torch.optim.Adam(rest, lr=lr, fused=True)
-        self.muon = Muon(matrices)
+        self.adam: torch.optim.Optimizer = torch.optim.Adam(rest, lr=lr, fused=True)
+        if decay:
+            groups = [
+                {"params": [p for p in rest if p.ndim >= 2], "weight_decay": decay},
+                {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+            ]
+            self.adam = torch.optim.AdamW(groups, lr=lr, fused=True)
+        self.muon = Muon(matrices, decay)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -71,9 +78,11 @@ class Muon:
 
     Args:
         matrices: parameters of two dimensions; updates have the size of Adam's.
+        decay: weight decay, as AdamW's.
     """
 
-    def __init__(self, matrices: Iterable[Tensor]) -> None:
+    def __init__(self, matrices: Iterable[Tensor], decay: float = 0.0) -> None:
+        self.decay = decay
         shapes: dict[torch.Size, list[Tensor]] = defaultdict(list)
         for matrix in matrices:
             shapes[matrix.shape].append(matrix)
@@ -95,6 +104,8 @@ class Muon:
             buffer.lerp_(grad, (1 - MOMENTUM) * sane)
             update = orthogonal(grad.lerp(buffer, MOMENTUM)).to(grad.dtype) * sane
             size = 0.2 * max(group[0].shape) ** 0.5
+            if self.decay:
+                torch._foreach_mul_(group, 1 - lr * self.decay * sane.float())
             torch._foreach_add_(group, list(update.unbind()), alpha=-lr * size)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ticodec.errors import UsageError
 
 OPTIMIZERS = ("adam", "muon")
+AUGMENTATIONS = ("full", "mild", "none")
 
 
 @dataclass
@@ -15,7 +16,7 @@ class TrainOptions:
     """Settings of a run; stored in its checkpoints.
 
     Args:
-        crop: side of the training crops, pixels, a multiple of 64.
+        crop: side of the training crops, pixels, a multiple of 32.
         batch: crops a step.
         lr: learning rate of the stable phase.
         warmup: steps of linear warm-up.
@@ -27,6 +28,16 @@ class TrainOptions:
             highest quality has nearly all of the gradient, at 1 the lowest has most of it.
         shrink: crops are pieces of photos shrunk by a random factor of 1 to this.
         quality_range: lowest and highest quality drawn, within 1 … levels.
+        weight_decay: AdamW's.
+
+    Of training that classifies:
+        step: 1 or 2 of the joint model (Bai et al., "Training Strategy").
+        ratio: α/β, what the labels count beside the pixels.
+        smoothing: of the labels.
+        augment: "full" (DeiT's, the paper's step 1), "mild" (crops and mirrors) or "none".
+        smallest: the least part of an image's area that a crop may be.
+        views: a head's: so many views of every image are encoded once and kept; 0: a fresh one in
+            every step, which costs encoding it.
     """
 
     crop: int = 256
@@ -40,11 +51,18 @@ class TrainOptions:
     balance: float = 0.4
     shrink: float = 1.0
     quality_range: tuple[float, float] = (1.0, 8.0)
+    weight_decay: float = 0.0
+    step: int = 2
+    ratio: float = 100.0
+    smoothing: float = 0.1
+    augment: str = "mild"
+    smallest: float = 0.08
+    views: int = 0
 
     def __post_init__(self) -> None:
         low, high = self.quality_range = (self.quality_range[0], self.quality_range[1])
         checks = {
-            "--crop must be a positive multiple of 64": self.crop > 0 and self.crop % 64 == 0,
+            "--crop must be a positive multiple of 32": self.crop > 0 and self.crop % 32 == 0,
             "--batch must be at least 1": self.batch >= 1,
             "--lr must be positive": 0 < self.lr < 1,
             "--warmup must not be negative": self.warmup >= 0,
@@ -52,6 +70,13 @@ class TrainOptions:
             "--balance must be from 0 to 1": 0 <= self.balance <= 1,
             "--shrink must be from 1 to 4": 1 <= self.shrink <= 4,
             "--quality-range must be within 1 to 8": 1 <= low <= high <= 8,
+            "--weight-decay must be from 0 to 1": 0 <= self.weight_decay <= 1,
+            "--step must be 1 or 2": self.step in (1, 2),
+            "--ratio must not be negative": self.ratio >= 0,
+            "--smoothing must be from 0 to 1": 0 <= self.smoothing < 1,
+            "--augment must be full, mild or none": self.augment in AUGMENTATIONS,
+            "--smallest must be above 0, at most 1": 0 < self.smallest <= 1,
+            "--views must not be negative": self.views >= 0,
         }
         for message, holds in checks.items():
             if not holds:

@@ -10,22 +10,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ticodec.errors import BadInputError
-from ticodec.images import list_images, make_folder
+from ticodec.images import make_folder
 
-from .data import Photos, split
-from .trainer import CALIBRATION, CALIBRATION_SIZE, Trainer, psnr
+from .base import BaseTrainer, Row
+from .loss import psnr
 
 SAVE_SECONDS = 240
 LOG_STEPS = 50
 VALIDATE_SECONDS = 300
-VALIDATION_IMAGES = 16
-VALIDATION_QUALITIES = (1.0, 3.0, 5.0, 8.0)
+
+AnyTrainer = BaseTrainer[Any, Any]
 
 
 @dataclass
@@ -54,55 +54,44 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def load_photos(trainer: Trainer, folder: Path, console: Console) -> tuple[Photos, torch.Tensor]:
-    """Training photos, and validation crops (n, 256, 256, 3); the trainer keeps a few of them."""
-    training, held = split(list_images(folder))
+def load_data(trainer: AnyTrainer, folder: Path, console: Console) -> Any:
+    """The trainer's data of a folder, under a progress bar."""
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("decoding images", total=len(training) + len(held))
-        tick = lambda: bar.advance(task)  # noqa: E731
-        photos = Photos(training, trainer.options.crop, trainer.device, tick)
-        size = CALIBRATION_SIZE
-        try:
-            validation = Photos(held, size, trainer.device, tick)
-        except BadInputError:  # few or small photos: better a look at them than none
-            validation, size = photos, trainer.options.crop
-    console.print(
-        f"{len(photos)} photos to train on, {len(validation)} held out, "
-        f"{photos.left_out} left out (too small or unreadable)"
-    )
-    crops = validation.centres(size)
-    if trainer.calibration is None:
-        trainer.calibration = (crops[:CALIBRATION] * 255).round().byte().cpu()
-    return photos, crops[:VALIDATION_IMAGES]
+        task = bar.add_task("decoding images", total=None)
+
+        def tick(total: int) -> None:
+            bar.update(task, total=total, advance=1)
+
+        data, line = trainer.load_data(folder, tick)
+    console.print(line)
+    return data
 
 
-def run(trainer: Trainer, data: Path, out: Path, limits: Limits, console: Console) -> Path:
+def run(trainer: AnyTrainer, data: Path, out: Path, limits: Limits, console: Console) -> Path:
     """Train until a limit or a signal; returns the checkpoint to export.
 
     Writes `trunk.pt` (resume it), `annealed.pt` (export it, when annealing was asked
     for), `log.csv` and `validation.csv` under `out`.
     """
     make_folder(out)
-    photos, validation = load_photos(trainer, data, console)
-    names = ("crop", "batch", "lr", "warmup", "optimizer", "balance", "shrink", "seed")
+    loaded = load_data(trainer, data, console)
     facts = {"device": device_name(trainer.device)}
-    facts |= {name: getattr(trainer.options, name) for name in names}
+    facts |= {name: getattr(trainer.options, name) for name in trainer.told}
     with stop_signals() as stopped:
         trainer.begin_run(facts)
-        loop(trainer, photos, validation, out, limits, stopped, console)
+        loop(trainer, loaded, out, limits, stopped, console)
         trainer.save(out / "trunk.pt")
         if not limits.anneal_minutes or stopped():
             return out / "trunk.pt"
         trainer.begin_run({**facts, "annealed": 0.0})
-        anneal(trainer, photos, validation, out, limits.anneal_minutes, stopped, console)
+        anneal(trainer, loaded, out, limits.anneal_minutes, stopped, console)
         trainer.save(out / "annealed.pt")
     return out / "annealed.pt"
 
 
 def loop(
-    trainer: Trainer,
-    photos: Photos,
-    validation: torch.Tensor,
+    trainer: AnyTrainer,
+    data: Any,
     out: Path,
     limits: Limits,
     stopped: Callable[[], bool],
@@ -118,19 +107,18 @@ def loop(
                 break
             if limits.steps is not None and trainer.step >= limits.steps:
                 break
-            log.record(trainer.train_step(photos), "training")
+            log.record(trainer.train_step(data), "training")
             if time.monotonic() - saved > SAVE_SECONDS:
                 trainer.save(out / "trunk.pt")
                 saved = time.monotonic()
             if time.monotonic() - validated > VALIDATE_SECONDS:
-                log.validate(validation)
+                log.validate(trainer.validate(data))
                 validated = time.monotonic()
 
 
 def anneal(
-    trainer: Trainer,
-    photos: Photos,
-    validation: torch.Tensor,
+    trainer: AnyTrainer,
+    data: Any,
     out: Path,
     minutes: float,
     stopped: Callable[[], bool],
@@ -138,21 +126,21 @@ def anneal(
 ) -> None:
     """Let the learning rate fall to zero within `minutes`; the trunk on disk stays as it is."""
     with Log(trainer, out, console) as log:
-        log.record(trainer.train_step(photos), "annealing")  # compiles, where that is asked for
+        log.record(trainer.train_step(data), "annealing")  # compiles, where that is asked for
         started = time.monotonic()
         while not stopped():
             part = (time.monotonic() - started) / 60 / minutes
             if part >= 1:
                 break
-            log.record(trainer.train_step(photos, part), "annealing")
+            log.record(trainer.train_step(data, part), "annealing")
             trainer.facts["annealed"] = round(part, 3)
-        log.validate(validation)
+        log.validate(trainer.validate(data))
 
 
 class Log:
     """The progress bar and the two CSV files of a run."""
 
-    def __init__(self, trainer: Trainer, out: Path, console: Console) -> None:
+    def __init__(self, trainer: AnyTrainer, out: Path, console: Console) -> None:
         self.trainer, self.out, self.console = trainer, out, console
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -162,7 +150,7 @@ class Log:
             console=console,
         )
         self.task = self.bar.add_task("starting", total=None, stats="")
-        self.sums = torch.zeros(3, device=trainer.device)  # read once in LOG_STEPS
+        self.sums = torch.zeros(len(trainer.columns), device=trainer.device)  # read seldom
         self.count, self.crops, self.since = 0, trainer.crops, time.monotonic()
 
     def __enter__(self) -> Log:
@@ -178,39 +166,37 @@ class Log:
         self.count += 1
         if self.count < LOG_STEPS:
             return
-        value, bpp, mse = (self.sums / self.count).tolist()
         t = self.trainer
+        means = dict(zip(t.columns, (self.sums / self.count).tolist(), strict=True))
+        shown = "  ".join(shown_as(name, value) for name, value in means.items())
         speed = (t.crops - self.crops) / (time.monotonic() - self.since)
-        stats = (
-            f"step {t.step}  {speed:.1f} crops/s  loss {value:.3f}  "
-            f"{bpp:.3f} bpp  {psnr(mse):.2f} dB  skipped {int(t.skipped)}"
-        )
+        stats = f"step {t.step}  {speed:.1f} crops/s  {shown}  skipped {int(t.skipped)}"
         self.bar.update(self.task, description=phase, stats=stats)
-        row = [
-            phase,
-            t.step,
-            t.crops,
-            f"{t.seconds:.0f}",
-            f"{t.optimizer.lr:.2e}",
-        ]
-        row += [f"{value:.4f}", f"{bpp:.4f}", f"{psnr(mse):.3f}", f"{speed:.1f}", int(t.skipped)]
-        header = "phase,step,crops,seconds,lr,loss,bpp,psnr,crops_per_second,skipped"
+        row = [phase, t.step, t.crops, f"{t.seconds:.0f}", f"{t.optimizer.lr:.2e}"]
+        if "mse" in means:
+            means["psnr"] = psnr(means.pop("mse"))
+        row += [f"{value:.4f}" for value in means.values()]
+        row += [f"{speed:.1f}", int(t.skipped)]
+        header = f"phase,step,crops,seconds,lr,{','.join(means)},crops_per_second,skipped"
         append(self.out / "log.csv", header, row)
         self.sums.zero_()
         self.count, self.crops, self.since = 0, t.crops, time.monotonic()
 
-    def validate(self, images: torch.Tensor) -> None:
-        """Estimate rate and distortion of the averaged weights on held-out crops."""
+    def validate(self, rows: list[Row]) -> None:
+        """Show and keep how good the averaged weights are on what was held out."""
         t = self.trainer
-        shown = []
-        for quality in VALIDATION_QUALITIES:
-            if quality > t.config.levels:
-                continue
-            bpp, db = t.validate(images, quality)
-            shown.append(f"q{quality:g} {bpp:.3f} bpp {db:.2f} dB")
-            row = [t.step, t.crops, f"{quality:g}", f"{bpp:.4f}", f"{db:.3f}"]
-            append(self.out / "validation.csv", "step,crops,quality,bpp,psnr", row)
-        self.console.print(f"step {t.step}, held-out estimate: " + ", ".join(shown))
+        for row in rows:
+            header = ",".join(["step", "crops", *row])
+            append(self.out / "validation.csv", header, [t.step, t.crops, *row.values()])
+        shown = "; ".join(" ".join(f"{k} {v:g}" for k, v in row.items()) for row in rows)
+        self.console.print(f"step {t.step}, held-out estimate: {shown}")
+
+
+def shown_as(name: str, value: float) -> str:
+    """A scalar for the progress bar."""
+    if name == "mse":
+        return f"{psnr(value):.2f} dB"
+    return f"{value:.3f} bpp" if name == "bpp" else f"{name} {value:.3f}"
 
 
 def append(path: Path, header: str, row: list[object]) -> None:

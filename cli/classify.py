@@ -1,0 +1,143 @@
+"""`ticodec classify`: what is in `.tic` files, named from their latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ticodec.container import MAX_PIXELS
+from ticodec.errors import BadInputError, TicodecError, UsageError
+
+from .files import about, read_input
+from .show import Device, Json, MaxPixels, Quiet, print_json, working
+
+if TYPE_CHECKING:
+    from ticodec.classifier import Label
+
+#: How many probable labels are shown of one file, and how many of each of several.
+TOP_ONE, TOP_MANY = 5, 1
+
+
+def classify(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE…", help=".tic files, or images; - is stdin."),
+    ],
+    top: Annotated[
+        int | None,
+        typer.Option("--top", min=1, help="Labels to show. \\[default: 5; of several files 1]"),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="Other names for the labels: a text file, one a line."),
+    ] = None,
+    head: Annotated[
+        Path | None, typer.Option("--weights", help="A classifier's file, as `export` writes.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Encodes what is no .tic yet.")
+    ] = None,
+    quality: Annotated[
+        float | None, typer.Option("--quality", "-q", help="The same at this quality.")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
+) -> None:
+    """Name what is in .tic files, from the bitstream: no pixel is rebuilt.
+
+    Other images are encoded in memory first.
+    """
+    from ticodec import api
+
+    names = None if labels is None else _names(labels)
+    count = top or (TOP_ONE if len(sources) == 1 else TOP_MANY)
+    rows: list[dict[str, Any]] = []
+    failed: list[TicodecError] = []
+    for source in sources:
+        try:
+            with working(f"classifying {source}", quiet or as_json), about(source):
+                data, name = _tic(source, model, quality, device, max_pixels)
+                found = api.classify(data, count, head, device, max_pixels)
+                called = [_called(label, names) for label in found]
+        except UsageError:
+            raise
+        except TicodecError as error:
+            failed.append(error)
+            continue
+        pairs = zip(called, found, strict=True)
+        answers = [{"label": text, "probability": each.probability} for text, each in pairs]
+        rows.append({"input": source, "model": name, "labels": answers})
+    if as_json:
+        print_json(rows)
+    elif len(sources) == 1:
+        for answer in rows[0]["labels"] if rows else []:
+            print(f"{answer['probability']:7.1%}  {answer['label']}")
+    elif rows:
+        _table(rows)
+    if failed and not rows:
+        raise type(failed[0])("; ".join(map(str, failed)))
+    if failed:
+        raise TicodecError(
+            f"{len(failed)} of {len(sources)} files not classified: {'; '.join(map(str, failed))}"
+        )
+
+
+def _tic(
+    source: str, model: str | None, quality: float | None, device: str, max_pixels: int
+) -> tuple[bytes, str]:
+    """The bytes of a `.tic` file, encoded here if it is another image, and its model's name."""
+    from ticodec import api, container, images, weights
+
+    data = read_input(source)
+    if container.is_tic(data) or source.lower().endswith(".tic"):
+        header = container.read(data, max_pixels).header
+        return data, weights.find_fingerprint(header.fingerprint, header.model_name).name
+    try:
+        picture = images.to_picture(images.open_image(data, max_pixels))
+    except BadInputError as error:
+        raise BadInputError(f"no .tic file, and as an image: {error}") from error
+    entry = weights.find(model)
+    return api.loaded(entry, device).encode(picture, quality), entry.name
+
+
+def _names(path: Path) -> list[str]:
+    """Names of a file, one a line."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: labels cannot be read: {error}") from error
+    found = [line for line in lines if line]
+    if not found:
+        raise BadInputError(f"{path}: no labels in it; write one a line")
+    return found
+
+
+def _called(label: Label, names: list[str] | None) -> str:
+    """A label's name, the user's if there is one."""
+    if names is None:
+        return label.label
+    if len(names) != label.classes:
+        raise UsageError(
+            f"--labels has {len(names)} names, the classifier {label.classes} classes; "
+            "write one a line, in the order of its folders"
+        )
+    return names[label.number]
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("file", "label", "probability", box=box.SIMPLE_HEAD)
+    table.columns[2].justify = "right"
+    for row in rows:
+        for number, answer in enumerate(row["labels"]):
+            name = Text(row["input"] if number == 0 else "", overflow="fold")
+            table.add_row(name, Text(answer["label"]), f"{answer['probability']:.1%}")
+    Console().print(table)

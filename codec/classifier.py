@@ -1,0 +1,140 @@
+"""Names for what is in an image, from its latents or, to compare with, from its pixels.
+
+ŷ (h, w, M), divided by the gain ─► pool to the grid it was trained on ─► ViT ─► labels
+pixels ─► shrink ─► 16×16 patches (h, w, 768) ─────────────────────────► ViT ─► labels
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from ticodec import weights
+from ticodec.errors import BadInputError
+from ticodec.images import Pixels
+
+from .models.analysis_config import HeadConfig
+from .models.config import STRIDE_Y
+from .models.icat import Normalize
+from .models.vit import ViT
+
+
+class Label(NamedTuple):
+    """One of the classes, how probable it is, 0 … 1, and which of how many it is."""
+
+    label: str
+    probability: float
+    number: int
+    classes: int
+
+
+class Classifier:
+    """A Vision Transformer, ready to run.
+
+    Args:
+        vit: on the device and in the type it is to run in; labels: of its classes.
+    """
+
+    def __init__(self, vit: ViT, labels: tuple[str, ...]) -> None:
+        if not labels:
+            raise BadInputError("these weights have no labels, and so cannot classify")
+        self.vit, self.labels = vit, labels
+
+    @torch.inference_mode()
+    def probabilities(self, y: Tensor) -> Tensor:
+        """Latents (h, w, M), divided by the gain, to (classes,) float32 on the CPU, sum 1."""
+        weight = self.vit.embed.weight
+        x = pooled(y[None].to(weight.device, torch.float32), self.vit.config.grid)
+        return self.vit(x.to(weight.dtype))[0].float().softmax(0).cpu()
+
+    def __call__(self, y: Tensor, top: int) -> list[Label]:
+        """The `top` most probable labels of latents (h, w, M), best first."""
+        found = self.probabilities(y).topk(min(top, len(self.labels)))
+        pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        count = len(self.labels)
+        return [Label(self.labels[i], round(value, 6), i, count) for i, value in pairs]
+
+
+def pooled(y: Tensor, grid: int) -> Tensor:
+    """Means over k×k latents, (1, h, w, M) to (1, h/k, w/k, M): near the grid of the training.
+
+    k is such that the short side comes nearest to the grid: an object fills about as many
+    tokens as it did in training, and the work does not grow with the image.
+    """
+    k = max(1, round(min(y.shape[1:3]) / grid))
+    if k == 1:
+        return y
+    return avg_pool2d(y.permute(0, 3, 1, 2), k, ceil_mode=True).permute(0, 2, 3, 1)
+
+
+def patches(x: Tensor) -> Tensor:
+    """Images minus ½ (B, H, W, 3), sides multiples of 16, to (B, H/16, W/16, 768).
+
+    A Linear on these is the patchify stem of ViT: a 16×16 convolution of stride 16.
+    """
+    b, h, w, _ = x.shape
+    x = x.reshape(b, h // STRIDE_Y, STRIDE_Y, w // STRIDE_Y, STRIDE_Y, 3)
+    return x.transpose(2, 3).flatten(3)
+
+
+class PixelClassifier(Classifier):
+    """The same Transformer behind a patchify stem, on decoded pixels: the paper's comparison."""
+
+    @torch.inference_mode()
+    def of_pixels(self, pixels: Pixels, top: int) -> list[Label]:
+        """The most probable labels of (H, W, 3) uint8 pixels, shrunk to the training's size."""
+        x = torch.tensor(pixels)[None].permute(0, 3, 1, 2).float() / 255
+        side = self.vit.config.grid * STRIDE_Y
+        factor = side / min(x.shape[2:])
+        sizes = [max(1, round(n * factor / STRIDE_Y)) * STRIDE_Y for n in x.shape[2:]]
+        x = interpolate(x, sizes, mode="bicubic", antialias=True).clamp(0, 1)
+        x = Normalize(inverse=False)(x.permute(0, 2, 3, 1) - 0.5)
+        return self(patches(x)[0], top)
+
+
+def load_head(
+    entry: weights.Entry, path: Path | None, device: torch.device, dtype: torch.dtype
+) -> Classifier:
+    """The classifier of a file, by default the one that the weights come with.
+
+    Raises BadInputError when there is none, when it is damaged, or when it was trained on the
+    latents of other weights.
+    """
+    if path is None and entry.head is None:
+        raise BadInputError(
+            f"the weights {entry.name} have no classifier; train one with `ticodec train --model "
+            f"{entry.name} --head` and name its file with --weights"
+        )
+    config, vit = read_head(path, None if path else entry)
+    if config.stem != "latents" or bytes.fromhex(config.fingerprint) != entry.fingerprint:
+        of = f"weights {config.fingerprint} ({config.codec})" if config.fingerprint else "pixels"
+        raise BadInputError(
+            f"{path}: this classifier reads {of}, not the latents of {entry.name} "
+            f"({entry.fingerprint.hex()})"
+        )
+    return Classifier(vit.to(device, dtype), config.labels)
+
+
+def load_pixel_classifier(path: Path, device: torch.device) -> PixelClassifier:
+    """The classifier of pixels in a file. Raises BadInputError when it is none."""
+    config, vit = read_head(path, None)
+    if config.stem != "pixels":
+        raise BadInputError(f"{path}: this classifier reads latents, not pixels")
+    return PixelClassifier(vit.to(device), config.labels)
+
+
+def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfig, ViT]:
+    """Config and network of a head's file, or of an entry's own, whose digest is checked."""
+    fields, tensors = weights.read_head(path, entry)
+    try:
+        config = HeadConfig.from_dict(fields)
+        vit = ViT(config.channels, config.vit, len(config.labels)).eval().requires_grad_(False)
+        vit.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
+    except (ValueError, RuntimeError, KeyError) as error:
+        where = path or (entry.head.path if entry and entry.head else "")
+        raise BadInputError(f"{where}: not a classifier of this ticodec: {error}") from error
+    return config, vit

@@ -1,0 +1,205 @@
+"""The joint model: its dimensions, its exact path, and what decoding and classifying run."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from support import make_pixels
+from torch import nn
+
+from ticodec.codec import Codec
+from ticodec.entropy.context import MEAN_BITS
+from ticodec.entropy.mean_scale import mean_scale, run_rows
+from ticodec.errors import BadInputError
+from ticodec.images import Picture
+from ticodec.models.analysis_config import HeadConfig, IcatConfig, ViTConfig
+from ticodec.models.build import build
+from ticodec.models.config import config_from, preset
+from ticodec.models.icat import Icat
+from ticodec.models.vit import ViT, spread
+
+
+def count(*modules: nn.Module | None) -> int:
+    return sum(p.numel() for m in modules if m is not None for p in m.parameters())
+
+
+def test_parameters_are_the_papers() -> None:
+    """25.6 M without the hyperprior at 1000 classes (table 1), 29.67 M in all."""
+    network = build(preset("icat", labels=("x",) * 1000))
+    assert isinstance(network, Icat)
+    hyperprior = count(network.h_a, network.h_s, network.prior, network.gains)
+    assert count(network) - hyperprior == 25_626_539
+    assert count(network) - count(network.gains) == pytest.approx(29.67e6, abs=0.01e6)
+
+
+def test_presets_survive_json() -> None:
+    config = preset("icat", labels=("cat", "dog"), aggregation=False)
+    assert config_from(config.to_dict()) == config
+    head = HeadConfig("latents", 128, ViTConfig(), ("cat", "dog"), "tic-lite", "01020304")
+    assert HeadConfig.from_dict(head.to_dict()) == head
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"M": 0}, "M must be a positive"),
+        ({"M": 33}, "even"),
+        ({"lambdas": ()}, "lambdas"),
+        ({"vit": ViTConfig(L=2)}, "at least 3 blocks"),
+        ({"model": "tic"}, "unknown model"),
+    ],
+)
+def test_impossible_dimensions(fields: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        IcatConfig(**fields)
+
+
+@pytest.mark.parametrize("fields", [{"C": 10}, {"heads": 5}, {"drop_path": 1.0}, {"grid": "x"}])
+def test_impossible_transformers(fields: dict) -> None:
+    with pytest.raises(ValueError, match=r"C must|drop_path|grid must"):
+        ViTConfig(**fields)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 17), (33, 90), (70, 64)])
+def test_any_size_comes_back(joint: Codec, size: tuple[int, int]) -> None:
+    picture = Picture(make_pixels(*size))
+    data = joint.encode(picture, 2)
+    decoded = joint.decode(data)
+    assert decoded.pixels.shape == picture.pixels.shape
+    labels = joint.classify(data)
+    assert sorted(label.label for label in labels) == ["ant", "bee", "cow"]
+    assert sum(label.probability for label in labels) == pytest.approx(1, abs=1e-4)
+
+
+def test_files_hold_the_very_latents(joint: Codec) -> None:
+    """Encoder and decoder agree on every latent, and quantisation moved none by more than half."""
+    pixels = make_pixels(70, 90)
+    y, z = joint.analyse(pixels, joint.stored_quality(3))
+    coded = joint.entropy.encode(y, z)
+    decoded = joint.entropy.decode(coded.z_stream, coded.y_stream, *z.shape[:2])
+    assert decoded.symbols == coded.symbols
+    assert (decoded.y_hat - y).abs().max() <= 0.5
+
+
+@torch.inference_mode()
+def test_strips_give_the_integers_of_the_whole(joint: Codec) -> None:
+    """A map of z so high that several strips are needed, coded by rows, against one pass."""
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randint(-40, 40, (37, 5, joint.config.N), generator=generator).double()
+    means, scales = mean_scale(joint.entropy.ops, z[None])
+    assert bool((means != means.round()).sum() == 0)
+    assert len(means.unique()) > 100
+    assert len(scales.unique()) > 100
+    seen = []
+
+    def coder(positions, mean, indexes):
+        seen.append((positions, indexes))
+        return torch.zeros_like(mean)
+
+    y_hat = run_rows(joint.entropy.ops, z, joint.entropy.thresholds, coder)
+    assert torch.equal(y_hat, means[0].flatten(0, 1))
+    assert torch.equal(torch.cat([p for p, _ in seen]), torch.arange(74 * 10))
+    indexes = torch.searchsorted(joint.entropy.thresholds, scales[0].flatten(0, 1), right=True)
+    assert torch.equal(torch.cat([i for _, i in seen]), indexes)
+
+
+@torch.inference_mode()
+def test_integers_follow_the_float_network(joint: Codec) -> None:
+    network, z = joint.network, torch.zeros(1, 3, 4, joint.config.N)
+    z += torch.randint(-5, 5, z.shape, generator=torch.Generator().manual_seed(2))
+    scales, means = network.h_s(z).chunk(2, -1)
+    exact_means, exact_scales = mean_scale(joint.entropy.ops, z)
+    assert (exact_means * 2.0**-MEAN_BITS - means).abs().max() < 2.0**-MEAN_BITS
+    assert (exact_scales * 2.0**-12 - scales).abs().max() < 0.01
+
+
+def test_decoding_and_classifying_run_their_own_parts_only(joint: Codec) -> None:
+    data = joint.encode(Picture(make_pixels(64, 64)), 2)
+    network, ran = joint.network, Counter()
+    parts = {f"block {i}": block for i, block in enumerate(network.vit.blocks, 1)}
+    parts |= {"labels": network.vit.head, "fuse": network.aggregation, "g_s": network.g_s[0]}
+    hooks = [
+        part.register_forward_hook(lambda *_, name=name: ran.update([name]))
+        for name, part in parts.items()
+    ]
+    joint.decode(data)
+    assert ran == {"block 1": 1, "block 2": 1, "block 3": 1, "fuse": 1, "g_s": 1}
+    ran.clear()
+    joint.classify(data)
+    assert ran == {"block 1": 1, "block 2": 1, "block 3": 1, "block 4": 1, "labels": 1}
+    for hook in hooks:
+        hook.remove()
+
+
+def test_without_aggregation_no_block_is_run() -> None:
+    c = preset("icat-lite", N=8, M=8, vit=ViTConfig(C=16, L=3, heads=2), labels=("a", "b"))
+    with_it, without = build(c), build(IcatConfig(**{**c.__dict__, "aggregation": False}))
+    y = torch.randn(1, 4, 4, 8)
+    assert count(with_it) > count(without)
+    assert torch.equal(without.fused(y), without.vit.embed(y))
+    logits, fused = without.both(y)
+    assert torch.equal(fused, without.vit.embed(y))
+    assert logits.shape == (1, 2)
+
+
+@torch.inference_mode()
+def test_a_training_pass_is_what_coding_does() -> None:
+    """Logits and picture of one pass over both are those of the parts that coding runs."""
+    torch.manual_seed(0)
+    vit = ViTConfig(C=16, L=4, heads=2, grid=4)
+    network = build(preset("icat-lite", N=8, M=8, vit=vit, labels=("a", "b"))).eval()
+    y = torch.randn(2, 4, 4, 8)
+    logits, fused = network.both(y)
+    torch.testing.assert_close(logits, network.vit(y))
+    torch.testing.assert_close(fused, network.fused(y))
+
+
+@torch.inference_mode()
+def test_large_maps_go_through_in_tiles_of_the_learned_grid() -> None:
+    torch.manual_seed(0)
+    vit = ViT(8, ViTConfig(C=16, L=3, heads=2, grid=4), 2).eval()
+    z0 = torch.randn(1, 4, 8, 16)
+    left, right = (vit.features(part, 2) for part in (z0[:, :, :4], z0[:, :, 4:]))
+    for both, one, other in zip(vit.features(z0, 2), left, right, strict=True):
+        torch.testing.assert_close(both, torch.cat([one, other], 2))
+    longest: list[int] = []
+    hook = vit.blocks[0].register_forward_hook(lambda m, x, y: longest.append(y.shape[1]))
+    maps = vit.features(torch.randn(1, 37, 50, 16), 3)
+    hook.remove()
+    assert max(longest) == 1 + 16
+    assert [m.shape for m in maps] == [(1, 37, 50, 16)] * 3
+    assert all(bool(m.isfinite().all()) for m in maps)
+
+
+@pytest.mark.parametrize(("size", "tile"), [(4, 4), (5, 4), (37, 4), (8, 4), (3, 4)])
+def test_tiles_cover_a_side(size: int, tile: int) -> None:
+    starts = spread(size, min(size, tile))
+    covered = {i for s in starts for i in range(s, s + min(size, tile))}
+    assert covered == set(range(size))
+
+
+def test_positions_are_learned_at_the_grid_and_interpolated_elsewhere() -> None:
+    vit = ViT(8, ViTConfig(C=16, L=1, heads=2, grid=4), 2)
+    assert vit.positions(4, 4) is vit.position
+    larger = vit.positions(8, 6)
+    assert larger.shape == (1, 8, 6, 16)
+    assert float(larger.detach().mean()) == pytest.approx(float(vit.position.mean()), abs=0.01)
+
+
+def test_damaged_files_are_told(joint: Codec) -> None:
+    data = bytearray(joint.encode(Picture(make_pixels(40, 40)), 1))
+    data[-3] ^= 1
+    with pytest.raises(BadInputError, match="damaged"):
+        joint.classify(bytes(data))
+
+
+def test_scales_are_the_rate_and_quality_the_size(joint: Codec) -> None:
+    picture = Picture(make_pixels(96, 96))
+    sizes = [len(joint.encode(picture, q)) for q in (1, 2.5, 3)]
+    assert len(set(sizes)) == 3
+    with pytest.raises(Exception, match="quality must be from 1 to 3"):
+        joint.encode(picture, 4)
+    assert isinstance(np.asarray(joint.decode(joint.encode(picture)).pixels), np.ndarray)
