@@ -20,6 +20,8 @@ def models(as_json: Json = False) -> None:
             "file": str(entry.path),
             "installed": entry.path.exists(),
             "trained": entry.trained,
+            "labels": entry.head.labels if entry.head else entry.labels,
+            "classifier": entry.head.trained if entry.head else "",
         }
         for entry in weights.entries()
     ]
@@ -29,7 +31,7 @@ def models(as_json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "qualities", "parameters", "weights", "trained")
+    table = Table("model", "qualities", "parameters", "weights", "labels", "trained")
     for row in rows:
         low_high = row["qualities"]
         table.add_row(
@@ -37,6 +39,7 @@ def models(as_json: Json = False) -> None:
             f"{low_high[0]:g} … {low_high[1]:g}" if isinstance(low_high, tuple) else "fixed",
             f"{row['parameters']:,}",
             str(row["weights"]) if row["installed"] else "missing",
-            str(row["trained"]),
+            str(row["labels"] or "–"),
+            f"{row['trained']}{'; classifier: ' if row['classifier'] else ''}{row['classifier']}",
         )
     Console().print(table)

@@ -53,6 +53,7 @@ class Entry:
         qualities: lowest and highest quality, None for one fixed λ.
         parameters: float parameters; trained: one line on how it was made.
         default: whether its manifest names it as the default.
+        labels: how many classes the network itself can tell apart; 0: it does not classify.
         head: the classifier for its latents, where it is no part of the network.
         history: every training run that led to it, as a checkpoint tells them.
     """
@@ -65,6 +66,7 @@ class Entry:
     parameters: int
     trained: str
     default: bool
+    labels: int = 0
     head: HeadEntry | None = None
     history: tuple[dict[str, Any], ...] = field(default=(), compare=False)
 
@@ -116,6 +118,7 @@ def entries(folder: Path | None = None) -> list[Entry]:
                 parameters=fields["parameters"],
                 trained=fields["trained"],
                 default=manifest["default"] == name,
+                labels=fields.get("labels", 0),
                 head=_head(folder, fields.get("head")),
                 history=tuple(fields.get("history", ())),
             )

@@ -100,7 +100,12 @@ def test_every_command_is_in_the_readme(run) -> None:
 
 @pytest.mark.parametrize(
     ("command", "default"),
-    [("encode", "4"), ("evaluate", "1,2,3,4,5,6,7,8"), ("train", "1e-4; labelled: 1e-3"), ("compare", "4")],
+    [
+        ("encode", "4"),
+        ("evaluate", "1,2,3,4,5,6,7,8"),
+        ("train", "1e-4; labelled: 1e-3"),
+        ("compare", "4"),
+    ],
 )
 def test_help_shows_defaults(run, monkeypatch, command: str, default: str) -> None:
     """Rich takes what is in brackets for markup unless told otherwise."""

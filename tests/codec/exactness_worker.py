@@ -18,7 +18,9 @@ from ticodec.codec import Codec
 from ticodec.entropy.coder import EntropyCoder
 from ticodec.entropy.compile import neighbourhoods
 from ticodec.entropy.context import SCALE_BITS, scale_indexes
+from ticodec.entropy.mean_scale import mean_scale, run_rows
 from ticodec.entropy.wavefront import run_wavefront
+from ticodec.models.icat import Icat
 
 
 def digest(*arrays: np.ndarray | bytes) -> str:
@@ -29,8 +31,9 @@ def digest(*arrays: np.ndarray | bytes) -> str:
     return total.hexdigest()[:16]
 
 
-def parameters(coder: EntropyCoder, y: torch.Tensor, hyper: torch.Tensor, whole: bool):
+def parameters(coder: EntropyCoder, y: torch.Tensor, z_symbols: np.ndarray, whole: bool):
     """(means, scale indexes, ŷ) of every position, step by step or in one pass over known ŷ."""
+    z_size = [side // coder.z_to_y for side in y.shape[:2]]
     height, width, m = y.shape
     flat = y.reshape(-1, m).double().to(coder.device)
     means = torch.zeros_like(flat)
@@ -40,6 +43,14 @@ def parameters(coder: EntropyCoder, y: torch.Tensor, hyper: torch.Tensor, whole:
         means[positions], indexes[positions] = mean, index.double()
         return torch.round(flat[positions] - mean)
 
+    if coder.context is None:
+        z = coder.z_hat(z_symbols, *z_size)
+        y_hat = run_rows(coder.ops, z, coder.thresholds, code)
+        if whole:
+            means, scales = (part.reshape(-1, m) for part in mean_scale(coder.ops, z[None]))
+            means, indexes = means / 256, scale_indexes(scales, coder.thresholds).double()
+        return means, indexes, y_hat
+    hyper = coder.hyper(z_symbols, *z_size)
     y_hat = run_wavefront(coder.context, hyper, coder.thresholds, height, width, code)
     if whole:
         near, near_y = neighbourhoods(coder.context, y_hat.reshape(1, height, width, m))
@@ -73,13 +84,17 @@ def main(folder: Path, options: dict) -> dict:
     decoded = coder.decode(stored["z"].tobytes(), stored["y"].tobytes(), height, width)
 
     rounded = z.double().round().numpy().astype(np.int64).reshape(-1, codec.config.N)
-    hyper = coder.hyper(rounded - coder.centres, height, width)
-    means, indexes, y_hat = parameters(coder, y, hyper, options.get("whole", False))
+    whole = options.get("whole", False)
+    means, indexes, y_hat = parameters(coder, y, rounded - coder.centres, whole)
 
     # The same with ordinary float32 modules, as every published codec does it.
     network = codec.network
     known = y_hat.cpu().reshape(1, *y.shape).float() / 256
-    scales, float_means = network.head(network.h_s(z.round()[None].float()), network.cam(known))
+    hyper = network.h_s(z.round()[None].float())
+    if isinstance(network, Icat):
+        scales, float_means = hyper.chunk(2, -1)
+    else:
+        scales, float_means = network.head(hyper, network.cam(known))
     float_indexes = scale_indexes(scales.double() * 2**SCALE_BITS, codec.entropy.thresholds)
     return {
         "streams": digest(coded.z_stream, coded.y_stream),

@@ -17,6 +17,7 @@ from PIL import Image
 from support import GOLDEN, make_pixels
 
 import ticodec
+from ticodec.codec import Codec
 from ticodec.images import Picture, png_bytes
 
 
@@ -42,6 +43,14 @@ def main(version: str) -> None:
     }
     folder = GOLDEN / version
     folder.mkdir()
+    write(folder, codec, cases)
+    crop = cases["photo-q5"][0]
+    joint = ticodec.load("tiny-icat", device="cpu", bf16=False)
+    write(folder, joint, {"joint-q1": (crop, 1), "joint-pixel": (Picture(make_pixels(1, 1)), 2.5)})
+
+
+def write(folder: Path, codec: Codec, cases: dict[str, tuple[Picture, float]]) -> None:
+    """The files of one codec."""
     for name, (picture, quality) in cases.items():
         data = codec.encode(picture, quality)
         (folder / f"{name}.tic").write_bytes(data)

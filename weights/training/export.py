@@ -18,9 +18,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ticodec.entropy.compile import compile_entropy
-from ticodec.errors import BadInputError, UsageError
+from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.images import make_folder, write_file
-from ticodec.models.analysis_config import HeadConfig
+from ticodec.models.analysis_config import HeadConfig, IcatConfig
 from ticodec.models.build import AnyNetwork, build
 from ticodec.models.config import Config, config_from
 from ticodec.models.vit import ViT
@@ -139,6 +139,7 @@ def export(
         "bytes": len(data),
         "parameters": sum(p.numel() for p in network.parameters()),
         "qualities": trained_range(config, found.options),
+        "labels": len(config.labels) if isinstance(config, IcatConfig) else 0,
         "trained": summary(found.history),
         "history": found.history,
     }
@@ -157,14 +158,16 @@ def export_head(
 ) -> tuple[Path, HeadConfig, str]:
     """Write a classifier's `NAME.safetensors` and `NAME.md` into a folder.
 
-    When the folder's manifest has the weights whose latents it reads, it becomes theirs there.
+    When the folder's manifest has the weights whose latents it reads, it becomes theirs there,
+    unless they classify by themselves.
 
     Args:
         sources: checkpoints of a classifier, see `load`.
         name: by default the weights' with "-head", or "vit" for one of pixels.
 
     Returns the file, its config, and the name of the weights that it now comes with, or "".
-    Raises BadInputError when a checkpoint is damaged, UsageError when they do not fit together.
+    Raises BadInputError when a checkpoint is damaged, UsageError when they do not fit together
+    or the name is that of weights.
     """
     found = load(sources)
     try:
@@ -173,9 +176,21 @@ def export_head(
         vit.load_state_dict(found.average)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         raise BadInputError(f"{sources[0]}: not a classifier of this version: {error}") from error
+    if not found.history:
+        raise BadInputError(f"{sources[0]}: this checkpoint was never trained")
     name = name or (f"{config.codec}-head" if config.codec else "vit")
+    path, owner = folder / "manifest.json", None
+    for entry in entries(folder) if path.exists() else []:
+        if entry.path.name == f"{name}.safetensors":
+            raise UsageError(f"{entry.path} are the weights {entry.name}; take another --name")
+        # A joint model has its own classifier; another is used by naming its file.
+        if entry.fingerprint.hex() == config.fingerprint and not entry.labels:
+            owner = entry.name
     metadata = {"format": str(FORMAT), "head": json.dumps(config.to_dict())}
-    data = save({k: v.half().contiguous() for k, v in found.average.items()}, metadata)
+    half = {k: v.half().contiguous() for k, v in found.average.items()}
+    if not all(value.isfinite().all() for value in half.values()):
+        raise TicodecError(f"{sources[0]}: cannot export: weights that are not finite")
+    data = save(half, metadata)
     fields: dict[str, Any] = {
         "file": f"{name}.safetensors",
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -186,19 +201,14 @@ def export_head(
         "history": found.history,
     }
     text = head_card(name, config, found.options, fields, found.count)
-    path, owner = folder / "manifest.json", ""
     make_folder(folder)
     write_file(folder / f"{name}.safetensors", data)
     write_file(folder / f"{name}.md", text.encode())
-    if path.exists() and config.codec:
-        known = {entry.name: entry for entry in entries(folder)}
-        entry = known.get(config.codec)
-        if entry is not None and entry.fingerprint.hex() == config.fingerprint:
-            manifest = json.loads(path.read_text())
-            manifest["models"][entry.name]["head"] = fields
-            write_file(path, (json.dumps(manifest, indent=2) + "\n").encode())
-            owner = entry.name
-    return folder / f"{name}.safetensors", config, owner
+    if owner is not None:
+        manifest = json.loads(path.read_text())
+        manifest["models"][owner]["head"] = fields
+        write_file(path, (json.dumps(manifest, indent=2) + "\n").encode())
+    return folder / f"{name}.safetensors", config, owner or ""
 
 
 def mean(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:
