@@ -24,6 +24,14 @@ def evaluate(
         typer.Option("--quality", "-q", help="Qualities by comma. \\[default: 1,2,3,4,5,6,7,8]"),
     ] = None,
     against: Against = None,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            "--classifier",
+            metavar="FILE",
+            help="A classifier of pixels, to be shown what every codec decodes.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("report"),
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, help="Processes; seconds mean most with one.")
@@ -40,14 +48,18 @@ def evaluate(
     """Measure bpp, PSNR, MS-SSIM and seconds on a folder of images; write a report.
 
     Real files are written and decoded; what is measured already is not measured again.
+
+    Where subfolders are named as the classes of a classifier, accuracy is measured as well.
     """
     from ticodec.errors import Interrupted, TicodecError
     from ticodec.evaluation import output, report, run, summary
+    from ticodec.evaluation.classes import PixelFile
 
     specs = coder_specs(model, qualities_of(quality), against, device)
+    pixels = PixelFile.checked(classifier, device) if classifier else None
     try:
         with bars(quiet or as_json) as progress:
-            measured = run.evaluate(folder, specs, out, jobs, fresh, max_pixels, progress)
+            measured = run.evaluate(folder, specs, out, jobs, fresh, max_pixels, progress, pixels)
             means = summary.summarise(measured)
             files = output.write_report(measured, means, str(folder), pictures, progress)
     except KeyboardInterrupt as error:

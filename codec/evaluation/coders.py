@@ -11,8 +11,10 @@ from functools import cache
 import numpy as np
 
 from ticodec import __version__, weights
-from ticodec.errors import TicodecError
+from ticodec.errors import BadInputError, TicodecError
 from ticodec.images import Picture, Pixels
+
+from .classes import PixelFile, normal, place
 
 
 class Coder(ABC):
@@ -25,6 +27,7 @@ class Coder(ABC):
         knob: what its setting is called; settings: every one that makes sense, from small
             files to large; ladder: those measured for a curve, in the same order; default: the
             one taken when nobody says, where there is such a thing.
+        classified: whether a classifier is shown what it makes; `version` then says which.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Coder(ABC):
     settings: tuple[float, ...]
     ladder: tuple[float, ...]
     default: float = 0.0
+    classified: bool = False
 
     @abstractmethod
     def encode(self, pixels: Pixels, setting: float) -> bytes:
@@ -43,6 +47,17 @@ class Coder(ABC):
     @abstractmethod
     def decode(self, data: bytes) -> Pixels:
         """A file's bytes to (H, W, 3) uint8."""
+
+    def labels(self) -> frozenset[str]:
+        """Classes, in normal form, that its files can be told to be of without being decoded.
+
+        Raises BadInputError when what tells them is damaged.
+        """
+        return frozenset()
+
+    def place(self, data: bytes, label: str) -> int | None:
+        """Where one of these classes comes for a file's bytes: 1 is the most probable."""
+        raise NotImplementedError(f"{self.name} has no labels")
 
     def prepare(self) -> None:
         """Code something small: to warm up, so that timing is fair, and to see that it works.
@@ -96,6 +111,25 @@ class Ours(Coder):
 
         return loaded(self.entry, self.device).decode(data).pixels
 
+    def labels(self) -> frozenset[str]:
+        """Of the classifier that these weights come with; none without one."""
+        from ticodec.api import loaded
+
+        try:
+            return frozenset(map(normal, loaded(self.entry, self.device).classifier().labels))
+        except BadInputError:
+            if self.entry.head is not None:
+                raise  # there is one, and it is damaged
+            return frozenset()
+
+    def place(self, data: bytes, label: str) -> int | None:
+        """From the latents, as `ticodec classify` reads them: no pixels are made."""
+        from ticodec.api import loaded
+
+        codec = loaded(self.entry, self.device)
+        found = codec.classify(data, top=len(codec.classifier().labels))
+        return place((each.label for each in found), label)
+
 
 @dataclass(frozen=True)
 class CoderSpec:
@@ -104,12 +138,16 @@ class CoderSpec:
     Args:
         name: of a peer, or of installed weights when `ours`.
         qualities: of our own; None: the whole ladder.
+        bitstream: whether its own classifier is asked; pixels: the one that is shown what it
+            decodes.
     """
 
     name: str
     ours: bool = False
     device: str = "auto"
     qualities: tuple[float, ...] | None = None
+    bitstream: bool = False
+    pixels: PixelFile | None = None
 
 
 @cache
@@ -117,9 +155,18 @@ def make(spec: CoderSpec) -> Coder:
     """The coder of a spec, made once a process. Raises UsageError when it is not to be had."""
     from .peers import peer
 
+    coder: Coder
     if spec.ours:
-        return Ours(weights.find(spec.name), spec.device, spec.qualities)
-    return peer(spec.name)
+        entry = weights.find(spec.name)
+        coder = Ours(entry, spec.device, spec.qualities)
+        if spec.bitstream and entry.head:  # a joint model's is in its weights, named already
+            coder.version += f", classifier {entry.head.sha256[:8]}"
+    else:
+        coder = peer(spec.name)
+    if spec.pixels:
+        coder.version += f", pixels' classifier {spec.pixels.digest[:8]}"
+    coder.classified = spec.bitstream or spec.pixels is not None
+    return coder
 
 
 @contextmanager

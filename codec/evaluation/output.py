@@ -10,7 +10,8 @@ from ticodec.container import MAX_PIXELS
 from ticodec.errors import TicodecError
 from ticodec.images import write_file
 
-from . import bd, page, report
+from . import accuracy, bd, page, report
+from .accuracy_plot import accuracy_plot
 from .coders import CoderSpec, make
 from .pictures import Card, card_of, matched_card
 from .plots import rd_plot
@@ -23,13 +24,14 @@ from .summary import Summary
 PAGE_CHARACTERS = 160_000_000
 PAGE = "report.html"
 PLOTS = {"psnr": "rd-psnr", "ms_ssim": "rd-ms-ssim"}
+ACCURACY = "rate-accuracy"
 
 
 def tables_of(run: Evaluation, summary: Summary) -> list[Table]:
     """The subject against others and against published curves, where there are any; means."""
     every = [point for points in summary.points.values() for point in points]
     tables = [report.deltas_table(summary, published) for published in (False, True)]
-    tables.append(report.means_table(every, len(run.sources)))
+    tables.append(report.means_table(every, len(run.sources), summary.original))
     return [table for table in tables if table.rows]
 
 
@@ -44,7 +46,7 @@ def notes_of(run: Evaluation, folder: str) -> list[str]:
     if run.failed:
         names = ", ".join(run.failed)
         lines.append(f"Left out, since not every codec could code them: {names}.")
-    return lines
+    return lines + accuracy.notes(run)
 
 
 def write_report(
@@ -70,15 +72,11 @@ def write_report(
         "report.csv": utf_8(report.csv_text(everything)),
         "report.md": utf_8(report.markdown(tables, notes)),
     }
-    for metric, name in PLOTS.items():
-        for format in ("svg", "png"):
-            title = f"{report.images(len(run.sources))} of {Path(folder).resolve().name}"
-            title = utf_8(title).decode()  # matplotlib takes nothing else
-            plot = rd_plot(summary.curves, summary.published, metric, title, format)
-            if plot is not None:
-                files[f"{name}.{format}"] = plot
-            else:  # an earlier run may have left one
-                (out / f"{name}.{format}").unlink(missing_ok=True)
+    for name, plot in _plots(run, summary, folder).items():
+        if plot is not None:
+            files[name] = plot
+        else:  # an earlier run may have left one
+            (out / name).unlink(missing_ok=True)
     for name, data in files.items():  # before the pictures, which may take long
         write_file(out / name, data)
     cards = _cards(run, pictures, progress)
@@ -88,6 +86,21 @@ def write_report(
     html = page.render(heading, notes, summary.curves, summary.published, tables, cards)
     write_file(out / PAGE, utf_8(html))
     return [*files, PAGE]
+
+
+def _plots(run: Evaluation, summary: Summary, folder: str) -> dict[str, bytes | None]:
+    """Every plot there may be by the name of its file; None where there is nothing to draw."""
+    title = f"{report.images(len(run.sources))} of {Path(folder).resolve().name}"
+    title = utf_8(title).decode()  # matplotlib takes nothing else
+    found: dict[str, bytes | None] = {}
+    for format in ("svg", "png"):
+        for metric, name in PLOTS.items():
+            plot = rd_plot(summary.curves, summary.published, metric, title, format)
+            found[f"{name}.{format}"] = plot
+        found[f"{ACCURACY}.{format}"] = accuracy_plot(
+            summary.points, summary.original, title, format
+        )
+    return found
 
 
 def utf_8(text: str) -> bytes:

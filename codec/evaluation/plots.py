@@ -1,12 +1,15 @@
-"""Rate-distortion plots as SVG and PNG, on a light or a dark ground."""
+"""Plots over bits a pixel as SVG and PNG, on a light or a dark ground: rate and distortion."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
 from .bd import Curve
 
+#: (bits a pixel, value) of each point of a curve, rising in rate.
+Pairs = Sequence[tuple[float, float]]
 LABELS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM, dB"}
 #: Published curves drawn when they apply: the yardsticks, not every one there is.
 YARDSTICKS = ("BPG 4:4:4", "VTM")
@@ -30,36 +33,54 @@ def rd_plot(
 
     Returns the file, or None when the first coder was not measured in this metric.
     """
+    if not curves[0].of(metric):
+        return None
+    ink = GROUNDS[dark][1]
+
+    def draw(axes: Any) -> None:
+        for number, curve in enumerate(curves):
+            style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "marker": "o"}
+            style |= {"linewidth": 2.6, "markersize": 5} if number == 0 else {"markersize": 3}
+            line(axes, curve.of(metric), curve.name, zorder=10 - number / 100, **style)
+        for curve in published:
+            if curve.name in YARDSTICKS:
+                dashes = "--" if curve.name == YARDSTICKS[0] else ":"
+                label = f"{curve.name} (published)"
+                style = {"color": ink, "linestyle": dashes, "linewidth": 1.2}
+                line(axes, curve.of(metric), label, **style)
+        frame(axes, [curve.of(metric) for curve in curves], 0.1)
+
+    return picture(draw, title, LABELS[metric], format, dark)
+
+
+def picture(
+    draw: Callable[[Any], None], title: str, label: str, format: str, dark: bool, **legend: Any
+) -> bytes:
+    """The file of a plot over bits a pixel.
+
+    Args:
+        draw: draws on matplotlib's axes; label: of what is drawn; legend: options of it.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if not curves[0].of(metric):
-        return None
     ground, ink, lines = GROUNDS[dark]
     with mpl.rc_context({"svg.hashsalt": "ticodec", "svg.fonttype": "path", "font.size": 10}):
         figure = Figure(figsize=(7.2, 4.6), layout="constrained", facecolor=ground)
         FigureCanvasAgg(figure)
         axes: Any = figure.add_subplot(facecolor=ground)
-        for number, curve in enumerate(curves):
-            style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "marker": "o"}
-            style |= {"linewidth": 2.6, "markersize": 5} if number == 0 else {"markersize": 3}
-            _draw(axes, curve, metric, curve.name, zorder=10 - number / 100, **style)
-        for curve in published:
-            if curve.name in YARDSTICKS:
-                dashes = "--" if curve.name == YARDSTICKS[0] else ":"
-                label = f"{curve.name} (published)"
-                _draw(axes, curve, metric, label, color=ink, linestyle=dashes, linewidth=1.2)
-        _frame(axes, curves, metric)
+        draw(axes)
         axes.set_title(title, color=ink, fontsize=11, parse_math=False)
         axes.set_xlabel("bits a pixel", color=ink)
-        axes.set_ylabel(LABELS[metric], color=ink)
+        axes.set_ylabel(label, color=ink)
         axes.grid(color=lines, linewidth=0.6)
         axes.tick_params(colors=ink)
         for spine in axes.spines.values():
             spine.set_color(lines)
-        legend = axes.legend(loc="lower right", facecolor=ground, edgecolor=lines, labelcolor=ink)
-        for text in legend.get_texts():
+        legend = {"loc": "lower right", **legend}
+        names = axes.legend(facecolor=ground, edgecolor=lines, labelcolor=ink, **legend)
+        for text in names.get_texts():
             text.set_parse_math(False)
         out = BytesIO()
         metadata = {"Date": None} if format == "svg" else {}
@@ -67,17 +88,22 @@ def rd_plot(
     return out.getvalue()
 
 
-def _draw(axes: Any, curve: Curve, metric: str, label: str, **style: Any) -> None:
-    if pairs := curve.of(metric):
-        rates, dbs = zip(*pairs, strict=True)
-        axes.plot(rates, dbs, label=label, **style)
+def line(axes: Any, pairs: Pairs, label: str, **style: Any) -> None:
+    """A curve, if there is anything of it."""
+    if pairs:
+        rates, values = zip(*pairs, strict=True)
+        axes.plot(rates, values, label=label, **style)
 
 
-def _frame(axes: Any, curves: list[Curve], metric: str) -> None:
-    """Show the rates of the first coder and at most half as much again."""
-    last = [max((rate for rate, _ in curve.of(metric)), default=0) for curve in curves]
+def frame(axes: Any, curves: Sequence[Pairs], margin: float) -> None:
+    """Show the rates of the first curve and at most half as much again, and what is there.
+
+    Args:
+        margin: above and below, besides a part of the height.
+    """
+    last = [max((rate for rate, _ in pairs), default=0) for pairs in curves]
     right = min(last[0] * 1.5, max(last) * 1.05)
-    seen = [db for curve in curves for rate, db in curve.of(metric) if rate <= right * 1.05]
-    margin = (max(seen) - min(seen)) * 0.05 + 0.1
+    seen = [value for pairs in curves for rate, value in pairs if rate <= right * 1.05]
+    margin += (max(seen) - min(seen)) * 0.05
     axes.set_xlim(0, right)
     axes.set_ylim(min(seen) - margin, max(seen) + margin)

@@ -11,9 +11,19 @@ from typing import Any
 
 from ticodec import __version__
 
+from .accuracy import OF_MEANS, Accuracy
 from .bd import Delta, finite_decibel
 from .run import Evaluation
+from .store import OF_CLASSES
 from .summary import Point, Summary
+
+#: How columns of accuracy are headed.
+ACCURACIES = {
+    "top1": "top-1, %",
+    "top5": "top-5, %",
+    "pixel_top1": "pixels top-1, %",
+    "pixel_top5": "pixels top-5, %",
+}
 
 
 @dataclass(frozen=True)
@@ -29,9 +39,14 @@ class Table:
     folded: bool = False
 
 
-def means_table(points: list[Point], count: int) -> Table:
-    """Means over `count` images, one row a setting."""
-    header = ("codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "in dB", "encode, s")
+def means_table(points: list[Point], count: int, original: Accuracy | None = None) -> Table:
+    """Means over `count` images, one row a setting, and one for the accuracy of the originals.
+
+    Accuracies have columns only where there are any.
+    """
+    header = ["codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "in dB"]
+    shown = [name for name in OF_MEANS if any(getattr(each, name) is not None for each in points)]
+    header += [ACCURACIES[name] for name in shown]
     rows = [
         (
             point.coder,
@@ -41,12 +56,19 @@ def means_table(points: list[Point], count: int) -> Table:
             number(point.psnr, 2),
             number(point.ms_ssim, 4),
             number(point.ms_ssim_db, 2),
+            *(share(getattr(point, name)) for name in shown),
             f"{point.encode_seconds:.3f}",
             f"{point.decode_seconds:.3f}",
         )
         for point in points
     ]
-    return Table(f"means over {images(count)}", (*header, "decode, s"), rows, folded=True)
+    header += ["encode, s", "decode, s"]
+    if original:
+        known = {"codec": "original"}
+        known |= {ACCURACIES["pixel_top1"]: share(original.top1)}
+        known |= {ACCURACIES["pixel_top5"]: share(original.top5)}
+        rows.append(tuple(known.get(name, "–") for name in header))
+    return Table(f"means over {images(count)}", tuple(header), rows, folded=True)
 
 
 def deltas_table(summary: Summary, published: bool) -> Table:
@@ -81,6 +103,11 @@ def number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def share(value: float | None) -> str:
+    """A share, 0 … 1, in per cent, or a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
 def percent(delta: Delta) -> str:
     """A BD-rate, or why there is none; a dash where nothing was measured."""
     if delta.rate is None:
@@ -100,17 +127,23 @@ def overlap(delta: Delta) -> str:
 
 
 def facts(run: Evaluation, summary: Summary, folder: str) -> dict[str, Any]:
-    """Everything, as `report.json` holds it."""
-    return {
+    """Everything, as `report.json` holds it; of accuracies nothing where there are none."""
+    means = [asdict(point) for points in summary.points.values() for point in points]
+    if not summary.classified:
+        means = [{k: v for k, v in each.items() if k not in OF_MEANS} for each in means]
+    everything = {
         "ticodec": __version__,
         "folder": folder,
         "images": len(run.sources),
         "failed": [{"image": name, "why": why} for name, why in run.failed.items()],
         "coders": [{"name": coder.name, "version": coder.version} for coder in run.coders],
-        "means": [asdict(point) for points in summary.points.values() for point in points],
+        "means": means,
         "bd": [asdict(each) for each in summary.comparisons],
         "measurements": _measurements(run),
     }
+    if summary.original:
+        everything["original"] = asdict(summary.original)
+    return everything
 
 
 def _measurements(run: Evaluation) -> list[dict[str, Any]]:
@@ -118,7 +151,7 @@ def _measurements(run: Evaluation) -> list[dict[str, Any]]:
     for source in run.sources:
         for coder in run.coders:
             for setting in coder.ladder:
-                measured = asdict(run.measured(source, coder, setting))
+                measured = run.measured(source, coder, setting).as_dict()
                 del measured["version"]  # said once, under "coders"
                 measured["ms_ssim_db"] = finite_decibel(measured["ms_ssim"])
                 file = run.path(source, coder, setting).relative_to(run.store.folder).as_posix()
@@ -136,6 +169,8 @@ def csv_text(everything: dict[str, Any]) -> str:
     """One row a measurement, then the means, whose image is "(mean)"."""
     names = ["image", "width", "height", "coder", "setting", "bytes", "bpp", "psnr", "ms_ssim"]
     names += ["ms_ssim_db", "encode_seconds", "decode_seconds", "stream", "file"]
+    if "top1" in everything["means"][0]:
+        names += [*OF_CLASSES, *OF_MEANS]
     out = io.StringIO()
     writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

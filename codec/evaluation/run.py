@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ticodec.container import MAX_PIXELS
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.images import Pixels, list_images, open_image, read_file, to_picture
 
 from . import metrics
+from .classes import PixelFile, folder_class
 from .coders import Coder, CoderSpec, blamed, make
-from .store import LINES, Measurement, Store, check_folder
+from .store import LINES, Key, Measurement, Store, check_folder
+from .workers import outcomes
 
 #: Called with (what was done, how many of how many).
 Progress = Callable[[str, int, int], None]
@@ -36,6 +32,7 @@ class Source:
     Args:
         name: its path within the folder; path: to open it.
         digest: SHA-256 of the file; pixels: SHA-256 of its RGB samples.
+        label: its class, in normal form, when a classifier of the run knows it.
     """
 
     name: str
@@ -44,6 +41,7 @@ class Source:
     pixels: str
     width: int
     height: int
+    label: str | None = None
 
 
 @dataclass
@@ -54,6 +52,7 @@ class Evaluation:
         sources: images that every coder coded at every setting, the only ones averaged.
         failed: what went wrong, by image: its name, and a line.
         specs, coders: the first is the one that is compared with the others.
+        classifier: of pixels, which every coder's decoded pixels were shown to.
     """
 
     sources: list[Source]
@@ -61,10 +60,11 @@ class Evaluation:
     coders: list[Coder]
     store: Store
     failed: dict[str, str] = field(default_factory=dict)
+    classifier: PixelFile | None = None
 
     def measured(self, source: Source, coder: Coder, setting: float) -> Measurement:
         """One measurement that has been made."""
-        return self.store.known[source.digest, coder.name, coder.version, setting]
+        return self.store.known[_key(source, coder, setting)]
 
     def sizes(self, source: Source, coder: Coder) -> dict[float, int]:
         """Bytes by setting, of everything measured of an image with a coder."""
@@ -73,7 +73,7 @@ class Evaluation:
 
     def has(self, source: Source, coder: Coder, setting: float) -> bool:
         """Whether a measurement has been made, and its file is still what it was."""
-        found = self.store.known.get((source.digest, coder.name, coder.version, setting))
+        found = self.store.known.get(_key(source, coder, setting))
         try:
             data = self.path(source, coder, setting).read_bytes() if found else b""
         except OSError:
@@ -91,6 +91,11 @@ class Evaluation:
     def path(self, source: Source, coder: Coder, setting: float) -> Path:
         """Where a coded file is."""
         return self.store.stream(coder.name, setting, source.digest, coder.suffix)
+
+
+def _key(source: Source, coder: Coder, setting: float) -> Key:
+    label = source.label if coder.classified else None
+    return source.digest, coder.name, coder.version, setting, label
 
 
 def load(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Source, Pixels]:
@@ -169,6 +174,7 @@ def measure(spec: CoderSpec, source: Source, setting: float) -> tuple[Measuremen
         if decoded.shape != pixels.shape:
             raise TicodecError(f"{coder.name}: decoded to {decoded.shape}, not {pixels.shape}")
         psnr, ms_ssim = metrics.psnr(pixels, decoded), metrics.ms_ssim(pixels, decoded)
+        places = _places(spec, source, data, decoded) if coder.classified else {}
     measured = Measurement(
         image=source.digest,
         coder=coder.name,
@@ -181,8 +187,28 @@ def measure(spec: CoderSpec, source: Source, setting: float) -> tuple[Measuremen
         ms_ssim=None if ms_ssim is None else round(ms_ssim, 5),
         encode_seconds=round(encoded - started, 4),
         decode_seconds=round(done - encoded, 4),
+        **places,
     )
     return measured, data
+
+
+def _places(spec: CoderSpec, source: Source, data: bytes, decoded: Pixels) -> dict[str, Any]:
+    """Where classifiers place the class of an image, as `Measurement` has it."""
+    label = source.label
+    if label is None:
+        return {}
+    found: dict[str, Any] = {"label": label}
+    if spec.bitstream:
+        found["rank"] = make(spec).place(data, label)
+    if spec.pixels:
+        found["pixel_rank"] = spec.pixels.place(decoded, label)
+        found["original_rank"] = _original_place(source, spec.pixels)
+    return found
+
+
+@lru_cache(maxsize=2)
+def _original_place(source: Source, classifier: PixelFile) -> int | None:
+    return classifier.place(pixels_of(source), source.label) if source.label else None
 
 
 Task = tuple[CoderSpec, Source, float]
@@ -197,22 +223,29 @@ def evaluate(
     fresh: bool = False,
     max_pixels: int = MAX_PIXELS,
     progress: Progress = lambda what, done, total: None,
+    classifier: PixelFile | None = None,
 ) -> Evaluation:
     """Measure every image of a folder with every coder over its ladder.
 
     What `out` holds already is not measured again, unless `fresh`; every measurement is on disk
     before the next begins, so that an interrupted run goes on where it was.
 
+    Images in folders named as classes are classified too: from the bitstream by models that can,
+    from what every coder decoded by `classifier`.
+
     Raises UsageError for a coder that is not to be had, BadInputError for a folder without
     readable images, TicodecError when the disk refuses or a worker process dies.
     """
     check_folder(out)
-    coders = [make(spec) for spec in specs]
+    for spec in specs:
+        make(spec)
     sources, failed = find_sources(folder, max_pixels, progress)
+    sources, specs = _with_classes(sources, specs, classifier)
+    coders = [make(spec) for spec in specs]
     if fresh:  # nothing is forgotten that cannot be measured again
         for spec in specs:
             ready(spec)
-    run = Evaluation(sources, specs, coders, Store(out, fresh), failed)
+    run = Evaluation(sources, specs, coders, Store(out, fresh), failed, classifier)
     tasks = [
         (spec, source, setting)
         for source in sources
@@ -223,7 +256,7 @@ def evaluate(
     for spec in dict.fromkeys(task[0] for task in tasks):
         progress(f"starting {spec.name}", 0, len(tasks))
         ready(spec)
-    for done, ((spec, source, setting), outcome) in enumerate(_outcomes(tasks, jobs)):
+    for done, ((spec, source, setting), outcome) in enumerate(outcomes(_attempt, tasks, jobs)):
         coder = make(spec)
         if isinstance(outcome, TicodecError):
             failed.setdefault(source.name, f"at {coder.knob} {setting:g}, {outcome}")
@@ -238,60 +271,28 @@ def evaluate(
     return run
 
 
+def _with_classes(
+    sources: list[Source], specs: list[CoderSpec], classifier: PixelFile | None
+) -> tuple[list[Source], list[CoderSpec]]:
+    """Sources with the classes that some classifier knows, specs with the classifiers of use."""
+    folders = {source.name: folder_class(source.name) for source in sources}
+    named = {name for name in folders.values() if name}
+    if not named:
+        return sources, specs
+    known = named & classifier.labels() if classifier else set()
+    pixels, asked = classifier if known else None, []
+    for spec in specs:
+        own = named & make(spec).labels()
+        asked.append(replace(spec, bitstream=bool(own), pixels=pixels))
+        known |= own
+    labels = {name: label if label in known else None for name, label in folders.items()}
+    return [replace(source, label=labels[source.name]) for source in sources], asked
+
+
 def _attempt(task: Task) -> Outcome:
     try:
         return task, measure(*task)
     except TicodecError as error:
         return task, error
-    except SystemExit as error:  # told to end, see _start_worker
+    except SystemExit as error:  # told to end, see workers.py
         os._exit(int(error.code or 0))
-
-
-def _outcomes(tasks: list[Task], jobs: int) -> Iterator[Outcome]:
-    if jobs == 1 or len(tasks) <= 1:
-        yield from map(_attempt, tasks)
-        return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
-        waiting = iter(tasks)
-        under_way: set[Future[Outcome]] = set()
-        try:
-            while True:  # a few tasks a worker: what is done and taken frees its memory
-                with _without_ctrl_c():  # workers are started by the first tasks
-                    for task in islice(waiting, 4 * jobs - len(under_way)):
-                        under_way.add(pool.submit(_attempt, task))
-                if not under_way:
-                    return
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        except BrokenProcessPool as error:
-            raise TicodecError(
-                "a worker process died, perhaps for lack of memory; try fewer --jobs. What is "
-                "measured is kept: the same command, without --fresh, goes on"
-            ) from error
-        except BaseException:  # Ctrl-C, a full disk: nobody waits for what is under way
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
-
-
-@contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """Ctrl-C waits; processes started here never hear of it, which is for their starter to do."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker(threads: int) -> None:
-    import torch
-
-    def end(*_: object) -> None:
-        sys.exit(128 + signal.SIGTERM)  # unwinds: programs are ended, temporary folders removed
-
-    signal.signal(signal.SIGTERM, end)
-    torch.set_num_threads(threads)

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ticodec.errors import TicodecError, UsageError
 from ticodec.images import make_folder, write_file
@@ -13,8 +14,10 @@ from ticodec.images import make_folder, write_file
 LINES = "measurements.jsonl"
 STREAMS = "streams"
 
-#: What tells measurements apart: file digest, coder, its version, setting.
-Key = tuple[str, str, str, float]
+#: What tells measurements apart: file digest, coder, its version, setting, class if classified.
+Key = tuple[str, str, str, float, str | None]
+#: What a measurement has only when the image's class is known.
+OF_CLASSES = ("label", "rank", "pixel_rank", "original_rank")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class Measurement:
         bpp: bits a pixel; psnr: dB, None when not one sample differs; ms_ssim: 0 … 1, None for
             images too small for it. Both of 8-bit RGB.
         encode_seconds, decode_seconds: from pixels to bytes and back, the coder loaded.
+        label: the image's class, in normal form, None when unknown or nothing was classified.
+        rank: its place among all classes as the coded file is classified, 1 the best; None where
+            that was not done, or the classifier does not know the class.
+        pixel_rank: the same of the decoded pixels; original_rank: of the image's own.
     """
 
     image: str
@@ -40,11 +47,20 @@ class Measurement:
     ms_ssim: float | None
     encode_seconds: float
     decode_seconds: float
+    label: str | None = None
+    rank: int | None = None
+    pixel_rank: int | None = None
+    original_rank: int | None = None
 
     @property
     def key(self) -> Key:
         """What tells it apart."""
-        return self.image, self.coder, self.version, self.setting
+        return self.image, self.coder, self.version, self.setting, self.label
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields; what is not known about classes is left out."""
+        found = asdict(self)
+        return {k: v for k, v in found.items() if v is not None or k not in OF_CLASSES}
 
 
 def check_folder(folder: Path) -> None:
@@ -96,7 +112,7 @@ class Store:
         write_file(stream, data)
         try:
             with self.path.open("a") as file:
-                file.write(json.dumps(asdict(measured)) + "\n")
+                file.write(json.dumps(measured.as_dict()) + "\n")
         except OSError as error:
             raise TicodecError(f"{self.path}: cannot be written: {error.strerror}") from error
         self.known[measured.key] = measured

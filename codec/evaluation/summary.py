@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import bd
+from .accuracy import Accuracy, original, shares
 from .bd import Curve, Delta
 from .coders import Coder
 from .run import Evaluation
@@ -19,6 +20,9 @@ class Point:
 
     `psnr` is None when an image came back without any difference, `ms_ssim` when an image is too
     small for it. `ms_ssim_db` is the mean MS-SSIM in dB.
+
+    Accuracies, 0 … 1, are of the images whose class is known, None without any: `top1`, `top5` as
+    the coded files are classified, `pixel_top1`, `pixel_top5` as the decoded pixels are.
     """
 
     coder: str
@@ -31,6 +35,10 @@ class Point:
     ms_ssim_db: float | None
     encode_seconds: float
     decode_seconds: float
+    top1: float | None = None
+    top5: float | None = None
+    pixel_top1: float | None = None
+    pixel_top5: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +58,20 @@ class Summary:
     Args:
         points: by coder, in order; curves: the same, for drawing; published: curves that
             may be compared with, none unless the images are Kodak's.
+        original: how accurately the images' own pixels are classified, where they are.
     """
 
     points: dict[str, list[Point]]
     curves: list[Curve]
     published: list[Curve]
     comparisons: list[Comparison]
+    original: Accuracy | None = None
+
+    @property
+    def classified(self) -> bool:
+        """Whether there is any accuracy."""
+        rows = [point for points in self.points.values() for point in points]
+        return any(point.top1 is not None or point.pixel_top1 is not None for point in rows)
 
 
 def summarise(run: Evaluation) -> Summary:
@@ -74,7 +90,7 @@ def summarise(run: Evaluation) -> Summary:
         )
         for other in [*curves[1:], *published]
     ]
-    return Summary(points, curves, published, comparisons)
+    return Summary(points, curves, published, comparisons, original(run))
 
 
 def _mean(run: Evaluation, coder: Coder, setting: float) -> Point:
@@ -87,4 +103,4 @@ def _mean(run: Evaluation, coder: Coder, setting: float) -> Point:
     names = ("bytes", "bpp", "psnr", "ms_ssim", "encode_seconds", "decode_seconds")
     means = {name: mean(name) for name in names}
     in_db = bd.finite_decibel(means["ms_ssim"])
-    return Point(coder.name, coder.knob, setting, ms_ssim_db=in_db, **means)
+    return Point(coder.name, coder.knob, setting, ms_ssim_db=in_db, **means, **shares(rows))

@@ -1,6 +1,6 @@
 """What size costs: accuracy of `.tic` files of enlarged images, and the joint model's tiles.
 
-    python tests/benchmarks/large_images.py accuracy FOLDER_OF_CLASSES -m tic-lite -q 3 [--count 300]
+    python tests/benchmarks/large_images.py accuracy FOLDER_OF_CLASSES -m tic-lite -q 3
     python tests/benchmarks/large_images.py tiles PHOTOS -m icat-lite
 
 `accuracy` enlarges every image 1, 2 and 4 times, encodes, and classifies from the bitstream with

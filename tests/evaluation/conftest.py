@@ -1,16 +1,24 @@
-"""A small measured folder that the tests of runs, reports and pages share."""
+"""What the tests of runs, reports and pages share: a measured folder, classes, classifiers."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from support import make_pixels
+from support import GOLDEN, make_pixels
 
+from ticodec import api, weights
 from ticodec.evaluation import output, run, summary
+from ticodec.evaluation.classes import PixelFile
 from ticodec.evaluation.coders import CoderSpec
+
+from .heads import FOLDERS, RANKING, forget, write_head
 
 #: A name that is trouble where it is not escaped.
 AWKWARD = "b <img src=x onerror=alert(1)> & \"'.png"
@@ -35,3 +43,47 @@ def measured(photos: Path, tmp_path_factory) -> SimpleNamespace:
     means = summary.summarise(done)
     files = output.write_report(done, means, str(photos), 24)
     return SimpleNamespace(run=done, summary=means, out=out, files=files)
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    """Six images: four in folders named as labels, one in another one, one in none."""
+    number = 0
+    for name, count in FOLDERS.items():
+        (tmp_path / "val" / name).mkdir(parents=True, exist_ok=True)
+        for _ in range(count):
+            pixels = make_pixels(56, 72, number)
+            Image.fromarray(pixels).save(tmp_path / "val" / name / f"{number}.png")
+            number += 1
+    return tmp_path / "val"
+
+
+@pytest.fixture
+def headed(tmp_path: Path, monkeypatch) -> Iterator[Callable[..., weights.Entry]]:
+    """Installs the tiny network, as "headed", with a classifier of its latents."""
+    folder = tmp_path / "weights"
+
+    def install(**head) -> weights.Entry:
+        folder.mkdir(exist_ok=True)
+        manifest = json.loads((GOLDEN / "weights" / "manifest.json").read_text())
+        fields = manifest["models"]["tiny"]
+        shutil.copy(GOLDEN / "weights" / fields["file"], folder)
+        tiny = weights.find("tiny")
+        given = {"stem": "latents", "channels": api.loaded(tiny, "cpu").config.M, "codec": "tiny"}
+        given |= {"fingerprint": tiny.fingerprint.hex()} | head
+        digest = write_head(folder / "head.safetensors", **given)
+        about = {"file": "head.safetensors", "sha256": digest, "parameters": 1, "trained": ""}
+        models = {"default": "", "models": {"headed": fields | {"head": about}}}
+        (folder / "manifest.json").write_text(json.dumps(models))
+        monkeypatch.setenv("TICODEC_WEIGHTS", f"{GOLDEN / 'weights'}{os.pathsep}{folder}")
+        return weights.find("headed")
+
+    yield install
+    forget()
+
+
+@pytest.fixture
+def pixels(tmp_path: Path) -> PixelFile:
+    """A classifier of pixels that always answers `RANKING`."""
+    write_head(tmp_path / "pixels.safetensors", RANKING)
+    return PixelFile.checked(tmp_path / "pixels.safetensors", "cpu")

@@ -1,0 +1,97 @@
+"""How often classifiers are right: shares of images, and what these are shares of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .run import Evaluation
+from .store import Measurement
+
+#: What means have of accuracy: shares of images, 0 … 1.
+OF_MEANS = ("top1", "top5", "pixel_top1", "pixel_top5")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of images, 0 … 1, whose class is the most probable label, or among five.
+
+    Args:
+        images: how many have a class that the classifier knows.
+    """
+
+    top1: float
+    top5: float
+    images: int
+
+
+def accuracy(rows: Sequence[Measurement], name: str) -> Accuracy | None:
+    """Of measurements of one coder at one setting; None when no image has a known class.
+
+    Args:
+        name: "rank", "pixel_rank" or "original_rank".
+    """
+    ranks = [rank for row in rows if (rank := getattr(row, name)) is not None]
+    if not ranks:
+        return None
+    first, five = (sum(rank <= limit for rank in ranks) / len(ranks) for limit in (1, 5))
+    return Accuracy(first, five, len(ranks))
+
+
+def shares(rows: Sequence[Measurement]) -> dict[str, Any]:
+    """The fields `OF_MEANS` of measurements of one coder at one setting."""
+    found: dict[str, Any] = dict.fromkeys(OF_MEANS)
+    for name, prefix in (("rank", ""), ("pixel_rank", "pixel_")):
+        if of := accuracy(rows, name):
+            found |= {f"{prefix}top1": of.top1, f"{prefix}top5": of.top5}
+    return found
+
+
+def original(run: Evaluation) -> Accuracy | None:
+    """Of the images' own pixels; None when no coder's pixels were classified."""
+    return accuracy(_rows(run, 0), "original_rank")
+
+
+def notes(run: Evaluation) -> list[str]:
+    """What the accuracies are of, and over which images; nothing where there are none."""
+    whole = len(run.sources)
+    read = {
+        coder.name: found.images
+        for number, coder in enumerate(run.coders)
+        if (found := accuracy(_rows(run, number), "rank"))
+    }
+    shown = original(run)
+    lines = []
+    if run.classifier and not shown:
+        lines.append(
+            f"No accuracy by {run.classifier.path.name}: no image is in a folder that is named as "
+            "one of its labels."
+        )
+    if not read and not shown:
+        return lines
+    text = "Top-1, top-5: how often the name of an image's folder is the most probable label, or "
+    text += "among five."
+    if read:
+        text += f" From the bitstream, no pixels decoded, of {' and '.join(read)}"
+        text += ", by the model's own classifier" + ("s." if len(read) > 1 else ".")
+    if run.classifier and shown:
+        text += f" From pixels as decoded, by {run.classifier.path.name}: of the originals' it is "
+        text += f"{shown.top1:.1%} and {shown.top5:.1%}."
+    lines.append(text)
+    counts = read | ({"pixels": shown.images} if shown else {})
+    if len(set(counts.values())) > 1:
+        several = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        lines.append(f"Accuracies are over those of {whole} images with a known class: {several}.")
+    elif (count := next(iter(counts.values()))) < whole:
+        lines.append(
+            f"Accuracies are over {count} of {whole} images; the others' folders are named as no "
+            "label."
+        )
+    return lines
+
+
+def _rows(run: Evaluation, number: int) -> list[Measurement]:
+    """Of all images by one coder, at one setting: classes are known at all or none."""
+    coder = run.coders[number]
+    return [run.measured(source, coder, coder.ladder[0]) for source in run.sources]

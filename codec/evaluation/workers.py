@@ -1,0 +1,76 @@
+"""Many tasks in processes of their own, which end when this one is told to."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from typing import TypeVar
+
+from ticodec.errors import TicodecError
+
+Task = TypeVar("Task")
+Outcome = TypeVar("Outcome")
+
+
+def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -> Iterator[Outcome]:
+    """What `attempt` returns for each task, in this process or as `jobs` workers finish them.
+
+    Args:
+        attempt: a function of a module; with its tasks and outcomes it travels to the workers.
+
+    Raises TicodecError when a worker dies.
+    """
+    if jobs == 1 or len(tasks) <= 1:
+        yield from map(attempt, tasks)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _start, (threads,)) as pool:
+        waiting = iter(tasks)
+        under_way: set[Future[Outcome]] = set()
+        try:
+            while True:  # a few tasks a worker: what is done and taken frees its memory
+                with _without_ctrl_c():  # workers are started by the first tasks
+                    for task in islice(waiting, 4 * jobs - len(under_way)):
+                        under_way.add(pool.submit(attempt, task))
+                if not under_way:
+                    return
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        except BrokenProcessPool as error:
+            raise TicodecError(
+                "a worker process died, perhaps for lack of memory; try fewer --jobs. What is "
+                "measured is kept: the same command, without --fresh, goes on"
+            ) from error
+        except BaseException:  # Ctrl-C, a full disk: nobody waits for what is under way
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Ctrl-C waits; processes started here never hear of it, which is for their starter to do."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(threads: int) -> None:
+    import torch
+
+    def end(*_: object) -> None:
+        sys.exit(128 + signal.SIGTERM)  # unwinds: programs are ended, temporary folders removed
+
+    signal.signal(signal.SIGTERM, end)
+    torch.set_num_threads(threads)

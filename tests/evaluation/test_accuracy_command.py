@@ -1,0 +1,60 @@
+"""`evaluate --classifier` as it is typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from support import GOLDEN
+
+from ticodec.errors import BadInputError
+from ticodec.evaluation.classes import PixelFile
+
+from .heads import RANKING, write_head
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess:
+    given = [sys.executable, "-m", "ticodec.cli.app", "evaluate", *map(str, arguments)]
+    return subprocess.run(given, capture_output=True, text=True, check=False)
+
+
+def test_evaluate_with_a_classifier(classes, tmp_path, headed, pixels) -> None:
+    headed(ranking=RANKING[::-1])
+    out = tmp_path / "report"
+    options = ("-m", "headed", "--device", "cpu", "-q", "2", "--against", "jpeg", "--out", out)
+    done = command(classes, *options, "--classifier", pixels.path, "--jobs", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    words = [line.split() for line in done.stdout.splitlines()]
+    assert ["original", *["–"] * 8, "50.0", "75.0", "–", "–"] in words
+    ours = next(line for line in words if line[:3] == ["headed", "quality", "2"])
+    assert ours[-6:-2] == ["25.0", "25.0", "50.0", "75.0"]
+    assert "rate-accuracy.svg" in done.stdout
+    assert "pixels top-1, %" in (out / "report.html").read_text()
+    facts = json.loads(command(classes, *options, "--json").stdout)
+    assert {row["top1"] for row in facts["means"]} == {0.25, None}
+    assert "original" not in facts
+
+
+def test_classifiers_that_cannot_be_used(classes, tmp_path, headed, pixels) -> None:
+    """One line, before anything is measured."""
+    latents = headed(ranking=RANKING).head.path
+    damaged, wrong = tmp_path / "damaged", tmp_path / "wrong"
+    damaged.write_bytes(pixels.path.read_bytes()[:-100])
+    write_head(wrong, channels=3)
+    for path, why in {
+        tmp_path / "gone": "the classifier is missing: No such file",
+        tmp_path: "the classifier is missing: Is a directory",
+        damaged: "not a classifier of ticodec",
+        latents: "this classifier reads latents, not pixels",
+        GOLDEN / "weights" / "tiny.safetensors": "not a classifier of ticodec",
+        wrong: "not a classifier of pixels",
+    }.items():
+        with pytest.raises(BadInputError, match=f"^{path}: {why}") as found:
+            PixelFile.checked(path, "cpu")
+        assert "\n" not in str(found.value)
+    done = command(classes, "-m", "tiny", "--classifier", latents, "--out", tmp_path / "report")
+    assert done.returncode == 3
+    assert done.stderr == f"ticodec: {latents}: this classifier reads latents, not pixels\n"
+    assert not (tmp_path / "report").exists()
