@@ -60,7 +60,9 @@ def classify(
     for source in sources:
         try:
             with working(f"classifying {source}", quiet or as_json), about(source):
-                data, name = _tic(source, model, quality, device, max_pixels)
+                data, name = _tic(
+                    source, model, quality, device, max_pixels, alone=len(sources) == 1
+                )
                 found = api.classify(data, count, head, device, max_pixels)
                 called = [_called(label, names) for label in found]
         except UsageError:
@@ -87,13 +89,23 @@ def classify(
 
 
 def _tic(
-    source: str, model: str | None, quality: float | None, device: str, max_pixels: int
+    source: str,
+    model: str | None,
+    quality: float | None,
+    device: str,
+    max_pixels: int,
+    alone: bool,
 ) -> tuple[bytes, str]:
-    """The bytes of a `.tic` file, encoded here if it is another image, and its model's name."""
+    """The bytes of a `.tic` file, encoded here if it is another image, and its model's name.
+
+    Raises UsageError for a model or a quality when the only file there is needs none.
+    """
     from ticodec import api, container, images, weights
 
     data = read_input(source)
     if container.is_tic(data) or source.lower().endswith(".tic"):
+        if alone and (model is not None or quality is not None):
+            raise UsageError("a .tic file already; -m and -q are for images that are none yet")
         header = container.read(data, max_pixels).header
         return data, weights.find_fingerprint(header.fingerprint, header.model_name).name
     try:
@@ -107,7 +119,7 @@ def _tic(
 def _names(path: Path) -> list[str]:
     """Names of a file, one a line."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path}: labels cannot be read: {error}") from error
     found = [line for line in lines if line]

@@ -130,6 +130,7 @@ def train(
     place = pick_device(device)
     if resume is not None:
         fixed = {"model": model, "lmbda": lmbda, "activation": activation, "init": init, "vit": vit}
+        fixed |= {"head": head or None, "no-aggregation": None if aggregation else True}
         _without("--resume", **fixed, optimizer=optimizer, seed=seed, step=step)
         trainer = start.resume(resume, place, compile, changes)
     else:
@@ -143,12 +144,18 @@ def train(
             fields["aggregation"] = False
         more: dict[str, Any] = {"init": init, "head": head, "vit": vit, "compile": compile}
         trainer = start.start(data, model, changes, place, fields=fields, **more)
-    named = model or trainer.config.to_dict().get("model") or "tic-lite"
-    folder = out or Path("runs") / f"{named}{'-head' if head else ''}"
+    folder = out or Path("runs") / _named(model, trainer.config.to_dict())
     limits = Limits(max_minutes, max_steps, anneal_minutes)
     console = Console()
     made = run(trainer, data, folder, limits, console)
-    console.print(f"wrote {made}; next: ticodec export {made}")
+    console.print(f"wrote {made}; next: ticodec export {made}", markup=False, soft_wrap=True)
+
+
+def _named(model: str | None, config: dict[str, Any]) -> str:
+    """The folder of a run that was given none: the preset's name, or what is trained."""
+    if config.get("stem") == "latents":
+        return f"{config['codec']}-head"
+    return model or config.get("model") or "vit"
 
 
 def _without(option: str, **others: object) -> None:

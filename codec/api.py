@@ -71,7 +71,7 @@ def decode(data: bytes, device: str = "auto", max_pixels: int = MAX_PIXELS) -> I
 def classify(
     image: bytes | ImageLike,
     top: int = 5,
-    head: Path | None = None,
+    head: str | Path | None = None,
     device: str = "auto",
     max_pixels: int = MAX_PIXELS,
 ) -> list[Label]:

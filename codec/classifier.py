@@ -6,6 +6,7 @@ pixels ─► shrink ─► 16×16 patches (h, w, 768) ────────�
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,13 +15,16 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from ticodec import weights
-from ticodec.errors import BadInputError
+from ticodec.errors import BadInputError, UsageError
 from ticodec.images import Pixels
 
 from .models.analysis_config import HeadConfig
 from .models.config import STRIDE_Y
 from .models.icat import Normalize
 from .models.vit import ViT
+
+#: A map may have so many times the tokens of the grid that was trained on.
+LONGEST = 8
 
 
 class Label(NamedTuple):
@@ -52,7 +56,12 @@ class Classifier:
         return self.vit(x.to(weight.dtype))[0].float().softmax(0).cpu()
 
     def __call__(self, y: Tensor, top: int) -> list[Label]:
-        """The `top` most probable labels of latents (h, w, M), best first."""
+        """The `top` most probable labels of latents (h, w, M), best first.
+
+        Raises UsageError when `top` is below 1.
+        """
+        if top < 1:
+            raise UsageError(f"top must be at least 1, not {top}")
         found = self.probabilities(y).topk(min(top, len(self.labels)))
         pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
         count = len(self.labels)
@@ -63,12 +72,15 @@ def pooled(y: Tensor, grid: int) -> Tensor:
     """Means over k×k latents, (1, h, w, M) to (1, h/k, w/k, M): near the grid of the training.
 
     k is such that the short side comes nearest to the grid: an object fills about as many
-    tokens as it did in training, and the work does not grow with the image.
+    tokens as it did in training, and the work does not grow with the image. A strip so long
+    that it would still have `LONGEST` times the tokens of the grid is averaged further.
     """
-    k = max(1, round(min(y.shape[1:3]) / grid))
+    h, w = y.shape[1:3]
+    k = max(round(min(h, w) / grid), math.ceil(math.sqrt(h * w / LONGEST) / grid), 1)
     if k == 1:
         return y
-    return avg_pool2d(y.permute(0, 3, 1, 2), k, ceil_mode=True).permute(0, 2, 3, 1)
+    size = (min(k, h), min(k, w))
+    return avg_pool2d(y.permute(0, 3, 1, 2), size, ceil_mode=True).permute(0, 2, 3, 1)
 
 
 def patches(x: Tensor) -> Tensor:
@@ -89,7 +101,8 @@ class PixelClassifier(Classifier):
         """The most probable labels of (H, W, 3) uint8 pixels, shrunk to the training's size."""
         x = torch.tensor(pixels)[None].permute(0, 3, 1, 2).float() / 255
         side = self.vit.config.grid * STRIDE_Y
-        factor = side / min(x.shape[2:])
+        h, w = x.shape[2:]
+        factor = min(side / min(h, w), side * math.sqrt(LONGEST / (h * w)))
         sizes = [max(1, round(n * factor / STRIDE_Y)) * STRIDE_Y for n in x.shape[2:]]
         x = interpolate(x, sizes, mode="bicubic", antialias=True).clamp(0, 1)
         x = Normalize(inverse=False)(x.permute(0, 2, 3, 1) - 0.5)
@@ -110,10 +123,11 @@ def load_head(
             f"{entry.name} --head` and name its file with --weights"
         )
     config, vit = read_head(path, None if path else entry)
-    if config.stem != "latents" or bytes.fromhex(config.fingerprint) != entry.fingerprint:
+    if config.stem != "latents" or config.fingerprint != entry.fingerprint.hex():
+        where = path or (entry.head.path if entry.head else "")
         of = f"weights {config.fingerprint} ({config.codec})" if config.fingerprint else "pixels"
         raise BadInputError(
-            f"{path}: this classifier reads {of}, not the latents of {entry.name} "
+            f"{where}: this classifier reads {of}, not the latents of {entry.name} "
             f"({entry.fingerprint.hex()})"
         )
     return Classifier(vit.to(device, dtype), config.labels)
@@ -134,7 +148,7 @@ def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfi
         config = HeadConfig.from_dict(fields)
         vit = ViT(config.channels, config.vit, len(config.labels)).eval().requires_grad_(False)
         vit.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
-    except (ValueError, RuntimeError, KeyError) as error:
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         where = path or (entry.head.path if entry and entry.head else "")
         raise BadInputError(f"{where}: not a classifier of this ticodec: {error}") from error
     return config, vit

@@ -226,7 +226,7 @@ class Codec:
         self,
         data: bytes,
         top: int = 5,
-        head: Path | None = None,
+        head: str | Path | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> list[Label]:
         """What is in a `.tic` file, from its latents: neither g_s nor pixels are made.
@@ -247,15 +247,16 @@ class Codec:
         height, width = (math.ceil(n / STRIDE_Y) for n in (header.height, header.width))
         return classifier(y[:height, :width], top)
 
-    def classifier(self, head: Path | None = None) -> Classifier:
+    def classifier(self, head: str | Path | None = None) -> Classifier:
         """The classifier of a file, or the one of these weights; kept for the next call.
 
         Raises BadInputError when there is none, or it is not for the latents of these weights.
         """
-        if head not in self.heads:
-            if head is None and isinstance(self.network, Icat):
+        path = None if head is None else Path(head)
+        if path not in self.heads:
+            if path is None and isinstance(self.network, Icat):
                 found = Classifier(self.network.vit, self.config.labels)  # type: ignore[union-attr]
             else:
-                found = load_head(self.entry, head, self.device, self.dtype)
-            self.heads[head] = found
-        return self.heads[head]
+                found = load_head(self.entry, path, self.device, self.dtype)
+            self.heads[path] = found
+        return self.heads[path]

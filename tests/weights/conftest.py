@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from support import CPU, make_pixels
+from toys import write_toys
 
 from ticodec.images import list_images
 from ticodec.weights.training.data import Photos
@@ -33,3 +34,9 @@ def photos(folder: Path) -> Photos:
 def data(photos: Photos) -> PhotoData:
     """What a codec is trained on: those photos, and crops of them to validate with."""
     return PhotoData(photos, photos.centres(64))
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three classes that are easy to tell apart."""
+    return write_toys(tmp_path_factory.mktemp("toys"))

@@ -147,7 +147,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
                 if not len(every):
                     every = y.new_empty((o.views, count, *y.shape[1:]))
                 every[view, start : start + len(pick)] = y
-                tick(o.views * -(-count // BATCH))
+                tick(len(images) + images.left_out + o.views * -(-count // BATCH))
         return every
 
     def batch(self, data: HeadData) -> tuple[Tensor, Tensor]:

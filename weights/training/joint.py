@@ -26,6 +26,8 @@ from .loss import JointLoss, joint, lambda_at, psnr
 SPREAD = 1.0
 #: Validation images that the estimate is made of, drawn evenly from all classes.
 VALIDATION_IMAGES = 192
+#: Labels that a message names.
+SHOWN = 12
 
 
 class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
@@ -48,10 +50,14 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[ClassFolder, str]:
         """Labelled images, every 50th of a class held out; keeps a few of those for export."""
         data, line = load_classes(folder, self.config.labels, self.options.crop, self.device, tick)
+        # They are in the order of their classes: every so manieth is of all of them.
+        data.validation = data.validation[:: -(-len(data.validation) // VALIDATION_IMAGES)]
         if self.calibration is None:
-            images, _ = next(data.centre(self.options.crop))
-            self.calibration = (images[:CALIBRATION] * 255).round().byte().cpu()
-        if self.options.step == 2 and not any(run.get("step") == 2 for run in self.record()):
+            images = torch.cat([x for x, _ in data.centre(self.options.crop)])
+            some = images[:: -(-len(images) // CALIBRATION)]
+            self.calibration = (some * 255).round().byte().cpu()
+        runs = self.record()
+        if self.options.step == 2 and not (runs and runs[-1].get("step") == 2):
             self.set_gains(data)
         return data, line
 
@@ -122,6 +128,12 @@ def augmentation_of(trainer: BaseTrainer[Any, Any]) -> Augmentation:
     return Augmentation(o.augment, smallest=o.smallest, group=group)
 
 
+def listed(labels: tuple[str, ...]) -> str:
+    """Labels for a message, the first ones of many."""
+    more = f" … ({len(labels)} in all)" if len(labels) > SHOWN else ""
+    return ", ".join(labels[:SHOWN]) + more
+
+
 def load_classes(
     folder: Path,
     labels: tuple[str, ...],
@@ -137,8 +149,8 @@ def load_classes(
     data = ClassFolder(folder, side * 8 // 7, device, lambda: tick(0))
     if data.labels != labels:
         raise UsageError(
-            f"{folder} has the classes {', '.join(data.labels)}; this network was begun with "
-            f"{', '.join(labels)}; --init takes its weights to other classes"
+            f"{folder} has the classes {listed(data.labels)}; this network was begun with "
+            f"{listed(labels)}; --init takes its weights to other classes"
         )
     if not len(data.validation):
         raise BadInputError(f"{folder}: every class needs two images at least, one to validate by")

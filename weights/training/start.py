@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ticodec import weights
 from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import HeadConfig, IcatConfig
-from ticodec.models.config import VITS, Config, config_from, preset
+from ticodec.models.config import STRIDE_Y, VITS, Config, config_from, preset
 
 from . import checkpoint
 from .base import LABELS, BaseTrainer
@@ -86,7 +88,8 @@ def start(
             if fields:
                 raise UsageError(f"a classifier has no {', '.join(fields)}")
             return _head(data, model, changes, device, init, vit if head else model, head, compile)
-        config, floats, history = _codec(data, model, fields, init)
+        grid = TrainOptions(**{**LEARNING, **changes}).crop // STRIDE_Y
+        config, floats, history = _codec(data, model, fields, init, grid)
         if isinstance(config, IcatConfig):
             first = changes.get("step", 2) == 1
             options = TrainOptions(**{**(LEARNING if first else SECOND), **changes})
@@ -106,13 +109,18 @@ def labels_of(folder: Path) -> tuple[str, ...]:
 
 
 def _codec(
-    data: Path, model: str | None, fields: dict[str, Any], init: str | None
+    data: Path, model: str | None, fields: dict[str, Any], init: str | None, grid: int
 ) -> tuple[Config, Weights | None, list[dict[str, Any]]]:
-    """Config, weights and history of a codec that begins anew."""
+    """Config, weights and history of a codec that begins anew.
+
+    Args:
+        grid: side of the token grid that a joint model learns positions for, that of its crops.
+    """
     if init is None:
         config: Config = preset(model or "tic-lite", **fields)
         if isinstance(config, IcatConfig):
-            config = preset(model or "", labels=labels_of(data), **fields)
+            vit = replace(config.vit, grid=grid)
+            config = preset(model or "", labels=labels_of(data), vit=vit, **fields)
         return config, None, []
     if fields:
         raise UsageError(f"--init has its own dimensions; leave {', '.join(fields)} away")
@@ -136,7 +144,8 @@ def _codec(
         labels = labels_of(data)
         if labels != config.labels:
             floats = _without_labels(floats)
-            config = IcatConfig.from_dict({**config.to_dict(), "labels": labels})
+        config = replace(config, labels=labels, vit=replace(config.vit, grid=grid))
+        floats = _on_grid(floats, grid)
     return config, floats, history
 
 
@@ -151,12 +160,15 @@ def _head(
     compile: bool,
 ) -> AnyTrainer:
     """A trainer of a classifier of its own."""
+    if not reads_latents and changes.get("views"):
+        raise UsageError("--views is for a --head: there is nothing to encode for pixels")
+    options = TrainOptions(**{**LEARNING, **changes})
     labels = labels_of(data)
     found = _begun(init) if init else None
     size = VITS[vit] if vit else None
     if found is not None:
-        size = found[0].vit
-        if vit is not None and VITS[vit] != size:
+        given, size = size, found[0].vit
+        if given is not None and replace(given, grid=size.grid) != size:
             raise UsageError(f"--init {init} has a Transformer of another size than {vit}")
     if reads_latents:
         entry = weights.find(model)
@@ -169,7 +181,8 @@ def _head(
         )
     else:
         config = HeadConfig("pixels", PATCH, size or VITS["vit"], labels)
-    options = TrainOptions(**{**LEARNING, **changes})
+    grid = options.crop // STRIDE_Y  # positions are learned for the grid of its crops
+    config = replace(config, vit=replace(config.vit, grid=grid))
     floats: Weights | None = None
     history: list[dict[str, Any]] = []
     if found is not None:
@@ -178,6 +191,7 @@ def _head(
             raise UsageError(f"--init {init} reads other things than this classifier is to read")
         if began.labels != labels:
             floats = _without_labels(floats)
+        floats = _on_grid(floats, grid)
     return trainer_class("head")(config, options, device, floats, compile, history)
 
 
@@ -215,3 +229,13 @@ def _floats(tensors: Weights) -> Weights:
 def _without_labels(floats: Weights) -> Weights:
     """Weights without the layer that has a row a label; a new one takes its place."""
     return {name: value for name, value in floats.items() if not name.endswith(LABELS)}
+
+
+def _on_grid(floats: Weights, grid: int) -> Weights:
+    """Weights whose position embeddings (1, g, g, C) are interpolated to (1, grid, grid, C)."""
+    name = next(name for name in floats if name.endswith("position"))
+    learned = floats[name].permute(0, 3, 1, 2)
+    if learned.shape[2] == grid:
+        return floats
+    found = interpolate(learned, (grid, grid), mode="bicubic", align_corners=False)
+    return {**floats, name: found.permute(0, 2, 3, 1).contiguous()}

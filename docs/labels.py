@@ -1,0 +1,73 @@
+"""The picture of labels: photos decoded from `.tic` files, and what `classify` reads in the files.
+
+Everything goes through the `ticodec` command, as a user would run it.
+
+    python docs/labels.py PHOTO… [--out docs/images/labels.png] [-q 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+SIZE = 320
+LABELS = 3
+INK, BAR, PAPER = "#222222", "#cfe3f5", "#ffffff"
+
+
+def ticodec(*arguments: object) -> str:
+    """Run the command, return what it prints."""
+    command = [sys.executable, "-m", "ticodec.cli.app", *map(str, arguments)]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+
+
+def panel(photo: Path, quality: float, folder: Path) -> Image.Image:
+    """One photo from its file, and below it the labels, their probabilities as bars."""
+    tic, png = folder / f"{photo.stem}.tic", folder / f"{photo.stem}.png"
+    coded = json.loads(ticodec("encode", photo, tic, "-q", quality, "--json"))
+    (found,) = json.loads(ticodec("classify", tic, "--top", LABELS, "--json"))
+    ticodec("decode", tic, png, "--quiet")
+    image = Image.open(png).convert("RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side)).resize((SIZE, SIZE))
+    font, small = ImageFont.load_default(17), ImageFont.load_default(13)
+    row = 30
+    out = Image.new("RGB", (SIZE, SIZE + 26 + row * LABELS), PAPER)
+    out.paste(square)
+    draw = ImageDraw.Draw(out)
+    draw.text((4, SIZE + 5), f"{coded['bytes']:,} bytes, {coded['bpp']:.2f} bpp", INK, small)
+    for number, label in enumerate(found["labels"]):
+        y = SIZE + 26 + row * number
+        width = round(label["probability"] * SIZE)
+        draw.rectangle((0, y, width, y + row - 5), BAR)
+        draw.text((6, y + 2), label["label"], INK, font)
+        draw.text((SIZE - 6, y + 2), f"{label['probability']:.0%}", INK, font, anchor="ra")
+    return out
+
+
+def main() -> None:
+    """Make the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("photos", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("docs/images/labels.png"))
+    parser.add_argument("-q", "--quality", type=float, default=3)
+    a = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        panels = [panel(photo, a.quality, Path(folder)) for photo in a.photos]
+    gap = 12
+    width = sum(p.width for p in panels) + gap * (len(panels) - 1)
+    out = Image.new("RGB", (width, panels[0].height), PAPER)
+    for number, part in enumerate(panels):
+        out.paste(part, (number * (SIZE + gap), 0))
+    out.save(a.out, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

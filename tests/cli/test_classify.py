@@ -1,0 +1,255 @@
+"""`classify` as a user runs it: lines, tables and JSON, and everything that can be wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from evaluation.heads import write_head
+from PIL import Image
+from support import make_pixels
+
+import ticodec
+from ticodec import weights
+from ticodec.codec import Codec
+from ticodec.errors import UsageError
+
+LABELS = ("ant", "bee", "cow")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, so that names are short."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tic(here: Path, joint: Codec) -> Path:
+    """A file of the joint model."""
+    path = Path("a.tic")
+    path.write_bytes(ticodec.encode(make_pixels(70, 90), 2, "joint"))
+    return path
+
+
+@pytest.fixture
+def plain(here: Path, tiny: Codec) -> Path:
+    """A file of weights that have no classifier."""
+    path = Path("plain.tic")
+    path.write_bytes(tiny.encode(make_pixels(70, 90)))
+    return path
+
+
+def head_of(name: str, path: Path, **fields: object) -> Path:
+    """A classifier's file for the latents of installed weights."""
+    entry = weights.find(name)
+    channels = weights.read(entry)[0]["M"]
+    given = {"stem": "latents", "channels": channels, "labels": LABELS, "codec": name}
+    write_head(path, fingerprint=entry.fingerprint.hex(), **{**given, **fields})
+    return path
+
+
+def lines_of(text: str) -> list[tuple[str, str]]:
+    """(probability, label) of the lines of one file."""
+    return [tuple(line.split(maxsplit=1)) for line in text.splitlines()]
+
+
+def test_one_file_gives_a_line_a_label(run, tic: Path) -> None:
+    result = run("classify", tic)
+    assert (result.code, result.err) == (0, "")
+    wanted = ticodec.classify(tic.read_bytes())
+    assert lines_of(result.out) == [(f"{x.probability:.1%}", x.label) for x in wanted]
+    shares = [float(share.rstrip("%")) for share, _ in lines_of(result.out)]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+
+
+def test_top(run, tic: Path) -> None:
+    assert [len(run("classify", tic, "--top", n).out.splitlines()) for n in (1, 2, 9)] == [1, 2, 3]
+    run("classify", tic, "--top", 0).fails(2, "--top")
+
+
+def test_several_files_give_a_line_each(run, tic: Path) -> None:
+    Path("b.tic").write_bytes(ticodec.encode(make_pixels(40, 40, 5), 1, "joint"))
+    result = run("classify", tic, "b.tic")
+    rows = [line.split() for line in result.out.splitlines() if ".tic" in line]
+    best = [ticodec.classify(Path(name).read_bytes(), 1)[0] for name in ("a.tic", "b.tic")]
+    assert rows == [
+        [name, x.label, f"{x.probability:.1%}"]
+        for name, x in zip(("a.tic", "b.tic"), best, strict=True)
+    ]
+    several = run("classify", tic, "b.tic", "--top", 2).out
+    assert [several.count(name) for name in ("a.tic", "b.tic", "%")] == [1, 1, 4]
+
+
+def test_json(run, tic: Path) -> None:
+    found = json.loads(run("classify", tic, "--json", "--top", 2).out)
+    wanted = ticodec.classify(tic.read_bytes(), 2)
+    labels = [{"label": x.label, "probability": x.probability} for x in wanted]
+    assert found == [{"input": "a.tic", "model": "joint", "labels": labels}]
+    both = json.loads(run("classify", tic, tic, "--json").out)
+    assert [(each["input"], len(each["labels"])) for each in both] == [("a.tic", 1)] * 2
+
+
+def test_other_names(run, tic: Path) -> None:
+    names = Path("names.txt")
+    plain_names = [label for _, label in lines_of(run("classify", tic).out)]
+    given = {"ant": "die Ameise", "bee": "[bold]Biene", "cow": "Kuh"}
+    names.write_text("\ufeff" + "\r\n".join([*given.values(), "", ""]), encoding="utf-8")
+    found = [label for _, label in lines_of(run("classify", tic, "--labels", names).out)]
+    assert found == [given[name] for name in plain_names]
+    table = run("classify", tic, tic, "--labels", names, "--top", 3).out
+    assert table.count("[bold]Biene") == 2
+    names.write_text("one\ntwo\n")
+    run("classify", tic, "--labels", names).fails(2, "has 2 names, the classifier 3 classes")
+    names.write_text("\n")
+    run("classify", tic, "--labels", names).fails(3, "names.txt", "no labels in it")
+    names.write_bytes(b"\xff\xfe\x00")
+    run("classify", tic, "--labels", names).fails(3, "names.txt", "cannot be read")
+    run("classify", tic, "--labels", "no.txt").fails(3, "no.txt", "cannot be read")
+
+
+def test_images_are_encoded_first(run, here: Path, joint: Codec) -> None:
+    Image.fromarray(make_pixels(70, 90)).save("photo.png")
+    found = json.loads(run("classify", "photo.png", "-m", "joint", "-q", 2.5, "--json").out)
+    assert found[0]["model"] == "joint"
+    wanted = ticodec.classify(ticodec.encode(make_pixels(70, 90), 2.5, "joint"), 1)[0]
+    assert found[0]["labels"][0] == {"label": wanted.label, "probability": wanted.probability}
+    assert sorted(path.name for path in here.iterdir()) == ["photo.png"]
+    quality = ("classify", "photo.png", "-m", "joint", "-q", 5)
+    run(*quality).fails(2, "photo.png", "quality must be from 1 to 3, not 5")
+    run("classify", "photo.png", "-m", "no").fails(2, "no weights for model 'no'", "joint")
+    run("classify", "photo.png", "-m", "tiny").fails(3, "photo.png", "tiny have no classifier")
+    tight = ("classify", "photo.png", "-m", "joint", "--max-pixels", 100)
+    run(*tight).fails(3, "90×70", "--max-pixels")
+
+
+def test_model_and_quality_are_for_images(run, tic: Path) -> None:
+    """A file says itself what it was coded by; among other files the options are for those."""
+    run("classify", tic, "-m", "tiny").fails(2, "a.tic", "a .tic file already; -m and -q")
+    run("classify", tic, "-q", 2).fails(2, "a .tic file already")
+    Image.fromarray(make_pixels(70, 90)).save("photo.png")
+    found = json.loads(run("classify", tic, "photo.png", "-m", "joint", "-q", 2, "--json").out)
+    assert found[0]["labels"] == found[1]["labels"]
+
+
+def test_stdin(run, tic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stdin(data: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    stdin(tic.read_bytes())
+    assert run("classify", "-").out == run("classify", tic).out
+    stdin(b"text")
+    run("classify", "-").fails(3, "stdin: ", "not an image")
+
+
+def test_a_codec_is_asked_for_its_heads_file(run, plain: Path) -> None:
+    run("classify", plain).fails(3, "plain.tic", "tiny have no classifier", "--weights")
+    head = head_of("tiny", Path("head.safetensors"))
+    result = run("classify", plain, "--weights", head)
+    assert {label for _, label in lines_of(result.out)} == set(LABELS)
+    found = ticodec.classify(plain.read_bytes(), 1, head, "cpu")
+    assert lines_of(result.out)[0][1] == found[0].label
+    assert ticodec.classify(plain.read_bytes(), 1, str(head), "cpu") == found
+    with pytest.raises(UsageError, match="top must be at least 1, not 0"):
+        ticodec.classify(plain.read_bytes(), 0, head, "cpu")
+
+
+def test_heads_that_do_not_fit(run, plain: Path, tic: Path) -> None:
+    joint = weights.find("joint").fingerprint.hex()
+    other = head_of("joint", Path("other.safetensors"))
+    run("classify", plain, "--weights", other).fails(
+        3, "plain.tic", f"other.safetensors: this classifier reads weights {joint} (joint)"
+    )
+    pixels = Path("pixels.safetensors")
+    write_head(pixels)
+    reads = "pixels.safetensors: this classifier reads pixels, not the latents of tiny"
+    run("classify", plain, "--weights", pixels).fails(3, reads)
+    run("classify", plain, "--weights", "no.safetensors").fails(3, "no.safetensors", "missing")
+    run("classify", plain, "--weights", ".").fails(3, "plain.tic")
+    short = Path("short.safetensors")
+    short.write_bytes(other.read_bytes()[:-50])
+    run("classify", plain, "--weights", short).fails(3, "short.safetensors: not a classifier")
+    codec = weights.find("tiny").path
+    run("classify", plain, "--weights", codec).fails(3, f"{codec}: not a classifier")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[]",
+        "null",
+        "{}",
+        '{"stem": "latents"}',
+        '{"stem": "latents", "channels": 8, "vit": 3, "labels": ["a", "b"], "fingerprint": "x"}',
+        '{"stem": "latents", "channels": 8, "vit": {}, "labels": 5, "fingerprint": "zz"}',
+        '{"stem": "latents", "channels": 8, "vit": {}, "labels": ["a", "b"], "fingerprint": "zz"}',
+        '{"stem": "latents", "channels": 8, "vit": {"L": 0}, "labels": ["a", "b"]}',
+    ],
+)
+def test_damaged_dimensions_of_heads(run, plain: Path, config: str) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    metadata = {"format": "1", "head": config}
+    save_file({"token": torch.zeros(1)}, "bad.safetensors", metadata=metadata)
+    run("classify", plain, "--weights", "bad.safetensors").fails(3, "bad.safetensors: not a class")
+
+
+def test_files_that_are_none(run, tic: Path, plain: Path) -> None:
+    data = tic.read_bytes()
+    for number, broken in enumerate((data[:-9], data[:12], data[:40] + b"\xff" + data[41:], b"")):
+        path = Path(f"bad{number}.tic")
+        path.write_bytes(broken)
+        run("classify", path).fails(3, str(path))
+    Path("text.txt").write_text("hello")
+    run("classify", "text.txt").fails(3, "text.txt: no .tic file, and as an image: not an image")
+    run("classify", "no.tic").fails(3, "no.tic: cannot be read")
+    run("classify", ".").fails(3, "cannot be read")
+    run("classify").fails(2, "FILE")
+    run("classify", tic, "--max-pixels", 100).fails(3, "a.tic")
+    run("classify", tic, "--device", "tpu").fails(2, "unknown device 'tpu'")
+    run("classify", plain, plain).fails(3, "plain.tic", "tiny have no classifier")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_others_of_a_list_are_answered(run, tic: Path, plain: Path, as_json: bool) -> None:
+    Path("bad.tic").write_bytes(b"bad")
+    arguments = (tic, "bad.tic", plain, "no.tic", tic)
+    result = run("classify", *arguments, *(["--json"] if as_json else []))
+    words = ("3 of 5 files not classified", "bad.tic: ", "no.tic: ", "plain.tic: ")
+    result.fails(1, *words)
+    if as_json:
+        assert [each["input"] for each in json.loads(result.out)] == ["a.tic", "a.tic"]
+    else:
+        assert result.out.count("a.tic") == 2
+        assert result.out.count("%") == 2
+
+
+@pytest.mark.parametrize("name", ["[red].tic", "[/b] x.tic", "a:smile:.tic", "ÄÖ 一.tic"])
+def test_names_are_shown_as_they_are(run, tic: Path, name: str) -> None:
+    Path(name).parent.mkdir(exist_ok=True)
+    shutil.copy(tic, name)
+    assert run("classify", name, tic).out.count(name) == 1
+    assert json.loads(run("classify", name, "--json").out)[0]["input"] == name
+    Path(name).write_bytes(b"bad")
+    run("classify", name).fails(3, f"{name}: ")
+
+
+def test_a_spinner_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ticodec.cli import show
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with show.working("classifying [/b].tic", False):
+        pass
+    assert "[/b].tic" in stream.getvalue()

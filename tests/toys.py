@@ -1,0 +1,79 @@
+"""Three classes that are easy to tell apart, and networks small enough to learn them in a test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ticodec import weights
+from ticodec.models.analysis_config import HeadConfig, IcatConfig, ViTConfig
+from ticodec.weights.training.base import BaseTrainer
+from ticodec.weights.training.options import TrainOptions
+
+LABELS = ("blue sea", "grass", "red")
+FOLDERS = ("blue_sea", "grass", "red")
+COLOURS = ((40, 60, 200), (50, 190, 60), (210, 50, 40))
+VIT = ViTConfig(C=16, L=4, heads=2, grid=4)
+ICAT = IcatConfig(N=16, M=16, vit=VIT, labels=LABELS)
+PIXELS = HeadConfig("pixels", 768, VIT, LABELS)
+#: The first step of the joint model and classifiers; the second step.
+FIRST = TrainOptions(
+    crop=64, batch=4, lr=1e-3, warmup=2, step=1, augment="mild", weight_decay=0.05, smallest=0.5
+)
+SECOND = replace(FIRST, step=2, weight_decay=0.0)
+
+#: Facts of a run, as its history tells them.
+RUN = {"device": "CPU", "lr": 1e-3, "crop": 64, "batch": 4}
+
+
+def toy(number: int, seed: int, side: int = 72) -> np.ndarray:
+    """A picture of class `number`, (side, side, 3) uint8: its colour, with noise and a gradient."""
+    random = np.random.default_rng(1000 * number + seed)
+    ramp = np.linspace(-30, 30, side)[:, None, None] * random.uniform(-1, 1)
+    noise = random.normal(0, 20, (side, side, 1))
+    return (np.array(COLOURS[number]) + ramp + noise).clip(0, 255).astype(np.uint8)
+
+
+def write_toys(folder: Path, count: int = 8, names: tuple[str, ...] = FOLDERS) -> Path:
+    """A folder with so many pictures of each class."""
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for seed in range(count):
+            Image.fromarray(toy(number % 3, seed)).save(folder / name / f"{seed}.png")
+    return folder
+
+
+def same(one: torch.nn.Module, two: torch.nn.Module) -> bool:
+    """Whether two networks have the very same weights."""
+    pairs = zip(one.state_dict().items(), two.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+def parameters(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of all parameters, by name."""
+    return {name: value.detach().clone() for name, value in network.named_parameters()}
+
+
+def quiet(total: int) -> None:
+    """A progress bar that nobody sees."""
+
+
+def of_tiny() -> HeadConfig:
+    """A classifier of the latents of "tiny"."""
+    entry = weights.find("tiny")
+    fingerprint = entry.fingerprint.hex()
+    return HeadConfig("latents", weights.read(entry)[0]["M"], VIT, LABELS, "tiny", fingerprint)
+
+
+def saved(trainer: BaseTrainer, toys: Path, path: Path, steps: int = 2) -> Path:
+    """A checkpoint after a few steps."""
+    data, _ = trainer.load_data(toys, quiet)
+    trainer.begin_run(RUN)
+    for _ in range(steps):
+        trainer.train_step(data)
+    trainer.save(path)
+    return path

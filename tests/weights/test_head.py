@@ -1,0 +1,245 @@
+"""Training classifiers of their own: what they read, how they learn, where they are exported to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support import CPU, make_pixels
+from toys import (
+    FIRST,
+    LABELS,
+    PIXELS,
+    RUN,
+    VIT,
+    of_tiny,
+    parameters,
+    quiet,
+    same,
+    saved,
+    toy,
+    write_toys,
+)
+
+from ticodec import container
+from ticodec.classifier import load_pixel_classifier
+from ticodec.codec import Codec
+from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.models.analysis_config import HeadConfig
+from ticodec.models.config import VITS
+from ticodec.weights.training import checkpoint, start
+from ticodec.weights.training.export import export_head
+from ticodec.weights.training.head import HeadTrainer, frozen_network, latents
+
+
+def steps_apart(codec: Codec, level: float, louder: float = 0.0) -> tuple[torch.Tensor, ...]:
+    """How far latents of training, and those simply rounded, are from a file's, in its steps.
+
+    Args:
+        louder: added to the logarithm of the gain, for latents of more than a step or two.
+    """
+    network, _ = frozen_network(codec.entry, CPU)
+    for each in (network, codec.network):
+        each.gains.log_up += louder
+        each.gains.log_down -= louder
+    pixels = make_pixels(80, 112)
+    x = torch.from_numpy(pixels)[None].float() / 255
+    found = latents(network, x, torch.tensor([level]))[0]
+    assert found.shape[:2] == (5, 7)
+    opened = container.read(codec.encode(pixels, level + 1))
+    down = codec.gains(opened.header.quality)[1][0]
+    file = (codec.latents(opened) * down)[:5, :7].float()
+    y, _ = codec.analyse(pixels, opened.header.quality)
+    rounded = y[:5, :7].round() * down
+    assert (rounded / down).std() > 0.5
+    return ((found - file) / down).abs(), ((rounded - file) / down).abs()
+
+
+@pytest.mark.parametrize("level", [0.0, 1.5, 2.0])
+def test_latents_of_training_are_those_of_files(joint: Codec, level: float) -> None:
+    apart, rounded = steps_apart(joint, level, 4.0)
+    # All but ties: the means that a file is read with are whole numbers of 2^-8.
+    assert (apart < 0.05).float().mean() > 0.99
+    assert apart.mean() < 0.2 * rounded.mean()
+
+
+@pytest.mark.parametrize("level", [0.0, 3.5, 7.0])
+def test_latents_behind_a_context_model_are_nearly_those_of_files(
+    tiny: Codec, level: float
+) -> None:
+    apart, rounded = steps_apart(tiny, level)
+    assert apart.mean() < 0.2
+    assert apart.mean() < 0.7 * rounded.mean()
+    assert apart.max() < 1.5
+
+
+def test_patches_of_pixels_are_normalised(toys: Path) -> None:
+    trainer = HeadTrainer(PIXELS, replace(FIRST, augment="none"), CPU)
+    x = torch.rand(2, 64, 64, 3)
+    read = trainer.read(x, torch.zeros(2))
+    assert read.shape == (2, 4, 4, 768)
+    patch = read[1, 2, 3].reshape(16, 16, 3)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(patch, (x[1, 32:48, 48:64] - mean) / std)
+
+
+def test_pixels_are_learned(toys: Path, tmp_path: Path) -> None:
+    """Within seconds, and what is exported knows pictures that it has not seen, of any size."""
+    trainer = HeadTrainer(PIXELS, replace(FIRST, batch=8, weight_decay=0.01), CPU)
+    data, line = trainer.load_data(toys, quiet)
+    assert line.startswith("21 images of 3 classes to train on, 3 held out, 0 left out")
+    trainer.begin_run(RUN)
+    losses = [float(trainer.train_step(data).loss.detach()) for _ in range(80)]
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    assert trainer.validate(data) == [{"top1": 1.0, "top5": 1.0}]
+    trainer.save(tmp_path / "a.pt")
+    path, config, owner = export_head([tmp_path / "a.pt"], tmp_path / "store")
+    assert (path.name, config, owner) == ("vit.safetensors", PIXELS, "")
+    classifier = load_pixel_classifier(path, CPU)
+    sides = {30: 16, 31: 64, 32: 150}
+    pictures = [
+        (number, toy(number, seed, side)) for number in range(3) for seed, side in sides.items()
+    ]
+    right = [classifier.of_pixels(picture, 1)[0].label == LABELS[k] for k, picture in pictures]
+    assert sum(right) / len(right) > 0.9
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_latents_are_learned_and_weights_stay_frozen(views: int, toys: Path) -> None:
+    options = replace(FIRST, views=views, augment="none" if views else "mild", batch=8)
+    trainer = HeadTrainer(of_tiny(), options, CPU)
+    before = parameters(trainer.frozen)
+    data, _ = trainer.load_data(toys, quiet)
+    assert (data.views is None) == (views == 0)
+    losses = [float(trainer.train_step(data).loss.detach()) for _ in range(40)]
+    assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
+    rows = trainer.validate(data)
+    assert [row["quality"] for row in rows] == [1, 3, 5, 8]
+    assert all(0 <= row["top1"] <= row["top5"] == 1 for row in rows)
+    assert all(torch.equal(before[k], v) for k, v in parameters(trainer.frozen).items())
+
+
+def test_views_belong_to_their_images(toys: Path) -> None:
+    trainer = HeadTrainer(of_tiny(), replace(FIRST, views=3, augment="none", batch=16), CPU)
+    data, _ = trainer.load_data(toys, quiet)
+    assert data.views.shape == (3, 21, 4, 4, trainer.config.channels)
+    assert data.views.dtype == torch.float16
+    y, targets = trainer.batch(data)
+    flat = data.views.float().flatten(2)
+    for each, target in zip(y.flatten(1), targets, strict=True):
+        place = int((flat - each).abs().sum(2).argmin()) % 21
+        assert target.argmax() == data.images.targets[data.images.training[place]]
+    full = HeadTrainer(of_tiny(), replace(FIRST, views=1, augment="full", batch=16), CPU)
+    _, targets = full.batch(full.load_data(toys, quiet)[0])
+    assert any(bool(((target > 0) & (target < 1)).any()) for target in targets)  # mixed
+    torch.testing.assert_close(targets.sum(1), torch.ones(16))
+
+
+def test_progress_comes_to_its_end(toys: Path) -> None:
+    totals: list[int] = []
+    trainer = HeadTrainer(of_tiny(), replace(FIRST, views=2), CPU)
+    trainer.load_data(toys, totals.append)
+    assert totals[-1] == len(totals)
+
+
+@pytest.mark.parametrize("case", ["pixels", "fresh", "views"])
+def test_resuming_is_exact(case: str, toys: Path, tmp_path: Path) -> None:
+    config = PIXELS if case == "pixels" else of_tiny()
+    options = replace(FIRST, augment="full", views=2 if case == "views" else 0)
+    straight = HeadTrainer(config, options, CPU)
+    data, _ = straight.load_data(toys, quiet)
+    for _ in range(4):
+        straight.train_step(data)
+    saved(HeadTrainer(config, options, CPU), toys, tmp_path / "trunk.pt")
+    torch.rand(100)  # whatever happens in between
+    resumed = start.resume(tmp_path / "trunk.pt", CPU, False, {})
+    assert isinstance(resumed, HeadTrainer)
+    data, _ = resumed.load_data(toys, quiet)
+    resumed.validate(data)
+    for _ in range(2):
+        resumed.train_step(data)
+    assert same(straight.network, resumed.network)
+    assert same(straight.average, resumed.average)
+
+
+def test_resuming_needs_the_same_classes_and_weights(toys: Path, tmp_path, monkeypatch) -> None:
+    path = saved(HeadTrainer(of_tiny(), FIRST, CPU), toys, tmp_path / "a.pt", 1)
+    trainer = start.resume(path, CPU, False, {})
+    with pytest.raises(UsageError, match="has the classes cat, dog; this network was begun with"):
+        trainer.load_data(write_toys(tmp_path / "own", 2, ("cat", "dog")), quiet)
+    monkeypatch.delenv("TICODEC_WEIGHTS")
+    with pytest.raises(BadInputError, match="tiny, which are not installed"):
+        start.resume(path, CPU, False, {})
+
+
+# -- beginning from others ----------------------------------------------------------------
+
+
+def test_own_classes_replace_the_layer_of_labels_alone(toys: Path, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(VITS, "vit-lite", replace(VIT, grid=14))
+    path = saved(HeadTrainer(PIXELS, FIRST, CPU), toys, tmp_path / "a.pt")
+    began = checkpoint.load(path)["average"]
+    own = write_toys(tmp_path / "own", 2, ("cat", "dog"))
+    for folder, new in ((toys, set()), (own, {"head.weight", "head.bias"})):
+        trainer = start.start(folder, "vit-lite", {"crop": 64}, CPU, init=str(path))
+        now = trainer.network.state_dict()
+        kept = {name for name in began if torch.equal(began[name], now[name])}
+        assert set(began) - kept == new
+        assert [run["crops"] for run in trainer.history] == [8]
+    assert trainer.config.labels == ("cat", "dog")
+    assert trainer.config.vit == VIT
+
+
+def test_a_joint_models_own_classifier_begins_a_head(joint: Codec, tmp_path: Path) -> None:
+    own = write_toys(tmp_path / "own", 2, ("cat", "dog"))
+    trainer = start.start(own, "joint", {"crop": 64}, CPU, init="joint", head=True)
+    assert (trainer.config.codec, trainer.config.channels) == ("joint", 16)
+    vit = joint.network.vit.state_dict()
+    now = trainer.network.state_dict()
+    assert {name for name in vit if not torch.equal(vit[name], now[name])} == {
+        "head.weight", "head.bias",
+    }  # fmt: skip
+
+
+def test_what_cannot_begin_a_classifier(joint: Codec, toys: Path, tmp_path: Path) -> None:
+    def refused(message: str, model: str, init: str, **more: object) -> None:
+        with pytest.raises(TicodecError, match=message):
+            start.start(toys, model, {"crop": 64}, CPU, init=init, **more)
+
+    pixels = str(saved(HeadTrainer(PIXELS, FIRST, CPU), toys, tmp_path / "a.pt", 1))
+    refused("reads other things", "tiny", pixels, head=True)
+    refused("another size than vit-lite", "vit-lite", pixels)
+    refused("tiny have no classifier to begin from", "tiny", "tiny", head=True)
+    refused("is a classifier; --head begins from it", "icat", pixels)
+
+
+@pytest.mark.parametrize(("crop", "grid"), [(64, 4), (224, 14)])
+def test_positions_are_learned_for_the_grid_of_the_crops(toys: Path, crop: int, grid: int) -> None:
+    """Since that is the size that pictures and latents are brought to, to classify them."""
+    for model, head in (("vit-lite", False), ("tiny", True)):
+        trainer = start.start(toys, model, {"crop": crop}, CPU, head=head)
+        assert trainer.config.vit.grid == grid
+        assert trainer.config.vit.C == 192  # of tic-lite too
+
+
+def test_a_fixed_quality_is_what_is_trained_and_validated(fixed, toys: Path) -> None:
+    config = HeadConfig("latents", 16, VIT, LABELS, "fixed", fixed.fingerprint.hex())
+    trainer = HeadTrainer(config, FIRST, CPU)
+    assert trainer.validation_qualities() == [1.0]
+    assert torch.equal(trainer.draw_qualities(5, trainer.sampler), torch.zeros(5))
+
+
+def test_larger_crops_take_positions_along(toys: Path, tmp_path: Path) -> None:
+    """Begun on small crops, gone on with on larger ones: their positions are interpolated."""
+    first = start.start(toys, "vit-lite", {"crop": 64}, CPU)
+    first.average.load_state_dict(first.network.state_dict())
+    first.calibration = torch.zeros(1)
+    first.save(tmp_path / "small.pt")
+    second = start.start(toys, "vit-lite", {"crop": 96}, CPU, init=str(tmp_path / "small.pt"))
+    old, new = first.network.position.detach(), second.network.position.detach()
+    assert second.config.vit.grid == 6
+    assert new.shape == (1, 6, 6, old.shape[-1])
+    torch.testing.assert_close(new.mean(), old.mean(), atol=0.002, rtol=0.3)
+    torch.testing.assert_close(second.network.embed.weight, first.network.embed.weight)
