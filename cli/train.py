@@ -80,7 +80,7 @@ def train(
         float | None, typer.Option(help="Learning rate. \\[default: 1e-4; labelled: 1e-3]")
     ] = None,
     weight_decay: Annotated[
-        float | None, typer.Option(help="AdamW's. \\[default: 0; labelled: 0.05]")
+        float | None, typer.Option(help="AdamW's. \\[default: 0; labelled: 0.05, step 2: 0]")
     ] = None,
     warmup: Annotated[int | None, typer.Option(help="Warm-up steps. \\[default: 200]")] = None,
     optimizer: Annotated[
@@ -144,18 +144,22 @@ def train(
             fields["aggregation"] = False
         more: dict[str, Any] = {"init": init, "head": head, "vit": vit, "compile": compile}
         trainer = start.start(data, model, changes, place, fields=fields, **more)
-    folder = out or Path("runs") / _named(model, trainer.config.to_dict())
+    folder = out or Path("runs") / _named(model, trainer.config.to_dict(), trainer.options.step)
     limits = Limits(max_minutes, max_steps, anneal_minutes)
     console = Console()
     made = run(trainer, data, folder, limits, console)
-    console.print(f"wrote {made}; next: ticodec export {made}", markup=False, soft_wrap=True)
+    goes_on = f"ticodec train --step 2 --init {made} --data {data}"
+    following = goes_on if trainer.kind == "icat" and trainer.options.step == 1 else ""
+    following = following or f"ticodec export {made}"
+    console.print(f"wrote {made}; next: {following}", markup=False, soft_wrap=True)
 
 
-def _named(model: str | None, config: dict[str, Any]) -> str:
+def _named(model: str | None, config: dict[str, Any], step: int | None) -> str:
     """The folder of a run that was given none: the preset's name, or what is trained."""
     if config.get("stem") == "latents":
         return f"{config['codec']}-head"
-    return model or config.get("model") or "vit"
+    name = model or config.get("model") or "vit"
+    return f"{name}-step1" if step == 1 and name.startswith("icat") else name
 
 
 def _without(option: str, **others: object) -> None:

@@ -52,8 +52,15 @@ class Classifier:
     def probabilities(self, y: Tensor) -> Tensor:
         """Latents (h, w, M), divided by the gain, to (classes,) float32 on the CPU, sum 1."""
         weight = self.vit.embed.weight
-        x = pooled(y[None].to(weight.device, torch.float32), self.vit.config.grid)
-        return self.vit(x.to(weight.dtype))[0].float().softmax(0).cpu()
+        x = self.prepared(y[None].to(weight.device, torch.float32))
+        found = self.vit(x.to(weight.dtype))[0].float().softmax(0).cpu()
+        if not bool(found.isfinite().all()):
+            raise BadInputError("damaged classifier: its answer is not finite")
+        return found
+
+    def prepared(self, y: Tensor) -> Tensor:
+        """What the Transformer takes of latents (1, h, w, M)."""
+        return pooled(y, self.vit.config.grid)
 
     def __call__(self, y: Tensor, top: int) -> list[Label]:
         """The `top` most probable labels of latents (h, w, M), best first.
@@ -108,11 +115,17 @@ class PixelClassifier(Classifier):
         x = Normalize(inverse=False)(x.permute(0, 2, 3, 1) - 0.5)
         return self(patches(x)[0], top)
 
+    def prepared(self, y: Tensor) -> Tensor:
+        """Patches as they are: the pixels have been shrunk."""
+        return y
+
 
 def load_head(
-    entry: weights.Entry, path: Path | None, device: torch.device, dtype: torch.dtype
+    entry: weights.Entry, path: Path | None, channels: int, device: torch.device, dtype: torch.dtype
 ) -> Classifier:
     """The classifier of a file, by default the one that the weights come with.
+
+    `channels` is M of those weights.
 
     Raises BadInputError when there is none, when it is damaged, or when it was trained on the
     latents of other weights.
@@ -130,6 +143,8 @@ def load_head(
             f"{where}: this classifier reads {of}, not the latents of {entry.name} "
             f"({entry.fingerprint.hex()})"
         )
+    if config.channels != channels:
+        raise BadInputError(f"{path or entry.name}: a classifier of {config.channels} channels")
     return Classifier(vit.to(device, dtype), config.labels)
 
 
@@ -146,8 +161,11 @@ def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfi
     fields, tensors = weights.read_head(path, entry)
     try:
         config = HeadConfig.from_dict(fields)
-        vit = ViT(config.channels, config.vit, len(config.labels)).eval().requires_grad_(False)
-        vit.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
+        with torch.device("meta"):  # nothing is made of what a damaged file may ask for
+            vit = ViT(config.channels, config.vit, len(config.labels))
+        vit.eval().requires_grad_(False).load_state_dict(
+            {name: value.float() for name, value in tensors.items()}, assign=True
+        )
     except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         where = path or (entry.head.path if entry and entry.head else "")
         raise BadInputError(f"{where}: not a classifier of this ticodec: {error}") from error

@@ -76,7 +76,7 @@ class Codec:
             exact = {k[6:]: v for k, v in tensors.items() if k.startswith("exact.")}
             # The steps of the wavefront are too small for a GPU to gain anything.
             self.entropy = EntropyCoder(self.config, exact, torch.device("cpu"))
-        except (ValueError, KeyError, RuntimeError) as error:
+        except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
             raise BadInputError(f"{entry.path}: not weights of this ticodec: {error}") from error
         use_bf16 = fast_bf16(self.device) if bf16 is None else bf16
         dtype = self.dtype = torch.bfloat16 if use_bf16 else torch.float32
@@ -257,6 +257,6 @@ class Codec:
             if path is None and isinstance(self.network, Icat):
                 found = Classifier(self.network.vit, self.config.labels)  # type: ignore[union-attr]
             else:
-                found = load_head(self.entry, path, self.device, self.dtype)
+                found = load_head(self.entry, path, self.config.M, self.device, self.dtype)
             self.heads[path] = found
         return self.heads[path]

@@ -23,7 +23,7 @@ from ticodec.models.config import STRIDE_Y, Config
 from .context import MEAN_BITS, Context
 from .exact import Fixed, Ops
 from .hyper import hyper_synthesis
-from .mean_scale import run_rows
+from .mean_scale import mean_scale, run_rows
 from .rans import Ints, Reader, Tables, Writer
 from .wavefront import Coder, run_wavefront
 
@@ -67,6 +67,8 @@ class EntropyCoder:
         )
         self.centres = parameters["z.centres"].numpy().astype(np.int64)
         self.thresholds = parameters["y.thresholds"].double().to(device)
+        if self.context is None:  # a layer that is missing or does not fit is told now
+            mean_scale(self.ops, torch.zeros(1, 1, 1, config.N, device=device))
         z_fits = len(self.centres) == len(self.z_tables.halves) == config.N
         if not z_fits or len(self.thresholds) + 1 != len(self.y_tables.halves):
             raise BadInputError("damaged weights: the entropy tables do not fit the model")

@@ -41,13 +41,19 @@ class ViTConfig(Dimensions):
             raise ValueError("drop_path must be from 0 to 1")
 
 
+def check_labels(labels: object) -> None:
+    """Raises ValueError unless these are names."""
+    if not isinstance(labels, tuple) or not all(isinstance(each, str) for each in labels):
+        raise ValueError("labels must be a list of names")
+
+
 @dataclass(frozen=True)
 class HeadConfig(Dimensions):
     """A classifier in a file of its own.
 
     Args:
         stem: "latents" (ŷ of the weights it was trained for) or "pixels" (a patchify stem).
-        channels: of what it reads: M, or 3.
+        channels: of what it reads: M, or 768 of a 16×16 patch.
         vit: its Transformer.
         labels: name of each class.
         codec: name of those weights; fingerprint: theirs, hexadecimal. "" for pixels.
@@ -64,6 +70,7 @@ class HeadConfig(Dimensions):
         self.positive("channels")
         if self.stem not in ("latents", "pixels"):
             raise ValueError(f"unknown stem {self.stem!r}")
+        check_labels(self.labels)
         if len(self.labels) < 2:
             raise ValueError("a classifier needs two classes at least")
         if (self.stem == "pixels") != (self.fingerprint == ""):
@@ -99,6 +106,7 @@ class IcatConfig(Dimensions):
 
     def __post_init__(self) -> None:
         self.positive("N", "M")
+        check_labels(self.labels)
         if self.model != "icat":
             raise ValueError(f"unknown model {self.model!r}")
         if self.M % 2:

@@ -17,6 +17,8 @@ class Dimensions:
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Self:
         """Inverse of `to_dict`. Raises ValueError on unknown or bad fields."""
+        if not isinstance(given, dict):
+            raise ValueError("model dimensions must be named")
         hints = get_type_hints(cls)
         if unknown := set(given) - {each.name for each in fields(cls)}:
             raise ValueError(f"unknown model dimensions: {', '.join(sorted(unknown))}")

@@ -60,7 +60,8 @@ class Transform:
         last = max(i for i, module in enumerate(self.modules) if isinstance(module, Conv))
         for i, module in enumerate(self.modules):
             kept = keep_last and i >= last
-            module.to(torch.float32 if kept else dtype)
+            if next(module.parameters(), None) is not None:  # constants keep their digits
+                module.to(torch.float32 if kept else dtype)
             if isinstance(module, Conv):
                 module.conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.biases = {

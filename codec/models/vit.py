@@ -71,7 +71,7 @@ class ViT(nn.Module):
         # Of image tokens only, as the paper says; its published code gives the class token one.
         self.position = nn.Parameter(torch.empty(1, c.grid, c.grid, c.C))
         self.token = nn.Parameter(torch.empty(1, 1, c.C))
-        drops = torch.linspace(0, c.drop_path, c.L).tolist()
+        drops = [c.drop_path * i / max(1, c.L - 1) for i in range(c.L)]
         self.blocks = nn.ModuleList(Block(c.C, c.heads, c.mlp_ratio, drop) for drop in drops)
         self.norm = nn.LayerNorm(c.C)
         self.head = nn.Linear(c.C, classes)

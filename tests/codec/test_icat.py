@@ -10,6 +10,7 @@ import torch
 from support import make_pixels
 from torch import nn
 
+from ticodec.classifier import LONGEST, Classifier, PixelClassifier
 from ticodec.codec import Codec
 from ticodec.entropy.context import MEAN_BITS
 from ticodec.entropy.mean_scale import mean_scale, run_rows
@@ -186,7 +187,9 @@ def test_positions_are_learned_at_the_grid_and_interpolated_elsewhere() -> None:
     assert vit.positions(4, 4) is vit.position
     larger = vit.positions(8, 6)
     assert larger.shape == (1, 8, 6, 16)
-    assert float(larger.detach().mean()) == pytest.approx(float(vit.position.mean()), abs=0.01)
+    assert float(larger.detach().mean()) == pytest.approx(
+        float(vit.position.detach().mean()), abs=0.01
+    )
 
 
 def test_damaged_files_are_told(joint: Codec) -> None:
@@ -203,3 +206,28 @@ def test_scales_are_the_rate_and_quality_the_size(joint: Codec) -> None:
     with pytest.raises(Exception, match="quality must be from 1 to 3"):
         joint.encode(picture, 4)
     assert isinstance(np.asarray(joint.decode(joint.encode(picture)).pixels), np.ndarray)
+
+
+def test_patches_of_long_images_are_not_averaged() -> None:
+    """Pixels are shrunk before they are cut; means of different patches are of nothing."""
+    vit = ViT(768, ViTConfig(C=16, L=1, heads=2, grid=14), 2).eval()
+    read: list[tuple[int, ...]] = []
+    vit.embed.register_forward_hook(lambda m, x, y: read.append(tuple(x[0].shape)))
+    for size in ((500, 4100), (60, 1000), (224, 224), (1, 30)):
+        PixelClassifier(vit, ("a", "b")).of_pixels(make_pixels(*size), 1)
+    assert read[0][1:3] == (14, 113)
+    assert read[2][1:3] == (14, 14)
+    assert all(h * w <= 1.2 * LONGEST * 14 * 14 for _, h, w, _ in read)
+
+
+def test_a_classifier_without_finite_weights_answers_nothing() -> None:
+    vit = ViT(8, ViTConfig(C=16, L=1, heads=2, grid=4), 2).eval()
+    torch.nn.init.constant_(vit.head.weight, float("nan"))
+    with pytest.raises(BadInputError, match="not finite"):
+        Classifier(vit, ("a", "b"))(torch.zeros(4, 4, 8), 1)
+
+
+@pytest.mark.parametrize("labels", [[1, 2], "abc", None])
+def test_labels_are_names(labels: object) -> None:
+    with pytest.raises(ValueError, match="labels must be a list of names"):
+        HeadConfig.from_dict({"stem": "pixels", "channels": 768, "vit": {}, "labels": labels})

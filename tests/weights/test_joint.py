@@ -261,8 +261,11 @@ def test_weight_decay_is_of_matrices_alone() -> None:
             parameter.grad = torch.zeros_like(parameter)
         trainer.optimizer.lr = 0.1
         trainer.optimizer.step(torch.tensor(True))
+        layers = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.ConvTranspose2d)
+        decayed = {id(m.weight) for m in trainer.network.modules() if isinstance(m, layers)}
+        assert len(decayed) > 30
         for name, value in trainer.network.named_parameters():
-            wanted = 0.95 if value.ndim >= 2 else 1.0
+            wanted = 0.95 if id(value) in decayed else 1.0
             torch.testing.assert_close(value.data, torch.full_like(value, wanted), msg=name)
 
 
@@ -285,3 +288,13 @@ def test_positions_are_learned_for_the_grid_of_the_crops(toys: Path) -> None:
     for crop, grid in ((64, 4), (224, 14)):
         trainer = start.start(toys, "icat-lite", {"crop": crop}, CPU)
         assert trainer.config.vit.grid == grid
+
+
+def test_one_first_step_serves_every_beta(first: Path, toys: Path) -> None:
+    """The paper loads the pretrained weights once and trains a network for each α and β."""
+    fields = {"lambdas": (0.003,)}
+    trainer = start.start(toys, None, {"crop": 64}, CPU, init=str(first), fields=fields)
+    assert trainer.config.lambdas == (0.003,)
+    assert trainer.network.gains is None
+    with pytest.raises(UsageError, match="own dimensions; leave aggregation"):
+        start.start(toys, None, {"crop": 64}, CPU, init=str(first), fields={"aggregation": False})

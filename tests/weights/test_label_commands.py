@@ -65,9 +65,9 @@ COMMON = ("--crop", 64, "--batch", 4, "--warmup", 2, "--lr", "1e-3", "--device",
 
 def test_a_joint_model_from_two_steps_to_labels_and_pixels(toys: Path, work: Path, done) -> None:
     train = ("train", "--data", toys, *COMMON)
-    first = "runs/icat-lite/trunk.pt"
+    first = "runs/icat-lite-step1/trunk.pt"
     said = done(*train, "--model", "icat-lite", "--step", 1, "--max-steps", 55)
-    assert f"next: ticodec export {first}" in said
+    assert f"next: ticodec train --step 2 --init {first}" in said
     state = checkpoint.load(Path(first))
     assert (state["kind"], state["step"], state["options"]["weight_decay"]) == ("icat", 55, 0.05)
     assert (state["options"]["augment"], tuple(state["config"]["labels"])) == ("full", LABELS)
@@ -78,7 +78,7 @@ def test_a_joint_model_from_two_steps_to_labels_and_pixels(toys: Path, work: Pat
     assert [run["step"] for run in annealed["history"]] == [1, 2, 2, 2]
     assert annealed["options"]["weight_decay"] == 0
     assert annealed["options"]["augment"] == "mild"
-    rows = list(csv.DictReader(Path("runs/icat-lite/log.csv").read_text().splitlines()))
+    rows = list(csv.DictReader(Path("runs/icat-lite-step1/log.csv").read_text().splitlines()))
     assert float(rows[0]["ce"]) > 0
     assert float(rows[0]["bpp"]) == 0
     held = list(csv.DictReader(Path("two/validation.csv").read_text().splitlines()))
@@ -180,7 +180,7 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (2, "brings what --vit", ("--resume", "vit.pt", "--vit", "vit-lite")),
         (2, "brings what --head", ("--resume", "vit.pt", "--head")),
         (2, "brings what --no-aggregation", ("--resume", "icat.pt", "--no-aggregation")),
-        (2, "multiple of 32", ("--resume", "icat.pt", "--crop", 100)),
+        (2, "begun at --crop 64; --init", ("--resume", "icat.pt", "--crop", 96)),
         (2, "begun with blue sea", ("--data", "two", "--resume", "icat.pt")),
         (2, "begun with blue sea", ("--data", "two", "--resume", "vit.pt")),
     ],

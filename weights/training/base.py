@@ -38,6 +38,7 @@ SPIKE, TYPICAL_STEPS = 8.0, 100
 
 #: Names of the layer that has a row a label end so.
 LABELS = ("head.weight", "head.bias")
+GAINS = "gains."
 #: Dimensions of what is trained, and the data it is trained on.
 C = TypeVar("C", bound=Dimensions)
 D = TypeVar("D")
@@ -45,6 +46,11 @@ D = TypeVar("D")
 Scalars = tuple[Tensor, ...]
 #: One row of a validation: what was varied, and the numbers.
 Row = dict[str, float]
+
+
+def is_new(name: str) -> bool:
+    """Whether a parameter may be missing from weights that a run begins from."""
+    return name.endswith(LABELS) or name.startswith(GAINS)
 
 
 class BaseTrainer(ABC, Generic[C, D]):
@@ -81,7 +87,7 @@ class BaseTrainer(ABC, Generic[C, D]):
         self.network = self.build().to(device)
         if init is not None:  # without a layer of labels it is for other ones: that stays random
             missing, unexpected = self.network.load_state_dict(init, strict=False)
-            if unexpected or not all(name.endswith(LABELS) for name in missing):
+            if unexpected or not all(is_new(name) for name in missing):
                 raise ValueError("these weights are of another network")
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = Optimizer(

@@ -43,6 +43,8 @@ def find_classes(folder: Path) -> dict[str, list[Path]]:
         raise BadInputError(f"{folder}: cannot be read: {error.strerror}; {WANTED}") from error
     classes = {}
     for subfolder in subfolders:
+        if subfolder.name != subfolder.name.encode("utf-8", "replace").decode():
+            raise BadInputError(f"{folder}: {subfolder.name!r} is no text; rename this subfolder")
         try:
             classes[subfolder.name] = list_images(subfolder)
         except BadInputError:  # no images in it: not a class

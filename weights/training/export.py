@@ -131,6 +131,7 @@ def export(
     if found.kind == "icat" and found.options["step"] == 1:
         raise UsageError(f"{sources[0]}: the first step only; --step 2 --init goes on from it")
     name = name or config.model
+    check_name(folder, name, name)
     data = weights_bytes(network.eval(), found.calibration)
     fields: dict[str, Any] = {
         "model": config.model,
@@ -180,9 +181,8 @@ def export_head(
         raise BadInputError(f"{sources[0]}: this checkpoint was never trained")
     name = name or (f"{config.codec}-head" if config.codec else "vit")
     path, owner = folder / "manifest.json", None
+    check_name(folder, name, config.fingerprint)
     for entry in entries(folder) if path.exists() else []:
-        if entry.path.name == f"{name}.safetensors":
-            raise UsageError(f"{entry.path} are the weights {entry.name}; take another --name")
         # A joint model has its own classifier; another is used by naming its file.
         if entry.fingerprint.hex() == config.fingerprint and not entry.labels:
             owner = entry.name
@@ -209,6 +209,25 @@ def export_head(
         manifest["models"][owner]["head"] = fields
         write_file(path, (json.dumps(manifest, indent=2) + "\n").encode())
     return folder / f"{name}.safetensors", config, owner or ""
+
+
+def check_name(folder: Path, name: str, owner: str) -> None:
+    """Raises UsageError when a file of that name belongs to others in a folder's manifest.
+
+    `owner` is who may have it: the name of weights, or for a classifier of theirs the
+    fingerprint, hexadecimal.
+    """
+    if not (folder / "manifest.json").exists():
+        return
+    for entry in entries(folder):
+        taken = [entry.path.name] if entry.name != owner else []
+        if entry.head is not None and entry.fingerprint.hex() != owner:
+            taken.append(entry.head.path.name)
+        if f"{name}.safetensors" in taken:
+            raise UsageError(
+                f"{folder / name}.safetensors belongs to the weights {entry.name}; take another "
+                "--name"
+            )
 
 
 def mean(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:

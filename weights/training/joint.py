@@ -2,6 +2,9 @@
 
 step 1:  no quantisation, no hyperprior:   CE + 0.001·MSE         (from random weights)
 step 2:  all of the network:               α·CE + β·MSE + bpp     (from the weights of step 1)
+
+In step 2 the rate is that of y with noise, as in the paper; distortion and labels see y rounded,
+with the gradient passed straight through, as everywhere here.
 """
 
 from __future__ import annotations
@@ -16,16 +19,21 @@ from torch import Tensor
 from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import IcatConfig
 from ticodec.models.icat import Icat
+from ticodec.models.prior import FactorizedPrior
 
 from .augment import Augmentation
 from .base import CALIBRATION, BaseTrainer, Row
-from .classes import ClassFolder
+from .classes import ClassFolder, find_classes
 from .loss import JointLoss, joint, lambda_at, psnr
 
-#: What random gains make of y's standard deviation, at the middle quality: a step of 1 is near.
-SPREAD = 1.0
+#: What new gains make of y's standard deviation, at the middle quality.
+SPREAD = 0.4
+#: A new prior of z begins this wide, and h_s with its last weights this small.
+Z_SCALE, QUIET = 2.0, 0.1
+#: Images that these are fitted to.
+FITTED = 32
 #: Validation images that the estimate is made of, drawn evenly from all classes.
-VALIDATION_IMAGES = 192
+VALIDATION_IMAGES = 256
 #: Labels that a message names.
 SHOWN = 12
 
@@ -53,27 +61,39 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         # They are in the order of their classes: every so manieth is of all of them.
         data.validation = data.validation[:: -(-len(data.validation) // VALIDATION_IMAGES)]
         if self.calibration is None:
-            images = torch.cat([x for x, _ in data.centre(self.options.crop)])
-            some = images[:: -(-len(images) // CALIBRATION)]
-            self.calibration = (some * 255).round().byte().cpu()
+            images = every_so_many(data, self.options.crop, CALIBRATION)
+            self.calibration = (images * 255).round().byte().cpu()
         runs = self.record()
         if self.options.step == 2 and not (runs and runs[-1].get("step") == 2):
-            self.set_gains(data)
+            self.begin_rate(data)
         return data, line
 
     @torch.no_grad()
-    def set_gains(self, data: ClassFolder) -> None:
-        """Give y the spread that a quantisation step of 1 is made for; step 1 knew of none."""
-        images, _ = next(data.centre(self.options.crop))
+    def begin_rate(self, data: ClassFolder) -> None:
+        """Give the parts that step 1 did not train a start that fits its latents.
+
+        Gains that make a quantisation step of 1 a sensible one; an h_s that knows the mean and
+        the spread of every channel; a prior of z that is not too wide. From random ones the rate
+        begins at 1 bpp, and Adam's small steps take thousands to bring it down.
+        """
         assert isinstance(self.network, Icat)
+        images = every_so_many(data, self.options.crop, FITTED)
         with self.autocast():
-            spread = self.network.g_a(images - 0.5).float().std()
+            y = self.network.g_a(images - 0.5).float()
+        up = (SPREAD / y.std()).log()
+        if self.network.gains is not None:
+            y = y * up.exp()
+        start = torch.cat([y.std((0, 1, 2)), y.mean((0, 1, 2))])  # (2M,): scales, means
+        prior = FactorizedPrior(self.config.N, Z_SCALE).state_dict()
         for network in (self.network, self.average):
             assert isinstance(network, Icat)
-            gains = network.gains
-            if gains is not None:
-                gains.log_up.add_((SPREAD / spread).log() - gains.log_up.mean())
-                gains.log_down.add_((spread / SPREAD).log() - gains.log_down.mean())
+            if network.gains is not None:
+                network.gains.log_up.add_(up - network.gains.log_up.mean())
+                network.gains.log_down.add_(-up - network.gains.log_down.mean())
+            last = network.h_s[-1].conv  # type: ignore[union-attr]
+            last.weight.mul_(QUIET)  # type: ignore[operator,union-attr]
+            last.bias.copy_(start)  # type: ignore[operator,union-attr]
+            network.prior.load_state_dict(prior)
 
     def batch(self, data: ClassFolder) -> tuple[Tensor, Tensor, Tensor]:
         """Images (B, H, W, 3) in [0, 1], soft targets (B, classes), quality levels (B,)."""
@@ -121,6 +141,12 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         return IcatConfig.from_dict(fields)
 
 
+def every_so_many(data: ClassFolder, size: int, count: int) -> Tensor:
+    """About `count` of the held-out images, of all classes: (n, size, size, 3) in [0, 1]."""
+    images = torch.cat([x for x, _ in data.centre(size)])
+    return images[:: max(1, len(images) // count)][:count]
+
+
 def augmentation_of(trainer: BaseTrainer[Any, Any]) -> Augmentation:
     """The augmentation of a trainer's options."""
     o = trainer.options
@@ -146,7 +172,8 @@ def load_classes(
     Raises BadInputError when there are none, UsageError when the classes are other ones than
     the network has.
     """
-    data = ClassFolder(folder, side * 8 // 7, device, lambda: tick(0))
+    total = sum(map(len, find_classes(folder).values()))
+    data = ClassFolder(folder, side * 8 // 7, device, lambda: tick(total))
     if data.labels != labels:
         raise UsageError(
             f"{folder} has the classes {listed(data.labels)}; this network was begun with "

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+#: Layers whose weights decay.
+DECAYED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 MOMENTUM = 0.95
 #: Of the quintic Newton-Schulz step; chosen by Jordan et al. for speed, not for convergence to 1.
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -21,7 +23,8 @@ class Optimizer:
     Args:
         network: whose parameters are trained; kind: "adam", or "muon" for the weights of the
             linear layers (Adam keeps the rest); lr: learning rate of both.
-        decay: weight decay of AdamW, of everything that has two dimensions or more.
+        decay: weight decay of AdamW, of the weights of layers; biases, norms, embeddings, gains
+            and priors have none.
     """
 
     def __init__(self, network: nn.Module, kind: str, lr: float, decay: float = 0.0) -> None:
@@ -33,9 +36,10 @@ class Optimizer:
         self.lr = lr
         self.adam: torch.optim.Optimizer = torch.optim.Adam(rest, lr=lr, fused=True)
         if decay:
+            kept = {id(m.weight) for m in network.modules() if isinstance(m, DECAYED)}
             groups = [
-                {"params": [p for p in rest if p.ndim >= 2], "weight_decay": decay},
-                {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+                {"params": [p for p in rest if id(p) in kept], "weight_decay": decay},
+                {"params": [p for p in rest if id(p) not in kept], "weight_decay": 0.0},
             ]
             self.adam = torch.optim.AdamW(groups, lr=lr, fused=True)
         self.muon = Muon(matrices, decay)

@@ -16,7 +16,7 @@ from ticodec.models.analysis_config import HeadConfig, IcatConfig
 from ticodec.models.config import STRIDE_Y, VITS, Config, config_from, preset
 
 from . import checkpoint
-from .base import LABELS, BaseTrainer
+from .base import GAINS, LABELS, BaseTrainer
 from .options import TrainOptions
 from .trainer import Trainer
 
@@ -49,7 +49,10 @@ def resume(path: Path, device: torch.device, compile: bool, changes: dict[str, A
 
     Raises BadInputError when the file is no checkpoint.
     """
-    kind = checkpoint.load(path).get("kind", "codec")
+    state = checkpoint.load(path)
+    kind, crop = state.get("kind", "codec"), state["options"].get("crop")
+    if kind != "codec" and changes.get("crop", crop) != crop:
+        raise UsageError(f"{path} was begun at --crop {crop}; --init takes it to other crops")
     return trainer_class(kind).resume(path, device, compile, **changes)
 
 
@@ -97,7 +100,7 @@ def start(
             options = TrainOptions(**changes)
         kind = trainer_class("icat" if isinstance(config, IcatConfig) else "codec")
         return kind(config, options, device, floats, compile, history)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # of a shape that does not fit
         raise UsageError(str(error)) from error
 
 
@@ -122,8 +125,6 @@ def _codec(
             vit = replace(config.vit, grid=grid)
             config = preset(model or "", labels=labels_of(data), vit=vit, **fields)
         return config, None, []
-    if fields:
-        raise UsageError(f"--init has its own dimensions; leave {', '.join(fields)} away")
     if Path(init).suffix == ".pt":
         state = checkpoint.load(Path(init))
         if state.get("kind", "codec") == "head":
@@ -138,6 +139,8 @@ def _codec(
         read, tensors = weights.read(entry)
         config, floats = config_from(read), _floats(tensors)
         history = list(entry.history)
+    if fields.keys() - {"lambdas"} or (fields and not isinstance(config, IcatConfig)):
+        raise UsageError(f"--init has its own dimensions; leave {', '.join(fields)} away")
     if model is not None and model != config.model and preset(model).model != config.model:
         raise UsageError(f"--init {init} is a {config.model}; leave --model away")
     if isinstance(config, IcatConfig):
@@ -146,6 +149,9 @@ def _codec(
             floats = _without_labels(floats)
         config = replace(config, labels=labels, vit=replace(config.vit, grid=grid))
         floats = _on_grid(floats, grid)
+        if fields and fields["lambdas"] != config.lambdas:  # the paper's: a network for each β
+            config = replace(config, lambdas=fields["lambdas"])
+            floats = {k: v for k, v in floats.items() if not k.startswith(GAINS)}
     return config, floats, history
 
 
@@ -233,7 +239,9 @@ def _without_labels(floats: Weights) -> Weights:
 
 def _on_grid(floats: Weights, grid: int) -> Weights:
     """Weights whose position embeddings (1, g, g, C) are interpolated to (1, grid, grid, C)."""
-    name = next(name for name in floats if name.endswith("position"))
+    name = next((name for name in floats if name.endswith("position")), None)
+    if name is None:
+        raise ValueError("these weights have no position embeddings")
     learned = floats[name].permute(0, 3, 1, 2)
     if learned.shape[2] == grid:
         return floats
