@@ -1,7 +1,7 @@
 """Names for what is in an image, from its latents or, to compare with, from its pixels.
 
-ŷ (h, w, M), divided by the gain ─► pool to the grid it was trained on ─► ViT ─► labels
-pixels ─► shrink ─► 16×16 patches (h, w, 768) ─────────────────────────► ViT ─► labels
+ŷ (h, w, M), divided by the gain ─► pool large maps ─► ViT ─► labels
+pixels ─► shrink ─► 16×16 patches (h, w, 768) ──────► ViT ─► labels
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from .models.config import STRIDE_Y
 from .models.icat import Normalize
 from .models.vit import ViT
 
-#: A map may have so many times the tokens of the grid that was trained on.
-LONGEST = 8
+#: The short side of a map may be so many times that of the grid that was trained on, and the
+#: map may have so many times its tokens.
+REACH, LONGEST = 2, 8
 
 
 class Label(NamedTuple):
@@ -76,14 +77,14 @@ class Classifier:
 
 
 def pooled(y: Tensor, grid: int) -> Tensor:
-    """Means over k×k latents, (1, h, w, M) to (1, h/k, w/k, M): near the grid of the training.
+    """Means over k×k latents, (1, h, w, M) to (1, h/k, w/k, M), so that the work is bounded.
 
-    k is such that the short side comes nearest to the grid: an object fills about as many
-    tokens as it did in training, and the work does not grow with the image. A strip so long
-    that it would still have `LONGEST` times the tokens of the grid is averaged further.
+    k is such that the short side comes nearest to `REACH` times the grid of the training, and
+    there are at most `LONGEST` times its tokens. Up to there the Transformer does better with
+    the whole map and interpolated positions than with means or with tiles.
     """
     h, w = y.shape[1:3]
-    k = max(round(min(h, w) / grid), math.ceil(math.sqrt(h * w / LONGEST) / grid), 1)
+    k = max(round(min(h, w) / (REACH * grid)), math.ceil(math.sqrt(h * w / LONGEST) / grid), 1)
     if k == 1:
         return y
     size = (min(k, h), min(k, w))

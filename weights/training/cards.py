@@ -60,8 +60,8 @@ def head_card(
     )
     size = options["crop"]
     scale = (
-        f"Trained at {size}² pixels: larger images are shrunk, or their latents averaged, until "
-        "their short side comes near that."
+        f"Trained at {size}² pixels: the latents of images more than about twice as large are "
+        "averaged, pixels are shrunk to it."
     )
     lines = [f"# {name}", "", what, "", vit_line(config.vit.to_dict(), config.labels), "", scale]
     return "\n".join([*lines, "", *training(fields["history"], options, checkpoints, "")]) + "\n"
