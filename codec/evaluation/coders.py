@@ -56,8 +56,11 @@ class Coder(ABC):
         return frozenset()
 
     def place(self, data: bytes, label: str) -> int | None:
-        """Where one of these classes comes for a file's bytes: 1 is the most probable."""
-        raise NotImplementedError(f"{self.name} has no labels")
+        """Where one of these classes comes for a file's bytes: 1 is the most probable.
+
+        None when nothing tells what is in its files.
+        """
+        return None
 
     def prepare(self) -> None:
         """Code something small: to warm up, so that timing is fair, and to see that it works.

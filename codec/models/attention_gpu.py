@@ -25,8 +25,7 @@ from typing import Any
 import torch
 import triton  # type: ignore[import-untyped,import-not-found]
 import triton.language as tl  # type: ignore[import-untyped,import-not-found]
-from torch import Tensor
-from torch.library import custom_op
+from torch import Tensor, library
 
 # About how many programs share a large map. 132 processors run some 500 at a time forward, half
 # of that backward: more end more evenly, fewer load the bias or write (T, T) sums less often.
@@ -168,7 +167,7 @@ def launch(kernel: Any, tensors: list[Tensor], window: int, shift: int, run: int
         kernel[grid](*tensors, *sizes, dim**-0.5, *constants, num_warps=warps, num_stages=stages)
 
 
-@custom_op("ticodec::window_attention", mutates_args=())
+@library.custom_op("ticodec::window_attention", mutates_args=())
 def forward_op(qkv: Tensor, bias: Tensor, window: int, shift: int) -> tuple[Tensor, Tensor]:
     """out and lse, (windows, heads, T) float32."""
     out, lse = forward_fake(qkv, bias, window, shift)
@@ -185,7 +184,7 @@ def forward_fake(qkv: Tensor, bias: Tensor, window: int, shift: int) -> tuple[Te
     return qkv.new_empty((b, h, w, c3 // 3)), qkv.new_empty(lse, dtype=torch.float32)
 
 
-@custom_op("ticodec::window_attention_backward", mutates_args=())
+@library.custom_op("ticodec::window_attention_backward", mutates_args=())
 def backward_op(
     grad_out: Tensor, qkv: Tensor, bias: Tensor, lse: Tensor, window: int, shift: int
 ) -> tuple[Tensor, Tensor]:

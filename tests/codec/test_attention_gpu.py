@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
-from torch.library import opcheck
+from torch import Tensor, library
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
@@ -147,11 +146,11 @@ def worker(device: str) -> dict:
 
     def operators() -> str:
         qkv, bias, grad = make((4, 2, 1, 6, 1, 1, None), torch.float32)
-        opcheck(attention_gpu.forward_op, (qkv, bias, 4, 2))
+        library.opcheck(attention_gpu.forward_op, (qkv, bias, 4, 2))
         with torch.no_grad():
             _, lse = attention_gpu.forward_op(qkv, bias, 4, 2)
         plain = (grad, qkv.detach(), bias.detach(), lse, 4, 2)
-        opcheck(attention_gpu.backward_op, plain)
+        library.opcheck(attention_gpu.backward_op, plain)
         return "passed"
 
     def compiled() -> dict:
