@@ -148,10 +148,10 @@ def train(
     limits = Limits(max_minutes, max_steps, anneal_minutes)
     console = Console()
     made = run(trainer, data, folder, limits, console)
-    goes_on = f"ticodec train --step 2 --init {made} --data {data}"
-    following = goes_on if trainer.kind == "icat" and trainer.options.step == 1 else ""
-    following = following or f"ticodec export {made}"
-    console.print(f"wrote {made}; next: {following}", markup=False, soft_wrap=True)
+    following = f"export {made}"
+    if trainer.kind == "icat" and trainer.options.step == 1:
+        following = f"train --step 2 --init {made} --data {data}"
+    console.print(f"wrote {made}; next: ticodec {following}", markup=False, soft_wrap=True)
 
 
 def _named(model: str | None, config: dict[str, Any], step: int | None) -> str:

@@ -71,8 +71,7 @@ class Codec:
         try:
             self.config = config_from(fields)
             network = build(self.config)
-            floats = {k[6:]: v.float() for k, v in tensors.items() if k.startswith("float.")}
-            network.load_state_dict(floats, assign=True)
+            network.load_state_dict(weights.floats(tensors), assign=True)
             exact = {k[6:]: v for k, v in tensors.items() if k.startswith("exact.")}
             # The steps of the wavefront are too small for a GPU to gain anything.
             self.entropy = EntropyCoder(self.config, exact, torch.device("cpu"))

@@ -1,5 +1,14 @@
 """Trained weights: the files, their manifest and cards, and the store that finds them."""
 
-from .store import Entry, HeadEntry, entries, find, find_fingerprint, read, read_head
+from .store import Entry, HeadEntry, entries, find, find_fingerprint, floats, read, read_head
 
-__all__ = ["Entry", "HeadEntry", "entries", "find", "find_fingerprint", "read", "read_head"]
+__all__ = [
+    "Entry",
+    "HeadEntry",
+    "entries",
+    "find",
+    "find_fingerprint",
+    "floats",
+    "read",
+    "read_head",
+]

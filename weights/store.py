@@ -177,6 +177,16 @@ def read(entry: Entry) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return _read(entry.path, f"the weights of {entry.name} are", entry.sha256)
 
 
+def floats(tensors: dict[str, Tensor], part: str = "") -> dict[str, Tensor]:
+    """The network's own parameters among what `read` gives, float32, by their names in it.
+
+    `part`: only those of a part, by their names in that: "vit." of a joint model.
+    """
+    start = f"float.{part}"
+    found = ((k.removeprefix(start), v) for k, v in tensors.items() if k.startswith(start))
+    return {name: value.float() for name, value in found}
+
+
 def read_head(path: Path | None, entry: Entry | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The same of a classifier's file: any file, or the one an entry comes with.
 

@@ -274,3 +274,6 @@ class BaseTrainer(ABC, Generic[C, D]):
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BadInputError(f"{path}: not a checkpoint of this version: {error}") from error
         return trainer
+
+
+AnyTrainer = BaseTrainer[Any, Any]

@@ -6,7 +6,7 @@ images ─► augment ─► 16×16 patches ────────────
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -203,11 +203,6 @@ def frozen_network(
     """The float network of weights, frozen, and its lowest and highest quality."""
     fields, tensors = weights.read(entry)
     network = build(config_from(fields))
-    network.load_state_dict({k: v.float() for k, v in floats_of(tensors)})
+    network.load_state_dict(weights.floats(tensors))
     frozen = network.to(device).eval().requires_grad_(False)
     return frozen, entry.qualities or (1.0, 1.0)
-
-
-def floats_of(tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """The float weights among the tensors of a weights file, by their names in the network."""
-    return ((name[6:], value) for name, value in tensors.items() if name.startswith("float."))

@@ -18,14 +18,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ticodec.images import make_folder
 
-from .base import BaseTrainer, Row
+from .base import AnyTrainer, Row
 from .loss import psnr
 
 SAVE_SECONDS = 240
 LOG_STEPS = 50
 VALIDATE_SECONDS = 300
-
-AnyTrainer = BaseTrainer[Any, Any]
 
 
 @dataclass

@@ -16,11 +16,10 @@ from ticodec.models.analysis_config import HeadConfig, IcatConfig
 from ticodec.models.config import STRIDE_Y, VITS, Config, config_from, preset
 
 from . import checkpoint
-from .base import GAINS, LABELS, BaseTrainer
+from .base import GAINS, LABELS, AnyTrainer
 from .options import TrainOptions
 from .trainer import Trainer
 
-AnyTrainer = BaseTrainer[Any, Any]
 Weights = dict[str, Tensor]
 
 #: What differs from the options' own defaults when labels are learned, as the paper has it:
@@ -137,7 +136,7 @@ def _codec(
     else:
         entry = weights.find(init)
         read, tensors = weights.read(entry)
-        config, floats = config_from(read), _floats(tensors)
+        config, floats = config_from(read), weights.floats(tensors)
         history = list(entry.history)
     if fields.keys() - {"lambdas"} or (fields and not isinstance(config, IcatConfig)):
         raise UsageError(f"--init has its own dimensions; leave {', '.join(fields)} away")
@@ -218,7 +217,7 @@ def _begun(init: str) -> tuple[HeadConfig, Weights, list[dict[str, Any]]]:
             return HeadConfig.from_dict(read), floats, list(entry.head.history)
         config, tensors = config_from(weights.read(entry)[0]), weights.read(entry)[1]
         if isinstance(config, IcatConfig):
-            own = {k[4:]: v for k, v in _floats(tensors).items() if k.startswith("vit.")}
+            own = weights.floats(tensors, "vit.")
             as_head = HeadConfig(
                 "latents", config.M, config.vit, config.labels, init, entry.fingerprint.hex()
             )
@@ -226,10 +225,6 @@ def _begun(init: str) -> tuple[HeadConfig, Weights, list[dict[str, Any]]]:
     except (KeyError, ValueError) as error:
         raise BadInputError(f"{init}: not a classifier of this version: {error}") from error
     raise UsageError(f"the weights {init} have no classifier to begin from")
-
-
-def _floats(tensors: Weights) -> Weights:
-    return {name[6:]: v.float() for name, v in tensors.items() if name.startswith("float.")}
 
 
 def _without_labels(floats: Weights) -> Weights:
