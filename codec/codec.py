@@ -10,6 +10,7 @@ z, y sections ─► ẑ ─► h_s ─► wavefront ─► ŷ ─► ÷gain ─
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from ticodec.container import (
     symbol_crc,
     write,
 )
-from ticodec.entropy.coder import EntropyCoder
+from ticodec.entropy.coder import Coded, EntropyCoder, Streams
 from ticodec.errors import BadInputError, UsageError
 from ticodec.images import ImageLike, Picture, as_picture, pack_alpha, unpack_alpha
 from ticodec.models.build import build
@@ -126,12 +127,26 @@ class Codec:
         Raises UsageError when the quality is not one of the model's, TicodecError when the
         picture does not fit into memory.
         """
-        stored = self.stored_quality(quality)
         picture = image if isinstance(image, Picture) else as_picture(image)
+        return self.encode_many([picture], quality)[0]
+
+    def encode_many(self, pictures: Sequence[Picture], quality: float | None = None) -> list[bytes]:
+        """Several pictures, of any sizes, to the bytes that each has alone; sooner than one by one.
+
+        Their latents are in memory together, about 6 bytes a pixel. Raises as `encode` does.
+        """
+        stored = self.stored_quality(quality)
+        latents = []
+        for picture in pictures:
+            self.check_memory(*picture.pixels.shape[:2])
+            # One at a time: so its floats, and with them the bytes, are not its neighbours' matter.
+            latents.append(self.analyse(picture.pixels, stored))
+        coded = self.entropy.encode_many(latents)
+        return [self.file(*each, stored) for each in zip(pictures, coded, strict=True)]
+
+    def file(self, picture: Picture, coded: Coded, stored: int) -> bytes:
+        """The bytes of a picture's file, once its latents are coded."""
         height, width = picture.pixels.shape[:2]
-        self.check_memory(height, width)
-        y, z = self.analyse(picture.pixels, stored)
-        coded = self.entropy.encode(y, z)
         header = Header(
             model=MODEL_IDS[self.config.model],
             fingerprint=self.entry.fingerprint,
@@ -170,9 +185,13 @@ class Codec:
         Raises BadInputError when the file is damaged, too large, or made by other weights.
         """
         container = self.opened(data, max_pixels)
+        return self.picture(container, self.latents(container))
+
+    @torch.inference_mode()
+    def picture(self, container: Container, y_hat: Tensor) -> Picture:
+        """The picture of a file whose latents ŷ are decoded."""
         header = container.header
         _, down = self.gains(header.quality)
-        y_hat = self.latents(container)
         pixels = self.synthesise(y_hat * down[0], header.height, header.width)
         alpha = container.section("alpha")
         return Picture(
@@ -199,15 +218,23 @@ class Codec:
 
         Raises BadInputError when the streams do not decode to the symbols that were coded.
         """
-        header = container.header
-        z_stream, y_stream = container.section("z"), container.section("y")
-        assert z_stream is not None
-        assert y_stream is not None
-        height, width = (math.ceil(n / self.config.stride_z) for n in (header.height, header.width))
-        decoded = self.entropy.decode(z_stream, y_stream, height, width)
-        if symbol_crc(decoded.symbols) != header.symbols:
-            raise BadInputError("damaged file: its latents do not match their checksum")
-        return decoded.y_hat
+        return self.latents_many([container])[0]
+
+    def latents_many(self, containers: Sequence[Container]) -> list[Tensor]:
+        """The same of several files, sooner than one by one; raises when one of them is damaged."""
+        streams = []
+        for container in containers:
+            z_stream, y_stream = container.section("z"), container.section("y")
+            assert z_stream is not None
+            assert y_stream is not None
+            size = container.header.height, container.header.width
+            z_size = (math.ceil(n / self.config.stride_z) for n in size)
+            streams.append(Streams(z_stream, y_stream, *z_size))
+        decoded = self.entropy.decode_many(streams)
+        for container, each in zip(containers, decoded, strict=True):
+            if symbol_crc(each.symbols) != container.header.symbols:
+                raise BadInputError("damaged file: its latents do not match their checksum")
+        return [each.y_hat for each in decoded]
 
     @torch.inference_mode()
     def synthesise(self, y: Tensor, height: int, width: int) -> Any:
@@ -238,13 +265,17 @@ class Codec:
         when there is no classifier for them.
         """
         container = self.opened(data, max_pixels)
-        classifier = self.classifier(head)
+        return self.labels(container, self.latents(container), top, head)
+
+    def labels(
+        self, container: Container, y_hat: Tensor, top: int, head: str | Path | None = None
+    ) -> list[Label]:
+        """The labels of a file whose latents ŷ are decoded; arguments as of `classify`."""
         header = container.header
         _, down = self.gains(header.quality)
-        y = self.latents(container) * down[0]
         # What pads the image to whole steps of z is none of its content.
         height, width = (math.ceil(n / STRIDE_Y) for n in (header.height, header.width))
-        return classifier(y[:height, :width], top)
+        return self.classifier(head)((y_hat * down[0])[:height, :width], top)
 
     def classifier(self, head: str | Path | None = None) -> Classifier:
         """The classifier of a file, or the one of these weights; kept for the next call.

@@ -9,7 +9,7 @@ The joint model `icat` has no context model: there rows take the place of the wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from .exact import Fixed, Ops
 from .hyper import hyper_synthesis
 from .mean_scale import mean_scale, run_rows
 from .rans import Ints, Reader, Tables, Writer
-from .wavefront import Coder, run_wavefront
+from .wavefront import Map, run_wavefront
 
 #: Symbols are 16-bit integers.
 SYMBOL_MAX = 2**15 - 1
@@ -44,6 +44,15 @@ class Decoded(NamedTuple):
 
     y_hat: Tensor
     symbols: bytes
+
+
+class Streams(NamedTuple):
+    """Streams of one file, and the size of its z."""
+
+    z: bytes
+    y: bytes
+    height: int
+    width: int
 
 
 class EntropyCoder:
@@ -73,69 +82,51 @@ class EntropyCoder:
         if not z_fits or len(self.thresholds) + 1 != len(self.y_tables.halves):
             raise BadInputError("damaged weights: the entropy tables do not fit the model")
 
-    @torch.inference_mode()
     def encode(self, y: Tensor, z: Tensor) -> Coded:
         """Latents y (h, w, M) and z (h/n, w/n, N), gains applied, to streams; n is 4, icat's 2."""
-        rounded = z.double().round().numpy().astype(np.int64) - self.centres
-        z_symbols = rounded.clip(-SYMBOL_MAX, SYMBOL_MAX).reshape(-1, self.config.N)
-        writer = Writer()
-        writer.write(z_symbols.flatten(), self.channels(len(z_symbols)), self.z_tables)
-        z_stream = writer.finish()
-
-        height, width, m = y.shape
-        flat = y.reshape(-1, m).double().to(self.device)
-        symbols = np.zeros((height * width, m), np.int64)
-        writer = Writer()
-
-        def code(positions: Tensor, means: Tensor, indexes: Tensor) -> Tensor:
-            step = torch.round(flat[positions] - means).clamp_(-SYMBOL_MAX, SYMBOL_MAX)
-            values = step.cpu().numpy().astype(np.int64)
-            writer.write(values.flatten(), indexes.flatten().cpu().numpy(), self.y_tables)
-            symbols[positions.cpu().numpy()] = values
-            return step
-
-        self.run(z_symbols, height // self.z_to_y, width // self.z_to_y, code)
-        return Coded(z_stream, writer.finish(), _bytes(z_symbols, symbols))
+        return self.encode_many([(y, z)])[0]
 
     @torch.inference_mode()
+    def encode_many(self, latents: Sequence[tuple[Tensor, Tensor]]) -> list[Coded]:
+        """The same of several images, of any sizes: the same streams as alone, sooner."""
+        writings = [Encoding(self, y, z) for y, z in latents]
+        self.run(writings)
+        return [each.finish() for each in writings]
+
     def decode(self, z_stream: bytes, y_stream: bytes, height: int, width: int) -> Decoded:
         """Streams of a z map of height × width back to ŷ (n·height, n·width, M).
 
         Raises BadInputError on streams that no encoder writes; others decode to something,
         which the checksum of the symbols tells from the truth.
         """
-        cells, m = height * width, self.config.M
-        reader = Reader(z_stream, cells * self.config.N)
-        z_symbols = _checked(reader.read(self.channels(cells), self.z_tables))
-        z_symbols = z_symbols.reshape(cells, self.config.N)
+        return self.decode_many([Streams(z_stream, y_stream, height, width)])[0]
 
-        positions_y = cells * self.z_to_y**2
-        symbols = np.zeros((positions_y, m), np.int64)
-        reader = Reader(y_stream, positions_y * m)
-
-        def code(positions: Tensor, means: Tensor, indexes: Tensor) -> Tensor:
-            read = reader.read(indexes.flatten().cpu().numpy(), self.y_tables)
-            values = _checked(read).reshape(-1, m)
-            symbols[positions.cpu().numpy()] = values
-            return torch.from_numpy(values).to(self.device).double()
-
-        y_hat = self.run(z_symbols, height, width, code)
-        shape = (height * self.z_to_y, width * self.z_to_y, m)
-        return Decoded(y_hat.reshape(shape).cpu(), _bytes(z_symbols, symbols))
+    @torch.inference_mode()
+    def decode_many(self, files: Sequence[Streams]) -> list[Decoded]:
+        """The same of several files; raises when one of them is damaged."""
+        readings = [Decoding(self, streams) for streams in files]
+        found = zip(readings, self.run(readings), strict=True)
+        return [each.finish(y_hat) for each, y_hat in found]
 
     def channels(self, positions: int) -> Ints:
         """Number of the table of each symbol of z: its channel."""
         return np.tile(np.arange(self.config.N), positions)
 
-    def run(self, z_symbols: Ints, height: int, width: int, coder: Coder) -> Tensor:
-        """Code y, n times the size of z each way, in either direction: ŷ (h·w, M)."""
+    def run(self, images: Sequence[Encoding | Decoding]) -> list[Tensor]:
+        """Code y of each image, n times the size of z each way, in either direction: ŷ (h·w, M)."""
         if self.context is None:
-            z = self.z_hat(z_symbols, height, width)
-            return run_rows(self.ops, z, self.thresholds, coder) * 2.0**-MEAN_BITS
-        hyper = self.hyper(z_symbols, height, width)
-        height, width = height * self.z_to_y, width * self.z_to_y
-        y_hat = run_wavefront(self.context, hyper, self.thresholds, height, width, coder)
-        return y_hat * 2.0**-MEAN_BITS
+            found = [
+                run_rows(self.ops, self.z_hat(*each.z), self.thresholds, each.code)
+                for each in images
+            ]
+        else:
+            n = self.z_to_y
+            maps = [
+                Map(self.hyper(*each.z), each.z.height * n, each.z.width * n, each.code)
+                for each in images
+            ]
+            found = run_wavefront(self.context, self.thresholds, maps)
+        return [y_hat * 2.0**-MEAN_BITS for y_hat in found]
 
     def z_hat(self, z_symbols: Ints, height: int, width: int) -> Tensor:
         """ẑ (height, width, N), integers."""
@@ -148,6 +139,64 @@ class EntropyCoder:
         z = self.z_hat(z_symbols, height, width)[None]
         features = hyper_synthesis(self.ops, self.config, z)
         return self.context.hyper_part(Fixed(features.ints.flatten(0, 2), features.frac))
+
+
+class ZMap(NamedTuple):
+    """Symbols of z (height·width, N)."""
+
+    symbols: Ints
+    height: int
+    width: int
+
+
+class Encoding:
+    """One image on its way to streams: `code` takes the steps of its y as they come."""
+
+    def __init__(self, owner: EntropyCoder, y: Tensor, z: Tensor) -> None:
+        rounded = z.double().round().numpy().astype(np.int64) - owner.centres
+        z_symbols = rounded.clip(-SYMBOL_MAX, SYMBOL_MAX).reshape(-1, owner.config.N)
+        writer = Writer()
+        writer.write(z_symbols.flatten(), owner.channels(len(z_symbols)), owner.z_tables)
+        self.z_stream = writer.finish()
+        height, width, m = y.shape
+        self.z = ZMap(z_symbols, height // owner.z_to_y, width // owner.z_to_y)
+        self.flat = y.reshape(-1, m).double().to(owner.device)
+        self.symbols = np.zeros((height * width, m), np.int64)
+        self.writer, self.tables = Writer(), owner.y_tables
+
+    def code(self, positions: Tensor, means: Tensor, indexes: Tensor) -> Tensor:
+        step = torch.round(self.flat[positions] - means).clamp_(-SYMBOL_MAX, SYMBOL_MAX)
+        values = step.cpu().numpy().astype(np.int64)
+        self.writer.write(values.flatten(), indexes.flatten().cpu().numpy(), self.tables)
+        self.symbols[positions.cpu().numpy()] = values
+        return step
+
+    def finish(self) -> Coded:
+        return Coded(self.z_stream, self.writer.finish(), _bytes(self.z.symbols, self.symbols))
+
+
+class Decoding:
+    """One file on its way to ŷ: `code` gives the steps of its y as they are asked for."""
+
+    def __init__(self, owner: EntropyCoder, streams: Streams) -> None:
+        cells, m = streams.height * streams.width, owner.config.M
+        reader = Reader(streams.z, cells * owner.config.N)
+        z_symbols = _checked(reader.read(owner.channels(cells), owner.z_tables))
+        self.z = ZMap(z_symbols.reshape(cells, owner.config.N), streams.height, streams.width)
+        positions_y = cells * owner.z_to_y**2
+        self.shape = (streams.height * owner.z_to_y, streams.width * owner.z_to_y, m)
+        self.symbols = np.zeros((positions_y, m), np.int64)
+        self.reader, self.tables = Reader(streams.y, positions_y * m), owner.y_tables
+        self.device = owner.device
+
+    def code(self, positions: Tensor, means: Tensor, indexes: Tensor) -> Tensor:
+        read = self.reader.read(indexes.flatten().cpu().numpy(), self.tables)
+        values = _checked(read).reshape(-1, self.shape[-1])
+        self.symbols[positions.cpu().numpy()] = values
+        return torch.from_numpy(values).to(self.device).double()
+
+    def finish(self, y_hat: Tensor) -> Decoded:
+        return Decoded(y_hat.reshape(self.shape).cpu(), _bytes(self.z.symbols, self.symbols))
 
 
 def _checked(values: Ints) -> Ints:

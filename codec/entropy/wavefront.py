@@ -17,6 +17,8 @@ Each step:   neighbours' q, k, v ─► CAM, head ─► means, scale indexes �
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,37 +39,75 @@ def steps(height: int, width: int) -> Iterator[Tensor]:
             yield rows * width + t - 3 * rows
 
 
-def run_wavefront(
-    context: Context, hyper: Tensor, thresholds: Tensor, height: int, width: int, coder: Coder
-) -> Tensor:
-    """Code a map of latents in either direction.
+def width_of_steps(height: int, width: int) -> float:
+    """Positions of a map's steps, on average: how much of it can be done at once."""
+    return height * width / (width + 3 * (height - 1))
+
+
+class Map(NamedTuple):
+    """A map of latents to be coded.
+
+    Args:
+        hyper: `Context.hyper_part` of it, (height·width, 10M/3).
+        height, width: of the latents.
+        coder: quantises and writes the symbols of a step (encoding) or reads them.
+    """
+
+    hyper: Tensor
+    height: int
+    width: int
+    coder: Coder
+
+
+def run_wavefront(context: Context, thresholds: Tensor, maps: list[Map]) -> list[Tensor]:
+    """Code maps of latents in either direction.
+
+    Several go through the network together, step by step, since a step of one map is too small to
+    keep a processor busy. Sums are exact in any order, so each has the symbols it has alone.
 
     Args:
         context: the compiled CAM and head.
-        hyper: `Context.hyper_part` of the map, (height·width, 10M/3).
         thresholds: of the scale tables, (tables - 1,), float64.
-        height, width: of the latent map.
-        coder: quantises and writes the symbols of a step (encoding) or reads them.
-    Returns: ŷ (height·width, M), float64 integers in units of 2^-8.
+    Returns: ŷ of each map, (height·width, M), float64 integers in units of 2^-8.
     """
     m, device = context.M, context.ops.device
-    stride = width + 2 * REACH
-    # A border of zero tokens on all sides, as wide as the context reaches.
-    cells = (height + 2 * REACH) * stride
-    qkv = context.masked.repeat(cells, 1)
-    y_hat = torch.zeros(cells, m, dtype=torch.float64, device=device)
-    offsets = torch.tensor([dy * stride + dx for dy, dx in NEIGHBOURS], device=device)
-    inside = torch.arange(height * width, device=device)
-    inside = (inside // width + REACH) * stride + inside % width + REACH
-    for positions in steps(height, width):
-        positions = positions.to(device)
-        cell = inside[positions]  # (P,)
-        around = (cell[:, None] + offsets).flatten()
+    # Each map has a border of zero tokens on all sides, as wide as the context reaches.
+    cells = [(each.height + 2 * REACH) * (each.width + 2 * REACH) for each in maps]
+    starts = [sum(cells[:number]) for number in range(len(maps))]
+    qkv = context.masked.repeat(sum(cells), 1)
+    y_hat = torch.zeros(sum(cells), m, dtype=torch.float64, device=device)
+    inside = [_inside(*each, device) for each in zip(maps, starts, strict=True)]
+    offsets = [_offsets(each.width, device) for each in maps]
+    order = [steps(each.height, each.width) for each in maps]
+    for step in zip_longest(*order):
+        live = [(k, p.to(device)) for k, p in enumerate(step) if p is not None and len(p)]
+        if not live:
+            continue
+        cell = torch.cat([inside[k][p] for k, p in live])  # (P,), P of all maps
+        around = torch.cat([(inside[k][p, None] + offsets[k]).flatten() for k, p in live])
         near = qkv.index_select(0, around).reshape(len(cell), len(NEIGHBOURS), 3 * m)
         near_y = y_hat.index_select(0, around).reshape(len(cell), len(NEIGHBOURS), m)
-        means, scales = context.predict(near, near_y, hyper[positions])
-        symbols = coder(positions, means * 2.0**-MEAN_BITS, scale_indexes(scales, thresholds))
+        hyper = torch.cat([maps[k].hyper[p] for k, p in live])
+        means, scales = context.predict(near, near_y, hyper)
+        indexes = scale_indexes(scales, thresholds)
+        counts = [len(p) for _, p in live]
+        in_latents = (means * 2.0**-MEAN_BITS).split(counts)
+        shares = zip(live, in_latents, indexes.split(counts), strict=True)
+        symbols = torch.cat([maps[k].coder(p, mean, index) for (k, p), mean, index in shares])
         new = symbols * 2.0**MEAN_BITS + means
         y_hat[cell] = new
         qkv[cell] = context.qkv(new).ints
-    return y_hat[inside]
+    return [y_hat[places] for places in inside]
+
+
+def _inside(each: Map, start: int, device: torch.device) -> Tensor:
+    """Cell of each position of a map whose bordered cells begin at `start`: (height·width,)."""
+    position = torch.arange(each.height * each.width, device=device)
+    row, column = position // each.width + REACH, position % each.width + REACH
+    return start + row * (each.width + 2 * REACH) + column
+
+
+def _offsets(width: int, device: torch.device) -> Tensor:
+    """From a cell to its neighbours' cells, (12,)."""
+    stride = width + 2 * REACH
+    return torch.tensor([dy * stride + dx for dy, dx in NEIGHBOURS], device=device)

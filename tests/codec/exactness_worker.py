@@ -19,7 +19,7 @@ from ticodec.entropy.coder import EntropyCoder
 from ticodec.entropy.compile import neighbourhoods
 from ticodec.entropy.context import SCALE_BITS, scale_indexes
 from ticodec.entropy.mean_scale import mean_scale, run_rows
-from ticodec.entropy.wavefront import run_wavefront
+from ticodec.entropy.wavefront import Map, run_wavefront
 from ticodec.models.icat import Icat
 
 
@@ -51,7 +51,7 @@ def parameters(coder: EntropyCoder, y: torch.Tensor, z_symbols: np.ndarray, whol
             means, indexes = means / 256, scale_indexes(scales, coder.thresholds).double()
         return means, indexes, y_hat
     hyper = coder.hyper(z_symbols, *z_size)
-    y_hat = run_wavefront(coder.context, hyper, coder.thresholds, height, width, code)
+    [y_hat] = run_wavefront(coder.context, coder.thresholds, [Map(hyper, height, width, code)])
     if whole:
         near, near_y = neighbourhoods(coder.context, y_hat.reshape(1, height, width, m))
         means, scales = coder.context.predict(near, near_y, hyper)

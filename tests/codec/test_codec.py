@@ -279,3 +279,18 @@ def test_unknown_devices_and_models() -> None:
 def test_bad_arrays(array: np.ndarray) -> None:
     with pytest.raises(UsageError):
         ticodec.encode(array, model="tiny")
+
+
+def test_many_pictures_at_once_have_the_bytes_and_pixels_they_have_alone(tiny, picture):
+    sizes = [(70, 90), (64, 64), (1, 1), (200, 33), (64, 300), (65, 64)]
+    pictures = [picture(*size, seed) for seed, size in enumerate(sizes)]
+    alone = [tiny.encode(each, 3) for each in pictures]
+    assert tiny.encode_many(pictures, 3) == alone
+    containers = [tiny.opened(data, 10**6) for data in alone]
+    together = zip(alone, containers, tiny.latents_many(containers), strict=True)
+    for data, each, y_hat in together:
+        assert np.array_equal(tiny.picture(each, y_hat).pixels, tiny.decode(data).pixels)
+    containers[2].header.symbols ^= 1
+    with pytest.raises(BadInputError, match="checksum"):
+        tiny.latents_many(containers)
+    assert tiny.encode_many([]) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ticodec.entropy.wavefront import run_wavefront, steps
+from ticodec.entropy.wavefront import Map, run_wavefront, steps
 from ticodec.models.config import preset
 from ticodec.models.context import NEIGHBOURS, CausalAttention, context_modules
 
@@ -76,7 +76,7 @@ def parameters_along(codec, y_hat: torch.Tensor, hyper: torch.Tensor) -> torch.T
         return flat[positions] - means  # so that symbol + mean is the latent we want
 
     coder = codec.entropy
-    run_wavefront(coder.context, hyper, coder.thresholds, height, width, force)
+    run_wavefront(coder.context, coder.thresholds, [Map(hyper, height, width, force)])
     return seen.reshape(height, width, 2 * m)
 
 
