@@ -39,7 +39,7 @@ def compare(
     """Compare codecs on one photo: a page with a slider, every codec at the same size."""
     from ticodec.errors import TicodecError, UsageError
     from ticodec.evaluation import output
-    from ticodec.images import write_file
+    from ticodec.files import write_file
 
     if photo == "-" or target == "-":
         raise UsageError("compare reads a file and writes a page, not stdin and stdout")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ticodec.errors import TicodecError, UsageError
-from ticodec.images import read_file, write_file
+from ticodec.files import read_file, write_file
 
 STANDARD = "-"
 

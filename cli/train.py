@@ -74,7 +74,8 @@ def train(
         int | None, typer.Option(help="Crop side. \\[default: 256; labelled: 224]")
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Crops a step. \\[default: 8; labelled: 32, step 2: 16]")
+        int | None,
+        typer.Option(help="Crops a step and process. \\[default: 8; labelled: 32, step 2: 16]"),
     ] = None,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate. \\[default: 1e-4; labelled: 1e-3]")
@@ -104,6 +105,7 @@ def train(
     from ticodec.codec import pick_device
     from ticodec.errors import UsageError
     from ticodec.weights.training import start
+    from ticodec.weights.training.distributed import together
     from ticodec.weights.training.run import Limits, run
 
     given: dict[str, Any] = {
@@ -125,33 +127,40 @@ def train(
         "views": views,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    if lmbda is not None and quality_range is not None:
-        raise UsageError("give either --lmbda or --quality-range")
-    place = pick_device(device)
-    if resume is not None:
-        fixed = {"model": model, "lmbda": lmbda, "activation": activation, "init": init, "vit": vit}
-        fixed |= {"head": head or None, "no-aggregation": None if aggregation else True}
-        _without("--resume", **fixed, optimizer=optimizer, seed=seed, step=step)
-        trainer = start.resume(resume, place, compile, changes)
-    else:
-        fields: dict[str, Any] = {}
-        if lmbda is not None:
-            fields["lambdas"] = (lmbda,)
-        if activation is not None:
-            fields["activation"] = activation
-            fields["hyper_activation"] = "none" if activation == "none" else "leaky_relu"
-        if not aggregation:
-            fields["aggregation"] = False
-        more: dict[str, Any] = {"init": init, "head": head, "vit": vit, "compile": compile}
-        trainer = start.start(data, model, changes, place, fields=fields, **more)
-    folder = out or Path("runs") / _named(model, trainer.config.to_dict(), trainer.options.step)
-    limits = Limits(max_minutes, max_steps, anneal_minutes)
-    console = Console()
-    made = run(trainer, data, folder, limits, console)
-    following = f"export {made}"
-    if trainer.kind == "icat" and trainer.options.step == 1:
-        following = f"train --step 2 --init {made} --data {data}"
-    console.print(f"wrote {made}; next: ticodec {following}", markup=False, soft_wrap=True)
+    with together() as ranks:
+        if lmbda is not None and quality_range is not None:
+            raise UsageError("give either --lmbda or --quality-range")
+        place = ranks.place(pick_device(device))
+        if resume is not None:
+            fixed = {
+                "model": model,
+                "lmbda": lmbda,
+                "activation": activation,
+                "init": init,
+                "vit": vit,
+            }
+            fixed |= {"head": head or None, "no-aggregation": None if aggregation else True}
+            _without("--resume", **fixed, optimizer=optimizer, seed=seed, step=step)
+            trainer = start.resume(resume, place, compile, changes)
+        else:
+            fields: dict[str, Any] = {}
+            if lmbda is not None:
+                fields["lambdas"] = (lmbda,)
+            if activation is not None:
+                fields["activation"] = activation
+                fields["hyper_activation"] = "none" if activation == "none" else "leaky_relu"
+            if not aggregation:
+                fields["aggregation"] = False
+            more: dict[str, Any] = {"init": init, "head": head, "vit": vit, "compile": compile}
+            trainer = start.start(data, model, changes, place, fields=fields, **more)
+        folder = out or Path("runs") / _named(model, trainer.config.to_dict(), trainer.options.step)
+        limits = Limits(max_minutes, max_steps, anneal_minutes)
+        console = Console(quiet=not ranks.first)
+        made = run(trainer, data, folder, limits, console, ranks)
+        following = f"export {made}"
+        if trainer.kind == "icat" and trainer.options.step == 1:
+            following = f"train --step 2 --init {made} --data {data}"
+        console.print(f"wrote {made}; next: ticodec {following}", markup=False, soft_wrap=True)
 
 
 def _named(model: str | None, config: dict[str, Any], step: int | None) -> str:

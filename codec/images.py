@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .container import MAX_PIXELS
-from .errors import BadInputError, TicodecError, UsageError
+from .errors import BadInputError, UsageError
+from .files import read_file
 
 #: Files that folders are searched for; a single file may have any name.
 SUFFIXES = {".avif", ".jp2", ".jpeg", ".jpg", ".webp"}
@@ -60,24 +62,45 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises BadInputError when it is no image, is damaged, or has too many pixels (seen
     in its header, before its pixels are allocated).
     """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked below
     try:
-        image = Image.open(BytesIO(data))
-        if image.width * image.height > max_pixels:
-            raise BadInputError(
-                f"the image has {image.width}×{image.height} pixels, more than the limit of "
-                f"{max_pixels:,}; raise it with --max-pixels"
-            )
-        image.load()
+        with _without_pillows_limit():
+            image = Image.open(BytesIO(data))
+            if image.width * image.height > max_pixels:
+                raise BadInputError(
+                    f"the image has {image.width}×{image.height} pixels, more than the limit of "
+                    f"{max_pixels:,}; raise it with --max-pixels"
+                )
+            image.load()
     except UnidentifiedImageError as error:
         raise BadInputError("not an image that Pillow can read") from error
     except BadInputError:
         raise
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
         raise BadInputError(f"damaged image: {error}") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
     return image
+
+
+_opening = threading.Lock()
+_opened: list[int | None] = []
+
+
+@contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Pillow's limit of pixels, which is one for all threads, is off while any thread is in here.
+
+    Ours takes its place.
+    """
+    with _opening:
+        _opened.append(Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _opening:
+            if len(_opened) == 1:
+                Image.MAX_IMAGE_PIXELS = _opened[0]
+            # The first entry is the limit as it was before any of them.
+            _opened.pop()
 
 
 def as_picture(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -182,14 +205,6 @@ def unpack_alpha(data: bytes, height: int, width: int) -> Pixels:
     return np.cumsum(steps, axis=1, dtype=np.uint8)
 
 
-def read_file(path: Path) -> bytes:
-    """A file's bytes. Raises BadInputError with the reason when it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be read: {error.strerror}") from error
-
-
 def list_images(folder: Path) -> list[Path]:
     """Files below a folder whose suffix is an image's, sorted by path; hidden ones are left out.
 
@@ -210,35 +225,3 @@ def list_images(folder: Path) -> list[Path]:
         known = ", ".join(sorted(SUFFIXES))
         raise BadInputError(f"{folder}: no images in it; known suffixes: {known}")
     return paths
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it. Raises TicodecError when the disk refuses."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TicodecError(f"{path}: cannot make the folder: {error.strerror}") from error
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write beside the target, then rename, so that no half-written file can be left.
-
-    Raises TicodecError with the reason when the disk or the folder refuses.
-    """
-    part = None
-    try:
-        handle, part = tempfile.mkstemp(prefix=f".{path.name[:80]}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)  # noqa: PTH101  mkstemp made it private
-        os.replace(part, path)  # noqa: PTH105
-        part = None
-    except OSError as error:
-        raise TicodecError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        if part is not None:
-            Path(part).unlink(missing_ok=True)

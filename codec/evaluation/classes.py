@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ticodec.errors import BadInputError
-from ticodec.images import Pixels, read_file
+from ticodec.files import read_file
+from ticodec.images import Pixels
 
 if TYPE_CHECKING:
     from ticodec.classifier import PixelClassifier

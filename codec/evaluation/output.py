@@ -8,7 +8,7 @@ from pathlib import Path
 from ticodec import __version__
 from ticodec.container import MAX_PIXELS
 from ticodec.errors import TicodecError
-from ticodec.images import write_file
+from ticodec.files import write_file
 
 from . import accuracy, bd, page, report
 from .accuracy_plot import accuracy_plot

@@ -9,7 +9,8 @@ from io import BytesIO
 from PIL import Image
 
 from ticodec.errors import TicodecError
-from ticodec.images import Pixels, read_file
+from ticodec.files import read_file
+from ticodec.images import Pixels
 
 from .coders import Coder, CoderSpec, blamed, closest, make
 from .run import Evaluation, Source, measure, pixels_of, ready

@@ -13,7 +13,8 @@ from typing import Any
 
 from ticodec.container import MAX_PIXELS
 from ticodec.errors import BadInputError, TicodecError, UsageError
-from ticodec.images import Pixels, list_images, open_image, read_file, to_picture
+from ticodec.files import read_file
+from ticodec.images import Pixels, list_images, open_image, to_picture
 
 from . import metrics
 from .classes import PixelFile, folder_class

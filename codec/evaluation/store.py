@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ticodec.errors import TicodecError, UsageError
-from ticodec.images import make_folder, write_file
+from ticodec.files import make_folder, write_file
 
 LINES = "measurements.jsonl"
 STREAMS = "streams"

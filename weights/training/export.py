@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ticodec.entropy.compile import compile_entropy
 from ticodec.errors import BadInputError, TicodecError, UsageError
-from ticodec.images import make_folder, write_file
+from ticodec.files import make_folder, write_file
 from ticodec.models.analysis_config import HeadConfig, IcatConfig
 from ticodec.models.build import AnyNetwork, build
 from ticodec.models.config import Config, config_from

@@ -1,0 +1,103 @@
+"""Files of this machine: read whole, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from .errors import BadInputError, TicodecError
+
+try:
+    import fcntl
+except ImportError:  # Windows: nobody tells there whose a file is that is being written
+    fcntl = None  # type: ignore[assignment]
+
+#: Names of files that are being written. Short: a name may be as long as the system allows.
+PART_PREFIX, PART_SUFFIX = ".ticodec-", ".part"
+#: Can only be read by setting it, which is nothing to do while threads write files.
+UMASK = os.umask(0)
+os.umask(UMASK)
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes. Raises BadInputError with the reason when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises TicodecError when the disk refuses."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TicodecError(f"{path}: cannot make the folder: {reason(error)}") from error
+
+
+def write_file(path: Path, data: bytes, modified: float | None = None) -> None:
+    """Write beside the target, then rename: a crash, kill -9 or power cut leaves no half a file.
+
+    Args:
+        modified: the time of modification it gets, seconds since 1970; None: now.
+
+    Raises TicodecError with the reason when the disk or the folder refuses; its cause is the
+    OSError.
+    """
+    part = None
+    try:
+        handle, part = _part(path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            if modified is not None:
+                os.utime(part, (modified, modified))
+            os.chmod(part, 0o666 & ~UMASK)  # noqa: PTH101  mkstemp made it private
+            if fcntl is not None:  # renamed while its lock is held: `remove_parts` leaves it alone
+                os.replace(part, path)  # noqa: PTH105
+                part = None
+        if part is not None:
+            os.replace(part, path)  # noqa: PTH105
+            part = None
+    except OSError as error:
+        raise TicodecError(f"{path}: cannot be written: {reason(error)}") from error
+    finally:
+        if part is not None:
+            Path(part).unlink(missing_ok=True)
+
+
+def _part(folder: Path) -> tuple[int, str]:
+    """A new file in a folder, open and locked."""
+    while True:
+        handle, part = tempfile.mkstemp(PART_SUFFIX, PART_PREFIX, folder)
+        if fcntl is None:
+            return handle, part
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, part
+        os.close(handle)  # `remove_parts` took it for one left behind, before it was locked
+
+
+def remove_parts(paths: list[Path]) -> int:
+    """Remove what writers that were killed left behind; how many there were.
+
+    A file that someone is writing is locked, and stays.
+    """
+    removed = 0
+    for path in paths:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if fcntl is None:
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def reason(error: OSError) -> str:
+    """What the system says was wrong, without the name it was about."""
+    return error.strerror or str(error) or type(error).__name__
