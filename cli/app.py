@@ -15,7 +15,7 @@ import typer
 from ticodec import __version__
 from ticodec.errors import TicodecError
 
-from . import classify, compare, decode, encode, evaluate, export, info, models, train
+from . import batch, classify, compare, decode, encode, evaluate, export, info, models, train
 
 HELP = """A learned Transformer image codec: photos to small .tic files, back, and to labels.
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
 app.command("classify")(classify.classify)
+app.add_typer(batch.app, name="batch")
 app.command("info")(info.info)
 app.command("models")(models.models)
 app.command("evaluate")(evaluate.evaluate)

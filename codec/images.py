@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from .container import MAX_PIXELS
 from .errors import BadInputError, UsageError
@@ -173,17 +174,16 @@ def upright(image: Image.Image) -> tuple[Image.Image, dict[str, bytes]]:
     return image, {k: v for k, v in found.items() if isinstance(v, bytes) and v}
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    """The image as PNG, with ICC, EXIF and XMP from its `info`."""
+def png_bytes(image: Image.Image, text: dict[str, str] | None = None) -> bytes:
+    """The image as PNG, with ICC, EXIF and XMP from its `info`, and text chunks (Latin-1)."""
     out = BytesIO()
     extra: dict[str, Any] = {k: image.info[k] for k in ("icc_profile", "exif") if k in image.info}
+    chunks = PngInfo()
+    for key, value in (text or {}).items():
+        chunks.add_text(key, value)
     if "xmp" in image.info:
-        from PIL.PngImagePlugin import PngInfo
-
-        chunks = PngInfo()
         chunks.add_itxt("XML:com.adobe.xmp", image.info["xmp"].decode("utf-8", "replace"))
-        extra["pnginfo"] = chunks
-    image.save(out, "PNG", **extra)
+    image.save(out, "PNG", pnginfo=chunks, **extra)
     return out.getvalue()
 
 

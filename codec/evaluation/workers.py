@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
 from ticodec.errors import TicodecError
+from ticodec.processes import start_worker, without_ctrl_c
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
@@ -32,12 +30,12 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start, (threads,)) as pool:
+    with ProcessPoolExecutor(jobs, context, start_worker, (threads,)) as pool:
         waiting = iter(tasks)
         under_way: set[Future[Outcome]] = set()
         try:
             while True:  # a few tasks a worker: what is done and taken frees its memory
-                with _without_ctrl_c():  # workers are started by the first tasks
+                with without_ctrl_c():  # workers are started by the first tasks
                     for task in islice(waiting, 4 * jobs - len(under_way)):
                         under_way.add(pool.submit(attempt, task))
                 if not under_way:
@@ -54,23 +52,3 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
-
-
-@contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """Ctrl-C waits; processes started here never hear of it, which is for their starter to do."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start(threads: int) -> None:
-    import torch
-
-    def end(*_: object) -> None:
-        sys.exit(128 + signal.SIGTERM)  # unwinds: programs are ended, temporary folders removed
-
-    signal.signal(signal.SIGTERM, end)
-    torch.set_num_threads(threads)

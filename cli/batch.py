@@ -1,0 +1,290 @@
+"""`ticodec batch encode|decode|classify`: trees of files, on one machine or a Ray cluster."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from ticodec.container import MAX_PIXELS
+from ticodec.errors import Interrupted, TicodecError, UsageError
+
+from .show import Device, Json, MaxPixels, Quiet, print_json
+
+if TYPE_CHECKING:
+    from ticodec.batch.run import Options, Run
+    from ticodec.batch.table import Table
+    from ticodec.batch.tasks import Action, Job
+
+HELP = """Encode, decode or classify whole trees: folders, s3://…, zip files.
+
+Run the same command again after anything went wrong: what is done and unchanged is left out. \
+Exit codes: 0 all files, 1 some failed, 2 wrong usage, 130 interrupted."""
+
+app = typer.Typer(help=HELP, no_args_is_help=True)
+
+
+class OnError(StrEnum):
+    """What a failed file means for the others."""
+
+    go_on = "continue"
+    stop = "stop"
+
+
+class Engine(StrEnum):
+    """Where workers run."""
+
+    local = "local"
+    ray = "ray"
+
+
+Source = Annotated[str, typer.Argument(metavar="SRC", help="Folder, file, .zip or fsspec URL.")]
+Target = Annotated[str, typer.Argument(metavar="DST", help="Folder or URL; the tree is kept.")]
+Model = Annotated[str | None, typer.Option("--model", "-m", help="As `ticodec models` has it.")]
+Quality = Annotated[
+    float | None, typer.Option("--quality", "-q", help="1 (smallest) to 8. \\[default: 4]")
+]
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options that all three commands have."""
+
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Only files or folders like this ('*.jpg', '2024'); repeatable."),
+    ] = None
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="No files or folders like this; repeatable.")
+    ] = None
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Enter linked folders too, each folder once.")
+    ] = False
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Workers. \\[default: cores, if memory allows]"),
+    ] = None
+    skip_existing: Annotated[
+        bool, typer.Option(help="Leave out what is whole, of these settings and unchanged.")
+    ] = True
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace outputs that are someone else's, too.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False
+    on_error: Annotated[OnError, typer.Option(help="After a failure go on, or stop.")] = (
+        OnError.go_on
+    )
+    report: Annotated[
+        Path | None, typer.Option(help="A .json or .csv to write, with one row a file.")
+    ] = None
+    engine: Annotated[Engine, typer.Option(help="This machine, or a Ray cluster.")] = Engine.local
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray: auto, ray://… \\[default: a cluster of this machine]"),
+    ] = None
+    cpus: Annotated[float, typer.Option(min=0, help="Ray: CPUs of each worker.")] = 1.0
+    gpus: Annotated[float, typer.Option(min=0, help="Ray: GPUs of each, e.g. 0.25.")] = 0.0
+    device: Device = "auto"
+    as_json: Json = False
+    quiet: Quiet = False
+    max_pixels: MaxPixels = MAX_PIXELS
+
+    def job(self, action: Action, source: str, target: str | None, **more: Any) -> Job:
+        """The job that a command line means. Raises UsageError."""
+        from ticodec.batch.storage import absolute
+        from ticodec.batch.tasks import Job
+
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"unknown device {self.device!r}; known: auto, cpu, cuda")
+        return Job(
+            action,
+            absolute(source),
+            None if target is None else absolute(target),
+            follow_links=self.follow_links,
+            device=self.device,
+            max_pixels=self.max_pixels,
+            replace=self.force,
+            **more,
+        )
+
+    def options(self) -> Options:
+        """How the run goes about it. Raises UsageError."""
+        from ticodec.batch.run import Options
+
+        if self.engine is Engine.local and (self.address or self.cpus != 1 or self.gpus):
+            raise UsageError("--address, --cpus and --gpus are for --engine ray")
+        return Options(
+            self.include or [],
+            self.exclude or [],
+            self.skip_existing,
+            self.on_error is OnError.stop,
+            self.jobs,
+            self.engine.value,
+            self.address,
+            self.cpus,
+            self.gpus,
+        )
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a subcommand of a function: the options of `Common` follow its own.
+
+    It is called with them in one object, `common`.
+    """
+    names = [each.name for each in fields(Common)]
+
+    def call(**given: Any) -> None:
+        common = Common(**{name: given.pop(name) for name in names})
+        function(common=common, **given)
+
+    own = dict(inspect.signature(function).parameters)
+    del own["common"]
+    shared = inspect.signature(Common).parameters
+    hints = get_type_hints(Common, include_extras=True)
+    hints |= get_type_hints(function, include_extras=True)
+    parameters = [
+        each.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, each in (own | dict(shared)).items()
+    ]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    call.__doc__ = function.__doc__
+    return app.command(function.__name__)(call)
+
+
+@command
+def encode(
+    source: Source,
+    target: Target,
+    common: Common,
+    quality: Quality = None,
+    model: Model = None,
+    delete_source: Annotated[
+        bool,
+        typer.Option(
+            "--delete-source-after-verify",
+            help="Delete each image once its file is read back, decoded and checked.",
+        ),
+    ] = False,
+) -> None:
+    """Encode all images below SRC into .tic files below DST; the images are only read."""
+    more = {"quality": quality, "model": model, "delete_source": delete_source}
+    _run(common, common.job("encode", source, target, **more), None)
+
+
+@command
+def decode(source: Source, target: Target, common: Common) -> None:
+    """Decode all .tic files below SRC into PNGs below DST."""
+    _run(common, common.job("decode", source, target), None)
+
+
+@command
+def classify(
+    source: Source,
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="Table to write: .csv, .jsonl or .parquet.")
+    ],
+    common: Common,
+    top: Annotated[int, typer.Option("--top", min=1, help="Labels of each file.")] = 1,
+    head: Annotated[
+        Path | None, typer.Option("--weights", help="A classifier's file, as `export` writes.")
+    ] = None,
+    model: Model = None,
+    quality: Quality = None,
+) -> None:
+    """Name what is in all .tic files and images below SRC, in one table.
+
+    Images are encoded in memory first, with --model at --quality.
+    """
+    from ticodec.batch.table import Table
+
+    where = None if head is None else str(head.absolute())
+    more = {"quality": quality, "model": model, "head": where, "top": top}
+    job = common.job("classify", source, None, **more)
+    _run(common, job, Table(out, job))
+
+
+def _run(common: Common, job: Job, table: Table | None) -> None:
+    """Run a job, show it, report it; raises TicodecError unless all files are whole."""
+    from ticodec.batch.report import Totals, check_report, write_report
+    from ticodec.batch.run import Run
+    from ticodec.batch.tasks import Row
+
+    from .batch_display import Display, print_summary
+
+    if common.report is not None:
+        check_report(common.report)
+    started = time.perf_counter()
+    run = Run(job, common.options(), table, common.dry_run)
+    if common.dry_run:
+        _say_what(run, common.as_json)
+        return
+    totals, rows = Totals(), list[Row]()
+    display = Display(run, totals, common.quiet or common.as_json)
+    interrupted = False
+    ending: TicodecError | None = None
+    found = run.rows()
+    try:
+        with display:
+            for row in found:
+                rows.append(row)
+                totals.add(row)
+                display.show(row)
+    except KeyboardInterrupt:
+        interrupted = True
+    except TicodecError as error:  # workers cannot begin, or the table cannot be written
+        ending = error
+    finally:
+        found.close()
+    seen = {row.file for row in rows}
+    for item in run.plan.items:
+        if item.name not in seen:
+            rows.append(Row.of(item, "left", error="not done: the run ended early"))
+            totals.add(rows[-1])
+    seconds = time.perf_counter() - started
+    if common.report is not None:
+        write_report(common.report, rows, totals, seconds)
+    if common.as_json:
+        print_json(totals.summary(seconds) | {"reasons": dict(totals.reasons)})
+    elif not common.quiet:
+        print_summary(job, totals, seconds, run.plan.others)
+    if interrupted:
+        raise Interrupted("interrupted; what is done is kept: the same command goes on")
+    if ending is not None:
+        raise ending
+    if totals.whole < totals.files:
+        first = next(row for row in rows if row.status == "failed")
+        missing = totals.files - totals.whole
+        done = {"encode": "encoded", "decode": "decoded", "classify": "classified"}[job.action]
+        raise TicodecError(
+            f"{missing:,} of {totals.files:,} files not {done}; the first: "
+            f"{first.file}: {first.error}"
+        )
+
+
+def _say_what(run: Run, as_json: bool) -> None:
+    """What a run would do, a line a file."""
+    from ticodec.batch.tasks import Item
+
+    found: list[dict[str, Any]] = []
+    for each in run.sifted():
+        if isinstance(each, Item):
+            found.append({"file": each.name, "output": each.output, "status": "todo"})
+        else:
+            error = {"error": each.error} if each.error else {}
+            found.append({"file": each.file, "output": each.output, "status": each.status} | error)
+    if as_json:
+        print_json(found)
+        return
+    for entry in found:
+        arrow = f" → {entry['output']}" if entry["output"] != entry["file"] else ""
+        what = {"todo": run.job.action, "skipped": "up to date"}.get(entry["status"], "")
+        print(f"{what or entry['error']}: {entry['file']}{arrow}")
+    todo = sum(entry["status"] == "todo" for entry in found)
+    print(f"{todo:,} of {len(found):,} files to {run.job.action}; nothing was done")

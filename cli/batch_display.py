@@ -1,0 +1,167 @@
+"""What `ticodec batch` shows: a live bar on a terminal, plain lines elsewhere, a summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ticodec.batch.report import Totals
+    from ticodec.batch.run import Run
+    from ticodec.batch.tasks import Job, Row
+
+#: Seconds between plain lines.
+EVERY = 10.0
+#: A file counts for the time left as so many bytes, beside its own.
+BASE = 50_000
+#: Reasons of failures that a summary tells.
+REASONS = 5
+
+
+class Display:
+    """Shows a run on stderr while it goes on.
+
+    Args:
+        totals: which its owner keeps.
+        quiet: show nothing but failures.
+    """
+
+    def __init__(self, run: Run, totals: Totals, quiet: bool) -> None:
+        self.run, self.totals, self.quiet = run, totals, quiet
+        self.console = Console(stderr=True, highlight=False)
+        self.started = self.told = time.monotonic()
+        self.files = len(run.plan.items) + len(run.plan.rows)
+        self.sizes = {item.name: item.size + BASE for item in run.plan.items}
+        self.progress = Progress(
+            TextColumn(run.job.action),
+            BarColumn(),
+            TextColumn("{task.fields[files]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self.console,
+        )
+        self.task = self.progress.add_task("", total=sum(self.sizes.values()), files="")
+        self.live: Live | None = None
+        if not quiet and self.console.is_terminal:
+            self.live = Live(
+                get_renderable=self._render,
+                console=self.console,
+                refresh_per_second=4,
+                transient=True,
+            )
+
+    def __enter__(self) -> Display:
+        if self.live:
+            self.live.start()
+        elif not self.quiet:
+            self._print(f"{self.files:,} files to {self.run.job.action}")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def show(self, row: Row) -> None:
+        """A row came; failures are told at once."""
+        self.progress.advance(self.task, self.sizes.get(row.file, 0))
+        if row.status == "failed":
+            self._print(f"{row.file}: {row.error}")
+        elif row.retried:
+            self._print(f"{row.file}: done at the second try; a worker died with it")
+        if self.live is None and not self.quiet and time.monotonic() - self.told >= EVERY:
+            self.told = time.monotonic()
+            self._print(self._line())
+
+    def _print(self, text: str) -> None:
+        line = Text(" ".join(text.split()))
+        if self.live:
+            self.live.console.print(line, soft_wrap=True)
+        else:
+            print(line.plain, file=sys.stderr, flush=True)
+
+    def _line(self) -> str:
+        """Where the run is, in one line."""
+        totals, task = self.totals, self.progress.tasks[0]
+        rate = totals.done_pixels / 1e6 / max(1e-9, time.monotonic() - self.started)
+        parts = [f"{totals.files:,} of {self.files:,} files", f"{rate:.1f} MP/s"]
+        if self.run.job.target is not None:
+            parts.append(
+                f"{decimal(totals.bytes_in)} → {decimal(totals.bytes_out)}{_ratio(totals)}"
+            )
+        if totals.counts["failed"]:
+            parts.append(f"{totals.counts['failed']:,} failed")
+        if not self.live and task.time_remaining is not None:
+            parts.append(f"about {_duration(task.time_remaining)} left")
+        return ", ".join(parts)
+
+    def _render(self) -> RenderableType:
+        self.progress.update(self.task, files=f"{self.totals.files:,}/{self.files:,}")
+        current = Text("  ".join(self.run.current()), style="dim", overflow="ellipsis")
+        current.no_wrap = True
+        return Group(self.progress, Text(self._line()), current)
+
+
+def print_summary(job: Job, totals: Totals, seconds: float, others: int) -> None:
+    """What a run did: sizes, failures and why; on stdout."""
+    table = Table.grid(padding=(0, 2))
+    counts = totals.counts
+    done = {"encode": "encoded", "decode": "decoded", "classify": "classified"}[job.action]
+    if not totals.files:
+        print(f"nothing to {job.action} below {job.source}; {others:,} other files")
+        return
+    rate = totals.done_pixels / 1e6 / max(seconds, 1e-9)
+    if counts["done"] or not counts["skipped"]:
+        table.add_row(
+            done,
+            f"{counts['done']:,} files, {totals.done_pixels / 1e6:.1f} megapixels in "
+            f"{_duration(seconds)}, {rate:.2f} MP/s",
+        )
+    if counts["skipped"]:
+        table.add_row("up to date", f"{counts['skipped']:,} files")
+    if job.target is not None and totals.whole:
+        sizes = f"{decimal(totals.bytes_in)} → {decimal(totals.bytes_out)}{_ratio(totals)}"
+        if job.action == "encode":
+            sizes += f", {totals.bytes_out * 8 / max(1, totals.pixels):.3f} bits a pixel"
+        table.add_row("size", sizes)
+    if totals.retried:
+        table.add_row("second try", f"{totals.retried:,} files: a worker died with them")
+    if totals.deleted:
+        table.add_row("deleted", f"{totals.deleted:,} source files, after their check")
+    if counts["failed"]:
+        table.add_row("failed", f"{counts['failed']:,} files")
+        for reason, count in totals.reasons.most_common(REASONS):
+            table.add_row("", Text(f"{count:,}× {reason}"))
+        if len(totals.reasons) > REASONS:
+            table.add_row("", f"and {len(totals.reasons) - REASONS:,} other reasons; see --report")
+    if counts["left"]:
+        table.add_row("not done", f"{counts['left']:,} files; the same command goes on")
+    Console().print(table)
+
+
+def _ratio(totals: Totals) -> str:
+    """How much smaller, or larger, in words; nothing without bytes."""
+    if not totals.bytes_in or not totals.bytes_out:
+        return ""
+    ratio = totals.bytes_in / totals.bytes_out
+    return f" ({ratio:.1f} times smaller)" if ratio >= 1 else f" ({1 / ratio:.1f} times larger)"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

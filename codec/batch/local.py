@@ -1,0 +1,209 @@
+"""The engine of one machine: a process a core, each with the network loaded.
+
+                 ┌─ pipe ─► process: Worker ─┐
+    items ─► here├─ pipe ─► process: Worker ─┤─► rows, as they are done
+                 └─ pipe ─► process: Worker ─┘
+
+Each worker has a pipe of its own and shares no lock with the others, so that one that is killed at
+any moment takes nobody with it, and what it had is known. (The pools of concurrent.futures and
+pebble share a queue: the former gives up when a worker dies, the latter can wait for ever for a
+lock that the dead one held.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from ticodec.errors import TicodecError
+from ticodec.processes import start_worker, without_ctrl_c
+
+from .tasks import Item, Job, Row
+
+#: Items a worker is given at once, so that small photos can be coded together.
+CHUNK = 16
+#: Workers that die as they begin, one after the other, before it is given up.
+DEATHS = 3
+#: Seconds that workers have to end by themselves.
+PATIENCE = 3.0
+
+
+class Process:
+    """One worker process, and the items it has."""
+
+    def __init__(self, job: Job) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_serve, args=(other, job), daemon=True)
+        with without_ctrl_c():
+            self.process.start()
+        other.close()  # so that its death closes the pipe
+        self.items: dict[str, Item] = {}
+        self.begun = False
+
+    def give(self, items: list[Item]) -> None:
+        """Give it items; if it is dead its pipe will tell."""
+        self.items |= {item.name: item for item in items}
+        with contextlib.suppress(OSError):
+            self.pipe.send(items)
+
+    def take(self) -> Iterator[Row]:
+        """What it sent: a row, or nothing but that it has begun.
+
+        Raises TicodecError if it cannot begin, EOFError when it has died.
+        """
+        try:
+            message = self.pipe.recv()
+        except OSError as error:
+            raise EOFError from error
+        if isinstance(message, TicodecError):
+            raise message
+        self.begun = True
+        if isinstance(message, Row):
+            self.items.pop(message.file, None)
+            yield message
+
+    def how_it_died(self) -> str:
+        """A worker's end in words."""
+        code = self.process.exitcode or 0
+        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+class LocalEngine:
+    """Runs items in processes of this machine.
+
+    Args:
+        jobs: how many processes.
+    """
+
+    def __init__(self, job: Job, jobs: int) -> None:
+        self.job, self.jobs = job, jobs
+        self.waiting: deque[Item] = deque()
+        self.again: deque[Item] = deque()
+        self.workers: list[Process] = []
+        self.deaths = 0
+
+    def run(self, items: Iterable[Item]) -> Iterator[Row]:
+        """Do all items; a row for each. Ends its processes when it is left early.
+
+        Raises TicodecError when workers cannot even begin.
+        """
+        self.waiting.extend(items)
+        try:
+            while self.waiting or self.again or self.current():
+                self._give()
+                pipes = [worker.pipe for worker in self.workers]
+                for pipe in wait(pipes):
+                    worker = next(each for each in self.workers if each.pipe is pipe)
+                    try:
+                        yield from worker.take()
+                    except EOFError:
+                        yield from self._died(worker)
+        finally:
+            self.close()
+
+    def current(self) -> list[str]:
+        """Names of the files that workers have begun, or are about to."""
+        return [next(iter(worker.items)) for worker in self.workers if worker.items]
+
+    def stop(self) -> Iterator[Row]:
+        """Begin nothing more: rows of the items that are left."""
+        left = [*self.waiting, *self.again]
+        self.waiting.clear()
+        self.again.clear()
+        return (Row.of(item, "left", error="not begun: the run was stopped") for item in left)
+
+    def close(self) -> None:
+        """End all workers, whatever they do."""
+        for worker in self.workers:
+            worker.process.terminate()
+            worker.pipe.close()
+        for worker in self.workers:
+            worker.process.join(PATIENCE)
+            worker.process.kill()
+            worker.process.join()
+        self.workers.clear()
+
+    def _give(self) -> None:
+        """See that every worker has something, as long as there is something."""
+        wanted = min(self.jobs, len(self.waiting))
+        idle = [worker for worker in self.workers if not worker.items]
+        if self.waiting:
+            while len(self.workers) < self.jobs and len(idle) < wanted:
+                idle.append(Process(self.job))
+                self.workers.append(idle[-1])
+            for worker in idle:
+                # Smaller shares towards the end, so that all end at about the same time.
+                count = max(1, min(CHUNK, len(self.waiting) // (2 * self.jobs)))
+                share = [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
+                if share:
+                    worker.give(share)
+        elif self.again and not self.current():
+            # What a worker died with is tried alone: with all memory, and nobody else to suffer.
+            if not self.workers:
+                self.workers.append(Process(self.job))
+            self.workers[0].give([self.again.popleft()])
+
+    def _died(self, worker: Process) -> Iterator[Row]:
+        """A worker died: its items get one more try, or a row if that was it."""
+        self.workers.remove(worker)
+        worker.pipe.close()
+        worker.process.join()
+        self.deaths = 0 if worker.begun else self.deaths + 1
+        if self.deaths >= DEATHS:
+            raise TicodecError(
+                f"worker processes die as they begin ({worker.how_it_died()}), perhaps for lack "
+                "of memory; try fewer --jobs. What is done is kept: the same command goes on"
+            )
+        for item in worker.items.values():
+            if item.retry:
+                error = f"a worker process died with it twice: {worker.how_it_died()}"
+                yield Row.of(item, "failed", error=error)
+            else:
+                again = Item(item.name, item.output, item.size, item.modified, retry=True)
+                self.again.append(again)
+
+
+def run_here(job: Job, items: Iterable[Item]) -> Iterator[Row]:
+    """The same in this process: for places that no other process sees."""
+    from .work import Worker
+
+    return Worker(job).run(list(items))
+
+
+def _serve(pipe: Connection, job: Job) -> None:
+    """A worker process: items in, rows out, until the pipe is closed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(OSError):  # if memory runs out, a worker goes before the run does
+        Path("/proc/self/oom_score_adj").write_text("500")
+    try:
+        start_worker(job.threads)
+        from .work import Worker
+
+        worker = Worker(job)
+        pipe.send("begun")
+    except TicodecError as error:
+        pipe.send(error)
+        return
+    except Exception as error:
+        pipe.send(TicodecError(f"a worker process cannot begin: {type(error).__name__}: {error}"))
+        return
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the run is over
+        while True:
+            for row in worker.run(pipe.recv()):
+                pipe.send(row)
+
+
+def _end_with_parent() -> None:
+    """End at once when the process that started this one is gone, killed perhaps."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

@@ -1,0 +1,163 @@
+"""The engine of a cluster: Ray Data drives actors that run the same `Worker` as the local engine.
+
+    items ─► blocks ─► map_batches(Actor) ─► blocks of rows ─► here
+                       one actor a CPU (or part of a GPU), on any node, with the network loaded
+
+Ray Data (an extra) does what a cluster needs: where actors run, back-pressure, moving work from
+nodes that are lost. What is done twice because of that is written twice, the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ticodec.errors import TicodecError, UsageError
+
+from .local import CHUNK
+from .tasks import Item, Job, Row
+
+#: Tries of a share of items whose actor died, before each is tried by itself.
+RETRIES = 3
+
+
+class Actor:
+    """Runs a job's items wherever Ray starts it."""
+
+    def __init__(self, job: Job) -> None:
+        from .work import Worker
+
+        self.worker = Worker(job)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        """A block of items to a block of rows, both as pickles (Arrow knows no odd names)."""
+        items = [pickle.loads(each) for each in batch["item"]]
+        return {"row": [pickle.dumps(row) for row in self.worker.run(items)]}
+
+
+class RayEngine:
+    """Runs items on a Ray cluster.
+
+    Args:
+        jobs: actors at most; None: as many as the cluster has room for.
+        address: "auto", "ray://host:10001", …; None: a cluster of this machine, for this run.
+        cpus, gpus: of each actor, fractions too.
+
+    Raises UsageError without Ray, TicodecError when there is no cluster at the address.
+    """
+
+    def __init__(
+        self, job: Job, jobs: int | None, address: str | None, cpus: float, gpus: float
+    ) -> None:
+        try:
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise UsageError("Ray is missing; pip install 'ticodec[ray]'") from error
+        self.job, self.cpus, self.gpus = job, cpus, gpus
+        self.stopped = False
+        self.pending: dict[str, Item] = {}
+        self.ours = not ray.is_initialized()
+        if self.ours:
+            # Weights of the user's own are looked for at the same place on every node.
+            named = {k: v for k, v in os.environ.items() if k == "TICODEC_WEIGHTS"}
+            try:
+                ray.init(
+                    address=address,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    runtime_env={"env_vars": named} if named else None,
+                )
+            except Exception as error:  # ConnectionError, RuntimeError, ValueError, gRPC's own
+                text = " ".join(str(error).split())[:200]
+                raise TicodecError(
+                    f"no Ray cluster at {address or 'this machine'}: {text}"
+                ) from error
+        self.jobs = jobs or self._room()
+
+    def _room(self) -> int:
+        """How many actors the cluster has room for now."""
+        import ray
+
+        found = ray.cluster_resources()
+        rooms = [found.get("CPU", 0) / self.cpus] if self.cpus else []
+        rooms += [found.get("GPU", 0) / self.gpus] if self.gpus else []
+        return max(1, int(min(rooms, default=1)))
+
+    def run(self, items: Iterable[Item]) -> Iterator[Row]:
+        """Do all items; a row for each.
+
+        Raises TicodecError when the cluster cannot do it.
+        """
+        self.pending = {item.name: item for item in items}
+        try:
+            yield from self._pass(list(self.pending.values()), CHUNK)
+            # Whatever died with an actor, once more and each alone: who is it?
+            again = [
+                Item(item.name, item.output, item.size, item.modified, retry=True)
+                for item in self.pending.values()
+            ]
+            if again and not self.stopped:
+                yield from self._pass(again, 1)
+            for item in again if not self.stopped else []:
+                if self.pending.pop(item.name, None):
+                    yield Row.of(item, "failed", error="its worker died, every time")
+        finally:
+            self.close()
+
+    def _pass(self, items: list[Item], share: int) -> Iterator[Row]:
+        """Do items in shares of so many; no rows for those whose actors died too often."""
+        import ray
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.max_errored_blocks = -1  # a share that is lost is told by what is pending
+        share = max(1, min(share, len(items) // (2 * self.jobs)))
+        blocks = -(-len(items) // share)
+        rows = ray.data.from_items(
+            [{"item": pickle.dumps(item)} for item in items], override_num_blocks=blocks
+        ).map_batches(
+            Actor,
+            fn_constructor_args=(self.job,),
+            batch_size=share,
+            concurrency=(1, self.jobs),
+            num_cpus=self.cpus,
+            num_gpus=self.gpus,
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+        )
+        try:
+            for batch in rows.iter_batches(batch_size=None, prefetch_batches=0):
+                for each in batch["row"]:
+                    row: Row = pickle.loads(each)
+                    if self.pending.pop(row.file, None):
+                        yield row
+                if self.stopped:
+                    return
+        except TicodecError:
+            raise
+        except Exception as error:  # Ray's own, with the remote traceback in it
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            last = lines[-1].strip() if lines else type(error).__name__
+            raise TicodecError(f"Ray cannot do it: {last[:300]}") from error
+
+    def current(self) -> list[str]:
+        """Nothing: Ray's dashboard shows what its actors do."""
+        return []
+
+    def stop(self) -> Iterator[Row]:
+        """Take no more rows; those that are under way may still be written."""
+        self.stopped = True
+        left, self.pending = self.pending, {}
+        return (Row.of(item, "left", error="not begun: stopped") for item in left.values())
+
+    def close(self) -> None:
+        """Leave the cluster, if it was joined for this run."""
+        import ray
+
+        if self.ours and ray.is_initialized():
+            ray.shutdown()

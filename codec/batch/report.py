@@ -1,0 +1,104 @@
+"""Rows to totals, and to a report for people's own tools."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ticodec.errors import UsageError
+from ticodec.files import write_file
+
+from .tasks import Row
+
+#: Fields of a row that are none of a report's.
+INTERNAL = {"fatal", "labels"}
+
+
+@dataclass
+class Totals:
+    """Sums over the rows so far.
+
+    `counts`: files by status. Bytes and pixels: of files done or up to date; `done_pixels`: of
+    those done in this run. `reasons`: how often each error.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    bytes_in: int = 0
+    bytes_out: int = 0
+    pixels: int = 0
+    done_pixels: int = 0
+    retried: int = 0
+    deleted: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        self.counts[row.status] += 1
+        self.retried += row.retried
+        self.deleted += row.deleted
+        if row.status in ("done", "skipped"):
+            self.bytes_in += row.bytes_in
+            self.bytes_out += row.bytes_out
+            self.pixels += row.width * row.height
+        if row.status == "done":
+            self.done_pixels += row.width * row.height
+        elif row.status == "failed":
+            self.reasons[row.error] += 1
+
+    @property
+    def files(self) -> int:
+        """All files."""
+        return sum(self.counts.values())
+
+    @property
+    def whole(self) -> int:
+        """Files whose output is there and up to date."""
+        return self.counts["done"] + self.counts["skipped"]
+
+    def summary(self, seconds: float) -> dict[str, Any]:
+        """The totals under the names that reports have them by."""
+        return {
+            "files": self.files,
+            **{name: self.counts[name] for name in ("done", "skipped", "failed", "left")},
+            "retried": self.retried,
+            "deleted": self.deleted,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "pixels": self.pixels,
+            "seconds": round(seconds, 3),
+            "megapixels_per_second": round(self.done_pixels / 1e6 / max(seconds, 1e-9), 3),
+        }
+
+
+def check_report(path: Path) -> None:
+    """Raises UsageError when a report cannot be written under that name."""
+    if path.suffix.lower() not in (".json", ".csv"):
+        raise UsageError(f"{path}: a report ends in .json or .csv")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}")
+
+
+def write_report(path: Path, rows: list[Row], totals: Totals, seconds: float) -> None:
+    """All rows, sorted by file, as JSON beside the totals or as CSV. Raises TicodecError."""
+    names = [each.name for each in fields(Row) if each.name not in INTERNAL]
+    ordered = sorted(rows, key=lambda row: row.file)
+    listed = [{name: _rounded(getattr(row, name)) for name in names} for row in ordered]
+    if path.suffix.lower() == ".json":
+        found = {"summary": totals.summary(seconds), "files": listed}
+        write_file(path, (json.dumps(found, indent=1) + "\n").encode())
+        return
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(listed)
+    # Names of files are bytes to the system: those that are no Unicode come out as they are.
+    write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value

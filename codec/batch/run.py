@@ -1,0 +1,177 @@
+"""A whole run: plan, leave out what is up to date, let an engine do the rest, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+from ticodec import memory, weights
+from ticodec.errors import UsageError
+from ticodec.processes import cores
+
+from .local import LocalEngine, run_here
+from .plan import Plan, check, make_plan, sift
+from .storage import place
+from .table import Table
+from .tasks import Item, Job, Row
+
+#: Bytes that a worker takes with a network loaded and a photo of some megapixels.
+WORKER_BYTES = 3 << 29
+
+
+class Engine(Protocol):
+    """What does items somewhere: `LocalEngine` has the words."""
+
+    def run(self, items: Iterable[Item]) -> Iterator[Row]: ...
+    def current(self) -> list[str]: ...
+    def stop(self) -> Iterator[Row]: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run goes about its job.
+
+    Args:
+        include, exclude: shell patterns of names, or of folders above them.
+        skip_existing: leave out what is up to date. stop: begin nothing more after a failure.
+        jobs: processes or actors; None: as many as there are cores and memory.
+        engine: "local" or "ray"; address: of the Ray cluster, None: a new one on this machine.
+        cpus, gpus: of each actor, fractions too.
+    """
+
+    include: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
+    skip_existing: bool = True
+    stop: bool = False
+    jobs: int | None = None
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+class Run:
+    """One run of a job.
+
+    Args:
+        table: where labels go; needed when classifying.
+        dry: nothing will be written.
+
+    Raises TicodecError when nothing can be done at all: no such source, no such quality, a target
+    that cannot be written.
+    """
+
+    def __init__(
+        self, job: Job, options: Options, table: Table | None = None, dry: bool = False
+    ) -> None:
+        check(job, dry)
+        if job.action != "decode":
+            job = replace(job, weights=weights.find(job.model).fingerprint.hex())
+        self.job, self.options, self.table = job, options, table
+        self.shared = place(job.source).shared and (job.target is None or place(job.target).shared)
+        if options.engine == "ray" and not self.shared:
+            raise UsageError("memory:// is seen by one process only; use the local engine")
+        if table is not None and not dry:
+            table.prepare()
+        self.plan: Plan = make_plan(job, options.include, options.exclude)
+        self.engine: Engine | None = None
+        self.size = sum(item.size for item in self.plan.items)
+
+    def sifted(self) -> Iterator[Item | Row]:
+        """Every file: itself when there is something to do, else its row. Changes nothing."""
+        yield from self.plan.rows
+        items = self.plan.items
+        if not self.options.skip_existing or not items:
+            yield from items
+        elif self.table is not None:
+            yield from self.table.sift(items, self.table.known())
+        else:
+            yield from sift(self.job, items)
+
+    def rows(self) -> Generator[Row, None, None]:
+        """Do it: a row for every file, as it is done. Must be closed when left early."""
+        if self.job.target is not None:
+            place(self.job.target).clean()
+        stopped = False
+        items: list[Item] = []
+        for each in self.sifted():
+            if isinstance(each, Item):
+                items.append(each)
+                continue
+            stopped |= self._ends(each)
+            yield each
+        if stopped:
+            for item in items:
+                yield Row.of(item, "left", error="not begun: the run was stopped")
+            return
+        if items:
+            yield from self._run(items)
+        if self.table is not None:
+            self.table.finish()
+
+    def _run(self, items: list[Item]) -> Iterator[Row]:
+        self.engine = self._engine(len(items))
+        source = self.engine.run(items)
+        stopped = False
+        try:
+            for row in source:
+                if self.table is not None and row.status == "done":
+                    self.table.add(row)
+                yield row
+                if self._ends(row) and not stopped:
+                    stopped = True
+                    yield from self.engine.stop()
+        finally:
+            source.close()  # type: ignore[attr-defined]
+            if self.table is not None:
+                self.table.save()
+
+    def _ends(self, row: Row) -> bool:
+        """Whether no more files are begun after this one."""
+        return row.fatal or (self.options.stop and row.status == "failed")
+
+    def _engine(self, count: int) -> Engine:
+        if self.options.engine == "ray":
+            from .ray_engine import RayEngine
+
+            options = self.options
+            return RayEngine(self.job, options.jobs, options.address, options.cpus, options.gpus)
+        if not self.shared:
+            return _Here(self.job)
+        return LocalEngine(self.job, min(count, self.options.jobs or default_jobs()))
+
+    def current(self) -> list[str]:
+        """Names of files that are being worked on."""
+        return self.engine.current() if self.engine else []
+
+
+class _Here:
+    """This process as an engine: for places that no other process sees."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.left: list[Item] = []
+
+    def run(self, items: Iterable[Item]) -> Iterator[Row]:
+        """Item by item, so that a run can be stopped between them."""
+        self.left = list(items)
+        while self.left:
+            share, self.left = self.left[:8], self.left[8:]
+            yield from run_here(self.job, share)
+
+    def current(self) -> list[str]:
+        """Nothing: nobody could look while this process works."""
+        return []
+
+    def stop(self) -> Iterator[Row]:
+        """As `LocalEngine.stop`."""
+        left, self.left = self.left, []
+        return (Row.of(item, "left", error="not begun: the run was stopped") for item in left)
+
+
+def default_jobs() -> int:
+    """As many processes as there are cores, and memory for."""
+    free = memory.available()
+    fits = cores() if free is None else max(1, free // WORKER_BYTES)
+    return min(cores(), fits)

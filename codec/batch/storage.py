@@ -1,0 +1,336 @@
+"""Where files lie: folders of this machine, and anything fsspec knows (S3, zip, memory, …).
+
+fsspec because it is what pandas, Dask, Ray and PyTorch read their URLs with: a driver for nearly
+every store is there, and credentials are given as its users know it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeVar
+
+from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.files import PART_PREFIX, PART_SUFFIX, make_folder, reason, remove_parts, write_file
+
+#: Stores whose writes are whole or not there; a rename would be a copy.
+ATOMIC = {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "r2"}
+#: Drivers that an extra of ours installs.
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+
+Result = TypeVar("Result")
+
+
+class Found(NamedTuple):
+    """A file below a place, or something that was found instead of one.
+
+    Args:
+        name: below the place, with "/". size: bytes.
+        modified: seconds since 1970, None where the store does not say.
+        problem: why it cannot be used; None: it can.
+    """
+
+    name: str
+    size: int = 0
+    modified: float | None = None
+    problem: str | None = None
+
+
+class Place(ABC):
+    """A tree of files. Every method raises TicodecError with one line that says what is wrong.
+
+    `url`: what the user wrote; `shared`: whether other processes see the same files;
+    `exact_times`: whether a file written with a time of modification keeps it.
+    """
+
+    url: str
+    shared = True
+    exact_times = False
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether there is anything at the place."""
+
+    @abstractmethod
+    def files(self) -> Iterator[Found]:
+        """All files below, in no order; hidden ones are left out."""
+
+    @abstractmethod
+    def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        """A file, or bytes start … end of it; both may count from its end, as in a slice."""
+
+    @abstractmethod
+    def write(self, name: str, data: bytes, modified: float | None = None) -> None:
+        """Write a file, whole or not at all; folders above it are made."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Remove a file."""
+
+    @abstractmethod
+    def look(self, name: str) -> Found | None:
+        """A file as `files` gives it, as it is now; None when it is not there."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make the place ready for writing, or say why that cannot be."""
+
+    def clean(self) -> None:  # noqa: B027  what is written whole or not at all leaves nothing
+        """Remove what killed writers left behind."""
+
+    def shown(self, name: str) -> str:
+        """How a file is called in messages."""
+        return f"{self.url.rstrip('/')}/{name}"
+
+
+def place(url: str, follow_links: bool = False) -> Place:
+    """The place of a path or an fsspec URL; a .zip file is a place too.
+
+    Raises UsageError for a URL that no installed driver knows.
+    """
+    if url.startswith("file://"):
+        url = url.removeprefix("file://")
+    if "://" not in url and "::" not in url:
+        path = Path(url)
+        if path.suffix.lower() == ".zip" and path.is_file():
+            return Remote(url, f"zip://::{path.absolute()}")
+        return Local(path, follow_links)
+    return Remote(url, url)
+
+
+def absolute(url: str) -> str:
+    """A place's name that means the same in every process of this machine."""
+    if "://" in url or "::" in url:
+        return url
+    return str(Path(url).absolute())
+
+
+class Local(Place):
+    """A folder of this machine, or one file of it."""
+
+    exact_times = True
+
+    def __init__(self, path: Path, follow_links: bool = False) -> None:
+        self.url, self.path, self.follow_links = str(path), path, follow_links
+        self.only = path.name if path.is_file() else None
+        self.root = path.parent if self.only else path
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def files(self) -> Iterator[Found]:
+        if self.only:
+            yield self._found(self.root / self.only)
+            return
+        failed: list[OSError] = []
+        seen: set[tuple[int, int]] = set()
+        for folder, folders, names in os.walk(
+            self.root, onerror=failed.append, followlinks=self.follow_links
+        ):
+            if self.follow_links:  # links may lead in circles: every folder is visited once
+                key = os.stat(folder)  # noqa: PTH116
+                if (key.st_dev, key.st_ino) in seen:
+                    folders.clear()
+                    continue
+                seen.add((key.st_dev, key.st_ino))
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in names:
+                if not name.startswith("."):
+                    yield self._found(Path(folder) / name)
+        for error in failed:
+            name = os.path.relpath(error.filename, self.root)
+            yield Found(name, problem=f"the folder cannot be read: {reason(error)}")
+
+    def _found(self, path: Path) -> Found:
+        name = path.relative_to(self.root).as_posix()
+        try:
+            facts = path.stat()
+        except OSError as error:
+            link = "a link that leads nowhere or in a circle: " if path.is_symlink() else ""
+            return Found(name, problem=f"cannot be read: {link}{reason(error)}")
+        if not stat.S_ISREG(facts.st_mode):  # reading a pipe would wait for ever
+            return Found(name, problem="not a regular file")
+        return Found(name, facts.st_size, facts.st_mtime)
+
+    def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        path = self.root / name
+        try:
+            with path.open("rb") as file:
+                if start is None and end is None:
+                    return file.read()
+                size = os.fstat(file.fileno()).st_size
+                first, last, _ = slice(start, end).indices(size)
+                file.seek(first)
+                return file.read(max(0, last - first))
+        except OSError as error:
+            raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
+
+    def write(self, name: str, data: bytes, modified: float | None = None) -> None:
+        path = self.root / name
+        make_folder(path.parent)
+        write_file(path, data, modified)
+
+    def delete(self, name: str) -> None:
+        path = self.root / name
+        try:
+            path.unlink()
+        except OSError as error:
+            raise TicodecError(f"{path}: cannot be deleted: {reason(error)}") from error
+
+    def look(self, name: str) -> Found | None:
+        path = self.root / name
+        return self._found(path) if os.path.lexists(path) else None
+
+    def prepare(self) -> None:
+        """Make the folder and try to write into it."""
+        if self.only or (self.path.exists() and not self.path.is_dir()):
+            raise UsageError(f"{self.path} is a file; name a folder")
+        make_folder(self.path)
+        probe = self.path / f"{PART_PREFIX}{uuid.uuid4().hex}{PART_SUFFIX}"
+        try:
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise TicodecError(f"{self.path}: cannot be written: {reason(error)}") from error
+
+    def clean(self) -> None:
+        remove_parts(list(self.path.rglob(f"{PART_PREFIX}*{PART_SUFFIX}")))
+
+    def shown(self, name: str) -> str:
+        return str(self.root / name)
+
+
+class Remote(Place):
+    """Any other file system that fsspec has a driver for."""
+
+    def __init__(self, url: str, full: str) -> None:
+        import fsspec
+
+        self.url = url
+        protocol = full.split("://", 1)[0].split("::", 1)[0]
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(full)
+        except ImportError as error:
+            extra = EXTRAS.get(protocol)
+            hint = f"pip install 'ticodec[{extra}]'" if extra else str(error)
+            raise UsageError(f"{url}: the driver of {protocol}:// is missing; {hint}") from error
+        except Exception as error:  # drivers raise what their services' libraries raise
+            raise UsageError(f"{url}: not a place that can be opened: {_told(error)}") from error
+        protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else self.fs.protocol
+        self.shared = "memory" not in protocols
+        self.atomic = bool(ATOMIC & set(protocols))
+        self.archive = "zip" in protocols
+
+    def exists(self) -> bool:
+        self.fs.invalidate_cache()
+        return self._do("read", "", lambda: bool(self.fs.exists(self.root) or self._listed()))
+
+    def _listed(self) -> dict[str, dict[str, Any]]:
+        found = self.fs.find(self.root, detail=True)
+        assert isinstance(found, dict)
+        return found
+
+    def files(self) -> Iterator[Found]:
+        root = self.root.strip("/")
+        for key, info in self._do("listed", "", self._listed).items():
+            if info.get("type", "file") != "file":
+                continue
+            key = key.strip("/") if not key.endswith("/") else key
+            name = key[len(root) :].lstrip("/") if root else key
+            if not name:
+                raise UsageError(f"{self.url} is a file; name the folder it is in")
+            parts = name.split("/")
+            if any(part.startswith(".") and part not in (".", "..") for part in parts):
+                continue
+            # Names in an archive or a bucket are anybody's: none may lead out of DST.
+            if any(part in ("", ".", "..") for part in parts) or "\\" in name or "\0" in name:
+                yield Found(name, problem="its name cannot be that of a file below a folder")
+                continue
+            yield Found(name, int(info.get("size") or 0), _modified(info))
+
+    def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        return self._do(
+            "read", name, lambda: bytes(self.fs.cat_file(self._path(name), start=start, end=end))
+        )
+
+    def write(self, name: str, data: bytes, modified: float | None = None) -> None:
+        path = self._path(name)
+
+        def write() -> None:
+            if self.atomic:
+                self.fs.pipe_file(path, data)
+                return
+            parent = str(PurePosixPath(path).parent)
+            self.fs.makedirs(parent, exist_ok=True)
+            part = f"{parent}/{PART_PREFIX}{uuid.uuid4().hex}{PART_SUFFIX}"
+            self.fs.pipe_file(part, data)
+            self.fs.mv(part, path)
+
+        self._do("written", name, write)
+
+    def delete(self, name: str) -> None:
+        self._do("deleted", name, lambda: self.fs.rm_file(self._path(name)))
+
+    def look(self, name: str) -> Found | None:
+        def look() -> Found | None:
+            self.fs.invalidate_cache()
+            try:
+                info = self.fs.info(self._path(name))
+            except FileNotFoundError:
+                return None
+            return Found(name, int(info.get("size") or 0), _modified(info))
+
+        return self._do("read", name, look)
+
+    def prepare(self) -> None:
+        if self.archive:
+            raise UsageError(f"{self.url}: an archive can be read, not written")
+        if not self.atomic:
+            self._do("written", "", lambda: self.fs.makedirs(self.root, exist_ok=True))
+
+    def _path(self, name: str) -> str:
+        return f"{self.root.rstrip('/')}/{name}" if self.root else name
+
+    def _do(self, what: str, name: str, call: Callable[[], Result]) -> Result:
+        try:
+            return call()
+        except TicodecError:
+            raise
+        except Exception as error:  # drivers raise what their services' libraries raise
+            kind = BadInputError if what == "read" else TicodecError
+            shown = self.shown(name) if name else self.url
+            raise kind(f"{shown}: cannot be {what}: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """What an exception says, in one short line."""
+    text = " ".join(str(error).split())[:200]
+    return text or type(error).__name__
+
+
+def _modified(info: dict[str, Any]) -> float | None:
+    """Time of modification in what a driver tells of a file, each in its own words."""
+    for key in ("mtime", "LastModified", "last_modified", "updated", "modified", "created"):
+        value = info.get(key)
+        if isinstance(value, int | float):
+            return float(value)
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value)
+            except ValueError:
+                continue
+        if isinstance(value, datetime):
+            aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+            return aware.timestamp()
+    moment = info.get("date_time")  # of a zip: its writer's local time, which we cannot know
+    if isinstance(moment, tuple) and len(moment) == 6:
+        try:
+            return datetime(*moment, tzinfo=UTC).timestamp()
+        except ValueError:
+            return None
+    return None

@@ -1,0 +1,192 @@
+"""Labels of many files as one table: CSV, JSON lines or Parquet, and what a killed run had of it.
+
+rows ─► parts beside the table, one every few seconds ─► at the end the table; the parts go
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from pathlib import PurePosixPath
+from typing import Any
+
+from ticodec.errors import BadInputError, TicodecError, UsageError
+
+from .storage import Local, Place, place
+from .tasks import Item, Job, Row
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+#: A part is written after so many seconds or rows: as much is done again after kill -9.
+SECONDS, ROWS = 10.0, 500
+
+Record = dict[str, Any]
+
+
+class Table:
+    """The table of a classifying run.
+
+    Args:
+        url: of the file, a path or an fsspec URL, with one of `SUFFIXES`.
+
+    Raises UsageError for another suffix, or without what Parquet needs.
+    """
+
+    def __init__(self, url: str, job: Job) -> None:
+        self.job, self.url = job, url
+        self.suffix = PurePosixPath(url).suffix.lower()
+        if self.suffix not in SUFFIXES:
+            raise UsageError(f"{url}: labels are written to .csv, .jsonl or .parquet")
+        if self.suffix == ".parquet":
+            _pyarrow()
+        above, _, self.name = url.rpartition("/")
+        self.place: Place = place(above or ("/" if url.startswith("/") else "."))
+        self.settings = {"head": job.head or "", "top": job.top}
+        self.parts = f"{self.name}.parts"
+        self.records: dict[str, Record] = {}
+        self.unsaved: list[Record] = []
+        self.saved, self.written = time.monotonic(), 0
+
+    def prepare(self) -> None:
+        """See that the folder is there and can be written."""
+        if isinstance(self.place, Local) and not self.place.path.is_dir():
+            raise UsageError(f"{self.url}: there is no folder {self.place.url}")
+        self.place.prepare()
+
+    def known(self) -> dict[str, Record]:
+        """Records by file that an earlier run with the same settings made, whole or killed.
+
+        Raises BadInputError for a table that is not one of ours.
+        """
+        found: dict[str, Record] = {}
+        if self.place.look(self.name) is not None:
+            try:
+                found = {str(each["file"]): each for each in self._parse()}
+            except (KeyError, ValueError, TypeError) as error:
+                raise BadInputError(
+                    f"{self.url} is there and is no table of labels; -f replaces it"
+                ) from error
+        for name in self._part_names():
+            self.written += 1
+            for line in self.place.read(f"{self.parts}/{name}").decode().splitlines():
+                record = json.loads(line)
+                found[record["file"]] = record
+        return found
+
+    def sift(self, items: list[Item], known: dict[str, Record]) -> list[Item | Row]:
+        """Of each item itself, or the row of what is known of it."""
+        found: list[Item | Row] = []
+        for item in items:
+            record = known.get(_name(item.name))
+            if record is None or not self._same(record, item):
+                found.append(item)
+                continue
+            self.records[_name(item.name)] = record
+            size = {"width": int(record["width"]), "height": int(record["height"])}
+            bpp = float(record["bpp"])
+            row = Row.of(item, "skipped", bpp=bpp, model=record["model"], **size)
+            found.append(row)
+        return found
+
+    def _same(self, record: Record, item: Item) -> bool:
+        modified = record["modified"]
+        same_time = (modified in ("", None)) == (item.modified is None) and (
+            item.modified is None or abs(float(modified) - item.modified) < 1e-3
+        )
+        settings = self._settings()
+        same = all(str(record.get(name)) == str(value) for name, value in settings.items())
+        return same and same_time and int(record["bytes"]) == item.size
+
+    def _settings(self) -> Record:
+        quality = self.job.quality
+        asked = {"asked_model": self.job.model or "", "asked_quality": quality or ""}
+        return self.settings | asked
+
+    def add(self, row: Row) -> None:
+        """Take a row that was done; now and then a part is written."""
+        record: Record = {
+            "file": _name(row.file),
+            "width": row.width,
+            "height": row.height,
+            "bytes": row.bytes_in,
+            "modified": row.modified,
+            "bpp": round(row.bpp or 0.0, 6),
+            "model": row.model,
+            **self._settings(),
+        }
+        for number in range(self.job.top):
+            label, probability = row.labels[number] if number < len(row.labels) else ("", None)
+            after = f"_{number + 1}" if number else ""
+            rounded = None if probability is None else round(probability, 6)
+            record |= {f"label{after}": label, f"probability{after}": rounded}
+        self.records[record["file"]] = record
+        self.unsaved.append(record)
+        if len(self.unsaved) >= ROWS or time.monotonic() - self.saved >= SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write what came since the last part, so that a killed run loses no more."""
+        if self.unsaved:
+            lines = "".join(json.dumps(record) + "\n" for record in self.unsaved)
+            self.place.write(f"{self.parts}/{self.written:06d}.jsonl", lines.encode())
+            self.written += 1
+        self.unsaved, self.saved = [], time.monotonic()
+
+    def finish(self) -> None:
+        """Write the table of all records, sorted by file; then the parts go."""
+        self.save()
+        self.place.write(self.name, self._format([self.records[k] for k in sorted(self.records)]))
+        for name in self._part_names():
+            self.place.delete(f"{self.parts}/{name}")
+        if isinstance(self.place, Local) and (self.place.root / self.parts).is_dir():
+            (self.place.root / self.parts).rmdir()
+
+    def _part_names(self) -> list[str]:
+        try:
+            found = place(f"{self.place.url.rstrip('/')}/{self.parts}").files()
+            return sorted(each.name for each in found if each.problem is None)
+        except TicodecError:  # no folder of parts
+            return []
+
+    def _format(self, records: list[Record]) -> bytes:
+        if self.suffix == ".jsonl":
+            return "".join(json.dumps(record) + "\n" for record in records).encode()
+        names = list(records[0]) if records else ["file"]
+        if self.suffix == ".csv":
+            text = io.StringIO(newline="")
+            writer = csv.DictWriter(text, names)
+            writer.writeheader()
+            writer.writerows(records)
+            return text.getvalue().encode()
+        pyarrow, parquet = _pyarrow()
+        sink = pyarrow.BufferOutputStream()
+        columns = {name: [record[name] for record in records] for name in names}
+        parquet.write_table(pyarrow.table(columns), sink)
+        return bytes(sink.getvalue())
+
+    def _parse(self) -> list[Record]:
+        data = self.place.read(self.name)
+        if self.suffix == ".jsonl":
+            return [json.loads(line) for line in data.decode().splitlines()]
+        if self.suffix == ".csv":
+            return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+        pyarrow, parquet = _pyarrow()
+        try:
+            return list(parquet.read_table(pyarrow.BufferReader(data)).to_pylist())
+        except pyarrow.ArrowException as error:
+            raise ValueError(str(error)) from error
+
+
+def _name(name: str) -> str:
+    """A file's name as Unicode; bytes that are none are written as \\xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UsageError("Parquet needs pyarrow; pip install 'ticodec[parquet]'") from error
+    return pyarrow, pyarrow.parquet

@@ -1,0 +1,40 @@
+"""What worker processes have in common: Ctrl-C, threads, the cores there are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Ctrl-C waits; processes started here never hear of it, which is for their starter to do."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_worker(threads: int) -> None:
+    """Begin a worker process: its threads, and an end that unwinds when it is told to end."""
+    import torch
+
+    def end(*_: object) -> None:
+        sys.exit(128 + signal.SIGTERM)  # unwinds: programs are ended, temporary files removed
+
+    signal.signal(signal.SIGTERM, end)
+    torch.set_num_threads(threads)

@@ -1,0 +1,105 @@
+"""What the tests of batch runs share: trees of small photos, and looking at what came out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+from support import make_pixels
+
+from ticodec import container
+
+COMMAND = [sys.executable, "-m", "ticodec.cli.app", "batch"]
+
+
+def make_photos(folder: Path, names: list[str], side: int = 48) -> None:
+    """A photo of numbers under each name, all different."""
+    for seed, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(make_pixels(side, side + seed % 5, seed))
+        image.save(path, Image.registered_extensions()[path.suffix.lower()])
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, hidden ones too, with their bytes."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def whole(folder: Path) -> list[str]:
+    """Names of the .tic files below a folder, each of which is whole; nothing else is there."""
+    found = tree(folder)
+    for name, data in found.items():
+        assert name.endswith(".tic"), name
+        container.read(data)
+    return sorted(found)
+
+
+def rows(report: Path) -> dict[str, dict]:
+    """Rows of a report by file; JSON or CSV."""
+    if report.suffix == ".json":
+        listed = json.loads(report.read_text())["files"]
+    else:
+        with report.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            listed = list(csv.DictReader(file))
+    found = {row["file"]: row for row in listed}
+    assert len(found) == len(listed)
+    return found
+
+
+def summary(report: Path) -> dict:
+    """Totals of a JSON report, which are those of its rows."""
+    found = json.loads(report.read_text())
+    total, files = found["summary"], found["files"]
+    counted = {s: sum(row["status"] == s for row in files) for s in ("done", "failed", "skipped")}
+    assert counted == {name: total[name] for name in counted}
+    kept = [row for row in files if row["status"] in ("done", "skipped")]
+    for name in ("bytes_in", "bytes_out"):
+        assert total[name] == sum(row[name] for row in kept)
+    assert total["files"] == len(files)
+    return total
+
+
+def start(*arguments: object, **options) -> subprocess.Popen:
+    """A batch command as a process of its own."""
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+
+
+def children(pid: int) -> list[int]:
+    """Worker processes of a process: not the tracker that multiprocessing starts beside them."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if parent == pid and b"spawn_main" in line:
+                found.append(int(entry.name))
+    return found
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    """Wait for something, not for ever."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.003)
+
+
+def kill(pid: int) -> None:
+    """kill -9."""
+    os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,223 @@
+"""Batch runs that are killed, or meet full and read-only disks, and damaged files: nothing lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from batch_support import (
+    COMMAND,
+    children,
+    kill,
+    make_photos,
+    rows,
+    start,
+    summary,
+    tree,
+    wait_until,
+    whole,
+)
+from PIL import Image
+from support import make_pixels
+
+from ticodec.batch.local import LocalEngine
+from ticodec.batch.tasks import Item, Job
+from ticodec.errors import TicodecError
+
+
+def outputs(folder: Path) -> int:
+    return sum(1 for path in folder.rglob("*.tic")) if folder.exists() else 0
+
+
+def test_kill_9_of_the_run_leaves_whole_files_and_the_same_command_goes_on(tmp_path: Path):
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
+    make_photos(source, [f"{n % 7}/{n}.png" for n in range(40)], 240)
+    before = tree(source)
+    arguments = ("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
+    first = start(*arguments)
+    wait_until(lambda: outputs(target) >= 3)
+    workers = children(first.pid)
+    kill(first.pid)
+    first.wait()
+    assert workers
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 20)
+    # What a writer had begun is hidden, and goes with the next run.
+    found = {name for name in tree(target) if not Path(name).name.startswith(".")}
+    assert 3 <= len(found) < 40
+    (target / ".ticodec-left.part").write_bytes(b"as if killed while writing")
+    again = start(*arguments)
+    assert again.wait(120) == 0, again.stderr.read()
+    total = summary(report)
+    assert total["skipped"] == len(found)
+    assert total["done"] == 40 - len(found)
+    assert whole(target) == sorted(name.replace(".png", ".tic") for name in before)
+    assert tree(source) == before
+
+
+def test_kill_9_of_a_worker_costs_its_files_a_retry_not_the_run(tmp_path: Path):
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
+    make_photos(source, [f"{n}.png" for n in range(40)], 240)
+    run = start("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
+    wait_until(lambda: outputs(target) >= 2)
+    kill(children(run.pid)[0])
+    assert run.wait(120) == 0, run.stderr.read()
+    total = summary(report)
+    assert total["done"] == 40
+    assert 1 <= total["retried"] <= 16
+    assert sum(row["retried"] for row in rows(report).values()) == total["retried"]
+    assert len(whole(target)) == 40
+    assert b"second try" in run.stdout.read()
+
+
+def test_a_file_that_kills_its_worker_twice_fails_alone(tmp_path: Path):
+    make_photos(tmp_path / "in", ["good.png"])
+    Image.fromarray(make_pixels(3000, 3000)).save(tmp_path / "in" / "large.png")
+    (tmp_path / "out").mkdir()
+    job = Job("encode", str(tmp_path / "in"), str(tmp_path / "out"), model="tiny", device="cpu")
+    engine = LocalEngine(job, 1)
+    found, killed = [], set()
+
+    def kill_whoever_has_it() -> None:
+        while not done.is_set():
+            for worker in list(engine.workers):
+                pid = worker.process.pid
+                if worker.begun and "large.png" in worker.items and pid not in killed:
+                    killed.add(pid)
+                    kill(pid)
+            done.wait(0.01)
+
+    done = threading.Event()
+    thread = threading.Thread(target=kill_whoever_has_it)
+    thread.start()
+    try:
+        items = [Item("large.png", "large.tic"), Item("good.png", "good.tic")]
+        found = list(engine.run(items))
+    finally:
+        done.set()
+        thread.join()
+    by_name = {row.file: row for row in found}
+    assert by_name["large.png"].status == "failed"
+    assert "died with it twice: killed by signal 9" in by_name["large.png"].error
+    assert by_name["good.png"].status == "done"
+    assert len(killed) == 2
+    assert whole(tmp_path / "out") == ["good.tic"]
+
+
+def test_workers_that_cannot_begin_end_the_run_with_a_line(tmp_path: Path):
+    make_photos(tmp_path, ["a.png"])
+    job = Job("encode", str(tmp_path), str(tmp_path), model="tiny", weights="00000000")
+    with pytest.raises(TicodecError, match="others on this machine"):
+        list(LocalEngine(job, 1).run([Item("a.png", "a.tic")]))
+
+
+def in_namespace(script: str, *arguments: object) -> subprocess.CompletedProcess:
+    """A shell script where it may mount file systems of its own."""
+    command = ["unshare", "-rm", "sh", "-ec", script, "sh", *map(str, arguments)]
+    environment = os.environ | {"BATCH": " ".join(COMMAND)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def mounts() -> None:
+    """Whether this system lets its users mount a tmpfs in a namespace of their own."""
+    try:
+        allowed = in_namespace("mount -t tmpfs none /mnt").returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    if not allowed:
+        pytest.skip("no user namespaces here")
+
+
+def test_a_full_disk_stops_the_run_and_the_same_command_goes_on(tmp_path: Path, mounts: None):
+    source, target = tmp_path / "in", tmp_path / "out"
+    make_photos(source, [f"{n:02d}.png" for n in range(30)], 120)
+    target.mkdir()
+    script = """
+        mount -t tmpfs -o size=40k tmpfs "$2"
+        run() { $BATCH encode "$1" "$2" -m tiny --jobs 1 --quiet --report "$3"; }
+        run "$1" "$2" "$3/full.json" || echo "exit $?"
+        mkdir "$3/first"; cp -a "$2/." "$3/first"
+        mount -o remount,size=4m "$2"
+        run "$1" "$2" "$3/again.json"
+        mkdir "$3/second"; cp -a "$2/." "$3/second"
+    """
+    done = in_namespace(script, source, target, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "exit 1\n"
+    assert "No space left" in done.stderr
+    first = summary(tmp_path / "full.json")
+    assert first["done"] == len(whole(tmp_path / "first")) > 0
+    assert first["failed"] > 0
+    assert first["left"] > 0
+    again = summary(tmp_path / "again.json")
+    assert (again["skipped"], again["done"]) == (first["done"], 30 - first["done"])
+    assert len(whole(tmp_path / "second")) == 30
+
+
+def test_a_read_only_target_is_refused_before_any_work(tmp_path: Path, mounts: None):
+    source, target = tmp_path / "in", tmp_path / "out"
+    make_photos(source, ["a.png"])
+    target.mkdir()
+    script = 'mount -t tmpfs -o ro tmpfs "$2"; $BATCH encode "$1" "$2" -m tiny'
+    done = in_namespace(script, source, target)
+    assert done.returncode == 1
+    assert done.stderr == f"ticodec: {target}: cannot be written: Read-only file system\n"
+
+
+def test_a_folder_that_cannot_be_made_fails_its_files_only(tmp_path: Path, run):
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.csv"
+    make_photos(source, ["a.png", "sub/b.png"])
+    target.mkdir()
+    (target / "sub").write_text("in the way")
+    done = run("batch", "encode", source, target, "-m", "tiny", "-j", 1, "--report", report)
+    assert done.code == 1
+    found = rows(report)
+    assert found["a.png"]["status"] == "done"
+    assert found["sub/b.png"]["status"] == "failed"
+    assert "cannot make the folder" in found["sub/b.png"]["error"]
+
+
+def test_20_corrupt_files_among_200_fail_alone(tmp_path: Path):
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
+    names = [f"{n % 9}/{n:03d}.png" for n in range(200)]
+    make_photos(source, names, 24)
+    bad = names[5::10]
+    assert len(bad) == 20
+    bomb = b"P6 100000 100000 255 "
+    for number, name in enumerate(bad):
+        path = source / name
+        data = path.read_bytes()
+        flipped = data[:60] + bytes(b ^ 0x55 for b in data[60:90]) + data[90:]
+        kinds = [b"", data[: len(data) // 2], b"no image at all", flipped, bomb, data[:8]]
+        path.write_bytes(kinds[number % len(kinds)])
+    done = start("encode", source, target, "-m", "tiny", "--report", report)
+    assert done.wait(120) == 1
+    total = summary(report)
+    assert (total["done"], total["failed"]) == (180, 20)
+    found = rows(report)
+    assert sorted(name for name in names if found[name]["status"] == "failed") == sorted(bad)
+    assert all(found[name]["error"] for name in bad)
+    assert len(whole(target)) == 180
+    stderr = done.stderr.read().decode()
+    assert "Traceback" not in stderr
+    assert stderr.splitlines()[-1].startswith("ticodec: 20 of 200 files not encoded; the first: ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path):
+    import signal
+
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
+    make_photos(source, [f"{n}.png" for n in range(40)], 240)
+    run = start("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
+    wait_until(lambda: outputs(target) >= 2)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == 130
+    total = summary(report)
+    assert total["done"] + total["left"] == 40
+    assert total["done"] <= len(whole(target)) < 40
+    assert "the same command goes on" in run.stderr.read().decode().splitlines()[-1]
