@@ -26,6 +26,7 @@ from ticodec.models.inference import fast_bf16
 
 from . import checkpoint
 from .data import send
+from .distributed import ALONE
 from .optimizer import Optimizer
 from .options import TrainOptions
 
@@ -35,10 +36,6 @@ CALIBRATION_SIZE = 256
 #: A gradient this many times the mean norm of so many steps is a spike.
 SPIKE, TYPICAL_STEPS = 8.0, 100
 
-
-#: Names of the layer that has a row a label end so.
-LABELS = ("head.weight", "head.bias")
-GAINS = "gains."
 #: Dimensions of what is trained, and the data it is trained on.
 C = TypeVar("C", bound=Dimensions)
 D = TypeVar("D")
@@ -46,11 +43,6 @@ D = TypeVar("D")
 Scalars = tuple[Tensor, ...]
 #: One row of a validation: what was varied, and the numbers.
 Row = dict[str, float]
-
-
-def is_new(name: str) -> bool:
-    """Whether a parameter may be missing from weights that a run begins from."""
-    return name.endswith(LABELS) or name.startswith(GAINS)
 
 
 class BaseTrainer(ABC, Generic[C, D]):
@@ -66,6 +58,8 @@ class BaseTrainer(ABC, Generic[C, D]):
 
     #: What its checkpoints are marked with.
     kind: ClassVar[str]
+    #: Whether a step leaves some parameters without a gradient.
+    partial = False
     #: Names of the scalars that `forward` gives.
     columns: ClassVar[tuple[str, ...]]
     #: The options that the history tells of.
@@ -84,11 +78,13 @@ class BaseTrainer(ABC, Generic[C, D]):
     ) -> None:
         torch.manual_seed(options.seed)
         self.config, self.options, self.device = config, options, device
+        self.ranks = ALONE
         self.network = self.build().to(device)
         if init is not None:  # without a layer of labels it is for other ones: that stays random
             missing, unexpected = self.network.load_state_dict(init, strict=False)
-            if unexpected or not all(is_new(name) for name in missing):
+            if unexpected or not all(checkpoint.is_new(name) for name in missing):
                 raise ValueError("these weights are of another network")
+        self.model: nn.Module = self.network  # what `forward` calls: see `share`
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = Optimizer(
             self.network, options.optimizer, options.lr, options.weight_decay
@@ -151,15 +147,26 @@ class BaseTrainer(ABC, Generic[C, D]):
         scalars = self.loss(*batch)
         self.optimizer.zero_grad()
         scalars[0].backward()  # type: ignore[no-untyped-call]
+        scalars = self.ranks.mean(scalars)  # so that every rank decides the same
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
         sane = self.is_sane(norm + scalars[0].detach(), norm)
         self.optimizer.step(sane)
         self.skipped += ~sane
         self.update_average()
         self.step += 1
-        self.crops += self.options.batch
+        self.crops += self.options.batch * self.ranks.world
         self.seconds += time.perf_counter() - started
         return scalars
+
+    def share(self) -> None:
+        """Begin to train together with the other `ranks`, each with draws of its own."""
+        if self.ranks.world == 1:
+            return
+        self.model = self.ranks.joined(self.network, self.average, self.partial)
+        if not self.ranks.first:  # that one goes on with its own, those of a checkpoint maybe
+            seed = self.ranks.seed(self.options.seed, self.step)
+            torch.manual_seed(seed)
+            self.sampler.manual_seed(seed)
 
     def is_sane(self, total: Tensor, norm: Tensor) -> Tensor:
         """Whether a step may be taken, a bool (): all finite, and no spike of the gradient.
@@ -216,7 +223,6 @@ class BaseTrainer(ABC, Generic[C, D]):
 
     def state(self) -> dict[str, Any]:
         """Everything `restore` needs."""
-        cuda = self.device.type == "cuda"
         return {
             "kind": self.kind,
             "config": self.config.to_dict(),
@@ -231,16 +237,13 @@ class BaseTrainer(ABC, Generic[C, D]):
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "random": {
-                "torch": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state() if cuda else None,
-                "sampler": self.sampler.get_state(),
-            },
+            "random": checkpoint.random_state(self.sampler, self.device),
         }
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint."""
-        checkpoint.save(path, self.state())
+        """Write a checkpoint; the first rank does, for all."""
+        if self.ranks.first:
+            checkpoint.save(path, self.state())
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state` was taken (on the same kind of device)."""
@@ -252,10 +255,7 @@ class BaseTrainer(ABC, Generic[C, D]):
         self.skipped.fill_(state["skipped"])
         self.typical.fill_(state["typical"])
         self.begun = self.spent()
-        torch.set_rng_state(state["random"]["torch"])
-        self.sampler.set_state(state["random"]["sampler"])
-        if self.device.type == "cuda" and state["random"]["cuda"] is not None:
-            torch.cuda.set_rng_state(state["random"]["cuda"])
+        checkpoint.set_random_state(state["random"], self.sampler, self.device)
 
     @classmethod
     def resume(

@@ -103,6 +103,6 @@ def training(
         )
         lines.append(
             f"| {number} | {r['device']} | {r['seconds'] / 60:.1f} | {r['crops']:,} "
-            f"| {r['crop']}² | {r['batch']} | {rate} | {settings} |"
+            f"| {r['crop']}² | {r['batch'] * r.get('processes', 1)} | {rate} | {settings} |"
         )
     return lines

@@ -11,6 +11,14 @@ import torch
 from ticodec.errors import BadInputError, TicodecError
 
 FORMAT = 2
+#: Names of the layer that has a row a label end so; those of the gains begin so.
+LABELS = ("head.weight", "head.bias")
+GAINS = "gains."
+
+
+def is_new(name: str) -> bool:
+    """Whether a parameter may be missing from weights that a run begins from."""
+    return name.endswith(LABELS) or name.startswith(GAINS)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -41,3 +49,20 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise BadInputError(f"{path}: not a checkpoint of this version of ticodec")
     return state
+
+
+def random_state(sampler: torch.Generator, device: torch.device) -> dict[str, Any]:
+    """Where all random numbers of a run come from: torch's generators, and what draws crops."""
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if device.type == "cuda" else None,
+        "sampler": sampler.get_state(),
+    }
+
+
+def set_random_state(state: dict[str, Any], sampler: torch.Generator, device: torch.device) -> None:
+    """Inverse of `random_state`; on a GPU its own generator only when `state` is of one."""
+    torch.set_rng_state(state["torch"])
+    sampler.set_state(state["sampler"])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"])

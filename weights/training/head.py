@@ -136,7 +136,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         """Every training image, cropped and mirrored at random, so many times: see `HeadData`."""
         o = self.options
         count = len(images.training)
-        generator = torch.Generator().manual_seed(o.seed + 1)
+        generator = torch.Generator().manual_seed(self.ranks.seed(o.seed + 1))
         crops = Augmentation("mild" if o.augment != "none" else "none", smallest=o.smallest)
         every = torch.empty(0)
         for view in range(o.views):
@@ -171,7 +171,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         """Cross entropy of what was read (B, h, w, channels)."""
         y, targets = batch
         with self.autocast():
-            logits = self.network(y).float()
+            logits = self.model(y).float()
         loss = cross_entropy(logits, targets, label_smoothing=self.options.smoothing)
         right = (logits.argmax(1) == targets.argmax(1)).float().mean()
         return HeadLoss(loss, right)

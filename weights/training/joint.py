@@ -52,6 +52,7 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         if o.crop % self.config.stride_z:
             raise UsageError(f"--crop must be a multiple of {self.config.stride_z}")
         self.betas = torch.tensor(self.config.lambdas, device=self.device)
+        self.partial = o.step == 1  # the hyperprior and the gains are not trained then
         self.augmentation = augmentation_of(self)
         return Icat(self.config)
 
@@ -107,7 +108,7 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         o = self.options
         second = o.step == 2
         with self.autocast():
-            output = self.network(x, level, second)
+            output = self.model(x, level, second)
         beta = lambda_at(level, self.betas) if second else None
         return joint(output, x, targets, beta, o.ratio, o.smoothing, o.balance)
 

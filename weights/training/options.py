@@ -17,7 +17,7 @@ class TrainOptions:
 
     Args:
         crop: side of the training crops, pixels, a multiple of 32.
-        batch: crops a step.
+        batch: crops a step and process.
         lr: learning rate of the stable phase.
         warmup: steps of linear warm-up.
         ema: decay of the averaged weights, which are the ones exported.

@@ -16,9 +16,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ticodec.images import make_folder
+from ticodec.files import make_folder
 
-from .base import AnyTrainer, Row
+from .base import AnyTrainer
+from .distributed import ALONE, Ranks
 from .loss import psnr
 
 SAVE_SECONDS = 240
@@ -33,6 +34,11 @@ class Limits:
     minutes: float | None = None
     steps: int | None = None
     anneal_minutes: float = 0.0
+
+    def reached(self, minutes: float, steps: int) -> bool:
+        """Whether so many of them end the stable phase."""
+        long = self.minutes is not None and minutes >= self.minutes
+        return long or (self.steps is not None and steps >= self.steps)
 
 
 @contextmanager
@@ -65,21 +71,34 @@ def load_data(trainer: AnyTrainer, folder: Path, console: Console) -> Any:
     return data
 
 
-def run(trainer: AnyTrainer, data: Path, out: Path, limits: Limits, console: Console) -> Path:
+def run(
+    trainer: AnyTrainer,
+    data: Path,
+    out: Path,
+    limits: Limits,
+    console: Console,
+    ranks: Ranks = ALONE,
+) -> Path:
     """Train until a limit or a signal; returns the checkpoint to export.
 
     Writes `trunk.pt` (resume it), `annealed.pt` (export it, when annealing was asked
-    for), `log.csv` and `validation.csv` under `out`.
+    for), `log.csv` and `validation.csv` under `out`. Of several `ranks` the first writes.
+    A signal to one of them, or the clock of one, ends the run of all at the same step.
     """
-    make_folder(out)
+    if ranks.first:
+        make_folder(out)
+    trainer.ranks = ranks
     loaded = load_data(trainer, data, console)
-    facts = {"device": device_name(trainer.device)}
+    trainer.share()
+    facts: dict[str, Any] = {"device": device_name(trainer.device)}
+    if ranks.world > 1:
+        facts = {"device": f"{ranks.world} × {facts['device']}", "processes": ranks.world}
     facts |= {name: getattr(trainer.options, name) for name in trainer.told}
     with stop_signals() as stopped:
         trainer.begin_run(facts)
         loop(trainer, loaded, out, limits, stopped, console)
         trainer.save(out / "trunk.pt")
-        if not limits.anneal_minutes or stopped():
+        if not limits.anneal_minutes or ranks.largest(stopped()):
             return out / "trunk.pt"
         trainer.begin_run({**facts, "annealed": 0.0})
         anneal(trainer, loaded, out, limits.anneal_minutes, stopped, console)
@@ -97,20 +116,19 @@ def loop(
 ) -> None:
     """The stable phase: step, log, validate and save until a limit or a signal."""
     started = saved = validated = time.monotonic()
+
+    def ended() -> bool:
+        return stopped() or limits.reached((time.monotonic() - started) / 60, trainer.step)
+
     log = Log(trainer, out, console)
     with log:
-        while not stopped():
-            minutes = (time.monotonic() - started) / 60
-            if limits.minutes is not None and minutes >= limits.minutes:
-                break
-            if limits.steps is not None and trainer.step >= limits.steps:
-                break
+        while not trainer.ranks.largest(ended()):
             log.record(trainer.train_step(data), "training")
             if time.monotonic() - saved > SAVE_SECONDS:
                 trainer.save(out / "trunk.pt")
                 saved = time.monotonic()
             if time.monotonic() - validated > VALIDATE_SECONDS:
-                log.validate(trainer.validate(data))
+                log.validate(data)
                 validated = time.monotonic()
 
 
@@ -126,17 +144,18 @@ def anneal(
     with Log(trainer, out, console) as log:
         log.record(trainer.train_step(data), "annealing")  # compiles, where that is asked for
         started = time.monotonic()
-        while not stopped():
-            part = (time.monotonic() - started) / 60 / minutes
+        while True:
+            part = 1.0 if stopped() else (time.monotonic() - started) / 60 / minutes
+            part = trainer.ranks.largest(part)
             if part >= 1:
                 break
             log.record(trainer.train_step(data, part), "annealing")
             trainer.facts["annealed"] = round(part, 3)
-        log.validate(trainer.validate(data))
+        log.validate(data)
 
 
 class Log:
-    """The progress bar and the two CSV files of a run."""
+    """The progress bar and the two CSV files of a run; of several ranks, the first one's."""
 
     def __init__(self, trainer: AnyTrainer, out: Path, console: Console) -> None:
         self.trainer, self.out, self.console = trainer, out, console
@@ -160,6 +179,8 @@ class Log:
 
     def record(self, loss: tuple[torch.Tensor, ...], phase: str) -> None:
         """Take one step's numbers; every LOG_STEPS steps show their mean and write a row."""
+        if not self.trainer.ranks.first:
+            return
         self.sums += torch.stack([part.detach().float() for part in loss])
         self.count += 1
         if self.count < LOG_STEPS:
@@ -180,9 +201,12 @@ class Log:
         self.sums.zero_()
         self.count, self.crops, self.since = 0, t.crops, time.monotonic()
 
-    def validate(self, rows: list[Row]) -> None:
+    def validate(self, data: Any) -> None:
         """Show and keep how good the averaged weights are on what was held out."""
         t = self.trainer
+        if not t.ranks.first:
+            return
+        rows = t.validate(data)
         for row in rows:
             header = ",".join(["step", "crops", *row])
             append(self.out / "validation.csv", header, [t.step, t.crops, *row.values()])

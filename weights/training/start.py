@@ -16,7 +16,8 @@ from ticodec.models.analysis_config import HeadConfig, IcatConfig
 from ticodec.models.config import STRIDE_Y, VITS, Config, config_from, preset
 
 from . import checkpoint
-from .base import GAINS, LABELS, AnyTrainer
+from .base import AnyTrainer
+from .checkpoint import GAINS, LABELS
 from .options import TrainOptions
 from .trainer import Trainer
 

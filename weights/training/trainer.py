@@ -71,7 +71,7 @@ class Trainer(BaseTrainer[ModelConfig, PhotoData]):
         """Loss of images (B, H, W, 3) at levels (B,)."""
         x, level = batch
         with self.autocast():
-            output = self.network(x, level)
+            output = self.model(x, level)
         return rate_distortion(output, x, level, self.lambdas, self.options.balance)
 
     def validate(self, data: PhotoData) -> list[Row]:
