@@ -78,7 +78,7 @@ def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
         wanted = not include or _matches(each.name, include)
         if each.name.startswith(inside) or PurePosixPath(each.name).name.startswith(PART_PREFIX):
             continue
-        fits = suffix in INPUTS[job.action] or (each.problem is not None and not suffix)
+        fits = suffix in INPUTS[job.action] or each.name.endswith("/")
         if not fits or not wanted or _matches(each.name, exclude):
             plan.others += 1
         elif each.problem is not None:

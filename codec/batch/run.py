@@ -74,6 +74,7 @@ class Run:
             raise UsageError("memory:// is seen by one process only; use the local engine")
         if table is not None and not dry:
             table.prepare()
+        self.known = {} if table is None else table.known()
         self.plan: Plan = make_plan(job, options.include, options.exclude)
         self.engine: Engine | None = None
         self.size = sum(item.size for item in self.plan.items)
@@ -85,7 +86,7 @@ class Run:
         if not self.options.skip_existing or not items:
             yield from items
         elif self.table is not None:
-            yield from self.table.sift(items, self.table.known())
+            yield from self.table.sift(items, self.known)
         else:
             yield from sift(self.job, items)
 

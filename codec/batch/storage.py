@@ -30,7 +30,7 @@ class Found(NamedTuple):
     """A file below a place, or something that was found instead of one.
 
     Args:
-        name: below the place, with "/". size: bytes.
+        name: below the place, with "/"; a folder's ends in one. size: bytes.
         modified: seconds since 1970, None where the store does not say.
         problem: why it cannot be used; None: it can.
     """
@@ -143,8 +143,8 @@ class Local(Place):
                 if not name.startswith("."):
                     yield self._found(Path(folder) / name)
         for error in failed:
-            name = os.path.relpath(error.filename, self.root)
-            yield Found(name, problem=f"the folder cannot be read: {reason(error)}")
+            name = Path(os.path.relpath(error.filename, self.root)).as_posix()
+            yield Found(f"{name}/", problem=f"the folder cannot be read: {reason(error)}")
 
     def _found(self, path: Path) -> Found:
         name = path.relative_to(self.root).as_posix()

@@ -64,9 +64,10 @@ class Table:
             try:
                 found = {str(each["file"]): each for each in self._parse()}
             except (KeyError, ValueError, TypeError) as error:
-                raise BadInputError(
-                    f"{self.url} is there and is no table of labels; -f replaces it"
-                ) from error
+                if not self.job.replace:
+                    raise BadInputError(
+                        f"{self.url} is there and is no table of labels; -f replaces it"
+                    ) from error
         for name in self._part_names():
             self.written += 1
             for line in self.place.read(f"{self.parts}/{name}").decode().splitlines():
@@ -170,7 +171,10 @@ class Table:
         if self.suffix == ".jsonl":
             return [json.loads(line) for line in data.decode().splitlines()]
         if self.suffix == ".csv":
-            return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+            reader = csv.DictReader(io.StringIO(data.decode(), newline=""))
+            if "file" not in (reader.fieldnames or ()):
+                raise ValueError("no column of files")
+            return list(reader)
         pyarrow, parquet = _pyarrow()
         try:
             return list(parquet.read_table(pyarrow.BufferReader(data)).to_pylist())

@@ -1,0 +1,314 @@
+"""`ticodec batch` as its users meet it: names, trees, what is left out, reports, labels."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from batch_support import make_photos, rows, summary, tree, whole
+from PIL import Image
+from support import make_pixels
+
+import ticodec
+from ticodec.batch.plan import output_names
+
+ODD = [
+    "with space.png",
+    "-leading-dash.png",
+    "ünïcödé 写真 😀.jpg",
+    "x" * 246 + ".png",
+    "写" * 80 + ".webp",
+    "quote'\" $(touch oops);.png",
+    "brackets [0-9]*.png",
+    "two\nlines.png",
+    os.fsdecode(b"not-utf8-\xff.png"),
+    "no.suffix.but.dots.PNG",
+]
+
+
+def test_odd_names_twins_links_and_a_source_inside_its_target(tmp_path: Path, run):
+    target = tmp_path / "all"
+    source = target / "photos"
+    make_photos(source, ["a.jpg", "a.png", "A.tiff", "b/a.jpg", "b/a.jpg.png", "b/c.png", *ODD])
+    (source / "loop").symlink_to(source)
+    (source / "b" / "up").symlink_to("..")
+    (source / "self").symlink_to("self")
+    (source / "linked.png").symlink_to("b/c.png")
+    (source / "gone.png").symlink_to("nowhere.png")
+    (source / ".hidden.png").write_bytes(b"")
+    (source / "notes.txt").write_text("no image")
+    os.mkfifo(source / "pipe.png")
+    before = tree(source)
+    done = run(
+        "batch", "encode", source, target, "-m", "tiny", "-j", 2, "--report", tmp_path / "r.json"
+    )
+    assert done.code == 1, done.err
+    found = rows(tmp_path / "r.json")
+    failed = {name for name, row in found.items() if row["status"] == "failed"}
+    assert failed == {"gone.png", "pipe.png"}
+    assert "leads nowhere" in found["gone.png"]["error"]
+    assert "not a regular file" in found["pipe.png"]["error"]
+    names = {name: row["output"] for name, row in found.items() if name not in failed}
+    assert names["a.jpg"] == "a.jpg.tic"
+    assert names["a.png"] == "a.png.tic"
+    assert names["A.tiff"] == "A.tiff.tic"
+    assert names["b/a.jpg"] == "b/a.tic"
+    assert names["b/a.jpg.png"] == "b/a.jpg.tic"
+    assert names["x" * 246 + ".png"] == "x" * 246 + ".tic"
+    assert names["linked.png"] == "linked.tic"
+    assert len(names) == 6 + len(ODD) + 1
+    assert {n for n in tree(target) if not n.startswith("photos/")} == set(names.values())
+    assert tree(source) == before
+    with Image.open(source / "a.png") as image:
+        alone = ticodec.load("tiny", bf16=None).encode(image)
+    assert (target / "a.png.tic").read_bytes() == alone
+    # Into itself: nothing new is found below, and nothing is taken for its own output.
+    again = run("batch", "encode", target, target, "-m", "tiny", "--exclude", "*.png", "--dry-run")
+    assert "encode: photos/A.tiff → photos/A.tiff.tic\n" in again.out
+    assert "6 of 6 files" in again.out
+
+
+def test_linked_folders_are_entered_once_when_asked(tmp_path: Path, run):
+    make_photos(tmp_path / "in", ["a.png"])
+    make_photos(tmp_path / "elsewhere", ["b.png"])
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
+    arguments = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", "--dry-run")
+    assert "link" not in run(*arguments).out
+    found = json.loads(run(*arguments, "--follow-links", "--json").out)
+    assert [each["file"] for each in found] == ["a.png", "link/b.png"]
+
+
+def test_names_of_outputs_never_meet():
+    names = ["a.jpg", "a.jpg.png", "a.jpg.png.gif", "a.png", "é.png", "e\u0301.png", "s/a.png"]
+    found = output_names(names, ".tic")
+    assert len({name.casefold() for name in found}) == len(names)
+    assert found[-1] == "s/a.tic"
+    assert output_names(["one.jpg"], ".tic") == ["one.tic"]
+
+
+def test_only_what_changed_is_done_again(tmp_path: Path, run):
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
+    make_photos(source, [f"{n}.png" for n in range(6)])
+
+    def go(*more: object, code: int = 0) -> dict[str, str]:
+        done = run("batch", "encode", source, target, "-m", "tiny", "--report", report, *more)
+        assert done.code == code, done.err
+        summary(report)
+        return {name: row["status"] for name, row in rows(report).items()}
+
+    assert set(go().values()) == {"done"}
+    assert (target / "0.tic").stat().st_mtime == (source / "0.png").stat().st_mtime
+    assert set(go().values()) == {"skipped"}
+    Image.fromarray(make_pixels(40, 40, 9)).save(source / "1.png")
+    (target / "2.tic").write_bytes((target / "2.tic").read_bytes()[:-3])
+    (target / "3.tic").unlink()
+    (target / "4.tic").write_bytes(b"")
+    found = go()
+    assert {name for name, status in found.items() if status == "done"} == {
+        "1.png",
+        "2.png",
+        "3.png",
+        "4.png",
+    }
+    assert len(whole(target)) == 6
+    assert set(go("-q", 2).values()) == {"done"}
+    assert set(go("-q", 2, "--no-skip-existing").values()) == {"done"}
+    kept = rows(report)["0.png"]
+    assert kept["bytes_out"] == (target / "0.tic").stat().st_size
+    assert kept["bpp"] == pytest.approx(
+        kept["bytes_out"] * 8 / (kept["width"] * kept["height"]), abs=1e-5
+    )
+    assert set(go("--include", "[01]*", "--exclude", "1.*").values()) == {"done"}
+    assert list(rows(report)) == ["0.png"]
+
+
+def test_decoding_never_replaces_a_picture_that_is_not_its_own(tmp_path: Path, run):
+    folder, report = tmp_path / "photos", tmp_path / "r.csv"
+    make_photos(folder, ["a.png", "b.png"])
+    original = (folder / "a.png").read_bytes()
+    assert run("batch", "encode", folder, folder, "-m", "tiny", "--quiet").code == 0
+    (folder / "b.png").unlink()
+
+    def go(*more: object) -> tuple[int, dict[str, str]]:
+        done = run("batch", "decode", folder, folder, "--report", report, *more)
+        return done.code, {name: row["status"] for name, row in rows(report).items()}
+
+    assert go() == (1, {"a.tic": "failed", "b.tic": "done"})
+    assert "-f replaces it" in rows(report)["a.tic"]["error"]
+    assert (folder / "a.png").read_bytes() == original
+    assert go() == (1, {"a.tic": "failed", "b.tic": "skipped"})
+    assert go("--force") == (0, {"a.tic": "done", "b.tic": "skipped"})
+    decoded = ticodec.decode((folder / "a.tic").read_bytes())
+    with Image.open(folder / "a.png") as image:
+        assert np.array_equal(np.asarray(image), np.asarray(decoded))
+    # Another file under the same name and of the same time: the note in the PNG tells.
+    time = (folder / "b.tic").stat().st_mtime
+    (folder / "b.tic").write_bytes((folder / "a.tic").read_bytes())
+    os.utime(folder / "b.tic", (time, time))
+    assert go() == (0, {"a.tic": "skipped", "b.tic": "done"})
+
+
+def test_sources_go_only_after_a_verified_encode_and_only_if_asked(tmp_path: Path, run):
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
+    make_photos(source, ["a.png", "b.png"], 96)
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(source / "noise.png")
+    (source / "broken.png").write_bytes(b"no image")
+    kept = {name: (source / name).read_bytes() for name in ("noise.png", "broken.png")}
+    arguments = ("batch", "encode", source, target, "-m", "tiny", "--report", report)
+    done = run(*arguments, "--delete-source-after-verify", "-q", 8)
+    assert done.code == 1
+    found = rows(report)
+    assert summary(report)["deleted"] == 2
+    assert found["a.png"]["psnr"] > 20
+    assert "far from it" in found["noise.png"]["error"]
+    assert tree(source) == kept
+    assert whole(target) == ["a.tic", "b.tic", "noise.tic"]
+    # Another photo under that name does not replace what cannot be made again.
+    precious = (target / "a.tic").read_bytes()
+    make_photos(source, ["c.png", "a.png"], 80)
+    done = run(*arguments, "--delete-source-after-verify", "-q", 8)
+    assert rows(report)["a.png"]["status"] == "failed"
+    assert (target / "a.tic").read_bytes() == precious
+    assert (source / "a.png").exists()
+    assert not (source / "c.png").exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_labels_of_a_tree_come_in_one_table_and_only_new_ones_are_made(
+    tmp_path: Path, run, joint, suffix: str
+):
+    source, out, report = tmp_path / "in", tmp_path / f"labels{suffix}", tmp_path / "r.json"
+    make_photos(source, ["a.png", "sub/b.jpg"], 64)
+    (source / "c.tic").write_bytes(joint.encode(source / "a.png", 2))
+    arguments = ("batch", "classify", source, out, "-m", "joint", "--top", 2, "--report", report)
+    arguments += ("--device", "cpu", "-j", 1)
+    assert run(*arguments).code == 0
+    table = _table(out)
+    assert [row["file"] for row in table] == ["a.png", "c.tic", "sub/b.jpg"]
+    for row in table:
+        assert row["label"] in ("ant", "bee", "cow")
+        assert float(row["probability"]) >= float(row["probability_2"])
+    labels = joint.classify((source / "c.tic").read_bytes(), 1)
+    assert table[1]["label"] == labels[0].label
+    assert not (tmp_path / f"labels{suffix}.parts").exists()
+    before = out.read_bytes()
+    make_photos(source, ["d.png"], 64)
+    (source / "a.png").unlink()
+    assert run(*arguments).code == 0
+    total = summary(report)
+    assert (total["skipped"], total["done"]) == (2, 1)
+    assert [row["file"] for row in _table(out)] == ["c.tic", "d.png", "sub/b.jpg"]
+    assert out.read_bytes() != before
+    out.write_bytes(b"\x00 somebody else's")
+    run(*arguments).fails(3, "is no table of labels")
+
+
+def _table(path: Path) -> list[dict]:
+    import csv
+
+    import pyarrow.parquet
+
+    if path.suffix == ".csv":
+        return list(csv.DictReader(path.open(newline="")))
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    return pyarrow.parquet.read_table(path).to_pylist()
+
+
+def test_labels_of_a_killed_run_are_taken_from_its_parts(tmp_path: Path, run, joint):
+    source, out, report = tmp_path / "in", tmp_path / "labels.jsonl", tmp_path / "r.json"
+    make_photos(source, ["a.png", "b.png"], 64)
+    arguments = ("batch", "classify", source, out, "-m", "joint", "--report", report, "-j", 1)
+    assert run(*arguments).code == 0
+    lines = out.read_text().splitlines(keepends=True)
+    out.unlink()
+    (tmp_path / "labels.jsonl.parts").mkdir()
+    (tmp_path / "labels.jsonl.parts" / "000000.jsonl").write_text(lines[0])
+    assert run(*arguments).code == 0
+    assert {n: r["status"] for n, r in rows(report).items()} == {
+        "a.png": "skipped",
+        "b.png": "done",
+    }
+    assert out.read_text() == "".join(lines)
+    assert sorted(path.name for path in tmp_path.glob("labels*")) == ["labels.jsonl"]
+
+
+def test_memory_and_zip_and_urls_of_files(tmp_path: Path, run):
+    make_photos(tmp_path / "in", ["a.png", "sub/b.png"])
+    assert run("batch", "encode", tmp_path / "in", tmp_path / "local", "-m", "tiny").code == 0
+    expected = tree(tmp_path / "local")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for name in ("a.png", "sub/b.png"):
+            archive.write(tmp_path / "in" / name, name)
+        archive.write(tmp_path / "in" / "a.png", "../../escaped.png")
+    report = tmp_path / "r.json"
+    done = run(
+        "batch",
+        "encode",
+        tmp_path / "photos.zip",
+        tmp_path / "zip",
+        "-m",
+        "tiny",
+        "--report",
+        report,
+    )
+    assert done.code == 1
+    assert "cannot be that of a file below" in rows(report)["../../escaped.png"]["error"]
+    assert tree(tmp_path / "zip") == expected
+    assert not list(tmp_path.parent.rglob("escaped*"))
+    run("batch", "encode", tmp_path / "in", tmp_path / "photos.zip", "-m", "tiny").fails(
+        2, "archive"
+    )
+
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    url = f"file://{tmp_path / 'in'}"
+    assert run("batch", "encode", url, "memory://tics", "-m", "tiny").code == 0
+    assert {n: memory.cat_file(f"/tics/{n}") for n in expected} == expected
+    again = run("batch", "encode", url, "memory://tics", "-m", "tiny", "--json")
+    assert json.loads(again.out)["skipped"] == 2
+    assert run("batch", "decode", "memory://tics", tmp_path / "png").code == 0
+    assert sorted(tree(tmp_path / "png")) == ["a.png", "sub/b.png"]
+    table = "memory://tables/labels.csv"
+    done = run("batch", "classify", "memory://tics", table)
+    assert done.code == 1
+    assert "2 of 2 files not classified; the first: a.tic: the weights tiny have no" in done.err
+
+
+def test_the_end_is_one_line_and_a_code(tmp_path: Path, run):
+    make_photos(tmp_path / "in", ["a.png"])
+    source, target = tmp_path / "in", tmp_path / "out"
+    run("batch", "encode", tmp_path / "none", target).fails(2, "nothing of that name")
+    run("batch", "encode", source, source / "a.png", "-m", "tiny").fails(2, "is a file")
+    run("batch", "encode", source, target, "-q", 9).fails(2, "quality must be")
+    run("batch", "encode", source, target, "-m", "nothing").fails(2, "nothing")
+    run("batch", "encode", source, target, "--device", "tpu").fails(2, "unknown device")
+    run("batch", "encode", source, target, "--report", "r.txt").fails(2, ".json or .csv")
+    run("batch", "encode", source, target, "--gpus", 1).fails(2, "--engine ray")
+    run("batch", "encode", source, "nowhere://x").fails(2, "nowhere")
+    run("batch", "classify", source, tmp_path / "labels.txt").fails(2, ".parquet")
+    run("batch", "classify", source, tmp_path / "no" / "labels.csv").fails(2, "no folder")
+    run("batch", "encode", "memory://x", target, "--delete-source-after-verify").fails(2)
+    empty = run("batch", "decode", source, target)
+    assert (empty.code, empty.err) == (0, "0 files to decode\n")
+    assert "nothing to decode" in empty.out
+    assert "1 other files" in empty.out
+
+
+def test_on_error_stop_begins_nothing_more(tmp_path: Path, run):
+    make_photos(tmp_path / "in", [f"{n:02d}.png" for n in range(50)])
+    (tmp_path / "in" / "00.png").write_bytes(b"no image")
+    report = tmp_path / "r.json"
+    arguments = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", "-j", 1)
+    assert run(*arguments, "--on-error", "stop", "--report", report).code == 1
+    total = summary(report)
+    assert total["failed"] == 1
+    assert total["left"] > 20
+    assert total["done"] == len(whole(tmp_path / "out"))
