@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -62,6 +63,8 @@ class RayEngine:
         self.pending: dict[str, Item] = {}
         self.ours = not ray.is_initialized()
         if self.ours:
+            if address is not None:
+                _reach(address)
             # Weights of the user's own are looked for at the same place on every node.
             named = {k: v for k, v in os.environ.items() if k == "TICODEC_WEIGHTS"}
             try:
@@ -124,11 +127,12 @@ class RayEngine:
             Actor,
             fn_constructor_args=(self.job,),
             batch_size=share,
-            concurrency=(1, self.jobs),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=1, max_size=self.jobs, initial_size=self.jobs
+            ),
             num_cpus=self.cpus,
             num_gpus=self.gpus,
-            max_restarts=-1,
-            max_task_retries=RETRIES,
+            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": RETRIES},
         )
         try:
             for batch in rows.iter_batches(batch_size=None, prefetch_batches=0):
@@ -161,3 +165,14 @@ class RayEngine:
 
         if self.ours and ray.is_initialized():
             ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raises TicodecError unless something answers there; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():  # "auto", "local"
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise TicodecError(f"no Ray cluster at {address}: {error}") from error

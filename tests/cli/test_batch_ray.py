@@ -1,0 +1,105 @@
+"""Batch runs on a Ray cluster: two nodes on this machine, one of which is killed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import ray
+from batch_support import make_photos, summary, tree, whole
+from ray.cluster_utils import Cluster
+
+from ticodec.batch.plan import make_plan
+from ticodec.batch.ray_engine import RayEngine
+from ticodec.batch.tasks import Job
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    make_photos(folder, [f"{n % 5}/{n:02d}.png" for n in range(40)], 200)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the local engine makes of the photos."""
+    from ticodec.batch.run import Options, Run
+
+    target = tmp_path_factory.mktemp("local")
+    job = Job("encode", str(photos), str(target), model="tiny", device="cpu")
+    assert {row.status for row in Run(job, Options(jobs=2)).rows()} == {"done"}
+    return tree(target)
+
+
+def workers(node) -> int:
+    """How many of our actors run on a node."""
+    (raylet,) = node.all_processes["raylet"]
+    found = 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                found += (
+                    parent == raylet.process.pid
+                    and b"MapWorker" in (entry / "cmdline").read_bytes()
+                )
+            except OSError:
+                continue
+    return found
+
+
+def test_a_lost_node_loses_nothing(photos: Path, local: dict[str, bytes], tmp_path: Path):
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    second = cluster.add_node(num_cpus=1)
+    try:
+        cluster.wait_for_nodes()
+        job = Job("encode", str(photos), str(tmp_path), model="tiny", device="cpu")
+        engine = RayEngine(job, 2, cluster.address, 1.0, 0.0)
+        found, at_work = [], 0
+        for row in engine.run(make_plan(job, [], []).items):
+            found.append(row)
+            if len(found) == 1:
+                at_work = workers(second)
+                threading.Thread(target=cluster.remove_node, args=(second, False)).start()
+        assert at_work, "the node that was killed had work"
+        assert {row.status for row in found} == {"done"}
+        assert sorted(row.file for row in found) == sorted(tree(photos))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert whole(tmp_path) == sorted(local)
+    assert tree(tmp_path) == local
+
+
+def test_the_command_starts_ray_reports_failures_and_goes_on(
+    photos: Path, local: dict[str, bytes], tmp_path: Path, shell
+):
+    (tmp_path / "in" / "0").mkdir(parents=True)
+    for path in (photos / "0").iterdir():
+        (tmp_path / "in" / "0" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
+    report = tmp_path / "r.json"
+    arguments = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", "--jobs", 1)
+    arguments += ("--engine", "ray", "--report", report)
+    done = shell(*arguments, text=True)
+    assert done.returncode == 1, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert lines[-1].startswith("ticodec: 1 of 9 files not encoded; the first: bad.png: ")
+    assert "Traceback" not in done.stderr
+    assert (summary(report)["done"], summary(report)["failed"]) == (8, 1)
+    assert tree(tmp_path / "out") == {n: data for n, data in local.items() if n.startswith("0/")}
+    (tmp_path / "in" / "bad.png").unlink()
+    again = shell(*arguments)  # nothing to do: Ray is not even started
+    assert again.returncode == 0
+    assert summary(report)["skipped"] == 8
+
+
+def test_no_cluster_at_the_address_is_one_line(photos: Path, tmp_path: Path, run):
+    arguments = ("batch", "encode", photos, tmp_path / "out", "-m", "tiny", "--engine", "ray")
+    done = run(*arguments, "--address", "127.0.0.1:1")
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith("ticodec: no Ray cluster at 127.0.0.1:1: ")
+    memory = run("batch", "encode", photos, "memory://x", "-m", "tiny", "--engine", "ray")
+    memory.fails(2, "one process only")

@@ -1,0 +1,72 @@
+"""Batch runs on S3: a real server of its protocol on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from batch_support import make_photos, rows, summary, tree
+from moto.server import ThreadedMotoServer
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An S3 server; this process and those it starts know it by their environment."""
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    for name, value in {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    driver = fsspec.get_filesystem_class("s3")
+    driver.clear_instance_cache()  # they know an earlier test's server
+    yield url
+    server.stop()
+
+
+def test_s3_to_s3_and_back_in_several_processes(tmp_path: Path, run, endpoint: str):
+    names = ["a.png", "odd name é.png", "sub/b.jpg", "sub/deeper/c.png"]
+    make_photos(tmp_path / "in", names)
+    assert run("batch", "encode", tmp_path / "in", tmp_path / "tic", "-m", "tiny").code == 0
+    expected = tree(tmp_path / "tic")
+    s3 = fsspec.filesystem("s3")
+    s3.mkdir("photos")
+    s3.mkdir("small")
+    s3.put(str(tmp_path / "in") + "/", "photos/", recursive=True)
+    report = tmp_path / "r.json"
+    arguments = ("batch", "encode", "s3://photos", "s3://small/2026", "-m", "tiny", "-j", 2)
+    done = run(*arguments, "--report", report)
+    assert done.code == 0, done.err
+    assert summary(report)["done"] == 4
+    s3.invalidate_cache()
+    assert {name: s3.cat_file(f"small/2026/{name}") for name in expected} == expected
+    assert run(*arguments, "--report", report).code == 0
+    assert summary(report)["skipped"] == 4
+    # A newer photo, a damaged output: only these are made again.
+    s3.pipe_file("photos/a.png", (tmp_path / "in" / "sub/deeper/c.png").read_bytes())
+    s3.pipe_file("small/2026/sub/b.tic", b"damaged")
+    assert run(*arguments, "--report", report).code == 0
+    found = {name: row["status"] for name, row in rows(report).items()}
+    assert found == {names[0]: "done", names[1]: "skipped", names[2]: "done", names[3]: "skipped"}
+    done = run("batch", "decode", "s3://small/2026", tmp_path / "png", "-j", 1)
+    assert done.code == 0, done.err
+    assert sorted(tree(tmp_path / "png")) == sorted(
+        name.replace(".tic", ".png") for name in expected
+    )
+
+
+def test_what_s3_refuses_is_said_in_a_line(tmp_path: Path, run, endpoint: str):
+    make_photos(tmp_path / "in", ["a.png"])
+    done = run("batch", "encode", "s3://nowhere", tmp_path / "out", "-m", "tiny")
+    done.fails(3, "s3://nowhere", "bucket does not exist")
+    done = run("batch", "encode", tmp_path / "in", "s3://nowhere/x", "-m", "tiny", "-j", 1)
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    assert "s3://nowhere" in done.err.splitlines()[-1]
