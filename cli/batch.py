@@ -214,12 +214,12 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     """Run a job, show it, report it; raises TicodecError unless all files are whole."""
     from ticodec.batch.report import Totals, check_report, write_report
     from ticodec.batch.run import Run
-    from ticodec.batch.tasks import Row
+    from ticodec.batch.tasks import PAST, Row
 
     from .batch_display import Display, print_summary
 
     if common.report is not None:
-        check_report(common.report)
+        check_report(common.report, table)
     started = time.perf_counter()
     run = Run(job, common.options(), table, common.dry_run)
     if common.dry_run:
@@ -245,7 +245,7 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     seen = {row.file for row in rows}
     for item in run.plan.items:
         if item.name not in seen:
-            rows.append(Row.of(item, "left", error="not done: the run ended early"))
+            rows.append(Row.left(item))
             totals.add(rows[-1])
     seconds = time.perf_counter() - started
     if common.report is not None:
@@ -261,9 +261,8 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     if totals.whole < totals.files:
         first = next(row for row in rows if row.status == "failed")
         missing = totals.files - totals.whole
-        done = {"encode": "encoded", "decode": "decoded", "classify": "classified"}[job.action]
         raise TicodecError(
-            f"{missing:,} of {totals.files:,} files not {done}; the first: "
+            f"{missing:,} of {totals.files:,} files not {PAST[job.action]}; the first: "
             f"{first.file}: {first.error}"
         )
 

@@ -116,9 +116,11 @@ class Display:
 
 def print_summary(job: Job, totals: Totals, seconds: float, others: int) -> None:
     """What a run did: sizes, failures and why; on stdout."""
+    from ticodec.batch.tasks import PAST
+
     table = Table.grid(padding=(0, 2))
     counts = totals.counts
-    done = {"encode": "encoded", "decode": "decoded", "classify": "classified"}[job.action]
+    done = PAST[job.action]
     if not totals.files:
         print(f"nothing to {job.action} below {job.source}; {others:,} other files")
         return

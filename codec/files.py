@@ -32,9 +32,22 @@ def read_file(path: Path) -> bytes:
 def make_folder(path: Path) -> None:
     """Make a folder and those above it. Raises TicodecError when the disk refuses."""
     try:
+        new = [each for each in (path, *path.parents) if not each.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for each in new:
+            _flush_folder(each.parent)
     except OSError as error:
         raise TicodecError(f"{path}: cannot make the folder: {reason(error)}") from error
+
+
+def _flush_folder(path: Path) -> None:
+    """Let names in a folder reach the disk: until then a power cut can undo a rename."""
+    with contextlib.suppress(OSError):  # Windows, and file systems that have no such thing
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_file(path: Path, data: bytes, modified: float | None = None) -> None:
@@ -62,6 +75,7 @@ def write_file(path: Path, data: bytes, modified: float | None = None) -> None:
         if part is not None:
             os.replace(part, path)  # noqa: PTH105
             part = None
+        _flush_folder(path.parent)
     except OSError as error:
         raise TicodecError(f"{path}: cannot be written: {reason(error)}") from error
     finally:

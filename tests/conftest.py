@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support import GOLDEN, SAMPLES, make_pixels
+
+# As the command does: threads that spin are very slow when tests share the cores. One thread is
+# enough for tests that run side by side; those about threads say how many.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from support import GOLDEN, SAMPLES, make_pixels  # imports torch, which reads these
 
 # Before anything looks for weights: the tiny network is found besides the shipped ones.
 os.environ["TICODEC_WEIGHTS"] = str(GOLDEN / "weights")

@@ -18,11 +18,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from ticodec.errors import TicodecError
+from ticodec.files import reason
 from ticodec.processes import start_worker, without_ctrl_c
 
 from .tasks import Item, Job, Row
@@ -42,8 +44,11 @@ class Process:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(other, job), daemon=True)
-        with without_ctrl_c():
-            self.process.start()
+        try:
+            with without_ctrl_c():
+                self.process.start()
+        except OSError as error:
+            raise TicodecError(f"cannot start a worker: {reason(error)}; fewer --jobs?") from error
         other.close()  # so that its death closes the pipe
         self.items: dict[str, Item] = {}
         self.begun = False
@@ -104,6 +109,7 @@ class LocalEngine:
                     worker = next(each for each in self.workers if each.pipe is pipe)
                     try:
                         yield from worker.take()
+                        self.deaths = 0
                     except EOFError:
                         yield from self._died(worker)
         finally:
@@ -111,14 +117,16 @@ class LocalEngine:
 
     def current(self) -> list[str]:
         """Names of the files that workers have begun, or are about to."""
-        return [next(iter(worker.items)) for worker in self.workers if worker.items]
+        # Copies: a display asks for it from a thread of its own.
+        begun = (list(worker.items) for worker in list(self.workers))
+        return [names[0] for names in begun if names]
 
     def stop(self) -> Iterator[Row]:
         """Begin nothing more: rows of the items that are left."""
         left = [*self.waiting, *self.again]
         self.waiting.clear()
         self.again.clear()
-        return (Row.of(item, "left", error="not begun: the run was stopped") for item in left)
+        return map(Row.left, left)
 
     def close(self) -> None:
         """End all workers, whatever they do."""
@@ -156,7 +164,11 @@ class LocalEngine:
         self.workers.remove(worker)
         worker.pipe.close()
         worker.process.join()
-        self.deaths = 0 if worker.begun else self.deaths + 1
+        if not worker.begun:  # its items are none the worse for it
+            self.deaths += 1
+            for item in reversed(worker.items.values()):
+                (self.again if item.retry else self.waiting).appendleft(item)
+            worker.items.clear()
         if self.deaths >= DEATHS:
             raise TicodecError(
                 f"worker processes die as they begin ({worker.how_it_died()}), perhaps for lack "
@@ -167,15 +179,35 @@ class LocalEngine:
                 error = f"a worker process died with it twice: {worker.how_it_died()}"
                 yield Row.of(item, "failed", error=error)
             else:
-                again = Item(item.name, item.output, item.size, item.modified, retry=True)
-                self.again.append(again)
+                self.again.append(replace(item, retry=True))
 
 
-def run_here(job: Job, items: Iterable[Item]) -> Iterator[Row]:
-    """The same in this process: for places that no other process sees."""
-    from .work import Worker
+class Here:
+    """This process as an engine: for places that no other process sees."""
 
-    return Worker(job).run(list(items))
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.waiting: deque[Item] = deque()
+
+    def run(self, items: Iterable[Item]) -> Iterator[Row]:
+        """As `LocalEngine.run`."""
+        from .work import Worker
+
+        self.waiting.extend(items)
+        worker = Worker(self.job)
+        while self.waiting:
+            count = min(CHUNK, len(self.waiting))
+            yield from worker.run([self.waiting.popleft() for _ in range(count)])
+
+    def current(self) -> list[str]:
+        """Nothing: nobody could look while this process works."""
+        return []
+
+    def stop(self) -> Iterator[Row]:
+        """As `LocalEngine.stop`."""
+        left = list(self.waiting)
+        self.waiting.clear()
+        return map(Row.left, left)
 
 
 def _serve(pipe: Connection, job: Job) -> None:

@@ -6,19 +6,17 @@ SRC ─► list ─► suffix, include, exclude ─► names of outputs ─► u
 
 from __future__ import annotations
 
-import contextlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from ticodec import container, weights
 from ticodec.container import QUALITY_STEPS, Header
 from ticodec.errors import TicodecError, UsageError
-from ticodec.files import PART_PREFIX
 from ticodec.images import SUFFIXES
 
 from .png import END, HEAD, note, read_note
@@ -70,40 +68,24 @@ def check(job: Job, dry: bool = False) -> None:
 
 def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
     """List the source and name the outputs; nothing is read yet. Raises TicodecError."""
-    source = place(job.source, job.follow_links)
-    inside = _inside(job)
     plan, found = Plan(), []
-    for each in source.files():
+    for each in place(job.source, job.follow_links).files():
         suffix = PurePosixPath(each.name).suffix.lower()
-        wanted = not include or _matches(each.name, include)
-        if each.name.startswith(inside) or PurePosixPath(each.name).name.startswith(PART_PREFIX):
-            continue
-        fits = suffix in INPUTS[job.action] or each.name.endswith("/")
-        if not fits or not wanted or _matches(each.name, exclude):
+        if suffix in INPUTS[job.action] or each.name.endswith("/"):
+            found.append(each)
+        else:
+            plan.others += 1
+    found.sort(key=lambda each: each.name)
+    # All are named before some are left out: else names would depend on the patterns.
+    outputs = output_names([each.name for each in found], OUTPUTS[job.action])
+    for each, output in zip(found, outputs, strict=True):
+        if (include and not _matches(each.name, include)) or _matches(each.name, exclude):
             plan.others += 1
         elif each.problem is not None:
             plan.rows.append(Row(each.name, "", "failed", error=each.problem))
         else:
-            found.append(each)
-    found.sort(key=lambda each: each.name)
-    outputs = output_names([each.name for each in found], OUTPUTS[job.action])
-    for each, output in zip(found, outputs, strict=True):
-        plan.items.append(Item(each.name, output, each.size, each.modified))
+            plan.items.append(Item(each.name, output, each.size, each.modified))
     return plan
-
-
-def _inside(job: Job) -> str | tuple[str, ...]:
-    """Where in the source the target lies, so that outputs are no inputs; () if elsewhere."""
-    if job.target is None:
-        return ()
-    source, target = place(job.source), place(job.target)
-    if not isinstance(source, Local) or not isinstance(target, Local):
-        return ()
-    try:
-        name = target.root.resolve().relative_to(source.root.resolve()).as_posix()
-    except ValueError:
-        return ()
-    return () if name == "." else f"{name}/"
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -142,24 +124,38 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def sift(job: Job, items: list[Item]) -> Iterator[Item | Row]:
-    """Of each item either itself, when it is to be done, or the row that says why it is not."""
+def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
+    """Of each item either itself, when it is to be done, or the row that says why it is not.
+
+    `skip`: leave out what is up to date; what is someone else's is never to be done.
+    """
     assert job.target is not None
     source, target = place(job.source, job.follow_links), place(job.target)
-    existing = {each.name: each for each in target.files() if each.problem is None}
+    # A store lists a thousand files for the price of a look at one; a folder of this machine may
+    # have links in it, or take two names for one.
+    listed = None if isinstance(target, Local) else {each.name: each for each in target.files()}
     wanted = None if job.action == "decode" else _wanted(job)
 
     def look(item: Item) -> Item | Row:
-        output = existing.get(item.output)
-        if output is None:
-            return item
         try:
+            output = listed.get(item.output) if listed is not None else target.look(item.output)
+            if output is None:
+                return item
+            if output.problem is not None:
+                return Row.of(item, "failed", error=f"{item.output} is there: {output.problem}")
             if job.action == "encode":
                 assert wanted is not None
-                return _existing_tic(job, item, target, output, wanted)
-            return _existing_png(job, item, source, target, output)
+                found = _existing_tic(job, item, target, output, wanted)
+            else:
+                found = _existing_png(job, item, source, target, output)
         except TicodecError as error:
             return Row.of(item, "failed", error=str(error))
+        if isinstance(found, Row) and found.status == "skipped":
+            if not skip:
+                return item
+            if job.delete_source:
+                return replace(item, verify=True)
+        return found
 
     with ThreadPoolExecutor(LOOKING) as pool:
         yield from pool.map(look, items)
@@ -175,31 +171,44 @@ def _wanted(job: Job) -> tuple[bytes, int]:
 def _existing_tic(
     job: Job, item: Item, target: Place, output: Found, wanted: tuple[bytes, int]
 ) -> Item | Row:
-    """An output of encoding is up to date if it is whole, of these settings, and of this source."""
+    """An output of encoding is up to date if it is whole, of these settings, and of this source.
+
+    Unless the user insists, one is made again only if its photo was: if it is damaged, of other
+    settings, or older than the photo.
+    """
+    data = target.read(output.name)
     header = None
-    with contextlib.suppress(TicodecError):  # damaged, or no .tic: made again
-        header = container.read(target.read(output.name), max_pixels=container.SIDE_MAX**2).header
-    if (
-        header is not None
-        and (header.fingerprint, header.quality) == wanted
-        and _same_time(item, output, target)
-    ):
+    try:
+        header = container.read(data, max_pixels=container.SIDE_MAX**2).header
+    except TicodecError as error:
+        foreign = bool(data) and (not container.is_tic(data) or "version" in str(error))
+        if foreign and not job.replace:
+            text = f"{output.name} is there and is no .tic of this version; -f replaces it"
+            return Row.of(item, "failed", error=text)
+    same, newer = _times(item, output, target)
+    if header is not None and (header.fingerprint, header.quality) == wanted and same:
         return _skipped(item, header, output.size, output.size)
-    if job.delete_source and header is not None and not job.replace:
-        # The photo that it was made from may be gone.
-        error = f"{output.name} is there, of another photo or other settings; -f replaces it"
-        return Row.of(item, "failed", error=error)
+    if header is not None and not job.replace:
+        if job.delete_source:  # the photo that it was made from may be gone
+            text = f"{output.name} is there, of another photo or other settings; -f replaces it"
+            return Row.of(item, "failed", error=text)
+        if newer:
+            text = f"{output.name} is there, of a newer photo or copied; -f replaces it"
+            return Row.of(item, "failed", error=text)
     return item
 
 
-def _same_time(item: Item, output: Found, target: Place) -> bool:
-    """Whether an output was made from its source as it is now."""
+def _times(item: Item, output: Found, target: Place) -> tuple[bool, bool]:
+    """Whether an output was made from its source as it is now, and whether from a newer one."""
     if item.modified is None or output.modified is None:
-        return True
-    if target.exact_times:  # it was given the source's own time
-        whole = output.modified == int(output.modified)  # perhaps a file system without fractions
-        return abs(output.modified - item.modified) <= (TIME_STEP if whole else 1e-3)
-    return output.modified >= item.modified
+        return True, False
+    if not target.exact_times:
+        return output.modified >= item.modified, False
+    # It was given the source's own time, perhaps by a file system without fractions.
+    whole = output.modified == int(output.modified) and item.modified != int(item.modified)
+    step = TIME_STEP if whole else 1e-3
+    same = abs(output.modified - item.modified) <= step
+    return same, not same and output.modified > item.modified
 
 
 def _existing_png(job: Job, item: Item, source: Place, target: Place, output: Found) -> Item | Row:

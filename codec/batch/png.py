@@ -28,6 +28,8 @@ def read_note(head: bytes, tail: bytes) -> str | None:
     while at + 12 <= len(head):
         length, kind = struct.unpack_from(">I4s", head, at)
         body = head[at + 8 : at + 8 + length]
+        if at + 12 + length > len(head):
+            return None
         if kind == b"tEXt" and body.startswith(KEY.encode() + b"\0"):
             (expected,) = struct.unpack_from(">I", head, at + 8 + length)
             whole = zlib.crc32(kind + body) == expected

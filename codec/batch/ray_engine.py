@@ -13,7 +13,9 @@ import logging
 import os
 import pickle
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ticodec.errors import TicodecError, UsageError
@@ -21,22 +23,70 @@ from ticodec.errors import TicodecError, UsageError
 from .local import CHUNK
 from .tasks import Item, Job, Row
 
-#: Tries of a share of items whose actor died, before each is tried by itself.
-RETRIES = 3
+#: Times that a share is begun before its files are tried by themselves, each as often.
+TRIES = 2
+
+
+class Ledger:
+    """What all actors must know: how often each share was begun, and whether the run is stopped.
+
+    Ray repeats what a lost node or a dead actor had, without end; a photo that takes every actor
+    with it would be tried for ever if nobody counted.
+    """
+
+    def __init__(self) -> None:
+        self.begun: Counter[tuple[str, int]] = Counter()
+        self.stopped = False
+
+    def begin(self, share: tuple[str, int]) -> int:
+        """How often a share (its first file, its size) was begun, this time counted; 0: stopped."""
+        if self.stopped:
+            return 0
+        self.begun[share] += 1
+        return self.begun[share]
+
+    def stop(self) -> None:
+        """Let nothing more be begun."""
+        self.stopped = True
 
 
 class Actor:
-    """Runs a job's items wherever Ray starts it."""
+    """Runs a job's items wherever Ray starts it. `ledger`: of the run."""
 
-    def __init__(self, job: Job) -> None:
-        from .work import Worker
-
-        self.worker = Worker(job)
+    def __init__(self, job: Job, ledger: Any) -> None:
+        self.job, self.ledger = job, ledger
+        self.worker: Any = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        """A block of items to a block of rows, both as pickles (Arrow knows no odd names)."""
+        """A block of items to a block of rows, both as pickles (Arrow knows no odd names).
+
+        No rows for a share whose actors died `TRIES` times, unless it is one file.
+        """
         items = [pickle.loads(each) for each in batch["item"]]
-        return {"row": [pickle.dumps(row) for row in self.worker.run(items)]}
+        return {"row": [pickle.dumps(row) for row in self.rows(items)]}
+
+    def rows(self, items: list[Item]) -> Iterator[Row]:
+        """Rows of a share."""
+        import ray
+
+        from .work import Worker
+
+        begun = ray.get(self.ledger.begin.remote((items[0].name, len(items))))
+        if begun == 0:
+            yield from map(Row.left, items)
+        elif begun > TRIES:
+            if len(items) == 1:
+                error = f"a worker process died with it {TRIES} times"
+                yield Row.of(items[0], "failed", error=error)
+        else:
+            try:
+                self.worker = self.worker or Worker(self.job)
+            except TicodecError as error:  # other weights on this node, say: a row, not a retry
+                yield from (Row.of(item, "failed", error=str(error)) for item in items)
+                return
+            yield from self.worker.run(
+                [replace(item, retry=item.retry or begun > 1) for item in items]
+            )
 
 
 class RayEngine:
@@ -56,9 +106,11 @@ class RayEngine:
         try:
             import ray
             import ray.data
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
         except ImportError as error:
             raise UsageError("Ray is missing; pip install 'ticodec[ray]'") from error
         self.job, self.cpus, self.gpus = job, cpus, gpus
+        self.ledger: Any = None
         self.stopped = False
         self.pending: dict[str, Item] = {}
         self.ours = not ray.is_initialized()
@@ -80,6 +132,9 @@ class RayEngine:
                     f"no Ray cluster at {address or 'this machine'}: {text}"
                 ) from error
         self.jobs = jobs or self._room()
+        # It lives where this process does: on a node that is lost it would be waited for.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        self.ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here).remote()
 
     def _room(self) -> int:
         """How many actors the cluster has room for now."""
@@ -99,15 +154,12 @@ class RayEngine:
         try:
             yield from self._pass(list(self.pending.values()), CHUNK)
             # Whatever died with an actor, once more and each alone: who is it?
-            again = [
-                Item(item.name, item.output, item.size, item.modified, retry=True)
-                for item in self.pending.values()
-            ]
+            again = [replace(item, retry=True) for item in self.pending.values()]
             if again and not self.stopped:
                 yield from self._pass(again, 1)
-            for item in again if not self.stopped else []:
+            for item in again:
                 if self.pending.pop(item.name, None):
-                    yield Row.of(item, "failed", error="its worker died, every time")
+                    yield Row.of(item, "failed", error="lost by Ray; the same command goes on")
         finally:
             self.close()
 
@@ -115,6 +167,8 @@ class RayEngine:
         """Do items in shares of so many; no rows for those whose actors died too often."""
         import ray
 
+        for name in ("ray", "ray.data"):  # what matters comes as rows
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
@@ -125,14 +179,14 @@ class RayEngine:
             [{"item": pickle.dumps(item)} for item in items], override_num_blocks=blocks
         ).map_batches(
             Actor,
-            fn_constructor_args=(self.job,),
+            fn_constructor_args=(self.job, self.ledger),
             batch_size=share,
             compute=ray.data.ActorPoolStrategy(
                 min_size=1, max_size=self.jobs, initial_size=self.jobs
             ),
             num_cpus=self.cpus,
             num_gpus=self.gpus,
-            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": RETRIES},
+            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": -1},
         )
         try:
             for batch in rows.iter_batches(batch_size=None, prefetch_batches=0):
@@ -140,10 +194,6 @@ class RayEngine:
                     row: Row = pickle.loads(each)
                     if self.pending.pop(row.file, None):
                         yield row
-                if self.stopped:
-                    return
-        except TicodecError:
-            raise
         except Exception as error:  # Ray's own, with the remote traceback in it
             lines = [line for line in str(error).splitlines() if line.strip()]
             last = lines[-1].strip() if lines else type(error).__name__
@@ -154,10 +204,10 @@ class RayEngine:
         return []
 
     def stop(self) -> Iterator[Row]:
-        """Take no more rows; those that are under way may still be written."""
+        """Begin nothing more; rows of what is left come from the actors, by `run`."""
         self.stopped = True
-        left, self.pending = self.pending, {}
-        return (Row.of(item, "left", error="not begun: stopped") for item in left.values())
+        self.ledger.stop.remote()
+        return iter(())
 
     def close(self) -> None:
         """Leave the cluster, if it was joined for this run."""

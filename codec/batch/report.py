@@ -13,6 +13,7 @@ from typing import Any
 from ticodec.errors import UsageError
 from ticodec.files import write_file
 
+from .table import Table
 from .tasks import Row
 
 #: Fields of a row that are none of a report's.
@@ -75,8 +76,10 @@ class Totals:
         }
 
 
-def check_report(path: Path) -> None:
+def check_report(path: Path, table: Table | None) -> None:
     """Raises UsageError when a report cannot be written under that name."""
+    if table is not None and path.absolute() == Path(table.url).absolute():
+        raise UsageError(f"{path} is the table of labels; give the report another name")
     if path.suffix.lower() not in (".json", ".csv"):
         raise UsageError(f"{path}: a report ends in .json or .csv")
     if not path.parent.is_dir():

@@ -10,7 +10,7 @@ from ticodec import memory, weights
 from ticodec.errors import UsageError
 from ticodec.processes import cores
 
-from .local import LocalEngine, run_here
+from .local import Here, LocalEngine
 from .plan import Plan, check, make_plan, sift
 from .storage import place
 from .table import Table
@@ -76,19 +76,19 @@ class Run:
             table.prepare()
         self.known = {} if table is None else table.known()
         self.plan: Plan = make_plan(job, options.include, options.exclude)
+        if table is not None:
+            table.check(self.known, self.plan.items)
         self.engine: Engine | None = None
         self.size = sum(item.size for item in self.plan.items)
 
     def sifted(self) -> Iterator[Item | Row]:
         """Every file: itself when there is something to do, else its row. Changes nothing."""
         yield from self.plan.rows
-        items = self.plan.items
-        if not self.options.skip_existing or not items:
-            yield from items
-        elif self.table is not None:
-            yield from self.table.sift(items, self.known)
-        else:
-            yield from sift(self.job, items)
+        items, skip = self.plan.items, self.options.skip_existing
+        if self.table is not None:
+            yield from self.table.sift(items, self.known if skip else {})
+        elif items:
+            yield from sift(self.job, items, skip)
 
     def rows(self) -> Generator[Row, None, None]:
         """Do it: a row for every file, as it is done. Must be closed when left early."""
@@ -103,8 +103,7 @@ class Run:
             stopped |= self._ends(each)
             yield each
         if stopped:
-            for item in items:
-                yield Row.of(item, "left", error="not begun: the run was stopped")
+            yield from map(Row.left, items)
             return
         if items:
             yield from self._run(items)
@@ -139,36 +138,12 @@ class Run:
             options = self.options
             return RayEngine(self.job, options.jobs, options.address, options.cpus, options.gpus)
         if not self.shared:
-            return _Here(self.job)
+            return Here(self.job)
         return LocalEngine(self.job, min(count, self.options.jobs or default_jobs()))
 
     def current(self) -> list[str]:
         """Names of files that are being worked on."""
         return self.engine.current() if self.engine else []
-
-
-class _Here:
-    """This process as an engine: for places that no other process sees."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.left: list[Item] = []
-
-    def run(self, items: Iterable[Item]) -> Iterator[Row]:
-        """Item by item, so that a run can be stopped between them."""
-        self.left = list(items)
-        while self.left:
-            share, self.left = self.left[:8], self.left[8:]
-            yield from run_here(self.job, share)
-
-    def current(self) -> list[str]:
-        """Nothing: nobody could look while this process works."""
-        return []
-
-    def stop(self) -> Iterator[Row]:
-        """As `LocalEngine.stop`."""
-        left, self.left = self.left, []
-        return (Row.of(item, "left", error="not begun: the run was stopped") for item in left)
 
 
 def default_jobs() -> int:

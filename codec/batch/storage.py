@@ -117,11 +117,17 @@ class Local(Place):
 
     def __init__(self, path: Path, follow_links: bool = False) -> None:
         self.url, self.path, self.follow_links = str(path), path, follow_links
-        self.only = path.name if path.is_file() else None
+        try:
+            self.only = path.name if path.is_file() else None
+        except OSError as error:
+            raise UsageError(f"{path}: {reason(error)}") from error
         self.root = path.parent if self.only else path
 
     def exists(self) -> bool:
-        return self.path.exists()
+        try:
+            return self.path.exists()
+        except OSError as error:
+            raise UsageError(f"{self.path}: {reason(error)}") from error
 
     def files(self) -> Iterator[Found]:
         if self.only:
@@ -222,7 +228,7 @@ class Remote(Place):
         except Exception as error:  # drivers raise what their services' libraries raise
             raise UsageError(f"{url}: not a place that can be opened: {_told(error)}") from error
         protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else self.fs.protocol
-        self.shared = "memory" not in protocols
+        self.shared = "memory" not in protocols and "memory://" not in full
         self.atomic = bool(ATOMIC & set(protocols))
         self.archive = "zip" in protocols
 

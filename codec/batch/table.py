@@ -5,14 +5,19 @@ rows ─► parts beside the table, one every few seconds ─► at the end the 
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import hashlib
 import io
 import json
+import re
 import time
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ticodec import weights
 from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.files import PART_PREFIX, PART_SUFFIX, read_file, remove_parts
 
 from .storage import Local, Place, place
 from .tasks import Item, Job, Row
@@ -20,6 +25,7 @@ from .tasks import Item, Job, Row
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 #: A part is written after so many seconds or rows: as much is done again after kill -9.
 SECONDS, ROWS = 10.0, 500
+PART_NAME = re.compile(r"\d{6}\.jsonl")
 
 Record = dict[str, Any]
 
@@ -42,38 +48,62 @@ class Table:
             _pyarrow()
         above, _, self.name = url.rpartition("/")
         self.place: Place = place(above or ("/" if url.startswith("/") else "."))
-        self.settings = {"head": job.head or "", "top": job.top}
+        self.settings: Record = {
+            "classifier": _classifier(job),
+            "asked_model": job.model or "",
+            "asked_quality": job.quality or "",
+            "top": job.top,
+        }
         self.parts = f"{self.name}.parts"
         self.records: dict[str, Record] = {}
         self.unsaved: list[Record] = []
         self.saved, self.written = time.monotonic(), 0
 
     def prepare(self) -> None:
-        """See that the folder is there and can be written."""
-        if isinstance(self.place, Local) and not self.place.path.is_dir():
-            raise UsageError(f"{self.url}: there is no folder {self.place.url}")
+        """See that the folder is there and can be written, and tidy up after a killed run."""
+        if isinstance(self.place, Local):
+            if not self.place.path.is_dir():
+                raise UsageError(f"{self.url}: there is no folder {self.place.url}")
+            for folder in (self.place.path, self.place.path / self.parts):
+                remove_parts(list(folder.glob(f"{PART_PREFIX}*{PART_SUFFIX}")))
         self.place.prepare()
 
     def known(self) -> dict[str, Record]:
-        """Records by file that an earlier run with the same settings made, whole or killed.
+        """Records by file that an earlier run made, whole or killed.
 
         Raises BadInputError for a table that is not one of ours.
         """
         found: dict[str, Record] = {}
         if self.place.look(self.name) is not None:
             try:
-                found = {str(each["file"]): each for each in self._parse()}
+                found = {str(each["file"]): each for each in map(self._checked, self._parse())}
             except (KeyError, ValueError, TypeError) as error:
                 if not self.job.replace:
                     raise BadInputError(
                         f"{self.url} is there and is no table of labels; -f replaces it"
                     ) from error
         for name in self._part_names():
-            self.written += 1
+            self.written = max(self.written, int(name[:6]) + 1)
             for line in self.place.read(f"{self.parts}/{name}").decode().splitlines():
-                record = json.loads(line)
+                record = self._checked(json.loads(line))
                 found[record["file"]] = record
         return found
+
+    def check(self, known: dict[str, Record], items: list[Item]) -> None:
+        """Raises BadInputError when the new table would lack files of the one that is there."""
+        gone = known.keys() - {_name(item.name) for item in items}
+        if gone and not self.job.replace:
+            raise BadInputError(
+                f"{self.url} has {len(gone):,} files that this run has not ({min(gone)}, …); give "
+                "the table another name, or -f to drop them"
+            )
+
+    def _checked(self, record: Record) -> Record:
+        if not {"file", "bytes", "modified", "width", "height", "bpp", *self.settings} <= set(
+            record
+        ):
+            raise KeyError("columns")
+        return record
 
     def sift(self, items: list[Item], known: dict[str, Record]) -> list[Item | Row]:
         """Of each item itself, or the row of what is known of it."""
@@ -95,14 +125,8 @@ class Table:
         same_time = (modified in ("", None)) == (item.modified is None) and (
             item.modified is None or abs(float(modified) - item.modified) < 1e-3
         )
-        settings = self._settings()
-        same = all(str(record.get(name)) == str(value) for name, value in settings.items())
+        same = all(str(record[name]) == str(value) for name, value in self.settings.items())
         return same and same_time and int(record["bytes"]) == item.size
-
-    def _settings(self) -> Record:
-        quality = self.job.quality
-        asked = {"asked_model": self.job.model or "", "asked_quality": quality or ""}
-        return self.settings | asked
 
     def add(self, row: Row) -> None:
         """Take a row that was done; now and then a part is written."""
@@ -114,7 +138,7 @@ class Table:
             "modified": row.modified,
             "bpp": round(row.bpp or 0.0, 6),
             "model": row.model,
-            **self._settings(),
+            **self.settings,
         }
         for number in range(self.job.top):
             label, probability = row.labels[number] if number < len(row.labels) else ("", None)
@@ -140,13 +164,14 @@ class Table:
         self.place.write(self.name, self._format([self.records[k] for k in sorted(self.records)]))
         for name in self._part_names():
             self.place.delete(f"{self.parts}/{name}")
-        if isinstance(self.place, Local) and (self.place.root / self.parts).is_dir():
-            (self.place.root / self.parts).rmdir()
+        if isinstance(self.place, Local):
+            with contextlib.suppress(OSError):  # none, or with something of others in it
+                (self.place.root / self.parts).rmdir()
 
     def _part_names(self) -> list[str]:
         try:
             found = place(f"{self.place.url.rstrip('/')}/{self.parts}").files()
-            return sorted(each.name for each in found if each.problem is None)
+            return sorted(each.name for each in found if PART_NAME.fullmatch(each.name))
         except TicodecError:  # no folder of parts
             return []
 
@@ -180,6 +205,16 @@ class Table:
             return list(parquet.read_table(pyarrow.BufferReader(data)).to_pylist())
         except pyarrow.ArrowException as error:
             raise ValueError(str(error)) from error
+
+
+def _classifier(job: Job) -> str:
+    """What labels depend on beside the files: the classifiers that may be asked."""
+    if job.head is not None:
+        named = read_file(Path(job.head))
+    else:
+        entries = weights.entries()
+        named = "".join(f"{e.sha256}{e.head.sha256 if e.head else ''}" for e in entries).encode()
+    return hashlib.sha256(named).hexdigest()[:16]
 
 
 def _name(name: str) -> str:

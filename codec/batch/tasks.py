@@ -8,6 +8,8 @@ from typing import Any, Literal
 from ticodec.container import MAX_PIXELS
 
 Action = Literal["encode", "decode", "classify"]
+#: What was done to a file, in messages.
+PAST = {"encode": "encoded", "decode": "decoded", "classify": "classified"}
 #: done; skipped: was up to date; failed: why is in `error`; left: never begun.
 Status = Literal["done", "skipped", "failed", "left"]
 
@@ -51,6 +53,8 @@ class Item:
     modified: float | None = None
     #: Whether a worker that had it died.
     retry: bool = False
+    #: Whether its output is there and only its source is to be deleted, once that is checked.
+    verify: bool = False
 
 
 @dataclass
@@ -90,3 +94,8 @@ class Row:
         modified, retried = item.modified, item.retry
         size = {"bytes_in": item.size} | more
         return cls(item.name, item.output, status, modified=modified, retried=retried, **size)
+
+    @classmethod
+    def left(cls, item: Item) -> Row:
+        """The row of an item that was not begun, or not known to have ended, when the run was."""
+        return cls.of(item, "left", error="not done: the run ended before")

@@ -9,7 +9,9 @@ classify: read ─► parse (or encode) ─────────────�
 from __future__ import annotations
 
 import errno
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ from .tasks import Item, Job, Row
 GROUP_WIDTH = 64.0
 #: Files read ahead of those being coded, and threads that read and write.
 AHEAD, THREADS = 4, 4
+#: Pixels of pictures that may wait to be coded, and as many to be written: 3 bytes each.
+MANY_PIXELS = 48_000_000
 #: A verified picture that is further from its source than that is no reason to delete the source.
 VERIFIED_PSNR = 20.0
 #: After these the next file will fail as well.
@@ -58,6 +62,11 @@ class Loaded:
             return self.picture.pixels.shape[0], self.picture.pixels.shape[1]
         assert self.container is not None
         return self.container.header.height, self.container.header.width
+
+    @property
+    def pixels(self) -> int:
+        """How many there are."""
+        return self.size[0] * self.size[1]
 
 
 class Worker:
@@ -83,10 +92,11 @@ class Worker:
         if job.action == "encode":
             self.encoder = api.loaded(self.entry, job.device)
         self.threads = ThreadPoolExecutor(THREADS)
+        self.verifying = threading.Lock()
 
     def run(self, items: Sequence[Item]) -> Iterator[Row]:
         """Do these files; a row for each as soon as it is done, in about their order."""
-        writing: list[Future[Row]] = []
+        writing: deque[tuple[int, Future[Row]]] = deque()
         for group in self.groups(items):
             if isinstance(group, Row):
                 yield group
@@ -94,31 +104,36 @@ class Worker:
             for outcome in self.attempt(group):
                 if isinstance(outcome, Row):
                     yield outcome
-                else:
-                    writing.append(outcome)
-            while len(writing) > 2 * THREADS:  # their pictures are in memory
-                yield writing.pop(0).result()
-        for future in writing:
+                    continue
+                writing.append((group[0].pixels, outcome))
+                # What is being written is in memory: not too much of it.
+                while writing[0][1].done() or sum(pixels for pixels, _ in writing) > MANY_PIXELS:
+                    yield writing.popleft()[1].result()
+                    if not writing:
+                        break
+        for _, future in writing:
             yield future.result()
 
     # -- reading ----------------------------------------------------------------------
 
     def groups(self, items: Sequence[Item]) -> Iterator[list[Loaded] | Row]:
         """Files read ahead and put together as far as that is faster; rows of those that fail."""
-        waiting = list(items)
-        reading: list[tuple[Item, Future[Loaded]]] = []
+        waiting = deque(items)
+        reading: deque[tuple[Item, Future[Loaded]]] = deque()
         group: list[Loaded] = []
-        width = 0.0
+        width, pixels = 0.0, 0
         while waiting or reading:
-            while waiting and len(reading) < AHEAD:
-                item = waiting.pop(0)
+            # Photos of one tree are alike: the last one says how many may be in memory.
+            while waiting and len(reading) < (AHEAD if pixels * AHEAD < MANY_PIXELS else 1):
+                item = waiting.popleft()
                 reading.append((item, self.threads.submit(self.load, item)))
-            item, future = reading.pop(0)
+            item, future = reading.popleft()
             try:
                 loaded = future.result()
             except Exception as error:
-                yield self.failed(item, error)
+                yield self._gone(item) or self.failed(item, error)
                 continue
+            pixels = loaded.pixels
             height, across = (-(-n // STRIDE_Y) for n in loaded.size)
             each = width_of_steps(height, across)
             if group and (width + each > GROUP_WIDTH or not self._alike(group[0], loaded)):
@@ -131,6 +146,8 @@ class Worker:
 
     def _alike(self, first: Loaded, other: Loaded) -> bool:
         """Whether two files are coded by the same network."""
+        if first.item.verify or other.item.verify:
+            return False
         if first.container is None or other.container is None:
             return first.container is other.container
         return first.container.header.fingerprint == other.container.header.fingerprint
@@ -155,43 +172,52 @@ class Worker:
 
     def attempt(self, group: list[Loaded]) -> Iterator[Row | Future[Row]]:
         """A group together; when that fails each file by itself, so that one spoils no other."""
+        ended: set[str] = set()
         try:
-            yield from self.together(group)
+            for loaded, outcome in self.together(group):
+                ended.add(loaded.item.name)
+                yield outcome
+            return
         except Exception as error:
             if len(group) == 1:
                 yield self.failed(group[0].item, error)
                 return
-            for loaded in group:
+        # Outside of the except: its error holds what the group had in memory.
+        for loaded in group:
+            if loaded.item.name not in ended:
                 yield from self.attempt([loaded])
 
-    def together(self, group: list[Loaded]) -> list[Row | Future[Row]]:
+    def together(self, group: list[Loaded]) -> Iterator[tuple[Loaded, Row | Future[Row]]]:
         """Rows of a group, or promises of them while outputs are written. Raises any error."""
         started = time.perf_counter()
         if self.job.action == "encode":
+            if group[0].item.verify:
+                yield group[0], self._later(self.verify_tic, group[0])
+                return
             assert self.encoder is not None
             pictures = [each.picture for each in group if each.picture is not None]
             files = self.encoder.encode_many(pictures, self.job.quality)
             share = (time.perf_counter() - started) / len(group)
-            pairs = zip(group, files, strict=True)
-            return [self._later(self.write_tic, each, data, share) for each, data in pairs]
+            for each, data in zip(group, files, strict=True):
+                yield each, self._later(self.write_tic, each, data, share)
+            return
         codec, files = self._as_files(group)
         containers = [codec.opened(data, self.job.max_pixels) for data in files]
         latents = codec.latents_many(containers)
         share = (time.perf_counter() - started) / len(group)
-        found: list[Row | Future[Row]] = []
         for each, data, opened, y_hat in zip(group, files, containers, latents, strict=True):
             began = time.perf_counter()
             if self.job.action == "decode":
                 picture = codec.picture(opened, y_hat)
                 seconds = share + time.perf_counter() - began
-                found.append(self._later(self.write_png, each, picture, codec.entry.name, seconds))
+                name = codec.entry.name
+                yield each, self._later(self.write_png, each, picture, name, seconds)
                 continue
             labels = codec.labels(opened, y_hat, self.job.top, self.job.head)
             row = self.done(each, data, codec.entry.name, share + time.perf_counter() - began)
             row.labels = [(label.label, label.probability) for label in labels]
             row.bytes_out = 0
-            found.append(row)
-        return found
+            yield each, row
 
     def _as_files(self, group: list[Loaded]) -> tuple[Codec, list[bytes]]:
         """The `.tic` bytes of a group, encoded now if they are other images; and their codec."""
@@ -226,10 +252,44 @@ class Worker:
         self.target.write(loaded.item.output, data, loaded.item.modified)
         row = self.done(loaded, data, self.entry.name, seconds)
         if self.job.delete_source:
-            row.psnr = self.verified(loaded, data)
-            self.source.delete(loaded.item.name)
-            row.deleted = True
+            self._verify_and_delete(loaded, data, row)
         return row
+
+    def verify_tic(self, loaded: Loaded) -> Row:
+        """What is left to do for an output that is up to date: verify it, delete the source."""
+        assert self.target is not None
+        data = self.target.read(loaded.item.output)
+        row = self.done(loaded, data, self.entry.name, 0.0)
+        self._verify_and_delete(loaded, data, row)
+        return row
+
+    def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row) -> None:
+        with self.verifying:  # each takes the memory of a decoder
+            row.psnr = self.verified(loaded, data)
+        self.source.delete(loaded.item.name)
+        row.deleted = True
+
+    def _gone(self, item: Item) -> Row | None:
+        """The row of a file whose source was deleted, after its check, by a worker that died then.
+
+        None for any other file that cannot be read.
+        """
+        if not self.job.delete_source or self.target is None:
+            return None
+        try:
+            output = self.target.look(item.output)
+            if self.source.look(item.name) is not None or output is None:
+                return None
+            header = container.read(self.target.read(item.output), 2**62).header
+        except TicodecError:
+            return None
+        ours = header.fingerprint == self.entry.fingerprint and output.modified == item.modified
+        if not ours:
+            return None
+        pixels = header.width * header.height
+        size = {"width": header.width, "height": header.height, "bytes_out": output.size}
+        bpp = output.size * 8 / pixels
+        return Row.of(item, "done", deleted=True, bpp=bpp, model=self.entry.name, **size)
 
     def verified(self, loaded: Loaded, data: bytes) -> float:
         """PSNR of a written file, read back and decoded, in dB.

@@ -201,13 +201,18 @@ def test_labels_of_a_tree_come_in_one_table_and_only_new_ones_are_made(
     before = out.read_bytes()
     make_photos(source, ["d.png"], 64)
     (source / "a.png").unlink()
-    assert run(*arguments).code == 0
+    run(*arguments).fails(3, "has 1 files that this run has not (a.png, …)", "-f")
+    assert out.read_bytes() == before
+    assert run(*arguments, "--force").code == 0
     total = summary(report)
     assert (total["skipped"], total["done"]) == (2, 1)
     assert [row["file"] for row in _table(out)] == ["c.tic", "d.png", "sub/b.jpg"]
     assert out.read_bytes() != before
-    out.write_bytes(b"\x00 somebody else's")
-    run(*arguments).fails(3, "is no table of labels")
+    for foreign in (b"\x00 somebody else's", b"file,caption\nc.tic,by hand\n"):
+        out.write_bytes(foreign)
+        run(*arguments).fails(3, "is no table of labels")
+        assert out.read_bytes() == foreign
+    run(*arguments, "--report", tmp_path / "x.txt").fails(2)
 
 
 def _table(path: Path) -> list[dict]:
@@ -231,6 +236,7 @@ def test_labels_of_a_killed_run_are_taken_from_its_parts(tmp_path: Path, run, jo
     out.unlink()
     (tmp_path / "labels.jsonl.parts").mkdir()
     (tmp_path / "labels.jsonl.parts" / "000000.jsonl").write_text(lines[0])
+    (tmp_path / "labels.jsonl.parts" / ".ticodec-killed.part").write_text("half a")
     assert run(*arguments).code == 0
     assert {n: r["status"] for n, r in rows(report).items()} == {
         "a.png": "skipped",
@@ -312,3 +318,74 @@ def test_on_error_stop_begins_nothing_more(tmp_path: Path, run):
     assert total["failed"] == 1
     assert total["left"] > 20
     assert total["done"] == len(whole(tmp_path / "out"))
+
+
+def test_what_is_not_its_own_is_replaced_by_force_only(tmp_path: Path, run):
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
+    make_photos(source, ["cartridge.png", "newer.png", "linked/a.png"])
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    target.mkdir()
+    (target / "linked").symlink_to(disk)
+    (target / "cartridge.tic").write_bytes(b"a game")
+
+    def go(action: str, *more: object) -> dict[str, str]:
+        places = (source, target) if action == "encode" else (target, target)
+        done = run("batch", action, *places, "-j", 1, "--report", report, *more)
+        assert done.code in (0, 1), done.err
+        return {name: row["status"] for name, row in rows(report).items()}
+
+    first = go("encode", "-m", "tiny", "--no-skip-existing")
+    assert first == {"cartridge.png": "failed", "linked/a.png": "done", "newer.png": "done"}
+    assert (target / "cartridge.tic").read_bytes() == b"a game"
+    # An older photo under the name of one that was encoded, as cp -p or another camera makes it.
+    make_photos(source, ["newer.png"], 80)
+    os.utime(source / "newer.png", (1e9, 1e9))
+    kept = (target / "newer.tic").read_bytes()
+    assert go("encode", "-m", "tiny") == first | {"linked/a.png": "skipped", "newer.png": "failed"}
+    assert (target / "newer.tic").read_bytes() == kept
+    # Someone's own PNG beside a .tic, behind a link in DST.
+    Image.fromarray(make_pixels(9, 9)).save(disk / "a.png")
+    own = (disk / "a.png").read_bytes()
+    found = go("decode", "--no-skip-existing", "--follow-links", "--include", "linked")
+    assert found == {"linked/a.tic": "failed"}
+    assert (disk / "a.png").read_bytes() == own
+    assert set(go("encode", "-m", "tiny", "--force").values()) == {"done", "skipped"}
+
+
+def test_names_do_not_depend_on_what_is_left_out(tmp_path: Path, run):
+    make_photos(tmp_path / "in", ["a.jpg", "a.png"])
+    for pattern in ("*.jpg", "*.png"):
+        arguments = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", "-j", 1)
+        assert run(*arguments, "--include", pattern).code == 0
+    assert whole(tmp_path / "out") == ["a.jpg.tic", "a.png.tic"]
+
+
+def test_deleting_is_finished_by_the_next_run(tmp_path: Path, run):
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
+    make_photos(source, ["a.png", "b.png"], 96)
+    arguments = ("batch", "encode", source, target, "-m", "tiny", "-q", 8, "--report", report)
+    assert run(*arguments).code == 0  # as if it had been killed before deleting
+    before = tree(target)
+    assert run(*arguments, "--delete-source-after-verify").code == 0
+    assert summary(report)["deleted"] == 2
+    assert tree(source) == {}
+    assert tree(target) == before
+
+
+def test_a_retry_knows_what_the_dead_worker_had_finished(tmp_path: Path):
+    from ticodec.batch.plan import make_plan
+    from ticodec.batch.tasks import Job
+    from ticodec.batch.work import Worker
+
+    source, target = tmp_path / "in", tmp_path / "out"
+    make_photos(source, ["a.png"], 96)
+    job = Job("encode", str(source), str(target), model="tiny", quality=8, delete_source=True)
+    (item,) = make_plan(job, [], []).items
+    for _ in range(2):
+        (row,) = Worker(job).run([item])
+        assert (row.status, row.deleted) == ("done", True)
+        assert row.bytes_out == (target / "a.tic").stat().st_size
+    (target / "a.tic").unlink()
+    (row,) = Worker(job).run([item])
+    assert row.status == "failed"

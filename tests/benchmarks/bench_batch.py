@@ -1,0 +1,185 @@
+"""How fast `ticodec batch` is, against a shell loop of `ticodec encode` and the library.
+
+    python tests/benchmarks/bench_batch.py run PHOTOS --count 500
+    python tests/benchmarks/bench_batch.py groups PHOTOS
+
+`run` copies photos to a folder, encodes the tree, decodes it, and checks what came out; for a few
+of them it takes turns between the three ways. `groups` times the wavefront for groups of photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from ticodec.images import list_images
+
+COMMAND = [sys.executable, "-m", "ticodec.cli.app"]
+#: What the library is told to do in one process: every file in turn, the network loaded once.
+LIBRARY = """
+import sys, time
+from pathlib import Path
+import ticodec
+codec = ticodec.load()
+codec.encode(sys.argv[2])
+started = time.perf_counter()
+for path in sys.argv[2:]:
+    Path(sys.argv[1], Path(path).stem + ".tic").write_bytes(codec.encode(path))
+print(time.perf_counter() - started)
+"""
+
+
+def memory_of(pid: int) -> int:
+    """Bytes of a process and all below it; what they share counts once (PSS)."""
+    below: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                below.setdefault(parent, []).append(int(entry.name))
+    total, waiting = 0, [pid]
+    while waiting:
+        each = waiting.pop()
+        waiting += below.get(each, [])
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            total += 1024 * int(next(n for n in lines if n.startswith("Pss:")).split()[1])
+    return total
+
+
+def batch(*arguments: object) -> tuple[float, int, dict]:
+    """Seconds, peak bytes and the report of one batch command."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [*COMMAND, "batch", *map(str, arguments), "--report", str(report)]
+        started, peak = time.perf_counter(), 0
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        reader = threading.Thread(target=process.stderr.read)  # type: ignore[union-attr]
+        reader.start()
+        while process.poll() is None:
+            peak = max(peak, memory_of(process.pid))
+            time.sleep(0.25)
+        reader.join()
+        return time.perf_counter() - started, peak, json.loads(report.read_text())["summary"]
+
+
+def names(folder: Path) -> list[str]:
+    """Files below a folder, without suffixes."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in found)
+
+
+def trees(photos: list[Path], work: Path) -> None:
+    """Encode and decode a tree of photos, and check that it came out whole."""
+    for number, path in enumerate(photos):
+        folder = work / "in" / f"{number % 10}" / f"{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, folder)
+    for action, source, target in (("encode", "in", "tic"), ("decode", "tic", "png")):
+        seconds, peak, total = batch(action, work / source, work / target)
+        assert total["done"] == total["files"] == len(photos), total
+        assert names(work / source) == names(work / target)
+        sizes = [
+            sum(path.stat().st_size for path in (work / name).rglob("*") if path.is_file())
+            for name in (source, target)
+        ]
+        assert sizes == [total["bytes_in"], total["bytes_out"]]
+        print(
+            f"{action}: {len(photos)} files, {total['pixels'] / 1e6:.1f} MP, {seconds:.1f} s, "
+            f"{total['pixels'] / 1e6 / seconds:.2f} MP/s, {seconds / len(photos):.3f} s a file, "
+            f"peak {peak / 2**20:.0f} MiB in all processes, {sizes[0]:,} → {sizes[1]:,} bytes"
+        )
+        again, _, total = batch(action, work / source, work / target)
+        assert total["skipped"] == len(photos)
+        print(f"{action} again, nothing to do: {again:.1f} s")
+
+
+def turns(photos: list[Path], work: Path, rounds: int) -> None:
+    """The three ways in turn over the same photos; medians."""
+    found: dict[str, list[float]] = {"batch": [], "library": [], "shell loop": []}
+    for number in range(rounds):
+        (work / f"some{number}").mkdir()
+        for path in photos:
+            shutil.copy2(path, work / f"some{number}")
+        found["batch"].append(batch("encode", work / f"some{number}", work / f"b{number}")[0])
+        (work / f"l{number}").mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", LIBRARY, work / f"l{number}", *photos],
+            capture_output=True,
+            check=True,
+        )
+        found["library"].append(float(done.stdout))
+        (work / f"s{number}").mkdir()
+        few = photos[: max(1, len(photos) // 5)]
+        started = time.perf_counter()
+        for path in few:
+            target = work / f"s{number}" / f"{path.stem}.tic"
+            command = [*COMMAND, "encode", str(path), str(target), "--quiet"]
+            subprocess.run(command, check=True)
+        found["shell loop"].append((time.perf_counter() - started) * len(photos) / len(few))
+    base = statistics.median(found["batch"])
+    for name, seconds in found.items():
+        each = statistics.median(seconds) / len(photos)
+        ratio = statistics.median(seconds) / base
+        print(
+            f"{name}: {each:.3f} s a file, {ratio:.2f} × batch ({len(photos)} files, its start in)"
+        )
+
+
+def groups(photos: list[Path]) -> None:
+    """Seconds a photo of the wavefront, for groups of several sizes, one thread."""
+    import torch
+
+    import ticodec
+    from ticodec.images import as_picture
+
+    torch.set_num_threads(1)
+    codec = ticodec.load()
+    pictures = [as_picture(path) for path in photos[:16]]
+    latents = [codec.analyse(each.pixels, codec.stored_quality(None)) for each in pictures]
+    opened = [codec.opened(data, 2**40) for data in codec.encode_many(pictures)]
+    for size in (1, 2, 4, 8, 16):
+        encode, decode = [], []
+        for _ in range(3):
+            started = time.perf_counter()
+            for at in range(0, 16, size):
+                codec.entropy.encode_many(latents[at : at + size])
+            middle = time.perf_counter()
+            for at in range(0, 16, size):
+                codec.latents_many(opened[at : at + size])
+            encode.append((middle - started) / 16)
+            decode.append((time.perf_counter() - middle) / 16)
+        print(f"{size:2}: {statistics.median(encode):.3f} s, {statistics.median(decode):.3f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("run", "groups"))
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--some", type=int, default=40, help="photos for the three ways")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    photos = list_images(given.photos)
+    photos = photos[:: max(1, len(photos) // given.count)][: given.count]
+    if given.what == "groups":
+        groups(photos)
+        return
+    print(f"{len(os.sched_getaffinity(0))} cores")
+    with tempfile.TemporaryDirectory() as folder:
+        turns(photos[: given.some], Path(folder), given.rounds)
+        trees(photos, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
