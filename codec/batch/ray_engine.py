@@ -103,6 +103,7 @@ class RayEngine:
     def __init__(
         self, job: Job, jobs: int | None, address: str | None, cpus: float, gpus: float
     ) -> None:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters comes as rows
         try:
             import ray
             import ray.data
@@ -167,7 +168,7 @@ class RayEngine:
         """Do items in shares of so many; no rows for those whose actors died too often."""
         import ray
 
-        for name in ("ray", "ray.data"):  # what matters comes as rows
+        for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
