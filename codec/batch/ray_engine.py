@@ -13,6 +13,8 @@ import logging
 import os
 import pickle
 import socket
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -25,13 +27,17 @@ from .tasks import Item, Job, Row
 
 #: Times that a share is begun before its files are tried by themselves, each as often.
 TRIES = 2
+#: Seconds that Ray Data has to end a pass.
+JOIN_SECONDS = 60.0
+#: Passes without a row before it is given up.
+PASSES = 6
 
 
 class Ledger:
     """What all actors must know: how often each share was begun, and whether the run is stopped.
 
-    Ray repeats what a lost node or a dead actor had, without end; a photo that takes every actor
-    with it would be tried for ever if nobody counted.
+    What a lost node or a dead actor had is repeated; a photo that takes every actor with it would
+    be tried for ever if nobody counted.
     """
 
     def __init__(self) -> None:
@@ -112,7 +118,7 @@ class RayEngine:
             raise UsageError("Ray is missing; pip install 'ticodec[ray]'") from error
         self.job, self.cpus, self.gpus = job, cpus, gpus
         self.ledger: Any = None
-        self.stopped = False
+        self.stopped, self.trouble = False, "no rows"
         self.pending: dict[str, Item] = {}
         self.ours = not ray.is_initialized()
         if self.ours:
@@ -153,14 +159,18 @@ class RayEngine:
         """
         self.pending = {item.name: item for item in items}
         try:
-            yield from self._pass(list(self.pending.values()), CHUNK)
-            # Whatever died with an actor, once more and each alone: who is it?
-            again = [replace(item, retry=True) for item in self.pending.values()]
-            if again and not self.stopped:
-                yield from self._pass(again, 1)
-            for item in again:
-                if self.pending.pop(item.name, None):
-                    yield Row.of(item, "failed", error="lost by Ray; the same command goes on")
+            stuck = 0
+            while self.pending and not self.stopped and stuck < PASSES:
+                if stuck:
+                    time.sleep(2.0**stuck)  # until Ray sees that a node is gone
+                before = list(self.pending.values())
+                # Where nothing came of shares, each file alone: who is it?
+                yield from self._pass(before, 1 if stuck else CHUNK)
+                stuck = stuck + 1 if len(self.pending) == len(before) else 0
+                self.pending = {n: replace(i, retry=True) for n, i in self.pending.items()}
+            for item in list(self.pending.values()):
+                error = f"lost by Ray ({self.trouble}); the same command goes on"
+                yield Row.of(item, "failed", error=error)
         finally:
             self.close()
 
@@ -187,7 +197,7 @@ class RayEngine:
             ),
             num_cpus=self.cpus,
             num_gpus=self.gpus,
-            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": -1},
+            ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
         )
         try:
             for batch in rows.iter_batches(batch_size=None, prefetch_batches=0):
@@ -195,10 +205,17 @@ class RayEngine:
                     row: Row = pickle.loads(each)
                     if self.pending.pop(row.file, None):
                         yield row
-        except Exception as error:  # Ray's own, with the remote traceback in it
+        except ray.exceptions.RayError as error:  # a lost node ends a pass, not the run
+            self.trouble = type(error).__name__
+        except Exception as error:  # anything else, with the remote traceback in it
             lines = [line for line in str(error).splitlines() if line.strip()]
             last = lines[-1].strip() if lines else type(error).__name__
             raise TicodecError(f"Ray cannot do it: {last[:300]}") from error
+        finally:
+            # Its thread must not meet a Ray that is shut down: that would end this process.
+            for thread in threading.enumerate():
+                if "StreamingExecutor" in thread.name:
+                    thread.join(JOIN_SECONDS)
 
     def current(self) -> list[str]:
         """Nothing: Ray's dashboard shows what its actors do."""
