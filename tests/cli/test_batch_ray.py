@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -50,6 +51,10 @@ def workers(node) -> int:
     return found
 
 
+@pytest.mark.skipif(
+    "TICODEC_CLUSTER_TESTS" not in os.environ,
+    reason="not settled: now and then Ray waits for minutes, or ends the process",
+)
 def test_a_lost_node_loses_nothing(photos: Path, local: dict[str, bytes], tmp_path: Path):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     second = cluster.add_node(num_cpus=1)
