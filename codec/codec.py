@@ -265,6 +265,7 @@ class Codec:
         when there is no classifier for them.
         """
         container = self.opened(data, max_pixels)
+        self.classifier(head)  # whether there is one is told before any work
         return self.labels(container, self.latents(container), top, head)
 
     def labels(

@@ -77,8 +77,11 @@ def start(*arguments: object, **options) -> subprocess.Popen:
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, **options)
 
 
-def children(pid: int) -> list[int]:
-    """Worker processes of a process: not the tracker that multiprocessing starts beside them."""
+def children(pid: int, marked: bytes = b"spawn_main") -> list[int]:
+    """Processes that a process started and whose command line has a mark.
+
+    By default worker processes: not the tracker that multiprocessing starts beside them.
+    """
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -87,7 +90,7 @@ def children(pid: int) -> list[int]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if parent == pid and b"spawn_main" in line:
+            if parent == pid and marked in line:
                 found.append(int(entry.name))
     return found
 

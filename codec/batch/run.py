@@ -79,7 +79,6 @@ class Run:
         if table is not None:
             table.check(self.known, self.plan.items)
         self.engine: Engine | None = None
-        self.size = sum(item.size for item in self.plan.items)
 
     def sifted(self) -> Iterator[Item | Row]:
         """Every file: itself when there is something to do, else its row. Changes nothing."""

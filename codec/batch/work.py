@@ -25,6 +25,7 @@ from ticodec.codec import Codec
 from ticodec.container import Container
 from ticodec.entropy.wavefront import width_of_steps
 from ticodec.errors import TicodecError
+from ticodec.evaluation.metrics import psnr
 from ticodec.images import Picture
 from ticodec.models.config import STRIDE_Y
 
@@ -41,6 +42,8 @@ AHEAD, THREADS = 4, 4
 MANY_PIXELS = 48_000_000
 #: A verified picture that is further from its source than that is no reason to delete the source.
 VERIFIED_PSNR = 20.0
+#: dB of equal pictures: reports in JSON know no infinity.
+SAME_PSNR = 100.0
 #: After these the next file will fail as well.
 USELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -315,16 +318,15 @@ class Worker:
             or not np.array_equal(alphas[0], alphas[1])
         ):
             raise TicodecError(f"{kept} {item.output} decodes to something else")
-        error = np.square(np.subtract(decoded.pixels, source.pixels, dtype=np.float32)).mean()
-        psnr = float(10 * np.log10(255**2 / max(float(error), 1e-9)))
-        if psnr < VERIFIED_PSNR:
+        distance = min(psnr(decoded.pixels, source.pixels), SAME_PSNR)
+        if distance < VERIFIED_PSNR:
             raise TicodecError(
-                f"{kept} the decoded picture is far from it: {psnr:.1f} dB; a higher -q may do"
+                f"{kept} the decoded picture is far from it: {distance:.1f} dB; a higher -q may do"
             )
         now = self.source.look(item.name)
         if now is None or (now.size, now.modified) != (len(loaded.data), item.modified):
             raise TicodecError(f"{kept} it has changed in the meantime; run again")
-        return psnr
+        return distance
 
     def write_png(self, loaded: Loaded, picture: Picture, model: str, seconds: float) -> Row:
         """Write what was decoded, with a note in it of which file that was."""

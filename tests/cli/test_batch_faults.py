@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -207,10 +207,7 @@ def test_20_corrupt_files_among_200_fail_alone(tmp_path: Path):
     assert stderr.splitlines()[-1].startswith("ticodec: 20 of 200 files not encoded; the first: ")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path):
-    import signal
-
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
     make_photos(source, [f"{n}.png" for n in range(40)], 240)
     run = start("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from batch_support import make_photos, summary, tree, whole
+from batch_support import children, make_photos, summary, tree, whole
 from ray.cluster_utils import Cluster
 
 from ticodec.batch.plan import make_plan
@@ -34,23 +34,6 @@ def local(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     return tree(target)
 
 
-def workers(node) -> int:
-    """How many of our actors run on a node."""
-    (raylet,) = node.all_processes["raylet"]
-    found = 0
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                found += (
-                    parent == raylet.process.pid
-                    and b"MapWorker" in (entry / "cmdline").read_bytes()
-                )
-            except OSError:
-                continue
-    return found
-
-
 @pytest.mark.skipif(
     "TICODEC_CLUSTER_TESTS" not in os.environ,
     reason="not settled: now and then Ray waits for minutes, or ends the process",
@@ -62,11 +45,12 @@ def test_a_lost_node_loses_nothing(photos: Path, local: dict[str, bytes], tmp_pa
         cluster.wait_for_nodes()
         job = Job("encode", str(photos), str(tmp_path), model="tiny", device="cpu")
         engine = RayEngine(job, 2, cluster.address, 1.0, 0.0)
-        found, at_work = [], 0
+        found, at_work = [], []
         for row in engine.run(make_plan(job, [], []).items):
             found.append(row)
             if len(found) == 1:
-                at_work = workers(second)
+                (raylet,) = second.all_processes["raylet"]
+                at_work = children(raylet.process.pid, b"MapWorker")
                 threading.Thread(target=cluster.remove_node, args=(second, False)).start()
         assert at_work, "the node that was killed had work"
         assert {(row.status, row.error) for row in found} == {("done", "")}
