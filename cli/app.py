@@ -72,7 +72,7 @@ def main() -> None:
     except BrokenPipeError:
         _fail("", 1)  # whoever read our output has gone
     except OSError as error:  # files are read and written elsewhere: this is the output
-        _fail(f"the output cannot be written: {error.strerror}", 1)
+        _fail(f"the output cannot be written: {error.strerror or error}", 1)
     except Exception as error:
         if hasattr(error, "format_message"):  # click's own errors, wherever click comes from
             message = error.format_message()

@@ -86,7 +86,7 @@ class Common:
     engine: Annotated[Engine, typer.Option(help="This machine, or a Ray cluster.")] = Engine.local
     address: Annotated[
         str | None,
-        typer.Option(help="Ray: auto, ray://… \\[default: a cluster of this machine]"),
+        typer.Option(help="Ray: auto, ray://… \\[default: $RAY_ADDRESS, or this machine]"),
     ] = None
     cpus: Annotated[float, typer.Option(min=0, help="Ray: CPUs of each worker.")] = 1.0
     gpus: Annotated[float, typer.Option(min=0, help="Ray: GPUs of each, e.g. 0.25.")] = 0.0

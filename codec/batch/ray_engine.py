@@ -100,7 +100,8 @@ class RayEngine:
 
     Args:
         jobs: actors at most; None: as many as the cluster has room for.
-        address: "auto", "ray://host:10001", …; None: a cluster of this machine, for this run.
+        address: "auto", "ray://host:10001", …; None: that of $RAY_ADDRESS, which Ray gives the jobs
+            of a cluster, and without it a cluster of this machine, for this run.
         cpus, gpus: of each actor, fractions too.
 
     Raises UsageError without Ray, TicodecError when there is no cluster at the address.
@@ -122,8 +123,9 @@ class RayEngine:
         self.pending: dict[str, Item] = {}
         self.ours = not ray.is_initialized()
         if self.ours:
-            if address is not None:
-                _reach(address)
+            # Not None: Ray would take that for "auto" once any cluster ran here, be it long gone.
+            address = address or os.environ.get("RAY_ADDRESS") or "local"
+            _reach(address)
             # Weights of the user's own are looked for at the same place on every node.
             named = {k: v for k, v in os.environ.items() if k == "TICODEC_WEIGHTS"}
             try:
@@ -135,9 +137,8 @@ class RayEngine:
                 )
             except Exception as error:  # ConnectionError, RuntimeError, ValueError, gRPC's own
                 text = " ".join(str(error).split())[:200]
-                raise TicodecError(
-                    f"no Ray cluster at {address or 'this machine'}: {text}"
-                ) from error
+                where = "this machine" if address == "local" else address
+                raise TicodecError(f"no Ray cluster at {where}: {text}") from error
         self.jobs = jobs or self._room()
         # It lives where this process does: on a node that is lost it would be waited for.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
@@ -237,10 +238,22 @@ class RayEngine:
 
 def _reach(address: str) -> None:
     """Raises TicodecError unless something answers there; Ray itself would try for minutes."""
+    if address == "auto":
+        address = _running()
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():  # "auto", "local"
+    if not host or not port.isdigit():  # "local"
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
         raise TicodecError(f"no Ray cluster at {address}: {error}") from error
+
+
+def _running() -> str:
+    """Where Ray thinks that the cluster is of which this machine is a node."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    try:
+        return os.environ.get("RAY_ADDRESS") or canonicalize_bootstrap_address("auto") or "auto"
+    except ConnectionError as error:
+        raise TicodecError("no Ray cluster runs on this machine; give its --address") from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,18 @@ from ray.cluster_utils import Cluster
 from ticodec.batch.plan import make_plan
 from ticodec.batch.ray_engine import RayEngine
 from ticodec.batch.tasks import Job
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder_of_ray() -> Iterator[Path]:
+    """A place for Ray's files that only these tests use; short, since it makes sockets there."""
+    before = os.environ.get("RAY_TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        os.environ["RAY_TMPDIR"] = folder
+        yield Path(folder)
+    os.environ.pop("RAY_TMPDIR")
+    if before is not None:
+        os.environ["RAY_TMPDIR"] = before
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +77,11 @@ def test_a_lost_node_loses_nothing(photos: Path, local: dict[str, bytes], tmp_pa
 
 
 def test_the_command_starts_ray_reports_failures_and_goes_on(
-    photos: Path, local: dict[str, bytes], tmp_path: Path, shell
+    photos: Path, local: dict[str, bytes], tmp_path: Path, folder_of_ray: Path, shell
 ):
+    # What a cluster leaves behind that was killed: it is not looked for.
+    (folder_of_ray / "ray").mkdir(exist_ok=True)
+    (folder_of_ray / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
     (tmp_path / "in" / "0").mkdir(parents=True)
     for path in (photos / "0").iterdir():
         (tmp_path / "in" / "0" / path.name).write_bytes(path.read_bytes())
@@ -85,10 +102,19 @@ def test_the_command_starts_ray_reports_failures_and_goes_on(
     assert summary(report)["skipped"] == 8
 
 
-def test_no_cluster_at_the_address_is_one_line(photos: Path, tmp_path: Path, run):
+def test_no_cluster_at_the_address_is_one_line(
+    photos: Path, tmp_path: Path, folder_of_ray: Path, run
+):
     arguments = ("batch", "encode", photos, tmp_path / "out", "-m", "tiny", "--engine", "ray")
     done = run(*arguments, "--address", "127.0.0.1:1")
     assert done.code == 1
     assert done.err.splitlines()[-1].startswith("ticodec: no Ray cluster at 127.0.0.1:1: ")
+    (folder_of_ray / "ray").mkdir(exist_ok=True)
+    (folder_of_ray / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")  # was killed
+    auto = run(*arguments, "--address", "auto")
+    assert auto.code == 1
+    line = auto.err.splitlines()[-1]  # Ray has put this machine's address in the place of localhost
+    assert line.startswith("ticodec: no Ray cluster at ")
+    assert ":1: " in line
     memory = run("batch", "encode", photos, "memory://x", "-m", "tiny", "--engine", "ray")
     memory.fails(2, "one process only")
