@@ -141,7 +141,7 @@ class RayEngine:
                 raise TicodecError(f"no Ray cluster at {where}: {text}") from error
         self.jobs = jobs or self._room()
         # It lives where this process does: on a node that is lost it would be waited for.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here).remote()
 
     def _room(self) -> int:

@@ -112,9 +112,10 @@ class Run:
     def _run(self, items: list[Item]) -> Iterator[Row]:
         self.engine = self._engine(len(items))
         source = self.engine.run(items)
-        stopped = False
+        stopped = died = False
         try:
             for row in source:
+                died |= row.retried
                 if self.table is not None and row.status == "done":
                     self.table.add(row)
                 yield row
@@ -125,6 +126,8 @@ class Run:
             source.close()  # type: ignore[attr-defined]
             if self.table is not None:
                 self.table.save()
+            if died and self.job.target is not None:
+                place(self.job.target).clean()  # of what dead workers were writing
 
     def _ends(self, row: Row) -> bool:
         """Whether no more files are begun after this one."""

@@ -64,6 +64,7 @@ def test_kill_9_of_a_worker_costs_its_files_a_retry_not_the_run(tmp_path: Path):
     run = start("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
     wait_until(lambda: outputs(target) >= 2)
     kill(children(run.pid)[0])
+    (target / ".ticodec-left.part").write_bytes(b"as if killed while writing")
     assert run.wait(120) == 0, run.stderr.read()
     total = summary(report)
     assert total["done"] == 40

@@ -13,8 +13,7 @@ import ray
 from batch_support import children, make_photos, summary, tree, whole
 from ray.cluster_utils import Cluster
 
-from ticodec.batch.plan import make_plan
-from ticodec.batch.ray_engine import RayEngine
+from ticodec.batch.run import Options, Run
 from ticodec.batch.tasks import Job
 
 
@@ -40,27 +39,21 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def local(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What the local engine makes of the photos."""
-    from ticodec.batch.run import Options, Run
-
     target = tmp_path_factory.mktemp("local")
     job = Job("encode", str(photos), str(target), model="tiny", device="cpu")
     assert {row.status for row in Run(job, Options(jobs=2)).rows()} == {"done"}
     return tree(target)
 
 
-@pytest.mark.skipif(
-    "TICODEC_CLUSTER_TESTS" not in os.environ,
-    reason="not settled: now and then Ray waits for minutes, or ends the process",
-)
 def test_a_lost_node_loses_nothing(photos: Path, local: dict[str, bytes], tmp_path: Path):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     second = cluster.add_node(num_cpus=1)
     try:
         cluster.wait_for_nodes()
         job = Job("encode", str(photos), str(tmp_path), model="tiny", device="cpu")
-        engine = RayEngine(job, 2, cluster.address, 1.0, 0.0)
+        run = Run(job, Options(jobs=2, engine="ray", address=cluster.address))
         found, at_work = [], []
-        for row in engine.run(make_plan(job, [], []).items):
+        for row in run.rows():
             found.append(row)
             if len(found) == 1:
                 (raylet,) = second.all_processes["raylet"]
