@@ -12,17 +12,18 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import socket
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ticodec.errors import TicodecError, UsageError
+from ticodec.errors import TicodecError
 
 from .local import CHUNK
+from .ray_cluster import leave
 from .tasks import Item, Job, Row
 
 #: Times that a share is begun before its files are tried by themselves, each as often.
@@ -62,6 +63,8 @@ class Actor:
     def __init__(self, job: Job, ledger: Any) -> None:
         self.job, self.ledger = job, ledger
         self.worker: Any = None
+        if job.store:  # the driver's environment is not this one's
+            os.environ["TICODEC_WEIGHTS"] = job.store
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """A block of items to a block of rows, both as pickles (Arrow knows no odd names).
@@ -96,53 +99,25 @@ class Actor:
 
 
 class RayEngine:
-    """Runs items on a Ray cluster.
+    """Runs items on the Ray cluster that this process has joined (`ray_cluster.join`).
 
     Args:
         jobs: actors at most; None: as many as the cluster has room for.
-        address: "auto", "ray://host:10001", …; None: that of $RAY_ADDRESS, which Ray gives the jobs
-            of a cluster, and without it a cluster of this machine, for this run.
         cpus, gpus: of each actor, fractions too.
-
-    Raises UsageError without Ray, TicodecError when there is no cluster at the address.
+        ours: whether the cluster was joined for this run only.
     """
 
-    def __init__(
-        self, job: Job, jobs: int | None, address: str | None, cpus: float, gpus: float
-    ) -> None:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters comes as rows
-        try:
-            import ray
-            import ray.data
-            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-        except ImportError as error:
-            raise UsageError("Ray is missing; pip install 'ticodec[ray]'") from error
-        self.job, self.cpus, self.gpus = job, cpus, gpus
-        self.ledger: Any = None
+    def __init__(self, job: Job, jobs: int | None, cpus: float, gpus: float, ours: bool) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self.job, self.cpus, self.gpus, self.ours = job, cpus, gpus, ours
         self.stopped, self.trouble = False, "no rows"
         self.pending: dict[str, Item] = {}
-        self.ours = not ray.is_initialized()
-        if self.ours:
-            # Not None: Ray would take that for "auto" once any cluster ran here, be it long gone.
-            address = address or os.environ.get("RAY_ADDRESS") or "local"
-            _reach(address)
-            # Weights of the user's own are looked for at the same place on every node.
-            named = {k: v for k, v in os.environ.items() if k == "TICODEC_WEIGHTS"}
-            try:
-                ray.init(
-                    address=address,
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
-                    runtime_env={"env_vars": named} if named else None,
-                )
-            except Exception as error:  # ConnectionError, RuntimeError, ValueError, gRPC's own
-                text = " ".join(str(error).split())[:200]
-                where = "this machine" if address == "local" else address
-                raise TicodecError(f"no Ray cluster at {where}: {text}") from error
         self.jobs = jobs or self._room()
-        # It lives where this process does: on a node that is lost it would be waited for.
+        # It lives where this process does, and nowhere else: elsewhere it could be lost.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self.ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here).remote()
+        self.ledger: Any = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here).remote()
 
     def _room(self) -> int:
         """How many actors the cluster has room for now."""
@@ -187,19 +162,22 @@ class RayEngine:
         context.max_errored_blocks = -1  # a share that is lost is told by what is pending
         share = max(1, min(share, len(items) // (2 * self.jobs)))
         blocks = -(-len(items) // share)
-        rows = ray.data.from_items(
+        sources = ray.data.from_items(
             [{"item": pickle.dumps(item)} for item in items], override_num_blocks=blocks
-        ).map_batches(
-            Actor,
-            fn_constructor_args=(self.job, self.ledger),
-            batch_size=share,
-            compute=ray.data.ActorPoolStrategy(
-                min_size=1, max_size=self.jobs, initial_size=self.jobs
-            ),
-            num_cpus=self.cpus,
-            num_gpus=self.gpus,
-            ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what goes in 2.64, which is not installed with this
+            rows = sources.map_batches(
+                Actor,
+                fn_constructor_args=(self.job, self.ledger),
+                batch_size=share,
+                compute=ray.data.ActorPoolStrategy(
+                    min_size=1, max_size=self.jobs, initial_size=self.jobs
+                ),
+                num_cpus=self.cpus,
+                num_gpus=self.gpus,
+                ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
+            )
         try:
             for batch in rows.iter_batches(batch_size=None, prefetch_batches=0):
                 for each in batch["row"]:
@@ -230,30 +208,5 @@ class RayEngine:
 
     def close(self) -> None:
         """Leave the cluster, if it was joined for this run."""
-        import ray
-
-        if self.ours and ray.is_initialized():
-            ray.shutdown()
-
-
-def _reach(address: str) -> None:
-    """Raises TicodecError unless something answers there; Ray itself would try for minutes."""
-    if address == "auto":
-        address = _running()
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():  # "local"
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise TicodecError(f"no Ray cluster at {address}: {error}") from error
-
-
-def _running() -> str:
-    """Where Ray thinks that the cluster is of which this machine is a node."""
-    from ray._private.services import canonicalize_bootstrap_address
-
-    try:
-        return os.environ.get("RAY_ADDRESS") or canonicalize_bootstrap_address("auto") or "auto"
-    except ConnectionError as error:
-        raise TicodecError("no Ray cluster runs on this machine; give its --address") from error
+        if self.ours:
+            leave()

@@ -135,10 +135,10 @@ class Run:
 
     def _engine(self, count: int) -> Engine:
         if self.options.engine == "ray":
-            from .ray_engine import RayEngine
+            from .ray_client import connect
 
             options = self.options
-            return RayEngine(self.job, options.jobs, options.address, options.cpus, options.gpus)
+            return connect(self.job, options.jobs, options.address, options.cpus, options.gpus)
         if not self.shared:
             return Here(self.job)
         return LocalEngine(self.job, min(count, self.options.jobs or default_jobs()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ class Job:
         device: of the network. threads: of one worker; results may depend on it in a last bit.
         delete_source: delete what was encoded once its file is decoded and checked.
         replace: write over outputs that are not up to date, whatever they are.
+        store: where weights of the user's own are, on every node: $TICODEC_WEIGHTS of the command.
     """
 
     action: Action
@@ -41,6 +43,7 @@ class Job:
     delete_source: bool = False
     replace: bool = False
     threads: int = 1
+    store: str = field(default_factory=lambda: os.environ.get("TICODEC_WEIGHTS", ""))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from batch_support import children, make_photos, summary, tree, whole
+from batch_support import children, make_photos, summary, tree, wait_until, whole
 from ray.cluster_utils import Cluster
 
 from ticodec.batch.run import Options, Run
@@ -20,13 +20,13 @@ from ticodec.batch.tasks import Job
 @pytest.fixture(scope="module", autouse=True)
 def folder_of_ray() -> Iterator[Path]:
     """A place for Ray's files that only these tests use; short, since it makes sockets there."""
-    before = os.environ.get("RAY_TMPDIR")
-    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
-        os.environ["RAY_TMPDIR"] = folder
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # or a token of this machine's user is asked for
         yield Path(folder)
-    os.environ.pop("RAY_TMPDIR")
-    if before is not None:
-        os.environ["RAY_TMPDIR"] = before
 
 
 @pytest.fixture(scope="module")
@@ -45,28 +45,67 @@ def local(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     return tree(target)
 
 
-def test_a_lost_node_loses_nothing(photos: Path, local: dict[str, bytes], tmp_path: Path):
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+def test_no_cluster_at_the_address_is_one_line(
+    photos: Path, tmp_path: Path, folder_of_ray: Path, run
+):
+    arguments = ("batch", "encode", photos, tmp_path / "out", "-m", "tiny", "--engine", "ray")
+    done = run(*arguments, "--address", "127.0.0.1:1")
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith("ticodec: no Ray cluster at 127.0.0.1:1: ")
+    (folder_of_ray / "ray").mkdir(exist_ok=True)
+    (folder_of_ray / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")  # was killed
+    auto = run(*arguments, "--address", "auto")
+    assert auto.code == 1
+    line = auto.err.splitlines()[-1]  # Ray has put this machine's address in the place of localhost
+    assert line.startswith("ticodec: no Ray cluster at ")
+    assert ":1: " in line
+    memory = run("batch", "encode", photos, "memory://x", "-m", "tiny", "--engine", "ray")
+    memory.fails(2, "one process only")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A node of one CPU, which can be spoken to from outside, and a place for others."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    made = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": port}
+    )
+    made.client = f"ray://127.0.0.1:{port}"
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def test_a_lost_node_loses_nothing(
+    cluster: Cluster, photos: Path, local: dict[str, bytes], tmp_path: Path
+):
     second = cluster.add_node(num_cpus=1)
-    try:
-        cluster.wait_for_nodes()
-        job = Job("encode", str(photos), str(tmp_path), model="tiny", device="cpu")
-        run = Run(job, Options(jobs=2, engine="ray", address=cluster.address))
-        found, at_work = [], []
-        for row in run.rows():
-            found.append(row)
-            if len(found) == 1:
-                (raylet,) = second.all_processes["raylet"]
-                at_work = children(raylet.process.pid, b"MapWorker")
-                threading.Thread(target=cluster.remove_node, args=(second, False)).start()
-        assert at_work, "the node that was killed had work"
-        assert {(row.status, row.error) for row in found} == {("done", "")}
-        assert sorted(row.file for row in found) == sorted(tree(photos))
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    cluster.wait_for_nodes()
+    job = Job("encode", str(photos), str(tmp_path), model="tiny", device="cpu")
+    run = Run(job, Options(jobs=2, engine="ray", address=cluster.address))
+    found = []
+    for row in run.rows():
+        found.append(row)
+        if len(found) == 1:
+            (raylet,) = second.all_processes["raylet"]
+            wait_until(lambda pid=raylet.process.pid: children(pid, b"MapWorker"))
+            threading.Thread(target=cluster.remove_node, args=(second, False)).start()
+    assert {(row.status, row.error) for row in found} == {("done", "")}
+    assert sorted(row.file for row in found) == sorted(tree(photos))
     assert whole(tmp_path) == sorted(local)
     assert tree(tmp_path) == local
+
+
+def test_from_outside_of_the_cluster(
+    cluster: Cluster, photos: Path, local: dict[str, bytes], tmp_path: Path, shell
+):
+    arguments = ("batch", "encode", photos, tmp_path, "-m", "tiny", "--include", "0/*")
+    done = shell(*arguments, "--engine", "ray", "--address", cluster.client, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert tree(tmp_path) == {n: data for n, data in local.items() if n.startswith("0/")}
 
 
 def test_the_command_starts_ray_reports_failures_and_goes_on(
@@ -93,21 +132,3 @@ def test_the_command_starts_ray_reports_failures_and_goes_on(
     again = shell(*arguments)  # nothing to do: Ray is not even started
     assert again.returncode == 0
     assert summary(report)["skipped"] == 8
-
-
-def test_no_cluster_at_the_address_is_one_line(
-    photos: Path, tmp_path: Path, folder_of_ray: Path, run
-):
-    arguments = ("batch", "encode", photos, tmp_path / "out", "-m", "tiny", "--engine", "ray")
-    done = run(*arguments, "--address", "127.0.0.1:1")
-    assert done.code == 1
-    assert done.err.splitlines()[-1].startswith("ticodec: no Ray cluster at 127.0.0.1:1: ")
-    (folder_of_ray / "ray").mkdir(exist_ok=True)
-    (folder_of_ray / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")  # was killed
-    auto = run(*arguments, "--address", "auto")
-    assert auto.code == 1
-    line = auto.err.splitlines()[-1]  # Ray has put this machine's address in the place of localhost
-    assert line.startswith("ticodec: no Ray cluster at ")
-    assert ":1: " in line
-    memory = run("batch", "encode", photos, "memory://x", "-m", "tiny", "--engine", "ray")
-    memory.fails(2, "one process only")
