@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ from support import GOLDEN, SAMPLES, make_pixels  # imports torch, which reads t
 
 # Before anything looks for weights: the tiny network is found besides the shipped ones.
 os.environ["TICODEC_WEIGHTS"] = str(GOLDEN / "weights")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """What runs the tests in the background may ignore SIGINT, and commands would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ Ray Data's own driver must be in the cluster, so the engine moves there, as an a
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import queue
 import threading
@@ -16,8 +17,8 @@ from typing import Any
 
 from ticodec.errors import TicodecError
 
-from .ray_cluster import join, leave, outside
-from .ray_engine import RayEngine
+from .ray_cluster import join, leave, named, outside
+from .ray_engine import RayEngine, told
 from .tasks import Item, Job, Row
 
 #: Rows that are fetched at a time, at most.
@@ -31,21 +32,26 @@ def connect(
 
     Raises UsageError without Ray, TicodecError when there is no cluster at the address.
     """
+    address = named(address)
     ours = join(address)
+    grows = address != "local" and jobs is not None
     try:
         made = ClientEngine if outside() else RayEngine
-        return made(job, jobs, cpus, gpus, ours)
-    except BaseException:
+        return made(job, jobs, cpus, gpus, ours, grows)
+    except BaseException as error:
         if ours:
             leave()
-        raise
+        if isinstance(error, TicodecError) or not isinstance(error, Exception):
+            raise
+        raise TicodecError(f"the Ray cluster at {address} cannot do it: {told(error)}") from error
 
 
 class Inside:
     """A `RayEngine` in the cluster, whose rows are fetched; begun once."""
 
-    def __init__(self, job: Job, jobs: int | None, cpus: float, gpus: float) -> None:
-        self.engine = RayEngine(job, jobs, cpus, gpus, ours=False)
+    def __init__(self, job: Job, jobs: int | None, cpus: float, gpus: float, grows: bool) -> None:
+        self.arguments = (job, jobs, cpus, gpus, False, grows)
+        self.engine: RayEngine | None = None
         self.rows: queue.Queue[Row | str | None] = queue.Queue()
 
     def begin(self, items: list[bytes]) -> None:
@@ -55,10 +61,13 @@ class Inside:
 
     def _run(self, items: list[Item]) -> None:
         try:
+            self.engine = RayEngine(*self.arguments)
             for row in self.engine.run(items):
                 self.rows.put(row)
-        except Exception as error:  # told there, as a line
-            self.rows.put(str(error) or type(error).__name__)
+        except TicodecError as error:
+            self.rows.put(str(error))
+        except Exception as error:
+            self.rows.put(f"Ray cannot do it: {told(error)}")
         self.rows.put(None)
 
     def take(self) -> bytes:
@@ -70,20 +79,23 @@ class Inside:
 
     def stop(self) -> None:
         """Let nothing more be begun."""
-        list(self.engine.stop())
+        if self.engine:
+            list(self.engine.stop())
 
 
 class ClientEngine:
     """A `RayEngine`, from outside. Arguments: as that has them."""
 
-    def __init__(self, job: Job, jobs: int | None, cpus: float, gpus: float, ours: bool) -> None:
+    def __init__(
+        self, job: Job, jobs: int | None, cpus: float, gpus: float, ours: bool, grows: bool
+    ) -> None:
         import ray
 
         self.ours = ours
         # The head node: when that is lost, all is. While `take` waits `stop` must get through.
         options = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
         made = ray.remote(Inside).options(max_concurrency=2, **options)
-        self.inside: Any = made.remote(job, jobs, cpus, gpus)
+        self.inside: Any = made.remote(job, jobs, cpus, gpus, grows)
 
     def run(self, items: Iterable[Item]) -> Iterator[Row]:
         """Do all items; a row for each. Raises TicodecError when the cluster cannot do it."""
@@ -98,10 +110,10 @@ class ClientEngine:
                     if isinstance(row, str):
                         raise TicodecError(row)
                     yield row
-        except (ray.exceptions.RayError, ConnectionError) as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            text = lines[-1][:300] if lines else type(error).__name__
-            raise TicodecError(f"Ray cannot do it: {text}") from error
+        except TicodecError:
+            raise
+        except Exception as error:  # Ray's client raises what it likes
+            raise TicodecError(f"Ray cannot do it: {told(error)}") from error
         finally:
             self.close()
 
@@ -111,10 +123,16 @@ class ClientEngine:
 
     def stop(self) -> Iterator[Row]:
         """Begin nothing more; rows of what is left come by `run`."""
-        self.inside.stop.remote()
+        with contextlib.suppress(Exception):  # a lost connection: `run` tells
+            self.inside.stop.remote()
         return iter(())
 
     def close(self) -> None:
-        """Leave the cluster, if it was joined for this run: what was begun for it ends."""
+        """End what was begun, and leave the cluster if it was joined for this run."""
+        import ray
+
         if self.ours:
             leave()
+        else:
+            with contextlib.suppress(Exception):
+                ray.kill(self.inside)

@@ -6,17 +6,31 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator
 
 from ticodec.errors import TicodecError, UsageError
 
+#: Times that a cluster is asked for a server of Ray's client, which does not always start.
+ATTEMPTS = 3
+#: Seconds to say goodbye over ray://.
+LEAVE_SECONDS = 15.0
 
-def join(address: str | None) -> bool:
+
+def named(address: str | None) -> str:
+    """Of which cluster an address is: itself, or $RAY_ADDRESS (Ray gives it to the jobs of a
+    cluster), or "local", a new cluster of this machine.
+
+    None is nothing to give Ray: once any cluster ran here it would look for that, be it long gone.
+    """
+    return address or os.environ.get("RAY_ADDRESS") or "local"
+
+
+def join(address: str) -> bool:
     """Make this process a driver of a cluster; whether it was not one before.
 
     Args:
-        address: "auto", "host:6379", "ray://host:10001"; None: that of $RAY_ADDRESS, which Ray
-            gives the jobs of a cluster, and without it a new cluster of this machine.
+        address: "auto", "host:6379", "ray://host:10001", "local".
 
     Raises UsageError without Ray, TicodecError when there is no cluster at the address.
     """
@@ -28,27 +42,42 @@ def join(address: str | None) -> bool:
         raise UsageError("Ray is missing; pip install 'ticodec[ray]'") from error
     if ray.is_initialized():
         return False
-    # Not None: Ray would take that for "auto" once any cluster ran here, be it long gone.
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
     _reach(address)
-    try:
-        with _silence():
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except Exception as error:  # ConnectionError, RuntimeError, ValueError, gRPC's own
-        where = "this machine" if address == "local" else address
-        text = " ".join(str(error).split())[:200]
-        if address.startswith("ray://"):
-            text += "; a cluster with tokens wants RAY_AUTH_MODE=token"
-        raise TicodecError(f"no Ray cluster at {where}: {text}") from error
-    return True
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            with _silence():
+                ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
+            return True
+        except Exception as error:  # ConnectionError, RuntimeError, ValueError, gRPC's own
+            text = " ".join(str(error).split())
+            # A server of Ray's client that did not start; the next often does.
+            if "Starting Ray client server failed" in text and attempts < ATTEMPTS:
+                continue
+            where = "this machine" if address == "local" else address
+            tokens = "; one with tokens wants RAY_AUTH_MODE=token" if address != "local" else ""
+            raise TicodecError(f"no Ray cluster at {where}: {text[:200]}{tokens}") from error
 
 
 def leave() -> None:
-    """End what `join` began."""
+    """End what `join` began, in bounded time."""
     import ray
 
-    if ray.is_initialized():
+    if not ray.is_initialized():
+        return
+    if not outside():
         ray.shutdown()
+        return
+    worker = ray.util.client.ray.get_context().client_worker
+    thread = threading.Thread(target=ray.shutdown, daemon=True)
+    thread.start()
+    thread.join(LEAVE_SECONDS)
+    if thread.is_alive():  # it waits for an answer over a link that may be dead
+        worker.channel.close()
+        thread.join(LEAVE_SECONDS)
 
 
 def outside() -> bool:
@@ -81,7 +110,7 @@ def _reach(address: str) -> None:
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise TicodecError(f"no Ray cluster at {address}: {error}") from error
 
 
@@ -90,6 +119,6 @@ def _running() -> str:
     from ray._private.services import canonicalize_bootstrap_address
 
     try:
-        return os.environ.get("RAY_ADDRESS") or canonicalize_bootstrap_address("auto") or "auto"
-    except ConnectionError as error:
+        return os.environ.get("RAY_ADDRESS") or str(canonicalize_bootstrap_address("auto"))
+    except (OSError, ValueError) as error:
         raise TicodecError("no Ray cluster runs on this machine; give its --address") from error

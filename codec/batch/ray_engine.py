@@ -9,7 +9,6 @@ nodes that are lost. What is done twice because of that is written twice, the sa
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import threading
@@ -32,6 +31,12 @@ TRIES = 2
 JOIN_SECONDS = 60.0
 #: Passes without a row before it is given up.
 PASSES = 6
+
+
+def told(error: Exception) -> str:
+    """An error of Ray's in one line: those have whole tracebacks in them."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1][:300]}" if lines else type(error).__name__
 
 
 class Ledger:
@@ -85,13 +90,15 @@ class Actor:
             yield from map(Row.left, items)
         elif begun > TRIES:
             if len(items) == 1:
-                error = f"a worker process died with it {TRIES} times"
+                error = f"every worker process died with it, {TRIES} of them with it alone"
                 yield Row.of(items[0], "failed", error=error)
         else:
             try:
                 self.worker = self.worker or Worker(self.job)
-            except TicodecError as error:  # other weights on this node, say: a row, not a retry
-                yield from (Row.of(item, "failed", error=str(error)) for item in items)
+            except Exception as error:  # other weights on this node, say: rows, not a retry
+                text = str(error) if isinstance(error, TicodecError) else told(error)
+                text = f"a worker cannot begin: {text}"
+                yield from (Row.of(item, "failed", error=text) for item in items)
                 return
             yield from self.worker.run(
                 [replace(item, retry=item.retry or begun > 1) for item in items]
@@ -105,28 +112,42 @@ class RayEngine:
         jobs: actors at most; None: as many as the cluster has room for.
         cpus, gpus: of each actor, fractions too.
         ours: whether the cluster was joined for this run only.
+        grows: whether to wait when there is no room for an actor, for nodes to come.
+
+    Raises TicodecError when there is no room, and will not be.
     """
 
-    def __init__(self, job: Job, jobs: int | None, cpus: float, gpus: float, ours: bool) -> None:
+    def __init__(
+        self, job: Job, jobs: int | None, cpus: float, gpus: float, ours: bool, grows: bool
+    ) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self.job, self.cpus, self.gpus, self.ours = job, cpus, gpus, ours
         self.stopped, self.trouble = False, "no rows"
         self.pending: dict[str, Item] = {}
-        self.jobs = jobs or self._room()
+        room = self._room()
+        if not room and not grows:
+            raise TicodecError(
+                f"no node of the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs for a worker; "
+                "--jobs N waits for nodes, where a cluster grows"
+            )
+        self.jobs = jobs or room
         # It lives where this process does, and nowhere else: elsewhere it could be lost.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.ledger: Any = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here).remote()
 
     def _room(self) -> int:
-        """How many actors the cluster has room for now."""
+        """How many actors the cluster has room for, when nothing else runs there."""
         import ray
 
-        found = ray.cluster_resources()
-        rooms = [found.get("CPU", 0) / self.cpus] if self.cpus else []
-        rooms += [found.get("GPU", 0) / self.gpus] if self.gpus else []
-        return max(1, int(min(rooms, default=1)))
+        room = 0
+        for node in ray.nodes():
+            has = node["Resources"] if node["Alive"] else {}
+            rooms = [has.get("CPU", 0.0) / self.cpus] if self.cpus else []
+            rooms += [has.get("GPU", 0.0) / self.gpus] if self.gpus else []
+            room += int(min(rooms, default=has.get("CPU", 0.0)) + 1e-6)
+        return room
 
     def run(self, items: Iterable[Item]) -> Iterator[Row]:
         """Do all items; a row for each.
@@ -145,6 +166,9 @@ class RayEngine:
                 stuck = stuck + 1 if len(self.pending) == len(before) else 0
                 self.pending = {n: replace(i, retry=True) for n, i in self.pending.items()}
             for item in list(self.pending.values()):
+                if self.stopped:
+                    yield Row.left(item)
+                    continue
                 error = f"lost by Ray ({self.trouble}); the same command goes on"
                 yield Row.of(item, "failed", error=error)
         finally:
@@ -154,12 +178,11 @@ class RayEngine:
         """Do items in shares of so many; no rows for those whose actors died too often."""
         import ray
 
-        for name in ("ray", "ray.data"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.max_errored_blocks = -1  # a share that is lost is told by what is pending
+        context.execution_no_progress_timeout_s = -1  # a share of large photos takes its time
         share = max(1, min(share, len(items) // (2 * self.jobs)))
         blocks = -(-len(items) // share)
         sources = ray.data.from_items(
@@ -185,11 +208,9 @@ class RayEngine:
                     if self.pending.pop(row.file, None):
                         yield row
         except ray.exceptions.RayError as error:  # a lost node ends a pass, not the run
-            self.trouble = type(error).__name__
+            self.trouble = told(error)
         except Exception as error:  # anything else, with the remote traceback in it
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            last = lines[-1].strip() if lines else type(error).__name__
-            raise TicodecError(f"Ray cannot do it: {last[:300]}") from error
+            raise TicodecError(f"Ray cannot do it: {told(error)}") from error
         finally:
             # Its thread must not meet a Ray that is shut down: that would end this process.
             for thread in threading.enumerate():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from ticodec.container import MAX_PIXELS
@@ -13,6 +14,12 @@ Action = Literal["encode", "decode", "classify"]
 PAST = {"encode": "encoded", "decode": "decoded", "classify": "classified"}
 #: done; skipped: was up to date; failed: why is in `error`; left: never begun.
 Status = Literal["done", "skipped", "failed", "left"]
+
+
+def _store() -> str:
+    """$TICODEC_WEIGHTS as a process with another working directory needs it."""
+    paths = os.environ.get("TICODEC_WEIGHTS", "").split(os.pathsep)
+    return os.pathsep.join(str(Path(path).absolute()) for path in paths if path)
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Job:
     delete_source: bool = False
     replace: bool = False
     threads: int = 1
-    store: str = field(default_factory=lambda: os.environ.get("TICODEC_WEIGHTS", ""))
+    store: str = field(default_factory=_store)
 
 
 @dataclass(frozen=True)

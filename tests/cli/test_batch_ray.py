@@ -25,6 +25,9 @@ def folder_of_ray() -> Iterator[Path]:
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("RAY_TMPDIR", folder)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        # On busy machines a server of Ray's client, forked among threads, does not always start.
+        patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")  # or a token of this machine's user is asked for
         yield Path(folder)
 
@@ -106,6 +109,23 @@ def test_from_outside_of_the_cluster(
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert tree(tmp_path) == {n: data for n, data in local.items() if n.startswith("0/")}
+
+
+def test_no_room_and_a_failure_that_ends_the_run(cluster: Cluster, tmp_path: Path, run):
+    make_photos(tmp_path / "in", [f"{n}.png" for n in range(8)])
+    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
+    report = tmp_path / "r.json"
+    arguments = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny")
+    arguments += ("--engine", "ray", "--address", cluster.address)
+    none = run(*arguments, "--gpus", 1)
+    assert none.code == 1
+    assert "no node of the Ray cluster has 1 CPUs and 1 GPUs" in none.err.splitlines()[-1]
+    assert not tree(tmp_path / "out")
+    run(*arguments, "--on-error", "stop", "--report", report)
+    total = summary(report)
+    assert (total["failed"], total["files"]) == (1, 9)
+    assert total["done"] == len(whole(tmp_path / "out"))
+    assert total["done"] + total["left"] == 8
 
 
 def test_the_command_starts_ray_reports_failures_and_goes_on(
