@@ -18,7 +18,10 @@ def train(
         str | None,
         typer.Option("--model", help="Preset: tic, icat, vit, … \\[default: tic-lite]"),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="\\[default: runs/MODEL]")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="\\[default: runs/MODEL; the folder of what is resumed]"),
+    ] = None,
     quality_range: Annotated[
         tuple[float, float] | None,
         typer.Option(
@@ -153,7 +156,8 @@ def train(
                 fields["aggregation"] = False
             more: dict[str, Any] = {"init": init, "head": head, "vit": vit, "compile": compile}
             trainer = start.start(data, model, changes, place, fields=fields, **more)
-        folder = out or Path("runs") / _named(model, trainer.config.to_dict(), trainer.options.step)
+        default = Path("runs") / _named(model, trainer.config.to_dict(), trainer.options.step)
+        folder = out or (resume.parent if resume else default)
         limits = Limits(max_minutes, max_steps, anneal_minutes)
         console = Console(quiet=not ranks.first)
         made = run(trainer, data, folder, limits, console, ranks)

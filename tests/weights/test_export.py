@@ -119,9 +119,10 @@ def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeyp
         assert not done.value.code
 
     run = tmp_path / "run"
-    common = ("--data", folder, "--out", run, "--crop", 64, "--batch", 2, "--device", "cpu")
+    data = ("--data", folder, "--crop", 64, "--batch", 2, "--device", "cpu")
+    common = (*data, "--out", run)
     ticodec("train", "--model", "tic-lite", *common, "--max-steps", 55, "--lr", 1e-3)
-    ticodec("train", *common, "--resume", run / "trunk.pt", "--max-steps", 60,
+    ticodec("train", *data, "--resume", run / "trunk.pt", "--max-steps", 60,
             "--anneal-minutes", 0.02)  # fmt: skip
     trunk, annealed = (checkpoint.load(run / f"{n}.pt") for n in ("trunk", "annealed"))
     assert trunk["step"] == 60
