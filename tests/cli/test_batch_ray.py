@@ -49,8 +49,10 @@ def local(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
 
 
 def test_no_cluster_at_the_address_is_one_line(
-    photos: Path, tmp_path: Path, folder_of_ray: Path, run
+    photos: Path, tmp_path: Path, folder_of_ray: Path, monkeypatch: pytest.MonkeyPatch, run
 ):
+    # Clusters of others on this machine are not for this test.
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
     arguments = ("batch", "encode", photos, tmp_path / "out", "-m", "tiny", "--engine", "ray")
     done = run(*arguments, "--address", "127.0.0.1:1")
     assert done.code == 1
