@@ -57,9 +57,10 @@ def join(address: str) -> bool:
             # A server of Ray's client that did not start; the next often does.
             if "Starting Ray client server failed" in text and attempts < ATTEMPTS:
                 continue
-            where = "this machine" if address == "local" else address
-            tokens = "; one with tokens wants RAY_AUTH_MODE=token" if address != "local" else ""
-            raise TicodecError(f"no Ray cluster at {where}: {text[:200]}{tokens}") from error
+            if address == "local":
+                raise TicodecError(f"Ray does not start here: {text[:200]}") from error
+            tokens = "one with tokens wants RAY_AUTH_MODE=token"
+            raise TicodecError(f"no Ray cluster at {address}: {text[:200]}; {tokens}") from error
 
 
 def leave() -> None:

@@ -34,7 +34,9 @@ PASSES = 6
 
 
 def told(error: Exception) -> str:
-    """An error of Ray's in one line: those have whole tracebacks in them."""
+    """An error in one line: ours as it is; of Ray's, which hold tracebacks, kind and last line."""
+    if isinstance(error, TicodecError):
+        return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1][:300]}" if lines else type(error).__name__
 
@@ -96,8 +98,7 @@ class Actor:
             try:
                 self.worker = self.worker or Worker(self.job)
             except Exception as error:  # other weights on this node, say: rows, not a retry
-                text = str(error) if isinstance(error, TicodecError) else told(error)
-                text = f"a worker cannot begin: {text}"
+                text = f"a worker cannot begin: {told(error)}"
                 yield from (Row.of(item, "failed", error=text) for item in items)
                 return
             yield from self.worker.run(

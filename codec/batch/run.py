@@ -36,7 +36,7 @@ class Options:
         include, exclude: shell patterns of names, or of folders above them.
         skip_existing: leave out what is up to date. stop: begin nothing more after a failure.
         jobs: processes or actors; None: as many as there are cores and memory.
-        engine: "local" or "ray"; address: of the Ray cluster, None: a new one on this machine.
+        engine: "local" or "ray"; address: of the Ray cluster, as `ray_cluster.named` reads it.
         cpus, gpus: of each actor, fractions too.
     """
 
