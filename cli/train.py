@@ -73,6 +73,10 @@ def train(
         int | None,
         typer.Option(help="--head: encode so many views once, not one a step. \\[default: 0]"),
     ] = None,
+    enlarge: Annotated[
+        int | None,
+        typer.Option(help="--head: learn from images 2 or 4 times as large, too. \\[default: 1]"),
+    ] = None,
     crop: Annotated[
         int | None, typer.Option(help="Crop side. \\[default: 256; labelled: 224]")
     ] = None,
@@ -128,6 +132,7 @@ def train(
         "augment": augment,
         "smallest": smallest,
         "views": views,
+        "enlarge": enlarge,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     with together() as ranks:

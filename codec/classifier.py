@@ -1,7 +1,7 @@
 """Names for what is in an image, from its latents or, to compare with, from its pixels.
 
-ŷ (h, w, M), divided by the gain ─► pool large maps ─► ViT ─► labels
-pixels ─► shrink ─► 16×16 patches (h, w, 768) ──────► ViT ─► labels
+ŷ (h, w, M), divided by the gain ─► part large maps ─► ViT ─► mean ─► labels
+pixels ─► shrink ─► 16×16 patches (h, w, 768) ───────► ViT ─────────► labels
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import interpolate
 
 from ticodec import weights
 from ticodec.errors import BadInputError, UsageError
@@ -23,9 +23,10 @@ from .models.config import STRIDE_Y
 from .models.icat import Normalize
 from .models.vit import ViT
 
-#: The short side of a map may be so many times that of the grid that was trained on, and the
-#: map may have so many times its tokens.
-REACH, LONGEST = 2, 8
+#: What the Transformer reads at once may have so many times the tokens that it was trained on.
+LONGEST = 8
+#: In each direction so many of a large map's interleaved parts are read at most.
+PARTS = 2
 
 
 class Label(NamedTuple):
@@ -53,15 +54,16 @@ class Classifier:
     def probabilities(self, y: Tensor) -> Tensor:
         """Latents (h, w, M), divided by the gain, to (classes,) float32 on the CPU, sum 1."""
         weight = self.vit.embed.weight
-        x = self.prepared(y[None].to(weight.device, torch.float32))
-        found = self.vit(x.to(weight.dtype))[0].float().softmax(0).cpu()
+        parts = self.parts(y[None].to(weight.device, torch.float32))
+        each = [self.vit(x.to(weight.dtype)).float().softmax(1) for x in parts]
+        found = torch.cat(each).mean(0).cpu()
         if not bool(found.isfinite().all()):
             raise BadInputError("damaged classifier: its answer is not finite")
         return found
 
-    def prepared(self, y: Tensor) -> Tensor:
-        """What the Transformer takes of latents (1, h, w, M)."""
-        return pooled(y, self.vit.config.grid)
+    def parts(self, y: Tensor) -> list[Tensor]:
+        """What the Transformer takes of latents (1, h, w, M), one after the other."""
+        return interleaved(y, self.vit.config.grid)
 
     def __call__(self, y: Tensor, top: int) -> list[Label]:
         """The `top` most probable labels of latents (h, w, M), best first.
@@ -76,19 +78,31 @@ class Classifier:
         return [Label(self.labels[i], round(value, 6), i, count) for i, value in pairs]
 
 
-def pooled(y: Tensor, grid: int) -> Tensor:
-    """Means over k×k latents, (1, h, w, M) to (1, h/k, w/k, M), so that the work is bounded.
+def interleaved(y: Tensor, grid: int) -> list[Tensor]:
+    """Every k-th latent of a map in both directions, from a few beginnings.
 
-    k is such that the short side comes nearest to `REACH` times the grid of the training, and
-    there are at most `LONGEST` times its tokens. Up to there the Transformer does better with
-    the whole map and interpolated positions than with means or with tiles.
+    A large photo is read as so many smaller ones. Latents stay what the Transformer was trained
+    on, where means over k×k of them lose what is in the details, and the work is bounded.
+
+    Args:
+        y: (1, h, w, M); grid: side of the map that was trained on.
+
+    Returns up to `PARTS`² maps (1, about h/k, about w/k, M), where k is such that the short side
+    comes nearest to the grid, and that no map has more than about `LONGEST` times its tokens.
     """
     h, w = y.shape[1:3]
-    k = max(round(min(h, w) / (REACH * grid)), math.ceil(math.sqrt(h * w / LONGEST) / grid), 1)
-    if k == 1:
-        return y
-    size = (min(k, h), min(k, w))
-    return avg_pool2d(y.permute(0, 3, 1, 2), size, ceil_mode=True).permute(0, 2, 3, 1)
+    k = max(round(min(h, w) / grid), math.ceil(math.sqrt(h * w / LONGEST) / grid), 1)
+    return [
+        y[:, top :: min(k, h), left :: min(k, w)]
+        for top in beginnings(min(k, h))
+        for left in beginnings(min(k, w))
+    ]
+
+
+def beginnings(k: int) -> list[int]:
+    """Where parts begin that take every k-th: all k places, or `PARTS` of them, evenly."""
+    count = min(k, PARTS)
+    return [(2 * i + 1) * k // (2 * count) for i in range(count)]
 
 
 def patches(x: Tensor) -> Tensor:
@@ -116,9 +130,9 @@ class PixelClassifier(Classifier):
         x = Normalize(inverse=False)(x.permute(0, 2, 3, 1) - 0.5)
         return self(patches(x)[0], top)
 
-    def prepared(self, y: Tensor) -> Tensor:
+    def parts(self, y: Tensor) -> list[Tensor]:
         """Patches as they are: the pixels have been shrunk."""
-        return y
+        return [y]
 
 
 def load_head(

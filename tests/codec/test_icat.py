@@ -10,7 +10,7 @@ import torch
 from support import make_pixels
 from torch import nn
 
-from ticodec.classifier import LONGEST, Classifier, PixelClassifier
+from ticodec.classifier import LONGEST, Classifier, PixelClassifier, interleaved
 from ticodec.codec import Codec
 from ticodec.entropy.context import MEAN_BITS
 from ticodec.entropy.mean_scale import mean_scale, run_rows
@@ -208,8 +208,39 @@ def test_scales_are_the_rate_and_quality_the_size(joint: Codec) -> None:
     assert isinstance(np.asarray(joint.decode(joint.encode(picture)).pixels), np.ndarray)
 
 
-def test_patches_of_long_images_are_not_averaged() -> None:
-    """Pixels are shrunk before they are cut; means of different patches are of nothing."""
+@pytest.mark.parametrize(
+    ("size", "k", "count"),
+    [((14, 14), 1, 1), ((20, 30), 1, 1), ((28, 28), 2, 4), ((43, 57), 3, 4), ((56, 100), 4, 4),
+     ((1, 4000), 2, 2), ((1, 1), 1, 1)],
+)  # fmt: skip
+def test_large_maps_are_read_in_interleaved_parts(
+    size: tuple[int, int], k: int, count: int
+) -> None:
+    """Each has every k-th latent, none is in two of them, and the work is bounded."""
+    numbers = torch.arange(size[0] * size[1]).reshape(1, *size, 1)
+    parts = interleaved(numbers, 14)
+    assert len(parts) == count
+    for part in parts:
+        rows, columns = part[0, :, 0, 0] // size[1], part[0, 0, :, 0] % size[1]
+        for places, length in ((rows, size[0]), (columns, size[1])):
+            assert bool((places.diff() == min(k, length)).all())
+            assert len(places) >= length // min(k, length)
+    seen = torch.cat([part.flatten() for part in parts])
+    assert len(seen.unique()) == len(seen) <= 4 * LONGEST * 14 * 14 * 1.2
+
+
+def test_probabilities_are_the_mean_over_the_parts() -> None:
+    torch.manual_seed(0)
+    vit = ViT(8, ViTConfig(C=16, L=1, heads=2, grid=4), 3).eval()
+    torch.nn.init.normal_(vit.head.weight)
+    y = torch.randn(8, 8, 8)
+    parts = torch.stack([y[i::2, j::2] for i in (0, 1) for j in (0, 1)])
+    expected = vit(parts).softmax(1).mean(0)
+    torch.testing.assert_close(Classifier(vit, ("a", "b", "c")).probabilities(y), expected)
+
+
+def test_patches_of_long_images_are_not_thinned() -> None:
+    """Pixels are shrunk before they are cut: there is nothing left to leave out."""
     vit = ViT(768, ViTConfig(C=16, L=1, heads=2, grid=14), 2).eval()
     read: list[tuple[int, ...]] = []
     vit.embed.register_forward_hook(lambda m, x, y: read.append(tuple(x[0].shape)))

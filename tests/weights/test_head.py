@@ -10,9 +10,11 @@ import torch
 from support import CPU, make_pixels
 from toys import (
     FIRST,
+    ICAT,
     LABELS,
     PIXELS,
     RUN,
+    SECOND,
     VIT,
     of_tiny,
     parameters,
@@ -24,14 +26,19 @@ from toys import (
 )
 
 from ticodec import container
-from ticodec.classifier import load_pixel_classifier
+from ticodec.classifier import load_pixel_classifier, read_head
 from ticodec.codec import Codec
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.analysis_config import HeadConfig
 from ticodec.models.config import VITS
+from ticodec.models.icat import Icat
 from ticodec.weights.training import checkpoint, start
+from ticodec.weights.training.base import BaseTrainer
 from ticodec.weights.training.export import export_head
-from ticodec.weights.training.head import HeadTrainer, frozen_network, latents
+from ticodec.weights.training.head import HeadTrainer
+from ticodec.weights.training.joint import JointTrainer
+from ticodec.weights.training.latents import frozen_network, latents
+from ticodec.weights.training.stitch import stitch
 
 
 def steps_apart(codec: Codec, level: float, louder: float = 0.0) -> tuple[torch.Tensor, ...]:
@@ -124,24 +131,83 @@ def test_latents_are_learned_and_weights_stay_frozen(views: int, toys: Path) -> 
 def test_views_belong_to_their_images(toys: Path) -> None:
     trainer = HeadTrainer(of_tiny(), replace(FIRST, views=3, augment="none", batch=16), CPU)
     data, _ = trainer.load_data(toys, quiet)
-    assert data.views.shape == (3, 21, 4, 4, trainer.config.channels)
+    assert data.views.shape == (63, 4, 4, trainer.config.channels)
     assert data.views.dtype == torch.float16
     y, targets = trainer.batch(data)
-    flat = data.views.float().flatten(2)
+    flat = data.views.float().flatten(1)
     for each, target in zip(y.flatten(1), targets, strict=True):
-        place = int((flat - each).abs().sum(2).argmin()) % 21
-        assert target.argmax() == data.images.targets[data.images.training[place]]
+        place = int((flat - each).abs().sum(1).argmin())
+        assert target.argmax() == data.targets[place]
+    # Each of the three begins with the images in an order of its own.
+    classes = data.images.targets[data.images.training]
+    for view in data.targets.split(21):
+        assert view.bincount().equal(classes.bincount())
     full = HeadTrainer(of_tiny(), replace(FIRST, views=1, augment="full", batch=16), CPU)
     _, targets = full.batch(full.load_data(toys, quiet)[0])
     assert any(bool(((target > 0) & (target < 1)).any()) for target in targets)  # mixed
     torch.testing.assert_close(targets.sum(1), torch.ones(16))
 
 
-def test_progress_comes_to_its_end(toys: Path) -> None:
+@pytest.mark.parametrize("enlarge", [1, 4])
+def test_progress_comes_to_its_end(enlarge: int, toys: Path) -> None:
     totals: list[int] = []
-    trainer = HeadTrainer(of_tiny(), replace(FIRST, views=2), CPU)
+    trainer = HeadTrainer(of_tiny(), replace(FIRST, views=2, enlarge=enlarge), CPU)
     trainer.load_data(toys, totals.append)
     assert totals[-1] == len(totals)
+
+
+def test_enlarged_images_are_read_from_every_beginning(toys: Path) -> None:
+    """Of every scale about as many maps, all of the size that is learned, of the right class."""
+    options = replace(FIRST, views=1, enlarge=4, augment="none", batch=16)
+    trainer = HeadTrainer(of_tiny(), options, CPU)
+    data, _ = trainer.load_data(toys, quiet)
+    assert data.views.shape == (21 + 6 * 4 + 2 * 16, 4, 4, trainer.config.channels)
+    trainer.qualities = (3.0, 3.0)
+    images, pick = data.images, data.images.training[:2]
+    maps, targets = trainer.encoded(images, pick, 2, torch.Generator(), trainer.augmentation)
+    assert torch.equal(targets.argmax(1), images.targets[pick].repeat(4))
+    whole = torch.zeros(2, 8, 8, maps.shape[-1])
+    for part, (i, j) in zip(maps.split(2), ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True):
+        whole[:, i::2, j::2] = part
+    x, _ = images.augmented(pick, 128, torch.Generator(), trainer.augmentation)
+    torch.testing.assert_close(whole, trainer.read(x, torch.full((2,), 2.0)))
+    fresh = HeadTrainer(of_tiny(), replace(options, views=0), CPU)
+    y, targets = fresh.batch(fresh.load_data(toys, quiet)[0])
+    assert y.shape == (16, 4, 4, trainer.config.channels)
+    assert targets.shape == (16, 3)
+
+
+def test_channels_are_learned_alike_and_files_know_nothing_of_it(
+    toys: Path, tmp_path: Path
+) -> None:
+    """The first layer sees a mean of 0 and a spread of 1; export folds that into its weights."""
+    trainer = HeadTrainer(of_tiny(), replace(FIRST, views=2, batch=8), CPU)
+    data, _ = trainer.load_data(toys, quiet)
+    seen = (data.views.float() - trainer.network.embed.mean) / trainer.network.embed.std
+    strong = trainer.network.embed.std > 0.01
+    assert strong.any()
+    assert seen.mean((0, 1, 2)).abs()[strong].max() < 0.2
+    assert ((seen.std((0, 1, 2)) - 1).abs()[strong]).max() < 0.2
+    trainer.begin_run(RUN)
+    trainer.train_step(data)
+    trainer.save(tmp_path / "a.pt")
+    path, config, _ = export_head([tmp_path / "a.pt"], tmp_path / "store")
+    _, vit = read_head(path, None)
+    assert "embed.std" not in vit.state_dict()
+    y = data.views[:8].float()
+    expected = trainer.average.eval()(y)
+    torch.testing.assert_close(vit(y), expected, atol=0.02 * float(expected.std()), rtol=0)
+    # Weights that are there go on as what they are, from a checkpoint or from a file.
+    for init in (tmp_path / "a.pt", path):
+        again = start.start(
+            toys, "tiny", {**FIRST.to_dict(), "views": 1}, CPU, init=str(init), head=True
+        )
+        assert isinstance(again, HeadTrainer)
+        assert again.config == config
+        again.load_data(toys, quiet)
+        assert not torch.equal(again.network.embed.std, torch.ones(config.channels))
+        found = again.network.eval()(y)
+        torch.testing.assert_close(found, expected, atol=0.02 * float(expected.std()), rtol=0)
 
 
 @pytest.mark.parametrize("case", ["pixels", "fresh", "views"])
@@ -209,7 +275,6 @@ def test_what_cannot_begin_a_classifier(joint: Codec, toys: Path, tmp_path: Path
             start.start(toys, model, {"crop": 64}, CPU, init=init, **more)
 
     pixels = str(saved(HeadTrainer(PIXELS, FIRST, CPU), toys, tmp_path / "a.pt", 1))
-    refused("reads other things", "tiny", pixels, head=True)
     refused("another size than vit-lite", "vit-lite", pixels)
     refused("tiny have no classifier to begin from", "tiny", "tiny", head=True)
     refused("is a classifier; --head begins from it", "icat", pixels)
@@ -243,3 +308,68 @@ def test_larger_crops_take_positions_along(toys: Path, tmp_path: Path) -> None:
     assert new.shape == (1, 6, 6, old.shape[-1])
     torch.testing.assert_close(new.mean(), old.mean(), atol=0.002, rtol=0.3)
     torch.testing.assert_close(second.network.embed.weight, first.network.embed.weight)
+
+
+@pytest.mark.parametrize("case", ["joint to latents", "joint to pixels", "pixels to latents"])
+def test_a_classifier_of_other_things_lives_on(case: str, toys: Path, tmp_path: Path) -> None:
+    """All but the first layer is kept, which is fitted to give the tokens of the other's."""
+    vit = replace(VITS["vit-lite"], grid=4) if case == "joint to pixels" else VIT
+    other: BaseTrainer = HeadTrainer(PIXELS, FIRST, CPU)
+    if case.startswith("joint"):
+        other = JointTrainer(replace(ICAT, vit=vit), FIRST, CPU)
+    path = saved(other, toys, tmp_path / "other.pt", 3)
+    to = ("vit-lite", False) if case.endswith("pixels") else ("tiny", True)
+    options = {**FIRST.to_dict(), "augment": "none"}
+    begun = start.start(toys, to[0], options, CPU, init=str(path), head=to[1])
+    assert isinstance(begun, HeadTrainer)
+    assert begun.source is not None
+    old = other.average.get_submodule("vit") if case.startswith("joint") else other.average
+    kept = {k: v for k, v in old.state_dict().items() if not k.startswith("embed")}
+    data, line = begun.load_data(toys, quiet)
+    for network in (begun.network, begun.average):
+        assert all(torch.equal(network.state_dict()[k], v) for k, v in kept.items())
+    x = torch.cat([x for x, _ in data.images.centre(64)])
+    wanted = begun.source(x)
+    found = begun.average.embed(begun.read(x, torch.full((len(x),), 3.0)))
+    assert wanted.shape == found.shape == (3, 4, 4, vit.C)
+    left = (found - wanted).square().mean() / (wanted - wanted.mean((0, 1, 2))).square().mean()
+    told = int(line.rpartition("gives ")[2].partition("%")[0]) / 100
+    assert 1 - float(left) == pytest.approx(told, abs=0.2)
+    assert told > 0.25  # these images are colours and noise: the colours both know
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_joint_model_to_begin_from_is_read_as_it_was_trained(
+    step: int, toys: Path, tmp_path: Path
+) -> None:
+    joint = JointTrainer(ICAT, FIRST if step == 1 else SECOND, CPU)
+    first = saved(joint, toys, tmp_path / "joint.pt", 1)
+    begun = start.start(toys, "tiny", FIRST.to_dict(), CPU, init=str(first), head=True)
+    assert isinstance(begun, HeadTrainer)
+    assert begun.source is not None
+    x = torch.rand(2, 64, 64, 3)
+    network = joint.average
+    assert isinstance(network, Icat)
+    y = network.g_a(x - 0.5)
+    if step == 2:
+        y = latents(network, x, torch.full((2,), 2.0))
+    torch.testing.assert_close(begun.source(x), network.vit.embed(y))
+
+
+def test_least_squares_find_what_is_linear() -> None:
+    torch.manual_seed(0)
+    wanted, layer, other = torch.nn.Linear(5, 3), torch.nn.Linear(5, 3), torch.nn.Linear(5, 3)
+    given = [torch.randn(7, 2, 5) for _ in range(20)]
+    assert stitch(layer, [(x, wanted(x)) for x in given]) == pytest.approx(1, abs=1e-3)
+    torch.testing.assert_close(layer.weight, wanted.weight, atol=5e-3, rtol=0)
+    noisy = [(x, wanted(x) + other(x).std() * torch.randn(7, 2, 3)) for x in given]
+    assert 0.2 < stitch(layer, noisy) < 0.9
+
+
+def test_a_classifier_of_unknown_latents_is_no_beginning(toys: Path, tmp_path: Path) -> None:
+    path = saved(HeadTrainer(of_tiny(), FIRST, CPU), toys, tmp_path / "a.pt", 1)
+    state = checkpoint.load(path)
+    state["config"]["fingerprint"] = "12345678"
+    checkpoint.save(path, state)
+    with pytest.raises(BadInputError, match="tiny, which are not installed"):
+        start.start(toys, "tiny", FIRST.to_dict(), CPU, init=str(path), head=True)

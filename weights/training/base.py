@@ -84,6 +84,7 @@ class BaseTrainer(ABC, Generic[C, D]):
             missing, unexpected = self.network.load_state_dict(init, strict=False)
             if unexpected or not all(checkpoint.is_new(name) for name in missing):
                 raise ValueError("these weights are of another network")
+        self.trained = init is not None
         self.model: nn.Module = self.network  # what `forward` calls: see `share`
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = Optimizer(

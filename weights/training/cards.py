@@ -58,11 +58,15 @@ def head_card(
         f"A classifier that reads {reads}; {fields['parameters']:,} parameters. "
         f"SHA-256 `{fields['sha256']}`."
     )
-    size = options["crop"]
-    scale = (
-        f"Trained at {size}² pixels: the latents of images more than about twice as large are "
-        "averaged, pixels are shrunk to it."
-    )
+    size, enlarge = options["crop"], options.get("enlarge", 1)
+    if config.stem == "pixels":
+        scale = f"Trained at {size}² pixels: images are shrunk to that."
+    else:
+        larger = f", and images enlarged up to {enlarge} times" if enlarge > 1 else ""
+        scale = (
+            f"Trained at {size}² pixels{larger}: of larger ones every second, third, … latent is "
+            "read."
+        )
     lines = [f"# {name}", "", what, "", vit_line(config.vit.to_dict(), config.labels), "", scale]
     return "\n".join([*lines, "", *training(fields["history"], options, checkpoints, "")]) + "\n"
 

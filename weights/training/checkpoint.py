@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ticodec.errors import BadInputError, TicodecError
 
@@ -14,11 +16,32 @@ FORMAT = 2
 #: Names of the layer that has a row a label end so; those of the gains begin so.
 LABELS = ("head.weight", "head.bias")
 GAINS = "gains."
+#: Names of a classifier's first layer begin so; it does not read what another classifier's does.
+FIRST = "embed."
+#: What that standardises latents by, while it learns; the classifier's file does not have it.
+STANDARD = ("embed.mean", "embed.std")
 
 
 def is_new(name: str) -> bool:
     """Whether a parameter may be missing from weights that a run begins from."""
-    return name.endswith(LABELS) or name.startswith(GAINS)
+    return name.endswith(LABELS) or name.startswith((GAINS, FIRST))
+
+
+def without_labels(floats: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights without the layer that has a row a label; a new one takes its place."""
+    return {name: value for name, value in floats.items() if not name.endswith(LABELS)}
+
+
+def on_grid(floats: dict[str, Tensor], grid: int) -> dict[str, Tensor]:
+    """Weights whose position embeddings (1, g, g, C) are interpolated to (1, grid, grid, C)."""
+    name = next((name for name in floats if name.endswith("position")), None)
+    if name is None:
+        raise ValueError("these weights have no position embeddings")
+    learned = floats[name].permute(0, 3, 1, 2)
+    if learned.shape[2] == grid:
+        return floats
+    found = interpolate(learned, (grid, grid), mode="bicubic", align_corners=False)
+    return {**floats, name: found.permute(0, 2, 3, 1).contiguous()}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ from ticodec.weights.store import FORMAT, Entry, entries
 
 from . import checkpoint
 from .cards import codec_card, head_card, summary
+from .standard import folded
 
 
 @torch.no_grad()
@@ -174,7 +175,7 @@ def export_head(
     try:
         config = HeadConfig.from_dict(found.config)
         vit = ViT(config.channels, config.vit, len(config.labels))
-        vit.load_state_dict(found.average)
+        vit.load_state_dict(folded(found.average))
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         raise BadInputError(f"{sources[0]}: not a classifier of this version: {error}") from error
     if not found.history:
@@ -187,7 +188,7 @@ def export_head(
         if entry.fingerprint.hex() == config.fingerprint and not entry.labels:
             owner = entry.name
     metadata = {"format": str(FORMAT), "head": json.dumps(config.to_dict())}
-    half = {k: v.half().contiguous() for k, v in found.average.items()}
+    half = {k: v.half().contiguous() for k, v in vit.state_dict().items()}
     if not all(value.isfinite().all() for value in half.values()):
         raise TicodecError(f"{sources[0]}: cannot export: weights that are not finite")
     data = save(half, metadata)

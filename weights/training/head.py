@@ -1,26 +1,25 @@
 """Training a classifier of its own: a ViT on the latents of frozen weights, or on pixels.
 
-images ─► augment ─► frozen g_a, quantised at a random quality ─► ŷ ─► ViT ─► cross entropy
-images ─► augment ─► 16×16 patches ──────────────────────────────────► ViT ─► cross entropy
+images ─► augment, enlarge ─► frozen g_a, quantised at a random quality ─► ŷ ─► ViT ─► cross entropy
+images ─► augment ─► 16×16 patches ───────────────────────────────────────────► ViT ─► cross entropy
+
+Of an image enlarged f times every f-th latent is read, from every place to begin at: f² maps of
+the same size, each of the whole image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ticodec import weights
-from ticodec.classifier import patches
 from ticodec.models.analysis_config import HeadConfig
-from ticodec.models.build import AnyNetwork, build
-from ticodec.models.config import STRIDE_Y, config_from
-from ticodec.models.icat import Icat, Normalize
-from ticodec.models.inference import pad_image
+from ticodec.models.build import AnyNetwork
 from ticodec.models.vit import ViT
 
 from .augment import Augmentation, drawing_from, mixed
@@ -28,9 +27,16 @@ from .base import BaseTrainer, Row
 from .classes import ClassFolder
 from .data import send
 from .joint import augmentation_of, load_classes
+from .latents import frozen_network, latents, of_pixels
+from .standard import StandardLinear
+from .stitch import Source, stitch
 
 #: Images that are encoded at a time; the qualities that are validated, of as many as there are.
 BATCH = 16
+#: Maps that the first layer's standardisation is measured on, at least, and images that this
+#: layer is fitted on, when the Transformer is another classifier's.
+FITTED, STITCHED = 256, 512
+MILD = Augmentation("mild", smallest=0.35)
 VALIDATION_QUALITIES = (1.0, 3.0, 5.0, 8.0)
 
 
@@ -39,12 +45,14 @@ class HeadData(NamedTuple):
 
     Args:
         images: the folder.
-        views: ŷ of every training image so many times, (views, n, h, w, M) float16, or None.
+        views: ŷ of the training images, many times, (n, h, w, M) float16, or None; targets: the
+            class of each, (n,) long, on the CPU.
         held: ŷ of the held-out images at each validation quality, (n, h, w, M) float16.
     """
 
     images: ClassFolder
     views: Tensor | None
+    targets: Tensor
     held: dict[float, Tensor]
 
 
@@ -55,32 +63,13 @@ class HeadLoss(NamedTuple):
     top1: Tensor
 
 
-@torch.no_grad()
-def latents(network: AnyNetwork, x: Tensor, level: Tensor) -> Tensor:
-    """ŷ of images (B, H, W, 3) in [0, 1] at levels (B,), divided by the gain: (B, h, w, M).
-
-    As a file would hold it, but for two things: this is float code, and the context model of
-    TIC sees round(y) in place of ŷ, so that one pass does for a map. H and W are multiples of 16.
-    """
-    h, w = x.shape[1] // STRIDE_Y, x.shape[2] // STRIDE_Y
-    up, down = network.scaling(level)
-    y = network.g_a(pad_image(x - 0.5, network.config.stride_z)).float() * up
-    z = network.h_a(y).float().round()
-    if isinstance(network, Icat):
-        _, means = network.h_s(z).float().chunk(2, -1)
-    else:
-        _, means = network.head(network.h_s(z), network.cam(y.round()))
-    y_hat = (y - means).round() + means
-    return (y_hat * down)[:, :h, :w].float()
-
-
 class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
     """A classifier in training, see `BaseTrainer`; `config.stem` says what it reads."""
 
     kind = "head"
     columns = HeadLoss._fields
     told = ("crop", "batch", "lr", "warmup", "optimizer", "weight_decay", "smoothing", "augment",
-            "smallest", "views", "seed")  # fmt: skip
+            "smallest", "views", "enlarge", "seed")  # fmt: skip
 
     def build(self) -> ViT:
         """The Transformer; loads the weights whose latents it reads, and freezes them.
@@ -88,14 +77,18 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         Raises BadInputError when they are not installed.
         """
         c = self.config
-        self.normalize = Normalize(inverse=False).to(self.device)
+        self.source: Source | None = None
         self.augmentation = augmentation_of(self)
         self.frozen: AnyNetwork | None = None
         self.qualities: tuple[float, float] = (1.0, 1.0)
+        vit = ViT(c.channels, c.vit, len(c.labels))
         if c.stem == "latents":
             entry = weights.find_fingerprint(bytes.fromhex(c.fingerprint), c.codec)
             self.frozen, self.qualities = frozen_network(entry, self.device)
-        return ViT(c.channels, c.vit, len(c.labels))
+            raw = vit.embed.state_dict()
+            vit.embed = StandardLinear(c.channels, c.vit.C)
+            vit.embed.load_state_dict(raw, strict=False)
+        return vit
 
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[HeadData, str]:
         """Labelled images, every 50th of a class held out; encodes those, and the views."""
@@ -103,8 +96,47 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             folder, self.config.labels, self.options.crop, self.device, tick
         )
         held = {q: self.held(images, q) for q in self.validation_qualities()}
-        views = self.encoded_views(images, tick) if self.options.views and self.frozen else None
-        return HeadData(images, views, held), line
+        data = HeadData(images, None, torch.empty(0, dtype=torch.long), held)
+        if self.frozen and self.options.views:
+            data = HeadData(images, *self.encoded_views(images, tick), held)
+        if self.frozen and not self.step:
+            self.standardise(data)
+        if self.source and not self.step:
+            line += f"\n{self.begin_from(self.source, images)}"
+        return data, line
+
+    @torch.no_grad()
+    def standardise(self, data: HeadData) -> None:
+        """Let the first layer see every channel alike, by the mean and spread of a few batches."""
+        generator = torch.Generator().manual_seed(self.options.seed)
+        count = -(-FITTED // self.options.batch)
+        y = torch.cat([self.read_batch(data, generator)[0] for _ in range(count)])
+        mean, std = y.mean((0, 1, 2)), y.std((0, 1, 2))
+        for network in (self.network, self.average):
+            first = network.get_submodule("embed")
+            assert isinstance(first, StandardLinear)
+            first.fit(mean, std, same=self.trained)
+
+    def begin_from(self, source: Source, images: ClassFolder) -> str:
+        """Fit the first layer to what another classifier's first layer gives; a line about it."""
+        o = self.options
+        generator = torch.Generator().manual_seed(o.seed)
+        first = self.network.get_submodule("embed")
+        assert isinstance(first, nn.Linear)
+
+        def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+            for _ in range(-(-STITCHED // BATCH)):
+                pick = torch.randint(len(images.training), (BATCH,), generator=generator)
+                x, _ = images.augmented(images.training[pick], o.crop, generator, MILD)
+                y = self.read(x, self.draw_qualities(BATCH, generator))
+                if isinstance(first, StandardLinear):
+                    y = first.standardised(y)
+                with self.autocast():
+                    yield y, source(x)
+
+        part = stitch(first, pairs())
+        self.average.get_submodule("embed").load_state_dict(first.state_dict())
+        return f"a new first layer gives {part:.0%} of what the other classifier's gave"
 
     def validation_qualities(self) -> list[float]:
         """Those that the frozen weights have; one that means nothing for pixels."""
@@ -114,7 +146,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
     def read(self, x: Tensor, level: Tensor) -> Tensor:
         """What the Transformer reads of images (B, H, W, 3): latents at levels (B,), or patches."""
         if self.frozen is None:
-            return patches(self.normalize(x - 0.5))
+            return of_pixels(x)
         with self.autocast():
             return latents(self.frozen, x, level)
 
@@ -132,37 +164,77 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             parts.append(self.read(x, level).half())
         return torch.cat(parts)
 
-    def encoded_views(self, images: ClassFolder, tick: Callable[[int], None]) -> Tensor:
-        """Every training image, cropped and mirrored at random, so many times: see `HeadData`."""
+    def encoded(
+        self,
+        images: ClassFolder,
+        pick: Tensor,
+        factor: int,
+        generator: torch.Generator,
+        augmentation: Augmentation,
+    ) -> tuple[Tensor, Tensor]:
+        """What is read of these images (n,), enlarged: see the module's docstring.
+
+        Returns:
+            (n·f², h, w, channels) float32 and soft targets (n·f², classes).
+        """
+        size = self.options.crop * factor
+        x, targets = images.augmented(pick, size, generator, augmentation)
+        y = self.read(x, self.draw_qualities(len(pick), generator))
+        parts = [y[:, i::factor, j::factor] for i in range(factor) for j in range(factor)]
+        return torch.cat(parts), targets.repeat(len(parts), 1)
+
+    def encoded_views(
+        self, images: ClassFolder, tick: Callable[[int], None]
+    ) -> tuple[Tensor, Tensor]:
+        """Maps of the images cropped and mirrored at random, and their classes: see `HeadData`.
+
+        As many maps of every scale, `views` times the number of images: of an image enlarged f
+        times there are f², hence an f²th of the images are. Each scale takes as long to encode.
+        """
         o = self.options
-        count = len(images.training)
         generator = torch.Generator().manual_seed(self.ranks.seed(o.seed + 1))
         crops = Augmentation("mild" if o.augment != "none" else "none", smallest=o.smallest)
-        every = torch.empty(0)
-        for view in range(o.views):
-            for start in range(0, count, BATCH):
-                pick = images.training[start : start + BATCH]
-                x, _ = images.augmented(pick, o.crop, generator, crops)
-                y = self.read(x, self.draw_qualities(len(pick), generator)).half()
-                if not len(every):
-                    every = y.new_empty((o.views, count, *y.shape[1:]))
-                every[view, start : start + len(pick)] = y
-                tick(len(images) + images.left_out + o.views * -(-count // BATCH))
-        return every
+        count = len(images.training)
+        parts = []
+        for factor in scales(o.enlarge):
+            each = max(1, BATCH // factor**2)
+            for _ in range(o.views):
+                some = torch.randperm(count, generator=generator)[: -(-count // factor**2)]
+                parts += [(factor, pick) for pick in images.training[some].split(each)]
+        total = len(images) + images.left_out + len(parts)
+        length = sum(factor**2 * len(pick) for factor, pick in parts)
+        views, targets, done = torch.empty(0), torch.empty(length, dtype=torch.long), 0
+        for factor, pick in parts:
+            y, labels = self.encoded(images, pick, factor, generator, crops)
+            if not done:
+                views = y.new_empty((length, *y.shape[1:]), dtype=torch.float16)
+            views[done : done + len(y)] = y
+            targets[done : done + len(y)] = labels.argmax(1).cpu()
+            done += len(y)
+            tick(total)
+        return views, targets
 
     def batch(self, data: HeadData) -> tuple[Tensor, Tensor]:
         """What the Transformer reads (B, h, w, channels), and soft targets (B, classes)."""
+        return self.read_batch(data, self.sampler)
+
+    def read_batch(self, data: HeadData, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A batch; the CPU generator alone decides which."""
         o = self.options
         if data.views is None:
-            x, targets = data.images.batch(o.batch, o.crop, self.sampler, self.augmentation)
-            return self.read(x, self.draw_qualities(o.batch, self.sampler)), targets
-        pick = torch.randint(data.views.shape[1], (o.batch,), generator=self.sampler)
-        view = torch.randint(o.views, (o.batch,), generator=self.sampler)
-        y = data.views[view.to(self.device), pick.to(self.device)].float()
-        classes = data.images.targets[data.images.training[pick]].to(self.device)
+            choice = scales(o.enlarge)
+            factor = choice[int(torch.randint(len(choice), (1,), generator=generator))]
+            images = data.images.training
+            count = -(-o.batch // factor**2)
+            pick = images[torch.randint(len(images), (count,), generator=generator)]
+            y, targets = self.encoded(data.images, pick, factor, generator, self.augmentation)
+            return y[: o.batch], targets[: o.batch]
+        pick = torch.randint(len(data.views), (o.batch,), generator=generator)
+        y = data.views[pick.to(self.device)].float()
+        classes = data.targets[pick].to(self.device)
         targets = torch.nn.functional.one_hot(classes, len(self.config.labels)).float()
         if o.augment == "full":  # what is left to do when images are encoded: mix the latents
-            with drawing_from(self.sampler):
+            with drawing_from(generator):
                 y, targets = mixed(y.permute(0, 3, 1, 2), targets)
             y = y.permute(0, 2, 3, 1)
         return y, targets
@@ -197,12 +269,6 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         return HeadConfig.from_dict(fields)
 
 
-def frozen_network(
-    entry: weights.Entry, device: torch.device
-) -> tuple[AnyNetwork, tuple[float, float]]:
-    """The float network of weights, frozen, and its lowest and highest quality."""
-    fields, tensors = weights.read(entry)
-    network = build(config_from(fields))
-    network.load_state_dict(weights.floats(tensors))
-    frozen = network.to(device).eval().requires_grad_(False)
-    return frozen, entry.qualities or (1.0, 1.0)
+def scales(largest: int) -> list[int]:
+    """What images are enlarged by: 1, 2, … to the largest."""
+    return [factor for factor in (1, 2, 4) if factor <= largest]

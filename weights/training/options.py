@@ -9,6 +9,10 @@ from ticodec.errors import UsageError
 
 OPTIMIZERS = ("adam", "muon")
 AUGMENTATIONS = ("full", "mild", "none")
+#: What differs from the defaults when labels are learned, as the paper has it: its first step
+#: and its classifiers; its second step.
+LEARNING = {"crop": 224, "batch": 32, "lr": 1e-3, "weight_decay": 0.05, "augment": "full"}
+SECOND = {"crop": 224, "batch": 16, "lr": 1e-4}
 
 
 @dataclass
@@ -38,6 +42,8 @@ class TrainOptions:
         smallest: the least part of an image's area that a crop may be.
         views: a head's: so many views of every image are encoded once and kept; 0: a fresh one in
             every step, which costs encoding it.
+        enlarge: a head's: some images are enlarged by 2, or by 2 and by 4, before they are encoded;
+            what is read of them is every second or fourth latent.
     """
 
     crop: int = 256
@@ -58,6 +64,7 @@ class TrainOptions:
     augment: str = "mild"
     smallest: float = 0.08
     views: int = 0
+    enlarge: int = 1
 
     def __post_init__(self) -> None:
         low, high = self.quality_range = (self.quality_range[0], self.quality_range[1])
@@ -77,6 +84,7 @@ class TrainOptions:
             "--augment must be full, mild or none": self.augment in AUGMENTATIONS,
             "--smallest must be above 0, at most 1": 0 < self.smallest <= 1,
             "--views must not be negative": self.views >= 0,
+            "--enlarge must be 1, 2 or 4": self.enlarge in (1, 2, 4),
         }
         for message, holds in checks.items():
             if not holds:
