@@ -2,6 +2,7 @@
 
     python tests/benchmarks/bench_training.py --model tic --crop 256 --batch 32 --compile
     python tests/benchmarks/bench_training.py --model tic-lite --crop 128 --batch 8
+    python tests/benchmarks/bench_training.py --model icat-lite --step 1 --crop 224 --batch 16
 
 Crops are cut from random pixels held on the device, as in training; nothing is read from the
 device inside the timed steps. The matrix rate is that of a large product in the type trained in;
@@ -16,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +27,9 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from ticodec.codec import pick_device
-from ticodec.models.config import preset
-from ticodec.weights.training.data import Photos
-from ticodec.weights.training.options import TrainOptions
+from ticodec.weights.training.base import AnyTrainer
 from ticodec.weights.training.run import device_name
-from ticodec.weights.training.trainer import PhotoData, Trainer
+from ticodec.weights.training.start import start
 
 
 def main() -> None:
@@ -42,15 +42,22 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--optimizer", default="adam")
+    parser.add_argument("--step", type=int, choices=(1, 2), help="of icat's training")
+    parser.add_argument("--augment", help="of labelled images: full, mild, none")
     a = parser.parse_args()
     device = pick_device(a.device)
-    options = TrainOptions(crop=a.crop, batch=a.batch, optimizer=a.optimizer)
-    trainer = Trainer(preset(a.model), options, device, compile=a.compile)
-    photos = data_of(noise(device, a.crop), a.crop)
-    work = flops(a.model, a.crop)
+    more: dict[str, Any] = {}
+    if a.step is not None:
+        more["step"] = a.step
+    if a.augment is not None:
+        more["augment"] = a.augment
+    trainer, data = begun(
+        a.model, a.crop, a.batch, device, a.compile, optimizer=a.optimizer, **more
+    )
+    work = flops(a.model, a.crop, **more)
     for _ in range(3):
-        trainer.train_step(photos)
-    rounds = [seconds(lambda: trainer.train_step(photos), a.steps, device) for _ in range(5)]
+        trainer.train_step(data)
+    rounds = [seconds(lambda: trainer.train_step(data), a.steps, device) for _ in range(5)]
     step = statistics.median(rounds)
     rate, peak = work * a.batch / step, matrix_rate(device, trainer.bf16)
     print(f"{device_name(device)}, torch {torch.__version__}, {a.model}, {a.batch} × {a.crop}²")
@@ -61,28 +68,28 @@ def main() -> None:
         print(f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB at most")
 
 
-def data_of(photos: Photos, crop: int) -> PhotoData:
-    """What the trainer takes."""
-    return PhotoData(photos, photos.centres(crop))
-
-
-def noise(device: torch.device, crop: int) -> Photos:
-    """A few random images on the device."""
+def begun(
+    model: str, crop: int, batch: int, device: torch.device, compile: bool = False, **more: Any
+) -> tuple[AnyTrainer, Any]:
+    """A trainer with random weights, and random images on the device as its data."""
+    changes = {"crop": crop, "batch": batch, **more}
     with TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{i}.png" for i in range(4)]
-        for path in paths:
-            pixels = np.random.default_rng(0).integers(0, 256, (crop + 64, crop + 64, 3), np.uint8)
-            Image.fromarray(pixels).save(path)
-        return Photos(paths, crop, device)
+        for name in ("a", "b"):
+            (Path(folder) / name).mkdir()
+            for i in range(4):
+                size = (crop + 32, crop + 32, 3)
+                pixels = np.random.default_rng(i).integers(0, 256, size, np.uint8)
+                Image.fromarray(pixels).save(Path(folder) / name / f"{i}.png")
+        trainer = start(Path(folder), model, changes, device, compile=compile)
+        return trainer, trainer.load_data(Path(folder), lambda total: None)[0]
 
 
-def flops(model: str, crop: int) -> float:
+def flops(model: str, crop: int, **more: Any) -> float:
     """Floating-point operations of a training step a crop, matrix products alone."""
-    cpu = torch.device("cpu")  # counted where no kernel of ours hides products from the counter
-    trainer = Trainer(preset(model), TrainOptions(crop=crop, batch=1), cpu)
-    photos = data_of(noise(cpu, crop), crop)
+    # Counted on the CPU, where no kernel of ours hides products from the counter.
+    trainer, data = begun(model, crop, 1, torch.device("cpu"), **more)
     with FlopCounterMode(display=False) as counter:
-        trainer.train_step(photos)
+        trainer.train_step(data)
     return float(counter.get_total_flops())
 
 
