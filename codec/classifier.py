@@ -91,12 +91,13 @@ def interleaved(y: Tensor, grid: int) -> list[Tensor]:
     comes nearest to the grid, and that no map has more than about `LONGEST` times its tokens.
     """
     h, w = y.shape[1:3]
-    k = max(round(min(h, w) / grid), math.ceil(math.sqrt(h * w / LONGEST) / grid), 1)
-    return [
-        y[:, top :: min(k, h), left :: min(k, w)]
-        for top in beginnings(min(k, h))
-        for left in beginnings(min(k, w))
-    ]
+    most = LONGEST * grid * grid
+    k = max(round(min(h, w) / grid), math.ceil(math.sqrt(h * w / most)), 1)
+    down, across = min(k, h), min(k, w)
+    # Of a map that is thinner than k the length alone can be divided.
+    across = min(w, max(across, math.ceil(w * math.ceil(h / down) / most)))
+    down = min(h, max(down, math.ceil(h * math.ceil(w / across) / most)))
+    return [y[:, i::down, j::across] for i in beginnings(down) for j in beginnings(across)]
 
 
 def beginnings(k: int) -> list[int]:

@@ -217,6 +217,8 @@ def _read(
             metadata = weights.metadata()
             if int(metadata["format"]) != FORMAT:
                 raise BadInputError(f"{path}: weights of another version of ticodec")
+            if kind == "head" and "config" in metadata:
+                raise BadInputError(f"{path}: a codec's weights file, not a classifier's")
             tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
             return json.loads(metadata[kind]), tensors
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

@@ -211,12 +211,12 @@ def test_scales_are_the_rate_and_quality_the_size(joint: Codec) -> None:
 @pytest.mark.parametrize(
     ("size", "k", "count"),
     [((14, 14), 1, 1), ((20, 30), 1, 1), ((28, 28), 2, 4), ((43, 57), 3, 4), ((56, 100), 4, 4),
-     ((1, 4000), 2, 2), ((1, 1), 1, 1)],
+     ((1, 1500), 1, 1), ((1, 1), 1, 1)],
 )  # fmt: skip
 def test_large_maps_are_read_in_interleaved_parts(
     size: tuple[int, int], k: int, count: int
 ) -> None:
-    """Each has every k-th latent, none is in two of them, and the work is bounded."""
+    """Each has every k-th latent, none is in two of them."""
     numbers = torch.arange(size[0] * size[1]).reshape(1, *size, 1)
     parts = interleaved(numbers, 14)
     assert len(parts) == count
@@ -226,7 +226,13 @@ def test_large_maps_are_read_in_interleaved_parts(
             assert bool((places.diff() == min(k, length)).all())
             assert len(places) >= length // min(k, length)
     seen = torch.cat([part.flatten() for part in parts])
-    assert len(seen.unique()) == len(seen) <= 4 * LONGEST * 14 * 14 * 1.2
+    assert len(seen.unique()) == len(seen)
+
+
+@pytest.mark.parametrize("size", [(1, 4096), (5, 60000), (62500, 1), (250, 250), (99, 1000)])
+def test_the_work_of_classifying_is_bounded(size: tuple[int, int]) -> None:
+    for part in interleaved(torch.zeros(1, *size, 1), 14):
+        assert 100 <= part.numel() <= 1.1 * LONGEST * 14 * 14
 
 
 def test_probabilities_are_the_mean_over_the_parts() -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from rich.console import Console
 from support import CPU, ROOT, SMALL, SMALL_RUN
-from toys import FIRST, FOLDERS, ICAT, PIXELS, SECOND, quiet, same, saved
+from toys import FIRST, FOLDERS, ICAT, PIXELS, SECOND, of_tiny, quiet, same, saved
 
 from ticodec.errors import TicodecError, UsageError
 from ticodec.weights.training import checkpoint, distributed
@@ -26,7 +26,7 @@ from ticodec.weights.training.joint import JointTrainer
 from ticodec.weights.training.run import Limits, run
 from ticodec.weights.training.trainer import PhotoData, Trainer
 
-KINDS = ("codec", "step 1", "step 2", "head")
+KINDS = ("codec", "step 1", "step 2", "head", "latents")
 BATCH = 2
 #: Seconds in which a run of a few steps must have ended, on a busy machine.
 PATIENCE = 90
@@ -35,11 +35,12 @@ PATIENCE = 90
 def made(kind: str, seed: int = 0) -> BaseTrainer:
     """A small trainer of a kind whose gradients do not depend on chance, nor on bf16."""
     cls, config, options = {
-        "codec": (Trainer, SMALL, SMALL_RUN),
-        "step 1": (JointTrainer, ICAT, FIRST),
-        "step 2": (JointTrainer, ICAT, SECOND),
-        "head": (HeadTrainer, PIXELS, FIRST),
-    }[kind]
+        "codec": lambda: (Trainer, SMALL, SMALL_RUN),
+        "step 1": lambda: (JointTrainer, ICAT, FIRST),
+        "step 2": lambda: (JointTrainer, ICAT, SECOND),
+        "head": lambda: (HeadTrainer, PIXELS, FIRST),
+        "latents": lambda: (HeadTrainer, of_tiny(), replace(FIRST, views=1)),
+    }[kind]()
     trainer = cls(config, replace(options, seed=seed, clip=1e9, batch=BATCH), CPU)
     trainer.bf16 = False
     trainer.network.eval()
@@ -54,8 +55,9 @@ def batch_of(kind: str) -> tuple[torch.Tensor, ...]:
     targets = torch.eye(3)[torch.arange(count) % 3]
     if kind == "codec":
         return x, level
-    if kind == "head":
-        return torch.rand(count, 4, 4, 768, generator=generator), targets
+    if kind in ("head", "latents"):
+        channels = PIXELS.channels if kind == "head" else of_tiny().channels
+        return torch.rand(count, 4, 4, channels, generator=generator), targets
     return x, targets, level
 
 

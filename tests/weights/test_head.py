@@ -38,6 +38,7 @@ from ticodec.weights.training.export import export_head
 from ticodec.weights.training.head import HeadTrainer
 from ticodec.weights.training.joint import JointTrainer
 from ticodec.weights.training.latents import frozen_network, latents
+from ticodec.weights.training.standard import folded
 from ticodec.weights.training.stitch import stitch
 
 
@@ -171,10 +172,6 @@ def test_enlarged_images_are_read_from_every_beginning(toys: Path) -> None:
         whole[:, i::2, j::2] = part
     x, _ = images.augmented(pick, 128, torch.Generator(), trainer.augmentation)
     torch.testing.assert_close(whole, trainer.read(x, torch.full((2,), 2.0)))
-    fresh = HeadTrainer(of_tiny(), replace(options, views=0), CPU)
-    y, targets = fresh.batch(fresh.load_data(toys, quiet)[0])
-    assert y.shape == (16, 4, 4, trainer.config.channels)
-    assert targets.shape == (16, 3)
 
 
 def test_channels_are_learned_alike_and_files_know_nothing_of_it(
@@ -354,6 +351,35 @@ def test_a_joint_model_to_begin_from_is_read_as_it_was_trained(
     if step == 2:
         y = latents(network, x, torch.full((2,), 2.0))
     torch.testing.assert_close(begun.source(x), network.vit.embed(y))
+
+
+def test_what_a_beginning_computes_survives_resuming_at_once(toys: Path, tmp_path: Path) -> None:
+    """Standardisation is measured anew then, and changes nothing."""
+    path = saved(HeadTrainer(of_tiny(), replace(FIRST, views=1), CPU), toys, tmp_path / "a.pt", 5)
+    begun = start.start(toys, "tiny", FIRST.to_dict(), CPU, init=str(path), head=True)
+    begun.load_data(toys, quiet)
+    begun.save(tmp_path / "b.pt")
+    resumed = start.resume(tmp_path / "b.pt", CPU, False, {"views": 1})
+    y = resumed.load_data(toys, quiet)[0].views[:8].float()
+    torch.testing.assert_close(resumed.network.eval()(y), begun.network.eval()(y))
+
+
+def test_checkpoints_from_before_standardisation(toys: Path, tmp_path: Path) -> None:
+    """They go on as they are, and have a mean with later ones."""
+    new = saved(HeadTrainer(of_tiny(), FIRST, CPU), toys, tmp_path / "new.pt")
+    state = checkpoint.load(new)
+    for name in ("network", "average"):
+        state[name] = folded(state[name])
+    checkpoint.save(tmp_path / "old.pt", state)
+    resumed = start.resume(tmp_path / "old.pt", CPU, False, {})
+    data, _ = resumed.load_data(toys, quiet)
+    assert torch.equal(resumed.network.get_submodule("embed").std, torch.ones(16))
+    resumed.train_step(data)
+    for sources in ([new], [tmp_path / "old.pt", new]):
+        path, _, _ = export_head(sources, tmp_path / str(len(sources)))
+        one, two = read_head(path, None)[1], read_head(tmp_path / "1" / path.name, None)[1]
+        for name, value in one.state_dict().items():
+            torch.testing.assert_close(value, two.state_dict()[name], rtol=2e-3, atol=1e-5)
 
 
 def test_least_squares_find_what_is_linear() -> None:

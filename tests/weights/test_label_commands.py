@@ -161,7 +161,9 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (2, "multiple of 32", ("--head", "--model", "tiny", "--crop", -32)),
         (2, "--augment must be", ("--model", "icat-lite", "--augment", "wild")),
         (2, "--smallest must be", ("--model", "vit", "--smallest", 0)),
-        (2, "--views is for a --head", ("--model", "vit", "--views", 2)),
+        (2, "are for a --head", ("--model", "vit", "--views", 2)),
+        (2, "are for a --head", ("--resume", "vit.pt", "--enlarge", 2)),
+        (2, "--enlarge needs --views", ("--head", "--model", "tiny", "--enlarge", 2)),
         (2, "--batch must be", ("--model", "vit", "--batch", 0)),
         (2, "has no lambdas", ("--head", "--model", "tiny", "--lmbda", 0.01)),
         (2, "has no aggregation", ("--model", "tic-lite", "--no-aggregation")),
@@ -170,7 +172,7 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (2, "no weights for model 'absent'", ("--init", "absent")),
         (2, "tiny is a tic-lite", ("--model", "icat-lite", "--init", "tiny")),
         (2, "is a classifier; --head", ("--model", "icat-lite", "--init", "vit.pt")),
-        (2, "--enlarge is for a --head", ("--model", "vit", "--enlarge", 2)),
+        (2, "a codec that has no classifier", ("--head", "--model", "tiny", "--init", "codec.pt")),
         (2, "--enlarge must be 1, 2 or 4", ("--head", "--model", "tiny", "--enlarge", 3)),
         (3, "not a checkpoint", ("--model", "vit", "--init", "text.pt")),
         (3, "not a classifier", ("--model", "vit", "--init", "text.safetensors")),
@@ -197,11 +199,12 @@ def test_what_is_refused(code: int, words: str, arguments, refusing) -> None:
 @pytest.fixture(scope="module")
 def prepared(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of too few classes, and checkpoints of both kinds."""
-    from support import CPU
+    from support import CPU, SMALL, SMALL_RUN
     from toys import FIRST
 
     from ticodec.weights.training.head import HeadTrainer
     from ticodec.weights.training.joint import JointTrainer
+    from ticodec.weights.training.trainer import Trainer
 
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "photos").mkdir()
@@ -211,6 +214,7 @@ def prepared(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_toys(folder / "single", 1)
     shutil.copytree(toys, folder / "toys")
     JointTrainer(ICAT, FIRST, CPU).save(folder / "icat.pt")
+    Trainer(SMALL, SMALL_RUN, CPU).save(folder / "codec.pt")
     HeadTrainer(PIXELS, FIRST, CPU).save(folder / "vit.pt")
     for name in ("text.pt", "text.safetensors"):
         (folder / name).write_bytes(bytes(np.arange(200, dtype=np.uint8)))

@@ -84,7 +84,7 @@ class BaseTrainer(ABC, Generic[C, D]):
             missing, unexpected = self.network.load_state_dict(init, strict=False)
             if unexpected or not all(checkpoint.is_new(name) for name in missing):
                 raise ValueError("these weights are of another network")
-        self.trained = init is not None
+        self.trained = init is not None  # not random: what it computes is to be kept
         self.model: nn.Module = self.network  # what `forward` calls: see `share`
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = Optimizer(
@@ -255,7 +255,7 @@ class BaseTrainer(ABC, Generic[C, D]):
             setattr(self, name, state[name])
         self.skipped.fill_(state["skipped"])
         self.typical.fill_(state["typical"])
-        self.begun = self.spent()
+        self.begun, self.trained = self.spent(), True
         checkpoint.set_random_state(state["random"], self.sampler, self.device)
 
     @classmethod

@@ -103,9 +103,12 @@ class Ranks:
             partial: whether a step leaves some parameters without a gradient. Finding out
                 which costs a walk through the graph in every step.
         """
-        for tensor in average.state_dict().values():
+        for tensor in (*network.state_dict().values(), *average.state_dict().values()):
             dist.broadcast(tensor, 0)
-        return DistributedDataParallel(network, find_unused_parameters=partial)
+        # Buffers never change: they travel once, here, and not in every step.
+        return DistributedDataParallel(
+            network, find_unused_parameters=partial, broadcast_buffers=False
+        )
 
 
 ALONE = Ranks()

@@ -95,7 +95,7 @@ def load(sources: Sequence[Path]) -> Checkpoints:
             kind=first.get("kind", "codec"),
             config=first["config"],
             options=first["options"],
-            average=mean([state["average"] for state in states]),
+            average=mean([folded(state["average"]) for state in states]),
             history=merged([state["history"] for state in states]),
             calibration=first["calibration"],
             count=len(states),
@@ -175,7 +175,7 @@ def export_head(
     try:
         config = HeadConfig.from_dict(found.config)
         vit = ViT(config.channels, config.vit, len(config.labels))
-        vit.load_state_dict(folded(found.average))
+        vit.load_state_dict(found.average)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         raise BadInputError(f"{sources[0]}: not a classifier of this version: {error}") from error
     if not found.history:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ticodec import weights
+from ticodec.errors import UsageError
 from ticodec.models.analysis_config import HeadConfig
 from ticodec.models.build import AnyNetwork
 from ticodec.models.vit import ViT
@@ -74,9 +75,14 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
     def build(self) -> ViT:
         """The Transformer; loads the weights whose latents it reads, and freezes them.
 
-        Raises BadInputError when they are not installed.
+        Raises BadInputError when they are not installed, UsageError when options do not go with
+        what is read.
         """
-        c = self.config
+        c, o = self.config, self.options
+        if c.stem == "pixels" and (o.views or o.enlarge > 1):
+            raise UsageError("--views and --enlarge are for a --head: pixels are not encoded")
+        if o.enlarge > 1 and not o.views:
+            raise UsageError("--enlarge needs --views: enlarged images are encoded once, not anew")
         self.source: Source | None = None
         self.augmentation = augmentation_of(self)
         self.frozen: AnyNetwork | None = None
@@ -87,7 +93,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             self.frozen, self.qualities = frozen_network(entry, self.device)
             raw = vit.embed.state_dict()
             vit.embed = StandardLinear(c.channels, c.vit.C)
-            vit.embed.load_state_dict(raw, strict=False)
+            vit.embed.load_state_dict(raw)
         return vit
 
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[HeadData, str]:
@@ -222,13 +228,8 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         """A batch; the CPU generator alone decides which."""
         o = self.options
         if data.views is None:
-            choice = scales(o.enlarge)
-            factor = choice[int(torch.randint(len(choice), (1,), generator=generator))]
-            images = data.images.training
-            count = -(-o.batch // factor**2)
-            pick = images[torch.randint(len(images), (count,), generator=generator)]
-            y, targets = self.encoded(data.images, pick, factor, generator, self.augmentation)
-            return y[: o.batch], targets[: o.batch]
+            x, targets = data.images.batch(o.batch, o.crop, generator, self.augmentation)
+            return self.read(x, self.draw_qualities(o.batch, generator)), targets
         pick = torch.randint(len(data.views), (o.batch,), generator=generator)
         y = data.views[pick.to(self.device)].float()
         classes = data.targets[pick].to(self.device)

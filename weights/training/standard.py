@@ -10,6 +10,8 @@ latents ────────────────────────
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -48,6 +50,12 @@ class StandardLinear(nn.Linear):
             self.weight.mul_(std / self.std)
         self.mean.copy_(mean)
         self.std.copy_(std)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Weights without standardisation, as files have them, mean none."""
+        for name, empty in (("mean", torch.zeros_like), ("std", torch.ones_like)):
+            state.setdefault(prefix + name, empty(getattr(self, name)))
+        super()._load_from_state_dict(state, prefix, *others)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, inputs), float32, to (…, outputs)."""

@@ -43,10 +43,6 @@ def start_head(
     compile: bool,
 ) -> HeadTrainer:
     """A trainer of a classifier of its own."""
-    if not reads_latents and changes.get("views"):
-        raise UsageError("--views is for a --head: there is nothing to encode for pixels")
-    if not reads_latents and changes.get("enlarge", 1) > 1:
-        raise UsageError("--enlarge is for a --head: pixels are shrunk to the training's size")
     options = TrainOptions(**{**LEARNING, **changes})
     labels = labels_of(data)
     found = _begun(init) if init else None
@@ -121,11 +117,15 @@ def _begun(init: str) -> Begun:
         if path.suffix == ".pt":
             state = checkpoint.load(path)
             floats, history = state["average"], state["history"]
-            if state.get("kind") != "icat":
+            kind = state.get("kind", "codec")
+            if kind == "codec":
+                raise UsageError(f"{init} is a codec that has no classifier to begin from")
+            if kind != "icat":
                 return Begun(HeadConfig.from_dict(state["config"]), folded(floats), history)
             joint = IcatConfig.from_dict(state["config"])
-            second = state["options"]["step"] == 2
-            return _of_joint(joint, floats, history, second, init, UNEXPORTED)
+            options = state["options"]
+            top = min(options["quality_range"][1], joint.levels) if options["step"] == 2 else None
+            return _of_joint(joint, floats, history, top, init, UNEXPORTED)
         if path.suffix == ".safetensors":
             read, tensors = weights.read_head(path, None)
             floats = {k: v.float() for k, v in tensors.items()}
@@ -138,9 +138,9 @@ def _begun(init: str) -> Begun:
         read, tensors = weights.read(entry)
         config, floats = config_from(read), weights.floats(tensors)
         if isinstance(config, IcatConfig):
-            return _of_joint(
-                config, floats, list(entry.history), True, init, entry.fingerprint.hex()
-            )
+            top = (entry.qualities or (1.0, 1.0))[1]
+            fingerprint = entry.fingerprint.hex()
+            return _of_joint(config, floats, list(entry.history), top, init, fingerprint)
     except (KeyError, ValueError, RuntimeError) as error:
         raise BadInputError(f"{init}: not a classifier of this version: {error}") from error
     raise UsageError(f"the weights {init} have no classifier to begin from")
@@ -150,13 +150,13 @@ def _of_joint(
     config: IcatConfig,
     floats: Weights,
     history: list[dict[str, Any]],
-    second: bool,
+    top: float | None,
     name: str,
     fingerprint: str,
 ) -> Begun:
-    """The classifier inside a joint model, of its first or second step."""
+    """The classifier inside a joint model, see `Begun`."""
     network = build(config)
     network.load_state_dict(floats)
     own = {k.removeprefix("vit."): v for k, v in floats.items() if k.startswith("vit.")}
     head = HeadConfig("latents", config.M, config.vit, config.labels, name, fingerprint)
-    return Begun(head, own, history, network, float(config.levels) if second else None)
+    return Begun(head, own, history, network, top)
