@@ -218,7 +218,7 @@ def _read(
             if int(metadata["format"]) != FORMAT:
                 raise BadInputError(f"{path}: weights of another version of ticodec")
             if kind == "head" and "config" in metadata:
-                raise BadInputError(f"{path}: a codec's weights file, not a classifier's")
+                raise BadInputError(f"{path}: not a classifier of ticodec, but a codec's weights")
             tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
             return json.loads(metadata[kind]), tensors
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
