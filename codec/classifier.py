@@ -23,9 +23,10 @@ from .models.config import STRIDE_Y
 from .models.icat import Normalize
 from .models.vit import ViT
 
-#: What the Transformer reads at once may have so many times the tokens that it was trained on.
-LONGEST = 8
-#: In each direction so many of a large map's interleaved parts are read at most.
+#: The short side of a map that is read whole may be so many times that of the grid that was
+#: trained on, and what is read at once may have so many times its tokens.
+REACH, LONGEST = 2, 8
+#: In each direction so many of a larger map's interleaved parts are read at most.
 PARTS = 2
 
 
@@ -79,10 +80,11 @@ class Classifier:
 
 
 def interleaved(y: Tensor, grid: int) -> list[Tensor]:
-    """Every k-th latent of a map in both directions, from a few beginnings.
+    """A map as it is, or of a large one every k-th latent each way, from a few beginnings.
 
     A large photo is read as so many smaller ones. Latents stay what the Transformer was trained
-    on, where means over k×k of them lose what is in the details, and the work is bounded.
+    on, where means over k×k of them lose what is in the details, and the work is bounded. Up to
+    `REACH` times the grid the whole map, with interpolated positions, is no worse than parts.
 
     Args:
         y: (1, h, w, M); grid: side of the map that was trained on.
@@ -92,7 +94,9 @@ def interleaved(y: Tensor, grid: int) -> list[Tensor]:
     """
     h, w = y.shape[1:3]
     most = LONGEST * grid * grid
-    k = max(round(min(h, w) / grid), math.ceil(math.sqrt(h * w / most)), 1)
+    if round(min(h, w) / (REACH * grid)) <= 1 and h * w <= most:
+        return [y]
+    k = max(round(min(h, w) / grid), math.ceil(math.sqrt(h * w / most)))
     down, across = min(k, h), min(k, w)
     # Of a map that is thinner than k the length alone can be divided.
     across = min(w, max(across, math.ceil(w * math.ceil(h / down) / most)))
