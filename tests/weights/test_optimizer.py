@@ -10,7 +10,7 @@ from support import CPU
 from support import SMALL as CONFIG
 from support import SMALL_RUN as OPTIONS
 
-from ticodec.weights.training.optimizer import Muon
+from ticodec.weights.training.optimizer import Muon, orthogonal
 from ticodec.weights.training.options import OPTIMIZERS
 from ticodec.weights.training.trainer import PhotoData, Trainer
 
@@ -70,7 +70,10 @@ def test_every_parameter_is_trained_and_none_by_a_skipped_step(
     assert all(v.isfinite().all() for v in trainer.network.parameters())
 
 
-def test_muon_is_torchs_muon() -> None:
+@pytest.mark.parametrize("bf16", [True, False])
+def test_muon_is_torchs_muon(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32 where bf16 would be emulated."""
+    monkeypatch.setattr("ticodec.weights.training.optimizer.fast_bf16", lambda device: bf16)
     torch.manual_seed(0)
     shapes = [(6, 9), (9, 6), (6, 9), (5, 5)]
     mine, theirs = ([torch.nn.Parameter(torch.zeros(s)) for s in shapes] for _ in range(2))
@@ -84,6 +87,20 @@ def test_muon_is_torchs_muon() -> None:
         torchs.step()
         for a, b in zip(mine, theirs, strict=True):
             assert (a - b).norm() < 0.02 * b.norm(), step  # products in bfloat16
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 2e-2), (torch.float32, 1e-5)])
+def test_orthogonal_matrices_are_made_in_the_type_asked_for(
+    dtype: torch.dtype, digits: float
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, 8, dtype=torch.float64)
+    for given in (x, x.mT):
+        exact = orthogonal(given, torch.float64)
+        found = orthogonal(given, dtype)
+        assert found.dtype == dtype
+        error = float((found - exact).norm() / exact.norm())
+        assert digits / 1000 < error < digits
 
 
 def test_muon_is_for_the_matrices() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ticodec.models.inference import fast_bf16
+
 #: Layers whose weights decay.
 DECAYED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 MOMENTUM = 0.95
@@ -106,17 +108,19 @@ class Muon:
             grad = torch.stack([matrix.grad for matrix in group if matrix.grad is not None])
             grad = torch.where(sane, grad, 0.0)  # (n, rows, columns)
             buffer.lerp_(grad, (1 - MOMENTUM) * sane)
-            update = orthogonal(grad.lerp(buffer, MOMENTUM)).to(grad.dtype) * sane
+            # Emulated bf16 took four fifths of a whole step on a CPU without it.
+            dtype = torch.bfloat16 if fast_bf16(grad.device) else torch.float32
+            update = orthogonal(grad.lerp(buffer, MOMENTUM), dtype).to(grad.dtype) * sane
             size = 0.2 * max(group[0].shape) ** 0.5
             if self.decay:
                 torch._foreach_mul_(group, 1 - lr * self.decay * sane.float())
             torch._foreach_add_(group, list(update.unbind()), alpha=-lr * size)
 
 
-def orthogonal(x: Tensor) -> Tensor:
-    """Each matrix of x (n, rows, columns) with singular values near 1, in bfloat16."""
+def orthogonal(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Each matrix of x (n, rows, columns) with singular values near 1, computed in `dtype`."""
     wide = x.shape[1] <= x.shape[2]
-    y = x.bfloat16() if wide else x.mT.bfloat16()
+    y = (x if wide else x.mT).to(dtype)
     y = y / y.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     a, b, c = QUINTIC
     for _ in range(ITERATIONS):
