@@ -52,6 +52,8 @@ def test_every_parameter_is_trained_and_none_by_a_skipped_step(
     optimizer: str, data: PhotoData
 ) -> None:
     trainer = Trainer(CONFIG, replace(OPTIONS, optimizer=optimizer), CPU)
+    with torch.no_grad():  # ẑ would be all zeros at first, and teach h_s little
+        trainer.network.h_a[-1].conv.weight.mul_(100)
 
     def moved() -> set[str]:
         before = {k: v.clone() for k, v in trainer.network.named_parameters()}
@@ -60,8 +62,7 @@ def test_every_parameter_is_trained_and_none_by_a_skipped_step(
         return {k for k, v in before.items() if not torch.equal(v, after[k])}
 
     for _ in range(2):
-        still = {k for k, _ in trainer.network.named_parameters()} - moved()
-        assert still <= {"h_s.0.conv.weight"}  # ẑ is all zeros at first
+        assert moved() == {k for k, _ in trainer.network.named_parameters()}
     good = trainer.loss
     trainer.loss = lambda x, level: good(x * float("nan"), level)
     assert moved() == set()
@@ -86,10 +87,11 @@ def test_muon_is_torchs_muon(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> Non
         muon.step(0.1, torch.tensor(True))
         torchs.step()
         for a, b in zip(mine, theirs, strict=True):
-            assert (a - b).norm() < 0.02 * b.norm(), step  # products in bfloat16
+            limit = 0.02 if bf16 else 0.1  # torch's are in bfloat16
+            assert (a - b).norm() < limit * b.norm(), step
 
 
-@pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 2e-2), (torch.float32, 1e-5)])
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 0.1), (torch.float32, 1e-5)])
 def test_orthogonal_matrices_are_made_in_the_type_asked_for(
     dtype: torch.dtype, digits: float
 ) -> None:
@@ -100,7 +102,7 @@ def test_orthogonal_matrices_are_made_in_the_type_asked_for(
         found = orthogonal(given, dtype)
         assert found.dtype == dtype
         error = float((found - exact).norm() / exact.norm())
-        assert digits / 1000 < error < digits
+        assert digits / 100 < error < digits
 
 
 def test_muon_is_for_the_matrices() -> None:
