@@ -30,7 +30,7 @@ from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import HeadConfig
 from ticodec.weights.training import checkpoint, start
 from ticodec.weights.training.export import export_head
-from ticodec.weights.training.head import HeadTrainer
+from ticodec.weights.training.head import HeadTrainer, windows
 from ticodec.weights.training.latents import frozen_network, latents
 from ticodec.weights.training.standard import folded
 
@@ -265,3 +265,19 @@ def test_checkpoints_from_before_standardisation(toys: Path, tmp_path: Path) -> 
         one, two = read_head(path, None)[1], read_head(tmp_path / "1" / path.name, None)[1]
         for name, value in one.state_dict().items():
             torch.testing.assert_close(value, two.state_dict()[name], rtol=2e-3, atol=1e-5)
+
+
+def test_windows_are_parts_of_their_maps() -> None:
+    torch.manual_seed(0)
+    y = torch.arange(4 * 6 * 9).reshape(4, 6, 9, 1)
+    sizes, corners = set(), set()
+    for _ in range(300):
+        parts = windows(y)
+        high, wide = parts.shape[1:3]
+        for part, whole in zip(parts, y, strict=True):
+            i, j = divmod(int(part[0, 0, 0] - whole[0, 0, 0]), 9)
+            assert torch.equal(part, whole[i : i + high, j : j + wide])
+            corners.add((i, j))
+        sizes.add((high, wide))
+    assert sizes == {(h, w) for h in (4, 5, 6) for w in (6, 7, 8, 9)}
+    assert corners == {(i, j) for i in range(3) for j in range(4)}

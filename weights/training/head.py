@@ -9,6 +9,7 @@ the same size, each of the whole image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,8 @@ BATCH = 16
 #: Maps that the first layer's standardisation is measured on, at least, and images that this
 #: layer is fitted on, when the Transformer is another classifier's.
 FITTED, STITCHED = 256, 512
+#: Least side of the part of an encoded view that is learned from, of the view's.
+LEAST_WINDOW = 2 / 3
 MILD = Augmentation("mild", smallest=0.35)
 VALIDATION_QUALITIES = (1.0, 3.0, 5.0, 8.0)
 
@@ -116,8 +119,8 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         """Let the first layer see every channel alike, by the mean and spread of a few batches."""
         generator = torch.Generator().manual_seed(self.options.seed)
         count = -(-FITTED // self.options.batch)
-        y = torch.cat([self.read_batch(data, generator)[0] for _ in range(count)])
-        mean, std = y.mean((0, 1, 2)), y.std((0, 1, 2))
+        y = [self.read_batch(data, generator)[0].flatten(0, 2) for _ in range(count)]
+        std, mean = torch.std_mean(torch.cat(y), 0)
         for network in (self.network, self.average):
             first = network.get_submodule("embed")
             assert isinstance(first, StandardLinear)
@@ -234,9 +237,9 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         y = data.views[pick.to(self.device)].float()
         classes = data.targets[pick].to(self.device)
         targets = torch.nn.functional.one_hot(classes, len(self.config.labels)).float()
-        if o.augment == "full":  # what is left to do when images are encoded: mix the latents
+        if o.augment == "full":  # what can still be done when images are encoded
             with drawing_from(generator):
-                y, targets = mixed(y.permute(0, 3, 1, 2), targets)
+                y, targets = mixed(windows(y).permute(0, 3, 1, 2), targets)
             y = y.permute(0, 2, 3, 1)
         return y, targets
 
@@ -268,6 +271,18 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
     def config_from(cls, fields: dict[str, Any]) -> HeadConfig:
         """The classifier's dimensions."""
         return HeadConfig.from_dict(fields)
+
+
+def windows(y: Tensor) -> Tensor:
+    """A part of each map (B, h, w, M): all of one random size, each from a place of its own.
+
+    A view is encoded once and seen many times: this makes it a new crop, and steps cheaper.
+    """
+    _, h, w, _ = y.shape
+    high, wide = (int(torch.randint(math.ceil(LEAST_WINDOW * n), n + 1, ())) for n in (h, w))
+    tops, lefts = torch.randint(h - high + 1, (len(y),)), torch.randint(w - wide + 1, (len(y),))
+    places = zip(y, tops.tolist(), lefts.tolist(), strict=True)
+    return torch.stack([each[i : i + high, j : j + wide] for each, i, j in places])
 
 
 def scales(largest: int) -> list[int]:

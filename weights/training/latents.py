@@ -17,6 +17,11 @@ from ticodec.models.icat import Icat, Normalize
 from ticodec.models.inference import pad_image
 
 
+#: Images that a CPU runs at a time: of more of them the maps do not stay in its caches, and
+#: `tic-lite` encodes 16 at once at two thirds of the speed.
+GROUP = 4
+
+
 @torch.no_grad()
 def latents(network: AnyNetwork, x: Tensor, level: Tensor) -> Tensor:
     """ŷ of images (B, H, W, 3) in [0, 1] at levels (B,), divided by the gain: (B, h, w, M).
@@ -24,6 +29,9 @@ def latents(network: AnyNetwork, x: Tensor, level: Tensor) -> Tensor:
     As a file would hold it, but for two things: this is float code, and the context model of
     TIC sees round(y) in place of ŷ, so that one pass does for a map. H and W are multiples of 16.
     """
+    if x.device.type == "cpu" and len(x) > GROUP:
+        groups = zip(x.split(GROUP), level.split(GROUP), strict=True)
+        return torch.cat([latents(network, *group) for group in groups])
     h, w = x.shape[1] // STRIDE_Y, x.shape[2] // STRIDE_Y
     up, down = network.scaling(level)
     y = network.g_a(pad_image(x - 0.5, network.config.stride_z)).float() * up
