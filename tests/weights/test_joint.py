@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch.nn.functional import log_softmax
 from toys import FIRST, ICAT, LABELS, RUN, SECOND, parameters, quiet, same, write_toys
 
 from ticodec.errors import BadInputError, UsageError
+from ticodec.models.build import build
 from ticodec.models.icat import JointOutput
 from ticodec.models.prior import gaussian_likelihood
 from ticodec.weights.training import joint, start
@@ -296,5 +299,27 @@ def test_one_first_step_serves_every_beta(first: Path, toys: Path) -> None:
     trainer = start.start(toys, None, {"crop": 64}, CPU, init=str(first), fields=fields)
     assert trainer.config.lambdas == (0.003,)
     assert trainer.network.gains is None
-    with pytest.raises(UsageError, match="own dimensions; leave aggregation"):
-        start.start(toys, None, {"crop": 64}, CPU, init=str(first), fields={"aggregation": False})
+    with pytest.raises(UsageError, match="own dimensions; leave activation"):
+        start.start(toys, None, {"crop": 64}, CPU, init=str(first), fields={"activation": "gdn"})
+
+
+def test_aggregation_can_be_left_out_of_weights_that_have_it(first: Path, toys: Path) -> None:
+    """The pictures stay as like as a linear layer can make them; nothing else changes."""
+    options: dict[str, Any] = {"crop": 64, "step": 1, "augment": "none"}
+    whole = start.start(toys, None, options, CPU, init=str(first)).network
+    trainer = start.start(toys, None, options, CPU, init=str(first), fields={"aggregation": False})
+    assert not trainer.config.aggregation
+    unfitted = build(trainer.config)
+    unfitted.load_state_dict(trainer.network.state_dict())
+    data, line = trainer.load_data(toys, quiet)
+    part = int(re.search(r"(\d+)% of what it gave", line)[1])
+    assert part > 30
+    x = torch.cat([x for x, _ in data.centre(64)])
+    level = torch.zeros(len(x))
+    wanted = whole.eval()(x, level, False)
+    for network in (trainer.network, trainer.average):
+        found = network.eval()(x, level, False)
+        torch.testing.assert_close(found.logits, wanted.logits)
+        error = (found.x_hat - wanted.x_hat).square().mean()
+        assert error < (unfitted.eval()(x, level, False).x_hat - wanted.x_hat).square().mean()
+    trainer.train_step(data)

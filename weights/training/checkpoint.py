@@ -13,9 +13,10 @@ from torch.nn.functional import interpolate
 from ticodec.errors import BadInputError, TicodecError
 
 FORMAT = 2
-#: Names of the layer that has a row a label end so; those of the gains begin so.
+#: Names of the layer that has a row a label end so; those of gains and of aggregation begin so.
 LABELS = ("head.weight", "head.bias")
 GAINS = "gains."
+AGGREGATION = "aggregation."
 #: Names of a classifier's first layer begin so; it does not read what another classifier's does.
 FIRST = "embed."
 #: What that standardises latents by, while it learns; the classifier's file does not have it.

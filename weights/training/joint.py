@@ -21,6 +21,7 @@ from ticodec.models.analysis_config import IcatConfig
 from ticodec.models.icat import Icat
 from ticodec.models.prior import FactorizedPrior
 
+from .ablation import leave_out_aggregation
 from .augment import Augmentation
 from .base import CALIBRATION, BaseTrainer, Row
 from .classes import ClassFolder, find_classes
@@ -54,6 +55,7 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         self.betas = torch.tensor(self.config.lambdas, device=self.device)
         self.partial = o.step == 1  # the hyperprior and the gains are not trained then
         self.augmentation = augmentation_of(self)
+        self.whole: Icat | None = None  # with the aggregation that this one is begun without
         return Icat(self.config)
 
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[ClassFolder, str]:
@@ -67,6 +69,12 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         runs = self.record()
         if self.options.step == 2 and not (runs and runs[-1].get("step") == 2):
             self.begin_rate(data)
+        if self.whole is not None and not self.step:
+            images = every_so_many(data, self.options.crop, FITTED)
+            assert isinstance(self.network, Icat)
+            assert isinstance(self.average, Icat)
+            part = leave_out_aggregation(self.whole, images, self.network, self.average)
+            line += f"\nwithout aggregation: {part:.0%} of what it gave is left to rebuild from"
         return data, line
 
     @torch.no_grad()

@@ -16,7 +16,6 @@ from ticodec.models.config import STRIDE_Y, config_from
 from ticodec.models.icat import Icat, Normalize
 from ticodec.models.inference import pad_image
 
-
 #: Images that a CPU runs at a time: of more of them the maps do not stay in its caches, and
 #: `tic-lite` encodes 16 at once at two thirds of the speed.
 GROUP = 4

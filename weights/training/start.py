@@ -13,10 +13,11 @@ from ticodec import weights
 from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import IcatConfig
 from ticodec.models.config import STRIDE_Y, VITS, Config, config_from, preset
+from ticodec.models.icat import Icat
 
 from . import checkpoint
 from .base import AnyTrainer
-from .checkpoint import GAINS, on_grid, without_labels
+from .checkpoint import AGGREGATION, GAINS, on_grid, without_labels
 from .options import LEARNING, SECOND, TrainOptions
 from .trainer import Trainer
 
@@ -89,14 +90,35 @@ def start(
         grid = TrainOptions(**{**LEARNING, **changes}).crop // STRIDE_Y
         config, floats, history = _codec(data, model, fields, init, grid)
         if isinstance(config, IcatConfig):
-            first = changes.get("step", 2) == 1
-            options = TrainOptions(**{**(LEARNING if first else SECOND), **changes})
-        else:
-            options = TrainOptions(**changes)
-        kind = trainer_class("icat" if isinstance(config, IcatConfig) else "codec")
-        return kind(config, options, device, floats, compile, history)
+            return _joint(config, floats, history, changes, device, compile)
+        return Trainer(config, TrainOptions(**changes), device, floats, compile, history)
     except (ValueError, RuntimeError) as error:  # of a shape that does not fit
         raise UsageError(str(error)) from error
+
+
+def _joint(
+    config: IcatConfig,
+    floats: Weights | None,
+    history: list[dict[str, Any]],
+    changes: dict[str, Any],
+    device: torch.device,
+    compile: bool,
+) -> AnyTrainer:
+    """A trainer of a joint model."""
+    from .joint import JointTrainer
+
+    first = changes.get("step", 2) == 1
+    options = TrainOptions(**{**(LEARNING if first else SECOND), **changes})
+    whole = None
+    if floats and not config.aggregation:
+        kept = {k: v for k, v in floats.items() if not k.startswith(AGGREGATION)}
+        if kept.keys() != floats.keys():
+            whole = Icat(replace(config, aggregation=True)).to(device)
+            whole.load_state_dict(floats, strict=False)  # the layer of labels may be missing
+        floats = kept
+    trainer = JointTrainer(config, options, device, floats, compile, history)
+    trainer.whole = whole
+    return trainer
 
 
 def labels_of(folder: Path) -> tuple[str, ...]:
@@ -134,7 +156,8 @@ def _codec(
         read, tensors = weights.read(entry)
         config, floats = config_from(read), weights.floats(tensors)
         history = list(entry.history)
-    if fields.keys() - {"lambdas"} or (fields and not isinstance(config, IcatConfig)):
+    changeable = {"lambdas", "aggregation"}
+    if fields.keys() - changeable or (fields and not isinstance(config, IcatConfig)):
         raise UsageError(f"--init has its own dimensions; leave {', '.join(fields)} away")
     if model is not None and model != config.model and preset(model).model != config.model:
         raise UsageError(f"--init {init} is a {config.model}; leave --model away")
@@ -144,7 +167,7 @@ def _codec(
             floats = without_labels(floats)
         config = replace(config, labels=labels, vit=replace(config.vit, grid=grid))
         floats = on_grid(floats, grid)
-        if fields and fields["lambdas"] != config.lambdas:  # the paper's: a network for each β
-            config = replace(config, lambdas=fields["lambdas"])
+        if fields.get("lambdas", config.lambdas) != config.lambdas:  # the paper's: one for each β
             floats = {k: v for k, v in floats.items() if not k.startswith(GAINS)}
+        config = replace(config, **fields)
     return config, floats, history

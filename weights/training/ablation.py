@@ -1,0 +1,34 @@
+"""The paper's ablation, begun from weights with feature aggregation instead of from random ones.
+
+ẑ₀ ─► blocks 1 … 3 ─► aggregation ─► g_s          as it was trained
+ẑ₀ ─► matrix, by least squares ────► g_s          begun from; the matrix is in g_s's first layer
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ticodec.models.icat import Icat
+
+from .latents import unquantised
+
+
+@torch.no_grad()
+def leave_out_aggregation(whole: Icat, x: Tensor, *networks: Icat) -> float:
+    """Let networks without aggregation rebuild as nearly as they can what one with it does.
+
+    Args:
+        whole: the network with aggregation whose weights the others have; x: images
+            (B, H, W, 3) in [0, 1], H and W multiples of 32; networks: changed in place.
+
+    Returns which part of the energy of what was aggregated the expanded latents give, at most 1.
+    """
+    y = unquantised(whole, x)
+    given, wanted = whole.vit.embed(y).flatten(0, 2), whole.fused(y).flatten(0, 2)
+    # No constant term: a transposed convolution makes no constant of a constant.
+    matrix = torch.linalg.lstsq(given, wanted).solution  # (C, C)
+    for network in networks:
+        first = network.g_s[0].conv
+        first.weight.copy_(torch.einsum("ic,cokl->iokl", matrix, first.weight))  # type: ignore
+    return 1 - float((given @ matrix - wanted).square().sum() / wanted.square().sum())
