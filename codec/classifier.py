@@ -1,7 +1,7 @@
 """Names for what is in an image, from its latents or, to compare with, from its pixels.
 
-ŷ (h, w, M), divided by the gain ─► part large maps ─► ViT ─► mean ─► labels
-pixels ─► shrink ─► 16×16 patches (h, w, 768) ───────► ViT ─────────► labels
+ŷ (h, w, M), divided by the gain ─► halve large maps ─► ViT ─► labels
+pixels ─► shrink ─► 16×16 patches (h, w, 768) ────────► ViT ─► labels
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from ticodec.images import Pixels
 from .models.analysis_config import HeadConfig
 from .models.config import STRIDE_Y
 from .models.icat import Normalize
-from .models.vit import ViT
+from .models.vit import Halving, ViT
 
-#: The short side of a map that is read whole may be so many times that of the grid that was
-#: trained on, and what is read at once may have so many times its tokens.
-REACH, LONGEST = 2, 8
-#: In each direction so many of a larger map's interleaved parts are read at most.
-PARTS = 2
+#: What the Transformer reads at once may have so many times the tokens that it was trained on.
+LONGEST = 8
+#: A map whose short side is more than so many times that of the trained grid is halved.
+LARGE = 1.5
+#: Without a layer for that, so large ones are read whole, and of larger ones in each direction so
+#: many interleaved parts at most.
+REACH, PARTS = 2, 2
 
 
 class Label(NamedTuple):
@@ -64,7 +66,9 @@ class Classifier:
 
     def parts(self, y: Tensor) -> list[Tensor]:
         """What the Transformer takes of latents (1, h, w, M), one after the other."""
-        return interleaved(y, self.vit.config.grid)
+        if self.vit.halve is None:
+            return interleaved(y, self.vit.config.grid)
+        return [halved(y, self.vit.halve, self.vit.config.grid)]
 
     def __call__(self, y: Tensor, top: int) -> list[Label]:
         """The `top` most probable labels of latents (h, w, M), best first.
@@ -79,12 +83,23 @@ class Classifier:
         return [Label(self.labels[i], round(value, 6), i, count) for i, value in pairs]
 
 
+def halved(y: Tensor, halve: Halving, grid: int) -> Tensor:
+    """Latents of an image (1, h, w, M) as if it had been small enough to read at once.
+
+    Halved until the short side is at most `LARGE` times the grid's, and the map has at most
+    `LONGEST` times its tokens.
+    """
+    while min(y.shape[1:3]) > LARGE * grid or y.shape[1] * y.shape[2] > LONGEST * grid * grid:
+        y = halve(y)
+    return y
+
+
 def interleaved(y: Tensor, grid: int) -> list[Tensor]:
     """A map as it is, or of a large one every k-th latent each way, from a few beginnings.
 
-    A large photo is read as so many smaller ones. Latents stay what the Transformer was trained
-    on, where means over k×k of them lose what is in the details, and the work is bounded. Up to
-    `REACH` times the grid the whole map, with interpolated positions, is no worse than parts.
+    For classifiers that cannot halve: a large photo is read as so many smaller ones. Latents stay
+    what the Transformer was trained on, where means over k×k of them lose what is in the details.
+    Up to `REACH` times the grid the whole map, with interpolated positions, is no worse than parts.
 
     Args:
         y: (1, h, w, M); grid: side of the map that was trained on.
@@ -165,7 +180,10 @@ def load_head(
         )
     if config.channels != channels:
         raise BadInputError(f"{path or entry.name}: a classifier of {config.channels} channels")
-    return Classifier(vit.to(device, dtype), config.labels)
+    halve, vit.halve = vit.halve, None  # a few channels are much stronger: bf16 is too coarse
+    vit.to(device, dtype)
+    vit.halve = None if halve is None else halve.to(device)
+    return Classifier(vit, config.labels)
 
 
 def load_pixel_classifier(path: Path, device: torch.device) -> PixelClassifier:
@@ -182,7 +200,7 @@ def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfi
     try:
         config = HeadConfig.from_dict(fields)
         with torch.device("meta"):  # nothing is made of what a damaged file may ask for
-            vit = ViT(config.channels, config.vit, len(config.labels))
+            vit = ViT(config.channels, config.vit, len(config.labels), config.halving)
         vit.eval().requires_grad_(False).load_state_dict(
             {name: value.float() for name, value in tensors.items()}, assign=True
         )

@@ -66,7 +66,8 @@ def of_tiny() -> HeadConfig:
     """A classifier of the latents of "tiny"."""
     entry = weights.find("tiny")
     fingerprint = entry.fingerprint.hex()
-    return HeadConfig("latents", weights.read(entry)[0]["M"], VIT, LABELS, "tiny", fingerprint)
+    channels = weights.read(entry)[0]["M"]
+    return HeadConfig("latents", channels, VIT, LABELS, "tiny", fingerprint, halving=True)
 
 
 def saved(trainer: BaseTrainer, toys: Path, path: Path, steps: int = 2) -> Path:

@@ -57,6 +57,7 @@ class HeadConfig(Dimensions):
         vit: its Transformer.
         labels: name of each class.
         codec: name of those weights; fingerprint: theirs, hexadecimal. "" for pixels.
+        halving: whether it has a layer that makes latents of large images smaller.
     """
 
     stem: str
@@ -65,9 +66,12 @@ class HeadConfig(Dimensions):
     labels: tuple[str, ...]
     codec: str = ""
     fingerprint: str = ""
+    halving: bool = False
 
     def __post_init__(self) -> None:
         self.positive("channels")
+        if not isinstance(self.halving, bool):
+            raise ValueError("halving must be true or false")
         if self.stem not in ("latents", "pixels"):
             raise ValueError(f"unknown stem {self.stem!r}")
         check_labels(self.labels)

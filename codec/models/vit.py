@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
+from torch.nn.functional import gelu, interpolate, linear, scaled_dot_product_attention
 
 from .analysis_config import ViTConfig
 
@@ -57,16 +57,47 @@ class Block(nn.Module):
         return branch * kept.to(branch.dtype) / (1 - self.drop)
 
 
+class Halving(nn.Module):
+    """Latents of an image at half its size, from its own: one linear layer on 2×2 of them.
+
+    (B, h, w, M) ─► (B, ⌈h/2⌉, ⌈w/2⌉, 4M) ─► Linear ─► (B, ⌈h/2⌉, ⌈w/2⌉, M)
+
+    Its weights are fitted by least squares, not trained with the others: hence they are buffers.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(channels, 4 * channels))
+        self.register_buffer("bias", torch.zeros(channels))
+
+    def blocks(self, y: Tensor) -> Tensor:
+        """2×2 latents side by side, the last row and column repeated if there is an odd number."""
+        b, h, w, m = y.shape
+        rows = torch.arange(h + h % 2, device=y.device).clamp(max=h - 1)
+        columns = torch.arange(w + w % 2, device=y.device).clamp(max=w - 1)
+        y = y[:, rows][:, :, columns].reshape(b, len(rows) // 2, 2, len(columns) // 2, 2, m)
+        return y.transpose(2, 3).flatten(3)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Latents (B, h, w, M) to those of half the size."""
+        return linear(self.blocks(y), self.weight, self.bias)
+
+
 class ViT(nn.Module):
     """Labels from a map of latents.
 
     Args:
         channels: of a latent position (M); c: dimensions; classes: number of labels.
+        halving: whether it knows how to make latents of large images smaller; `forward` does not.
     """
 
-    def __init__(self, channels: int, c: ViTConfig, classes: int) -> None:
+    def __init__(self, channels: int, c: ViTConfig, classes: int, halving: bool = False) -> None:
         super().__init__()
         self.config = c
+        self.halve = Halving(channels) if halving else None
         self.embed = nn.Linear(channels, c.C)
         # Of image tokens only, as the paper says; its published code gives the class token one.
         self.position = nn.Parameter(torch.empty(1, c.grid, c.grid, c.C))

@@ -14,6 +14,12 @@ from ticodec.weights.training.data import Photos
 from ticodec.weights.training.trainer import PhotoData
 
 
+@pytest.fixture(autouse=True)
+def few_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Toys have 16 channels: a layer that halves them is fitted on less."""
+    monkeypatch.setattr("ticodec.weights.training.head.HALVED", 512)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six photos, one of them too small, and one file that is no image."""

@@ -150,21 +150,19 @@ def test_progress_comes_to_its_end(enlarge: int, toys: Path) -> None:
     assert totals[-1] == len(totals)
 
 
-def test_enlarged_images_are_read_from_every_beginning(toys: Path) -> None:
-    """Of every scale about as many maps, all of the size that is learned, of the right class."""
+def test_enlarged_images_are_halved_to_the_size_that_is_learned(toys: Path) -> None:
     options = replace(FIRST, views=1, enlarge=4, augment="none", batch=16)
     trainer = HeadTrainer(of_tiny(), options, CPU)
     data, _ = trainer.load_data(toys, quiet)
-    assert data.views.shape == (21 + 6 * 4 + 2 * 16, 4, 4, trainer.config.channels)
+    assert data.views.shape == (21 + 6 + 2, 4, 4, trainer.config.channels)
     trainer.qualities = (3.0, 3.0)
     images, pick = data.images, data.images.training[:2]
-    maps, targets = trainer.encoded(images, pick, 2, torch.Generator(), trainer.augmentation)
-    assert torch.equal(targets.argmax(1), images.targets[pick].repeat(4))
-    whole = torch.zeros(2, 8, 8, maps.shape[-1])
-    for part, (i, j) in zip(maps.split(2), ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True):
-        whole[:, i::2, j::2] = part
-    x, _ = images.augmented(pick, 128, torch.Generator(), trainer.augmentation)
-    torch.testing.assert_close(whole, trainer.read(x, torch.full((2,), 2.0)))
+    maps, targets = trainer.encoded(images, pick, 4, torch.Generator(), trainer.augmentation)
+    assert torch.equal(targets.argmax(1), images.targets[pick])
+    x, _ = images.augmented(pick, 256, torch.Generator(), trainer.augmentation)
+    halve = trainer.halve()
+    expected = halve(halve(trainer.read(x, torch.full((2,), 2.0))))
+    torch.testing.assert_close(maps, expected)
 
 
 def test_channels_are_learned_alike_and_files_know_nothing_of_it(
@@ -265,6 +263,23 @@ def test_checkpoints_from_before_standardisation(toys: Path, tmp_path: Path) -> 
         one, two = read_head(path, None)[1], read_head(tmp_path / "1" / path.name, None)[1]
         for name, value in one.state_dict().items():
             torch.testing.assert_close(value, two.state_dict()[name], rtol=2e-3, atol=1e-5)
+
+
+def test_checkpoints_from_before_halving(toys: Path, tmp_path: Path) -> None:
+    """They go on as they are; what they read cannot be halved."""
+    before = saved(HeadTrainer(replace(of_tiny(), halving=False), FIRST, CPU), toys, tmp_path / "a")
+    state = checkpoint.load(before)
+    del state["config"]["halving"]
+    assert not any(name.startswith("halve") for name in state["average"])
+    checkpoint.save(tmp_path / "a.pt", state)
+    resumed = start.resume(tmp_path / "a.pt", CPU, False, {})
+    assert not resumed.config.halving
+    with pytest.raises(UsageError, match="begun without halving"):
+        start.resume(tmp_path / "a.pt", CPU, False, {"views": 1, "enlarge": 2})
+    begun = start.start(toys, "tiny", FIRST.to_dict(), CPU, init=str(tmp_path / "a.pt"), head=True)
+    assert isinstance(begun, HeadTrainer)
+    begun.load_data(toys, quiet)
+    assert begun.halve().weight.any()  # fitted, since it was not there
 
 
 def test_windows_are_parts_of_their_maps() -> None:

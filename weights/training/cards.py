@@ -63,10 +63,7 @@ def head_card(
         scale = f"Trained at {size}² pixels: images are shrunk to that."
     else:
         larger = f", and images enlarged up to {enlarge} times" if enlarge > 1 else ""
-        scale = (
-            f"Trained at {size}² pixels{larger}: of larger ones every second, third, … latent is "
-            "read."
-        )
+        scale = f"Trained at {size}² pixels{larger}: the latents of larger ones are halved first."
     lines = [f"# {name}", "", what, "", vit_line(config.vit.to_dict(), config.labels), "", scale]
     return "\n".join([*lines, "", *training(fields["history"], options, checkpoints, "")]) + "\n"
 

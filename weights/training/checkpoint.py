@@ -19,13 +19,15 @@ GAINS = "gains."
 AGGREGATION = "aggregation."
 #: Names of a classifier's first layer begin so; it does not read what another classifier's does.
 FIRST = "embed."
-#: What that standardises latents by, while it learns; the classifier's file does not have it.
+#: The layer that halves latents is fitted anew for those of other weights; its names begin so.
+HALVE = "halve."
+#: What a first layer standardises latents by, while it learns; the classifier's file has it not.
 STANDARD = ("embed.mean", "embed.std")
 
 
 def is_new(name: str) -> bool:
     """Whether a parameter may be missing from weights that a run begins from."""
-    return name.endswith(LABELS) or name.startswith((GAINS, FIRST))
+    return name.endswith(LABELS) or name.startswith((GAINS, FIRST, HALVE))
 
 
 def without_labels(floats: dict[str, Tensor]) -> dict[str, Tensor]:

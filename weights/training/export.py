@@ -174,7 +174,7 @@ def export_head(
     found = load(sources)
     try:
         config = HeadConfig.from_dict(found.config)
-        vit = ViT(config.channels, config.vit, len(config.labels))
+        vit = ViT(config.channels, config.vit, len(config.labels), config.halving)
         vit.load_state_dict(found.average)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         raise BadInputError(f"{sources[0]}: not a classifier of this version: {error}") from error

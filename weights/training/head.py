@@ -3,8 +3,8 @@
 images ─► augment, enlarge ─► frozen g_a, quantised at a random quality ─► ŷ ─► ViT ─► cross entropy
 images ─► augment ─► 16×16 patches ───────────────────────────────────────────► ViT ─► cross entropy
 
-Of an image enlarged f times every f-th latent is read, from every place to begin at: f² maps of
-the same size, each of the whole image.
+The latents of enlarged images are halved until they are as many as those of the others, which is
+how `classify` reads large photos: see `halving.py`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from ticodec import weights
 from ticodec.errors import UsageError
 from ticodec.models.analysis_config import HeadConfig
 from ticodec.models.build import AnyNetwork
-from ticodec.models.vit import ViT
+from ticodec.models.config import STRIDE_Y
+from ticodec.models.vit import Halving, ViT
 
 from .augment import Augmentation, drawing_from, mixed
 from .base import BaseTrainer, Row
 from .classes import ClassFolder
 from .data import send
+from .halving import fit_halving, half_size
 from .joint import augmentation_of, load_classes
-from .latents import frozen_network, latents, of_pixels
+from .latents import GROUP, frozen_network, latents, of_pixels
 from .standard import StandardLinear
 from .stitch import Source, stitch
 
@@ -38,6 +40,8 @@ BATCH = 16
 #: Maps that the first layer's standardisation is measured on, at least, and images that this
 #: layer is fitted on, when the Transformer is another classifier's.
 FITTED, STITCHED = 256, 512
+#: Latents that halving is fitted on, and the smallest crop for that: as if enlarged up to 5 times.
+HALVED, ENLARGED = 16384, Augmentation("mild", smallest=0.04)
 #: Least side of the part of an encoded view that is learned from, of the view's.
 LEAST_WINDOW = 2 / 3
 MILD = Augmentation("mild", smallest=0.35)
@@ -86,11 +90,13 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             raise UsageError("--views and --enlarge are for a --head: pixels are not encoded")
         if o.enlarge > 1 and not o.views:
             raise UsageError("--enlarge needs --views: enlarged images are encoded once, not anew")
+        if o.enlarge > 1 and not c.halving:
+            raise UsageError("--enlarge: this classifier was begun without halving; begin anew")
         self.source: Source | None = None
         self.augmentation = augmentation_of(self)
         self.frozen: AnyNetwork | None = None
         self.qualities: tuple[float, float] = (1.0, 1.0)
-        vit = ViT(c.channels, c.vit, len(c.labels))
+        vit = ViT(c.channels, c.vit, len(c.labels), c.halving)
         if c.stem == "latents":
             entry = weights.find_fingerprint(bytes.fromhex(c.fingerprint), c.codec)
             self.frozen, self.qualities = frozen_network(entry, self.device)
@@ -106,6 +112,8 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         )
         held = {q: self.held(images, q) for q in self.validation_qualities()}
         data = HeadData(images, None, torch.empty(0, dtype=torch.long), held)
+        if self.config.halving and not self.halve().weight.any():
+            line += f"\n{self.fit_halving(images)}"
         if self.frozen and self.options.views:
             data = HeadData(images, *self.encoded_views(images, tick), held)
         if self.frozen and not self.step:
@@ -113,6 +121,31 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         if self.source and not self.step:
             line += f"\n{self.begin_from(self.source, images)}"
         return data, line
+
+    def halve(self) -> Halving:
+        """The layer that halves latents."""
+        found = self.network.get_submodule("halve")
+        assert isinstance(found, Halving)
+        return found
+
+    @torch.no_grad()
+    def fit_halving(self, images: ClassFolder) -> str:
+        """Fit that layer to latents of crops and of the same crops at half the size."""
+        generator = torch.Generator().manual_seed(self.options.seed)
+        size = 2 * self.options.crop
+
+        def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+            for _ in range(-(-HALVED // (GROUP * (size // (2 * STRIDE_Y)) ** 2))):
+                pick = images.training[
+                    torch.randint(len(images.training), (GROUP,), generator=generator)
+                ]
+                x, _ = images.augmented(pick, size, generator, ENLARGED)
+                level = self.draw_qualities(GROUP, generator)
+                yield self.read(x, level), self.read(half_size(x), level)
+
+        part = fit_halving(self.halve(), pairs())
+        self.average.get_submodule("halve").load_state_dict(self.halve().state_dict())
+        return f"latents of an image twice as large give {part:.0%} of the variance of its own"
 
     @torch.no_grad()
     def standardise(self, data: HeadData) -> None:
@@ -181,24 +214,24 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         generator: torch.Generator,
         augmentation: Augmentation,
     ) -> tuple[Tensor, Tensor]:
-        """What is read of these images (n,), enlarged: see the module's docstring.
+        """What is read of images (n,) at `factor` times the size: (n, h, w, channels), float32.
 
-        Returns:
-            (n·f², h, w, channels) float32 and soft targets (n·f², classes).
+        Beside it the soft targets (n, classes).
         """
         size = self.options.crop * factor
         x, targets = images.augmented(pick, size, generator, augmentation)
         y = self.read(x, self.draw_qualities(len(pick), generator))
-        parts = [y[:, i::factor, j::factor] for i in range(factor) for j in range(factor)]
-        return torch.cat(parts), targets.repeat(len(parts), 1)
+        while factor > 1:
+            y, factor = self.halve()(y), factor // 2
+        return y, targets
 
     def encoded_views(
         self, images: ClassFolder, tick: Callable[[int], None]
     ) -> tuple[Tensor, Tensor]:
         """Maps of the images cropped and mirrored at random, and their classes: see `HeadData`.
 
-        As many maps of every scale, `views` times the number of images: of an image enlarged f
-        times there are f², hence an f²th of the images are. Each scale takes as long to encode.
+        Of all images `views` times, and of an f²th of them enlarged f times: each scale takes as
+        long to encode.
         """
         o = self.options
         generator = torch.Generator().manual_seed(self.ranks.seed(o.seed + 1))
@@ -211,7 +244,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
                 some = torch.randperm(count, generator=generator)[: -(-count // factor**2)]
                 parts += [(factor, pick) for pick in images.training[some].split(each)]
         total = len(images) + images.left_out + len(parts)
-        length = sum(factor**2 * len(pick) for factor, pick in parts)
+        length = sum(len(pick) for _, pick in parts)
         views, targets, done = torch.empty(0), torch.empty(length, dtype=torch.long), 0
         for factor, pick in parts:
             y, labels = self.encoded(images, pick, factor, generator, crops)

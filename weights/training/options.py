@@ -42,8 +42,8 @@ class TrainOptions:
         smallest: the least part of an image's area that a crop may be.
         views: a head's: so many views of every image are encoded once and kept; 0: a fresh one in
             every step, which costs encoding it.
-        enlarge: a head's: some images are enlarged by 2, or by 2 and by 4, before they are encoded;
-            what is read of them is every second or fourth latent.
+        enlarge: a head's: some images are enlarged by 2, or by 2 and by 4, before they are encoded,
+            and their latents halved as often.
     """
 
     crop: int = 256

@@ -16,7 +16,7 @@ from ticodec.models.build import AnyNetwork, build
 from ticodec.models.config import STRIDE_Y, VITS, config_from
 
 from . import checkpoint
-from .checkpoint import FIRST, on_grid, without_labels
+from .checkpoint import FIRST, HALVE, on_grid, without_labels
 from .head import HeadTrainer
 from .latents import frozen_network
 from .options import LEARNING, TrainOptions
@@ -57,9 +57,8 @@ def start_head(
         default = dimensions.vit if isinstance(dimensions, IcatConfig) else VITS["vit"]
         if entry.model == "tic-lite":
             default = VITS["vit-lite"]
-        config = HeadConfig(
-            "latents", dimensions.M, size or default, labels, entry.name, entry.fingerprint.hex()
-        )
+        of = (entry.name, entry.fingerprint.hex())
+        config = HeadConfig("latents", dimensions.M, size or default, labels, *of, halving=True)
     else:
         config = HeadConfig("pixels", PATCH, size or VITS["vit"], labels)
     grid = options.crop // STRIDE_Y  # positions are learned for the grid of its crops
@@ -68,7 +67,7 @@ def start_head(
         return HeadTrainer(config, options, device, compile=compile)
     floats, source = found.floats, None
     if (found.config.stem, found.config.fingerprint) != (config.stem, config.fingerprint):
-        floats = {k: v for k, v in floats.items() if not k.startswith(FIRST)}
+        floats = {k: v for k, v in floats.items() if not k.startswith((FIRST, HALVE))}
         source = found.source(device)
     if found.config.labels != labels:
         floats = without_labels(floats)
