@@ -30,9 +30,10 @@ from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import HeadConfig
 from ticodec.weights.training import checkpoint, start
 from ticodec.weights.training.export import export_head
-from ticodec.weights.training.head import HeadTrainer, windows
+from ticodec.weights.training.head import HeadTrainer
 from ticodec.weights.training.latents import frozen_network, latents
 from ticodec.weights.training.standard import folded
+from ticodec.weights.training.views import encoded, windows
 
 
 def steps_apart(codec: Codec, level: float, louder: float = 0.0) -> tuple[torch.Tensor, ...]:
@@ -157,7 +158,7 @@ def test_enlarged_images_are_halved_to_the_size_that_is_learned(toys: Path) -> N
     assert data.views.shape == (21 + 6 + 2, 4, 4, trainer.config.channels)
     trainer.qualities = (3.0, 3.0)
     images, pick = data.images, data.images.training[:2]
-    maps, targets = trainer.encoded(images, pick, 4, torch.Generator(), trainer.augmentation)
+    maps, targets = encoded(trainer, images, pick, 4, torch.Generator(), trainer.augmentation)
     assert torch.equal(targets.argmax(1), images.targets[pick])
     x, _ = images.augmented(pick, 256, torch.Generator(), trainer.augmentation)
     halve = trainer.halve()

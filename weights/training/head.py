@@ -9,7 +9,6 @@ how `classify` reads large photos: see `halving.py`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,17 +33,15 @@ from .joint import augmentation_of, load_classes
 from .latents import GROUP, frozen_network, latents, of_pixels
 from .standard import StandardLinear
 from .stitch import Source, stitch
+from .views import BATCH, encode_views, windows
 
-#: Images that are encoded at a time; the qualities that are validated, of as many as there are.
-BATCH = 16
 #: Maps that the first layer's standardisation is measured on, at least, and images that this
 #: layer is fitted on, when the Transformer is another classifier's.
 FITTED, STITCHED = 256, 512
 #: Latents that halving is fitted on, and the smallest crop for that: as if enlarged up to 5 times.
 HALVED, ENLARGED = 16384, Augmentation("mild", smallest=0.04)
-#: Least side of the part of an encoded view that is learned from, of the view's.
-LEAST_WINDOW = 2 / 3
 MILD = Augmentation("mild", smallest=0.35)
+#: Qualities that are validated, those of them that the frozen weights have.
 VALIDATION_QUALITIES = (1.0, 3.0, 5.0, 8.0)
 
 
@@ -115,7 +112,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         if self.config.halving and not self.halve().weight.any():
             line += f"\n{self.fit_halving(images)}"
         if self.frozen and self.options.views:
-            data = HeadData(images, *self.encoded_views(images, tick), held)
+            data = HeadData(images, *encode_views(self, images, tick), held)
         if self.frozen and not self.step:
             self.standardise(data)
         if self.source and not self.step:
@@ -206,56 +203,6 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             parts.append(self.read(x, level).half())
         return torch.cat(parts)
 
-    def encoded(
-        self,
-        images: ClassFolder,
-        pick: Tensor,
-        factor: int,
-        generator: torch.Generator,
-        augmentation: Augmentation,
-    ) -> tuple[Tensor, Tensor]:
-        """What is read of images (n,) at `factor` times the size: (n, h, w, channels), float32.
-
-        Beside it the soft targets (n, classes).
-        """
-        size = self.options.crop * factor
-        x, targets = images.augmented(pick, size, generator, augmentation)
-        y = self.read(x, self.draw_qualities(len(pick), generator))
-        while factor > 1:
-            y, factor = self.halve()(y), factor // 2
-        return y, targets
-
-    def encoded_views(
-        self, images: ClassFolder, tick: Callable[[int], None]
-    ) -> tuple[Tensor, Tensor]:
-        """Maps of the images cropped and mirrored at random, and their classes: see `HeadData`.
-
-        Of all images `views` times, and of an f²th of them enlarged f times: each scale takes as
-        long to encode.
-        """
-        o = self.options
-        generator = torch.Generator().manual_seed(self.ranks.seed(o.seed + 1))
-        crops = Augmentation("mild" if o.augment != "none" else "none", smallest=o.smallest)
-        count = len(images.training)
-        parts = []
-        for factor in scales(o.enlarge):
-            each = max(1, BATCH // factor**2)
-            for _ in range(o.views):
-                some = torch.randperm(count, generator=generator)[: -(-count // factor**2)]
-                parts += [(factor, pick) for pick in images.training[some].split(each)]
-        total = len(images) + images.left_out + len(parts)
-        length = sum(len(pick) for _, pick in parts)
-        views, targets, done = torch.empty(0), torch.empty(length, dtype=torch.long), 0
-        for factor, pick in parts:
-            y, labels = self.encoded(images, pick, factor, generator, crops)
-            if not done:
-                views = y.new_empty((length, *y.shape[1:]), dtype=torch.float16)
-            views[done : done + len(y)] = y
-            targets[done : done + len(y)] = labels.argmax(1).cpu()
-            done += len(y)
-            tick(total)
-        return views, targets
-
     def batch(self, data: HeadData) -> tuple[Tensor, Tensor]:
         """What the Transformer reads (B, h, w, channels), and soft targets (B, classes)."""
         return self.read_batch(data, self.sampler)
@@ -304,20 +251,3 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
     def config_from(cls, fields: dict[str, Any]) -> HeadConfig:
         """The classifier's dimensions."""
         return HeadConfig.from_dict(fields)
-
-
-def windows(y: Tensor) -> Tensor:
-    """A part of each map (B, h, w, M): all of one random size, each from a place of its own.
-
-    A view is encoded once and seen many times: this makes it a new crop, and steps cheaper.
-    """
-    _, h, w, _ = y.shape
-    high, wide = (int(torch.randint(math.ceil(LEAST_WINDOW * n), n + 1, ())) for n in (h, w))
-    tops, lefts = torch.randint(h - high + 1, (len(y),)), torch.randint(w - wide + 1, (len(y),))
-    places = zip(y, tops.tolist(), lefts.tolist(), strict=True)
-    return torch.stack([each[i : i + high, j : j + wide] for each, i, j in places])
-
-
-def scales(largest: int) -> list[int]:
-    """What images are enlarged by: 1, 2, … to the largest."""
-    return [factor for factor in (1, 2, 4) if factor <= largest]
