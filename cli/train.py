@@ -163,6 +163,9 @@ def train(
             trainer = start.start(data, model, changes, place, fields=fields, **more)
         default = Path("runs") / _named(model, trainer.config.to_dict(), trainer.options.step)
         folder = out or (resume.parent if resume else default)
+        start_file = Path(init or "")
+        if start_file.suffix == ".pt" and start_file.resolve().parent == folder.resolve():
+            raise UsageError(f"{folder} is where {init} is, which it would replace; give --out")
         limits = Limits(max_minutes, max_steps, anneal_minutes)
         console = Console(quiet=not ranks.first)
         made = run(trainer, data, folder, limits, console, ranks)

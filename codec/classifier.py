@@ -109,7 +109,7 @@ def interleaved(y: Tensor, grid: int) -> list[Tensor]:
     """
     h, w = y.shape[1:3]
     most = LONGEST * grid * grid
-    if round(min(h, w) / (REACH * grid)) <= 1 and h * w <= most:
+    if min(h, w) <= REACH * grid and h * w <= most:
         return [y]
     k = max(round(min(h, w) / grid), math.ceil(math.sqrt(h * w / most)))
     down, across = min(k, h), min(k, w)
@@ -199,6 +199,8 @@ def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfi
     fields, tensors = weights.read_head(path, entry)
     try:
         config = HeadConfig.from_dict(fields)
+        if len(tensors) < config.vit.L:  # making that many blocks could take for ever
+            raise ValueError(f"{config.vit.L} blocks, and {len(tensors)} tensors")
         with torch.device("meta"):  # nothing is made of what a damaged file may ask for
             vit = ViT(config.channels, config.vit, len(config.labels), config.halving)
         vit.eval().requires_grad_(False).load_state_dict(

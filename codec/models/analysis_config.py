@@ -79,6 +79,8 @@ class HeadConfig(Dimensions):
             raise ValueError("a classifier needs two classes at least")
         if (self.stem == "pixels") != (self.fingerprint == ""):
             raise ValueError("a head reads the latents of some weights, or pixels")
+        if self.halving and self.stem == "pixels":
+            raise ValueError("pixels are shrunk, not halved")
 
 
 @dataclass(frozen=True)

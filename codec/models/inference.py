@@ -30,7 +30,7 @@ def fast_bf16(device: torch.device) -> bool:
     On CPUs without them bf16 is emulated and several times slower.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return bool(native()) and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 

@@ -74,7 +74,10 @@ class Halving(nn.Module):
         self.register_buffer("bias", torch.zeros(channels))
 
     def blocks(self, y: Tensor) -> Tensor:
-        """2×2 latents side by side, the last row and column repeated if there is an odd number."""
+        """2×2 latents side by side: (B, h, w, M) to (B, ⌈h/2⌉, ⌈w/2⌉, 4M).
+
+        The last row or column is repeated where their number is odd.
+        """
         b, h, w, m = y.shape
         rows = torch.arange(h + h % 2, device=y.device).clamp(max=h - 1)
         columns = torch.arange(w + w % 2, device=y.device).clamp(max=w - 1)

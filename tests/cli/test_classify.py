@@ -189,6 +189,11 @@ def test_heads_that_do_not_fit(run, plain: Path, tic: Path) -> None:
         '{"stem": "latents", "channels": 8, "vit": {}, "labels": 5, "fingerprint": "zz"}',
         '{"stem": "latents", "channels": 8, "vit": {}, "labels": ["a", "b"], "fingerprint": "zz"}',
         '{"stem": "latents", "channels": 8, "vit": {"L": 0}, "labels": ["a", "b"]}',
+        # Valid dimensions, that would take for ever to make.
+        '{"stem": "latents", "channels": 8, "vit": {"L": 1000000000}, "labels": ["a", "b"],'
+        ' "fingerprint": "00000000"}',
+        '{"stem": "pixels", "channels": 8, "vit": {}, "labels": ["a", "b"], "halving": true}',
+        '{"stem": "latents", "channels": 8, "vit": {}, "labels": ["a", "b"], "halving": 1}',
     ],
 )
 def test_damaged_dimensions_of_heads(run, plain: Path, config: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from ticodec.weights.training.data import Photos
 from ticodec.weights.training.trainer import PhotoData
 
 
-@pytest.fixture(autouse=True)
-def few_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def few_latents() -> Iterator[None]:
     """Toys have 16 channels: a layer that halves them is fitted on less."""
-    monkeypatch.setattr("ticodec.weights.training.head.HALVED", 512)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ticodec.weights.training.head.FITTED_LATENTS", 512)
+        yield
 
 
 @pytest.fixture(scope="module")

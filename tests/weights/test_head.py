@@ -161,7 +161,7 @@ def test_enlarged_images_are_halved_to_the_size_that_is_learned(toys: Path) -> N
     maps, targets = encoded(trainer, images, pick, 4, torch.Generator(), trainer.augmentation)
     assert torch.equal(targets.argmax(1), images.targets[pick])
     x, _ = images.augmented(pick, 256, torch.Generator(), trainer.augmentation)
-    halve = trainer.halve()
+    halve = trainer.halving
     expected = halve(halve(trainer.read(x, torch.full((2,), 2.0))))
     torch.testing.assert_close(maps, expected)
 
@@ -275,12 +275,17 @@ def test_checkpoints_from_before_halving(toys: Path, tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "a.pt", state)
     resumed = start.resume(tmp_path / "a.pt", CPU, False, {})
     assert not resumed.config.halving
-    with pytest.raises(UsageError, match="begun without halving"):
+    resumed.save(tmp_path / "b.pt")
+    sources = [tmp_path / "a.pt", tmp_path / "b.pt"]  # one names what the other leaves out
+    path, config, _ = export_head(sources, tmp_path / "mean")
+    assert not config.halving
+    assert "every second" in path.with_suffix(".md").read_text()
+    with pytest.raises(UsageError, match="--init begins one that can"):
         start.resume(tmp_path / "a.pt", CPU, False, {"views": 1, "enlarge": 2})
     begun = start.start(toys, "tiny", FIRST.to_dict(), CPU, init=str(tmp_path / "a.pt"), head=True)
     assert isinstance(begun, HeadTrainer)
     begun.load_data(toys, quiet)
-    assert begun.halve().weight.any()  # fitted, since it was not there
+    assert begun.halving.weight.any()  # fitted, since it was not there
 
 
 def test_windows_are_parts_of_their_maps() -> None:

@@ -183,6 +183,7 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (2, "brings what --head", ("--resume", "vit.pt", "--head")),
         (2, "brings what --no-aggregation", ("--resume", "icat.pt", "--no-aggregation")),
         (2, "begun at --crop 64; --init", ("--resume", "icat.pt", "--crop", 96)),
+        (2, "it would replace; give --out", ("--init", "icat.pt", "--out", ".")),
         (2, "begun with blue sea", ("--data", "two", "--resume", "icat.pt")),
         (2, "begun with blue sea", ("--data", "two", "--resume", "vit.pt")),
     ],
@@ -228,7 +229,7 @@ def refusing(prepared: Path, ticodec, monkeypatch: pytest.MonkeyPatch):
 
     def call(*arguments: object) -> tuple[int, str, str]:
         data = () if "--data" in arguments else ("--data", "toys")
-        return ticodec("train", *data, *arguments, "--max-steps", 0, "--device", "cpu",
-                       "--out", "out")  # fmt: skip
+        out = () if "--out" in arguments else ("--out", "out")
+        return ticodec("train", *data, *arguments, *out, "--max-steps", 0, "--device", "cpu")
 
     return call

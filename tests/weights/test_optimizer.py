@@ -75,6 +75,13 @@ def test_every_parameter_is_trained_and_none_by_a_skipped_step(
 def test_muon_is_torchs_muon(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32 where bf16 would be emulated."""
     monkeypatch.setattr("ticodec.weights.training.optimizer.fast_bf16", lambda device: bf16)
+    types: list[torch.dtype] = []
+
+    def seen(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        types.append(dtype)
+        return orthogonal(x, dtype)
+
+    monkeypatch.setattr("ticodec.weights.training.optimizer.orthogonal", seen)
     torch.manual_seed(0)
     shapes = [(6, 9), (9, 6), (6, 9), (5, 5)]
     mine, theirs = ([torch.nn.Parameter(torch.zeros(s)) for s in shapes] for _ in range(2))
@@ -89,6 +96,7 @@ def test_muon_is_torchs_muon(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> Non
         for a, b in zip(mine, theirs, strict=True):
             limit = 0.02 if bf16 else 0.1  # torch's are in bfloat16
             assert (a - b).norm() < limit * b.norm(), step
+    assert set(types) == {torch.bfloat16 if bf16 else torch.float32}
 
 
 @pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 0.1), (torch.float32, 1e-5)])

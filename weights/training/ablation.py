@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ticodec.models.icat import Icat
 
 from .latents import unquantised
+from .stitch import stitch
 
 
 @torch.no_grad()
@@ -19,16 +20,18 @@ def leave_out_aggregation(whole: Icat, x: Tensor, *networks: Icat) -> float:
     """Let networks without aggregation rebuild as nearly as they can what one with it does.
 
     Args:
-        whole: the network with aggregation whose weights the others have; x: images
-            (B, H, W, 3) in [0, 1], H and W multiples of 32; networks: changed in place.
+        whole: the network with aggregation whose weights the others have, not in training mode.
+        x: images (B, H, W, 3) in [0, 1], H and W multiples of 32.
+        networks: changed in place.
 
-    Returns which part of the energy of what was aggregated the expanded latents give, at most 1.
+    Returns which part of the variance of what was aggregated the expanded latents give, at most 1.
     """
     y = unquantised(whole, x)
-    given, wanted = whole.vit.embed(y).flatten(0, 2), whole.fused(y).flatten(0, 2)
     # No constant term: a transposed convolution makes no constant of a constant.
-    matrix = torch.linalg.lstsq(given, wanted).solution  # (C, C)
+    layer = nn.Linear(whole.config.vit.C, whole.config.vit.C, bias=False)
+    part = stitch(layer, [(whole.vit.embed(y), whole.fused(y))])
     for network in networks:
         first = network.g_s[0].conv
-        first.weight.copy_(torch.einsum("ic,cokl->iokl", matrix, first.weight))  # type: ignore
-    return 1 - float((given @ matrix - wanted).square().sum() / wanted.square().sum())
+        weight = layer.weight.to(first.weight.device)  # type: ignore[arg-type,union-attr]
+        first.weight.copy_(torch.einsum("ci,cokl->iokl", weight, first.weight))  # type: ignore
+    return part

@@ -164,6 +164,9 @@ class BaseTrainer(ABC, Generic[C, D]):
         if self.ranks.world == 1:
             return
         self.model = self.ranks.joined(self.network, self.average, self.partial)
+        # One without fast bf16 decides for all: the same gradients have to make the same step.
+        if self.ranks.largest(self.optimizer.muon.dtype == torch.float32):
+            self.optimizer.muon.dtype = torch.float32
         if not self.ranks.first:  # that one goes on with its own, those of a checkpoint maybe
             seed = self.ranks.seed(self.options.seed, self.step)
             torch.manual_seed(seed)

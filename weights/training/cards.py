@@ -63,7 +63,10 @@ def head_card(
         scale = f"Trained at {size}² pixels: images are shrunk to that."
     else:
         larger = f", and images enlarged up to {enlarge} times" if enlarge > 1 else ""
-        scale = f"Trained at {size}² pixels{larger}: the latents of larger ones are halved first."
+        way = "the latents of larger ones are halved first"
+        if not config.halving:
+            way = "of larger ones the whole map is read, or every second, third, … latent"
+        scale = f"Trained at {size}² pixels{larger}: {way}."
     lines = [f"# {name}", "", what, "", vit_line(config.vit.to_dict(), config.labels), "", scale]
     return "\n".join([*lines, "", *training(fields["history"], options, checkpoints, "")]) + "\n"
 

@@ -23,6 +23,7 @@ from ticodec.files import make_folder, write_file
 from ticodec.models.analysis_config import HeadConfig, IcatConfig
 from ticodec.models.build import AnyNetwork, build
 from ticodec.models.config import Config, config_from
+from ticodec.models.dimensions import Dimensions
 from ticodec.models.vit import ViT
 from ticodec.weights.store import FORMAT, Entry, entries
 
@@ -87,7 +88,7 @@ def load(sources: Sequence[Path]) -> Checkpoints:
     first = states[0]
     try:
         for state in states:
-            if state["config"] != first["config"]:
+            if parsed(state) != parsed(first):
                 raise UsageError("these checkpoints are of different networks and have no mean")
             if state["options"]["quality_range"] != first["options"]["quality_range"]:
                 raise UsageError("these checkpoints were trained for different qualities")
@@ -103,6 +104,13 @@ def load(sources: Sequence[Path]) -> Checkpoints:
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         shown = ", ".join(map(str, sources))
         raise BadInputError(f"{shown}: not a checkpoint of this version: {error}") from error
+
+
+def parsed(state: dict[str, Any]) -> Dimensions:
+    """The config of a checkpoint, what older ones leave out being as it was."""
+    if state.get("kind", "codec") == "head":
+        return HeadConfig.from_dict(state["config"])
+    return config_from(state["config"])
 
 
 def export(

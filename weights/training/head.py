@@ -38,8 +38,10 @@ from .views import BATCH, encode_views, windows
 #: Maps that the first layer's standardisation is measured on, at least, and images that this
 #: layer is fitted on, when the Transformer is another classifier's.
 FITTED, STITCHED = 256, 512
-#: Latents that halving is fitted on, and the smallest crop for that: as if enlarged up to 5 times.
-HALVED, ENLARGED = 16384, Augmentation("mild", smallest=0.04)
+#: Latents that halving is fitted on, and how the crops for that are cut.
+FITTED_LATENTS = 16384
+#: A crop like this of twice the size is enlarged, 2 to 10 times.
+CLOSE = Augmentation("mild", smallest=0.04)
 MILD = Augmentation("mild", smallest=0.35)
 #: Qualities that are validated, those of them that the frozen weights have.
 VALIDATION_QUALITIES = (1.0, 3.0, 5.0, 8.0)
@@ -88,7 +90,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         if o.enlarge > 1 and not o.views:
             raise UsageError("--enlarge needs --views: enlarged images are encoded once, not anew")
         if o.enlarge > 1 and not c.halving:
-            raise UsageError("--enlarge: this classifier was begun without halving; begin anew")
+            raise UsageError("--enlarge: this classifier cannot halve; --init begins one that can")
         self.source: Source | None = None
         self.augmentation = augmentation_of(self)
         self.frozen: AnyNetwork | None = None
@@ -109,39 +111,53 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         )
         held = {q: self.held(images, q) for q in self.validation_qualities()}
         data = HeadData(images, None, torch.empty(0, dtype=torch.long), held)
-        if self.config.halving and not self.halve().weight.any():
-            line += f"\n{self.fit_halving(images)}"
+        ticks = len(images) + images.left_out
+        if self.config.halving and not self.halving.weight.any():
+            line += f"\n{self.fit_halving(images, lambda more: tick(ticks + more))}"
+            ticks += len(self.halving_groups())
         if self.frozen and self.options.views:
-            data = HeadData(images, *encode_views(self, images, tick), held)
+            views = encode_views(self, images, lambda more: tick(ticks + more))
+            data = HeadData(images, *views, held)
         if self.frozen and not self.step:
             self.standardise(data)
         if self.source and not self.step:
             line += f"\n{self.begin_from(self.source, images)}"
         return data, line
 
-    def halve(self) -> Halving:
+    @property
+    def halving(self) -> Halving:
         """The layer that halves latents."""
         found = self.network.get_submodule("halve")
         assert isinstance(found, Halving)
         return found
 
+    def halving_groups(self) -> list[tuple[int, Augmentation]]:
+        """Sides and cuts of groups of crops that halving is fitted on: as large as they are, and
+        enlarged, since large photos are sharp or not; as many latents of both."""
+        crop = self.options.crop
+        kinds = [(crop, MILD), (2 * crop, CLOSE)]
+        each = [FITTED_LATENTS * 2 * STRIDE_Y**2 // (GROUP * size**2) for size, _ in kinds]
+        return [kind for kind, count in zip(kinds, each, strict=True) for _ in range(count + 1)]
+
     @torch.no_grad()
-    def fit_halving(self, images: ClassFolder) -> str:
-        """Fit that layer to latents of crops and of the same crops at half the size."""
+    def fit_halving(self, images: ClassFolder, tick: Callable[[int], None]) -> str:
+        """Fit that layer to latents of crops and of the same crops at half the size.
+
+        `tick(total)` is called once a group.
+        """
         generator = torch.Generator().manual_seed(self.options.seed)
-        size = 2 * self.options.crop
+        groups, count = self.halving_groups(), len(images.training)
 
         def pairs() -> Iterator[tuple[Tensor, Tensor]]:
-            for _ in range(-(-HALVED // (GROUP * (size // (2 * STRIDE_Y)) ** 2))):
-                pick = images.training[
-                    torch.randint(len(images.training), (GROUP,), generator=generator)
-                ]
-                x, _ = images.augmented(pick, size, generator, ENLARGED)
+            for size, cut in groups:
+                pick = images.training[torch.randint(count, (GROUP,), generator=generator)]
+                x, _ = images.augmented(pick, size, generator, cut)
                 level = self.draw_qualities(GROUP, generator)
                 yield self.read(x, level), self.read(half_size(x), level)
+                tick(len(groups))
 
-        part = fit_halving(self.halve(), pairs())
-        self.average.get_submodule("halve").load_state_dict(self.halve().state_dict())
+        part = fit_halving(self.halving, pairs())
+        self.average.get_submodule("halve").load_state_dict(self.halving.state_dict())
         return f"latents of an image twice as large give {part:.0%} of the variance of its own"
 
     @torch.no_grad()

@@ -75,6 +75,7 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
             assert isinstance(self.average, Icat)
             part = leave_out_aggregation(self.whole, images, self.network, self.average)
             line += f"\nwithout aggregation: {part:.0%} of what it gave is left to rebuild from"
+            self.whole = None
         return data, line
 
     @torch.no_grad()

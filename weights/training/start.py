@@ -70,7 +70,8 @@ def start(
         changes: options that differ from the defaults.
         init: installed weights or a file to begin from: `.pt` or, for a head, `.safetensors`.
         head: train a classifier on the latents of frozen weights; vit: its size.
-        fields: of the preset's dimensions, changed.
+        fields: of the preset's dimensions, changed; with `init`, only a joint model's "lambdas"
+            (one β), and its "aggregation" left out.
 
     Raises UsageError when these do not go together, BadInputError for damaged files.
     """
@@ -104,7 +105,11 @@ def _joint(
     device: torch.device,
     compile: bool,
 ) -> AnyTrainer:
-    """A trainer of a joint model."""
+    """A trainer of a joint model.
+
+    Begun without the aggregation that its weights have, it is given the network they are of:
+    what that makes of the first images decides where it begins (`ablation.py`).
+    """
     from .joint import JointTrainer
 
     first = changes.get("step", 2) == 1
@@ -115,6 +120,7 @@ def _joint(
         if kept.keys() != floats.keys():
             whole = Icat(replace(config, aggregation=True)).to(device)
             whole.load_state_dict(floats, strict=False)  # the layer of labels may be missing
+            whole.eval().requires_grad_(False)
         floats = kept
     trainer = JointTrainer(config, options, device, floats, compile, history)
     trainer.whole = whole

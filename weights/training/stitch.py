@@ -53,6 +53,7 @@ def stitch(layer: nn.Linear, pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
     """Set a layer so that it gives the second of each pair from the first, by least squares.
 
     Args:
+        layer: with a bias or without.
         pairs: (…, inputs) and (…, outputs).
 
     Returns which part of the variance it explains, at most 1.
@@ -64,14 +65,15 @@ def stitch(layer: nn.Linear, pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
     for given, wanted in pairs:
         x = given.flatten(0, -2).double().cpu()
         z = wanted.flatten(0, -2).double().cpu()
-        x = torch.cat([x, x.new_ones(len(x), 1)], 1)
+        x = torch.cat([x, x.new_full((len(x), 1), layer.bias is not None)], 1)
         gram += x.T @ x
         cross += x.T @ z
         squares, total, count = squares + z.square().sum(), total + z.sum(0), count + len(z)
     ridge = torch.full((n,), RIDGE * count, dtype=torch.float64)
-    ridge[-1] = 0
+    ridge[-1] = 0 if layer.bias is not None else 1
     found = torch.linalg.solve(gram + ridge.diag(), cross)
     layer.weight.copy_(found[:-1].T)
-    layer.bias.copy_(found[-1])
+    if layer.bias is not None:
+        layer.bias.copy_(found[-1])
     left = squares - 2 * (found * cross).sum() + (found * (gram @ found)).sum()
     return float(1 - left / (squares - total.square().sum() / count))

@@ -33,7 +33,7 @@ def encode_views(
     """Maps of the images cropped and mirrored at random, and their classes: see `HeadData`.
 
     Of all images `views` times, and of an f²th of them enlarged f times: each scale takes as
-    long to encode.
+    long to encode. `tick(total)` is called once a batch.
     """
     o = trainer.options
     generator = torch.Generator().manual_seed(trainer.ranks.seed(o.seed + 1))
@@ -45,7 +45,6 @@ def encode_views(
         for _ in range(o.views):
             some = torch.randperm(count, generator=generator)[: -(-count // factor**2)]
             parts += [(factor, pick) for pick in images.training[some].split(each)]
-    total = len(images) + images.left_out + len(parts)
     length = sum(len(pick) for _, pick in parts)
     views, targets, done = torch.empty(0), torch.empty(length, dtype=torch.long), 0
     for factor, pick in parts:
@@ -55,7 +54,7 @@ def encode_views(
         views[done : done + len(y)] = y
         targets[done : done + len(y)] = labels.argmax(1).cpu()
         done += len(y)
-        tick(total)
+        tick(len(parts))
     return views, targets
 
 
@@ -75,7 +74,7 @@ def encoded(
     x, targets = images.augmented(pick, size, generator, augmentation)
     y = trainer.read(x, trainer.draw_qualities(len(pick), generator))
     while factor > 1:
-        y, factor = trainer.halve()(y), factor // 2
+        y, factor = trainer.halving(y), factor // 2
     return y, targets
 
 
