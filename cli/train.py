@@ -77,6 +77,10 @@ def train(
         int | None,
         typer.Option(help="--head: learn from images 2 or 4 times as large, too. \\[default: 1]"),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="--head, vit: learn what this classifier, or a file, answers, too."),
+    ] = None,
     crop: Annotated[
         int | None, typer.Option(help="Crop side. \\[default: 256; labelled: 224]")
     ] = None,
@@ -133,6 +137,7 @@ def train(
         "smallest": smallest,
         "views": views,
         "enlarge": enlarge,
+        "teacher": teacher,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     with together() as ranks:

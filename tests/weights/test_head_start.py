@@ -65,7 +65,7 @@ def test_what_cannot_begin_a_classifier(joint: Codec, toys: Path, tmp_path: Path
 
     pixels = str(saved(HeadTrainer(PIXELS, FIRST, CPU), toys, tmp_path / "a.pt", 1))
     refused("another size than vit-lite", "vit-lite", pixels)
-    refused("tiny have no classifier to begin from", "tiny", "tiny", head=True)
+    refused("tiny have no classifier", "tiny", "tiny", head=True)
     refused("is a classifier; --head begins from it", "icat", pixels)
 
 

@@ -3,6 +3,7 @@
 images ─► augment, enlarge ─► frozen g_a, quantised at a random quality ─► ŷ ─► ViT ─► cross entropy
 images ─► augment ─► 16×16 patches ───────────────────────────────────────────► ViT ─► cross entropy
 
+With `teacher`, targets are half labels and half what another classifier answers (`teacher.py`).
 The latents of enlarged images are halved until they are as many as those of the others, which is
 how `classify` reads large photos: see `halving.py`.
 """
@@ -29,10 +30,12 @@ from .base import BaseTrainer, Row
 from .classes import ClassFolder
 from .data import send
 from .halving import fit_halving, half_size
-from .joint import augmentation_of, load_classes
+from .joint import augmentation_of, listed, load_classes
+from .known import find_classifier
 from .latents import GROUP, frozen_network, latents, of_pixels
 from .standard import StandardLinear
 from .stitch import Source, stitch
+from .teacher import Teacher
 from .views import BATCH, encode_views, windows
 
 #: Maps that the first layer's standardisation is measured on, at least, and images that this
@@ -52,8 +55,8 @@ class HeadData(NamedTuple):
 
     Args:
         images: the folder.
-        views: ŷ of the training images, many times, (n, h, w, M) float16, or None; targets: the
-            class of each, (n,) long, on the CPU.
+        views: ŷ of the training images, many times, (n, h, w, M) float16, or None; targets: of
+            each, (n, classes) float16, on the CPU.
         held: ŷ of the held-out images at each validation quality, (n, h, w, M) float16.
     """
 
@@ -76,7 +79,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
     kind = "head"
     columns = HeadLoss._fields
     told = ("crop", "batch", "lr", "warmup", "optimizer", "weight_decay", "smoothing", "augment",
-            "smallest", "views", "enlarge", "seed")  # fmt: skip
+            "smallest", "views", "enlarge", "teacher", "seed")  # fmt: skip
 
     def build(self) -> ViT:
         """The Transformer; loads the weights whose latents it reads, and freezes them.
@@ -92,6 +95,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         if o.enlarge > 1 and not c.halving:
             raise UsageError("--enlarge: this classifier cannot halve; --init begins one that can")
         self.source: Source | None = None
+        self.teacher = self.find_teacher() if o.teacher else None
         self.augmentation = augmentation_of(self)
         self.frozen: AnyNetwork | None = None
         self.qualities: tuple[float, float] = (1.0, 1.0)
@@ -104,13 +108,23 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             vit.embed.load_state_dict(raw)
         return vit
 
+    def find_teacher(self) -> Teacher:
+        """The classifier to learn from. Raises UsageError when its labels are other ones."""
+        found = find_classifier(self.options.teacher)
+        if found.config.labels != self.config.labels:
+            raise UsageError(
+                f"--teacher {self.options.teacher} knows {listed(found.config.labels)}, "
+                f"and the data has {listed(self.config.labels)}"
+            )
+        return found.teacher(self.device)
+
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[HeadData, str]:
         """Labelled images, every 50th of a class held out; encodes those, and the views."""
         images, line = load_classes(
             folder, self.config.labels, self.options.crop, self.device, tick
         )
         held = {q: self.held(images, q) for q in self.validation_qualities()}
-        data = HeadData(images, None, torch.empty(0, dtype=torch.long), held)
+        data = HeadData(images, None, torch.empty(0), held)
         ticks = len(images) + images.left_out
         if self.config.halving and not self.halving.weight.any():
             line += f"\n{self.fit_halving(images, lambda more: tick(ticks + more))}"
@@ -228,11 +242,12 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         o = self.options
         if data.views is None:
             x, targets = data.images.batch(o.batch, o.crop, generator, self.augmentation)
+            if self.teacher:
+                targets = self.teacher.taught(x, targets)
             return self.read(x, self.draw_qualities(o.batch, generator)), targets
         pick = torch.randint(len(data.views), (o.batch,), generator=generator)
         y = data.views[pick.to(self.device)].float()
-        classes = data.targets[pick].to(self.device)
-        targets = torch.nn.functional.one_hot(classes, len(self.config.labels)).float()
+        targets = data.targets[pick].to(self.device).float()
         if o.augment == "full":  # what can still be done when images are encoded
             with drawing_from(generator):
                 y, targets = mixed(windows(y).permute(0, 3, 1, 2), targets)

@@ -44,6 +44,8 @@ class TrainOptions:
             every step, which costs encoding it.
         enlarge: a head's: some images are enlarged by 2, or by 2 and by 4, before they are encoded,
             and their latents halved as often.
+        teacher: a classifier whose answers are learned beside the labels: installed weights or
+            a file; "": none.
     """
 
     crop: int = 256
@@ -65,6 +67,7 @@ class TrainOptions:
     smallest: float = 0.08
     views: int = 0
     enlarge: int = 1
+    teacher: str = ""
 
     def __post_init__(self) -> None:
         low, high = self.quality_range = (self.quality_range[0], self.quality_range[1])

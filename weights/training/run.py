@@ -93,7 +93,8 @@ def run(
     facts: dict[str, Any] = {"device": device_name(trainer.device)}
     if ranks.world > 1:
         facts = {"device": f"{ranks.world} × {facts['device']}", "processes": ranks.world}
-    facts |= {name: getattr(trainer.options, name) for name in trainer.told}
+    told = {name: getattr(trainer.options, name) for name in trainer.told}
+    facts |= {name: value for name, value in told.items() if value != ""}
     with stop_signals() as stopped:
         trainer.begin_run(facts)
         loop(trainer, loaded, out, limits, stopped, console)

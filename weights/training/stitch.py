@@ -26,7 +26,7 @@ RIDGE = 1e-3
 
 
 class Source(NamedTuple):
-    """A classifier to begin from, as far as its first layer.
+    """A classifier that is there, as far as its first layer.
 
     Args:
         network: the frozen codec whose latents it reads; None: pixels.
@@ -38,14 +38,19 @@ class Source(NamedTuple):
     level: float | None
     embed: nn.Linear
 
-    @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """Images (B, H, W, 3) in [0, 1], H and W multiples of 16, to (B, H/16, W/16, C)."""
+        with torch.no_grad():
+            return self.embed(self.read(x))
+
+    @torch.no_grad()
+    def read(self, x: Tensor) -> Tensor:
+        """What its first layer reads of such images: (B, H/16, W/16, channels)."""
         if self.network is None:
-            return self.embed(of_pixels(x))
+            return of_pixels(x)
         if self.level is None:
-            return self.embed(unquantised(self.network, x))
-        return self.embed(latents(self.network, x, torch.full((len(x),), self.level).to(x.device)))
+            return unquantised(self.network, x)
+        return latents(self.network, x, torch.full((len(x),), self.level).to(x.device))
 
 
 @torch.no_grad()

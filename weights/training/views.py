@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .augment import Augmentation
 from .classes import ClassFolder
+from .halving import half_size
 
 if TYPE_CHECKING:
     from .head import HeadTrainer
@@ -30,7 +31,7 @@ LEAST_WINDOW = 2 / 3
 def encode_views(
     trainer: HeadTrainer, images: ClassFolder, tick: Callable[[int], None]
 ) -> tuple[Tensor, Tensor]:
-    """Maps of the images cropped and mirrored at random, and their classes: see `HeadData`.
+    """Maps of the images cropped and mirrored at random, and their targets: see `HeadData`.
 
     Of all images `views` times, and of an f²th of them enlarged f times: each scale takes as
     long to encode. `tick(total)` is called once a batch.
@@ -46,13 +47,14 @@ def encode_views(
             some = torch.randperm(count, generator=generator)[: -(-count // factor**2)]
             parts += [(factor, pick) for pick in images.training[some].split(each)]
     length = sum(len(pick) for _, pick in parts)
-    views, targets, done = torch.empty(0), torch.empty(length, dtype=torch.long), 0
+    views, done = torch.empty(0), 0
+    targets = torch.empty(length, len(trainer.config.labels), dtype=torch.float16)
     for factor, pick in parts:
-        y, labels = encoded(trainer, images, pick, factor, generator, crops)
+        y, soft = encoded(trainer, images, pick, factor, generator, crops)
         if not done:
             views = y.new_empty((length, *y.shape[1:]), dtype=torch.float16)
         views[done : done + len(y)] = y
-        targets[done : done + len(y)] = labels.argmax(1).cpu()
+        targets[done : done + len(y)] = soft.cpu()
         done += len(y)
         tick(len(parts))
     return views, targets
@@ -68,13 +70,15 @@ def encoded(
 ) -> tuple[Tensor, Tensor]:
     """What is read of images (n,) at `factor` times the size: (n, h, w, channels), float32.
 
-    Beside it the soft targets (n, classes).
+    Beside it the soft targets (n, classes); a teacher answers for the images at their own size.
     """
     size = trainer.options.crop * factor
     x, targets = images.augmented(pick, size, generator, augmentation)
     y = trainer.read(x, trainer.draw_qualities(len(pick), generator))
     while factor > 1:
-        y, factor = trainer.halving(y), factor // 2
+        y, x, factor = trainer.halving(y), half_size(x), factor // 2
+    if trainer.teacher:
+        targets = trainer.teacher.taught(x, targets)
     return y, targets
 
 

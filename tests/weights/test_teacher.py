@@ -1,0 +1,128 @@
+"""Learning from another classifier's answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from support import CPU
+from torch.nn.functional import one_hot
+from toys import FIRST, ICAT, PIXELS, SECOND, of_tiny, quiet, same, saved
+
+from ticodec.classifier import load_pixel_classifier
+from ticodec.codec import Codec
+from ticodec.errors import BadInputError
+from ticodec.weights.training import checkpoint, start
+from ticodec.weights.training.export import export_head
+from ticodec.weights.training.head import HeadTrainer
+from ticodec.weights.training.joint import JointTrainer
+from ticodec.weights.training.latents import latents, of_pixels
+from ticodec.weights.training.run import Limits, run
+
+
+@pytest.fixture
+def teacher(toys: Path, tmp_path: Path) -> Path:
+    """A classifier of pixels in training, whose answers are not all alike."""
+    return saved(HeadTrainer(PIXELS, replace(FIRST, batch=8), CPU), toys, tmp_path / "vit.pt", 20)
+
+
+def apart(targets: torch.Tensor) -> torch.Tensor:
+    """What a teacher says by targets (n, classes) of unmixed images."""
+    labels = one_hot(targets.argmax(1), targets.shape[1])
+    return 2 * targets.float() - labels
+
+
+def test_answers_are_half_of_the_targets(toys: Path, teacher: Path, tmp_path: Path) -> None:
+    """They are those of the exported teacher for the same crops; a head of latents learns them."""
+    options = replace(FIRST, views=1, augment="none", teacher=str(teacher))
+    trainer = HeadTrainer(of_tiny(), options, CPU)
+    data, _ = trainer.load_data(toys, quiet)
+    assert data.targets.shape == (21, 3)
+    torch.testing.assert_close(data.targets.float().sum(1), torch.ones(21), atol=2e-3, rtol=0)
+    path, _, _ = export_head([teacher], tmp_path / "store")
+    vit = load_pixel_classifier(path, CPU).vit.float()
+    order = torch.randperm(21, generator=torch.Generator().manual_seed(FIRST.seed + 1))
+    pick = data.images.training[order]
+    x, targets = data.images.augmented(pick, 64, torch.Generator(), trainer.augmentation)
+    with torch.no_grad():
+        answers = vit(of_pixels(x)).softmax(1)
+    assert answers.std(0).min() > 0.01
+    torch.testing.assert_close(data.targets.float(), (targets + answers) / 2, atol=0.01, rtol=0)
+    _, seen = trainer.batch(data)
+    assert all((data.targets.float() == each).all(1).any() for each in seen)
+
+
+def test_a_teacher_answers_for_every_fresh_batch(toys: Path, teacher: Path) -> None:
+    plain, taught = (
+        HeadTrainer(PIXELS, replace(FIRST, augment="full", batch=8, teacher=each), CPU)
+        for each in ("", str(teacher))
+    )
+    (x, labels), (same_x, targets) = (t.batch(t.load_data(toys, quiet)[0]) for t in (plain, taught))
+    assert torch.equal(x, same_x)  # what it reads is mixed: the same images are answered for
+    taught.average.load_state_dict(checkpoint.load(teacher)["average"])
+    with torch.no_grad():
+        answers = taught.average.eval()(x).softmax(1)
+    torch.testing.assert_close(targets, (labels + answers) / 2)
+
+
+def test_enlarged_images_are_answered_for_at_their_own_size(toys: Path, teacher: Path) -> None:
+    options = replace(FIRST, views=1, enlarge=2, augment="none", teacher=str(teacher))
+    data, _ = HeadTrainer(of_tiny(), options, CPU).load_data(toys, quiet)
+    own, larger = apart(data.targets[:21]), apart(data.targets[21:])
+    assert len(larger) == 6
+    # The images are colours: enlarged and shrunk again they get nearly an answer of before.
+    gaps = (own[:, None] - larger).abs().amax(2).amin(0)
+    assert gaps.max() < 0.03
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_joint_model_teaches_by_its_latents(
+    step: int, joint: Codec, toys: Path, tmp_path: Path
+) -> None:
+    model = JointTrainer(ICAT, FIRST if step == 1 else SECOND, CPU)
+    path = saved(model, toys, tmp_path / "joint.pt", 1)
+    trainer = HeadTrainer(of_tiny(), replace(FIRST, teacher=str(path)), CPU)
+    network = model.average.eval()
+    x = torch.rand(2, 64, 64, 3)
+    with torch.no_grad():
+        if step == 1:
+            y = network.g_a(x - 0.5)
+        else:
+            y = latents(network, x, torch.full((2,), ICAT.levels - 1.0))
+        answers = network.vit(y).softmax(1)
+    assert trainer.teacher is not None
+    targets = one_hot(torch.tensor([0, 2]), 3).float()
+    torch.testing.assert_close(trainer.teacher.taught(x, targets), (targets + answers) / 2)
+
+
+def test_a_run_goes_on_with_its_teacher(toys: Path, teacher: Path, tmp_path: Path) -> None:
+    trainer = HeadTrainer(PIXELS, replace(FIRST, teacher=str(teacher)), CPU)
+    path = saved(trainer, toys, tmp_path / "student.pt")
+    again = start.resume(path, CPU, False, {})
+    assert isinstance(again, HeadTrainer)
+    assert again.teacher is not None
+    assert trainer.teacher is not None
+    assert same(again.teacher.vit, trainer.teacher.vit)
+    without = start.resume(path, CPU, False, {"teacher": ""})
+    assert isinstance(without, HeadTrainer)
+    assert without.teacher is None
+
+
+def test_the_history_tells_of_a_teacher(toys: Path, teacher: Path, tmp_path: Path) -> None:
+    for given in ("", str(teacher)):
+        trainer = HeadTrainer(PIXELS, replace(FIRST, teacher=given), CPU)
+        made = run(trainer, toys, tmp_path / "run", Limits(steps=1), Console(quiet=True))
+        (told,) = checkpoint.load(made)["history"]
+        assert told.get("teacher", "") == given
+        assert ("teacher" in told) == bool(given)
+
+
+def test_damaged_teachers_are_refused(teacher: Path, tmp_path: Path) -> None:
+    state = checkpoint.load(teacher)
+    del state["average"]["head.bias"]
+    checkpoint.save(tmp_path / "damaged.pt", state)
+    with pytest.raises(BadInputError, match="parts of it are missing"):
+        HeadTrainer(PIXELS, replace(FIRST, teacher=str(tmp_path / "damaged.pt")), CPU)

@@ -1,0 +1,128 @@
+"""A classifier that is there already: in a file, in installed weights, or in a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ticodec import weights
+from ticodec.errors import BadInputError, UsageError
+from ticodec.models.analysis_config import HeadConfig, IcatConfig
+from ticodec.models.build import AnyNetwork, build
+from ticodec.models.config import config_from
+from ticodec.models.vit import ViT
+
+from . import checkpoint
+from .checkpoint import FIRST
+from .latents import frozen_network
+from .standard import folded
+from .stitch import Source
+from .teacher import Teacher
+
+Weights = dict[str, Tensor]
+
+#: Stands for the fingerprint of a joint model that is still in training.
+UNEXPORTED = "unexported"
+
+
+class Known(NamedTuple):
+    """A classifier that is there: to begin from, or to learn from.
+
+    Args:
+        config, floats, history: its dimensions, its weights, and the runs that made them.
+        network: the codec whose latents it reads, where that came along with it.
+        top: the highest quality of that codec; None: its latents were not quantised yet.
+    """
+
+    config: HeadConfig
+    floats: Weights
+    history: list[dict[str, Any]]
+    network: AnyNetwork | None = None
+    top: float | None = None
+
+    def source(self, device: torch.device) -> Source:
+        """It as far as its first layer. Raises BadInputError when its codec is not installed."""
+        c = self.config
+        embed = torch.nn.Linear(c.channels, c.vit.C)
+        embed.load_state_dict(
+            {k.removeprefix(FIRST): v for k, v in self.floats.items() if k.startswith(FIRST)}
+        )
+        embed = embed.to(device).requires_grad_(False)
+        network, top = self.network, self.top
+        if network is None and c.stem == "latents":
+            entry = weights.find_fingerprint(bytes.fromhex(c.fingerprint), c.codec)
+            network, (_, top) = frozen_network(entry, device)
+        if network is not None:
+            network = network.to(device).eval().requires_grad_(False)
+        level = None if top is None else top - 1
+        return Source(network, level, embed)
+
+    def teacher(self, device: torch.device) -> Teacher:
+        """All of it, frozen. Raises BadInputError when it is damaged, or its codec not there."""
+        c = self.config
+        vit = ViT(c.channels, c.vit, len(c.labels), c.halving)
+        try:
+            vit.load_state_dict(self.floats)
+        except RuntimeError as error:
+            raise BadInputError(
+                "a damaged classifier cannot teach: parts of it are missing"
+            ) from error
+        return Teacher(self.source(device), vit.to(device).eval().requires_grad_(False))
+
+
+def find_classifier(init: str) -> Known:
+    """A classifier of a file, of installed weights, or of a joint model in training.
+
+    Raises UsageError when what is named has none, BadInputError when it is not there or damaged.
+    """
+    path = Path(init)
+    try:
+        if path.suffix == ".pt":
+            state = checkpoint.load(path)
+            floats, history = state["average"], state["history"]
+            kind = state.get("kind", "codec")
+            if kind == "codec":
+                raise UsageError(f"{init} is a codec that has no classifier")
+            if kind != "icat":
+                return Known(HeadConfig.from_dict(state["config"]), folded(floats), history)
+            joint = IcatConfig.from_dict(state["config"])
+            options = state["options"]
+            top = min(options["quality_range"][1], joint.levels) if options["step"] == 2 else None
+            return _of_joint(joint, floats, history, top, init, UNEXPORTED)
+        if path.suffix == ".safetensors":
+            read, tensors = weights.read_head(path, None)
+            floats = {k: v.float() for k, v in tensors.items()}
+            return Known(HeadConfig.from_dict(read), floats, [])
+        entry = weights.find(init)
+        if entry.head is not None:
+            read, tensors = weights.read_head(None, entry)
+            floats = {k: v.float() for k, v in tensors.items()}
+            return Known(HeadConfig.from_dict(read), floats, list(entry.head.history))
+        read, tensors = weights.read(entry)
+        config, floats = config_from(read), weights.floats(tensors)
+        if isinstance(config, IcatConfig):
+            top = (entry.qualities or (1.0, 1.0))[1]
+            fingerprint = entry.fingerprint.hex()
+            return _of_joint(config, floats, list(entry.history), top, init, fingerprint)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise BadInputError(f"{init}: not a classifier of this version: {error}") from error
+    raise UsageError(f"the weights {init} have no classifier")
+
+
+def _of_joint(
+    config: IcatConfig,
+    floats: Weights,
+    history: list[dict[str, Any]],
+    top: float | None,
+    name: str,
+    fingerprint: str,
+) -> Known:
+    """The classifier inside a joint model, see `Known`."""
+    network = build(config)
+    network.load_state_dict(floats)
+    own = {k.removeprefix("vit."): v for k, v in floats.items() if k.startswith("vit.")}
+    head = HeadConfig("latents", config.M, config.vit, config.labels, name, fingerprint)
+    return Known(head, own, history, network, top)
