@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import torch
+import typer.main
 
 from ticodec.codec import Codec
 from ticodec.models.config import ModelConfig
@@ -19,6 +21,14 @@ CPU = torch.device("cpu")
 #: A network that trains in a moment, and how.
 SMALL = ModelConfig("tic-lite", N=16, M=16, depths=(0, 2, 2), activation="none", mlp_ratio=2)
 SMALL_RUN = TrainOptions(crop=64, batch=2, lr=1e-3, warmup=5)
+
+
+def one_command() -> None:
+    """Let all calls of the command in this process share what typer makes of its signatures.
+
+    That takes 0.1 s and more, every time.
+    """
+    typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 def make_pixels(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,11 @@ import json, sys
 from collections import Counter
 from pathlib import Path
 import numpy as np
+from support import one_command
 from ticodec import container
 from ticodec.cli import app
 
+one_command()
 random = np.random.default_rng(2026)
 files = [p.read_bytes() for p in sorted(Path(sys.argv[1]).glob("v*/*.tic"))]
 work = Path(sys.argv[2])
@@ -74,6 +77,7 @@ def test_a_thousand_mutations(tmp_path: Path) -> None:
         [sys.executable, "-c", WORKER, str(GOLDEN), str(tmp_path)],
         capture_output=True,
         text=True,
+        env={**os.environ, "PYTHONPATH": str(GOLDEN.parent)},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stderr.strip().splitlines()
