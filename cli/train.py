@@ -79,7 +79,7 @@ def train(
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(help="--head, vit: learn what this classifier, or a file, answers, too."),
+        typer.Option(help="--head, vit: learn what this one (a name or a file) answers, too."),
     ] = None,
     crop: Annotated[
         int | None, typer.Option(help="Crop side. \\[default: 256; labelled: 224]")
@@ -168,9 +168,10 @@ def train(
             trainer = start.start(data, model, changes, place, fields=fields, **more)
         default = Path("runs") / _named(model, trainer.config.to_dict(), trainer.options.step)
         folder = out or (resume.parent if resume else default)
-        start_file = Path(init or "")
-        if start_file.suffix == ".pt" and start_file.resolve().parent == folder.resolve():
-            raise UsageError(f"{folder} is where {init} is, which it would replace; give --out")
+        for used in (init or "", trainer.options.teacher):
+            file = Path(used)
+            if file.suffix == ".pt" and file.resolve().parent == folder.resolve():
+                raise UsageError(f"{folder} is where {used} is, which it would replace; give --out")
         limits = Limits(max_minutes, max_steps, anneal_minutes)
         console = Console(quiet=not ranks.first)
         made = run(trainer, data, folder, limits, console, ranks)

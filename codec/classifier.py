@@ -199,14 +199,22 @@ def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfi
     fields, tensors = weights.read_head(path, entry)
     try:
         config = HeadConfig.from_dict(fields)
-        if len(tensors) < config.vit.L:  # making that many blocks could take for ever
-            raise ValueError(f"{config.vit.L} blocks, and {len(tensors)} tensors")
-        with torch.device("meta"):  # nothing is made of what a damaged file may ask for
-            vit = ViT(config.channels, config.vit, len(config.labels), config.halving)
-        vit.eval().requires_grad_(False).load_state_dict(
-            {name: value.float() for name, value in tensors.items()}, assign=True
-        )
+        return config, network_of(config, tensors)
     except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         where = path or (entry.head.path if entry and entry.head else "")
         raise BadInputError(f"{where}: not a classifier of this ticodec: {error}") from error
-    return config, vit
+
+
+def network_of(config: HeadConfig, tensors: dict[str, Tensor]) -> ViT:
+    """The network with these weights, float32 and frozen.
+
+    Raises ValueError or RuntimeError when they are no such network's.
+    """
+    if len(tensors) < config.vit.L:  # making that many blocks could take for ever
+        raise ValueError(f"{config.vit.L} blocks, and {len(tensors)} tensors")
+    with torch.device("meta"):  # nothing is made of what a damaged file may ask for
+        vit = ViT(config.channels, config.vit, len(config.labels), config.halving)
+    vit.eval().requires_grad_(False).load_state_dict(
+        {name: value.float() for name, value in tensors.items()}, assign=True
+    )
+    return vit

@@ -73,11 +73,12 @@ print(json.dumps({"codes": codes, "left": left}), file=sys.__stderr__)
 
 
 def test_a_thousand_mutations(tmp_path: Path) -> None:
+    paths = os.pathsep.join(filter(None, [str(GOLDEN.parent), os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(
         [sys.executable, "-c", WORKER, str(GOLDEN), str(tmp_path)],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(GOLDEN.parent)},
+        env={**os.environ, "PYTHONPATH": paths},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stderr.strip().splitlines()

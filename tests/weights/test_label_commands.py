@@ -177,7 +177,8 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (2, "--teacher is for a --head", ("--model", "icat-lite", "--teacher", "vit.pt")),
         (2, "--teacher is for a --head", ("--resume", "icat.pt", "--teacher", "vit.pt")),
         (2, "has no classifier", ("--head", "--model", "tiny", "--teacher", "codec.pt")),
-        (3, "no such checkpoint", ("--model", "vit", "--teacher", "absent.pt")),
+        (3, "--teacher absent.pt: absent", ("--model", "vit", "--teacher", "absent.pt")),
+        (2, "it would replace", ("--model", "vit", "--teacher", "vit.pt", "--out", ".")),
         (
             2,
             "knows blue sea, grass, red",

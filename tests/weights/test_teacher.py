@@ -10,29 +10,25 @@ import torch
 from rich.console import Console
 from support import CPU
 from torch.nn.functional import one_hot
-from toys import FIRST, ICAT, PIXELS, SECOND, of_tiny, quiet, same, saved
+from toys import FIRST, ICAT, PIXELS, SECOND, VIT, of_tiny, quiet, same, saved
 
 from ticodec.classifier import load_pixel_classifier
 from ticodec.codec import Codec
 from ticodec.errors import BadInputError
 from ticodec.weights.training import checkpoint, start
 from ticodec.weights.training.export import export_head
+from ticodec.weights.training.halving import half_size
 from ticodec.weights.training.head import HeadTrainer
 from ticodec.weights.training.joint import JointTrainer
 from ticodec.weights.training.latents import latents, of_pixels
 from ticodec.weights.training.run import Limits, run
+from ticodec.weights.training.views import encoded
 
 
 @pytest.fixture
 def teacher(toys: Path, tmp_path: Path) -> Path:
     """A classifier of pixels in training, whose answers are not all alike."""
     return saved(HeadTrainer(PIXELS, replace(FIRST, batch=8), CPU), toys, tmp_path / "vit.pt", 20)
-
-
-def apart(targets: torch.Tensor) -> torch.Tensor:
-    """What a teacher says by targets (n, classes) of unmixed images."""
-    labels = one_hot(targets.argmax(1), targets.shape[1])
-    return 2 * targets.float() - labels
 
 
 def test_answers_are_half_of_the_targets(toys: Path, teacher: Path, tmp_path: Path) -> None:
@@ -69,13 +65,26 @@ def test_a_teacher_answers_for_every_fresh_batch(toys: Path, teacher: Path) -> N
 
 
 def test_enlarged_images_are_answered_for_at_their_own_size(toys: Path, teacher: Path) -> None:
-    options = replace(FIRST, views=1, enlarge=2, augment="none", teacher=str(teacher))
-    data, _ = HeadTrainer(of_tiny(), options, CPU).load_data(toys, quiet)
-    own, larger = apart(data.targets[:21]), apart(data.targets[21:])
-    assert len(larger) == 6
-    # The images are colours: enlarged and shrunk again they get nearly an answer of before.
-    gaps = (own[:, None] - larger).abs().amax(2).amin(0)
-    assert gaps.max() < 0.03
+    options = replace(FIRST, views=1, enlarge=4, augment="none", teacher=str(teacher))
+    trainer = HeadTrainer(of_tiny(), options, CPU)
+    data, _ = trainer.load_data(toys, quiet)
+    pick, augmentation = data.images.training[:2], trainer.augmentation
+    _, found = encoded(trainer, data.images, pick, 4, torch.Generator(), augmentation)
+    x, targets = data.images.augmented(pick, 256, torch.Generator(), augmentation)
+    wanted = trainer.taught(half_size(half_size(x)), targets)
+    torch.testing.assert_close(found, wanted)
+    larger = trainer.taught(x, targets)
+    assert (larger - wanted).abs().max() > 1e-4  # it would be told apart
+
+
+def test_a_seed_means_the_same_with_a_teacher(toys: Path, teacher: Path) -> None:
+    made = []
+    for each in ("", str(teacher)):
+        trainer = HeadTrainer(PIXELS, replace(FIRST, teacher=each), CPU)
+        made.append((trainer.network, torch.rand(3)))
+    (plain, drawn), (taught, drawn_too) = made
+    assert same(plain, taught)
+    assert torch.equal(drawn, drawn_too)
 
 
 @pytest.mark.parametrize("step", [1, 2])
@@ -121,8 +130,23 @@ def test_the_history_tells_of_a_teacher(toys: Path, teacher: Path, tmp_path: Pat
 
 
 def test_damaged_teachers_are_refused(teacher: Path, tmp_path: Path) -> None:
+    def refused(words: str) -> None:
+        path = tmp_path / "damaged.pt"
+        checkpoint.save(path, state)
+        with pytest.raises(BadInputError, match=f"(?s)^--teacher {path}: .*{words}"):
+            HeadTrainer(PIXELS, replace(FIRST, teacher=str(path)), CPU)
+
     state = checkpoint.load(teacher)
     del state["average"]["head.bias"]
-    checkpoint.save(tmp_path / "damaged.pt", state)
-    with pytest.raises(BadInputError, match="parts of it are missing"):
-        HeadTrainer(PIXELS, replace(FIRST, teacher=str(tmp_path / "damaged.pt")), CPU)
+    refused("Missing key")
+    state = checkpoint.load(teacher)
+    state["average"]["head.bias"][1] = torch.nan
+    refused("not finite")
+    state = checkpoint.load(teacher)
+    state["config"]["channels"] = 100
+    state["average"]["embed.weight"] = torch.zeros(VIT.C, 100)
+    refused("100 channels, not 768")
+    state["config"]["vit"]["L"] = 10**9
+    refused("1000000000 blocks")
+    state["average"] = []
+    refused("not a classifier")

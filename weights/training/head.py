@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ticodec import weights
-from ticodec.errors import UsageError
+from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import HeadConfig
 from ticodec.models.build import AnyNetwork
 from ticodec.models.config import STRIDE_Y
@@ -95,7 +95,6 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         if o.enlarge > 1 and not c.halving:
             raise UsageError("--enlarge: this classifier cannot halve; --init begins one that can")
         self.source: Source | None = None
-        self.teacher = self.find_teacher() if o.teacher else None
         self.augmentation = augmentation_of(self)
         self.frozen: AnyNetwork | None = None
         self.qualities: tuple[float, float] = (1.0, 1.0)
@@ -106,17 +105,34 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             raw = vit.embed.state_dict()
             vit.embed = StandardLinear(c.channels, c.vit.C)
             vit.embed.load_state_dict(raw)
+        with torch.random.fork_rng(devices=[]):  # a seed means the same with a teacher
+            self.teacher = self.find_teacher() if o.teacher else None
         return vit
 
     def find_teacher(self) -> Teacher:
-        """The classifier to learn from. Raises UsageError when its labels are other ones."""
-        found = find_classifier(self.options.teacher)
+        """The classifier to learn from.
+
+        Raises UsageError when its labels are other ones, BadInputError when it is not there.
+        """
+        name = self.options.teacher
+        try:
+            found = find_classifier(name)
+            teacher = found.teacher(self.device)
+        except BadInputError as error:
+            raise BadInputError(f"--teacher {name}: {error}") from error
         if found.config.labels != self.config.labels:
             raise UsageError(
-                f"--teacher {self.options.teacher} knows {listed(found.config.labels)}, "
+                f"--teacher {name} knows {listed(found.config.labels)}, "
                 f"and the data has {listed(self.config.labels)}"
             )
-        return found.teacher(self.device)
+        return teacher
+
+    def taught(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Targets (B, classes) of images (B, H, W, 3), and its teacher's answers, if any."""
+        if self.teacher is None:
+            return targets
+        with self.autocast():
+            return self.teacher.taught(x, targets)
 
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[HeadData, str]:
         """Labelled images, every 50th of a class held out; encodes those, and the views."""
@@ -242,9 +258,8 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         o = self.options
         if data.views is None:
             x, targets = data.images.batch(o.batch, o.crop, generator, self.augmentation)
-            if self.teacher:
-                targets = self.teacher.taught(x, targets)
-            return self.read(x, self.draw_qualities(o.batch, generator)), targets
+            level = self.draw_qualities(o.batch, generator)
+            return self.read(x, level), self.taught(x, targets)
         pick = torch.randint(len(data.views), (o.batch,), generator=generator)
         y = data.views[pick.to(self.device)].float()
         targets = data.targets[pick].to(self.device).float()

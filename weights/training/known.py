@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ticodec import weights
+from ticodec.classifier import network_of
 from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import HeadConfig, IcatConfig
 from ticodec.models.build import AnyNetwork, build
 from ticodec.models.config import config_from
-from ticodec.models.vit import ViT
 
 from . import checkpoint
 from .checkpoint import FIRST
@@ -24,6 +24,8 @@ from .teacher import Teacher
 
 Weights = dict[str, Tensor]
 
+#: Channels of a 16×16 patch.
+PATCH = 3 * 16 * 16
 #: Stands for the fingerprint of a joint model that is still in training.
 UNEXPORTED = "unexported"
 
@@ -62,15 +64,16 @@ class Known(NamedTuple):
 
     def teacher(self, device: torch.device) -> Teacher:
         """All of it, frozen. Raises BadInputError when it is damaged, or its codec not there."""
-        c = self.config
-        vit = ViT(c.channels, c.vit, len(c.labels), c.halving)
         try:
-            vit.load_state_dict(self.floats)
-        except RuntimeError as error:
-            raise BadInputError(
-                "a damaged classifier cannot teach: parts of it are missing"
-            ) from error
-        return Teacher(self.source(device), vit.to(device).eval().requires_grad_(False))
+            source, vit = self.source(device), network_of(self.config, self.floats)
+            channels = PATCH if source.network is None else source.network.config.M
+            if self.config.channels != channels:
+                raise ValueError(f"{self.config.channels} channels, not {channels}")
+            if not all(bool(value.isfinite().all()) for value in self.floats.values()):
+                raise ValueError("weights that are not finite")
+        except (ValueError, RuntimeError) as error:
+            raise BadInputError(f"not a classifier of this ticodec: {error}") from error
+        return Teacher(source, vit.to(device))
 
 
 def find_classifier(init: str) -> Known:
@@ -107,7 +110,7 @@ def find_classifier(init: str) -> Known:
             top = (entry.qualities or (1.0, 1.0))[1]
             fingerprint = entry.fingerprint.hex()
             return _of_joint(config, floats, list(entry.history), top, init, fingerprint)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise BadInputError(f"{init}: not a classifier of this version: {error}") from error
     raise UsageError(f"the weights {init} have no classifier")
 

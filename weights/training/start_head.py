@@ -15,12 +15,9 @@ from ticodec.models.config import STRIDE_Y, VITS, config_from
 
 from .checkpoint import FIRST, HALVE, on_grid, without_labels
 from .head import HeadTrainer
-from .known import find_classifier
+from .known import PATCH, find_classifier
 from .options import LEARNING, TrainOptions
 from .start import labels_of
-
-#: Channels of a 16×16 patch.
-PATCH = 3 * 16 * 16
 
 
 def start_head(

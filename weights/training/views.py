@@ -76,9 +76,9 @@ def encoded(
     x, targets = images.augmented(pick, size, generator, augmentation)
     y = trainer.read(x, trainer.draw_qualities(len(pick), generator))
     while factor > 1:
-        y, x, factor = trainer.halving(y), half_size(x), factor // 2
-    if trainer.teacher:
-        targets = trainer.teacher.taught(x, targets)
+        y, factor = trainer.halving(y), factor // 2
+        x = half_size(x) if trainer.teacher else x
+    targets = trainer.taught(x, targets)
     return y, targets
 
 
