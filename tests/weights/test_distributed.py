@@ -156,6 +156,7 @@ def test_two_ranks_have_the_gradient_of_one_with_both_batches(kind: str, worked)
 def test_all_ranks_end_with_the_same_weights(kind: str, worked) -> None:
     out, _, err = worked
     assert (out / f"{kind} end 1.pt").exists(), err
+    assert "Warning" not in err
     first, second = (torch.load(out / f"{kind} end {rank}.pt") for rank in (0, 1))
     assert not torch.equal(first["drawn"], second["drawn"])  # from crops of their own
     for one, two in zip(both(first), both(second), strict=True):

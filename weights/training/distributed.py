@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from inspect import signature
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +34,9 @@ from ticodec.errors import TicodecError, UsageError
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 #: The longest that ranks wait for another: the first one validates meanwhile, or a file is slow.
 MINUTES = 10
+#: Whether buffers travel in every step; newer releases of torch warn of the older name.
+NEWER = "forward_sync_buffers"
+STILL = NEWER if NEWER in signature(DistributedDataParallel).parameters else "broadcast_buffers"
 #: Seconds for the first rank to tell of what all of them fail from.
 PATIENCE = 3.0
 
@@ -106,9 +111,8 @@ class Ranks:
         for tensor in (*network.state_dict().values(), *average.state_dict().values()):
             dist.broadcast(tensor, 0)
         # Buffers never change: they travel once, here, and not in every step.
-        return DistributedDataParallel(
-            network, find_unused_parameters=partial, broadcast_buffers=False
-        )
+        still: dict[str, Any] = {STILL: False}
+        return DistributedDataParallel(network, find_unused_parameters=partial, **still)
 
 
 ALONE = Ranks()
