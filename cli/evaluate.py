@@ -32,6 +32,14 @@ def evaluate(
             help="A classifier of pixels, to be shown what every codec decodes.",
         ),
     ] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="A classifier of a model's latents, for the one that comes with it.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("report"),
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, help="Processes; seconds mean most with one.")
@@ -54,8 +62,10 @@ def evaluate(
     from ticodec.errors import Interrupted, TicodecError
     from ticodec.evaluation import output, report, run, summary
     from ticodec.evaluation.classes import PixelFile
+    from ticodec.evaluation.coders import with_head
 
     specs = coder_specs(model, qualities_of(quality), against, device)
+    specs = with_head(specs, head) if head else specs
     pixels = PixelFile.checked(classifier, device) if classifier else None
     try:
         with bars(quiet or as_json) as progress:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from ticodec import __version__, weights
-from ticodec.errors import BadInputError, TicodecError
+from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.files import read_file
 from ticodec.images import Picture, Pixels
 
 from .classes import PixelFile, normal, place
@@ -76,16 +79,21 @@ class Ours(Coder):
     Args:
         entry: its weights; device: "auto", "cpu" or "cuda".
         qualities: for the curve; None: 1 … 8, or the one quality of a fixed-λ model.
+        head: a classifier's file, in place of the one that comes with the weights.
     """
 
     suffix = ".tic"
 
     def __init__(
-        self, entry: weights.Entry, device: str, qualities: tuple[float, ...] | None = None
+        self,
+        entry: weights.Entry,
+        device: str,
+        qualities: tuple[float, ...] | None = None,
+        head: Path | None = None,
     ) -> None:
         from ticodec.codec import pick_device
 
-        self.entry, self.device = entry, device
+        self.entry, self.device, self.head = entry, device, head
         self.default = entry.checked_quality(None) or 0.0
         self.name = entry.name
         place = pick_device(device).type  # seconds of one device are not another's
@@ -115,13 +123,14 @@ class Ours(Coder):
         return loaded(self.entry, self.device).decode(data).pixels
 
     def labels(self) -> frozenset[str]:
-        """Of the classifier that these weights come with; none without one."""
+        """Of its classifier: its own, or the one that these weights come with; or none."""
         from ticodec.api import loaded
 
+        codec = loaded(self.entry, self.device)
         try:
-            return frozenset(map(normal, loaded(self.entry, self.device).classifier().labels))
+            return frozenset(map(normal, codec.classifier(self.head).labels))
         except BadInputError:
-            if self.entry.head is not None:
+            if self.head or self.entry.head:
                 raise  # there is one, and it is damaged
             return frozenset()
 
@@ -130,8 +139,16 @@ class Ours(Coder):
         from ticodec.api import loaded
 
         codec = loaded(self.entry, self.device)
-        found = codec.classify(data, top=len(codec.classifier().labels))
+        found = codec.classify(data, len(codec.classifier(self.head).labels), self.head)
         return place((each.label for each in found), label)
+
+
+@dataclass(frozen=True)
+class HeadFile:
+    """A classifier of latents, by its file; digest: SHA-256 of that."""
+
+    path: Path
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -143,6 +160,7 @@ class CoderSpec:
         qualities: of our own; None: the whole ladder.
         bitstream: whether its own classifier is asked; pixels: the one that is shown what it
             decodes.
+        head: the classifier asked in place of the one that its weights come with.
     """
 
     name: str
@@ -151,6 +169,7 @@ class CoderSpec:
     qualities: tuple[float, ...] | None = None
     bitstream: bool = False
     pixels: PixelFile | None = None
+    head: HeadFile | None = None
 
 
 @cache
@@ -161,15 +180,40 @@ def make(spec: CoderSpec) -> Coder:
     coder: Coder
     if spec.ours:
         entry = weights.find(spec.name)
-        coder = Ours(entry, spec.device, spec.qualities)
-        if spec.bitstream and entry.head:  # a joint model's is in its weights, named already
-            coder.version += f", classifier {entry.head.sha256[:8]}"
+        coder = Ours(entry, spec.device, spec.qualities, spec.head.path if spec.head else None)
+        digest = spec.head.digest if spec.head else entry.head.sha256 if entry.head else ""
+        if spec.bitstream and digest:  # a joint model's is in its weights, named already
+            coder.version += f", classifier {digest[:8]}"
     else:
         coder = peer(spec.name)
     if spec.pixels:
         coder.version += f", pixels' classifier {spec.pixels.digest[:8]}"
     coder.classified = spec.bitstream or spec.pixels is not None
     return coder
+
+
+def with_head(specs: list[CoderSpec], path: Path) -> list[CoderSpec]:
+    """Specs of which those whose latents a classifier's file reads are to be asked through it.
+
+    Raises BadInputError when it is no classifier of latents, UsageError when it reads those of
+    other weights.
+    """
+    from ticodec.classifier import read_head
+
+    config, _ = read_head(path, None)
+    if config.stem != "latents":
+        raise BadInputError(f"{path}: this classifier reads pixels; --classifier takes those")
+    head = HeadFile(path, hashlib.sha256(read_file(path)).hexdigest())
+    given = []
+    for spec in specs:
+        of = weights.find(spec.name).fingerprint.hex() if spec.ours else ""
+        given.append(replace(spec, head=head) if of == config.fingerprint else spec)
+    if given == specs:
+        of = f"{config.codec} ({config.fingerprint})"
+        raise UsageError(f"{path} reads the latents of {of}; -m names no such weights")
+    for spec in given:
+        make(spec).labels()  # raises when it is damaged
+    return given
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`evaluate --classifier` as it is typed."""
+"""`evaluate --classifier` and `--weights` as they are typed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 import pytest
 from support import GOLDEN
 
+from ticodec import weights
+from ticodec.classifier import read_head
 from ticodec.errors import BadInputError
 from ticodec.evaluation.classes import PixelFile
 
@@ -58,3 +60,43 @@ def test_classifiers_that_cannot_be_used(classes, tmp_path, headed, pixels) -> N
     assert done.returncode == 3
     assert done.stderr == f"ticodec: {latents}: this classifier reads latents, not pixels\n"
     assert not (tmp_path / "report").exists()
+
+
+def test_evaluate_with_a_classifier_of_latents_of_ones_own(classes, tmp_path, headed) -> None:
+    """It is asked in place of the one that the model comes with, which is asked again later."""
+    own = tmp_path / "own.safetensors"
+    entry = headed(ranking=RANKING[::-1])
+    fields = {"codec": "headed", "fingerprint": entry.fingerprint.hex(), "stem": "latents"}
+    channels = read_head(entry.head.path, None)[0].channels
+    write_head(own, RANKING, channels=channels, **fields)
+    options = ("-m", "headed", "--device", "cpu", "-q", "2", "--against", "none", "--json")
+    options += ("--out", tmp_path / "report")
+    for given, right in ((("--weights", own), 0.5), ((), 0.25), (("--weights", own), 0.5)):
+        done = command(classes, *options, *given, "--jobs", 2 if given else 1)
+        assert (done.returncode, done.stderr) == (0, "")
+        (row,) = json.loads(done.stdout)["means"]
+        assert row["top1"] == right
+
+
+def test_classifiers_of_latents_that_cannot_be_used(classes, tmp_path, headed, pixels) -> None:
+    latents = headed(ranking=RANKING).head.path
+    other, wrong = tmp_path / "other", tmp_path / "wrong"
+    write_head(other, stem="latents", codec="tiny", fingerprint="01020304", channels=16)
+    write_head(wrong, stem="latents", codec="headed", channels=3,
+               fingerprint=weights.find("headed").fingerprint.hex())  # fmt: skip
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(latents.read_bytes()[:-100])
+    for path, model, code, why in (
+        (tmp_path / "gone", "headed", 3, "the classifier is missing"),
+        (damaged, "headed", 3, "not a classifier of ticodec"),
+        (pixels.path, "headed", 3, "this classifier reads pixels; --classifier takes those"),
+        (wrong, "headed", 3, "a classifier of 3 channels"),
+        (other, "headed", 2, "reads the latents of tiny (01020304); -m names no such weights"),
+    ):
+        out = tmp_path / "report"
+        done = command(classes, "-m", model, "--weights", path, "--out", out, "--device", "cpu")
+        assert (done.returncode, done.stdout) == (code, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"ticodec: {path}")
+        assert why in line
+        assert not out.exists()
