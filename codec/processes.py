@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
+
+#: Seconds that a worker has to unwind when the process that started it is gone.
+GRACE = 5.0
 
 
 def cores() -> int:
@@ -30,11 +37,22 @@ def without_ctrl_c() -> Iterator[None]:
 
 
 def start_worker(threads: int) -> None:
-    """Begin a worker process: its threads, and an end that unwinds when it is told to end."""
+    """Begin a worker process: its threads, and an end that unwinds when it is told to end.
+
+    It is told by its starter, or by that one's death: a killed process leaves no workers behind.
+    """
     import torch
 
     def end(*_: object) -> None:
         sys.exit(128 + signal.SIGTERM)  # unwinds: programs are ended, temporary files removed
 
+    def end_with(starter: BaseProcess) -> None:
+        starter.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)  # waiting for a task that never comes does not always unwind
+        os._exit(128 + signal.SIGTERM)
+
     signal.signal(signal.SIGTERM, end)
+    if starter := parent_process():
+        threading.Thread(target=end_with, args=(starter,), daemon=True).start()
     torch.set_num_threads(threads)

@@ -1,0 +1,64 @@
+"""Worker processes end with the process that started them, however that ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ticodec.evaluation.workers import outcomes
+
+PATIENCE = 90
+
+
+def who(seconds: float) -> int:
+    """A task: takes a while, and tells who did it."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process is no more, or waits for somebody to notice that it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def wait_until(holds) -> None:
+    for _ in range(10 * PATIENCE):
+        if holds():
+            return
+        time.sleep(0.1)
+    raise AssertionError("this takes too long")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells so")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_when_their_starter_is_killed(number: int, tmp_path: Path) -> None:
+    """Even those that have nothing to do any more: the starter never comes to end them."""
+    told = tmp_path / "told"
+    process = subprocess.Popen([sys.executable, __file__, str(told)])
+    try:
+        wait_until(told.exists)
+        workers = [int(pid) for pid in told.read_text().split()]
+        assert len(workers) == 2
+        assert not any(map(gone, workers))
+    finally:
+        process.send_signal(number)
+        process.wait()
+    wait_until(lambda: all(map(gone, workers)))
+
+
+if __name__ == "__main__":
+    tasks = outcomes(who, [0.5] * 12, 2)
+    found = {next(tasks) for _ in range(8)}
+    part = Path(sys.argv[1] + ".part")
+    part.write_text(" ".join(map(str, found)))
+    part.rename(sys.argv[1])
+    time.sleep(2 * PATIENCE)
