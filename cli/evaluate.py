@@ -37,7 +37,7 @@ def evaluate(
         typer.Option(
             "--weights",
             metavar="FILE",
-            help="A classifier of a model's latents, for the one that comes with it.",
+            help="A classifier of a model's latents, in place of its own.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("report"),

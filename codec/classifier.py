@@ -206,7 +206,10 @@ def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfi
 
 
 def network_of(config: HeadConfig, tensors: dict[str, Tensor]) -> ViT:
-    """The network with these weights, float32 and frozen.
+    """The network of a config with these weights, made float32; on the CPU, frozen.
+
+    Args:
+        tensors: by their names in `ViT`, of any float type.
 
     Raises ValueError or RuntimeError when they are no such network's.
     """

@@ -14,9 +14,9 @@ from PIL import Image
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from support import GOLDEN, SAMPLES, make_pixels, one_command  # imports torch, which reads these
+from support import GOLDEN, SAMPLES, make_pixels, share_command  # imports torch, which reads these
 
-one_command()
+share_command()
 
 # Before anything looks for weights: the tiny network is found besides the shipped ones.
 os.environ["TICODEC_WEIGHTS"] = str(GOLDEN / "weights")

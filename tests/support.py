@@ -23,7 +23,7 @@ SMALL = ModelConfig("tic-lite", N=16, M=16, depths=(0, 2, 2), activation="none",
 SMALL_RUN = TrainOptions(crop=64, batch=2, lr=1e-3, warmup=5)
 
 
-def one_command() -> None:
+def share_command() -> None:
     """Let all calls of the command in this process share what typer makes of its signatures.
 
     That takes 0.1 s and more, every time.

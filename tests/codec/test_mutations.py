@@ -15,11 +15,11 @@ import json, sys
 from collections import Counter
 from pathlib import Path
 import numpy as np
-from support import one_command
+from support import share_command
 from ticodec import container
 from ticodec.cli import app
 
-one_command()
+share_command()
 random = np.random.default_rng(2026)
 files = [p.read_bytes() for p in sorted(Path(sys.argv[1]).glob("v*/*.tic"))]
 work = Path(sys.argv[2])

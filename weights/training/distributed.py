@@ -34,9 +34,9 @@ from ticodec.errors import TicodecError, UsageError
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 #: The longest that ranks wait for another: the first one validates meanwhile, or a file is slow.
 MINUTES = 10
-#: Whether buffers travel in every step; newer releases of torch warn of the older name.
-NEWER = "forward_sync_buffers"
-STILL = NEWER if NEWER in signature(DistributedDataParallel).parameters else "broadcast_buffers"
+#: torch's option for sending buffers in every step: newer releases warn of the older name.
+OPTIONS = signature(DistributedDataParallel).parameters
+SYNC = "forward_sync_buffers" if "forward_sync_buffers" in OPTIONS else "broadcast_buffers"
 #: Seconds for the first rank to tell of what all of them fail from.
 PATIENCE = 3.0
 
@@ -111,8 +111,8 @@ class Ranks:
         for tensor in (*network.state_dict().values(), *average.state_dict().values()):
             dist.broadcast(tensor, 0)
         # Buffers never change: they travel once, here, and not in every step.
-        still: dict[str, Any] = {STILL: False}
-        return DistributedDataParallel(network, find_unused_parameters=partial, **still)
+        once: dict[str, Any] = {SYNC: False}
+        return DistributedDataParallel(network, find_unused_parameters=partial, **once)
 
 
 ALONE = Ranks()

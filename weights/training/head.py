@@ -29,9 +29,9 @@ from .augment import Augmentation, drawing_from, mixed
 from .base import BaseTrainer, Row
 from .classes import ClassFolder
 from .data import send
+from .existing import find_classifier
 from .halving import fit_halving, half_size
 from .joint import augmentation_of, listed, load_classes
-from .known import find_classifier
 from .latents import GROUP, frozen_network, latents, of_pixels
 from .standard import StandardLinear
 from .stitch import Source, stitch

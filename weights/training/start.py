@@ -46,7 +46,7 @@ def resume(path: Path, device: torch.device, compile: bool, changes: dict[str, A
     kind, crop = state.get("kind", "codec"), state["options"].get("crop")
     if kind != "codec" and changes.get("crop", crop) != crop:
         raise UsageError(f"{path} was begun at --crop {crop}; --init takes it to other crops")
-    _taught(kind == "head", changes)
+    _refuse_teacher(kind == "head", changes)
     return trainer_class(kind).resume(path, device, compile, **changes)
 
 
@@ -81,7 +81,7 @@ def start(
         raise UsageError(f"no Transformer {vit!r}; there are {', '.join(VITS)}")
     if vit is not None and not head:
         raise UsageError("--vit is the size of a --head")
-    _taught(head or model in VITS, changes)
+    _refuse_teacher(head or model in VITS, changes)
     try:
         if head or model in VITS:
             if fields:
@@ -99,9 +99,9 @@ def start(
         raise UsageError(str(error)) from error
 
 
-def _taught(learns_labels_alone: bool, changes: dict[str, Any]) -> None:
+def _refuse_teacher(allowed: bool, changes: dict[str, Any]) -> None:
     """Refuse a teacher where it would be ignored."""
-    if changes.get("teacher") and not learns_labels_alone:
+    if changes.get("teacher") and not allowed:
         raise UsageError("--teacher is for a --head and for vit; the others learn no labels alone")
 
 

@@ -14,8 +14,8 @@ from ticodec.models.analysis_config import HeadConfig, IcatConfig
 from ticodec.models.config import STRIDE_Y, VITS, config_from
 
 from .checkpoint import FIRST, HALVE, on_grid, without_labels
+from .existing import PATCH, find_classifier
 from .head import HeadTrainer
-from .known import PATCH, find_classifier
 from .options import LEARNING, TrainOptions
 from .start import labels_of
 

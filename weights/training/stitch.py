@@ -38,10 +38,10 @@ class Source(NamedTuple):
     level: float | None
     embed: nn.Linear
 
+    @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """Images (B, H, W, 3) in [0, 1], H and W multiples of 16, to (B, H/16, W/16, C)."""
-        with torch.no_grad():
-            return self.embed(self.read(x))
+        return self.embed(self.read(x))
 
     @torch.no_grad()
     def read(self, x: Tensor) -> Tensor:

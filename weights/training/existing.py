@@ -30,7 +30,7 @@ PATCH = 3 * 16 * 16
 UNEXPORTED = "unexported"
 
 
-class Known(NamedTuple):
+class ExistingClassifier(NamedTuple):
     """A classifier that is there: to begin from, or to learn from.
 
     Args:
@@ -76,7 +76,7 @@ class Known(NamedTuple):
         return Teacher(source, vit.to(device))
 
 
-def find_classifier(init: str) -> Known:
+def find_classifier(init: str) -> ExistingClassifier:
     """A classifier of a file, of installed weights, or of a joint model in training.
 
     Raises UsageError when what is named has none, BadInputError when it is not there or damaged.
@@ -90,7 +90,9 @@ def find_classifier(init: str) -> Known:
             if kind == "codec":
                 raise UsageError(f"{init} is a codec that has no classifier")
             if kind != "icat":
-                return Known(HeadConfig.from_dict(state["config"]), folded(floats), history)
+                return ExistingClassifier(
+                    HeadConfig.from_dict(state["config"]), folded(floats), history
+                )
             joint = IcatConfig.from_dict(state["config"])
             options = state["options"]
             top = min(options["quality_range"][1], joint.levels) if options["step"] == 2 else None
@@ -98,12 +100,12 @@ def find_classifier(init: str) -> Known:
         if path.suffix == ".safetensors":
             read, tensors = weights.read_head(path, None)
             floats = {k: v.float() for k, v in tensors.items()}
-            return Known(HeadConfig.from_dict(read), floats, [])
+            return ExistingClassifier(HeadConfig.from_dict(read), floats, [])
         entry = weights.find(init)
         if entry.head is not None:
             read, tensors = weights.read_head(None, entry)
             floats = {k: v.float() for k, v in tensors.items()}
-            return Known(HeadConfig.from_dict(read), floats, list(entry.head.history))
+            return ExistingClassifier(HeadConfig.from_dict(read), floats, list(entry.head.history))
         read, tensors = weights.read(entry)
         config, floats = config_from(read), weights.floats(tensors)
         if isinstance(config, IcatConfig):
@@ -122,10 +124,10 @@ def _of_joint(
     top: float | None,
     name: str,
     fingerprint: str,
-) -> Known:
-    """The classifier inside a joint model, see `Known`."""
+) -> ExistingClassifier:
+    """The classifier inside a joint model, see `ExistingClassifier`."""
     network = build(config)
     network.load_state_dict(floats)
     own = {k.removeprefix("vit."): v for k, v in floats.items() if k.startswith("vit.")}
     head = HeadConfig("latents", config.M, config.vit, config.labels, name, fingerprint)
-    return Known(head, own, history, network, top)
+    return ExistingClassifier(head, own, history, network, top)
