@@ -180,10 +180,15 @@ def load_head(
         )
     if config.channels != channels:
         raise BadInputError(f"{path or entry.name}: a classifier of {config.channels} channels")
+    return Classifier(placed(vit, device, dtype), config.labels)
+
+
+def placed(vit: ViT, device: torch.device, dtype: torch.dtype) -> ViT:
+    """It on the device it is to run on, and in the type; but what halves latents in float32."""
     halve, vit.halve = vit.halve, None  # a few channels are much stronger: bf16 is too coarse
     vit.to(device, dtype)
     vit.halve = None if halve is None else halve.to(device)
-    return Classifier(vit, config.labels)
+    return vit
 
 
 def load_pixel_classifier(path: Path, device: torch.device) -> PixelClassifier:

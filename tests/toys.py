@@ -18,7 +18,7 @@ LABELS = ("blue sea", "grass", "red")
 FOLDERS = ("blue_sea", "grass", "red")
 COLOURS = ((40, 60, 200), (50, 190, 60), (210, 50, 40))
 VIT = ViTConfig(C=16, L=4, heads=2, grid=4)
-ICAT = IcatConfig(N=16, M=16, vit=VIT, labels=LABELS)
+ICAT = IcatConfig(N=16, M=16, vit=VIT, labels=LABELS, halving=True)
 PIXELS = HeadConfig("pixels", 768, VIT, LABELS)
 #: The first step of the joint model and classifiers; the second step.
 FIRST = TrainOptions(

@@ -47,6 +47,12 @@ def check_labels(labels: object) -> None:
         raise ValueError("labels must be a list of names")
 
 
+def check_halving(halving: object) -> None:
+    """Raises ValueError unless it is said whether there is such a layer."""
+    if not isinstance(halving, bool):
+        raise ValueError("halving must be true or false")
+
+
 @dataclass(frozen=True)
 class HeadConfig(Dimensions):
     """A classifier in a file of its own.
@@ -70,8 +76,7 @@ class HeadConfig(Dimensions):
 
     def __post_init__(self) -> None:
         self.positive("channels")
-        if not isinstance(self.halving, bool):
-            raise ValueError("halving must be true or false")
+        check_halving(self.halving)
         if self.stem not in ("latents", "pixels"):
             raise ValueError(f"unknown stem {self.stem!r}")
         check_labels(self.labels)
@@ -95,6 +100,7 @@ class IcatConfig(Dimensions):
             (the paper's ablation).
         labels: name of each class.
         lambdas: β of each quality level; α is β times a ratio that the training is told.
+        halving: whether it has a layer that makes latents of large images smaller, to classify.
     """
 
     model: str = "icat"
@@ -104,6 +110,7 @@ class IcatConfig(Dimensions):
     aggregation: bool = True
     labels: tuple[str, ...] = ()
     lambdas: tuple[float, ...] = PAPER_BETAS
+    halving: bool = False
 
     #: z lives at 1/32: the one hyper layer of stride 2 (14 does not divide by 4).
     stride_z = 32
@@ -113,6 +120,7 @@ class IcatConfig(Dimensions):
     def __post_init__(self) -> None:
         self.positive("N", "M")
         check_labels(self.labels)
+        check_halving(self.halving)
         if self.model != "icat":
             raise ValueError(f"unknown model {self.model!r}")
         if self.M % 2:

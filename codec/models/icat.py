@@ -96,7 +96,7 @@ class Icat(nn.Module):
         )
         self.prior = FactorizedPrior(N)
         self.gains = Gains(c.lambdas, M) if c.levels > 1 else None
-        self.vit = ViT(M, c.vit, len(c.labels))
+        self.vit = ViT(M, c.vit, len(c.labels), c.halving)
         self.aggregation = Aggregation(C, c.shared_blocks) if c.aggregation else None
         ups = [Conv(a, b, 5, 2, up=True) for a, b in ((C, N), (N, N), (N, N), (N, 3))]
         self.g_s = nn.Sequential(*with_activations(*ups), Normalize(inverse=True))

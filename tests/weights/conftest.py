@@ -19,7 +19,7 @@ from ticodec.weights.training.trainer import PhotoData
 def few_latents() -> Iterator[None]:
     """Toys have 16 channels: a layer that halves them is fitted on less."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ticodec.weights.training.head.FITTED_LATENTS", 512)
+        patch.setattr("ticodec.weights.training.halving.FITTED_LATENTS", 512)
         yield
 
 

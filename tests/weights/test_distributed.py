@@ -17,7 +17,7 @@ from support import CPU, ROOT, SMALL, SMALL_RUN
 from toys import FIRST, FOLDERS, ICAT, PIXELS, SECOND, of_tiny, quiet, same, saved
 
 from ticodec.errors import TicodecError, UsageError
-from ticodec.weights.training import checkpoint, distributed, head
+from ticodec.weights.training import checkpoint, distributed, halving
 from ticodec.weights.training.base import BaseTrainer
 from ticodec.weights.training.cards import training as card_lines
 from ticodec.weights.training.distributed import Ranks
@@ -77,7 +77,7 @@ def stepped(trainer: BaseTrainer, batch: tuple[torch.Tensor, ...]) -> dict:
 def worker(folder: Path, toys: Path) -> None:
     """All that two ranks have to show, in one start of torchrun; at the end one of them dies."""
     photos = toys / FOLDERS[0]
-    head.FITTED_LATENTS = 512  # as for all tests: toys need no more
+    halving.FITTED_LATENTS = 512  # as for all tests: toys need no more
     with distributed.together() as ranks:
         for kind in KINDS:
             trainer = made(kind, seed=ranks.rank)  # other weights, until they share

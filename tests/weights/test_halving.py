@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import CPU
-from toys import FIRST, VIT, of_tiny, quiet, saved, write_toys
+from rich.console import Console
+from support import CPU, make_pixels
+from toys import FIRST, ICAT, SECOND, VIT, of_tiny, quiet, same, saved, write_toys
 
 from ticodec import classifier, weights
 from ticodec.classifier import Classifier, halved, load_head, read_head
+from ticodec.codec import Codec
 from ticodec.models.vit import Halving, ViT
 from ticodec.weights.training import start
-from ticodec.weights.training.export import export_head
+from ticodec.weights.training.export import export, export_head
 from ticodec.weights.training.halving import fit_halving, half_size
 from ticodec.weights.training.head import HeadTrainer
+from ticodec.weights.training.joint import JointTrainer
+from ticodec.weights.training.run import Limits, run
 
 
 def test_blocks_are_two_by_two_and_edges_repeat() -> None:
@@ -123,3 +127,52 @@ def test_the_layer_is_kept_for_own_classes(head: Path, toys: Path, tmp_path: Pat
     for name in ("weight", "bias"):
         for network in (begun.network, begun.average):
             assert torch.equal(network.state_dict()[f"halve.{name}"], before[f"halve.{name}"])
+
+
+def layer(trainer: JointTrainer) -> torch.Tensor:
+    """What halves in the averaged weights; those that are trained have the same."""
+    found = trainer.average.get_submodule("vit.halve").weight
+    assert torch.equal(found, trainer.network.get_submodule("vit.halve").weight)
+    return found.clone()
+
+
+def test_joint_models_fit_it_to_the_latents_of_files(toys: Path, tmp_path: Path) -> None:
+    """When the second step begins, and anew when it has ended: the encoder has moved."""
+    first = JointTrainer(ICAT, FIRST, CPU)
+    saved(first, toys, tmp_path / "first.pt")
+    assert not layer(first).any()
+    wanted = {"crop": 64, "batch": 4, "lr": 2e-3, "warmup": 2}
+    trainer = start.start(toys, None, wanted, CPU, init=str(tmp_path / "first.pt"))
+    assert isinstance(trainer, JointTrainer)
+    limits = Limits(steps=3, anneal_minutes=0.01)
+    done = run(trainer, toys, tmp_path / "run", limits, Console(quiet=True))
+    begun = JointTrainer.resume(tmp_path / "run" / "trunk.pt", CPU)
+    before = layer(begun)
+    assert before.any()
+    assert not torch.equal(before, layer(trainer))
+    begun.load_data(toys, quiet)
+    assert torch.equal(before, layer(begun))  # going on is exact
+
+    codec = Codec(export([done], tmp_path / "weights", "own"), "cpu", bf16=True)
+    found = codec.classifier().vit
+    assert found.halve is not None
+    assert found.halve.weight.dtype == torch.float32
+    torch.testing.assert_close(found.halve.weight, layer(trainer), rtol=1e-3, atol=1e-4)
+    data = codec.encode(make_pixels(200, 250), 2)
+    assert codec.classifier().parts(torch.zeros(1, 13, 16, 16))[0].shape == (1, 4, 4, 16)
+    assert sum(each.probability for each in codec.classify(data, 3)) == pytest.approx(1, abs=1e-4)
+
+
+def test_joint_weights_from_before_get_one_when_they_learn_on(toys: Path, tmp_path: Path) -> None:
+    old = JointTrainer(replace(ICAT, halving=False), SECOND, CPU)
+    saved(old, toys, tmp_path / "old.pt")
+    assert not any("halve" in name for name in old.average.state_dict())
+    again = JointTrainer.resume(tmp_path / "old.pt", CPU)
+    assert not again.config.halving
+    assert same(again.average, old.average)
+    changes = {"crop": 64, "batch": 4}
+    begun = start.start(toys, None, changes, CPU, init=str(tmp_path / "old.pt"))
+    assert isinstance(begun, JointTrainer)
+    _, line = begun.load_data(toys, quiet)
+    assert "twice as large" in line
+    assert layer(begun).any()

@@ -128,6 +128,13 @@ class BaseTrainer(ABC, Generic[C, D]):
     def validate(self, data: D) -> list[Row]:
         """How good the averaged weights are on what was held out; an estimate."""
 
+    def finish(self, data: D) -> str:
+        """What is done once the learning rate has fallen to zero; a line about it, or "".
+
+        Only buffers of the averaged weights change, and those of the others with them.
+        """
+        return ""
+
     @classmethod
     @abstractmethod
     def config_from(cls, fields: dict[str, Any]) -> C:

@@ -21,13 +21,15 @@ AGGREGATION = "aggregation."
 FIRST = "embed."
 #: The layer that halves latents is fitted anew for those of other weights; its names begin so.
 HALVE = "halve."
+#: Names of a joint model's classifier begin so.
+VIT = "vit."
 #: What a first layer standardises latents by, while it learns; the classifier's file has it not.
 STANDARD = ("embed.mean", "embed.std")
 
 
 def is_new(name: str) -> bool:
     """Whether a parameter may be missing from weights that a run begins from."""
-    return name.endswith(LABELS) or name.startswith((GAINS, FIRST, HALVE))
+    return name.endswith(LABELS) or name.startswith((GAINS, FIRST, HALVE, VIT + HALVE))
 
 
 def without_labels(floats: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from ticodec.models.build import AnyNetwork, build
 from ticodec.models.config import config_from
 
 from . import checkpoint
-from .checkpoint import FIRST
+from .checkpoint import FIRST, VIT
 from .latents import frozen_network
 from .standard import folded
 from .stitch import Source
@@ -128,6 +128,7 @@ def _of_joint(
     """The classifier inside a joint model, see `ExistingClassifier`."""
     network = build(config)
     network.load_state_dict(floats)
-    own = {k.removeprefix("vit."): v for k, v in floats.items() if k.startswith("vit.")}
-    head = HeadConfig("latents", config.M, config.vit, config.labels, name, fingerprint)
+    own = {k.removeprefix(VIT): v for k, v in floats.items() if k.startswith(VIT)}
+    of = (name, fingerprint, config.halving)
+    head = HeadConfig("latents", config.M, config.vit, config.labels, *of)
     return ExistingClassifier(head, own, history, network, top)

@@ -10,16 +10,27 @@ are so nearly linear that this one layer is enough, also several times in a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, linear
 
+from ticodec.models.config import STRIDE_Y
 from ticodec.models.vit import Halving
 
+from .augment import Augmentation
+from .classes import ClassFolder
+from .data import send
+from .latents import GROUP
 from .standard import LEAST
 from .stitch import stitch
+
+#: Latents that the layer is fitted on, and how the crops for that are cut.
+FITTED_LATENTS = 16384
+#: A crop like this of twice the size is enlarged, 2 to 10 times.
+CLOSE = Augmentation("mild", smallest=0.04)
+MILD = Augmentation("mild", smallest=0.35)
 
 
 def half_size(x: Tensor) -> Tensor:
@@ -27,6 +38,49 @@ def half_size(x: Tensor) -> Tensor:
     size = (x.shape[1] // 2, x.shape[2] // 2)
     small = interpolate(x.permute(0, 3, 1, 2), size, mode="bicubic", antialias=True)
     return small.clamp(0, 1).permute(0, 2, 3, 1).contiguous()
+
+
+def groups(crop: int) -> list[tuple[int, Augmentation]]:
+    """Sides and cuts of groups of crops that the layer is fitted on: as large as they are, and
+    enlarged, since large photos are sharp or not; as many latents of both."""
+    kinds = [(crop, MILD), (2 * crop, CLOSE)]
+    each = [FITTED_LATENTS * 2 * STRIDE_Y**2 // (GROUP * size**2) for size, _ in kinds]
+    return [kind for kind, count in zip(kinds, each, strict=True) for _ in range(count + 1)]
+
+
+def fit_on(
+    halve: Halving,
+    images: ClassFolder,
+    crop: int,
+    read: Callable[[Tensor, Tensor], Tensor],
+    qualities: tuple[float, float],
+    seed: int,
+    tick: Callable[[int], None],
+) -> str:
+    """Fit the layer to latents of crops and of the same crops at half the size.
+
+    Args:
+        crop: their side; qualities: the lowest and the highest that they are read at.
+        read: latents (B, h, w, M) of images (B, H, W, 3) at levels (B,).
+        tick: `tick(total)` is called once a group.
+
+    Returns a line about how well it fits.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    kinds, count = groups(crop), len(images.training)
+    low, high = qualities
+
+    def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+        for size, cut in kinds:
+            pick = images.training[torch.randint(count, (GROUP,), generator=generator)]
+            x, _ = images.augmented(pick, size, generator, cut)
+            level = low - 1 + (high - low) * torch.rand(GROUP, generator=generator)
+            level = send(level, x.device)
+            yield read(x, level), read(half_size(x), level)
+            tick(len(kinds))
+
+    part = fit_halving(halve, pairs())
+    return f"latents of an image twice as large give {part:.0%} of the variance of its own"
 
 
 @torch.no_grad()

@@ -22,17 +22,17 @@ from ticodec import weights
 from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import HeadConfig
 from ticodec.models.build import AnyNetwork
-from ticodec.models.config import STRIDE_Y
 from ticodec.models.vit import Halving, ViT
 
-from .augment import Augmentation, drawing_from, mixed
+from . import halving
+from .augment import drawing_from, mixed
 from .base import BaseTrainer, Row
 from .classes import ClassFolder
 from .data import send
 from .existing import find_classifier
-from .halving import fit_halving, half_size
+from .halving import MILD
 from .joint import augmentation_of, listed, load_classes
-from .latents import GROUP, frozen_network, latents, of_pixels
+from .latents import frozen_network, latents, of_pixels
 from .standard import StandardLinear
 from .stitch import Source, stitch
 from .teacher import Teacher
@@ -41,11 +41,6 @@ from .views import BATCH, encode_views, windows
 #: Maps that the first layer's standardisation is measured on, at least, and images that this
 #: layer is fitted on, when the Transformer is another classifier's.
 FITTED, STITCHED = 256, 512
-#: Latents that halving is fitted on, and how the crops for that are cut.
-FITTED_LATENTS = 16384
-#: A crop like this of twice the size is enlarged, 2 to 10 times.
-CLOSE = Augmentation("mild", smallest=0.04)
-MILD = Augmentation("mild", smallest=0.35)
 #: Qualities that are validated, those of them that the frozen weights have.
 VALIDATION_QUALITIES = (1.0, 3.0, 5.0, 8.0)
 
@@ -144,7 +139,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         ticks = len(images) + images.left_out
         if self.config.halving and not self.halving.weight.any():
             line += f"\n{self.fit_halving(images, lambda more: tick(ticks + more))}"
-            ticks += len(self.halving_groups())
+            ticks += len(halving.groups(self.options.crop))
         if self.frozen and self.options.views:
             views = encode_views(self, images, lambda more: tick(ticks + more))
             data = HeadData(images, *views, held)
@@ -161,34 +156,12 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         assert isinstance(found, Halving)
         return found
 
-    def halving_groups(self) -> list[tuple[int, Augmentation]]:
-        """Sides and cuts of groups of crops that halving is fitted on: as large as they are, and
-        enlarged, since large photos are sharp or not; as many latents of both."""
-        crop = self.options.crop
-        kinds = [(crop, MILD), (2 * crop, CLOSE)]
-        each = [FITTED_LATENTS * 2 * STRIDE_Y**2 // (GROUP * size**2) for size, _ in kinds]
-        return [kind for kind, count in zip(kinds, each, strict=True) for _ in range(count + 1)]
-
-    @torch.no_grad()
     def fit_halving(self, images: ClassFolder, tick: Callable[[int], None]) -> str:
-        """Fit that layer to latents of crops and of the same crops at half the size.
-
-        `tick(total)` is called once a group.
-        """
-        generator = torch.Generator().manual_seed(self.options.seed)
-        groups, count = self.halving_groups(), len(images.training)
-
-        def pairs() -> Iterator[tuple[Tensor, Tensor]]:
-            for size, cut in groups:
-                pick = images.training[torch.randint(count, (GROUP,), generator=generator)]
-                x, _ = images.augmented(pick, size, generator, cut)
-                level = self.draw_qualities(GROUP, generator)
-                yield self.read(x, level), self.read(half_size(x), level)
-                tick(len(groups))
-
-        part = fit_halving(self.halving, pairs())
+        """Fit that layer to the latents of these images; a line about it."""
+        o = self.options
+        line = halving.fit_on(self.halving, images, o.crop, self.read, self.qualities, o.seed, tick)
         self.average.get_submodule("halve").load_state_dict(self.halving.state_dict())
-        return f"latents of an image twice as large give {part:.0%} of the variance of its own"
+        return line
 
     @torch.no_grad()
     def standardise(self, data: HeadData) -> None:

@@ -20,11 +20,14 @@ from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import IcatConfig
 from ticodec.models.icat import Icat
 from ticodec.models.prior import FactorizedPrior
+from ticodec.models.vit import Halving
 
+from . import halving
 from .ablation import leave_out_aggregation
 from .augment import Augmentation
 from .base import CALIBRATION, BaseTrainer, Row
 from .classes import ClassFolder, find_classes
+from .latents import latents
 from .loss import JointLoss, joint, lambda_at, psnr
 
 #: What new gains make of y's standard deviation, at the middle quality.
@@ -69,6 +72,9 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         runs = self.record()
         if self.options.step == 2 and not (runs and runs[-1].get("step") == 2):
             self.begin_rate(data)
+        files = len(data) + data.left_out
+        if self.has_halving() and not self.halving.weight.any():
+            line += f"\n{self.fit_halving(data, lambda more: tick(files + more))}"
         if self.whole is not None and not self.step:
             images = every_so_many(data, self.options.crop, FITTED)
             assert isinstance(self.network, Icat)
@@ -77,6 +83,35 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
             line += f"\nwithout aggregation: {part:.0%} of what it gave is left to rebuild from"
             self.whole = None
         return data, line
+
+    def finish(self, data: ClassFolder) -> str:
+        """Fit the layer that halves latents to what the encoder gives now; a line about it."""
+        return self.fit_halving(data, lambda total: None) if self.has_halving() else ""
+
+    def has_halving(self) -> bool:
+        """Whether there is such a layer to fit; the first step has not the latents of files."""
+        return self.config.halving and self.options.step == 2
+
+    @property
+    def halving(self) -> Halving:
+        """That layer, of the averaged weights."""
+        found = self.average.get_submodule("vit.halve")
+        assert isinstance(found, Halving)
+        return found
+
+    def fit_halving(self, data: ClassFolder, tick: Callable[[int], None]) -> str:
+        """Fit it to the latents of these images; a line about it."""
+        o, average = self.options, self.average.eval()
+        assert isinstance(average, Icat)
+        low, high = (min(q, self.config.levels) for q in o.quality_range)
+
+        def read(x: Tensor, level: Tensor) -> Tensor:
+            with self.autocast():
+                return latents(average, x, level)
+
+        line = halving.fit_on(self.halving, data, o.crop, read, (low, high), o.seed, tick)
+        self.network.get_submodule("vit.halve").load_state_dict(self.halving.state_dict())
+        return line
 
     @torch.no_grad()
     def begin_rate(self, data: ClassFolder) -> None:

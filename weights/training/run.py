@@ -103,6 +103,8 @@ def run(
             return out / "trunk.pt"
         trainer.begin_run({**facts, "annealed": 0.0})
         anneal(trainer, loaded, out, limits.anneal_minutes, stopped, console)
+        if line := trainer.finish(loaded):
+            console.print(line)
         trainer.save(out / "annealed.pt")
     return out / "annealed.pt"
 

@@ -154,7 +154,7 @@ def _codec(
         config: Config = preset(model or "tic-lite", **fields)
         if isinstance(config, IcatConfig):
             vit = replace(config.vit, grid=grid)
-            config = preset(model or "", labels=labels_of(data), vit=vit, **fields)
+            config = preset(model or "", labels=labels_of(data), vit=vit, halving=True, **fields)
         return config, None, []
     if Path(init).suffix == ".pt":
         state = checkpoint.load(Path(init))
@@ -179,7 +179,7 @@ def _codec(
         labels = labels_of(data)
         if labels != config.labels:
             floats = without_labels(floats)
-        config = replace(config, labels=labels, vit=replace(config.vit, grid=grid))
+        config = replace(config, labels=labels, vit=replace(config.vit, grid=grid), halving=True)
         floats = on_grid(floats, grid)
         if fields.get("lambdas", config.lambdas) != config.lambdas:  # the paper's: one for each β
             floats = {k: v for k, v in floats.items() if not k.startswith(GAINS)}
