@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,13 @@ from PIL import Image
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from support import GOLDEN, SAMPLES, make_pixels, share_command  # imports torch, which reads these
+from support import (  # imports torch, which reads these
+    GOLDEN,
+    SAMPLES,
+    Result,
+    make_pixels,
+    share_command,
+)
 
 share_command()
 
@@ -117,3 +125,19 @@ def joint(joint_store: Path, monkeypatch: pytest.MonkeyPatch):
     searched = f"{os.environ['TICODEC_WEIGHTS']}{os.pathsep}{joint_store}"
     monkeypatch.setenv("TICODEC_WEIGHTS", searched)
     return Codec(weights.find("joint"), "cpu", bf16=False)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., Result]:
+    """Run `ticodec` in this process: run("encode", path, "-q", 5)."""
+    from ticodec.cli import app
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["ticodec", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as done:
+            app.main()
+        captured = capsys.readouterr()
+        return Result(int(done.value.code or 0), captured.out, captured.err)
+
+    return call

@@ -23,6 +23,22 @@ SMALL = ModelConfig("tic-lite", N=16, M=16, depths=(0, 2, 2), activation="none",
 SMALL_RUN = TrainOptions(crop=64, batch=2, lr=1e-3, warmup=5)
 
 
+class Result:
+    """Exit code and output of one run."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def fails(self, code: int, *words: str) -> None:
+        """It failed with this code and exactly one line that says all of this."""
+        assert self.code == code, (self.code, self.out, self.err)
+        lines = self.err.strip().splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("ticodec: ")
+        for word in words:
+            assert word in lines[0]
+
+
 def share_command() -> None:
     """Let all calls of the command in this process share what typer makes of its signatures.
 

@@ -1,6 +1,6 @@
 """One configuration of the exactness test, in a process of its own.
 
-Reads latents.npz and, when it is there, reference.npz; prints hashes as JSON.
+Reads each model's latents.npz and, when it is there, reference.npz; prints hashes as JSON.
 """
 
 from __future__ import annotations
@@ -60,14 +60,11 @@ def parameters(coder: EntropyCoder, y: torch.Tensor, z_symbols: np.ndarray, whol
 
 
 @torch.inference_mode()
-def main(folder: Path, options: dict) -> dict:
+def hashes(model: str, folder: Path, options: dict) -> dict:
     """Hashes of: streams, decoded reference, parameters, and the same from float32 code."""
-    torch.set_num_threads(options.get("threads", 2))
-    if options.get("no_onednn"):
-        torch.backends.mkldnn.set_flags(False)
     latents = np.load(folder / "latents.npz")
     y, z = torch.from_numpy(latents["y"]), torch.from_numpy(latents["z"])
-    codec = Codec(weights.find(options["model"]), "cpu", bf16=False)
+    codec = Codec(weights.find(model), "cpu", bf16=False)
     coder = codec.entropy
     if options.get("cuda"):
         tensors = weights.read(codec.entry)[1]
@@ -102,6 +99,14 @@ def main(folder: Path, options: dict) -> dict:
         "parameters": digest(means.cpu().numpy(), indexes.cpu().numpy()),
         "float32": digest((float_means * 256).round().numpy(), float_indexes.numpy()),
     }
+
+
+def main(folder: Path, options: dict) -> dict:
+    """The hashes of each model that has a folder in this one."""
+    torch.set_num_threads(options.get("threads", 2))
+    if options.get("no_onednn"):
+        torch.backends.mkldnn.set_flags(False)
+    return {each.name: hashes(each.name, each, options) for each in sorted(folder.iterdir())}
 
 
 if __name__ == "__main__":

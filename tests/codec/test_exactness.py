@@ -38,10 +38,10 @@ if torch.cuda.is_available():
     CONFIGURATIONS["CUDA"] = ({"cuda": True}, {})
 
 
-def run(folder: Path, model: str, options: dict, environment: dict) -> dict:
-    """One configuration's hashes."""
+def run(folder: Path, options: dict, environment: dict) -> dict[str, dict]:
+    """One configuration's hashes of each model."""
     done = subprocess.run(
-        [sys.executable, str(WORKER), str(folder), json.dumps({"model": model, **options})],
+        [sys.executable, str(WORKER), str(folder), json.dumps(options)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -57,25 +57,28 @@ SHIPPED = {
 }
 
 
-@pytest.fixture(scope="module", params=SHIPPED)
-def hashes(
-    tmp_path_factory: pytest.TempPathFactory, sample: Path, request: pytest.FixtureRequest
-) -> dict[str, dict]:
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> dict[str, dict[str, dict]]:
     """All configurations, on latents of a real photo, with the shipped models."""
     folder = tmp_path_factory.mktemp("exactness")
-    entry = SHIPPED[request.param]
-    codec = Codec(entry, "cpu", bf16=False)
     pixels = np.array(Image.open(sample).convert("RGB").crop((256, 64, 576, 320)))
-    y, z = codec.analyse(
-        pixels,
-        codec.stored_quality(min(6, codec.config.levels) if codec.config.levels > 1 else None),
-    )
-    np.savez(folder / "latents.npz", y=y.numpy(), z=z.numpy())
+    for name, entry in SHIPPED.items():
+        codec = Codec(entry, "cpu", bf16=False)
+        levels = codec.config.levels
+        y, z = codec.analyse(pixels, codec.stored_quality(min(6, levels) if levels > 1 else None))
+        (folder / name).mkdir()
+        np.savez(folder / name / "latents.npz", y=y.numpy(), z=z.numpy())
     first, *others = CONFIGURATIONS.items()
-    results = {first[0]: run(folder, entry.name, *first[1])}  # writes the reference streams
+    results = {first[0]: run(folder, *first[1])}  # writes the reference streams
     with ThreadPoolExecutor(2) as pool:
-        jobs = {name: pool.submit(run, folder, entry.name, *how) for name, how in others}
+        jobs = {name: pool.submit(run, folder, *how) for name, how in others}
     return results | {name: job.result() for name, job in jobs.items()}
+
+
+@pytest.fixture(params=SHIPPED)
+def hashes(found: dict[str, dict[str, dict]], request: pytest.FixtureRequest) -> dict[str, dict]:
+    """Those of one model."""
+    return {name: each[request.param] for name, each in found.items()}
 
 
 @pytest.mark.parametrize("what", ["streams", "decoded", "parameters"])

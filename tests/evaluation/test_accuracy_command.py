@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 
 import pytest
-from support import GOLDEN
+from support import GOLDEN, Result
 
 from ticodec import weights
 from ticodec.classifier import read_head
 from ticodec.errors import BadInputError
 from ticodec.evaluation.classes import PixelFile
 
-from .heads import RANKING, write_head
+from .heads import RANKING, forget, write_head
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess:
-    given = [sys.executable, "-m", "ticodec.cli.app", "evaluate", *map(str, arguments)]
-    return subprocess.run(given, capture_output=True, text=True, check=False)
+@pytest.fixture
+def command(run) -> Callable[..., Result]:
+    """Run `ticodec evaluate` as if in a new process, which knows nothing of what was loaded."""
+
+    def call(*arguments: object) -> Result:
+        forget()
+        return run("evaluate", *arguments)
+
+    return call
 
 
-def test_evaluate_with_a_classifier(classes, tmp_path, headed, pixels) -> None:
+def test_evaluate_with_a_classifier(command, classes, tmp_path, headed, pixels) -> None:
     headed(ranking=RANKING[::-1])
     out = tmp_path / "report"
     options = ("-m", "headed", "--device", "cpu", "-q", "2", "--against", "jpeg", "--out", out)
     done = command(classes, *options, "--classifier", pixels.path, "--jobs", 2)
-    assert (done.returncode, done.stderr) == (0, "")
-    words = [line.split() for line in done.stdout.splitlines()]
+    assert (done.code, done.err) == (0, "")
+    words = [line.split() for line in done.out.splitlines()]
     assert ["original", *["–"] * 8, "50.0", "75.0", "–", "–"] in words
     ours = next(line for line in words if line[:3] == ["headed", "quality", "2"])
     assert ours[-6:-2] == ["25.0", "25.0", "50.0", "75.0"]
-    assert "rate-accuracy.svg" in done.stdout
+    assert "rate-accuracy.svg" in done.out
     assert "pixels top-1, %" in (out / "report.html").read_text()
-    facts = json.loads(command(classes, *options, "--json").stdout)
+    facts = json.loads(command(classes, *options, "--json").out)
     assert {row["top1"] for row in facts["means"]} == {0.25, None}
     assert "original" not in facts
 
 
-def test_classifiers_that_cannot_be_used(classes, tmp_path, headed, pixels) -> None:
+def test_classifiers_that_cannot_be_used(command, classes, tmp_path, headed, pixels) -> None:
     """One line, before anything is measured."""
     latents = headed(ranking=RANKING).head.path
     damaged, wrong = tmp_path / "damaged", tmp_path / "wrong"
@@ -57,12 +62,14 @@ def test_classifiers_that_cannot_be_used(classes, tmp_path, headed, pixels) -> N
             PixelFile.checked(path, "cpu")
         assert "\n" not in str(found.value)
     done = command(classes, "-m", "tiny", "--classifier", latents, "--out", tmp_path / "report")
-    assert done.returncode == 3
-    assert done.stderr == f"ticodec: {latents}: this classifier reads latents, not pixels\n"
+    assert done.code == 3
+    assert done.err == f"ticodec: {latents}: this classifier reads latents, not pixels\n"
     assert not (tmp_path / "report").exists()
 
 
-def test_evaluate_with_a_classifier_of_latents_of_ones_own(classes, tmp_path, headed) -> None:
+def test_evaluate_with_a_classifier_of_latents_of_ones_own(
+    command, classes, tmp_path, headed
+) -> None:
     """It is asked in place of the one that the model comes with, which is asked again later."""
     own = tmp_path / "own.safetensors"
     entry = headed(ranking=RANKING[::-1])
@@ -73,12 +80,14 @@ def test_evaluate_with_a_classifier_of_latents_of_ones_own(classes, tmp_path, he
     options += ("--out", tmp_path / "report")
     for given, right in ((("--weights", own), 0.5), ((), 0.25), (("--weights", own), 0.5)):
         done = command(classes, *options, *given, "--jobs", 2 if given else 1)
-        assert (done.returncode, done.stderr) == (0, "")
-        (row,) = json.loads(done.stdout)["means"]
+        assert (done.code, done.err) == (0, "")
+        (row,) = json.loads(done.out)["means"]
         assert row["top1"] == right
 
 
-def test_classifiers_of_latents_that_cannot_be_used(classes, tmp_path, headed, pixels) -> None:
+def test_classifiers_of_latents_that_cannot_be_used(
+    command, classes, tmp_path, headed, pixels
+) -> None:
     latents = headed(ranking=RANKING).head.path
     other, wrong = tmp_path / "other", tmp_path / "wrong"
     write_head(other, stem="latents", codec="tiny", fingerprint="01020304", channels=16)
@@ -95,8 +104,8 @@ def test_classifiers_of_latents_that_cannot_be_used(classes, tmp_path, headed, p
     ):
         out = tmp_path / "report"
         done = command(classes, "-m", model, "--weights", path, "--out", out, "--device", "cpu")
-        assert (done.returncode, done.stdout) == (code, "")
-        (line,) = done.stderr.splitlines()
+        assert (done.code, done.out) == (code, "")
+        (line,) = done.err.splitlines()
         assert line.startswith(f"ticodec: {path}")
         assert why in line
         assert not out.exists()
