@@ -77,8 +77,11 @@ def start(*arguments: object, **options) -> subprocess.Popen:
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, **options)
 
 
-def children(pid: int, marked: bytes = b"") -> list[int]:
-    """Processes that a process started and whose command line has a mark."""
+def children(pid: int, marked: bytes = b"spawn_main") -> list[int]:
+    """Processes that a process started and whose command line has a mark.
+
+    By default worker processes: not the tracker that multiprocessing starts beside them.
+    """
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -90,11 +93,6 @@ def children(pid: int, marked: bytes = b"") -> list[int]:
             if parent == pid and marked in line:
                 found.append(int(entry.name))
     return found
-
-
-def workers_of(pid: int) -> list[int]:
-    """Worker processes of a run: its server forked them off."""
-    return [worker for server in children(pid, b"forkserver") for worker in children(server)]
 
 
 def wait_until(condition, seconds: float = 60.0) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ticodec.errors import TicodecError
 from ticodec.files import reason
-from ticodec.processes import context, start_worker, without_ctrl_c
+from ticodec.processes import start_worker, without_ctrl_c
 
 from .tasks import Item, Job, Row
 
@@ -41,16 +41,14 @@ class Process:
     """One worker process, and the items it has."""
 
     def __init__(self, job: Job) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_serve, args=(other, job), daemon=True)
         try:
-            start = context()
-            self.pipe, other = start.Pipe()
-            given = (other, job, dict(os.environ))
-            self.process: BaseProcess = start.Process(target=_serve, args=given, daemon=True)
             with without_ctrl_c():
                 self.process.start()
-        except (OSError, EOFError) as error:
-            why = reason(error) if isinstance(error, OSError) else "what starts them died"
-            raise TicodecError(f"cannot start a worker: {why}; fewer --jobs?") from error
+        except OSError as error:
+            raise TicodecError(f"cannot start a worker: {reason(error)}; fewer --jobs?") from error
         other.close()  # so that its death closes the pipe
         self.items: dict[str, Item] = {}
         self.begun = False
@@ -212,13 +210,13 @@ class Here:
         return map(Row.left, left)
 
 
-def _serve(pipe: Connection, job: Job, environment: dict[str, str]) -> None:
+def _serve(pipe: Connection, job: Job) -> None:
     """A worker process: items in, rows out, until the pipe is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(OSError):  # if memory runs out, a worker goes before the run does
         Path("/proc/self/oom_score_adj").write_text("500")
     try:
-        start_worker(job.threads, environment)
+        start_worker(job.threads)
         from .work import Worker
 
         worker = Worker(job)

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TypeVar
 
 from ticodec.errors import TicodecError
-from ticodec.processes import context, start_worker, without_ctrl_c
+from ticodec.processes import start_worker, without_ctrl_c
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
@@ -29,8 +29,8 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
         yield from map(attempt, tasks)
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    given = (threads, dict(os.environ))
-    with ProcessPoolExecutor(jobs, context(), start_worker, given) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, start_worker, (threads,)) as pool:
         waiting = iter(tasks)
         under_way: set[Future[Outcome]] = set()
         try:
@@ -42,7 +42,7 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
                     return
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
-        except (BrokenProcessPool, EOFError) as error:
+        except BrokenProcessPool as error:
             raise TicodecError(
                 "a worker process died, perhaps for lack of memory; try fewer --jobs. What is "
                 "measured is kept: the same command, without --fresh, goes on"

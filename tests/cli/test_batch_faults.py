@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 from batch_support import (
     COMMAND,
+    children,
     kill,
     make_photos,
     rows,
@@ -20,7 +20,6 @@ from batch_support import (
     tree,
     wait_until,
     whole,
-    workers_of,
 )
 from PIL import Image
 from support import make_pixels
@@ -41,7 +40,7 @@ def test_kill_9_of_the_run_leaves_whole_files_and_the_same_command_goes_on(tmp_p
     arguments = ("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
     first = start(*arguments)
     wait_until(lambda: outputs(target) >= 3)
-    workers = workers_of(first.pid)
+    workers = children(first.pid)
     kill(first.pid)
     first.wait()
     assert workers
@@ -64,7 +63,7 @@ def test_kill_9_of_a_worker_costs_its_files_a_retry_not_the_run(tmp_path: Path):
     make_photos(source, [f"{n}.png" for n in range(40)], 240)
     run = start("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
     wait_until(lambda: outputs(target) >= 2)
-    kill(workers_of(run.pid)[0])
+    kill(children(run.pid)[0])
     (target / ".ticodec-left.part").write_bytes(b"as if killed while writing")
     assert run.wait(120) == 0, run.stderr.read()
     total = summary(report)
@@ -114,18 +113,6 @@ def test_workers_that_cannot_begin_end_the_run_with_a_line(tmp_path: Path):
     job = Job("encode", str(tmp_path), str(tmp_path), model="tiny", weights="00000000")
     with pytest.raises(TicodecError, match="others on this machine"):
         list(LocalEngine(job, 1).run([Item("a.png", "a.tic")]))
-
-
-def test_nothing_in_the_current_folder_is_imported(tmp_path: Path) -> None:
-    """As the installed command imports nothing from there either."""
-    for name in ("torch", "numpy", "ticodec"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
-    make_photos(tmp_path / "in", ["a.png", "b.png"])
-    code = "import sys; sys.path.remove(''); from ticodec.cli.app import main; main()"
-    command = [sys.executable, "-c", code, "batch", "encode", "in", "out", "-m", "tiny", "-j", "2"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert whole(tmp_path / "out") == ["a.tic", "b.tic"]
 
 
 def in_namespace(script: str, *arguments: object) -> subprocess.CompletedProcess:

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from batch_support import workers_of
 from PIL import Image
 from support import make_pixels
 
@@ -190,10 +189,15 @@ def test_ctrl_c_ends_the_programs_of_peers(photos, tmp_path, monkeypatch, jobs: 
     assert not [path for path in scratch.rglob("*") if path.suffix in (".png", ".bpg")]
 
 
+def workers_of(process: subprocess.Popen) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(p) for p in children if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+
+
 def test_a_worker_that_dies_is_reported(started, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
     process = started("evaluate", photos, *TINY, "--against", "avif", "--out", out, "--jobs", 2)
-    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert len(err.splitlines()) == 1

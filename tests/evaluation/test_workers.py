@@ -38,21 +38,6 @@ def wait_until(holds) -> None:
     raise AssertionError("this takes too long")
 
 
-def environment(name: str) -> tuple[str, str]:
-    """A task: what its process finds in its environment, and where it is."""
-    return os.environ.get(name, "nothing"), str(Path.cwd())
-
-
-@pytest.mark.parametrize("value", ["one", "another"])
-def test_workers_have_the_environment_of_now(value: str, tmp_path: Path, monkeypatch) -> None:
-    """Not that of the first ones, who were started by the same server."""
-    monkeypatch.setenv("OF_NOW", value)
-    monkeypatch.setenv("PYTHONSAFEPATH", "0")
-    monkeypatch.chdir(tmp_path)
-    found = list(outcomes(environment, ["OF_NOW", "PYTHONSAFEPATH", "NONE"], 2))
-    assert sorted(found) == sorted((each, str(tmp_path)) for each in (value, "0", "nothing"))
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells so")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_end_when_their_starter_is_killed(number: int, tmp_path: Path) -> None:
