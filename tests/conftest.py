@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +21,13 @@ from support import (  # imports torch, which reads these
     GOLDEN,
     SAMPLES,
     Result,
+    fork_workers,
     make_pixels,
     share_command,
 )
 
 share_command()
+fork_workers()
 
 # Before anything looks for weights: the tiny network is found besides the shipped ones.
 os.environ["TICODEC_WEIGHTS"] = str(GOLDEN / "weights")
@@ -139,5 +142,16 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Calla
             app.main()
         captured = capsys.readouterr()
         return Result(int(done.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def shell() -> Callable[..., subprocess.CompletedProcess]:
+    """Run `ticodec` as a process of its own."""
+
+    def call(*arguments: object, **options) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "ticodec.cli.app", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, **options)
 
     return call

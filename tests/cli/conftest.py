@@ -1,24 +1,10 @@
-"""How the command-line tests run the command."""
+"""What tests of the command have in common."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture
-def shell() -> Callable[..., subprocess.CompletedProcess]:
-    """Run `ticodec` as a process of its own."""
-
-    def call(*arguments: object, **options) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "ticodec.cli.app", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, **options)
-
-    return call
 
 
 @pytest.fixture

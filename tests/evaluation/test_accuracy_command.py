@@ -27,17 +27,19 @@ def command(run) -> Callable[..., Result]:
     return call
 
 
-def test_evaluate_with_a_classifier(command, classes, tmp_path, headed, pixels) -> None:
+def test_evaluate_with_a_classifier(command, shell, classes, tmp_path, headed, pixels) -> None:
+    """Workers, in processes of their own, have nothing to complain of either."""
     headed(ranking=RANKING[::-1])
     out = tmp_path / "report"
     options = ("-m", "headed", "--device", "cpu", "-q", "2", "--against", "jpeg", "--out", out)
-    done = command(classes, *options, "--classifier", pixels.path, "--jobs", 2)
-    assert (done.code, done.err) == (0, "")
-    words = [line.split() for line in done.out.splitlines()]
+    given = ("evaluate", classes, *options, "--classifier", pixels.path, "--jobs", 2)
+    done = shell(*given, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    words = [line.split() for line in done.stdout.splitlines()]
     assert ["original", *["–"] * 8, "50.0", "75.0", "–", "–"] in words
     ours = next(line for line in words if line[:3] == ["headed", "quality", "2"])
     assert ours[-6:-2] == ["25.0", "25.0", "50.0", "75.0"]
-    assert "rate-accuracy.svg" in done.out
+    assert "rate-accuracy.svg" in done.stdout
     assert "pixels top-1, %" in (out / "report.html").read_text()
     facts = json.loads(command(classes, *options, "--json").out)
     assert {row["top1"] for row in facts["means"]} == {0.25, None}
