@@ -137,7 +137,7 @@ def layer(trainer: JointTrainer) -> torch.Tensor:
 
 
 def test_joint_models_fit_it_to_the_latents_of_files(toys: Path, tmp_path: Path) -> None:
-    """When the second step begins, and anew when it has ended: the encoder has moved."""
+    """When the second step begins, and anew when a phase ends: the encoder has moved."""
     first = JointTrainer(ICAT, FIRST, CPU)
     saved(first, toys, tmp_path / "first.pt")
     assert not layer(first).any()
@@ -146,12 +146,15 @@ def test_joint_models_fit_it_to_the_latents_of_files(toys: Path, tmp_path: Path)
     assert isinstance(trainer, JointTrainer)
     limits = Limits(steps=3, anneal_minutes=0.01)
     done = run(trainer, toys, tmp_path / "run", limits, Console(quiet=True))
-    begun = JointTrainer.resume(tmp_path / "run" / "trunk.pt", CPU)
-    before = layer(begun)
-    assert before.any()
-    assert not torch.equal(before, layer(trainer))
-    begun.load_data(toys, quiet)
-    assert torch.equal(before, layer(begun))  # going on is exact
+    trunk = JointTrainer.resume(tmp_path / "run" / "trunk.pt", CPU)
+    for each in (trunk, trainer):
+        fitted, random = layer(each), torch.get_rng_state()
+        data, line = each.load_data(toys, quiet)
+        assert "twice as large" not in line  # going on is exact
+        each.finish(data)
+        assert torch.equal(fitted, layer(each))  # so it had been fitted to these very weights
+        assert torch.equal(random, torch.get_rng_state())
+    assert not torch.equal(layer(trunk), layer(trainer))
 
     codec = Codec(export([done], tmp_path / "weights", "own"), "cpu", bf16=True)
     found = codec.classifier().vit

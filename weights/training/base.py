@@ -129,9 +129,9 @@ class BaseTrainer(ABC, Generic[C, D]):
         """How good the averaged weights are on what was held out; an estimate."""
 
     def finish(self, data: D) -> str:
-        """What is done once the learning rate has fallen to zero; a line about it, or "".
+        """What a phase ends with, before its weights may be exported; a line about it, or "".
 
-        Only buffers of the averaged weights change, and those of the others with them.
+        Only buffers change, and no random number is drawn but from generators of its own.
         """
         return ""
 

@@ -98,15 +98,21 @@ def run(
     with stop_signals() as stopped:
         trainer.begin_run(facts)
         loop(trainer, loaded, out, limits, stopped, console)
-        trainer.save(out / "trunk.pt")
+        conclude(trainer, loaded, out / "trunk.pt", console)
         if not limits.anneal_minutes or ranks.largest(stopped()):
             return out / "trunk.pt"
         trainer.begin_run({**facts, "annealed": 0.0})
         anneal(trainer, loaded, out, limits.anneal_minutes, stopped, console)
-        if line := trainer.finish(loaded):
-            console.print(line)
-        trainer.save(out / "annealed.pt")
+        conclude(trainer, loaded, out / "annealed.pt", console)
     return out / "annealed.pt"
+
+
+def conclude(trainer: AnyTrainer, data: Any, path: Path, console: Console) -> None:
+    """Write a checkpoint that can be exported; first as it is, lest anything is lost."""
+    trainer.save(path)
+    if line := trainer.finish(data):
+        console.print(line)
+        trainer.save(path)
 
 
 def loop(

@@ -17,7 +17,7 @@ from ticodec.models.icat import Icat
 
 from . import checkpoint
 from .base import AnyTrainer
-from .checkpoint import AGGREGATION, GAINS, on_grid, without_labels
+from .checkpoint import AGGREGATION, GAINS, HALVE, VIT, on_grid, without_labels
 from .options import LEARNING, SECOND, TrainOptions
 from .trainer import Trainer
 
@@ -181,6 +181,8 @@ def _codec(
             floats = without_labels(floats)
         config = replace(config, labels=labels, vit=replace(config.vit, grid=grid), halving=True)
         floats = on_grid(floats, grid)
+        # It is fitted to what the encoder gives when the run begins and when it ends.
+        floats = {k: v for k, v in floats.items() if not k.startswith(VIT + HALVE)}
         if fields.get("lambdas", config.lambdas) != config.lambdas:  # the paper's: one for each β
             floats = {k: v for k, v in floats.items() if not k.startswith(GAINS)}
         config = replace(config, **fields)
