@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ticodec import memory, weights
-from ticodec.classifier import Classifier, Label, load_head, placed
+from ticodec.classifier import Classifier, Label, load_head, move
 from ticodec.container import (
     MAX_PIXELS,
     QUALITY_STEPS,
@@ -85,7 +85,7 @@ class Codec:
         self.g_s = Transform(network.g_s, self.device, dtype, keep_last=True)
         self.network = network.eval().requires_grad_(False)
         if isinstance(network, Icat):  # g_s reads what these make of ŷ
-            placed(network.vit, self.device, dtype)
+            move(network.vit, self.device, dtype)
             if network.aggregation is not None:
                 network.aggregation.to(self.device, dtype)
         self.heads: dict[Path | None, Classifier] = {}

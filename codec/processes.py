@@ -41,7 +41,6 @@ def start_worker(threads: int) -> None:
 
     It is told by its starter, or by that one's death: a killed process leaves no workers behind.
     """
-    import torch
 
     def end(*_: object) -> None:
         sys.exit(128 + signal.SIGTERM)  # unwinds: programs are ended, temporary files removed
@@ -55,4 +54,6 @@ def start_worker(threads: int) -> None:
     signal.signal(signal.SIGTERM, end)
     if starter := parent_process():
         threading.Thread(target=end_with, args=(starter,), daemon=True).start()
+    import torch  # takes seconds, in which the starter may end too
+
     torch.set_num_threads(threads)

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -212,7 +210,6 @@ class Here:
 
 def _serve(pipe: Connection, job: Job) -> None:
     """A worker process: items in, rows out, until the pipe is closed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(OSError):  # if memory runs out, a worker goes before the run does
         Path("/proc/self/oom_score_adj").write_text("500")
     try:
@@ -231,11 +228,3 @@ def _serve(pipe: Connection, job: Job) -> None:
         while True:
             for row in worker.run(pipe.recv()):
                 pipe.send(row)
-
-
-def _end_with_parent() -> None:
-    """End at once when the process that started this one is gone, killed perhaps."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)

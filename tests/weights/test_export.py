@@ -103,38 +103,33 @@ def test_weights_trained_for_some_qualities_refuse_the_others(tmp_path: Path) ->
     assert ticodec.info(codec.encode(make_pixels(20, 20)))["quality"] == 5
 
 
-def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeypatch) -> None:
+def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeypatch, run) -> None:
     """The whole chain by the commands, on a small preset, ending in a file that decodes."""
-    import sys
-
-    from ticodec.cli import app
     from ticodec.models import config
 
     monkeypatch.setitem(config.PRESETS, "tic-lite", CONFIG)
 
     def ticodec(*arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["ticodec", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            app.main()
-        assert not done.value.code
+        done = run(*arguments)
+        assert done.code == 0, done.err
 
-    run = tmp_path / "run"
+    out = tmp_path / "run"
     data = ("--data", folder, "--crop", 64, "--batch", 2, "--device", "cpu")
-    common = (*data, "--out", run)
+    common = (*data, "--out", out)
     ticodec("train", "--model", "tic-lite", *common, "--max-steps", 55, "--lr", 1e-3)
-    ticodec("train", *data, "--resume", run / "trunk.pt", "--max-steps", 60,
+    ticodec("train", *data, "--resume", out / "trunk.pt", "--max-steps", 60,
             "--anneal-minutes", 0.02)  # fmt: skip
-    trunk, annealed = (checkpoint.load(run / f"{n}.pt") for n in ("trunk", "annealed"))
+    trunk, annealed = (checkpoint.load(out / f"{n}.pt") for n in ("trunk", "annealed"))
     assert trunk["step"] == 60
     assert annealed["step"] > 60
     assert [bool(r.get("annealed")) for r in annealed["history"]] == [False, False, True]
-    rows = list(csv.DictReader((run / "log.csv").open()))
+    rows = list(csv.DictReader((out / "log.csv").open()))
     assert int(rows[0]["step"]) == 50
     assert float(rows[0]["loss"]) > 0
-    assert (run / "validation.csv").exists()
+    assert (out / "validation.csv").exists()
 
     store = tmp_path / "store"
-    ticodec("export", run / "annealed.pt", "--out", store, "--name", "mine")
+    ticodec("export", out / "annealed.pt", "--out", store, "--name", "mine")
     manifest = json.loads((store / "manifest.json").read_text())
     assert manifest["default"] == "mine"
     card = (store / "mine.md").read_text()
@@ -147,7 +142,7 @@ def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeyp
     assert Image.open(tmp_path / "a.png").size == Image.open(photo).size
 
     ticodec("train", *common, "--init", "mine", "--max-steps", 2, "--warmup", 1)
-    went_on = checkpoint.load(run / "trunk.pt")
+    went_on = checkpoint.load(out / "trunk.pt")
     assert went_on["config"]["N"] == 16
     assert went_on["history"][:-1] == manifest["models"]["mine"]["history"]
     assert went_on["history"][-1]["crops"] == 4

@@ -30,6 +30,7 @@ from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import HeadConfig
 from ticodec.weights.training import checkpoint, start
 from ticodec.weights.training.export import export_head
+from ticodec.weights.training.halving import layer_of
 from ticodec.weights.training.head import HeadTrainer
 from ticodec.weights.training.latents import frozen_network, latents
 from ticodec.weights.training.standard import folded
@@ -161,7 +162,7 @@ def test_enlarged_images_are_halved_to_the_size_that_is_learned(toys: Path) -> N
     maps, targets = encoded(trainer, images, pick, 4, torch.Generator(), trainer.augmentation)
     assert torch.equal(targets.argmax(1), images.targets[pick])
     x, _ = images.augmented(pick, 256, torch.Generator(), trainer.augmentation)
-    halve = trainer.halving
+    halve = layer_of(trainer.network)
     expected = halve(halve(trainer.read(x, torch.full((2,), 2.0))))
     torch.testing.assert_close(maps, expected)
 
@@ -285,7 +286,7 @@ def test_checkpoints_from_before_halving(toys: Path, tmp_path: Path) -> None:
     begun = start.start(toys, "tiny", FIRST.to_dict(), CPU, init=str(tmp_path / "a.pt"), head=True)
     assert isinstance(begun, HeadTrainer)
     begun.load_data(toys, quiet)
-    assert begun.halving.weight.any()  # fitted, since it was not there
+    assert layer_of(begun.network).weight.any()  # fitted, since it was not there
 
 
 def test_windows_are_parts_of_their_maps() -> None:

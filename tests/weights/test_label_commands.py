@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import GOLDEN, make_pixels
+from support import GOLDEN, Result, make_pixels
 from toys import ICAT, LABELS, PIXELS, VIT, toy, write_toys
 
 from ticodec.models import config
@@ -20,23 +19,12 @@ from ticodec.weights.training import checkpoint
 
 
 @pytest.fixture
-def ticodec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """Run the command: its exit code, what it said, and what it said was wrong."""
-    from ticodec.cli import app
-
+def ticodec(monkeypatch: pytest.MonkeyPatch, run):
+    """Run the command, whose networks are small ones."""
     monkeypatch.setitem(config.PRESETS, "icat-lite", replace(ICAT, labels=()))
     for name in ("vit", "vit-lite"):
         monkeypatch.setitem(config.VITS, name, VIT)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ticodec", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as done:
-            app.main()
-        said = capsys.readouterr()
-        return int(done.value.code or 0), said.out, said.err
-
-    return call
+    return run
 
 
 @pytest.fixture
@@ -44,9 +32,9 @@ def done(ticodec):
     """The same for what must succeed: what it said."""
 
     def call(*arguments: object) -> str:
-        code, out, err = ticodec(*arguments)
-        assert code == 0, err
-        return out
+        done = ticodec(*arguments)
+        assert done.code == 0, done.err
+        return done.out
 
     return call
 
@@ -137,8 +125,8 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
     assert checkpoint.load(Path("runs/vit/trunk.pt"))["step"] == 3
     said = done("export", "runs/vit/trunk.pt", "--out", "store")
     assert "ticodec evaluate PHOTOS --classifier store/vit.safetensors" in said
-    code, _, err = ticodec("export", "runs/vit/trunk.pt", "--out", "store", "--default")
-    assert (code, "cannot be the default" in err) == (2, True)
+    default = ticodec("export", "runs/vit/trunk.pt", "--out", "store", "--default")
+    default.fails(2, "cannot be the default")
 
 
 @pytest.mark.parametrize(
@@ -199,12 +187,7 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
     ],
 )
 def test_what_is_refused(code: int, words: str, arguments, refusing) -> None:
-    found, out, err = refusing(*arguments)
-    assert found == code, (out, err)
-    lines = err.strip().splitlines()
-    assert len(lines) == 1, err
-    assert lines[0].startswith("ticodec: ")
-    assert words in lines[0]
+    refusing(*arguments).fails(code, words)
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +220,7 @@ def refusing(prepared: Path, ticodec, monkeypatch: pytest.MonkeyPatch):
     """`ticodec train` where those are; the data are toys unless others are named."""
     monkeypatch.chdir(prepared)
 
-    def call(*arguments: object) -> tuple[int, str, str]:
+    def call(*arguments: object) -> Result:
         data = () if "--data" in arguments else ("--data", "toys")
         out = () if "--out" in arguments else ("--out", "out")
         return ticodec("train", *data, *arguments, *out, "--max-steps", 0, "--device", "cpu")

@@ -25,7 +25,7 @@ from ticodec.models.dimensions import Dimensions
 from ticodec.models.inference import fast_bf16
 
 from . import checkpoint
-from .data import send
+from .data import draw_levels
 from .distributed import ALONE
 from .optimizer import Optimizer
 from .options import TrainOptions
@@ -198,9 +198,8 @@ class BaseTrainer(ABC, Generic[C, D]):
 
     def draw_levels(self, count: int, levels: int) -> Tensor:
         """Random quality levels within the range of the options, (count,)."""
-        low, high = (min(q, levels) - 1 for q in self.options.quality_range)
-        level = low + (high - low) * torch.rand(count, generator=self.sampler)
-        return send(level, self.device)
+        low, high = (min(q, levels) for q in self.options.quality_range)
+        return draw_levels((low, high), count, self.sampler, self.device)
 
     @torch.no_grad()
     def update_average(self) -> None:

@@ -28,6 +28,18 @@ def send(x: Tensor, device: torch.device) -> Tensor:
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x
 
 
+def draw_levels(
+    qualities: tuple[float, float], count: int, generator: torch.Generator, device: torch.device
+) -> Tensor:
+    """Random quality levels, (count,) float32 on the device.
+
+    Args:
+        qualities: the lowest and the highest, from 1; levels are one less.
+    """
+    low, high = qualities
+    return send(low - 1 + (high - low) * torch.rand(count, generator=generator), device)
+
+
 class Photos:
     """Decoded images in one flat uint8 tensor, so that a batch of crops is one gather.
 

@@ -14,6 +14,7 @@ others is alone, and pays nothing for this module.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,7 +111,7 @@ class Ranks:
         """
         for tensor in (*network.state_dict().values(), *average.state_dict().values()):
             dist.broadcast(tensor, 0)
-        # Buffers never change: they travel once, here, and not in every step.
+        # Buffers never change in a step: they travel once, here.
         once: dict[str, Any] = {SYNC: False}
         return DistributedDataParallel(network, find_unused_parameters=partial, **once)
 
@@ -146,6 +147,8 @@ def together() -> Iterator[Ranks]:
         if isinstance(error, TicodecError) and not ranks.first:
             raise type(error)(f"{who}: {error}") from error
         if is_lost(error):
+            # torchrun ends what is left over: not before it has said why.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise TicodecError(
                 f"{who}: another one has ended, or did not answer for {MINUTES} minutes; "
                 "trunk.pt is as it was written last"

@@ -11,6 +11,7 @@ are so nearly linear that this one layer is enough, also several times in a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +22,13 @@ from ticodec.models.vit import Halving
 
 from .augment import Augmentation
 from .classes import ClassFolder
-from .data import send
+from .data import draw_levels
 from .latents import GROUP
 from .standard import LEAST
 from .stitch import stitch
+
+if TYPE_CHECKING:
+    from .base import BaseTrainer
 
 #: Latents that the layer is fitted on, and how the crops for that are cut.
 FITTED_LATENTS = 16384
@@ -48,38 +52,44 @@ def groups(crop: int) -> list[tuple[int, Augmentation]]:
     return [kind for kind, count in zip(kinds, each, strict=True) for _ in range(count + 1)]
 
 
-def fit_on(
-    halve: Halving,
+def layer_of(network: nn.Module) -> Halving:
+    """The layer of a network that has one, a classifier or a joint model."""
+    return next(module for module in network.modules() if isinstance(module, Halving))
+
+
+def fit_to(
+    trainer: BaseTrainer[Any, Any],
     images: ClassFolder,
-    crop: int,
     read: Callable[[Tensor, Tensor], Tensor],
     qualities: tuple[float, float],
-    seed: int,
     tick: Callable[[int], None],
 ) -> str:
-    """Fit the layer to latents of crops and of the same crops at half the size.
+    """Fit a trainer's layer to latents of crops and of the same crops at half the size.
+
+    The averaged weights and those in training get the same. Nothing is drawn from the trainer's
+    generators: it depends on the images, what is read of them, and the seed alone.
 
     Args:
-        crop: their side; qualities: the lowest and the highest that they are read at.
-        read: latents (B, h, w, M) of images (B, H, W, 3) at levels (B,).
-        tick: `tick(total)` is called once a group.
+        read: latents (B, h, w, M) float32 of images (B, H, W, 3) in [0, 1] at levels (B,).
+        qualities: the lowest and the highest that the images are read at, from 1.
+        tick: `tick(total)` is called once a group of crops.
 
     Returns a line about how well it fits.
     """
-    generator = torch.Generator().manual_seed(seed)
-    kinds, count = groups(crop), len(images.training)
-    low, high = qualities
+    o, count = trainer.options, len(images.training)
+    generator, kinds = torch.Generator().manual_seed(o.seed), groups(o.crop)
 
     def pairs() -> Iterator[tuple[Tensor, Tensor]]:
         for size, cut in kinds:
             pick = images.training[torch.randint(count, (GROUP,), generator=generator)]
             x, _ = images.augmented(pick, size, generator, cut)
-            level = low - 1 + (high - low) * torch.rand(GROUP, generator=generator)
-            level = send(level, x.device)
+            level = draw_levels(qualities, GROUP, generator, trainer.device)
             yield read(x, level), read(half_size(x), level)
             tick(len(kinds))
 
-    part = fit_halving(halve, pairs())
+    fitted = layer_of(trainer.average)
+    part = fit_halving(fitted, pairs())
+    layer_of(trainer.network).load_state_dict(fitted.state_dict())
     return f"latents of an image twice as large give {part:.0%} of the variance of its own"
 
 

@@ -22,15 +22,14 @@ from ticodec import weights
 from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import HeadConfig
 from ticodec.models.build import AnyNetwork
-from ticodec.models.vit import Halving, ViT
+from ticodec.models.vit import ViT
 
-from . import halving
 from .augment import drawing_from, mixed
 from .base import BaseTrainer, Row
 from .classes import ClassFolder
-from .data import send
+from .data import draw_levels
 from .existing import find_classifier
-from .halving import MILD
+from .halving import MILD, fit_to, groups, layer_of
 from .joint import augmentation_of, listed, load_classes
 from .latents import frozen_network, latents, of_pixels
 from .standard import StandardLinear
@@ -137,9 +136,10 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         held = {q: self.held(images, q) for q in self.validation_qualities()}
         data = HeadData(images, None, torch.empty(0), held)
         ticks = len(images) + images.left_out
-        if self.config.halving and not self.halving.weight.any():
-            line += f"\n{self.fit_halving(images, lambda more: tick(ticks + more))}"
-            ticks += len(halving.groups(self.options.crop))
+        if self.config.halving and not layer_of(self.network).weight.any():
+            read, qualities = self.read, self.qualities
+            line += f"\n{fit_to(self, images, read, qualities, lambda more: tick(ticks + more))}"
+            ticks += len(groups(self.options.crop))
         if self.frozen and self.options.views:
             views = encode_views(self, images, lambda more: tick(ticks + more))
             data = HeadData(images, *views, held)
@@ -148,20 +148,6 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         if self.source and not self.step:
             line += f"\n{self.begin_from(self.source, images)}"
         return data, line
-
-    @property
-    def halving(self) -> Halving:
-        """The layer that halves latents."""
-        found = self.network.get_submodule("halve")
-        assert isinstance(found, Halving)
-        return found
-
-    def fit_halving(self, images: ClassFolder, tick: Callable[[int], None]) -> str:
-        """Fit that layer to the latents of these images; a line about it."""
-        o = self.options
-        line = halving.fit_on(self.halving, images, o.crop, self.read, self.qualities, o.seed, tick)
-        self.average.get_submodule("halve").load_state_dict(self.halving.state_dict())
-        return line
 
     @torch.no_grad()
     def standardise(self, data: HeadData) -> None:
@@ -210,9 +196,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
 
     def draw_qualities(self, count: int, generator: torch.Generator) -> Tensor:
         """Random levels of the frozen weights, (count,)."""
-        low, high = self.qualities
-        level = low - 1 + (high - low) * torch.rand(count, generator=generator)
-        return send(level, self.device)
+        return draw_levels(self.qualities, count, generator, self.device)
 
     def held(self, images: ClassFolder, quality: float) -> Tensor:
         """What the Transformer reads of the held-out images at a quality, float16."""

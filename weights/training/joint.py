@@ -20,13 +20,12 @@ from ticodec.errors import BadInputError, UsageError
 from ticodec.models.analysis_config import IcatConfig
 from ticodec.models.icat import Icat
 from ticodec.models.prior import FactorizedPrior
-from ticodec.models.vit import Halving
 
-from . import halving
 from .ablation import leave_out_aggregation
 from .augment import Augmentation
 from .base import CALIBRATION, BaseTrainer, Row
 from .classes import ClassFolder, find_classes
+from .halving import fit_to, layer_of
 from .latents import latents
 from .loss import JointLoss, joint, lambda_at, psnr
 
@@ -73,7 +72,7 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         if self.options.step == 2 and not (runs and runs[-1].get("step") == 2):
             self.begin_rate(data)
         files = len(data) + data.left_out
-        if self.has_halving() and not self.halving.weight.any():
+        if self.has_halving() and not layer_of(self.average).weight.any():
             line += f"\n{self.fit_halving(data, lambda more: tick(files + more))}"
         if self.whole is not None and not self.step:
             images = every_so_many(data, self.options.crop, FITTED)
@@ -92,26 +91,17 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         """Whether there is such a layer to fit; the first step has not the latents of files."""
         return self.config.halving and self.options.step == 2
 
-    @property
-    def halving(self) -> Halving:
-        """That layer, of the averaged weights."""
-        found = self.average.get_submodule("vit.halve")
-        assert isinstance(found, Halving)
-        return found
-
     def fit_halving(self, data: ClassFolder, tick: Callable[[int], None]) -> str:
-        """Fit it to the latents of these images; a line about it."""
-        o, average = self.options, self.average.eval()
+        """Fit it to what the averaged weights make of these images, see `halving.fit_to`."""
+        average = self.average.eval()
         assert isinstance(average, Icat)
-        low, high = (min(q, self.config.levels) for q in o.quality_range)
+        low, high = (min(q, self.config.levels) for q in self.options.quality_range)
 
         def read(x: Tensor, level: Tensor) -> Tensor:
             with self.autocast():
                 return latents(average, x, level)
 
-        line = halving.fit_on(self.halving, data, o.crop, read, (low, high), o.seed, tick)
-        self.network.get_submodule("vit.halve").load_state_dict(self.halving.state_dict())
-        return line
+        return fit_to(self, data, read, (low, high), tick)
 
     @torch.no_grad()
     def begin_rate(self, data: ClassFolder) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .augment import Augmentation
 from .classes import ClassFolder
-from .halving import half_size
+from .halving import half_size, layer_of
 
 if TYPE_CHECKING:
     from .head import HeadTrainer
@@ -76,7 +76,7 @@ def encoded(
     x, targets = images.augmented(pick, size, generator, augmentation)
     y = trainer.read(x, trainer.draw_qualities(len(pick), generator))
     while factor > 1:
-        y, factor = trainer.halving(y), factor // 2
+        y, factor = layer_of(trainer.network)(y), factor // 2
         x = half_size(x) if trainer.teacher else x
     targets = trainer.taught(x, targets)
     return y, targets
