@@ -15,12 +15,12 @@ import typer
 from ticodec.container import MAX_PIXELS
 from ticodec.errors import Interrupted, TicodecError, UsageError
 
-from .show import Device, Json, MaxPixels, Quiet, print_json
+from .output import Device, Json, MaxPixels, Quiet, print_json
 
 if TYPE_CHECKING:
+    from ticodec.batch.messages import Action, Job
     from ticodec.batch.run import Options, Run
     from ticodec.batch.table import Table
-    from ticodec.batch.tasks import Action, Job
 
 HELP = """Encode, decode or classify whole trees: folders, s3://…, zip files.
 
@@ -97,8 +97,8 @@ class Common:
 
     def job(self, action: Action, source: str, target: str | None, **more: Any) -> Job:
         """The job that a command line means. Raises UsageError."""
+        from ticodec.batch.messages import Job
         from ticodec.batch.storage import absolute
-        from ticodec.batch.tasks import Job
 
         if self.device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"unknown device {self.device!r}; known: auto, cpu, cuda")
@@ -212,9 +212,9 @@ def classify(
 
 def _run(common: Common, job: Job, table: Table | None) -> None:
     """Run a job, show it, report it; raises TicodecError unless all files are whole."""
+    from ticodec.batch.messages import PAST, Row
     from ticodec.batch.report import Totals, check_report, write_report
     from ticodec.batch.run import Run
-    from ticodec.batch.tasks import PAST, Row
 
     from .batch_display import Display, print_summary
 
@@ -269,7 +269,7 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
 
 def _say_what(run: Run, as_json: bool) -> None:
     """What a run would do, a line a file."""
-    from ticodec.batch.tasks import Item
+    from ticodec.batch.messages import Item
 
     found: list[dict[str, Any]] = []
     for each in run.sifted():

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from ticodec.batch.messages import Job, Row
     from ticodec.batch.report import Totals
     from ticodec.batch.run import Run
-    from ticodec.batch.tasks import Job, Row
 
 #: Seconds between plain lines.
 EVERY = 10.0
@@ -116,7 +116,7 @@ class Display:
 
 def print_summary(job: Job, totals: Totals, seconds: float, others: int) -> None:
     """What a run did: sizes, failures and why; on stdout."""
-    from ticodec.batch.tasks import PAST
+    from ticodec.batch.messages import PAST
 
     table = Table.grid(padding=(0, 2))
     counts = totals.counts

@@ -10,8 +10,8 @@ import typer
 from ticodec.container import MAX_PIXELS
 from ticodec.errors import BadInputError, TicodecError, UsageError
 
-from .files import about, read_input
-from .show import Device, Json, MaxPixels, Quiet, print_json, working
+from .input_output import about, read_input
+from .output import Device, Json, MaxPixels, Quiet, print_json, working
 
 if TYPE_CHECKING:
     from ticodec.classifier import Label

@@ -10,9 +10,9 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 
-from .files import about, output_for
-from .measuring import Against, bars, coder_specs, qualities_of
-from .show import Device, Force, Json, MaxPixels, Quiet, report
+from .evaluation_options import Against, bars, coder_specs, qualities_of
+from .input_output import about, output_for
+from .output import Device, Force, Json, MaxPixels, Quiet, report
 
 
 def compare(
@@ -38,7 +38,7 @@ def compare(
 ) -> None:
     """Compare codecs on one photo: a page with a slider, every codec at the same size."""
     from ticodec.errors import TicodecError, UsageError
-    from ticodec.evaluation import output
+    from ticodec.evaluation import report_files
     from ticodec.files import write_file
 
     if photo == "-" or target == "-":
@@ -47,7 +47,9 @@ def compare(
     qualities = qualities_of(quality)
     specs = coder_specs(model, qualities, against, device)
     with about(photo), bars(quiet or as_json) as progress:
-        page, rows, failed = output.compare(Path(photo), specs, qualities, max_pixels, progress)
+        page, rows, failed = report_files.compare(
+            Path(photo), specs, qualities, max_pixels, progress
+        )
     write_file(Path(target), page)
     facts = {
         "input": photo,

@@ -9,8 +9,8 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 
-from .files import about, output_for, read_input, write_output
-from .show import Device, Force, Json, MaxPixels, Quiet, facts_of, report, working
+from .input_output import about, output_for, read_input, write_output
+from .output import Device, Force, Json, MaxPixels, Quiet, facts_of, report, working
 
 
 def encode(

@@ -9,8 +9,8 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 
-from .measuring import Against, bars, coder_specs, qualities_of, show_table
-from .show import Device, Json, MaxPixels, Quiet, print_json
+from .evaluation_options import Against, bars, coder_specs, qualities_of, show_table
+from .output import Device, Json, MaxPixels, Quiet, print_json
 
 
 def evaluate(
@@ -60,30 +60,32 @@ def evaluate(
     Where subfolders are named as the classes of a classifier, accuracy is measured as well.
     """
     from ticodec.errors import Interrupted, TicodecError
-    from ticodec.evaluation import output, report, run, summary
-    from ticodec.evaluation.classes import PixelFile
-    from ticodec.evaluation.coders import with_head
+    from ticodec.evaluation import measure, report_files, report_tables, summary
+    from ticodec.evaluation.folder_labels import PixelFile
+    from ticodec.evaluation.registry import with_head
 
     specs = coder_specs(model, qualities_of(quality), against, device)
     specs = with_head(specs, head) if head else specs
     pixels = PixelFile.checked(classifier, device) if classifier else None
     try:
         with bars(quiet or as_json) as progress:
-            measured = run.evaluate(folder, specs, out, jobs, fresh, max_pixels, progress, pixels)
+            measured = measure.evaluate(
+                folder, specs, out, jobs, fresh, max_pixels, progress, pixels
+            )
             means = summary.summarise(measured)
-            files = output.write_report(measured, means, str(folder), pictures, progress)
+            files = report_files.write_report(measured, means, str(folder), pictures, progress)
     except KeyboardInterrupt as error:
         again = "the same command, without --fresh," if fresh else "the same command"
         kept = f"; what is measured is kept in {out}: {again} goes on from there"
         raise Interrupted(f"interrupted{kept if out.is_dir() else ''}") from error
     if as_json:
-        facts: dict[str, Any] = report.facts(measured, means, str(folder))
+        facts: dict[str, Any] = report_tables.facts(measured, means, str(folder))
         del facts["measurements"]
         print_json(facts)
     elif not quiet:
-        for table in reversed(output.tables_of(measured, means)):
+        for table in reversed(report_files.tables_of(measured, means)):
             show_table(table)
         print(f"wrote {', '.join(files)} in {out}")
     if measured.failed:
         lines = "; ".join(f"{name}: {why}" for name, why in measured.failed.items())
-        raise TicodecError(f"left out {report.images(len(measured.failed))}: {lines}")
+        raise TicodecError(f"left out {report_tables.images(len(measured.failed))}: {lines}")

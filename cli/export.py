@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .show import Json, print_json, working
+from .output import Json, print_json, working
 
 
 def export(
@@ -29,9 +29,9 @@ def export(
 ) -> None:
     """Export a checkpoint: fp16 weights, integer tables, manifest entry and model card."""
     from ticodec.errors import UsageError
+    from ticodec.training import checkpoint
+    from ticodec.training.export import weights_file
     from ticodec.weights.store import SHIPPED, VARIABLE
-    from ticodec.weights.training import checkpoint
-    from ticodec.weights.training import export as exporting
 
     folder = out or SHIPPED
     head = checkpoint.load(source[0]).get("kind") == "head"
@@ -40,7 +40,7 @@ def export(
     place = "" if folder == SHIPPED else f"{VARIABLE}={folder.resolve()} "
     with working(f"compiling {', '.join(map(str, source))}", as_json):
         if head:
-            path, config, owner = exporting.export_head(source, folder, name)
+            path, config, owner = weights_file.export_head(source, folder, name)
             facts: dict[str, object] = {"name": path.stem, "classifies": owner}
             if config.stem == "pixels":
                 use = f"ticodec evaluate PHOTOS --classifier {path}"
@@ -49,7 +49,7 @@ def export(
             else:
                 use = f"ticodec classify PHOTO.tic --weights {path}"
         else:
-            entry = exporting.export(source, folder, name, default)
+            entry = weights_file.export(source, folder, name, default)
             path = entry.path
             facts = {"name": entry.name, "weights": entry.fingerprint.hex()}
             use = f"{place}ticodec encode -m {entry.name} …"

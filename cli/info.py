@@ -8,8 +8,8 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 
-from .files import about, read_input
-from .show import Json, MaxPixels, print_json
+from .input_output import about, read_input
+from .output import Json, MaxPixels, print_json
 
 
 def info(

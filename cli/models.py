@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .show import Json, print_json
+from .output import Json, print_json
 
 
 def models(as_json: Json = False) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .show import Device
+from .output import Device
 
 
 def train(
@@ -115,9 +115,9 @@ def train(
 
     from ticodec.codec import pick_device
     from ticodec.errors import UsageError
-    from ticodec.weights.training import start
-    from ticodec.weights.training.distributed import together
-    from ticodec.weights.training.run import Limits, run
+    from ticodec.training import start
+    from ticodec.training.distributed import together
+    from ticodec.training.loop import Limits, run
 
     given: dict[str, Any] = {
         "crop": crop,

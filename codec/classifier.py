@@ -18,8 +18,7 @@ from ticodec import weights
 from ticodec.errors import BadInputError, UsageError
 from ticodec.images import Pixels
 
-from .models.analysis_config import HeadConfig
-from .models.config import STRIDE_Y
+from .models.config import STRIDE_Y, HeadConfig
 from .models.icat import Normalize
 from .models.vit import Halving, ViT
 

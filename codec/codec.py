@@ -33,8 +33,8 @@ from ticodec.container import (
 from ticodec.entropy.coder import Coded, EntropyCoder, Streams
 from ticodec.errors import BadInputError, UsageError
 from ticodec.images import ImageLike, Picture, as_picture, pack_alpha, unpack_alpha
-from ticodec.models.build import build
 from ticodec.models.config import MODEL_IDS, STRIDE_Y, config_from
+from ticodec.models.families import build
 from ticodec.models.icat import Icat
 from ticodec.models.inference import Transform, fast_bf16, pad_image
 

@@ -82,10 +82,10 @@ def fixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import torch
 
     from ticodec.models.config import preset
-    from ticodec.models.network import Network
-    from ticodec.weights.training.export import export
-    from ticodec.weights.training.options import TrainOptions
-    from ticodec.weights.training.trainer import Trainer
+    from ticodec.models.tic import Network
+    from ticodec.training.codec_trainer import Trainer
+    from ticodec.training.export.weights_file import export
+    from ticodec.training.options import TrainOptions
 
     config = preset("tic", N=16, M=16, cam_heads=4, lambdas=(0.0067,))
     trainer = Trainer(config, TrainOptions(quality_range=(1, 1)), torch.device("cpu"))
@@ -102,11 +102,10 @@ def joint_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights folder with "joint", a small joint model of three classes: random weights."""
     import torch
 
-    from ticodec.models.analysis_config import ViTConfig
-    from ticodec.models.config import preset
-    from ticodec.weights.training.export import export
-    from ticodec.weights.training.joint import JointTrainer
-    from ticodec.weights.training.options import TrainOptions
+    from ticodec.models.config import ViTConfig, preset
+    from ticodec.training.export.weights_file import export
+    from ticodec.training.joint_trainer import JointTrainer
+    from ticodec.training.options import TrainOptions
 
     vit = ViTConfig(C=16, L=4, heads=2, grid=4)
     config = preset("icat-lite", N=16, M=16, vit=vit, labels=("ant", "bee", "cow"))

@@ -15,7 +15,7 @@ import typer.main
 from ticodec.codec import Codec
 from ticodec.models.config import ModelConfig
 from ticodec.models.prior import gaussian_likelihood
-from ticodec.weights.training.options import TrainOptions
+from ticodec.training.options import TrainOptions
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -70,7 +70,7 @@ def fork_workers() -> None:
     if sys.platform != "linux":
         return
     forking, get_context = Forking(), multiprocessing.get_context
-    forking.set_forkserver_preload(["ticodec.batch.work", "ticodec.evaluation.run"])
+    forking.set_forkserver_preload(["ticodec.batch.worker", "ticodec.evaluation.measure"])
     multiprocessing.get_context = lambda how=None: forking if how == "spawn" else get_context(how)
 
 

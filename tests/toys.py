@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from ticodec import weights
-from ticodec.models.analysis_config import HeadConfig, IcatConfig, ViTConfig
-from ticodec.weights.training.base import BaseTrainer
-from ticodec.weights.training.options import TrainOptions
+from ticodec.models.config import HeadConfig, IcatConfig, ViTConfig
+from ticodec.training.options import TrainOptions
+from ticodec.training.trainer import BaseTrainer
 
 LABELS = ("blue sea", "grass", "red")
 FOLDERS = ("blue_sea", "grass", "red")

@@ -25,7 +25,7 @@ from ticodec.errors import TicodecError
 from ticodec.files import reason
 from ticodec.processes import start_worker, without_ctrl_c
 
-from .tasks import Item, Job, Row
+from .messages import Item, Job, Row
 
 #: Items a worker is given at once, so that small photos can be coded together.
 CHUNK = 16
@@ -189,7 +189,7 @@ class Here:
 
     def run(self, items: Iterable[Item]) -> Iterator[Row]:
         """As `LocalEngine.run`."""
-        from .work import Worker
+        from .worker import Worker
 
         self.waiting.extend(items)
         worker = Worker(self.job)
@@ -214,7 +214,7 @@ def _serve(pipe: Connection, job: Job) -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
     try:
         start_worker(job.threads)
-        from .work import Worker
+        from .worker import Worker
 
         worker = Worker(job)
         pipe.send("begun")

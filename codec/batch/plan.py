@@ -19,9 +19,9 @@ from ticodec.container import QUALITY_STEPS, Header
 from ticodec.errors import TicodecError, UsageError
 from ticodec.images import SUFFIXES
 
-from .png import END, HEAD, note, read_note
+from .messages import Action, Item, Job, Row
+from .provenance import END, HEAD, note, read_note
 from .storage import Found, Local, Place, place
-from .tasks import Action, Item, Job, Row
 
 TIC = ".tic"
 OUTPUTS = {"encode": TIC, "decode": ".png", "classify": ""}

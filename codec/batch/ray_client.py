@@ -17,9 +17,9 @@ from typing import Any
 
 from ticodec.errors import TicodecError
 
+from .messages import Item, Job, Row
 from .ray_cluster import join, leave, named, outside
 from .ray_engine import RayEngine, told
-from .tasks import Item, Job, Row
 
 #: Rows that are fetched at a time, at most.
 FETCH = 1000

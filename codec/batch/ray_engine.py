@@ -22,8 +22,8 @@ from typing import Any
 from ticodec.errors import TicodecError
 
 from .local import CHUNK
+from .messages import Item, Job, Row
 from .ray_cluster import leave
-from .tasks import Item, Job, Row
 
 #: Times that a share is begun before its files are tried by themselves, each as often.
 TRIES = 2
@@ -85,7 +85,7 @@ class Actor:
         """Rows of a share."""
         import ray
 
-        from .work import Worker
+        from .worker import Worker
 
         begun = ray.get(self.ledger.begin.remote((items[0].name, len(items))))
         if begun == 0:

@@ -13,8 +13,8 @@ from typing import Any
 from ticodec.errors import UsageError
 from ticodec.files import write_file
 
+from .messages import Row
 from .table import Table
-from .tasks import Row
 
 #: Fields of a row that are none of a report's.
 INTERNAL = {"fatal", "labels"}

@@ -11,10 +11,10 @@ from ticodec.errors import UsageError
 from ticodec.processes import cores
 
 from .local import Here, LocalEngine
+from .messages import Item, Job, Row
 from .plan import Plan, check, make_plan, sift
 from .storage import place
 from .table import Table
-from .tasks import Item, Job, Row
 
 #: Bytes that a worker takes with a network loaded and a photo of some megapixels.
 WORKER_BYTES = 3 << 29

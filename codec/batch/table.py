@@ -19,8 +19,8 @@ from ticodec import weights
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.files import PART_PREFIX, PART_SUFFIX, read_file, remove_parts
 
+from .messages import Item, Job, Row
 from .storage import Local, Place, place
-from .tasks import Item, Job, Row
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 #: A part is written after so many seconds or rows: as much is done again after kill -9.

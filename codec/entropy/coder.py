@@ -17,14 +17,13 @@ import torch
 from torch import Tensor
 
 from ticodec.errors import BadInputError
-from ticodec.models.analysis_config import IcatConfig
-from ticodec.models.config import STRIDE_Y, Config
+from ticodec.models.config import STRIDE_Y, Config, IcatConfig
 
-from .context import MEAN_BITS, Context
 from .exact import Fixed, Ops
-from .hyper import hyper_synthesis
-from .mean_scale import mean_scale, run_rows
+from .icat_rows import mean_scale, run_rows
 from .rans import Ints, Reader, Tables, Writer
+from .tic_context import MEAN_BITS, Context
+from .tic_hyper import hyper_synthesis
 from .wavefront import Map, run_wavefront
 
 #: Symbols are 16-bit integers.

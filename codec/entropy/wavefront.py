@@ -23,9 +23,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ticodec.models.context import NEIGHBOURS, REACH
+from ticodec.models.cam import NEIGHBOURS, REACH
 
-from .context import MEAN_BITS, Context, scale_indexes
+from .tic_context import MEAN_BITS, Context, scale_indexes
 
 #: Codes one step: (positions (P,), means (P, M) in latent units, indexes (P, M)) to symbols (P, M).
 Coder = Callable[[Tensor, Tensor, Tensor], Tensor]

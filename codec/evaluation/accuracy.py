@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .run import Evaluation
-from .store import Measurement
+from .measure import Evaluation
+from .measurements import Measurement
 
 #: What means have of accuracy: shares of images, 0 … 1.
 OF_MEANS = ("top1", "top5", "pixel_top1", "pixel_top5")

@@ -1,4 +1,4 @@
-"""PSNR and MS-SSIM of 8-bit RGB pixels."""
+"""MS-SSIM of 8-bit RGB pixels; PSNR is in `ticodec.psnr`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,6 @@ from ticodec.images import Pixels
 
 #: MS-SSIM halves the image four times and needs a window of 11 pixels at the end.
 SMALLEST_MS_SSIM = 161
-
-
-def psnr(a: Pixels, b: Pixels) -> float:
-    """Peak signal-to-noise ratio of two (H, W, 3) uint8 arrays, in dB; inf when they are equal."""
-    error = a.astype(np.int32) - b.astype(np.int32)
-    squared = int(np.square(error).sum(dtype=np.int64))  # exact, whatever the order of summing
-    return 10 * math.log10(255**2 * error.size / squared) if squared else math.inf
 
 
 def ms_ssim(a: Pixels, b: Pixels) -> float | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from .bd import Curve
 from .pictures import Card, data_uri
 from .plots import LABELS, rd_plot
-from .report import Table, number
+from .report_tables import Table, number
 
 HERE = Path(__file__).parent
 

@@ -12,9 +12,10 @@ from ticodec.errors import TicodecError
 from ticodec.files import read_file
 from ticodec.images import Pixels
 
-from .coders import Coder, CoderSpec, blamed, closest, make
-from .run import Evaluation, Source, measure, pixels_of, ready
-from .store import Measurement
+from .coder import Coder, closest, errors_named_after
+from .measure import Evaluation, Source, measure, pixels_of, ready
+from .measurements import Measurement
+from .registry import CoderSpec, make
 
 #: Encoders up to this mean time are searched for the size that matches.
 FAST_SECONDS = 2.0
@@ -111,7 +112,7 @@ def _original(source: Source) -> Version:
 
 def _version(coder: Coder, row: Measurement, data: bytes) -> Version:
     """A file that browsers show is embedded as it is, any other as its decoded pixels."""
-    with blamed(coder):
+    with errors_named_after(coder):
         uri = data_uri(coder.mime, data) if coder.mime else lossless(coder.decode(data))
     setting = f"{coder.knob} {row.setting:.3g}"
     return Version(coder.name, setting, row.bytes, row.bpp, row.psnr, row.ms_ssim, uri)

@@ -10,8 +10,8 @@ import numpy as np
 from . import bd
 from .accuracy import Accuracy, original, shares
 from .bd import Curve, Delta
-from .coders import Coder
-from .run import Evaluation
+from .coder import Coder
+from .measure import Evaluation
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .analysis_config import IcatConfig
-from .network import Gains, straight_through_round
+from .config import IcatConfig
+from .conv import Conv
 from .prior import FactorizedPrior, gaussian_likelihood
-from .transforms import Conv
+from .tic import Gains, straight_through_round
 from .vit import ViT
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

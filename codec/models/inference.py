@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from .attention import shift_regions
+from .conv import Conv, LinearGDN
 from .swin import STB, SwinLayer, pad_to_window, partition, unpartition
-from .transforms import Conv, LinearGDN
 
 #: Tokens in a strip: a few hundred KB of activations, which stay in the second-level cache.
 STRIP_TOKENS = 3072

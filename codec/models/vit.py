@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, linear, scaled_dot_product_attention
 
-from .analysis_config import ViTConfig
+from .config import ViTConfig
 
 #: Tiles of a large map that run together: bounds the memory, and is enough to be fast.
 TILES_AT_ONCE = 8

@@ -113,8 +113,8 @@ def build(name: str, photo: Path, folder: Path) -> None:
     import torch
 
     from ticodec.models.config import preset
-    from ticodec.models.network import Network
-    from ticodec.weights.training.export import entered, weights_bytes
+    from ticodec.models.tic import Network
+    from ticodec.training.export.weights_file import entered, weights_bytes
 
     pixels = torch.from_numpy(picture_of(photo).pixels)
     height, width = pixels.shape[:2]

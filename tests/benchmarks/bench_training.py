@@ -27,9 +27,9 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from ticodec.codec import pick_device
-from ticodec.weights.training.base import AnyTrainer
-from ticodec.weights.training.run import device_name
-from ticodec.weights.training.start import start
+from ticodec.training.loop import device_name
+from ticodec.training.start import start
+from ticodec.training.trainer import AnyTrainer
 
 
 def main() -> None:

@@ -25,10 +25,10 @@ import ticodec
 from ticodec.classifier import Classifier, interleaved
 from ticodec.codec import Codec
 from ticodec.container import read
-from ticodec.evaluation.metrics import psnr
 from ticodec.images import list_images
 from ticodec.models.config import STRIDE_Y
 from ticodec.models.vit import spread
+from ticodec.psnr import psnr
 
 FACTORS = (1, 2, 4)
 

@@ -374,9 +374,9 @@ def test_deleting_is_finished_by_the_next_run(tmp_path: Path, run):
 
 
 def test_a_retry_knows_what_the_dead_worker_had_finished(tmp_path: Path):
+    from ticodec.batch.messages import Job
     from ticodec.batch.plan import make_plan
-    from ticodec.batch.tasks import Job
-    from ticodec.batch.work import Worker
+    from ticodec.batch.worker import Worker
 
     source, target = tmp_path / "in", tmp_path / "out"
     make_photos(source, ["a.png"], 96)

@@ -25,7 +25,7 @@ from PIL import Image
 from support import make_pixels
 
 from ticodec.batch.local import LocalEngine
-from ticodec.batch.tasks import Item, Job
+from ticodec.batch.messages import Item, Job
 from ticodec.errors import TicodecError
 
 

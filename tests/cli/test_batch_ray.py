@@ -13,8 +13,8 @@ import ray
 from batch_support import children, make_photos, summary, tree, wait_until, whole
 from ray.cluster_utils import Cluster
 
+from ticodec.batch.messages import Job
 from ticodec.batch.run import Options, Run
-from ticodec.batch.tasks import Job
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -246,7 +246,7 @@ def test_names_are_shown_as_they_are(run, tic: Path, name: str) -> None:
 
 
 def test_a_spinner_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ticodec.cli import show
+    from ticodec.cli import output
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -255,6 +255,6 @@ def test_a_spinner_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> N
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
-    with show.working("classifying [/b].tic", False):
+    with output.working("classifying [/b].tic", False):
         pass
     assert "[/b].tic" in stream.getvalue()

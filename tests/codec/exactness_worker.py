@@ -16,11 +16,11 @@ import torch
 from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.entropy.coder import EntropyCoder
-from ticodec.entropy.compile import neighbourhoods
-from ticodec.entropy.context import SCALE_BITS, scale_indexes
-from ticodec.entropy.mean_scale import mean_scale, run_rows
+from ticodec.entropy.icat_rows import mean_scale, run_rows
+from ticodec.entropy.tic_context import SCALE_BITS, scale_indexes
 from ticodec.entropy.wavefront import Map, run_wavefront
 from ticodec.models.icat import Icat
+from ticodec.training.export.compile import neighbourhoods
 
 
 def digest(*arrays: np.ndarray | bytes) -> str:

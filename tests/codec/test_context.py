@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ticodec.entropy.wavefront import Map, run_wavefront, steps
+from ticodec.models.cam import NEIGHBOURS, CausalAttention, context_modules
 from ticodec.models.config import preset
-from ticodec.models.context import NEIGHBOURS, CausalAttention, context_modules
 
 
 def later(i: int, j: int, height: int, width: int) -> set[tuple[int, int]]:

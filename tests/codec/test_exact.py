@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ticodec.entropy import tables
-from ticodec.entropy.compile import CompilingOps, float_layers
 from ticodec.entropy.exact import GELU_BITS, NORM_BITS, PROBABILITY_BITS, SCORE_BITS, Fixed
-from ticodec.entropy.hyper import gather, hyper_synthesis, spread
+from ticodec.entropy.tic_hyper import gather, hyper_synthesis, spread
 from ticodec.errors import TicodecError
 from ticodec.models.config import preset
-from ticodec.models.network import Network
-from ticodec.models.transforms import Conv
+from ticodec.models.conv import Conv
+from ticodec.models.tic import Network
+from ticodec.training.export import tables
+from ticodec.training.export.compile import CompilingOps, float_layers
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_leaky_relu(ops: CompilingOps) -> None:
 
 @pytest.mark.parametrize("up", [False, True])
 def test_gathered_convolution_is_the_convolution(up: bool) -> None:
-    from ticodec.entropy.compile import conv_affine
+    from ticodec.training.export.compile import conv_affine
 
     conv = Conv(5, 7, 3, 2 if up else 1, up=up).double()
     x = torch.randn(2, 6, 4, 5, dtype=torch.float64)

@@ -12,13 +12,12 @@ from torch import nn
 
 from ticodec.classifier import LONGEST, Classifier, PixelClassifier, interleaved
 from ticodec.codec import Codec
-from ticodec.entropy.context import MEAN_BITS
-from ticodec.entropy.mean_scale import mean_scale, run_rows
+from ticodec.entropy.icat_rows import mean_scale, run_rows
+from ticodec.entropy.tic_context import MEAN_BITS
 from ticodec.errors import BadInputError
 from ticodec.images import Picture
-from ticodec.models.analysis_config import HeadConfig, IcatConfig, ViTConfig
-from ticodec.models.build import build
-from ticodec.models.config import config_from, preset
+from ticodec.models.config import HeadConfig, IcatConfig, ViTConfig, config_from, preset
+from ticodec.models.families import build
 from ticodec.models.icat import Icat
 from ticodec.models.vit import ViT, spread
 

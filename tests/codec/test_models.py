@@ -8,8 +8,8 @@ import torch
 from ticodec.models.attention import shift_regions
 from ticodec.models.config import PAPER_LAMBDAS, ModelConfig, preset
 from ticodec.models.inference import Transform, pad_image
-from ticodec.models.network import Gains, Network
 from ticodec.models.swin import partition, unpartition
+from ticodec.models.tic import Gains, Network
 
 PLAIN = {"activation": "none", "hyper_activation": "none"}
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ticodec.entropy import tables as make
 from ticodec.entropy.rans import EXCESS_MAX, TOTAL, WORST, Reader, Tables, Writer
 from ticodec.errors import BadInputError
+from ticodec.training.export import tables
 
 
 def gaussian() -> Tables:
-    made = make.gaussian_tables()
+    made = tables.gaussian_tables()
     return Tables(made["halves"].numpy(), made["frequencies"].numpy())
 
 
@@ -53,7 +53,7 @@ def test_streams_of_few_rare_symbols_do_not_overrun_the_encoder() -> None:
 
 def test_rate_is_the_entropy() -> None:
     random = np.random.default_rng(0)
-    scale = make.scale_grid()
+    scale = tables.scale_grid()
     indexes = random.integers(0, 50, 40_000)
     values = np.round(random.normal(0, scale[indexes])).astype(np.int64)
     cdfs = [np.array(cdf) for cdf in TABLES.cdfs]

@@ -14,11 +14,10 @@ from PIL import Image
 from support import GOLDEN, make_pixels
 
 from ticodec import api, weights
-from ticodec.evaluation import output, run, summary
-from ticodec.evaluation.classes import PixelFile
-from ticodec.evaluation.coders import CoderSpec
-
-from .heads import FOLDERS, RANKING, forget, write_head
+from ticodec.evaluation import measure, report_files, summary
+from ticodec.evaluation.folder_labels import PixelFile
+from ticodec.evaluation.registry import CoderSpec
+from ticodec.heads import FOLDERS, RANKING, forget, write_head
 
 #: A name that is trouble where it is not escaped.
 AWKWARD = "b <img src=x onerror=alert(1)> & \"'.png"
@@ -39,9 +38,9 @@ def photos(tmp_path_factory) -> Path:
 def measured(photos: Path, tmp_path_factory) -> SimpleNamespace:
     """`evaluate` of the photos: its run, summary and folder of files."""
     out = tmp_path_factory.mktemp("evaluated") / "report"
-    done = run.evaluate(photos, SPECS, out)
+    done = measure.evaluate(photos, SPECS, out)
     means = summary.summarise(done)
-    files = output.write_report(done, means, str(photos), 24)
+    files = report_files.write_report(done, means, str(photos), 24)
     return SimpleNamespace(run=done, summary=means, out=out, files=files)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ticodec.evaluation import run
-from ticodec.evaluation.coders import make
-from ticodec.models.analysis_config import HeadConfig, ViTConfig
+from ticodec.evaluation import measure
+from ticodec.evaluation.registry import make
+from ticodec.models.config import HeadConfig, ViTConfig
 from ticodec.models.vit import ViT
 
 LABELS = ("golf ball", "French horn", "tench", "church", "gas pump", "parachute", "chain saw")
@@ -41,5 +41,5 @@ def write_head(path: Path, ranking: tuple[str, ...] = (), seed: int = 0, **field
 
 def forget() -> None:
     """As a new process knows nothing of what was loaded."""
-    for cache in (make, run.ready):
+    for cache in (make, measure.ready):
         cache.cache_clear()

@@ -13,21 +13,20 @@ from PIL import Image
 
 from ticodec import api
 from ticodec.errors import BadInputError
-from ticodec.evaluation import accuracy, output, report, run, summary
+from ticodec.evaluation import accuracy, measure, report_files, report_tables, summary
 from ticodec.evaluation.accuracy_plot import accuracy_plot
-from ticodec.evaluation.classes import PixelFile, folder_class, place
-from ticodec.evaluation.coders import CoderSpec, make
-from ticodec.evaluation.store import OF_CLASSES, Store
+from ticodec.evaluation.folder_labels import PixelFile, folder_class, place
+from ticodec.evaluation.measurements import OF_CLASSES, Store
+from ticodec.evaluation.registry import CoderSpec, make
 from ticodec.evaluation.summary import Point
-
-from .heads import RANKING, RANKS, forget, write_head
+from ticodec.heads import RANKING, RANKS, forget, write_head
 
 
 def specs(name: str = "tiny") -> list[CoderSpec]:
     return [CoderSpec(name, True, "cpu", (1.0, 8.0)), CoderSpec("webp")]
 
 
-def rows_of(done: run.Evaluation) -> Iterator[tuple]:
+def rows_of(done: measure.Evaluation) -> Iterator[tuple]:
     for source in done.sources:
         for coder in done.coders:
             for setting in coder.ladder:
@@ -38,13 +37,13 @@ def rows_of(done: run.Evaluation) -> Iterator[tuple]:
 def asked(monkeypatch) -> list[str]:
     """Names of the coders that are asked to measure something, one a time."""
     names: list[str] = []
-    real = run.measure
+    real = measure.measure
 
     def counting(spec, source, setting):
         names.append(spec.name)
         return real(spec, source, setting)
 
-    monkeypatch.setattr(run, "measure", counting)
+    monkeypatch.setattr(measure, "measure", counting)
     return names
 
 
@@ -60,7 +59,7 @@ def test_names_are_compared_without_case_and_underscores() -> None:
 
 def test_a_classifier_of_pixels_sees_every_codec_and_the_originals(classes, tmp_path, pixels):
     """One that always ranks classes alike: every number is known beforehand."""
-    done = run.evaluate(classes, specs(), tmp_path / "report", classifier=pixels)
+    done = measure.evaluate(classes, specs(), tmp_path / "report", classifier=pixels)
     for source, coder, row in rows_of(done):
         label = folder_class(source.name)
         rank = RANKS.get(label)
@@ -72,9 +71,9 @@ def test_a_classifier_of_pixels_sees_every_codec_and_the_originals(classes, tmp_
     for point in (*means.points["tiny"], *means.points["webp"]):
         assert (point.top1, point.top5) == (None, None)
         assert (point.pixel_top1, point.pixel_top5) == (0.5, 0.75)
-    files = output.write_report(done, means, str(classes), 0)
+    files = report_files.write_report(done, means, str(classes), 0)
     assert {"rate-accuracy.svg", "rate-accuracy.png"} <= set(files)
-    table = output.tables_of(done, means)[-1]
+    table = report_files.tables_of(done, means)[-1]
     assert table.header[5:9] == ("MS-SSIM", "in dB", "pixels top-1, %", "pixels top-5, %")
     assert [row[7:9] for row in table.rows] == [("50.0", "75.0")] * len(table.rows)
     assert table.rows[-1] == ("original", *["–"] * 6, "50.0", "75.0", "–", "–")
@@ -95,7 +94,7 @@ def test_a_classifier_of_pixels_sees_every_codec_and_the_originals(classes, tmp_
 def test_pixel_ranks_are_of_decoded_pixels(classes, tmp_path) -> None:
     write_head(tmp_path / "head", seed=3)
     pixels = PixelFile.checked(tmp_path / "head", "cpu")
-    done = run.evaluate(classes, specs(), tmp_path / "report", classifier=pixels)
+    done = measure.evaluate(classes, specs(), tmp_path / "report", classifier=pixels)
     classifier, moved = pixels.classifier(), 0
     for source, coder, row in rows_of(done):
         decoded = coder.decode(done.path(source, coder, row.setting).read_bytes())
@@ -115,7 +114,7 @@ def test_bitstream_ranks_are_of_the_very_files(classes, tmp_path, headed, jobs) 
     entry = headed(seed=1)
     write_head(tmp_path / "head", RANKING)
     pixels = PixelFile.checked(tmp_path / "head", "cpu")
-    done = run.evaluate(classes, specs("headed"), tmp_path / "report", jobs, classifier=pixels)
+    done = measure.evaluate(classes, specs("headed"), tmp_path / "report", jobs, classifier=pixels)
     codec, ranks = api.loaded(entry, "cpu"), []
     for source, coder, row in rows_of(done):
         if coder.name == "headed" and row.label:
@@ -134,9 +133,9 @@ def test_bitstream_ranks_are_of_the_very_files(classes, tmp_path, headed, jobs) 
     assert first.top1 == np.mean([rank == 1 for rank in ranks[::2]])
     assert first.top5 == np.mean([rank <= 5 for rank in ranks[::2]])
     assert means.points["webp"][0].top1 is None
-    header = output.tables_of(done, means)[-1].header
-    assert header[7:11] == tuple(report.ACCURACIES.values())
-    assert "no pixels decoded, of headed, by" in " ".join(output.notes_of(done, "val"))
+    header = report_files.tables_of(done, means)[-1].header
+    assert header[7:11] == tuple(report_tables.ACCURACIES.values())
+    assert "no pixels decoded, of headed, by" in " ".join(report_files.notes_of(done, "val"))
 
 
 def test_peers_keep_their_measurements_when_a_model_learns_to_classify(
@@ -145,16 +144,16 @@ def test_peers_keep_their_measurements_when_a_model_learns_to_classify(
     """A head changes what is known of its model only; each head's ranks are its own."""
     out = tmp_path / "report"
     entry = headed(ranking=RANKING)
-    run.evaluate(classes, specs("headed"), out)
+    measure.evaluate(classes, specs("headed"), out)
     rows = [row for row in Store(out).known.values() if row.coder == "headed" and row.label]
     assert {row.label: row.rank for row in rows} == RANKS
     asked.clear()
-    run.evaluate(classes, specs("headed"), out)
+    measure.evaluate(classes, specs("headed"), out)
     assert asked == []
     forget()
     other = headed(ranking=RANKING[::-1])
     assert other.head.sha256 != entry.head.sha256
-    done = run.evaluate(classes, specs("headed"), out)
+    done = measure.evaluate(classes, specs("headed"), out)
     assert asked == ["headed"] * 12
     ranks = {row.label: row.rank for _, coder, row in rows_of(done) if coder is done.coders[0]}
     assert ranks == {"tench": 7, "golf ball": 6, "chain saw": 1, None: None}
@@ -162,7 +161,7 @@ def test_peers_keep_their_measurements_when_a_model_learns_to_classify(
 
 def test_measurements_are_of_one_classifier(classes, tmp_path, pixels, asked) -> None:
     out = tmp_path / "report"
-    plain = run.evaluate(classes, specs(), out)
+    plain = measure.evaluate(classes, specs(), out)
     everything = len(asked)
     assert not any(row.label for row in plain.store.known.values())
     write_head(tmp_path / "other", RANKING[::-1])
@@ -174,25 +173,25 @@ def test_measurements_are_of_one_classifier(classes, tmp_path, pixels, asked) ->
         (None, 0, None),
     ):
         asked.clear()
-        done = run.evaluate(classes, specs(), out, classifier=classifier)
+        done = measure.evaluate(classes, specs(), out, classifier=classifier)
         assert len(asked) == count
         means = summary.summarise(done)
         assert {each.pixel_top1 for rows in means.points.values() for each in rows} == {top1}
-        output.write_report(done, means, str(classes), 0)
+        report_files.write_report(done, means, str(classes), 0)
         assert (out / "rate-accuracy.png").exists() == (classifier is not None)
 
 
 def test_a_class_is_that_of_its_folder_now(classes, tmp_path, pixels, asked) -> None:
     """Also of one image in two folders, which one file's measurements could mix up."""
     shutil.copy(classes / "tench" / "0.png", classes / "Golf_Ball" / "0.png")
-    done = run.evaluate(classes, specs()[:1], tmp_path / "report", classifier=pixels)
+    done = measure.evaluate(classes, specs()[:1], tmp_path / "report", classifier=pixels)
     ranks = {source.name: row.pixel_rank for source, _, row in rows_of(done)}
     assert (ranks["tench/0.png"], ranks["Golf_Ball/0.png"]) == (1, 2)
     asked.clear()
-    run.evaluate(classes, specs()[:1], tmp_path / "report", classifier=pixels)
+    measure.evaluate(classes, specs()[:1], tmp_path / "report", classifier=pixels)
     assert asked == []
     (classes / "deep" / "chain saw").rename(classes / "church")
-    done = run.evaluate(classes, specs()[:1], tmp_path / "report", classifier=pixels)
+    done = measure.evaluate(classes, specs()[:1], tmp_path / "report", classifier=pixels)
     ranks = {source.name: row.pixel_rank for source, _, row in rows_of(done)}
     assert ranks["church/3.png"] == 3
     assert len(asked) == 2
@@ -201,40 +200,40 @@ def test_a_class_is_that_of_its_folder_now(classes, tmp_path, pixels, asked) -> 
 def test_without_classes_nothing_is_different(photos, tmp_path, headed, pixels, asked) -> None:
     """Neither a head nor a classifier changes a report of images in no class folder."""
     out = tmp_path / "report"
-    run.evaluate(photos, specs("tiny")[1:], out)
-    first = run.evaluate(photos, specs(), out)
-    facts = report.facts(first, summary.summarise(first), "x")
+    measure.evaluate(photos, specs("tiny")[1:], out)
+    first = measure.evaluate(photos, specs(), out)
+    facts = report_tables.facts(first, summary.summarise(first), "x")
     headed(ranking=RANKING)
     text = (out / "measurements.jsonl").read_text()
     assert not any(f'"{name}"' in text for name in OF_CLASSES)
     asked.clear()
-    again = run.evaluate(photos, specs(), out, classifier=pixels)
+    again = measure.evaluate(photos, specs(), out, classifier=pixels)
     means = summary.summarise(again)
     assert asked == []
-    assert report.facts(again, means, "x") == facts
+    assert report_tables.facts(again, means, "x") == facts
     assert set(facts["means"][0]) == {
         "coder", "knob", "setting", "bytes", "bpp", "psnr", "ms_ssim", "ms_ssim_db",
         "encode_seconds", "decode_seconds",
     }  # fmt: skip
-    assert report.csv_text(facts).splitlines()[0].endswith(",stream,file")
-    assert output.tables_of(again, means)[-1].header == (
+    assert report_tables.csv_text(facts).splitlines()[0].endswith(",stream,file")
+    assert report_files.tables_of(again, means)[-1].header == (
         "codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "in dB", "encode, s",
         "decode, s",
     )  # fmt: skip
     (out / "rate-accuracy.svg").write_text("of an earlier run")
-    files = output.write_report(again, means, "x", 0)
+    files = report_files.write_report(again, means, "x", 0)
     assert not [name for name in files if "accuracy" in name]
     assert not (out / "rate-accuracy.svg").exists()
-    notes = output.notes_of(again, "x")
+    notes = report_files.notes_of(again, "x")
     assert notes[-1].startswith("No accuracy by pixels.safetensors: no image is in a folder")
-    assert output.notes_of(first, "x") == notes[:-1]
+    assert report_files.notes_of(first, "x") == notes[:-1]
     assert make(CoderSpec("headed", True, "cpu")).version == make(specs()[0]).version
 
 
 def test_a_damaged_classifier_is_no_missing_one(classes, tmp_path, headed) -> None:
     headed(ranking=RANKING).head.path.write_bytes(b"nothing")
     with pytest.raises(BadInputError, match="damaged weights: not the file the manifest names"):
-        run.evaluate(classes, specs("headed"), tmp_path / "report")
+        measure.evaluate(classes, specs("headed"), tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
@@ -247,11 +246,11 @@ def test_accuracies_over_different_images_say_so(classes, tmp_path, headed) -> N
     headed(ranking=RANKING)
     write_head(tmp_path / "head", labels=("tench", "holiday"), ranking=("holiday", "tench"))
     pixels = PixelFile.checked(tmp_path / "head", "cpu")
-    done = run.evaluate(classes, specs("headed"), tmp_path / "report", classifier=pixels)
+    done = measure.evaluate(classes, specs("headed"), tmp_path / "report", classifier=pixels)
     means = summary.summarise(done)
     assert means.original == accuracy.Accuracy(top1=1 / 3, top5=1, images=3)
     assert {each.top1 for each in means.points["headed"]} == {2 / 4}
-    assert output.notes_of(done, "val")[-1] == (
+    assert report_files.notes_of(done, "val")[-1] == (
         "Accuracies are over those of 6 images with a known class: 4 of headed, 3 of pixels."
     )
 

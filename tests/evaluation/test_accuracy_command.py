@@ -11,9 +11,8 @@ from support import GOLDEN, Result
 from ticodec import weights
 from ticodec.classifier import read_head
 from ticodec.errors import BadInputError
-from ticodec.evaluation.classes import PixelFile
-
-from .heads import RANKING, forget, write_head
+from ticodec.evaluation.folder_labels import PixelFile
+from ticodec.heads import RANKING, forget, write_head
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from support import SAMPLES, make_pixels
 import ticodec
 from ticodec import weights
 from ticodec.errors import TicodecError, UsageError
-from ticodec.evaluation import metrics
 from ticodec.evaluation.bd import Curve, delta
-from ticodec.evaluation.coders import Coder, Ours, closest
-from ticodec.evaluation.peers import PEERS, USUAL, peer
+from ticodec.evaluation.coder import Coder, closest
+from ticodec.evaluation.registry import PEERS, USUAL, peer
+from ticodec.evaluation.ticodec_coder import TicodecCoder
+from ticodec.psnr import psnr
 
 HERE = (*USUAL, "jpegxl")
 
@@ -32,7 +33,7 @@ def test_ladder_rises_in_bytes_and_quality(name: str, crop: np.ndarray) -> None:
     coder.prepare()
     files = [coder.encode(crop, setting) for setting in coder.ladder]
     sizes = [len(file) for file in files]
-    quality = [metrics.psnr(crop, coder.decode(file)) for file in files]
+    quality = [psnr(crop, coder.decode(file)) for file in files]
     assert sizes == sorted(sizes)
     assert quality == sorted(quality)
     assert quality[0] < 32 < 36 < quality[-1]
@@ -60,7 +61,7 @@ def test_peers_are_in_the_order_the_world_knows(crop: np.ndarray) -> None:
         coder = peer(name)
         files = [coder.encode(crop, setting) for setting in coder.ladder]
         rates = [8 * len(file) / crop[..., 0].size for file in files]
-        quality = [metrics.psnr(crop, coder.decode(file)) for file in files]
+        quality = [psnr(crop, coder.decode(file)) for file in files]
         curves[name] = Curve(name, tuple(zip(rates, quality, strict=True)))
     for older, newer in [("jpeg", "jpeg2000"), ("jpeg", "webp"), ("webp", "avif")]:
         assert delta(curves[older], curves[newer]).rate < -10
@@ -74,7 +75,7 @@ def test_any_size(name: str, size: tuple[int, int]) -> None:
 
 
 def test_ours_is_what_the_commands_write() -> None:
-    coder, pixels = Ours(weights.find("tiny"), "cpu", (1.0, 5.0)), make_pixels(70, 90)
+    coder, pixels = TicodecCoder(weights.find("tiny"), "cpu", (1.0, 5.0)), make_pixels(70, 90)
     coder.prepare()
     data = coder.encode(pixels, 5.0)
     assert data == ticodec.encode(pixels, 5, model="tiny", device="cpu")
@@ -82,7 +83,7 @@ def test_ours_is_what_the_commands_write() -> None:
     assert (coder.ladder, coder.default) == ((1.0, 5.0), 4.0)
     assert coder.version.endswith("weights 37eb2f07, cpu")
     with pytest.raises(UsageError, match="quality must be"):
-        Ours(weights.find("tiny"), "cpu", (9.0,))
+        TicodecCoder(weights.find("tiny"), "cpu", (9.0,))
 
 
 @pytest.mark.parametrize("name", ["jpeg", "webp", "jpeg2000"])
@@ -158,7 +159,7 @@ def test_unknown_peers_are_refused() -> None:
 
 
 def test_jpegxl_says_what_it_needs(monkeypatch) -> None:
-    monkeypatch.setattr("ticodec.evaluation.peers.find_spec", lambda name: None)
+    monkeypatch.setattr("ticodec.evaluation.registry.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="pip install pillow-jxl-plugin"):
         peer("jpegxl")
 

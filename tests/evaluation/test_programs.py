@@ -13,9 +13,9 @@ import pytest
 from support import make_pixels
 
 from ticodec.errors import TicodecError, UsageError
-from ticodec.evaluation import metrics
-from ticodec.evaluation.peers import peer
-from ticodec.evaluation.programs import to_rgb, to_ycbcr
+from ticodec.evaluation.peers.programs import to_rgb, to_ycbcr
+from ticodec.evaluation.registry import peer
+from ticodec.psnr import psnr
 
 HEAD = f"""#!{sys.executable}
 import sys
@@ -79,7 +79,7 @@ def check(name: str) -> None:
     assert coder.version == "Stand-in version 1.2"
     assert coder.knob == "QP"
     files = [coder.encode(pixels, setting) for setting in coder.ladder]
-    quality = [metrics.psnr(pixels, coder.decode(file)) for file in files]
+    quality = [psnr(pixels, coder.decode(file)) for file in files]
     assert quality[0] < 34 < quality[-1]
     sizes = [len(file) for file in files]
     assert sizes == sorted(sizes)

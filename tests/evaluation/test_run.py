@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from support import make_pixels
 
+from ticodec.conftest import AWKWARD, SPECS
 from ticodec.errors import BadInputError, TicodecError, UsageError
-from ticodec.evaluation import metrics, output, run, summary
-from ticodec.evaluation.coders import CoderSpec, make
-from ticodec.evaluation.store import Store
-
-from .conftest import AWKWARD, SPECS
+from ticodec.evaluation import measure, metrics, report_files, summary
+from ticodec.evaluation.measurements import Store
+from ticodec.evaluation.registry import CoderSpec, make
+from ticodec.psnr import psnr
 
 JPEG = [CoderSpec("jpeg")]
 
@@ -36,7 +36,7 @@ def test_numbers_are_those_of_the_files_on_disk(measured) -> None:
                 assert row.bytes == len(data)
                 assert row.bpp == 8 * len(data) / (original.shape[0] * original.shape[1])
                 decoded = coder.decode(data)
-                assert row.psnr == pytest.approx(metrics.psnr(original, decoded), abs=1e-4)
+                assert row.psnr == pytest.approx(psnr(original, decoded), abs=1e-4)
                 assert row.ms_ssim == pytest.approx(metrics.ms_ssim(original, decoded), abs=1e-5)
                 assert row.encode_seconds > 0
                 count += 1
@@ -93,34 +93,34 @@ def results(out: Path) -> list[dict]:
 def test_measuring_again_gives_the_same_bytes_and_numbers(photos, tmp_path, jobs: int) -> None:
     specs = [CoderSpec("tiny", True, "cpu", (2.0, 6.0)), *JPEG]
     for name in ("first", "again"):
-        run.evaluate(photos, specs, tmp_path / name, jobs)
+        measure.evaluate(photos, specs, tmp_path / name, jobs)
     assert results(tmp_path / "first") == results(tmp_path / "again")
 
 
 def test_what_is_on_disk_is_not_measured_again(photos, tmp_path, monkeypatch) -> None:
     out = tmp_path / "report"
-    first = run.evaluate(photos, JPEG, out)
+    first = measure.evaluate(photos, JPEG, out)
     asked: list[float] = []
-    real = run.measure
+    real = measure.measure
 
     def counting(spec, source, setting):
         asked.append(setting)
         return real(spec, source, setting)
 
-    monkeypatch.setattr(run, "measure", counting)
-    again = run.evaluate(photos, JPEG, out)
+    monkeypatch.setattr(measure, "measure", counting)
+    again = measure.evaluate(photos, JPEG, out)
     assert asked == []
     assert again.store.known == first.store.known
     damaged = first.path(first.sources[0], first.coders[0], 50.0)
     damaged.write_bytes(bytes(damaged.stat().st_size))
     with (out / "measurements.jsonl").open("a") as file:
         file.write('{"image": "cut sho')  # and killed while writing
-    run.evaluate(photos, JPEG, out)
+    measure.evaluate(photos, JPEG, out)
     assert asked == [50.0]
     asked.clear()
-    run.evaluate(photos, JPEG, out)
+    measure.evaluate(photos, JPEG, out)
     assert asked == []
-    run.evaluate(photos, JPEG, out, fresh=True)
+    measure.evaluate(photos, JPEG, out, fresh=True)
     assert len(asked) == 22
 
 
@@ -128,17 +128,17 @@ def test_a_changed_image_is_measured_again(tmp_path) -> None:
     folder, out = tmp_path / "in", tmp_path / "report"
     folder.mkdir()
     Image.fromarray(make_pixels(40, 40)).save(folder / "a.png")
-    first = run.evaluate(folder, JPEG, out)
+    first = measure.evaluate(folder, JPEG, out)
     Image.fromarray(make_pixels(40, 40, 9)).save(folder / "a.png")
-    second = run.evaluate(folder, JPEG, out)
+    second = measure.evaluate(folder, JPEG, out)
     assert len(second.store.known) == 2 * len(make(JPEG[0]).ladder)
     rows = [each.measured(each.sources[0], each.coders[0], 50.0) for each in (first, second)]
     assert rows[0].stream != rows[1].stream
 
 
 def test_a_report_is_not_wiped_for_one_that_cannot_be_made(photos, tmp_path, monkeypatch) -> None:
-    first = run.evaluate(photos, JPEG, tmp_path / "report")
-    run.ready.cache_clear()
+    first = measure.evaluate(photos, JPEG, tmp_path / "report")
+    measure.ready.cache_clear()
 
     def broken(self, pixels, setting):
         raise OSError("encoder error -2")
@@ -146,10 +146,10 @@ def test_a_report_is_not_wiped_for_one_that_cannot_be_made(photos, tmp_path, mon
     monkeypatch.setattr(type(make(JPEG[0])), "encode", broken)
     for fresh in (False, True):
         with pytest.raises(UsageError, match=r"(jpeg|webp): OSError: encoder error -2; leave it"):
-            run.evaluate(photos, [*JPEG, CoderSpec("webp")], tmp_path / "report", fresh=fresh)
+            measure.evaluate(photos, [*JPEG, CoderSpec("webp")], tmp_path / "report", fresh=fresh)
     assert Store(tmp_path / "report").known == first.store.known
     monkeypatch.undo()
-    run.ready.cache_clear()
+    measure.ready.cache_clear()
 
 
 def test_unreadable_images_are_left_out(tmp_path) -> None:
@@ -164,7 +164,7 @@ def test_unreadable_images_are_left_out(tmp_path) -> None:
     (folder / "broken.png").symlink_to("nowhere.png")
     # The second report is made beside the first, which holds images, and again over itself.
     for out in (folder / "report", folder / "report2", folder / "report2"):
-        found = run.evaluate(folder, JPEG, out)
+        found = measure.evaluate(folder, JPEG, out)
         assert [source.name for source in found.sources] == ["a.png"]
         assert found.failed == {
             "bad.jpg": "not an image that Pillow can read",
@@ -186,17 +186,17 @@ def test_names_may_be_anything(name: str, tmp_path: Path) -> None:
     Image.fromarray(make_pixels(40, 40)).save(folder / "a.png")
     (folder / "a.png").rename(folder / name)
     (folder / "bad.png").write_bytes(b"x")
-    done = run.evaluate(folder, JPEG, tmp_path / "report")
+    done = measure.evaluate(folder, JPEG, tmp_path / "report")
     assert [source.name for source in done.sources] == [name]
-    output.write_report(done, summary.summarise(done), str(folder), 24)
+    report_files.write_report(done, summary.summarise(done), str(folder), 24)
     assert len(json.loads((tmp_path / "report" / "report.json").read_text())["measurements"]) == 11
 
 
 def test_too_large_images_are_left_out(photos, tmp_path) -> None:
-    found = run.evaluate(photos, JPEG, tmp_path / "report", max_pixels=176 * 240)
+    found = measure.evaluate(photos, JPEG, tmp_path / "report", max_pixels=176 * 240)
     assert not found.failed
     with pytest.raises(BadInputError, match="raise it with --max-pixels"):
-        run.evaluate(photos, JPEG, tmp_path / "report", max_pixels=176 * 240 - 1)
+        measure.evaluate(photos, JPEG, tmp_path / "report", max_pixels=176 * 240 - 1)
 
 
 def test_images_that_a_codec_cannot_code_are_left_out_of_every_mean(photos, tmp_path, monkeypatch):
@@ -209,7 +209,7 @@ def test_images_that_a_codec_cannot_code_are_left_out_of_every_mean(photos, tmp_
         return real(self, pixels, setting)
 
     monkeypatch.setattr(type(coder), "encode", failing)
-    found = run.evaluate(photos, JPEG, tmp_path / "report")
+    found = measure.evaluate(photos, JPEG, tmp_path / "report")
     assert [source.name for source in found.sources] == ["a.png"]
     assert found.failed == {f"sub/{AWKWARD}": "at quality 50, jpeg: ValueError: does not like it"}
 
@@ -218,10 +218,10 @@ def test_images_that_go_away_leave_the_page_without_them(tmp_path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(2):
         Image.fromarray(make_pixels(40, 40, number)).save(tmp_path / "in" / f"{number}.png")
-    done = run.evaluate(tmp_path / "in", JPEG, tmp_path / "report")
+    done = measure.evaluate(tmp_path / "in", JPEG, tmp_path / "report")
     (tmp_path / "in" / "0.png").unlink()
-    run.pixels_of.cache_clear()
-    output.write_report(done, summary.summarise(done), "in", 24)
+    measure.pixels_of.cache_clear()
+    report_files.write_report(done, summary.summarise(done), "in", 24)
     page = (tmp_path / "report" / "report.html").read_text()
     assert page.count('class="card"') == 1
     assert "Pictures of 1 of 2 images." in page
@@ -237,13 +237,13 @@ def test_lossless_and_all_but_lossless_results(tmp_path) -> None:
     Image.fromarray(box).save(folder / "box.png")
     Image.fromarray(box[:1, :1]).save(folder / "dot.png")
     specs = [CoderSpec("tiny", True, "cpu", (2.0, 8.0)), CoderSpec("jpeg2000"), CoderSpec("webp")]
-    done = run.evaluate(folder, specs, tmp_path / "report")
+    done = measure.evaluate(folder, specs, tmp_path / "report")
     means = summary.summarise(done)
     assert any(point.psnr is None for points in means.points.values() for point in points)
-    output.write_report(done, means, "in", 24)
+    report_files.write_report(done, means, "in", 24)
     text = (tmp_path / "report" / "report.json").read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    page, rows, failed = output.compare(folder / "box.png", specs, (2.0, 8.0))
+    page, rows, failed = report_files.compare(folder / "box.png", specs, (2.0, 8.0))
     assert b'class="plots"' in page
     assert len(rows) == 2
     assert failed == {}
@@ -252,7 +252,7 @@ def test_lossless_and_all_but_lossless_results(tmp_path) -> None:
 def test_compare_leaves_out_what_cannot_code_the_photo(tmp_path) -> None:
     Image.fromarray(make_pixels(2, 17000)).save(tmp_path / "wide.png")
     specs = [CoderSpec("tiny", True, "cpu"), CoderSpec("webp"), CoderSpec("jpeg")]
-    page, rows, failed = output.compare(tmp_path / "wide.png", specs)
+    page, rows, failed = report_files.compare(tmp_path / "wide.png", specs)
     assert [row.coder for row in rows[0]] == ["tiny", "jpeg"]
     assert list(failed) == ["webp"]
     assert b"Left out: webp: " in page
@@ -263,11 +263,11 @@ def test_small_images_have_no_ms_ssim(tmp_path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     Image.fromarray(make_pixels(20, 30)).convert("L").save(folder / "grey.png")
-    done = run.evaluate(folder, JPEG, tmp_path / "report")
+    done = measure.evaluate(folder, JPEG, tmp_path / "report")
     means = summary.summarise(done)
     assert all(point.ms_ssim is None for point in means.points["jpeg"])
     (tmp_path / "report" / "rd-ms-ssim.svg").write_text("of an earlier run")
-    files = output.write_report(done, means, "in", 24)
+    files = report_files.write_report(done, means, "in", 24)
     assert "rd-ms-ssim.svg" not in files
     assert not (tmp_path / "report" / "rd-ms-ssim.svg").exists()
     assert "rd-psnr.svg" in files
@@ -286,7 +286,7 @@ def test_folders_that_cannot_be_measured(tmp_path) -> None:
         "missing": "not a folder",
     }.items():
         with pytest.raises(BadInputError, match=why):
-            run.evaluate(tmp_path / name, JPEG, tmp_path / "report")
+            measure.evaluate(tmp_path / name, JPEG, tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
@@ -296,9 +296,9 @@ def test_other_folders_are_not_written_into(photos, tmp_path) -> None:
     (tmp_path / "file").write_text("x")
     for fresh in (False, True):
         with pytest.raises(UsageError, match="holds other things than a report"):
-            run.evaluate(photos, JPEG, tmp_path / "mine", fresh=fresh)
+            measure.evaluate(photos, JPEG, tmp_path / "mine", fresh=fresh)
     with pytest.raises(UsageError, match="is a file"):
-        run.evaluate(photos, JPEG, tmp_path / "file")
+        measure.evaluate(photos, JPEG, tmp_path / "file")
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
@@ -308,4 +308,4 @@ def test_nothing_left_is_an_error(tmp_path, monkeypatch) -> None:
     coder = make(JPEG[0])
     monkeypatch.setattr(type(coder), "decode", lambda self, data: make_pixels(1, 1))
     with pytest.raises(TicodecError, match=r"a\.png: .*jpeg: decoded to \(1, 1, 3\)"):
-        run.evaluate(tmp_path / "in", JPEG, tmp_path / "report")
+        measure.evaluate(tmp_path / "in", JPEG, tmp_path / "report")

@@ -1,0 +1,128 @@
+"""What `evaluate` and `compare` share: their lists of codecs and qualities, bars and tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ticodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from ticodec.evaluation.measure import Progress
+    from ticodec.evaluation.registry import CoderSpec
+    from ticodec.evaluation.report_tables import Table
+
+#: Longer cells are broken into lines.
+LONG = 15
+
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        help="Other codecs by comma: jpeg, webp, avif, jpeg2000, jpegxl, bpg, vtm, mbt2018, …; "
+        "or none. \\[default: jpeg,webp,avif,jpeg2000]",
+    ),
+]
+
+
+def qualities_of(text: str | None) -> tuple[float, ...] | None:
+    """Qualities of a list like "1,2.5,8", rising, each once. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return tuple(sorted({float(word) for word in _words(text, "--quality")}))
+    except ValueError as error:
+        raise UsageError(f"--quality takes numbers by comma, not {text!r}") from error
+
+
+def coder_specs(
+    model: str | None, qualities: tuple[float, ...] | None, against: str | None, device: str
+) -> list[CoderSpec]:
+    """Our own models first, then the peers; each is known and there.
+
+    Raises UsageError for an unknown name, a quality out of range, a peer not installed.
+    """
+    from ticodec import weights
+    from ticodec.codec import pick_device
+    from ticodec.evaluation.registry import USUAL, CoderSpec, make
+
+    pick_device(device)
+    names = [weights.find(None).name] if model is None else _words(model, "--model")
+    peers = list(USUAL) if against is None else _words(against, "--against")
+    if peers == ["none"]:
+        peers = []
+    entries = [weights.find(name) for name in dict.fromkeys(names)]
+    ranged = any(entry.qualities for entry in entries)  # -q is for those, if there are any
+    specs = [
+        CoderSpec(entry.name, True, device, qualities if entry.qualities or not ranged else None)
+        for entry in entries
+    ]
+    specs += [CoderSpec(name) for name in dict.fromkeys(peers)]
+    for spec in specs:
+        make(spec)
+        if [each.name for each in specs].count(spec.name) > 1:
+            raise UsageError(f"a model and a peer are both called {spec.name}; leave one out")
+    return specs
+
+
+def _words(text: str, option: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise UsageError(f"{option} takes a list by comma, not {text!r}")
+    return words
+
+
+@contextmanager
+def bars(quiet: bool) -> Iterator[Progress]:
+    """A progress bar on stderr, on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Left
+
+    text = TextColumn("{task.description}", markup=False)
+    with Progress(
+        BarColumn(), MofNCompleteColumn(), Left(), text, console=Console(stderr=True)
+    ) as display:
+        task = display.add_task("")
+        yield lambda what, done, total: display.update(
+            task, description=what, completed=done, total=total
+        )
+
+
+def show_table(table: Table) -> None:
+    """A table on stdout."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(title=table.title, box=box.SIMPLE_HEAD, padding=0)
+    rows = [[row[0], *(_in_lines(cell, LONG) for cell in row[1:])] for row in table.rows]
+    header = [_in_lines(name, 8) for name in table.header]
+    needed = 1
+    for number, name in enumerate(header):
+        shown.add_column(name, justify="right" if number else "left", no_wrap=True)
+        lines = [line for row in [header, *rows] for line in row[number].split("\n")]
+        needed += max(map(len, lines)) + 1
+    last = None
+    for row in rows:
+        if table.header[0] == "codec" and last not in (None, row[0]):
+            shown.add_section()
+        last = row[0]
+        shown.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    console.width = max(console.width, needed)  # too wide a table is better than a cut one
+    console.print(shown)
+
+
+def _in_lines(text: str, width: int) -> str:
+    """Words in lines of about this width; no word is broken."""
+    return "\n".join(wrap(text, width, break_long_words=False, break_on_hyphens=False)) or text

@@ -1,0 +1,60 @@
+"""The joint model's h_s on integers: ẑ to the mean and scale of every latent, in one pass.
+
+The structure of `models.icat`'s h_s. There is no context model, so nothing waits for ŷ:
+
+    ẑ ─► conv 5×5 ─► LeakyReLU ─► deconv 5×5 s2 ─► LeakyReLU ─► conv 3×3 ─► means, scales
+                                                                                │
+    row by row of y:            symbols ◄──────── coder ◄───────────────────────┘
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .exact import LONG, NARROW, WIDE, Fixed, Ops
+from .tic_context import MEAN_BITS, SCALE_BITS, SCALE_LIMIT, scale_indexes
+from .tic_hyper import gather, spread
+from .wavefront import Coder
+
+#: Rows of z that go through h_s together, and how many more around them decide their results:
+#: 2 for the first layer, 1 each for the others (at the doubled resolution there are 2).
+STRIP, HALO = 16, 4
+
+
+def mean_scale(ops: Ops, z: Tensor) -> tuple[Tensor, Tensor]:
+    """ẑ (B, h/2, w/2, N), integers, to means and raw scales (B, h, w, M) of y.
+
+    Integers in float64, in units of 2^-8 and 2^-12, as from `Context.predict`.
+    """
+    x = Fixed(z.double().clamp(-NARROW, NARROW), 0)
+    x = ops.leaky_relu(ops.linear("h_s.in", Fixed(gather(x.ints, 5), x.frac), LONG))
+    x = ops.leaky_relu(ops.linear("h_s.up", Fixed(gather(spread(x.ints), 5), x.frac), LONG))
+    rows = Fixed(gather(x.ints, 3), x.frac)
+    means = ops.linear("h_s.means", rows, WIDE, MEAN_BITS)
+    scales = ops.linear("h_s.scales", rows, SCALE_LIMIT, SCALE_BITS)
+    return means.ints, scales.ints
+
+
+def run_rows(ops: Ops, z: Tensor, thresholds: Tensor, coder: Coder) -> Tensor:
+    """Code a map of latents in either direction, a row at a time.
+
+    Args:
+        ops: the compiled layers; z: ẑ (h/2, w/2, N), integers.
+        thresholds: of the scale tables, (tables - 1,), float64.
+        coder: quantises and writes the symbols of a row (encoding) or reads them.
+    Returns: ŷ (h·w, M), float64 integers in units of 2^-8.
+    """
+    found = []
+    width = 2 * z.shape[1]
+    # Strips bound the memory: gathered neighbourhoods are 25 times the map.
+    for top in range(0, len(z), STRIP):
+        first, end = max(0, top - HALO), min(len(z), top + STRIP)
+        means, scales = mean_scale(ops, z[None, first : end + HALO])
+        inside = slice(2 * (top - first), 2 * (end - first))
+        pairs = zip(means[0, inside], scales[0, inside], strict=True)
+        for row, (mean, scale) in enumerate(pairs, 2 * top):
+            positions = torch.arange(row * width, (row + 1) * width, device=z.device)
+            symbols = coder(positions, mean * 2.0**-MEAN_BITS, scale_indexes(scale, thresholds))
+            found.append(symbols * 2.0**MEAN_BITS + mean)
+    return torch.cat(found)

@@ -1,0 +1,112 @@
+"""What evaluation measures: anything that turns pixels into bytes and back, at some settings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+
+from ticodec.errors import TicodecError
+from ticodec.images import Pixels
+
+
+class Coder(ABC):
+    """A codec under measurement. What it is given is opaque RGB without metadata.
+
+    Attributes:
+        name: as in `--against`; version: what decides its bytes besides pixels and setting
+            (library versions, or the fingerprint of the weights), part of a measurement's key.
+        suffix: of its files, with the dot; mime: a type that browsers show, "" if none.
+        knob: what its setting is called; settings: every one that makes sense, from small
+            files to large; ladder: those measured for a curve, in the same order; default: the
+            one taken when nobody says, where there is such a thing.
+        classified: whether a classifier is shown what it makes; `version` then says which.
+    """
+
+    name: str
+    version: str
+    suffix: str
+    mime: str = ""
+    knob: str = "quality"
+    settings: tuple[float, ...]
+    ladder: tuple[float, ...]
+    default: float = 0.0
+    classified: bool = False
+
+    @abstractmethod
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
+        """(H, W, 3) uint8 to a whole file's bytes."""
+
+    @abstractmethod
+    def decode(self, data: bytes) -> Pixels:
+        """A file's bytes to (H, W, 3) uint8."""
+
+    def labels(self) -> frozenset[str]:
+        """Classes, in normal form, that its files can be told to be of without being decoded.
+
+        Raises BadInputError when what tells them is damaged.
+        """
+        return frozenset()
+
+    def place(self, data: bytes, label: str) -> int | None:
+        """Where one of these classes comes for a file's bytes: 1 is the most probable.
+
+        None when nothing tells what is in its files.
+        """
+        return None
+
+    def prepare(self) -> None:
+        """Code something small: to warm up, so that timing is fair, and to see that it works.
+
+        Raises UsageError with what is missing and how to get it.
+        """
+        self.decode(self.encode(np.zeros((64, 64, 3), np.uint8), self.ladder[0]))
+
+
+@contextmanager
+def errors_named_after(coder: Coder) -> Iterator[None]:
+    """Whatever is raised becomes one line about the coder."""
+    try:
+        yield
+    except TicodecError as error:
+        if str(error).startswith(coder.name):
+            raise
+        raise type(error)(f"{coder.name}: {error}") from error
+    except MemoryError as error:
+        raise TicodecError(f"{coder.name}: not enough memory") from error
+    except Exception as error:
+        raise TicodecError(f"{coder.name}: {type(error).__name__}: {error}") from error
+
+
+def closest(
+    coder: Coder, pixels: Pixels, target: int, known: Mapping[float, int] | None = None
+) -> float:
+    """The setting whose file is nearest to a number of bytes, by bisection over `settings`.
+
+    Args:
+        known: sizes by setting that need not be found out again.
+
+    Raises TicodecError when the coder fails.
+    """
+    sizes = dict(known or {})
+
+    def size(index: int) -> int:
+        setting = coder.settings[index]
+        if setting not in sizes:
+            with errors_named_after(coder):
+                sizes[setting] = len(coder.encode(pixels, setting))
+        return sizes[setting]
+
+    low, high = 0, len(coder.settings) - 1
+    for index, setting in enumerate(coder.settings):  # begin between the known ones
+        if setting in sizes:
+            low, high = (max(low, index), high) if sizes[setting] <= target else (low, index)
+            if high == index:
+                break
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if size(middle) > target else (middle, high)
+    size(low), size(high)
+    return min(sizes, key=lambda setting: abs(sizes[setting] - target))

@@ -1,0 +1,301 @@
+"""Measuring a folder of images with several coders, in one process or many."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from ticodec.container import MAX_PIXELS
+from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.files import read_file
+from ticodec.images import Pixels, list_images, open_image, to_picture
+from ticodec.psnr import psnr
+
+from . import metrics
+from .coder import Coder, errors_named_after
+from .folder_labels import PixelFile, folder_class
+from .measurements import LINES, Key, Measurement, Store, check_folder
+from .registry import CoderSpec, make
+from .workers import outcomes
+
+#: Called with (what was done, how many of how many).
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image to measure.
+
+    Args:
+        name: its path within the folder; path: to open it.
+        digest: SHA-256 of the file; pixels: SHA-256 of its RGB samples.
+        label: its class, in normal form, when a classifier of the run knows it.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    pixels: str
+    width: int
+    height: int
+    label: str | None = None
+
+
+@dataclass
+class Evaluation:
+    """What a run has measured.
+
+    Args:
+        sources: images that every coder coded at every setting, the only ones averaged.
+        failed: what went wrong, by image: its name, and a line.
+        specs, coders: the first is the one that is compared with the others.
+        classifier: of pixels, which every coder's decoded pixels were shown to.
+    """
+
+    sources: list[Source]
+    specs: list[CoderSpec]
+    coders: list[Coder]
+    store: Store
+    failed: dict[str, str] = field(default_factory=dict)
+    classifier: PixelFile | None = None
+
+    def measured(self, source: Source, coder: Coder, setting: float) -> Measurement:
+        """One measurement that has been made."""
+        return self.store.known[_key(source, coder, setting)]
+
+    def sizes(self, source: Source, coder: Coder) -> dict[float, int]:
+        """Bytes by setting, of everything measured of an image with a coder."""
+        which = (source.digest, coder.name, coder.version)
+        return {key[3]: row.bytes for key, row in self.store.known.items() if key[:3] == which}
+
+    def has(self, source: Source, coder: Coder, setting: float) -> bool:
+        """Whether a measurement has been made, and its file is still what it was."""
+        found = self.store.known.get(_key(source, coder, setting))
+        try:
+            data = self.path(source, coder, setting).read_bytes() if found else b""
+        except OSError:
+            return False
+        return found is not None and hashlib.sha256(data).hexdigest() == found.stream
+
+    def add(self, spec: CoderSpec, source: Source, setting: float) -> Measurement:
+        """Measure one setting more, unless it is known. Raises TicodecError."""
+        coder = ready(spec)
+        if not self.has(source, coder, setting):
+            measured, data = measure(spec, source, setting)
+            self.store.add(measured, self.path(source, coder, setting), data)
+        return self.measured(source, coder, setting)
+
+    def path(self, source: Source, coder: Coder, setting: float) -> Path:
+        """Where a coded file is."""
+        return self.store.stream(coder.name, setting, source.digest, coder.suffix)
+
+
+def _key(source: Source, coder: Coder, setting: float) -> Key:
+    label = source.label if coder.classified else None
+    return source.digest, coder.name, coder.version, setting, label
+
+
+def load(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Source, Pixels]:
+    """An image file as a source by its own name, and its pixels, (H, W, 3) uint8: upright RGB.
+
+    Raises BadInputError when it cannot be read or is too large.
+    """
+    data = read_file(path)
+    pixels = to_picture(open_image(data, max_pixels)).pixels
+    digest, of_pixels = (hashlib.sha256(part).hexdigest() for part in (data, pixels.tobytes()))
+    return Source(path.name, path, digest, of_pixels, pixels.shape[1], pixels.shape[0]), pixels
+
+
+@lru_cache(maxsize=2)
+def pixels_of(source: Source) -> Pixels:
+    """(H, W, 3) uint8 of a source. Raises BadInputError when it is not what it was."""
+    found, pixels = load(source.path, source.width * source.height)
+    if found.digest != source.digest:
+        raise BadInputError("the image was changed while it was being measured")
+    return pixels
+
+
+def find_sources(
+    folder: Path, max_pixels: int, progress: Progress
+) -> tuple[list[Source], dict[str, str]]:
+    """The readable images of a folder, and what is wrong with the others, by name.
+
+    Reports in the folder are not searched: they are full of images.
+
+    Raises BadInputError when it has no image, or none that can be read.
+    """
+    reports = {path.parent for path in folder.rglob(LINES)}
+    paths = [path for path in list_images(folder) if not reports.intersection(path.parents)]
+    if not paths:
+        raise BadInputError(f"{folder}: no images in it but those of reports")
+    sources, failed = [], {}
+    for done, path in enumerate(paths):
+        name = path.relative_to(folder).as_posix()
+        progress(f"reading {name}", done, len(paths))
+        try:
+            sources.append(replace(load(path, max_pixels)[0], name=name))
+        except BadInputError as error:
+            failed[name] = str(error).removeprefix(f"{path}: ")
+    if not sources:
+        name, why = next(iter(failed.items()))
+        raise BadInputError(f"{folder}: no image in it can be read; {name}: {why}")
+    return sources, failed
+
+
+@cache
+def ready(spec: CoderSpec) -> Coder:
+    """The coder of a spec, checked and warm, once a process.
+
+    Raises UsageError when it cannot be used, BadInputError for damaged weights.
+    """
+    coder = make(spec)
+    try:
+        with errors_named_after(coder):
+            coder.prepare()
+    except (UsageError, BadInputError):
+        raise
+    except TicodecError as error:
+        raise UsageError(f"{error}; leave it out, or mend it") from error
+    return coder
+
+
+def measure(spec: CoderSpec, source: Source, setting: float) -> tuple[Measurement, bytes]:
+    """Code one image, decode it, compare. Raises TicodecError when the coder fails."""
+    coder, pixels = ready(spec), pixels_of(source)
+    with errors_named_after(coder):
+        started = time.perf_counter()
+        data = coder.encode(pixels, setting)
+        encoded = time.perf_counter()
+        decoded = coder.decode(data)
+        done = time.perf_counter()
+        if decoded.shape != pixels.shape:
+            raise TicodecError(f"{coder.name}: decoded to {decoded.shape}, not {pixels.shape}")
+        db, ms_ssim = psnr(pixels, decoded), metrics.ms_ssim(pixels, decoded)
+        places = _places(spec, source, data, decoded) if coder.classified else {}
+    measured = Measurement(
+        image=source.digest,
+        coder=coder.name,
+        version=coder.version,
+        setting=setting,
+        stream=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+        bpp=8 * len(data) / (source.width * source.height),
+        psnr=None if db == float("inf") else round(db, 4),
+        ms_ssim=None if ms_ssim is None else round(ms_ssim, 5),
+        encode_seconds=round(encoded - started, 4),
+        decode_seconds=round(done - encoded, 4),
+        **places,
+    )
+    return measured, data
+
+
+def _places(spec: CoderSpec, source: Source, data: bytes, decoded: Pixels) -> dict[str, Any]:
+    """Where classifiers place the class of an image, as `Measurement` has it."""
+    label = source.label
+    if label is None:
+        return {}
+    found: dict[str, Any] = {"label": label}
+    if spec.bitstream:
+        found["rank"] = make(spec).place(data, label)
+    if spec.pixels:
+        found["pixel_rank"] = spec.pixels.place(decoded, label)
+        found["original_rank"] = _original_place(source, spec.pixels)
+    return found
+
+
+@lru_cache(maxsize=2)
+def _original_place(source: Source, classifier: PixelFile) -> int | None:
+    return classifier.place(pixels_of(source), source.label) if source.label else None
+
+
+Task = tuple[CoderSpec, Source, float]
+Outcome = tuple[Task, tuple[Measurement, bytes] | TicodecError]
+
+
+def evaluate(
+    folder: Path,
+    specs: list[CoderSpec],
+    out: Path,
+    jobs: int = 1,
+    fresh: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress = lambda what, done, total: None,
+    classifier: PixelFile | None = None,
+) -> Evaluation:
+    """Measure every image of a folder with every coder over its ladder.
+
+    What `out` holds already is not measured again, unless `fresh`; every measurement is on disk
+    before the next begins, so that an interrupted run goes on where it was.
+
+    Images in folders named as classes are classified too: from the bitstream by models that can,
+    from what every coder decoded by `classifier`.
+
+    Raises UsageError for a coder that is not to be had, BadInputError for a folder without
+    readable images, TicodecError when the disk refuses or a worker process dies.
+    """
+    check_folder(out)
+    for spec in specs:
+        make(spec)
+    sources, failed = find_sources(folder, max_pixels, progress)
+    sources, specs = _with_classes(sources, specs, classifier)
+    coders = [make(spec) for spec in specs]
+    if fresh:  # nothing is forgotten that cannot be measured again
+        for spec in specs:
+            ready(spec)
+    run = Evaluation(sources, specs, coders, Store(out, fresh), failed, classifier)
+    tasks = [
+        (spec, source, setting)
+        for source in sources
+        for spec, coder in zip(specs, coders, strict=True)
+        for setting in coder.ladder
+        if not run.has(source, coder, setting)
+    ]
+    for spec in dict.fromkeys(task[0] for task in tasks):
+        progress(f"starting {spec.name}", 0, len(tasks))
+        ready(spec)
+    for done, ((spec, source, setting), outcome) in enumerate(outcomes(_attempt, tasks, jobs)):
+        coder = make(spec)
+        if isinstance(outcome, TicodecError):
+            failed.setdefault(source.name, f"at {coder.knob} {setting:g}, {outcome}")
+        else:
+            run.store.add(outcome[0], run.path(source, coder, setting), outcome[1])
+        progress(f"{source.name}: {coder.name} {setting:g}", done + 1, len(tasks))
+    run.failed = dict(sorted(failed.items()))
+    run.sources = [source for source in sources if source.name not in failed]
+    if not run.sources:
+        name, why = next(iter(run.failed.items()))
+        raise TicodecError(f"no image was coded by every codec; {name}: {why}")
+    return run
+
+
+def _with_classes(
+    sources: list[Source], specs: list[CoderSpec], classifier: PixelFile | None
+) -> tuple[list[Source], list[CoderSpec]]:
+    """Sources with the classes that some classifier knows, specs with the classifiers of use."""
+    folders = {source.name: folder_class(source.name) for source in sources}
+    named = {name for name in folders.values() if name}
+    if not named:
+        return sources, specs
+    known = named & classifier.labels() if classifier else set()
+    pixels, asked = classifier if known else None, []
+    for spec in specs:
+        own = named & make(spec).labels()
+        asked.append(replace(spec, bitstream=bool(own), pixels=pixels))
+        known |= own
+    labels = {name: label if label in known else None for name, label in folders.items()}
+    return [replace(source, label=labels[source.name]) for source in sources], asked
+
+
+def _attempt(task: Task) -> Outcome:
+    try:
+        return task, measure(*task)
+    except TicodecError as error:
+        return task, error
+    except SystemExit as error:  # told to end, see workers.py
+        os._exit(int(error.code or 0))

@@ -1,0 +1,81 @@
+"""CompressAI's published models, with its own weights (fetched by it on first use)."""
+
+from __future__ import annotations
+
+import struct
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from ticodec.errors import UsageError
+from ticodec.evaluation.coder import Coder
+from ticodec.images import Pixels
+
+
+class CompressAIPeer(Coder):
+    """A model of `compressai.zoo`, trained for MSE, on the CPU.
+
+    Its file here: image size, latent size and the length of each string, then the strings.
+    """
+
+    suffix = ".bin"
+    sizes = "<HHHH"
+    stride = 64
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.networks: dict[float, Any] = {}  # by setting
+        self.version = f"CompressAI {version('compressai')}"
+        last = 6 if name.startswith("cheng2020") else 8
+        self.settings = self.ladder = tuple(float(q) for q in range(1, last + 1))
+
+    def prepare(self) -> None:
+        """Fetch and load every quality's network."""
+        for setting in self.ladder:
+            self._network(setting)
+        super().prepare()
+
+    def _network(self, setting: float) -> Any:
+        from compressai.zoo import image_models
+
+        if setting in self.networks:
+            return self.networks[setting]
+        try:
+            network = image_models[self.name](int(setting), metric="mse", pretrained=True)
+        except Exception as error:  # urllib, the hub and torch raise many kinds
+            raise UsageError(
+                f"{self.name}: CompressAI cannot get its weights for quality {setting:g}: {error}"
+            ) from error
+        self.networks[setting] = network.eval()
+        return self.networks[setting]
+
+    @torch.inference_mode()
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
+        """`compress`, the image's edges repeated to a multiple of 64."""
+        height, width = pixels.shape[:2]
+        extra = [(0, -height % self.stride), (0, -width % self.stride), (0, 0)]
+        padded = np.pad(pixels, extra, "edge").transpose(2, 0, 1)[None]  # (1, 3, H', W')
+        coded = self._network(setting).compress(torch.from_numpy(padded).float() / 255)
+        strings = [each[0] for each in coded["strings"]]
+        data = struct.pack(self.sizes, height, width, *coded["shape"])
+        data += struct.pack("<BB", int(setting), len(strings))
+        data += b"".join(struct.pack("<I", len(each)) for each in strings)
+        return data + b"".join(strings)
+
+    @torch.inference_mode()
+    def decode(self, data: bytes) -> Pixels:
+        """`decompress`, cropped and rounded to 8 bits."""
+        at = struct.calcsize(self.sizes)
+        height, width, *shape = struct.unpack_from(self.sizes, data)
+        setting, count = struct.unpack_from("<BB", data, at)
+        lengths = struct.unpack_from(f"<{count}I", data, at + 2)
+        at += 2 + 4 * count
+        strings = []
+        for length in lengths:
+            strings.append([data[at : at + length]])
+            at += length
+        out = self._network(float(setting)).decompress(strings, shape)["x_hat"][0]
+        samples = (out.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()  # (H', W', 3)
+        return np.ascontiguousarray(samples[:height, :width])

@@ -1,0 +1,84 @@
+"""This package's own models, as evaluation measures them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ticodec import __version__, weights
+from ticodec.errors import BadInputError
+from ticodec.images import Picture, Pixels
+
+from .coder import Coder
+from .folder_labels import normal, place
+
+
+class TicodecCoder(Coder):
+    """One of this package's models.
+
+    Args:
+        entry: its weights; device: "auto", "cpu" or "cuda".
+        qualities: for the curve; None: 1 … 8, or the one quality of a fixed-λ model.
+        head: a classifier's file, in place of the one that comes with the weights.
+    """
+
+    suffix = ".tic"
+
+    def __init__(
+        self,
+        entry: weights.Entry,
+        device: str,
+        qualities: tuple[float, ...] | None = None,
+        head: Path | None = None,
+    ) -> None:
+        from ticodec.codec import pick_device
+
+        self.entry, self.device, self.head = entry, device, head
+        self.default = entry.checked_quality(None) or 0.0
+        self.name = entry.name
+        place = pick_device(device).type  # seconds of one device are not another's
+        self.version = f"ticodec {__version__}, weights {entry.fingerprint.hex()}, {place}"
+        if entry.qualities is None:
+            self.settings = self.ladder = (0.0,)
+            if qualities:
+                entry.checked_quality(qualities[0])  # raises: it has one fixed quality
+            return
+        low, high = entry.qualities
+        self.settings = tuple(np.arange(low, high + 1 / 64, 1 / 32).tolist())
+        for quality in qualities or ():
+            entry.checked_quality(quality)
+        self.ladder = qualities or tuple(np.arange(low, high + 0.5).tolist())
+
+    def encode(self, pixels: Pixels, setting: float) -> bytes:
+        """A `.tic` file; the setting is the quality, ignored by a model that has but one."""
+        from ticodec.api import loaded
+
+        quality = setting if self.entry.qualities else None
+        return loaded(self.entry, self.device).encode(Picture(pixels), quality)
+
+    def decode(self, data: bytes) -> Pixels:
+        """What `ticodec decode` shows of it."""
+        from ticodec.api import loaded
+
+        return loaded(self.entry, self.device).decode(data).pixels
+
+    def labels(self) -> frozenset[str]:
+        """Of its classifier: its own, or the one that these weights come with; or none."""
+        from ticodec.api import loaded
+
+        codec = loaded(self.entry, self.device)
+        try:
+            return frozenset(map(normal, codec.classifier(self.head).labels))
+        except BadInputError:
+            if self.head or self.entry.head:
+                raise  # there is one, and it is damaged
+            return frozenset()
+
+    def place(self, data: bytes, label: str) -> int | None:
+        """From the latents, as `ticodec classify` reads them: no pixels are made."""
+        from ticodec.api import loaded
+
+        codec = loaded(self.entry, self.device)
+        found = codec.classify(data, len(codec.classifier(self.head).labels), self.head)
+        return place((each.label for each in found), label)

@@ -1,0 +1,24 @@
+"""Peak signal-to-noise ratio, the usual measure of how near two pictures are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: The smallest mean squared error that still has a PSNR of its own in training logs.
+LEAST_MSE = 1e-10
+
+
+def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """PSNR of two (H, W, 3) uint8 arrays, in dB; inf when they are equal."""
+    error = a.astype(np.int32) - b.astype(np.int32)
+    squared = int(np.square(error).sum(dtype=np.int64))  # exact, whatever the order of summing
+    return 10 * math.log10(255**2 * error.size / squared) if squared else math.inf
+
+
+def psnr_of_mse(mse: float) -> float:
+    """PSNR of a mean squared error on the [0, 1] scale, in dB."""
+    return -10 * math.log10(max(mse, LEAST_MSE))

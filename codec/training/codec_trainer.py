@@ -1,0 +1,105 @@
+"""Training a codec: rate and distortion of random crops of photos (Lu et al., section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ticodec.errors import BadInputError, UsageError
+from ticodec.images import list_images
+from ticodec.models.config import ModelConfig
+from ticodec.models.tic import Network
+from ticodec.psnr import psnr_of_mse
+
+from .data.photos import Photos, split
+from .losses import Loss, rate_distortion
+from .trainer import CALIBRATION, CALIBRATION_SIZE, BaseTrainer, Row
+
+VALIDATION_IMAGES = 16
+VALIDATION_QUALITIES = (1.0, 3.0, 5.0, 8.0)
+
+
+class PhotoData(NamedTuple):
+    """Photos to train on, and held-out crops (n, size, size, 3), float32 in [0, 1]."""
+
+    photos: Photos
+    held: Tensor
+
+
+class Trainer(BaseTrainer[ModelConfig, PhotoData]):
+    """A codec in training, see `BaseTrainer`."""
+
+    kind = "codec"
+    columns = Loss._fields
+
+    def build(self) -> Network:
+        """The network; crops must fit its strides."""
+        if self.options.crop % self.config.stride_z:
+            raise UsageError(f"--crop must be a multiple of {self.config.stride_z}")
+        self.lambdas = torch.tensor(self.config.lambdas, device=self.device)
+        return Network(self.config)
+
+    def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[PhotoData, str]:
+        """Photos of a folder, every 50th by name held out; keeps a few crops for export."""
+        training, held = split(list_images(folder))
+        each = lambda: tick(len(training) + len(held))  # noqa: E731
+        photos = Photos(training, self.options.crop, self.device, each)
+        size = CALIBRATION_SIZE
+        try:
+            validation = Photos(held, size, self.device, each)
+        except BadInputError:  # few or small photos: better a look at them than none
+            validation, size = photos, self.options.crop
+        crops = validation.centres(size)
+        if self.calibration is None:
+            self.calibration = (crops[:CALIBRATION] * 255).round().byte().cpu()
+        line = (
+            f"{len(photos)} photos to train on, {len(validation)} held out, "
+            f"{photos.left_out} left out (too small or unreadable)"
+        )
+        return PhotoData(photos, crops[:VALIDATION_IMAGES]), line
+
+    def batch(self, data: PhotoData) -> tuple[Tensor, Tensor]:
+        """Crops (B, H, W, 3), float32 in [0, 1], and their quality levels (B,)."""
+        o = self.options
+        crops = data.photos.crops(o.batch, o.crop, self.sampler, o.shrink)
+        return crops, self.draw_levels(o.batch, self.config.levels)
+
+    def forward(self, *batch: Any) -> Loss:
+        """Loss of images (B, H, W, 3) at levels (B,)."""
+        x, level = batch
+        with self.autocast():
+            output = self.model(x, level)
+        return rate_distortion(output, x, level, self.lambdas, self.options.balance)
+
+    def validate(self, data: PhotoData) -> list[Row]:
+        """Rate and distortion on held-out crops at a few qualities."""
+        rows = []
+        for quality in VALIDATION_QUALITIES:
+            if quality <= self.config.levels:
+                bpp, db = self.estimate(data.held, quality)
+                rows.append({"quality": quality, "bpp": round(bpp, 4), "psnr": round(db, 3)})
+        return rows
+
+    @torch.no_grad()
+    def estimate(self, x: Tensor, quality: float) -> tuple[float, float]:
+        """(bpp, PSNR) of the averaged weights on images (B, H, W, 3); an estimate, in noise."""
+        levels = torch.full((len(x),), quality - 1.0, device=self.device)
+        bits = errors = 0.0
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(cuda):  # validation must not change what training draws
+            for image, level in zip(x.split(4), levels.split(4), strict=True):
+                with self.autocast():
+                    output = self.average(image, level)
+                bits += float((output.bits_y + output.bits_z).sum())
+                mse = (output.x_hat.clamp(0, 1) - image).pow(2).flatten(1).mean(1)
+                errors += sum(psnr_of_mse(each) for each in mse.tolist())
+        return bits / (x.numel() / 3), errors / len(x)
+
+    @classmethod
+    def config_from(cls, fields: dict[str, Any]) -> ModelConfig:
+        """The network's dimensions."""
+        return ModelConfig.from_dict(fields)

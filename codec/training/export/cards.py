@@ -1,0 +1,111 @@
+"""Model cards: how weights came to be, as Markdown; what was measured is added by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ticodec.models.config import Config, HeadConfig, IcatConfig
+
+RESEARCH = "Research weights: trained on images of mixed licences, some for research only."
+#: Facts of a run that have columns of their own.
+OWN = ("device", "seconds", "crops", "skipped", "crop", "batch", "lr", "annealed")
+
+
+def summary(history: Iterable[dict[str, Any]]) -> str:
+    """One line: how many crops, how long, on what."""
+    runs = list(history)
+    crops, seconds = sum(r["crops"] for r in runs), sum(r["seconds"] for r in runs)
+    devices = ", ".join(dict.fromkeys(r["device"] for r in runs))
+    return f"{crops:,} crops in {seconds / 60:.0f} min on {devices}"
+
+
+def codec_card(
+    name: str,
+    config: Config,
+    options: dict[str, Any],
+    fields: dict[str, Any],
+    checkpoints: int,
+) -> str:
+    """The card of weights that code."""
+    lambdas = ", ".join(f"{value:g}" for value in config.lambdas)
+    letter = "β" if isinstance(config, IcatConfig) else "λ"
+    low_high = fields["qualities"]
+    quality = f"Quality {low_high[0]:g} to {low_high[1]:g}, " if low_high else "One fixed "
+    what = (
+        f"Architecture `{config.model}`, N = {config.N}, M = {config.M}, "
+        f"{fields['parameters']:,} parameters. SHA-256 `{fields['sha256']}`."
+    )
+    lines = [f"# {name}", "", what]
+    if isinstance(config, IcatConfig):
+        lines += ["", vit_line(config.vit.to_dict(), config.labels)]
+        if not config.aggregation:
+            lines += ["", "Without feature aggregation: the paper's ablation."]
+    more = f"{quality}{letter} = {lambdas}."
+    return "\n".join([*lines, "", *training(fields["history"], options, checkpoints, more)]) + "\n"
+
+
+def head_card(
+    name: str, config: HeadConfig, options: dict[str, Any], fields: dict[str, Any], checkpoints: int
+) -> str:
+    """The card of a classifier."""
+    if config.stem == "pixels":
+        reads = "16×16 patches of pixels, normalised as ImageNet's"
+    else:
+        reads = f"the latents of `{config.codec}` {config.fingerprint}, divided by the gain"
+    what = (
+        f"A classifier that reads {reads}; {fields['parameters']:,} parameters. "
+        f"SHA-256 `{fields['sha256']}`."
+    )
+    size, enlarge = options["crop"], options.get("enlarge", 1)
+    if config.stem == "pixels":
+        scale = f"Trained at {size}² pixels: images are shrunk to that."
+    else:
+        larger = f", and images enlarged up to {enlarge} times" if enlarge > 1 else ""
+        way = "the latents of larger ones are halved first"
+        if not config.halving:
+            way = "of larger ones the whole map is read, or every second, third, … latent"
+        scale = f"Trained at {size}² pixels{larger}: {way}."
+    lines = [f"# {name}", "", what, "", vit_line(config.vit.to_dict(), config.labels), "", scale]
+    return "\n".join([*lines, "", *training(fields["history"], options, checkpoints, "")]) + "\n"
+
+
+def vit_line(vit: dict[str, Any], labels: tuple[str, ...]) -> str:
+    """Dimensions of a Transformer, and its labels, if they are few."""
+    names = f": {', '.join(labels)}" if len(labels) <= 50 else ""
+    return (
+        f"Transformer: C = {vit['C']}, L = {vit['L']}, {vit['heads']} heads; "
+        f"{len(labels)} labels{names}."
+    )
+
+
+def training(
+    history: list[dict[str, Any]], options: dict[str, Any], checkpoints: int, more: str
+) -> list[str]:
+    """How they were trained, run by run."""
+    crops, skipped = (sum(r.get(key, 0) for r in history) for key in ("crops", "skipped"))
+    several = f", the mean of {checkpoints} checkpoints" if checkpoints > 1 else ""
+    lines = [
+        RESEARCH,
+        "",
+        "## How it was trained",
+        "",
+        f"{crops:,} crops in all; gradients clipped at {options['clip']:g}, weights averaged "
+        f"with decay {options['ema']:g}{several}; {skipped} steps skipped (not finite, or a "
+        f"spike). {more}".rstrip(),
+        "",
+        "| run | device | minutes | crops | of | a step | learning rate | settings |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for number, r in enumerate(history, 1):
+        rate = f"{r['lr']:g}"
+        if "annealed" in r:
+            rate += f" falling to {r['lr'] * (1 - r['annealed']):.1g}"
+        settings = ", ".join(
+            f"{key.replace('_', ' ')} {value}" for key, value in r.items() if key not in OWN
+        )
+        lines.append(
+            f"| {number} | {r['device']} | {r['seconds'] / 60:.1f} | {r['crops']:,} "
+            f"| {r['crop']}² | {r['batch'] * r.get('processes', 1)} | {rate} | {settings} |"
+        )
+    return lines

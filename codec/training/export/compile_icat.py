@@ -1,0 +1,23 @@
+"""Compiling h_s of the joint model to integers, see `compile`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ticodec.entropy.icat_rows import mean_scale
+from ticodec.models.conv import Conv
+from ticodec.models.icat import Icat
+
+from . import tables
+from .compile import CompilingOps, conv_affine
+
+
+def compile_rows(network: Icat, z: Tensor) -> dict[str, Tensor]:
+    """The layers of the joint model's h_s, see `mean_scale`."""
+    first, up, last = (conv_affine(m) for m in network.h_s if isinstance(m, Conv))
+    layers = {"h_s.in": first, "h_s.up": up}
+    scales, means = zip(*(part.chunk(2) for part in last), strict=True)
+    layers |= {"h_s.scales": scales, "h_s.means": means}
+    ops = CompilingOps(layers, {"exp": tables.exp_table()})
+    mean_scale(ops, z.round())
+    return dict(ops.parameters)

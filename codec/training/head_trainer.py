@@ -1,0 +1,256 @@
+"""Training a classifier of its own: a ViT on the latents of frozen weights, or on pixels.
+
+images ─► augment, enlarge ─► frozen g_a, quantised at a random quality ─► ŷ ─► ViT ─► cross entropy
+images ─► augment ─► 16×16 patches ───────────────────────────────────────────► ViT ─► cross entropy
+
+With `teacher`, targets are half labels and half what another classifier answers (`teacher.py`).
+The latents of enlarged images are halved until they are as many as those of the others, which is
+how `classify` reads large photos: see `halving.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ticodec import weights
+from ticodec.errors import BadInputError, UsageError
+from ticodec.models.config import HeadConfig
+from ticodec.models.families import AnyNetwork
+from ticodec.models.vit import ViT
+
+from .data.augment import drawing_from, mixed
+from .data.class_folder import ClassFolder
+from .data.photos import draw_levels
+from .encoded_views import BATCH, encode_views, windows
+from .float_latents import frozen_network, latents, of_pixels
+from .halving import MILD, fit_to, groups, layer_of
+from .joint_trainer import augmentation_of, listed, load_classes
+from .least_squares import Source, stitch
+from .pretrained import find_classifier
+from .standardised_input import StandardLinear
+from .teacher import Teacher
+from .trainer import BaseTrainer, Row
+
+#: Maps that the first layer's standardisation is measured on, at least, and images that this
+#: layer is fitted on, when the Transformer is another classifier's.
+FITTED, STITCHED = 256, 512
+#: Qualities that are validated, those of them that the frozen weights have.
+VALIDATION_QUALITIES = (1.0, 3.0, 5.0, 8.0)
+
+
+class HeadData(NamedTuple):
+    """What a head is trained on.
+
+    Args:
+        images: the folder.
+        views: ŷ of the training images, many times, (n, h, w, M) float16, or None; targets: of
+            each, (n, classes) float16, on the CPU.
+        held: ŷ of the held-out images at each validation quality, (n, h, w, M) float16.
+    """
+
+    images: ClassFolder
+    views: Tensor | None
+    targets: Tensor
+    held: dict[float, Tensor]
+
+
+class HeadLoss(NamedTuple):
+    """Scalars of one batch: cross entropy in nats, and the share of right answers."""
+
+    loss: Tensor
+    top1: Tensor
+
+
+class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
+    """A classifier in training, see `BaseTrainer`; `config.stem` says what it reads."""
+
+    kind = "head"
+    columns = HeadLoss._fields
+    told = ("crop", "batch", "lr", "warmup", "optimizer", "weight_decay", "smoothing", "augment",
+            "smallest", "views", "enlarge", "teacher", "seed")  # fmt: skip
+
+    def build(self) -> ViT:
+        """The Transformer; loads the weights whose latents it reads, and freezes them.
+
+        Raises BadInputError when they are not installed, UsageError when options do not go with
+        what is read.
+        """
+        c, o = self.config, self.options
+        if c.stem == "pixels" and (o.views or o.enlarge > 1):
+            raise UsageError("--views and --enlarge are for a --head: pixels are not encoded")
+        if o.enlarge > 1 and not o.views:
+            raise UsageError("--enlarge needs --views: enlarged images are encoded once, not anew")
+        if o.enlarge > 1 and not c.halving:
+            raise UsageError("--enlarge: this classifier cannot halve; --init begins one that can")
+        self.source: Source | None = None
+        self.augmentation = augmentation_of(self)
+        self.frozen: AnyNetwork | None = None
+        self.qualities: tuple[float, float] = (1.0, 1.0)
+        vit = ViT(c.channels, c.vit, len(c.labels), c.halving)
+        if c.stem == "latents":
+            entry = weights.find_fingerprint(bytes.fromhex(c.fingerprint), c.codec)
+            self.frozen, self.qualities = frozen_network(entry, self.device)
+            raw = vit.embed.state_dict()
+            vit.embed = StandardLinear(c.channels, c.vit.C)
+            vit.embed.load_state_dict(raw)
+        with torch.random.fork_rng(devices=[]):  # a seed means the same with a teacher
+            self.teacher = self.find_teacher() if o.teacher else None
+        return vit
+
+    def find_teacher(self) -> Teacher:
+        """The classifier to learn from.
+
+        Raises UsageError when its labels are other ones, BadInputError when it is not there.
+        """
+        name = self.options.teacher
+        try:
+            found = find_classifier(name)
+            teacher = found.teacher(self.device)
+        except BadInputError as error:
+            raise BadInputError(f"--teacher {name}: {error}") from error
+        if found.config.labels != self.config.labels:
+            raise UsageError(
+                f"--teacher {name} knows {listed(found.config.labels)}, "
+                f"and the data has {listed(self.config.labels)}"
+            )
+        return teacher
+
+    def taught(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Targets (B, classes) of images (B, H, W, 3), and its teacher's answers, if any."""
+        if self.teacher is None:
+            return targets
+        with self.autocast():
+            return self.teacher.taught(x, targets)
+
+    def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[HeadData, str]:
+        """Labelled images, every 50th of a class held out; encodes those, and the views."""
+        images, line = load_classes(
+            folder, self.config.labels, self.options.crop, self.device, tick
+        )
+        held = {q: self.held(images, q) for q in self.validation_qualities()}
+        data = HeadData(images, None, torch.empty(0), held)
+        ticks = len(images) + images.left_out
+        if self.config.halving and not layer_of(self.network).weight.any():
+            read, qualities = self.read, self.qualities
+            line += f"\n{fit_to(self, images, read, qualities, lambda more: tick(ticks + more))}"
+            ticks += len(groups(self.options.crop))
+        if self.frozen and self.options.views:
+            views = encode_views(self, images, lambda more: tick(ticks + more))
+            data = HeadData(images, *views, held)
+        if self.frozen and not self.step:
+            self.standardise(data)
+        if self.source and not self.step:
+            line += f"\n{self.begin_from(self.source, images)}"
+        return data, line
+
+    @torch.no_grad()
+    def standardise(self, data: HeadData) -> None:
+        """Let the first layer see every channel alike, by the mean and spread of a few batches."""
+        generator = torch.Generator().manual_seed(self.options.seed)
+        count = -(-FITTED // self.options.batch)
+        y = [self.read_batch(data, generator)[0].flatten(0, 2) for _ in range(count)]
+        std, mean = torch.std_mean(torch.cat(y), 0)
+        for network in (self.network, self.average):
+            first = network.get_submodule("embed")
+            assert isinstance(first, StandardLinear)
+            first.fit(mean, std, same=self.trained)
+
+    def begin_from(self, source: Source, images: ClassFolder) -> str:
+        """Fit the first layer to what another classifier's first layer gives; a line about it."""
+        o = self.options
+        generator = torch.Generator().manual_seed(o.seed)
+        first = self.network.get_submodule("embed")
+        assert isinstance(first, nn.Linear)
+
+        def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+            for _ in range(-(-STITCHED // BATCH)):
+                pick = torch.randint(len(images.training), (BATCH,), generator=generator)
+                x, _ = images.augmented(images.training[pick], o.crop, generator, MILD)
+                y = self.read(x, self.draw_qualities(BATCH, generator))
+                if isinstance(first, StandardLinear):
+                    y = first.standardised(y)
+                with self.autocast():
+                    yield y, source(x)
+
+        part = stitch(first, pairs())
+        self.average.get_submodule("embed").load_state_dict(first.state_dict())
+        return f"a new first layer gives {part:.0%} of what the other classifier's gave"
+
+    def validation_qualities(self) -> list[float]:
+        """Those that the frozen weights have; one that means nothing for pixels."""
+        low, high = self.qualities
+        return [q for q in VALIDATION_QUALITIES if low <= q <= high] or [low]
+
+    def read(self, x: Tensor, level: Tensor) -> Tensor:
+        """What the Transformer reads of images (B, H, W, 3): latents at levels (B,), or patches."""
+        if self.frozen is None:
+            return of_pixels(x)
+        with self.autocast():
+            return latents(self.frozen, x, level)
+
+    def draw_qualities(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random levels of the frozen weights, (count,)."""
+        return draw_levels(self.qualities, count, generator, self.device)
+
+    def held(self, images: ClassFolder, quality: float) -> Tensor:
+        """What the Transformer reads of the held-out images at a quality, float16."""
+        parts = []
+        for x, _ in images.centre(self.options.crop):
+            level = torch.full((len(x),), quality - 1, device=self.device)
+            parts.append(self.read(x, level).half())
+        return torch.cat(parts)
+
+    def batch(self, data: HeadData) -> tuple[Tensor, Tensor]:
+        """What the Transformer reads (B, h, w, channels), and soft targets (B, classes)."""
+        return self.read_batch(data, self.sampler)
+
+    def read_batch(self, data: HeadData, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A batch; the CPU generator alone decides which."""
+        o = self.options
+        if data.views is None:
+            x, targets = data.images.batch(o.batch, o.crop, generator, self.augmentation)
+            level = self.draw_qualities(o.batch, generator)
+            return self.read(x, level), self.taught(x, targets)
+        pick = torch.randint(len(data.views), (o.batch,), generator=generator)
+        y = data.views[pick.to(self.device)].float()
+        targets = data.targets[pick].to(self.device).float()
+        if o.augment == "full":  # what can still be done when images are encoded
+            with drawing_from(generator):
+                y, targets = mixed(windows(y).permute(0, 3, 1, 2), targets)
+            y = y.permute(0, 2, 3, 1)
+        return y, targets
+
+    def forward(self, *batch: Any) -> HeadLoss:
+        """Cross entropy of what was read (B, h, w, channels)."""
+        y, targets = batch
+        with self.autocast():
+            logits = self.model(y).float()
+        loss = cross_entropy(logits, targets, label_smoothing=self.options.smoothing)
+        right = (logits.argmax(1) == targets.argmax(1)).float().mean()
+        return HeadLoss(loss, right)
+
+    @torch.no_grad()
+    def validate(self, data: HeadData) -> list[Row]:
+        """Accuracy on held-out images at a few qualities."""
+        self.average.eval()
+        classes = data.images.targets[data.images.validation].to(self.device)
+        rows = []
+        for quality, every in data.held.items():
+            with self.autocast():
+                logits = torch.cat([self.average(y.float()).float() for y in every.split(BATCH)])
+            best = logits.topk(min(5, logits.shape[1])).indices == classes[:, None]
+            shares = {"top1": best[:, 0], "top5": best.any(1)}
+            shown = {name: round(float(hit.float().mean()), 4) for name, hit in shares.items()}
+            rows.append(({"quality": quality} if self.frozen else {}) | shown)
+        return rows
+
+    @classmethod
+    def config_from(cls, fields: dict[str, Any]) -> HeadConfig:
+        """The classifier's dimensions."""
+        return HeadConfig.from_dict(fields)

@@ -1,0 +1,133 @@
+"""A classifier that is there already: in a file, in installed weights, or in a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ticodec import weights
+from ticodec.classifier import network_of
+from ticodec.errors import BadInputError, UsageError
+from ticodec.models.config import HeadConfig, IcatConfig, config_from
+from ticodec.models.families import AnyNetwork, build
+
+from . import checkpoint
+from .checkpoint import FIRST, VIT
+from .float_latents import frozen_network
+from .least_squares import Source
+from .standardised_input import folded
+from .teacher import Teacher
+
+Weights = dict[str, Tensor]
+
+#: Channels of a 16×16 patch.
+PATCH = 3 * 16 * 16
+#: Stands for the fingerprint of a joint model that is still in training.
+UNEXPORTED = "unexported"
+
+
+class ExistingClassifier(NamedTuple):
+    """A classifier that is there: to begin from, or to learn from.
+
+    Args:
+        config, floats, history: its dimensions, its weights, and the runs that made them.
+        network: the codec whose latents it reads, where that came along with it.
+        top: the highest quality of that codec; None: its latents were not quantised yet.
+    """
+
+    config: HeadConfig
+    floats: Weights
+    history: list[dict[str, Any]]
+    network: AnyNetwork | None = None
+    top: float | None = None
+
+    def source(self, device: torch.device) -> Source:
+        """It as far as its first layer. Raises BadInputError when its codec is not installed."""
+        c = self.config
+        embed = torch.nn.Linear(c.channels, c.vit.C)
+        embed.load_state_dict(
+            {k.removeprefix(FIRST): v for k, v in self.floats.items() if k.startswith(FIRST)}
+        )
+        embed = embed.to(device).requires_grad_(False)
+        network, top = self.network, self.top
+        if network is None and c.stem == "latents":
+            entry = weights.find_fingerprint(bytes.fromhex(c.fingerprint), c.codec)
+            network, (_, top) = frozen_network(entry, device)
+        if network is not None:
+            network = network.to(device).eval().requires_grad_(False)
+        level = None if top is None else top - 1
+        return Source(network, level, embed)
+
+    def teacher(self, device: torch.device) -> Teacher:
+        """All of it, frozen. Raises BadInputError when it is damaged, or its codec not there."""
+        try:
+            source, vit = self.source(device), network_of(self.config, self.floats)
+            channels = PATCH if source.network is None else source.network.config.M
+            if self.config.channels != channels:
+                raise ValueError(f"{self.config.channels} channels, not {channels}")
+            if not all(bool(value.isfinite().all()) for value in self.floats.values()):
+                raise ValueError("weights that are not finite")
+        except (ValueError, RuntimeError) as error:
+            raise BadInputError(f"not a classifier of this ticodec: {error}") from error
+        return Teacher(source, vit.to(device))
+
+
+def find_classifier(init: str) -> ExistingClassifier:
+    """A classifier of a file, of installed weights, or of a joint model in training.
+
+    Raises UsageError when what is named has none, BadInputError when it is not there or damaged.
+    """
+    path = Path(init)
+    try:
+        if path.suffix == ".pt":
+            state = checkpoint.load(path)
+            floats, history = state["average"], state["history"]
+            kind = state.get("kind", "codec")
+            if kind == "codec":
+                raise UsageError(f"{init} is a codec that has no classifier")
+            if kind != "icat":
+                return ExistingClassifier(
+                    HeadConfig.from_dict(state["config"]), folded(floats), history
+                )
+            joint = IcatConfig.from_dict(state["config"])
+            options = state["options"]
+            top = min(options["quality_range"][1], joint.levels) if options["step"] == 2 else None
+            return _of_joint(joint, floats, history, top, init, UNEXPORTED)
+        if path.suffix == ".safetensors":
+            read, tensors = weights.read_head(path, None)
+            floats = {k: v.float() for k, v in tensors.items()}
+            return ExistingClassifier(HeadConfig.from_dict(read), floats, [])
+        entry = weights.find(init)
+        if entry.head is not None:
+            read, tensors = weights.read_head(None, entry)
+            floats = {k: v.float() for k, v in tensors.items()}
+            return ExistingClassifier(HeadConfig.from_dict(read), floats, list(entry.head.history))
+        read, tensors = weights.read(entry)
+        config, floats = config_from(read), weights.floats(tensors)
+        if isinstance(config, IcatConfig):
+            top = (entry.qualities or (1.0, 1.0))[1]
+            fingerprint = entry.fingerprint.hex()
+            return _of_joint(config, floats, list(entry.history), top, init, fingerprint)
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise BadInputError(f"{init}: not a classifier of this version: {error}") from error
+    raise UsageError(f"the weights {init} have no classifier")
+
+
+def _of_joint(
+    config: IcatConfig,
+    floats: Weights,
+    history: list[dict[str, Any]],
+    top: float | None,
+    name: str,
+    fingerprint: str,
+) -> ExistingClassifier:
+    """The classifier inside a joint model, see `ExistingClassifier`."""
+    network = build(config)
+    network.load_state_dict(floats)
+    own = {k.removeprefix(VIT): v for k, v in floats.items() if k.startswith(VIT)}
+    of = (name, fingerprint, config.halving)
+    head = HeadConfig("latents", config.M, config.vit, config.labels, *of)
+    return ExistingClassifier(head, own, history, network, top)

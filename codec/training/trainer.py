@@ -1,0 +1,289 @@
+"""What all trainers share: warm-up, a stable trunk that can always be resumed, an annealed copy.
+
+lr │   ┌───────────── trunk.pt ─ ─ ─ ─ ─►  (resume here)
+   │  /                  ╲
+   │ / warm-up            ╲ annealed.pt    (export this)
+   └──────────────────────────────────► steps
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ticodec.errors import BadInputError
+from ticodec.models.config import Dimensions
+from ticodec.models.inference import fast_bf16
+
+from . import checkpoint
+from .data.photos import draw_levels
+from .distributed import ALONE
+from .optimizer import Optimizer
+from .options import TrainOptions
+
+#: Validation crops that every checkpoint carries; export calibrates its grids on them.
+CALIBRATION = 8
+CALIBRATION_SIZE = 256
+#: A gradient this many times the mean norm of so many steps is a spike.
+SPIKE, TYPICAL_STEPS = 8.0, 100
+
+#: Dimensions of what is trained, and the data it is trained on.
+C = TypeVar("C", bound=Dimensions)
+D = TypeVar("D")
+#: Scalars of one batch, the first of them the loss to minimise.
+Scalars = tuple[Tensor, ...]
+#: One row of a validation: what was varied, and the numbers.
+Row = dict[str, float]
+
+
+class BaseTrainer(ABC, Generic[C, D]):
+    """One network in training: its weights, their average, the optimiser and the random state.
+
+    A subclass says what is trained: it makes the network, the data and the loss.
+
+    Args:
+        config: the network; options: the run; device: "cpu" or "cuda".
+        init: float weights to start from instead of random ones; history: the runs they had.
+        compile: run the training pass through torch.compile.
+    """
+
+    #: What its checkpoints are marked with.
+    kind: ClassVar[str]
+    #: Whether a step leaves some parameters without a gradient.
+    partial = False
+    #: Names of the scalars that `forward` gives.
+    columns: ClassVar[tuple[str, ...]]
+    #: The options that the history tells of.
+    told: ClassVar[tuple[str, ...]] = (
+        "crop", "batch", "lr", "warmup", "optimizer", "balance", "shrink", "seed"
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        config: C,
+        options: TrainOptions,
+        device: torch.device,
+        init: dict[str, Tensor] | None = None,
+        compile: bool = False,
+        history: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        torch.manual_seed(options.seed)
+        self.config, self.options, self.device = config, options, device
+        self.ranks = ALONE
+        self.network = self.build().to(device)
+        if init is not None:  # without a layer of labels it is for other ones: that stays random
+            missing, unexpected = self.network.load_state_dict(init, strict=False)
+            if unexpected or not all(checkpoint.is_new(name) for name in missing):
+                raise ValueError("these weights are of another network")
+        self.trained = init is not None  # not random: what it computes is to be kept
+        self.model: nn.Module = self.network  # what `forward` calls: see `share`
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimizer = Optimizer(
+            self.network, options.optimizer, options.lr, options.weight_decay
+        )
+        self.sampler = torch.Generator().manual_seed(options.seed)
+        self.step = self.crops = 0
+        self.seconds = 0.0
+        # On the device, since reading them in every step would make the CPU wait for a GPU.
+        self.skipped = torch.zeros((), dtype=torch.long, device=device)
+        self.typical = torch.zeros((), device=device)  # running mean of the gradient's norm
+        self.history = list(history)  # one entry a finished run, for the model card
+        self.facts: dict[str, Any] = {}  # of the run that is going on
+        self.begun = (0, 0.0, 0)  # crops, seconds and skipped steps before it
+        self.calibration: Tensor | None = None
+        self.bf16 = fast_bf16(device)
+        self.loss = torch.compile(self.forward) if compile else self.forward
+
+    # -- what a subclass says ---------------------------------------------------------
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network of `config`, with random weights."""
+
+    @abstractmethod
+    def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[D, str]:
+        """Everything in a folder, and a line about it; `tick(total)` is called once a file.
+
+        Raises BadInputError when there is nothing to train on.
+        """
+
+    @abstractmethod
+    def batch(self, data: D) -> tuple[Tensor, ...]:
+        """One batch, what `forward` takes; `self.sampler` alone decides which."""
+
+    @abstractmethod
+    def forward(self, *batch: Any) -> Scalars:
+        """The loss of a batch, and the other `columns`."""
+
+    @abstractmethod
+    def validate(self, data: D) -> list[Row]:
+        """How good the averaged weights are on what was held out; an estimate."""
+
+    def finish(self, data: D) -> str:
+        """What a phase ends with, before its weights may be exported; a line about it, or "".
+
+        Only buffers change, and no random number is drawn but from generators of its own.
+        """
+        return ""
+
+    @classmethod
+    @abstractmethod
+    def config_from(cls, fields: dict[str, Any]) -> C:
+        """The config of a checkpoint. Raises ValueError on bad fields."""
+
+    # -- one step ---------------------------------------------------------------------
+
+    def learning_rate(self, anneal: float = 0.0) -> float:
+        """Rate now: warm-up, then flat; `anneal` in [0, 1] is how far the decay has come."""
+        warm = min(1.0, (self.step + 1) / max(1, self.options.warmup))
+        return self.options.lr * warm * (1 - anneal)
+
+    def train_step(self, data: D, anneal: float = 0.0) -> Scalars:
+        """One optimiser step on a fresh batch; one that is not sane is skipped and counted."""
+        started = time.perf_counter()
+        batch = self.batch(data)
+        self.optimizer.lr = self.learning_rate(anneal)
+        scalars = self.loss(*batch)
+        self.optimizer.zero_grad()
+        scalars[0].backward()  # type: ignore[no-untyped-call]
+        scalars = self.ranks.mean(scalars)  # so that every rank decides the same
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
+        sane = self.is_sane(norm + scalars[0].detach(), norm)
+        self.optimizer.step(sane)
+        self.skipped += ~sane
+        self.update_average()
+        self.step += 1
+        self.crops += self.options.batch * self.ranks.world
+        self.seconds += time.perf_counter() - started
+        return scalars
+
+    def share(self) -> None:
+        """Begin to train together with the other `ranks`, each with draws of its own."""
+        if self.ranks.world == 1:
+            return
+        self.model = self.ranks.joined(self.network, self.average, self.partial)
+        # One without fast bf16 decides for all: the same gradients have to make the same step.
+        if self.ranks.largest(self.optimizer.muon.dtype == torch.float32):
+            self.optimizer.muon.dtype = torch.float32
+        if not self.ranks.first:  # that one goes on with its own, those of a checkpoint maybe
+            seed = self.ranks.seed(self.options.seed, self.step)
+            torch.manual_seed(seed)
+            self.sampler.manual_seed(seed)
+
+    def is_sane(self, total: Tensor, norm: Tensor) -> Tensor:
+        """Whether a step may be taken, a bool (): all finite, and no spike of the gradient.
+
+        At the high learning rate of the trunk a single spike, even clipped, can undo an
+        hour: its direction is one that Adam has no scale for.
+        """
+        finite = total.isfinite()
+        warm = self.step > max(self.options.warmup, TYPICAL_STEPS)
+        limit = SPIKE * self.typical if warm else torch.full_like(norm, math.inf)
+        moved = (torch.minimum(norm, limit) - self.typical) / min(self.step + 1, TYPICAL_STEPS)
+        self.typical += torch.where(finite, moved, 0.0)
+        return finite & (norm <= limit)
+
+    def autocast(self) -> torch.autocast:
+        """bf16 where the hardware is fast at it; the likelihoods stay in float32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def draw_levels(self, count: int, levels: int) -> Tensor:
+        """Random quality levels within the range of the options, (count,)."""
+        low, high = (min(q, levels) for q in self.options.quality_range)
+        return draw_levels((low, high), count, self.sampler, self.device)
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the averaged weights; the average is short at first, to forget the start."""
+        decay = min(self.options.ema, (self.step + 1) / (self.step + 10))
+        pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
+        mean, now = map(list, zip(*pairs, strict=True))
+        torch._foreach_lerp_(mean, now, 1 - decay)
+
+    # -- history --------------------------------------------------------------------
+
+    def begin_run(self, facts: dict[str, Any]) -> None:
+        """Start a new entry of the history with these facts, for the model card."""
+        self.history = self.record()
+        self.facts, self.begun = facts, self.spent()
+
+    def spent(self) -> tuple[int, float, int]:
+        """Crops, seconds and skipped steps so far."""
+        return self.crops, self.seconds, int(self.skipped)
+
+    def record(self) -> list[dict[str, Any]]:
+        """The history, the run that is going on included."""
+        names = ("crops", "seconds", "skipped")
+        spent = dict(zip(names, np.subtract(self.spent(), self.begun).tolist(), strict=True))
+        if not spent["crops"]:
+            return self.history
+        whole = {name: round(value) for name, value in spent.items()}
+        return [*self.history, {**self.facts, **whole}]
+
+    # -- checkpoints ----------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything `restore` needs."""
+        return {
+            "kind": self.kind,
+            "config": self.config.to_dict(),
+            "options": self.options.to_dict(),
+            "step": self.step,
+            "crops": self.crops,
+            "skipped": int(self.skipped),
+            "seconds": self.seconds,
+            "typical": float(self.typical),
+            "history": self.record(),
+            "calibration": self.calibration,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": checkpoint.random_state(self.sampler, self.device),
+        }
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; the first rank does, for all."""
+        if self.ranks.first:
+            checkpoint.save(path, self.state())
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state` was taken (on the same kind of device)."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name in ("step", "crops", "seconds", "history", "calibration"):
+            setattr(self, name, state[name])
+        self.skipped.fill_(state["skipped"])
+        self.typical.fill_(state["typical"])
+        self.begun, self.trained = self.spent(), True
+        checkpoint.set_random_state(state["random"], self.sampler, self.device)
+
+    @classmethod
+    def resume(
+        cls, path: Path, device: torch.device, compile: bool = False, **changes: Any
+    ) -> Self:
+        """A trainer that goes on from a checkpoint; `changes` replace some of its options.
+
+        Raises BadInputError when the file is no checkpoint of this kind of training.
+        """
+        state = checkpoint.load(path)
+        try:
+            config = cls.config_from(state["config"])
+            options = TrainOptions(**{**state["options"], **changes})
+            trainer = cls(config, options, device, compile=compile)
+            trainer.restore(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise BadInputError(f"{path}: not a checkpoint of this version: {error}") from error
+        return trainer
+
+
+AnyTrainer = BaseTrainer[Any, Any]
