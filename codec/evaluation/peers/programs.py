@@ -11,6 +11,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -173,4 +174,4 @@ class Vtm(Coder):
         return to_rgb(samples.reshape(shape).transpose(1, 2, 0))[:height, :width]
 
 
-PROGRAMS = {"bpg": Bpg, "vtm": Vtm}
+PROGRAMS: dict[str, Callable[[], Coder]] = {"bpg": Bpg, "vtm": Vtm}

@@ -24,11 +24,13 @@ from ticodec.models.families import AnyNetwork, build
 from ticodec.models.icat import Icat
 from ticodec.models.vit import ViT
 from ticodec.training import checkpoint
-from ticodec.training.export.compile import compile_entropy
 from ticodec.training.standardised_input import folded
 from ticodec.weights.store import FORMAT, Entry, entries
 
+from . import tables
 from .cards import codec_card, head_card, summary
+from .compile_icat import compile_rows
+from .compile_tic import compile_tic
 
 
 @torch.no_grad()
