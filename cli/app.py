@@ -16,6 +16,7 @@ from ticodec import __version__
 from ticodec.errors import TicodecError
 
 from . import batch, classify, compare, decode, encode, evaluate, export, info, models, train
+from .flags import with_flags
 
 HELP = """A learned Transformer image codec: photos to small .tic files, back, and to labels.
 
@@ -64,7 +65,7 @@ def main() -> None:
         if code == 130:  # typer's way of passing on Ctrl-C
             raise KeyboardInterrupt
     except TicodecError as error:
-        _fail(str(error), error.exit_code)
+        _fail(with_flags(str(error)), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except MemoryError:

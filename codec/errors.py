@@ -1,4 +1,8 @@
-"""Errors a user can cause. The CLI prints their one line and exits with `exit_code`."""
+"""Errors a user can cause. The CLI prints their one line and exits with `exit_code`.
+
+Messages write the name of a Python argument in backticks: "leave `quality` out". The command line
+replaces it with the flag (`cli/flags.py`). No message of the library names a flag.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,13 @@ class TicodecError(Exception):
     exit_code = 1
 
 
-class UsageError(TicodecError):
+class UsageError(TicodecError, ValueError):
     """The request itself cannot be met: quality out of range, output exists (exit code 2)."""
 
     exit_code = 2
 
 
-class BadInputError(TicodecError):
+class BadInputError(TicodecError, ValueError):
     """The input is unreadable, damaged, too large or made by other weights (exit code 3)."""
 
     exit_code = 3

@@ -1,6 +1,6 @@
 """Trained weights: the files, their manifest and cards, and the store that finds them."""
 
-from .store import Entry, HeadEntry, entries, find, find_fingerprint, floats, read, read_head
+from .store import Entry, HeadEntry, entries, find, find_fingerprint, floats, of, read, read_head
 
 __all__ = [
     "Entry",
@@ -9,6 +9,7 @@ __all__ = [
     "find",
     "find_fingerprint",
     "floats",
+    "of",
     "read",
     "read_head",
 ]

@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ticodec.errors import BadInputError, UsageError
 
@@ -80,9 +81,11 @@ class Entry:
 
         Raises UsageError when these weights do not have it.
         """
+        if quality is not None and (isinstance(quality, bool) or not isinstance(quality, Real)):
+            raise UsageError(f"quality must be a number, not {type(quality).__name__}")
         if self.qualities is None:
             if quality is not None:
-                raise UsageError(f"{self.name} has one fixed quality; leave -q away")
+                raise UsageError(f"{self.name} has one fixed quality; leave `quality` out")
             return None
         low, high = self.qualities
         if quality is None:
@@ -148,6 +151,8 @@ def find(name: str | None = None) -> Entry:
 
     Raises UsageError when there are none of that name.
     """
+    if name is not None and not isinstance(name, str):
+        raise UsageError(f"model must be a name (str), not {type(name).__name__}")
     known = entries()
     for entry in known:
         if entry.name == name or (name is None and entry.default):
@@ -167,6 +172,21 @@ def find_fingerprint(fingerprint: bytes, model: str) -> Entry:
         f"written with weights {fingerprint.hex()} of model {model}, which are not installed; "
         f"put their folder into {VARIABLE}"
     )
+
+
+class Written(Protocol):
+    """What names the weights that wrote it: the header of a `.tic` file."""
+
+    fingerprint: bytes
+
+    @property
+    def model_name(self) -> str:
+        """The architecture's stable name."""
+
+
+def of(header: Written) -> Entry:
+    """The weights that wrote the file of a header. Raises BadInputError when they are not here."""
+    return find_fingerprint(header.fingerprint, header.model_name)
 
 
 def read(entry: Entry) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ticodec.errors import BadInputError
+from ticodec.errors import BadInputError, TicodecError
 from ticodec.files import read_file
 from ticodec.images import Pixels
 
@@ -58,6 +58,8 @@ class PixelFile:
         found = cls(path, device, "")
         try:
             found.classifier().of_pixels(np.zeros((16, 16, 3), np.uint8), 1)
+        except TicodecError:
+            raise
         except (RuntimeError, ValueError) as error:
             raise BadInputError(f"{path}: not a classifier of pixels: {error}") from error
         return cls(path, device, hashlib.sha256(read_file(path)).hexdigest())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ticodec import weights
 from ticodec.classifier import network_of
-from ticodec.errors import BadInputError, UsageError
+from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.config import HeadConfig, IcatConfig, config_from
 from ticodec.models.families import AnyNetwork, build
 
@@ -70,6 +70,8 @@ class ExistingClassifier(NamedTuple):
                 raise ValueError(f"{self.config.channels} channels, not {channels}")
             if not all(bool(value.isfinite().all()) for value in self.floats.values()):
                 raise ValueError("weights that are not finite")
+        except TicodecError:
+            raise
         except (ValueError, RuntimeError) as error:
             raise BadInputError(f"not a classifier of this ticodec: {error}") from error
         return Teacher(source, vit.to(device))
@@ -111,6 +113,8 @@ def find_classifier(init: str) -> ExistingClassifier:
             top = (entry.qualities or (1.0, 1.0))[1]
             fingerprint = entry.fingerprint.hex()
             return _of_joint(config, floats, list(entry.history), top, init, fingerprint)
+    except TicodecError:
+        raise
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise BadInputError(f"{init}: not a classifier of this version: {error}") from error
     raise UsageError(f"the weights {init} have no classifier")

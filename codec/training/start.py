@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ticodec import weights
-from ticodec.errors import BadInputError, UsageError
+from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.config import STRIDE_Y, VITS, Config, IcatConfig, config_from, preset
 from ticodec.models.icat import Icat
 
@@ -94,6 +94,8 @@ def start(
         if isinstance(config, IcatConfig):
             return _joint(config, floats, history, changes, device, compile)
         return Trainer(config, TrainOptions(**changes), device, floats, compile, history)
+    except TicodecError:
+        raise
     except (ValueError, RuntimeError) as error:  # of a shape that does not fit
         raise UsageError(str(error)) from error
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ticodec.errors import BadInputError
+from ticodec.errors import BadInputError, TicodecError
 from ticodec.models.config import Dimensions
 from ticodec.models.inference import fast_bf16
 
@@ -281,6 +281,8 @@ class BaseTrainer(ABC, Generic[C, D]):
             options = TrainOptions(**{**state["options"], **changes})
             trainer = cls(config, options, device, compile=compile)
             trainer.restore(state)
+        except TicodecError:
+            raise
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BadInputError(f"{path}: not a checkpoint of this version: {error}") from error
         return trainer

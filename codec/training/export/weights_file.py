@@ -117,6 +117,8 @@ def load(sources: Sequence[Path]) -> Checkpoints:
             calibration=first["calibration"],
             count=len(states),
         )
+    except TicodecError:
+        raise
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         shown = ", ".join(map(str, sources))
         raise BadInputError(f"{shown}: not a checkpoint of this version: {error}") from error
