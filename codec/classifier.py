@@ -179,18 +179,7 @@ def load_head(
         )
     if config.channels != channels:
         raise BadInputError(f"{path or entry.name}: a classifier of {config.channels} channels")
-    return Classifier(move(vit, device, dtype), config.labels)
-
-
-def move(vit: ViT, device: torch.device, dtype: torch.dtype) -> ViT:
-    """Move a Transformer to the device and the float type it is to run in; returns it.
-
-    What halves latents stays float32: a few channels are much stronger, and bf16 is too coarse.
-    """
-    halve, vit.halve = vit.halve, None
-    vit.to(device, dtype)
-    vit.halve = None if halve is None else halve.to(device)
-    return vit
+    return Classifier(vit.move(device, dtype), config.labels)
 
 
 def load_pixel_classifier(path: Path, device: torch.device) -> PixelClassifier:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ticodec import memory, weights
-from ticodec.classifier import Classifier, Label, load_head, move
+from ticodec.classifier import Classifier, Label, load_head
 from ticodec.container import (
     MAX_PIXELS,
     QUALITY_STEPS,
@@ -33,9 +33,8 @@ from ticodec.container import (
 from ticodec.entropy.coder import Coded, EntropyCoder, Streams
 from ticodec.errors import BadInputError, UsageError
 from ticodec.images import ImageLike, Picture, as_picture, pack_alpha, unpack_alpha
-from ticodec.models.config import MODEL_IDS, STRIDE_Y, config_from
-from ticodec.models.families import build
-from ticodec.models.icat import Icat
+from ticodec.models.config import STRIDE_Y
+from ticodec.models.families import MODEL_IDS, build, config_from
 from ticodec.models.inference import Transform, fast_bf16, pad_image
 
 NUMBERS = {name: number for number, name in SECTIONS.items()}
@@ -84,10 +83,7 @@ class Codec:
         self.h_a = Transform(network.h_a, self.device, torch.float32, keep_last=True)
         self.g_s = Transform(network.g_s, self.device, dtype, keep_last=True)
         self.network = network.eval().requires_grad_(False)
-        if isinstance(network, Icat):  # g_s reads what these make of ŷ
-            move(network.vit, self.device, dtype)
-            if network.aggregation is not None:
-                network.aggregation.to(self.device, dtype)
+        network.move_rest(self.device, dtype)
         self.heads: dict[Path | None, Classifier] = {}
 
     @classmethod
@@ -240,9 +236,7 @@ class Codec:
     def synthesise(self, y: Tensor, height: int, width: int) -> Any:
         """ŷ (h, w, M), divided by the gain, to (height, width, 3) uint8 pixels."""
         x = y[None].float().to(self.device)
-        if isinstance(self.network, Icat):
-            x = self.network.fused(x.to(self.dtype)).float()
-        x = self.g_s(x)[0, :height, :width]
+        x = self.g_s(self.network.synthesis_input(x, self.dtype))[0, :height, :width]
         pixels = ((x + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8)
         return np.ascontiguousarray(pixels.cpu().numpy())
 
@@ -285,8 +279,8 @@ class Codec:
         """
         path = None if head is None else Path(head)
         if path not in self.heads:
-            if path is None and isinstance(self.network, Icat):
-                found = Classifier(self.network.vit, self.config.labels)  # type: ignore[union-attr]
+            if path is None and self.network.vit is not None:
+                found = Classifier(self.network.vit, self.config.labels)
             else:
                 found = load_head(self.entry, path, self.config.M, self.device, self.dtype)
             self.heads[path] = found

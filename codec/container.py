@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass, field
 
 from .errors import BadInputError
-from .models.config import MODEL_IDS
+from .models.families import MODEL_IDS
 
 #: Not valid UTF-8; its CR LF is what line-ending conversion damages, as in PNG.
 MAGIC = b"\x89TIC\r\n"

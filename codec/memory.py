@@ -6,11 +6,8 @@ import contextlib
 from pathlib import Path
 
 from .errors import TicodecError
-from .models.config import Config, ModelConfig
+from .models.config import CodecConfig
 
-#: Peak bytes a pixel for each channel N, with and without attention at half resolution:
-#: measured on the CPU in float32 (5.5 and 1.7), and some room.
-BYTES_PER_PIXEL_AND_CHANNEL, WITHOUT_HALF_ATTENTION = 6.0, 2.5
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -30,13 +27,11 @@ def available() -> int | None:
     return min(limits, default=None)
 
 
-def check(config: Config, height: int, width: int) -> None:
+def check(config: CodecConfig, height: int, width: int) -> None:
     """Raises TicodecError when coding an image of that size would not fit."""
     stride = config.stride_z
     padded = (height + -height % stride) * (width + -width % stride)
-    attends = isinstance(config, ModelConfig) and config.depths[0] > 0
-    each = BYTES_PER_PIXEL_AND_CHANNEL if attends else WITHOUT_HALF_ATTENTION
-    need, have = padded * config.N * each, available()
+    need, have = padded * config.bytes_per_pixel, available()
     if have is not None and need > have:
         raise TicodecError(
             f"{width}×{height} pixels need about {need / 2**30:.1f} GiB of memory with "

@@ -81,7 +81,7 @@ def fixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Installed weights called "fixed", of one λ: random ones, of a small network."""
     import torch
 
-    from ticodec.models.config import preset
+    from ticodec.models.families import preset
     from ticodec.models.tic import Network
     from ticodec.training.codec_trainer import Trainer
     from ticodec.training.export.weights_file import export
@@ -102,7 +102,8 @@ def joint_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights folder with "joint", a small joint model of three classes: random weights."""
     import torch
 
-    from ticodec.models.config import ViTConfig, preset
+    from ticodec.models.config import ViTConfig
+    from ticodec.models.families import preset
     from ticodec.training.export.weights_file import export
     from ticodec.training.joint_trainer import JointTrainer
     from ticodec.training.options import TrainOptions

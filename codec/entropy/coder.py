@@ -17,14 +17,13 @@ import torch
 from torch import Tensor
 
 from ticodec.errors import BadInputError
-from ticodec.models.config import STRIDE_Y, Config, IcatConfig
+from ticodec.models.config import STRIDE_Y, CodecConfig
+from ticodec.models.families import family_of
 
-from .exact import Fixed, Ops
-from .icat_rows import mean_scale, run_rows
+from .exact import Ops
+from .latent_coder import LatentMap
 from .rans import Ints, Reader, Tables, Writer
-from .tic_context import MEAN_BITS, Context
-from .tic_hyper import hyper_synthesis
-from .wavefront import Map, run_wavefront
+from .tic_context import MEAN_BITS
 
 #: Symbols are 16-bit integers.
 SYMBOL_MAX = 2**15 - 1
@@ -63,20 +62,19 @@ class EntropyCoder:
     """
 
     def __init__(
-        self, config: Config, parameters: Mapping[str, Tensor], device: torch.device
+        self, config: CodecConfig, parameters: Mapping[str, Tensor], device: torch.device
     ) -> None:
         self.config, self.device = config, device
         self.ops = Ops(parameters, device)
         self.z_to_y = config.stride_z // STRIDE_Y
-        self.context = None if isinstance(config, IcatConfig) else Context(self.ops, config)
         self.y_tables, self.z_tables = (
             Tables(parameters[f"{k}.halves"].numpy(), parameters[f"{k}.frequencies"].numpy())
             for k in "yz"
         )
         self.centres = parameters["z.centres"].numpy().astype(np.int64)
         self.thresholds = parameters["y.thresholds"].double().to(device)
-        if self.context is None:  # a layer that is missing or does not fit is told now
-            mean_scale(self.ops, torch.zeros(1, 1, 1, config.N, device=device))
+        family = family_of(config.model)
+        self.latents = family.make_latent_coder(self.ops, config, self.thresholds)
         z_fits = len(self.centres) == len(self.z_tables.halves) == config.N
         if not z_fits or len(self.thresholds) + 1 != len(self.y_tables.halves):
             raise BadInputError("damaged weights: the entropy tables do not fit the model")
@@ -113,31 +111,12 @@ class EntropyCoder:
 
     def run(self, images: Sequence[Encoding | Decoding]) -> list[Tensor]:
         """Code y of each image, n times the size of z each way, in either direction: ŷ (h·w, M)."""
-        if self.context is None:
-            found = [
-                run_rows(self.ops, self.z_hat(*each.z), self.thresholds, each.code)
-                for each in images
-            ]
-        else:
-            n = self.z_to_y
-            maps = [
-                Map(self.hyper(*each.z), each.z.height * n, each.z.width * n, each.code)
-                for each in images
-            ]
-            found = run_wavefront(self.context, self.thresholds, maps)
-        return [y_hat * 2.0**-MEAN_BITS for y_hat in found]
+        maps = [LatentMap(self.z_hat(*image.z), image.code) for image in images]
+        return [y_hat * 2.0**-MEAN_BITS for y_hat in self.latents.run(maps)]
 
     def z_hat(self, z_symbols: Ints, height: int, width: int) -> Tensor:
         """ẑ (height, width, N), integers."""
         return torch.from_numpy(z_symbols + self.centres).reshape(height, width, -1).to(self.device)
-
-    def hyper(self, z_symbols: Ints, height: int, width: int) -> Tensor:
-        """h_s of TIC and the head's first layer on it: (h·w, 10M/3), see `Context.hyper_part`."""
-        assert self.context is not None
-        assert not isinstance(self.config, IcatConfig)
-        z = self.z_hat(z_symbols, height, width)[None]
-        features = hyper_synthesis(self.ops, self.config, z)
-        return self.context.hyper_part(Fixed(features.ints.flatten(0, 2), features.frac))
 
 
 class ZMap(NamedTuple):

@@ -9,13 +9,17 @@ The structure of `models.icat`'s h_s. There is no context model, so nothing wait
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from ticodec.models.config import IcatConfig
+
 from .exact import LONG, NARROW, WIDE, Fixed, Ops
+from .latent_coder import LatentMap, PositionCoder
 from .tic_context import MEAN_BITS, SCALE_BITS, SCALE_LIMIT, scale_indexes
 from .tic_hyper import gather, spread
-from .wavefront import Coder
 
 #: Rows of z that go through h_s together, and how many more around them decide their results:
 #: 2 for the first layer, 1 each for the others (at the doubled resolution there are 2).
@@ -36,13 +40,13 @@ def mean_scale(ops: Ops, z: Tensor) -> tuple[Tensor, Tensor]:
     return means.ints, scales.ints
 
 
-def run_rows(ops: Ops, z: Tensor, thresholds: Tensor, coder: Coder) -> Tensor:
+def run_rows(ops: Ops, z: Tensor, thresholds: Tensor, coder: PositionCoder) -> Tensor:
     """Code a map of latents in either direction, a row at a time.
 
     Args:
         ops: the compiled layers; z: ẑ (h/2, w/2, N), integers.
         thresholds: of the scale tables, (tables - 1,), float64.
-        coder: quantises and writes the symbols of a row (encoding) or reads them.
+        coder: of the positions of a row.
     Returns: ŷ (h·w, M), float64 integers in units of 2^-8.
     """
     found = []
@@ -58,3 +62,21 @@ def run_rows(ops: Ops, z: Tensor, thresholds: Tensor, coder: Coder) -> Tensor:
             symbols = coder(positions, mean * 2.0**-MEAN_BITS, scale_indexes(scale, thresholds))
             found.append(symbols * 2.0**MEAN_BITS + mean)
     return torch.cat(found)
+
+
+class IcatLatentCoder:
+    """The `LatentCoder` of the joint model.
+
+    Args:
+        ops: compiled layers; config: dimensions.
+        thresholds: of the scale tables, (tables - 1,), float64.
+    """
+
+    def __init__(self, ops: Ops, config: IcatConfig, thresholds: Tensor) -> None:
+        self.ops, self.thresholds = ops, thresholds
+        # A layer that is missing or does not fit raises now, not with the first image.
+        mean_scale(ops, torch.zeros(1, 1, 1, config.N, device=ops.device))
+
+    def run(self, maps: Sequence[LatentMap]) -> list[Tensor]:
+        """Code maps one after the other, a row at a time."""
+        return [run_rows(self.ops, z_hat, self.thresholds, code) for z_hat, code in maps]

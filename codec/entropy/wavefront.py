@@ -16,7 +16,7 @@ Each step:   neighbours' q, k, v ─► CAM, head ─► means, scale indexes �
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -25,10 +25,8 @@ from torch import Tensor
 
 from ticodec.models.cam import NEIGHBOURS, REACH
 
+from .latent_coder import PositionCoder
 from .tic_context import MEAN_BITS, Context, scale_indexes
-
-#: Codes one step: (positions (P,), means (P, M) in latent units, indexes (P, M)) to symbols (P, M).
-Coder = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def steps(height: int, width: int) -> Iterator[Tensor]:
@@ -50,13 +48,13 @@ class Map(NamedTuple):
     Args:
         hyper: `Context.hyper_part` of it, (height·width, 10M/3).
         height, width: of the latents.
-        coder: quantises and writes the symbols of a step (encoding) or reads them.
+        coder: of the positions of a step.
     """
 
     hyper: Tensor
     height: int
     width: int
-    coder: Coder
+    coder: PositionCoder
 
 
 def run_wavefront(context: Context, thresholds: Tensor, maps: list[Map]) -> list[Tensor]:

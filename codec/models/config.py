@@ -1,4 +1,4 @@
-"""Dimensions of networks, as JSON and back, and the presets of the papers. Imports no torch.
+"""Dimensions of networks, as JSON and back. Imports no torch.
 
 `ModelConfig`  TIC, TIC+ and tic-lite (Lu et al.)
 `IcatConfig`   the joint model (Bai et al.), which has a ViT inside
@@ -6,13 +6,22 @@
 `ViTConfig`    a Vision Transformer: tokens in, labels out
 
 A config is stored as JSON inside every weights file, so a file is all that is needed to rebuild
-its network.
+its network. `families.py` has the presets of the papers.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Self, get_type_hints
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, Self, get_type_hints
+
+#: One latent position of y covers this many pixels each way.
+STRIDE_Y = 16
+#: Rate-distortion trade-offs of Lu et al., section 4; quality q uses entry q - 1.
+PAPER_LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
+#: β of Bai et al., section "Training w/ Compression"; on MSE of 0 … 255 it is what λ is for TIC.
+PAPER_BETAS = (0.001, 0.003, 0.006)
+#: A model card lists labels up to this number.
+SHOWN_LABELS = 50
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,6 @@ class Dimensions:
                 raise ValueError(f"{name} must be a positive whole number, not {value!r}")
 
 
-#: β of Bai et al., section "Training w/ Compression"; on MSE of 0 … 255 it is what λ is for TIC.
-PAPER_BETAS = (0.001, 0.003, 0.006)
-
-
 @dataclass(frozen=True)
 class ViTConfig(Dimensions):
     """A Vision Transformer (Bai et al., figure 3 and equations 7 and 8).
@@ -80,6 +85,18 @@ class ViTConfig(Dimensions):
         if not 0 <= self.drop_path < 1:
             raise ValueError("drop_path must be from 0 to 1")
 
+    def described(self, labels: tuple[str, ...]) -> str:
+        """A line for model cards: its dimensions, and its labels if they are few."""
+        names = f": {', '.join(labels)}" if len(labels) <= SHOWN_LABELS else ""
+        return (
+            f"Transformer: C = {self.C}, L = {self.L}, {self.heads} heads; "
+            f"{len(labels)} labels{names}."
+        )
+
+
+#: Sizes of a classifier of its own: Bai et al.'s, and half as wide and half as deep.
+VITS = {"vit": ViTConfig(), "vit-lite": ViTConfig(C=192, L=6, heads=3)}
+
 
 def check_labels(labels: object) -> None:
     """Raises ValueError unless these are names."""
@@ -91,6 +108,157 @@ def check_halving(halving: object) -> None:
     """Raises ValueError unless it is said whether there is such a layer."""
     if not isinstance(halving, bool):
         raise ValueError("halving must be true or false")
+
+
+class CodecConfig(Dimensions):
+    """What the dimensions of every network that codes have.
+
+    Attributes:
+        model: stable model name; N: channels inside; M: channels of the latent y.
+        lambdas: the rate-distortion trade-off of each quality level. One entry is a network for
+            one fixed trade-off; several are one network with a gain vector a level.
+        stride_z: one position of z covers this many pixels each way; images are padded to it.
+        trade_off: the papers' letter for an entry of `lambdas`.
+        labels: classes that the network itself can name; vit: its Transformer for that.
+        halving: whether that has a layer which makes the latents of large images smaller.
+    """
+
+    model: str
+    N: int
+    M: int
+    lambdas: tuple[float, ...]
+    stride_z: ClassVar[int]
+    trade_off: ClassVar[str] = "λ"
+    labels: tuple[str, ...] = ()
+    vit: ViTConfig | None = None
+    halving: bool = False
+
+    @property
+    def levels(self) -> int:
+        """Number of quality levels; 1 means one fixed trade-off and no gain vectors."""
+        return len(self.lambdas)
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Peak memory of coding an image on the CPU in float32, and some room."""
+        return 2.5 * self.N
+
+    def card_lines(self) -> list[str]:
+        """What a model card says of it beside N, M and the trade-offs."""
+        return []
+
+    def check_model(self, *names: str) -> None:
+        """Raises ValueError unless the model is one of these, and it has trade-offs."""
+        if self.model not in names:
+            raise ValueError(f"unknown model {self.model!r}; known: {', '.join(names)}")
+        if not self.lambdas or min(self.lambdas) <= 0:
+            raise ValueError("lambdas must be positive numbers, at least one")
+
+
+@dataclass(frozen=True)
+class ModelConfig(CodecConfig):
+    """Dimensions of one TIC network (Lu et al., section 3.2 and figure 2).
+
+    Args:
+        model: stable model name, "tic", "tic-plus" or "tic-lite".
+        N: channels inside the transforms.
+        M: channels of the latent y.
+        depths: Swin layers of the STBs at 1/2, 1/4 and 1/8 resolution. 0 means
+            no STB there, a LeakyReLU instead (`tic-lite`).
+        heads: attention heads of those STBs.
+        window: their window side, in tokens.
+        hyper_depths, hyper_heads, hyper_window: the same at 1/16 and 1/32.
+        mlp_ratio: hidden width of every MLP, in multiples of its input width.
+        cam_heads: attention heads of the causal attention module.
+        activation: after the convolutions of the main coder: "gdn" (linear GDN,
+            as the paper says), "leaky_relu", or "none" (as its published code).
+        hyper_activation: the same for the hyper coder: "leaky_relu" or "none".
+        lambdas: the trade-off of each quality level. One entry is a network for
+            one fixed λ; several are one network with a gain vector a level.
+    """
+
+    model: str
+    N: int = 128
+    M: int = 192
+    depths: tuple[int, ...] = (2, 2, 2)
+    heads: tuple[int, ...] = (4, 8, 16)
+    window: int = 8
+    hyper_depths: tuple[int, ...] = (2, 2)
+    hyper_heads: tuple[int, ...] = (16, 16)
+    hyper_window: int = 4
+    mlp_ratio: int = 4
+    cam_heads: int = 16
+    activation: str = "gdn"
+    hyper_activation: str = "leaky_relu"
+    lambdas: tuple[float, ...] = PAPER_LAMBDAS
+
+    #: z lives at 1/64; images are padded to a multiple of this inside the codec.
+    stride_z: ClassVar[int] = 64
+
+    def __post_init__(self) -> None:
+        self.check_model("tic", "tic-plus", "tic-lite")
+        if self.activation not in ("gdn", "leaky_relu", "none"):
+            raise ValueError(f"unknown activation {self.activation!r}")
+        if self.hyper_activation not in ("leaky_relu", "none"):
+            raise ValueError(f"unknown hyper activation {self.hyper_activation!r}")
+        widths = [(self.N, self.heads), (self.N, self.hyper_heads), (self.M, (self.cam_heads,))]
+        if any(width % heads for width, group in widths for heads in group):
+            raise ValueError("channels must be divisible by the number of heads")
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Measured on the CPU in float32: 5.5 and, without STBs at half resolution, 1.7 times N."""
+        return (6.0 if self.depths[0] else 2.5) * self.N
+
+
+@dataclass(frozen=True)
+class IcatConfig(CodecConfig):
+    """Dimensions of Bai et al.'s joint model of compression and analysis (figures 2 and 3).
+
+    Args:
+        model: "icat".
+        N: channels of the encoder and of the reconstructor; M: channels of the latent y.
+        vit: the Transformer; its first three blocks take part in reconstruction.
+        aggregation: whether they do: without, the expanded ŷ alone is reconstructed from
+            (the paper's ablation).
+        labels: name of each class.
+        lambdas: β of each quality level; α is β times an option of training.
+        halving: whether it has a layer that makes latents of large images smaller, to classify.
+    """
+
+    model: str = "icat"
+    N: int = 128
+    M: int = 192
+    vit: ViTConfig = field(default_factory=ViTConfig)
+    aggregation: bool = True
+    labels: tuple[str, ...] = ()
+    lambdas: tuple[float, ...] = PAPER_BETAS
+    halving: bool = False
+
+    #: z lives at 1/32: the one hyper layer of stride 2 (14 does not divide by 4).
+    stride_z: ClassVar[int] = 32
+    #: Blocks that reconstruction runs.
+    shared_blocks: ClassVar[int] = 3
+    trade_off: ClassVar[str] = "β"
+
+    def __post_init__(self) -> None:
+        self.positive("N", "M")
+        check_labels(self.labels)
+        check_halving(self.halving)
+        self.check_model("icat")
+        if self.M % 2:
+            raise ValueError("M must be even")
+        if self.shared_blocks > self.vit.L:
+            raise ValueError(f"at least {self.shared_blocks} blocks are needed")
+        if not self.lambdas or min(self.lambdas) <= 0:
+            raise ValueError("lambdas must be positive numbers, at least one")
+
+    def card_lines(self) -> list[str]:
+        """Its Transformer and labels, and whether it is the paper's ablation."""
+        lines = [self.vit.described(self.labels)]
+        if not self.aggregation:
+            lines.append("Without feature aggregation: the paper's ablation.")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -126,163 +294,3 @@ class HeadConfig(Dimensions):
             raise ValueError("a head reads the latents of some weights, or pixels")
         if self.halving and self.stem == "pixels":
             raise ValueError("pixels are shrunk, not halved")
-
-
-@dataclass(frozen=True)
-class IcatConfig(Dimensions):
-    """Dimensions of Bai et al.'s joint model of compression and analysis (figures 2 and 3).
-
-    Args:
-        model: "icat".
-        N: channels of the encoder and of the reconstructor; M: channels of the latent y.
-        vit: the Transformer; its first three blocks take part in reconstruction.
-        aggregation: whether they do: without, the expanded ŷ alone is reconstructed from
-            (the paper's ablation).
-        labels: name of each class.
-        lambdas: β of each quality level; α is β times a ratio that the training is told.
-        halving: whether it has a layer that makes latents of large images smaller, to classify.
-    """
-
-    model: str = "icat"
-    N: int = 128
-    M: int = 192
-    vit: ViTConfig = field(default_factory=ViTConfig)
-    aggregation: bool = True
-    labels: tuple[str, ...] = ()
-    lambdas: tuple[float, ...] = PAPER_BETAS
-    halving: bool = False
-
-    #: z lives at 1/32: the one hyper layer of stride 2 (14 does not divide by 4).
-    stride_z = 32
-    #: Blocks that reconstruction runs.
-    shared_blocks = 3
-
-    def __post_init__(self) -> None:
-        self.positive("N", "M")
-        check_labels(self.labels)
-        check_halving(self.halving)
-        if self.model != "icat":
-            raise ValueError(f"unknown model {self.model!r}")
-        if self.M % 2:
-            raise ValueError("M must be even")
-        if self.shared_blocks > self.vit.L:
-            raise ValueError(f"at least {self.shared_blocks} blocks are needed")
-        if not self.lambdas or min(self.lambdas) <= 0:
-            raise ValueError("lambdas must be positive numbers, at least one")
-
-    @property
-    def levels(self) -> int:
-        """Number of quality levels; 1 means one fixed β and no gain vectors."""
-        return len(self.lambdas)
-
-
-#: Rate-distortion trade-offs of Lu et al., section 4; quality q uses entry q - 1.
-PAPER_LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
-
-#: One latent position of y covers this many pixels each way.
-STRIDE_Y = 16
-
-MODEL_IDS = {"tic": 1, "tic-plus": 2, "tic-lite": 3, "icat": 4}
-"""Model names and the numbers that stand for them in a `.tic` header."""
-
-
-@dataclass(frozen=True)
-class ModelConfig(Dimensions):
-    """Dimensions of one TIC network (Lu et al., section 3.2 and figure 2).
-
-    Args:
-        model: stable model name, a key of `MODEL_IDS`.
-        N: channels inside the transforms.
-        M: channels of the latent y.
-        depths: Swin layers of the STBs at 1/2, 1/4 and 1/8 resolution. 0 means
-            no STB there, a LeakyReLU instead (`tic-lite`).
-        heads: attention heads of those STBs.
-        window: their window side, in tokens.
-        hyper_depths, hyper_heads, hyper_window: the same at 1/16 and 1/32.
-        mlp_ratio: hidden width of every MLP, in multiples of its input width.
-        cam_heads: attention heads of the causal attention module.
-        activation: after the convolutions of the main coder: "gdn" (linear GDN,
-            as the paper says), "leaky_relu", or "none" (as its published code).
-        hyper_activation: the same for the hyper coder: "leaky_relu" or "none".
-        lambdas: the trade-off of each quality level. One entry is a network for
-            one fixed λ; several are one network with a gain vector a level.
-    """
-
-    model: str
-    N: int = 128
-    M: int = 192
-    depths: tuple[int, ...] = (2, 2, 2)
-    heads: tuple[int, ...] = (4, 8, 16)
-    window: int = 8
-    hyper_depths: tuple[int, ...] = (2, 2)
-    hyper_heads: tuple[int, ...] = (16, 16)
-    hyper_window: int = 4
-    mlp_ratio: int = 4
-    cam_heads: int = 16
-    activation: str = "gdn"
-    hyper_activation: str = "leaky_relu"
-    lambdas: tuple[float, ...] = PAPER_LAMBDAS
-
-    #: z lives at 1/64; images are padded to a multiple of this inside the codec.
-    stride_z = 64
-
-    def __post_init__(self) -> None:
-        if self.model not in MODEL_IDS:
-            raise ValueError(f"unknown model {self.model!r}; known: {', '.join(MODEL_IDS)}")
-        if self.activation not in ("gdn", "leaky_relu", "none"):
-            raise ValueError(f"unknown activation {self.activation!r}")
-        if self.hyper_activation not in ("leaky_relu", "none"):
-            raise ValueError(f"unknown hyper activation {self.hyper_activation!r}")
-        if not self.lambdas or min(self.lambdas) <= 0:
-            raise ValueError("lambdas must be positive numbers, at least one")
-        widths = [(self.N, self.heads), (self.N, self.hyper_heads), (self.M, (self.cam_heads,))]
-        if any(width % heads for width, group in widths for heads in group):
-            raise ValueError("channels must be divisible by the number of heads")
-
-    @property
-    def levels(self) -> int:
-        """Number of quality levels; 1 means one fixed λ and no gain vectors."""
-        return len(self.lambdas)
-
-
-#: Dimensions of any network that codes.
-Config = ModelConfig | IcatConfig
-
-
-def config_from(fields: dict[str, Any]) -> Config:
-    """The config a weights file or a checkpoint tells of. Raises ValueError on bad fields."""
-    kind = IcatConfig if fields.get("model") == "icat" else ModelConfig
-    return kind.from_dict(fields)
-
-
-#: Sizes of a classifier of its own: Bai et al.'s, and half as wide and half as deep.
-VITS = {"vit": ViTConfig(), "vit-lite": ViTConfig(C=192, L=6, heads=3)}
-
-PRESETS: dict[str, Config] = {
-    # Lu et al.: "128 channels for the first 4 models ..., 192 for the rest"; the
-    # latent widths are those of their published code. "-high" is the wide one.
-    "tic": ModelConfig("tic"),
-    "tic-high": ModelConfig("tic", N=192, M=320),
-    "tic-plus": ModelConfig("tic-plus", depths=(2, 4, 6)),
-    "tic-plus-high": ModelConfig("tic-plus", N=192, M=320, depths=(2, 4, 6)),
-    # Ours: no attention at half resolution, about a tenth of the work of tic-plus.
-    "tic-lite": ModelConfig(
-        "tic-lite", N=96, M=128, depths=(0, 2, 2), activation="none", hyper_activation="none"
-    ),
-    # Bai et al.; labels come from the data. "-lite" is ours, a seventh of the work.
-    "icat": IcatConfig(),
-    "icat-lite": IcatConfig(N=64, M=128, vit=VITS["vit-lite"]),
-}
-
-
-def preset(name: str, **changes: Any) -> Any:
-    """The named preset with some fields changed, e.g. `preset("tic", activation="none")`.
-
-    Raises ValueError if there is no such preset, or it has no such field.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
-    try:
-        return replace(PRESETS[name], **changes)  # type: ignore[type-var]
-    except TypeError as error:
-        raise ValueError(f"{name} has no {', '.join(changes)}") from error

@@ -1,15 +1,175 @@
-"""The network of a config."""
+"""The families of models: what the package knows of each, in one place. Imports no torch.
+
+A family is an architecture: its networks, how its latents are coded, and how it is trained. To
+add one, write
+
+    a config         here in `models/config.py`          its dimensions
+    a network        `models/`          a `CodecNetwork`  float code, as it is trained
+    a latent coder   `entropy/`         a `LatentCoder`   the same on exact integers
+    a compiler       `training/export/`                   from the one to the other
+    a trainer        `training/`        a `Trainer`
+
+and one entry of `FAMILIES`. These classes are named by where they are, as "module:name" within
+the package, and imported when they are needed: `ticodec info` reads this file without torch, and
+nothing that runs a codec imports training.
+"""
 
 from __future__ import annotations
 
-from .config import Config, IcatConfig
-from .icat import Icat
-from .tic import Network
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-#: Any network that codes.
-AnyNetwork = Network | Icat
+from .config import VITS, CodecConfig, IcatConfig, ModelConfig, ViTConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ticodec.entropy.exact import Ops
+    from ticodec.entropy.latent_coder import LatentCoder
+
+    from .codec_network import CodecNetwork
 
 
-def build(config: Config) -> AnyNetwork:
-    """A network with random weights."""
-    return Icat(config) if isinstance(config, IcatConfig) else Network(config)
+class Model(NamedTuple):
+    """A stable model name's properties.
+
+    Args:
+        number: what stands for it in the header of a `.tic` file; never used again for another.
+        head: size of a classifier that is trained on its latents, where nothing else is asked for.
+    """
+
+    number: int
+    head: ViTConfig = VITS["vit"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of models.
+
+    Args:
+        kind: what the checkpoints of its training are marked with.
+        config: its dimensions.
+        models: its stable model names.
+        presets: dimensions by the name that `--model` takes.
+        network, latent_coder, compiler, trainer: "module:name" of these, see above.
+    """
+
+    kind: str
+    config: type[CodecConfig]
+    models: Mapping[str, Model]
+    presets: Mapping[str, CodecConfig]
+    network: str
+    latent_coder: str
+    compiler: str
+    trainer: str
+
+    def build(self, config: CodecConfig) -> CodecNetwork:
+        """A network with random weights."""
+        return imported(self.network)(config)  # type: ignore[no-any-return]
+
+    def make_latent_coder(self, ops: Ops, config: CodecConfig, thresholds: Tensor) -> LatentCoder:
+        """What codes its latents, with compiled layers and the thresholds of the scale tables."""
+        return imported(self.latent_coder)(ops, config, thresholds)  # type: ignore[no-any-return]
+
+    def compile(self, network: CodecNetwork, y: Tensor, z: Tensor) -> dict[str, Tensor]:
+        """The integers of its hyper decoder and context model, see `training.export.compile`.
+
+        Args:
+            network: trained, on the CPU.
+            y, z: latents of calibration images, gains applied: (B, h, w, M), (B, h/n, w/n, N).
+        """
+        return imported(self.compiler)(network, y, z)  # type: ignore[no-any-return]
+
+    def trainer_class(self) -> Any:
+        """The class that trains it, a `training.trainer.Trainer`."""
+        return imported(self.trainer)
+
+
+def imported(place: str) -> Any:
+    """The object at "module:name" within the package."""
+    module, name = place.split(":")
+    return getattr(import_module(f"ticodec.{module}"), name)
+
+
+TIC = Family(
+    kind="codec",
+    config=ModelConfig,
+    models={"tic": Model(1), "tic-plus": Model(2), "tic-lite": Model(3, VITS["vit-lite"])},
+    presets={
+        # Lu et al.: "128 channels for the first 4 models ..., 192 for the rest"; the
+        # latent widths are those of their published code. "-high" is the wide one.
+        "tic": ModelConfig("tic"),
+        "tic-high": ModelConfig("tic", N=192, M=320),
+        "tic-plus": ModelConfig("tic-plus", depths=(2, 4, 6)),
+        "tic-plus-high": ModelConfig("tic-plus", N=192, M=320, depths=(2, 4, 6)),
+        # Ours: no attention at half resolution, about a tenth of the work of tic-plus.
+        "tic-lite": ModelConfig(
+            "tic-lite", N=96, M=128, depths=(0, 2, 2), activation="none", hyper_activation="none"
+        ),
+    },
+    network="models.tic:Network",
+    latent_coder="entropy.tic_coder:TicLatentCoder",
+    compiler="training.export.compile_tic:compile_tic",
+    trainer="training.codec_trainer:Trainer",
+)
+
+ICAT = Family(
+    kind="icat",
+    config=IcatConfig,
+    models={"icat": Model(4)},
+    presets={
+        # Bai et al.; labels come from the data. "-lite" is ours, a seventh of the work.
+        "icat": IcatConfig(),
+        "icat-lite": IcatConfig(N=64, M=128, vit=VITS["vit-lite"]),
+    },
+    network="models.icat:Icat",
+    latent_coder="entropy.icat_rows:IcatLatentCoder",
+    compiler="training.export.compile_icat:compile_icat",
+    trainer="training.joint_trainer:JointTrainer",
+)
+
+#: All of them. The first one has the default model.
+FAMILIES = (TIC, ICAT)
+#: Model names, and the numbers that stand for them in a `.tic` header.
+MODEL_IDS = {name: model.number for family in FAMILIES for name, model in family.models.items()}
+PRESETS = {name: config for family in FAMILIES for name, config in family.presets.items()}
+
+
+def family_of(model: str) -> Family:
+    """The family of a stable model name. Raises ValueError when there is none."""
+    for family in FAMILIES:
+        if model in family.models:
+            return family
+    raise ValueError(f"unknown model {model!r}; known: {', '.join(MODEL_IDS)}")
+
+
+def default_head(model: str) -> ViTConfig:
+    """Size of a classifier for the latents of a model. Raises ValueError for an unknown model."""
+    return family_of(model).models[model].head
+
+
+def config_from(fields: dict[str, Any]) -> CodecConfig:
+    """The config in a weights file or a checkpoint. Raises ValueError on bad fields."""
+    if not isinstance(fields, dict):
+        raise ValueError("model dimensions must be named")
+    return family_of(fields.get("model", "")).config.from_dict(fields)
+
+
+def build(config: CodecConfig) -> CodecNetwork:
+    """The network of a config, with random weights."""
+    return family_of(config.model).build(config)
+
+
+def preset(name: str, **changes: Any) -> Any:
+    """The named preset with some fields changed, e.g. `preset("tic", activation="none")`.
+
+    Raises ValueError if there is no such preset, or it has no such field.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
+    try:
+        return replace(PRESETS[name], **changes)
+    except TypeError as error:
+        raise ValueError(f"{name} has no {', '.join(changes)}") from error

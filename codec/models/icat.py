@@ -15,10 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .codec_network import CodecNetwork, Gains, straight_through_round
 from .config import IcatConfig
 from .conv import Conv
 from .prior import FactorizedPrior, gaussian_likelihood
-from .tic import Gains, straight_through_round
 from .vit import ViT
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -78,8 +78,11 @@ class JointOutput(NamedTuple):
     bits_z: Tensor
 
 
-class Icat(nn.Module):
+class Icat(CodecNetwork):
     """Encoder, hyperprior, classifier and reconstructor, as they are trained."""
+
+    config: IcatConfig
+    vit: ViT
 
     def __init__(self, config: IcatConfig) -> None:
         super().__init__()
@@ -103,12 +106,20 @@ class Icat(nn.Module):
         with torch.no_grad():  # scales start at 1: below the bound they would hardly learn
             self.h_s[-1].conv.bias[:M] += 1.0  # type: ignore[union-attr,operator,index]
 
-    def scaling(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Gains (up, down) at a level (B,); ones for a network of one β."""
-        if self.gains is None:
-            one = torch.ones(len(level), 1, 1, 1, device=level.device)
-            return one, one
-        return self.gains(level)
+    def prediction(self, z_hat: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
+        """Scales and means from ẑ alone, see `CodecNetwork`: there is no context model."""
+        scales, means = self.h_s(z_hat).float().chunk(2, -1)
+        return scales, means
+
+    def synthesis_input(self, y_hat: Tensor, dtype: torch.dtype) -> Tensor:
+        """`fused`, computed in `dtype`."""
+        return self.fused(y_hat.to(dtype)).float()
+
+    def move_rest(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the Transformer and the aggregation, which decoding runs in front of g_s."""
+        self.vit.move(device, dtype)
+        if self.aggregation is not None:
+            self.aggregation.to(device, dtype)
 
     def fused(self, y_hat: Tensor) -> Tensor:
         """Latents (B, h, w, M), divided by the gain, to what g_s takes, (B, h, w, C).
@@ -146,7 +157,7 @@ class Icat(nn.Module):
         up, down = self.scaling(level)
         y = y * up
         z = self.h_a(y).float()  # (B, H/32, W/32, N)
-        scales, means = self.h_s(straight_through_round(z)).float().chunk(2, -1)
+        scales, means = self.prediction(straight_through_round(z), y)
         y_hat = straight_through_round(y - means) + means
         logits, fused = self.both(y_hat * down)
         with torch.autocast(x.device.type, enabled=False):  # likelihoods need float32

@@ -12,48 +12,16 @@ from here and the integer twins of h_s, CAM and head from `ticodec.entropy`.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .cam import context_modules
+from .codec_network import CodecNetwork, Gains, straight_through_round
 from .config import ModelConfig
 from .prior import FactorizedPrior, gaussian_likelihood
 from .tic_transforms import Analysis, HyperAnalysis, HyperSynthesis, Synthesis
-
-
-class Gains(nn.Module):
-    """Learned scaling of the latent for each quality level (Cui et al., 2021).
-
-    Log-linear between levels, so that quality is continuous. The encoder multiplies
-    y by `up`, the decoder multiplies ŷ by `down`; both are learned.
-    """
-
-    def __init__(self, lambdas: tuple[float, ...], M: int) -> None:
-        super().__init__()
-        # At high rate the best step size goes with λ^-½; low rates want a bit less.
-        middle = math.exp(sum(math.log(value) for value in lambdas) / len(lambdas))
-        start = torch.tensor([0.4 * math.log(value / middle) for value in lambdas])
-        self.log_up = nn.Parameter(start[:, None].repeat(1, M) + math.log(8.0))
-        self.log_down = nn.Parameter(-start[:, None].repeat(1, M) - math.log(8.0))
-
-    def forward(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """level (B,) in [0, levels - 1] to (up, down), each (B, 1, 1, M)."""
-        low = level.floor().clamp(0, max(self.log_up.shape[0] - 2, 0)).long()
-        high = (low + 1).clamp(max=self.log_up.shape[0] - 1)
-        part = (level - low)[:, None]
-        up, down = (
-            (table[low] * (1 - part) + table[high] * part).exp()[:, None, None]
-            for table in (self.log_up, self.log_down)
-        )
-        return up, down
-
-
-def straight_through_round(x: Tensor) -> Tensor:
-    """round(x) with the gradient of x."""
-    return x + (x.round() - x).detach()
 
 
 class Output(NamedTuple):
@@ -64,8 +32,10 @@ class Output(NamedTuple):
     bits_z: Tensor
 
 
-class Network(nn.Module):
+class Network(CodecNetwork):
     """TIC, TIC+ and tic-lite: one implementation, the config decides."""
+
+    config: ModelConfig
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -75,13 +45,12 @@ class Network(nn.Module):
         self.cam, self.head = context_modules(config)
         self.prior = FactorizedPrior(config.N)
         self.gains = Gains(config.lambdas, config.M) if config.levels > 1 else None
+        self.vit = None
 
-    def scaling(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Gains (up, down) at a level (B,); ones for a network of one λ."""
-        if self.gains is None:
-            one = torch.ones(len(level), 1, 1, 1, device=level.device)
-            return one, one
-        return self.gains(level)  # type: ignore[no-any-return]
+    def prediction(self, z_hat: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
+        """Scales and means from ẑ and from the earlier neighbours in ŷ, see `CodecNetwork`."""
+        scales, means = self.head(self.h_s(z_hat), self.cam(y_hat))
+        return scales.float(), means.float()
 
     def forward(self, x: Tensor, level: Tensor) -> Output:
         """Training pass.
@@ -93,9 +62,8 @@ class Network(nn.Module):
         up, down = self.scaling(level)
         y = self.g_a(x - 0.5).float() * up  # (B, H/16, W/16, M)
         z = self.h_a(y).float()  # (B, H/64, W/64, N)
-        hyper = self.h_s(straight_through_round(z))
         noisy = y + torch.rand_like(y) - 0.5
-        scales, means = (part.float() for part in self.head(hyper, self.cam(noisy)))
+        scales, means = self.prediction(straight_through_round(z), noisy)
         y_hat = straight_through_round(y - means) + means
         x_hat = self.g_s(y_hat * down).float() + 0.5
         with torch.autocast(x.device.type, enabled=False):  # likelihoods need float32

@@ -116,6 +116,17 @@ class ViT(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
+    def move(self, device: torch.device, dtype: torch.dtype) -> ViT:
+        """Move it to the device and the float type it is to run in; returns it.
+
+        What halves latents stays float32: a few channels are much stronger, and bf16 is too
+        coarse for them.
+        """
+        halve, self.halve = self.halve, None
+        self.to(device, dtype)
+        self.halve = None if halve is None else halve.to(device)
+        return self
+
     def positions(self, height: int, width: int) -> Tensor:
         """Position embeddings of a grid, (1, height, width, C), interpolated if not learned."""
         if (height, width) == (self.config.grid, self.config.grid):

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ticodec import weights
 from ticodec.classifier import patches
-from ticodec.models.config import STRIDE_Y, config_from
-from ticodec.models.families import AnyNetwork, build
-from ticodec.models.icat import Icat, Normalize
+from ticodec.models.codec_network import CodecNetwork
+from ticodec.models.config import STRIDE_Y
+from ticodec.models.families import build, config_from
+from ticodec.models.icat import Normalize
 from ticodec.models.inference import pad_image
 
 #: Images that a CPU runs at a time: of more of them the maps do not stay in its caches, and
@@ -22,7 +23,7 @@ GROUP = 4
 
 
 @torch.no_grad()
-def latents(network: AnyNetwork, x: Tensor, level: Tensor) -> Tensor:
+def latents(network: CodecNetwork, x: Tensor, level: Tensor) -> Tensor:
     """ŷ of images (B, H, W, 3) in [0, 1] at levels (B,), divided by the gain: (B, h, w, M).
 
     As a file would hold it, but for two things: this is float code, and the context model of
@@ -35,16 +36,13 @@ def latents(network: AnyNetwork, x: Tensor, level: Tensor) -> Tensor:
     up, down = network.scaling(level)
     y = network.g_a(pad_image(x - 0.5, network.config.stride_z)).float() * up
     z = network.h_a(y).float().round()
-    if isinstance(network, Icat):
-        _, means = network.h_s(z).float().chunk(2, -1)
-    else:
-        _, means = network.head(network.h_s(z), network.cam(y.round()))
+    _, means = network.prediction(z, y.round())
     y_hat = (y - means).round() + means
     return (y_hat * down)[:, :h, :w].float()
 
 
 @torch.no_grad()
-def unquantised(network: AnyNetwork, x: Tensor) -> Tensor:
+def unquantised(network: CodecNetwork, x: Tensor) -> Tensor:
     """y of images (B, H, W, 3) in [0, 1], as a joint model's first step has it: (B, h, w, M)."""
     h, w = x.shape[1] // STRIDE_Y, x.shape[2] // STRIDE_Y
     return network.g_a(pad_image(x - 0.5, network.config.stride_z))[:, :h, :w].float()
@@ -57,7 +55,7 @@ def of_pixels(x: Tensor) -> Tensor:
 
 def frozen_network(
     entry: weights.Entry, device: torch.device
-) -> tuple[AnyNetwork, tuple[float, float]]:
+) -> tuple[CodecNetwork, tuple[float, float]]:
     """The float network of weights, frozen, and its lowest and highest quality."""
     fields, tensors = weights.read(entry)
     network = build(config_from(fields))

@@ -20,8 +20,8 @@ from torch.nn.functional import cross_entropy
 
 from ticodec import weights
 from ticodec.errors import BadInputError, UsageError
+from ticodec.models.codec_network import CodecNetwork
 from ticodec.models.config import HeadConfig
-from ticodec.models.families import AnyNetwork
 from ticodec.models.vit import ViT
 
 from .data.augment import drawing_from, mixed
@@ -90,7 +90,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             raise UsageError("--enlarge: this classifier cannot halve; --init begins one that can")
         self.source: Source | None = None
         self.augmentation = augmentation_of(self)
-        self.frozen: AnyNetwork | None = None
+        self.frozen: CodecNetwork | None = None
         self.qualities: tuple[float, float] = (1.0, 1.0)
         vit = ViT(c.channels, c.vit, len(c.labels), c.halving)
         if c.stem == "latents":

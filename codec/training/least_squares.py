@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ticodec.models.families import AnyNetwork
+from ticodec.models.codec_network import CodecNetwork
 
 from .float_latents import latents, of_pixels, unquantised
 
@@ -34,7 +34,7 @@ class Source(NamedTuple):
         embed: its first layer.
     """
 
-    network: AnyNetwork | None
+    network: CodecNetwork | None
     level: float | None
     embed: nn.Linear
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from ticodec import weights
 from ticodec.classifier import network_of
 from ticodec.errors import BadInputError, TicodecError, UsageError
-from ticodec.models.config import HeadConfig, IcatConfig, config_from
-from ticodec.models.families import AnyNetwork, build
+from ticodec.models.codec_network import CodecNetwork
+from ticodec.models.config import HeadConfig, IcatConfig
+from ticodec.models.families import build, config_from
 
 from . import checkpoint
 from .checkpoint import FIRST, VIT
@@ -41,7 +42,7 @@ class ExistingClassifier(NamedTuple):
     config: HeadConfig
     floats: Weights
     history: list[dict[str, Any]]
-    network: AnyNetwork | None = None
+    network: CodecNetwork | None = None
     top: float | None = None
 
     def source(self, device: torch.device) -> Source:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ticodec import weights
 from ticodec.errors import BadInputError, TicodecError, UsageError
-from ticodec.models.config import STRIDE_Y, VITS, Config, IcatConfig, config_from, preset
+from ticodec.models.config import STRIDE_Y, VITS, CodecConfig, IcatConfig
+from ticodec.models.families import config_from, family_of, preset
 from ticodec.models.icat import Icat
 
 from . import checkpoint
@@ -93,7 +94,8 @@ def start(
         config, floats, history = _codec(data, model, fields, init, grid)
         if isinstance(config, IcatConfig):
             return _joint(config, floats, history, changes, device, compile)
-        return Trainer(config, TrainOptions(**changes), device, floats, compile, history)
+        trainer = family_of(config.model).trainer_class()
+        return trainer(config, TrainOptions(**changes), device, floats, compile, history)  # type: ignore[no-any-return]
     except TicodecError:
         raise
     except (ValueError, RuntimeError) as error:  # of a shape that does not fit
@@ -145,14 +147,14 @@ def labels_of(folder: Path) -> tuple[str, ...]:
 
 def _codec(
     data: Path, model: str | None, fields: dict[str, Any], init: str | None, grid: int
-) -> tuple[Config, Weights | None, list[dict[str, Any]]]:
-    """Config, weights and history of a codec that begins anew.
+) -> tuple[CodecConfig, Weights | None, list[dict[str, Any]]]:
+    """CodecConfig, weights and history of a codec that begins anew.
 
     Args:
         grid: side of the token grid that a joint model learns positions for, that of its crops.
     """
     if init is None:
-        config: Config = preset(model or "tic-lite", **fields)
+        config: CodecConfig = preset(model or "tic-lite", **fields)
         if isinstance(config, IcatConfig):
             vit = replace(config.vit, grid=grid)
             config = preset(model or "", labels=labels_of(data), vit=vit, halving=True, **fields)

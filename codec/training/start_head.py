@@ -10,7 +10,8 @@ import torch
 
 from ticodec import weights
 from ticodec.errors import UsageError
-from ticodec.models.config import STRIDE_Y, VITS, HeadConfig, IcatConfig, config_from
+from ticodec.models.config import STRIDE_Y, VITS, HeadConfig, IcatConfig
+from ticodec.models.families import config_from
 
 from .checkpoint import FIRST, HALVE, on_grid, without_labels
 from .head_trainer import HeadTrainer

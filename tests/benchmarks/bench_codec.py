@@ -112,7 +112,7 @@ def build(name: str, photo: Path, folder: Path) -> None:
     """Enter random weights of a preset in a weights folder."""
     import torch
 
-    from ticodec.models.config import preset
+    from ticodec.models.families import preset
     from ticodec.models.tic import Network
     from ticodec.training.export.weights_file import entered, weights_bytes
 

@@ -17,8 +17,8 @@ from rich.table import Table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ticodec.models.config import VITS, preset
-from ticodec.models.families import build
+from ticodec.models.config import VITS
+from ticodec.models.families import build, preset
 from ticodec.models.icat import Icat
 from ticodec.models.inference import pad_image
 from ticodec.models.vit import ViT

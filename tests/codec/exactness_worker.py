@@ -16,11 +16,10 @@ import torch
 from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.entropy.coder import EntropyCoder
-from ticodec.entropy.icat_rows import mean_scale, run_rows
+from ticodec.entropy.icat_rows import IcatLatentCoder, mean_scale, run_rows
 from ticodec.entropy.tic_context import SCALE_BITS, scale_indexes
 from ticodec.entropy.wavefront import Map, run_wavefront
-from ticodec.models.icat import Icat
-from ticodec.training.export.compile import neighbourhoods
+from ticodec.training.export.compile_tic import neighbourhoods
 
 
 def digest(*arrays: np.ndarray | bytes) -> str:
@@ -43,18 +42,18 @@ def parameters(coder: EntropyCoder, y: torch.Tensor, z_symbols: np.ndarray, whol
         means[positions], indexes[positions] = mean, index.double()
         return torch.round(flat[positions] - mean)
 
-    if coder.context is None:
-        z = coder.z_hat(z_symbols, *z_size)
+    z = coder.z_hat(z_symbols, *z_size)
+    if isinstance(coder.latents, IcatLatentCoder):
         y_hat = run_rows(coder.ops, z, coder.thresholds, code)
         if whole:
             means, scales = (part.reshape(-1, m) for part in mean_scale(coder.ops, z[None]))
             means, indexes = means / 256, scale_indexes(scales, coder.thresholds).double()
         return means, indexes, y_hat
-    hyper = coder.hyper(z_symbols, *z_size)
-    [y_hat] = run_wavefront(coder.context, coder.thresholds, [Map(hyper, height, width, code)])
+    context, hyper = coder.latents.context, coder.latents.hyper(z)
+    [y_hat] = run_wavefront(context, coder.thresholds, [Map(hyper, height, width, code)])
     if whole:
-        near, near_y = neighbourhoods(coder.context, y_hat.reshape(1, height, width, m))
-        means, scales = coder.context.predict(near, near_y, hyper)
+        near, near_y = neighbourhoods(context, y_hat.reshape(1, height, width, m))
+        means, scales = context.predict(near, near_y, hyper)
         means, indexes = means / 256, scale_indexes(scales, coder.thresholds).double()
     return means, indexes, y_hat
 
@@ -87,11 +86,7 @@ def hashes(model: str, folder: Path, options: dict) -> dict:
     # The same with ordinary float32 modules, as every published codec does it.
     network = codec.network
     known = y_hat.cpu().reshape(1, *y.shape).float() / 256
-    hyper = network.h_s(z.round()[None].float())
-    if isinstance(network, Icat):
-        scales, float_means = hyper.chunk(2, -1)
-    else:
-        scales, float_means = network.head(hyper, network.cam(known))
+    scales, float_means = network.prediction(z.round()[None].float(), known)
     float_indexes = scale_indexes(scales.double() * 2**SCALE_BITS, codec.entropy.thresholds)
     return {
         "streams": digest(coded.z_stream, coded.y_stream),

@@ -7,7 +7,7 @@ import torch
 
 from ticodec.entropy.wavefront import Map, run_wavefront, steps
 from ticodec.models.cam import NEIGHBOURS, CausalAttention, context_modules
-from ticodec.models.config import preset
+from ticodec.models.families import preset
 
 
 def later(i: int, j: int, height: int, width: int) -> set[tuple[int, int]]:
@@ -76,7 +76,7 @@ def parameters_along(codec, y_hat: torch.Tensor, hyper: torch.Tensor) -> torch.T
         return flat[positions] - means  # so that symbol + mean is the latent we want
 
     coder = codec.entropy
-    run_wavefront(coder.context, coder.thresholds, [Map(hyper, height, width, force)])
+    run_wavefront(coder.latents.context, coder.thresholds, [Map(hyper, height, width, force)])
     return seen.reshape(height, width, 2 * m)
 
 
@@ -86,7 +86,7 @@ def test_coded_path_sees_exactly_the_12_earlier_neighbours(tiny) -> None:
     generator = torch.Generator().manual_seed(5)
     y_hat = torch.randn(height, width, m, generator=generator, dtype=torch.float64).round() * 3
     z = torch.zeros(2 * 3, tiny.config.N).long().numpy()
-    hyper = tiny.entropy.hyper(z, 2, 3)
+    hyper = tiny.entropy.latents.hyper(tiny.entropy.z_hat(z, 2, 3))
     before = parameters_along(tiny, y_hat, hyper)
     for i, j in [(3, 5), (0, 0), (7, 11), (4, 0), (2, 11)]:
         changed = y_hat.clone()

@@ -8,11 +8,12 @@ import torch
 from ticodec.entropy.exact import GELU_BITS, NORM_BITS, PROBABILITY_BITS, SCORE_BITS, Fixed
 from ticodec.entropy.tic_hyper import gather, hyper_synthesis, spread
 from ticodec.errors import TicodecError
-from ticodec.models.config import preset
 from ticodec.models.conv import Conv
+from ticodec.models.families import preset
 from ticodec.models.tic import Network
 from ticodec.training.export import tables
-from ticodec.training.export.compile import CompilingOps, float_layers
+from ticodec.training.export.compile import CompilingOps
+from ticodec.training.export.compile_tic import float_layers
 
 
 @pytest.fixture

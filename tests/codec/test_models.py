@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from ticodec.models.attention import shift_regions
-from ticodec.models.config import PAPER_LAMBDAS, ModelConfig, preset
+from ticodec.models.codec_network import Gains
+from ticodec.models.config import PAPER_LAMBDAS, ModelConfig
+from ticodec.models.families import preset
 from ticodec.models.inference import Transform, pad_image
 from ticodec.models.swin import partition, unpartition
-from ticodec.models.tic import Gains, Network
+from ticodec.models.tic import Network
 
 PLAIN = {"activation": "none", "hyper_activation": "none"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ticodec.models.config import Config, HeadConfig, IcatConfig
+from ticodec.models.config import CodecConfig, HeadConfig
 
 RESEARCH = "Research weights: trained on images of mixed licences, some for research only."
 #: Facts of a run that have columns of their own.
@@ -22,14 +22,13 @@ def summary(history: Iterable[dict[str, Any]]) -> str:
 
 def codec_card(
     name: str,
-    config: Config,
+    config: CodecConfig,
     options: dict[str, Any],
     fields: dict[str, Any],
     checkpoints: int,
 ) -> str:
     """The card of weights that code."""
     lambdas = ", ".join(f"{value:g}" for value in config.lambdas)
-    letter = "β" if isinstance(config, IcatConfig) else "λ"
     low_high = fields["qualities"]
     quality = f"Quality {low_high[0]:g} to {low_high[1]:g}, " if low_high else "One fixed "
     what = (
@@ -37,11 +36,9 @@ def codec_card(
         f"{fields['parameters']:,} parameters. SHA-256 `{fields['sha256']}`."
     )
     lines = [f"# {name}", "", what]
-    if isinstance(config, IcatConfig):
-        lines += ["", vit_line(config.vit.to_dict(), config.labels)]
-        if not config.aggregation:
-            lines += ["", "Without feature aggregation: the paper's ablation."]
-    more = f"{quality}{letter} = {lambdas}."
+    for line in config.card_lines():
+        lines += ["", line]
+    more = f"{quality}{config.trade_off} = {lambdas}."
     return "\n".join([*lines, "", *training(fields["history"], options, checkpoints, more)]) + "\n"
 
 
@@ -66,17 +63,8 @@ def head_card(
         if not config.halving:
             way = "of larger ones the whole map is read, or every second, third, … latent"
         scale = f"Trained at {size}² pixels{larger}: {way}."
-    lines = [f"# {name}", "", what, "", vit_line(config.vit.to_dict(), config.labels), "", scale]
+    lines = [f"# {name}", "", what, "", config.vit.described(config.labels), "", scale]
     return "\n".join([*lines, "", *training(fields["history"], options, checkpoints, "")]) + "\n"
-
-
-def vit_line(vit: dict[str, Any], labels: tuple[str, ...]) -> str:
-    """Dimensions of a Transformer, and its labels, if they are few."""
-    names = f": {', '.join(labels)}" if len(labels) <= 50 else ""
-    return (
-        f"Transformer: C = {vit['C']}, L = {vit['L']}, {vit['heads']} heads; "
-        f"{len(labels)} labels{names}."
-    )
 
 
 def training(

@@ -12,7 +12,7 @@ from . import tables
 from .compile import CompilingOps, conv_affine
 
 
-def compile_rows(network: Icat, z: Tensor) -> dict[str, Tensor]:
+def compile_icat(network: Icat, y: Tensor, z: Tensor) -> dict[str, Tensor]:
     """The layers of the joint model's h_s, see `mean_scale`."""
     first, up, last = (conv_affine(m) for m in network.h_s if isinstance(m, Conv))
     layers = {"h_s.in": first, "h_s.up": up}

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.files import make_folder, write_file
-from ticodec.models.config import Config, Dimensions, HeadConfig, IcatConfig, config_from
-from ticodec.models.families import AnyNetwork, build
-from ticodec.models.icat import Icat
+from ticodec.models.codec_network import CodecNetwork
+from ticodec.models.config import CodecConfig, Dimensions, HeadConfig
+from ticodec.models.families import build, config_from, family_of
 from ticodec.models.vit import ViT
 from ticodec.training import checkpoint
 from ticodec.training.standardised_input import folded
@@ -29,12 +29,10 @@ from ticodec.weights.store import FORMAT, Entry, entries
 
 from . import tables
 from .cards import codec_card, head_card, summary
-from .compile_icat import compile_rows
-from .compile_tic import compile_tic
 
 
 @torch.no_grad()
-def calibration_latents(network: AnyNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
+def calibration_latents(network: CodecNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
     """Latents y (B, h, w, M) and z of images (B, H, W, 3) uint8, at three qualities."""
     levels = network.config.levels
     x = images.float() / 255 - 0.5
@@ -48,21 +46,21 @@ def calibration_latents(network: AnyNetwork, images: Tensor) -> tuple[Tensor, Te
 
 
 @torch.no_grad()
-def compile_entropy(network: AnyNetwork, y: Tensor, z: Tensor) -> dict[str, Tensor]:
+def compile_entropy(network: CodecNetwork, y: Tensor, z: Tensor) -> dict[str, Tensor]:
     """All integers that coding needs: layers, tables and thresholds, by name.
 
     Args:
         network: trained, on the CPU.
         y, z: latents of calibration images, gains applied: (B, h, w, M), (B, h/n, w/n, N).
     """
-    result = compile_rows(network, z) if isinstance(network, Icat) else compile_tic(network, y, z)
+    result = family_of(network.config.model).compile(network, y, z)
     prior, centres = tables.prior_tables(network.prior)
     result |= {f"z.{k}": v for k, v in prior.items()} | {"z.centres": centres}
     result |= {f"y.{k}": v for k, v in tables.gaussian_tables().items()}
     return result | {"y.thresholds": tables.scale_thresholds()}
 
 
-def weights_bytes(network: AnyNetwork, images: Tensor) -> bytes:
+def weights_bytes(network: CodecNetwork, images: Tensor) -> bytes:
     """A weights file: `float.*` in fp16, `exact.*` as integers, the config in its metadata."""
     half = {k: v.half() for k, v in network.state_dict().items()}
     network.load_state_dict({k: v.float() for k, v in half.items()})
@@ -167,7 +165,7 @@ def export(
         "bytes": len(data),
         "parameters": sum(p.numel() for p in network.parameters()),
         "qualities": trained_range(config, found.options),
-        "labels": len(config.labels) if isinstance(config, IcatConfig) else 0,
+        "labels": len(config.labels),
         "trained": summary(found.history),
         "history": found.history,
     }
@@ -282,7 +280,7 @@ def shared(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> int:
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
-def trained_range(config: Config, options: dict[str, Any]) -> list[float] | None:
+def trained_range(config: CodecConfig, options: dict[str, Any]) -> list[float] | None:
     """Lowest and highest quality that was trained; None for one fixed λ."""
     if config.levels == 1:
         return None
