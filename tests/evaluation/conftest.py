@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from support import GOLDEN, make_pixels
 
+from evaluation.heads import FOLDERS, RANKING, forget, write_head
 from ticodec import api, weights
 from ticodec.evaluation import measure, report_files, summary
 from ticodec.evaluation.folder_labels import PixelFile
 from ticodec.evaluation.registry import CoderSpec
-from ticodec.heads import FOLDERS, RANKING, forget, write_head
 
 #: A name that is trouble where it is not escaped.
 AWKWARD = "b <img src=x onerror=alert(1)> & \"'.png"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evaluation.heads import RANKING, RANKS, forget, write_head
 from ticodec import api
 from ticodec.errors import BadInputError
 from ticodec.evaluation import accuracy, measure, report_files, report_tables, summary
@@ -19,7 +20,6 @@ from ticodec.evaluation.folder_labels import PixelFile, folder_class, place
 from ticodec.evaluation.measurements import OF_CLASSES, Store
 from ticodec.evaluation.registry import CoderSpec, make
 from ticodec.evaluation.summary import Point
-from ticodec.heads import RANKING, RANKS, forget, write_head
 
 
 def specs(name: str = "tiny") -> list[CoderSpec]:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from support import GOLDEN, Result
 
+from evaluation.heads import RANKING, forget, write_head
 from ticodec import weights
 from ticodec.classifier import read_head
 from ticodec.errors import BadInputError
 from ticodec.evaluation.folder_labels import PixelFile
-from ticodec.heads import RANKING, forget, write_head
 
 
 @pytest.fixture

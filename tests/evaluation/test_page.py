@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from ticodec.conftest import AWKWARD
+from evaluation.conftest import AWKWARD
 from ticodec.evaluation import report_files
 from ticodec.evaluation.registry import CoderSpec
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from support import make_pixels
 
-from ticodec.conftest import AWKWARD, SPECS
+from evaluation.conftest import AWKWARD, SPECS
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.evaluation import measure, metrics, report_files, summary
 from ticodec.evaluation.measurements import Store
