@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test types install format clean
 
 demo: $(VENV)/installed
-	$(BIN)/python docs/demo.py
+	$(BIN)/python docs/tools/demo.py
 
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .

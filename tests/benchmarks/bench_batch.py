@@ -22,18 +22,19 @@ import threading
 import time
 from pathlib import Path
 
+from ticodec import weights
 from ticodec.images import list_images
 
-COMMAND = [sys.executable, "-m", "ticodec.cli.app"]
+COMMAND = [sys.executable, "-m", "ticodec"]
 #: What the library is told to do in one process: every file in turn, the network loaded once.
 LIBRARY = """
 import sys, time
 from pathlib import Path
 import ticodec
-codec = ticodec.load()
-codec.encode(sys.argv[2])
+codec = ticodec.load(sys.argv[2])
+codec.encode(sys.argv[3])
 started = time.perf_counter()
-for path in sys.argv[2:]:
+for path in sys.argv[3:]:
     Path(sys.argv[1], Path(path).stem + ".tic").write_bytes(codec.encode(path))
 print(time.perf_counter() - started)
 """
@@ -49,10 +50,10 @@ def memory_of(pid: int) -> int:
                 below.setdefault(parent, []).append(int(entry.name))
     total, waiting = 0, [pid]
     while waiting:
-        each = waiting.pop()
-        waiting += below.get(each, [])
+        process = waiting.pop()
+        waiting += below.get(process, [])
         with contextlib.suppress(OSError, StopIteration):
-            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
             total += 1024 * int(next(n for n in lines if n.startswith("Pss:")).split()[1])
     return total
 
@@ -75,18 +76,19 @@ def batch(*arguments: object) -> tuple[float, int, dict]:
 
 def names(folder: Path) -> list[str]:
     """Files below a folder, without suffixes."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path.relative_to(folder).with_suffix("")) for path in found)
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in files)
 
 
-def trees(photos: list[Path], work: Path) -> None:
+def trees(photos: list[Path], work: Path, model: str) -> None:
     """Encode and decode a tree of photos, and check that it came out whole."""
     for number, path in enumerate(photos):
         folder = work / "in" / f"{number % 10}" / f"{number % 3}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, folder)
     for action, source, target in (("encode", "in", "tic"), ("decode", "tic", "png")):
-        seconds, peak, total = batch(action, work / source, work / target)
+        options = ["-m", model] if action == "encode" else []
+        seconds, peak, total = batch(action, work / source, work / target, *options)
         assert total["done"] == total["files"] == len(photos), total
         assert names(work / source) == names(work / target)
         sizes = [
@@ -99,44 +101,45 @@ def trees(photos: list[Path], work: Path) -> None:
             f"{total['pixels'] / 1e6 / seconds:.2f} MP/s, {seconds / len(photos):.3f} s a file, "
             f"peak {peak / 2**20:.0f} MiB in all processes, {sizes[0]:,} → {sizes[1]:,} bytes"
         )
-        again, _, total = batch(action, work / source, work / target)
+        again, _, total = batch(action, work / source, work / target, *options)
         assert total["skipped"] == len(photos)
         print(f"{action} again, nothing to do: {again:.1f} s")
 
 
-def turns(photos: list[Path], work: Path, rounds: int) -> None:
+def turns(photos: list[Path], work: Path, model: str, rounds: int) -> None:
     """The three ways in turn over the same photos; medians."""
-    found: dict[str, list[float]] = {"batch": [], "library": [], "shell loop": []}
+    taken: dict[str, list[float]] = {"batch": [], "library": [], "shell loop": []}
     for number in range(rounds):
         (work / f"some{number}").mkdir()
         for path in photos:
             shutil.copy2(path, work / f"some{number}")
-        found["batch"].append(batch("encode", work / f"some{number}", work / f"b{number}")[0])
+        source, target = work / f"some{number}", work / f"b{number}"
+        taken["batch"].append(batch("encode", source, target, "-m", model)[0])
         (work / f"l{number}").mkdir()
         done = subprocess.run(
-            [sys.executable, "-c", LIBRARY, work / f"l{number}", *photos],
+            [sys.executable, "-c", LIBRARY, work / f"l{number}", model, *photos],
             capture_output=True,
             check=True,
         )
-        found["library"].append(float(done.stdout))
+        taken["library"].append(float(done.stdout))
         (work / f"s{number}").mkdir()
         few = photos[: max(1, len(photos) // 5)]
         started = time.perf_counter()
         for path in few:
             target = work / f"s{number}" / f"{path.stem}.tic"
-            command = [*COMMAND, "encode", str(path), str(target), "--quiet"]
+            command = [*COMMAND, "encode", str(path), str(target), "-m", model, "--quiet"]
             subprocess.run(command, check=True)
-        found["shell loop"].append((time.perf_counter() - started) * len(photos) / len(few))
-    base = statistics.median(found["batch"])
-    for name, seconds in found.items():
-        each = statistics.median(seconds) / len(photos)
+        taken["shell loop"].append((time.perf_counter() - started) * len(photos) / len(few))
+    base = statistics.median(taken["batch"])
+    for name, seconds in taken.items():
+        one = statistics.median(seconds) / len(photos)
         ratio = statistics.median(seconds) / base
         print(
-            f"{name}: {each:.3f} s a file, {ratio:.2f} × batch ({len(photos)} files, its start in)"
+            f"{name}: {one:.3f} s a file, {ratio:.2f} × batch ({len(photos)} files, its start in)"
         )
 
 
-def groups(photos: list[Path]) -> None:
+def groups(photos: list[Path], model: str | None, rounds: int) -> None:
     """Seconds a photo of the wavefront, for groups of several sizes, one thread."""
     import torch
 
@@ -144,42 +147,53 @@ def groups(photos: list[Path]) -> None:
     from ticodec.images import as_picture
 
     torch.set_num_threads(1)
-    codec = ticodec.load()
+    codec = ticodec.load(model)
     pictures = [as_picture(path) for path in photos[:8]]
-    latents = [codec.analyse(each.pixels, codec.stored_quality(None)) for each in pictures]
+    stored = codec.stored_quality(None)
+    latents = [codec.analyse(picture.pixels, stored) for picture in pictures]
     opened = [codec.opened(data, 2**40) for data in codec.encode_many(pictures)]
-    found: dict[int, list[tuple[float, float]]] = {1: [], 2: [], 4: [], 8: []}
-    for _ in range(3):
-        for size, times in found.items():
+    count = len(pictures)
+    taken: dict[int, list[tuple[float, float]]] = {1: [], 2: [], 4: [], 8: []}
+    for _ in range(rounds):
+        for size, times in taken.items():
             started = time.perf_counter()
-            for at in range(0, 8, size):
+            for at in range(0, count, size):
                 codec.entropy.encode_many(latents[at : at + size])
             middle = time.perf_counter()
-            for at in range(0, 8, size):
+            for at in range(0, count, size):
                 codec.latents_many(opened[at : at + size])
-            times.append(((middle - started) / 8, (time.perf_counter() - middle) / 8))
-    for size, times in found.items():
-        encode, decode = (statistics.median(each) for each in zip(*times, strict=True))
+            ended = time.perf_counter()
+            times.append(((middle - started) / count, (ended - middle) / count))
+    for size, times in taken.items():
+        encode, decode = (statistics.median(column) for column in zip(*times, strict=True))
         print(f"{size:2} together: encode {encode:.3f} s, decode {decode:.3f} s a photo")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("run", "groups"))
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--some", type=int, default=40, help="photos for the three ways")
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    photos = list_images(given.photos)
-    photos = photos[:: max(1, len(photos) // given.count)][: given.count]
-    if given.what == "groups":
-        groups(photos)
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("what", choices=("run", "groups"))
+    options.add_argument("photos", type=Path)
+    options.add_argument("-m", "--model", help="by default the default one")
+    options.add_argument("--count", type=int, default=500)
+    options.add_argument("--some", type=int, default=40, help="photos for the three ways")
+    options.add_argument("--rounds", type=int, default=3)
+    return options
+
+
+def main(words: list[str] | None = None) -> None:
+    """Print one line a figure."""
+    options = parser().parse_args(words)
+    photos = list_images(options.photos)
+    photos = photos[:: max(1, len(photos) // options.count)][: options.count]
+    if options.what == "groups":
+        groups(photos, options.model, options.rounds)
         return
-    print(f"{len(os.sched_getaffinity(0))} cores")
+    model = weights.find(options.model).name
+    print(f"{len(os.sched_getaffinity(0))} cores, {model}")
     with tempfile.TemporaryDirectory() as folder:
-        turns(photos[: given.some], Path(folder), given.rounds)
-        trees(photos, Path(folder))
+        turns(photos[: options.some], Path(folder), model, options.rounds)
+        trees(photos, Path(folder), model)
 
 
 if __name__ == "__main__":

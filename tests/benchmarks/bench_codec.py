@@ -34,6 +34,8 @@ from rich.table import Table
 
 PHOTO = Path(__file__).parents[2] / "docs/samples/kodim23.png"
 QUALITY, CROP, COLD_REPEATS, PEER_REPEATS = 5, 256, 3, 3  # a run of a peer takes long
+#: What is shown. "wavefront" is what entropy coding takes besides h_s and rANS; in the joint
+#: model, which has no wavefront, its rows. "other" is what no stage accounts for.
 STAGES = {
     "encode": ("g_a", "h_a", "h_s", "wavefront", "rANS", "other"),
     "decode": ("h_s", "wavefront", "rANS", "g_s", "other"),
@@ -43,52 +45,118 @@ Streams of random weights are unrealistically large, which makes rANS time pessi
 
 
 class Clock(defaultdict[str, float]):
-    """Adds up the seconds spent in functions, by name."""
+    """Adds up the seconds spent in functions, by name.
 
-    def watch(self, owner: Any, attribute: str, name: str) -> None:
-        """Replace a function, of an object or of a class, by one that is timed."""
-        function = getattr(owner, attribute)
+    Functions are replaced by timed ones until `restore` is called.
+    """
 
-        def timed(*args: Any) -> Any:
+    def __init__(self) -> None:
+        super().__init__(float)
+        self.replaced: list[tuple[Any, str, Any]] = []
+
+    def watch(self, name: str, owner: Any, *attributes: str) -> None:
+        """Time functions of an object, a class or a module, which has them under these names."""
+        for attribute in attributes:
+            function = getattr(owner, attribute)
+            setattr(owner, attribute, self._timed(name, function))
+            self.replaced.append((owner, attribute, function))
+
+    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **options: Any) -> Any:
             start = time.perf_counter()
-            result = function(*args)
+            result = function(*args, **options)
             self[name] += time.perf_counter() - start
             return result
 
-        setattr(owner, attribute, timed)
+        return timed
 
-    def measure(self, name: str, function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-        """(result, seconds by stage) of one call; "other" is what no stage accounts for."""
+    def restore(self) -> None:
+        """Put back all that `watch` replaced."""
+        for owner, attribute, function in reversed(self.replaced):
+            setattr(owner, attribute, function)
+        self.replaced.clear()
+
+    def measure(self, way: str, function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
+        """(result, seconds of all and of each stage of `STAGES`) of one call of ticodec.
+
+        Raises RuntimeError when no call was seen of what belongs to a stage: its code has moved.
+        """
         self.clear()
-        start = time.perf_counter()
-        result = function(*args)
-        total, spans = time.perf_counter() - start, dict(self)
-        if "entropy" in spans:
-            spans["wavefront"] = spans.pop("entropy") - spans["h_s"] - spans["rANS"]
-            spans["other"] = total - sum(spans.values())
-        return result, {name: total} | {f"{name} {stage}": s for stage, s in spans.items()}
+        result, total = timed(function, *args)
+        spans = dict(self)
+        unseen = {"entropy", *STAGES[way]} - {"wavefront", "other"} - set(spans)
+        if unseen:
+            names = ", ".join(sorted(unseen))
+            raise RuntimeError(f"{way}: no call of {names} was seen; see `watch_stages`")
+        spans["wavefront"] = spans.pop("entropy") - spans["h_s"] - spans["rANS"]
+        spans["other"] = total - sum(spans.values())
+        return result, {way: total} | {f"{way} {stage}": spans[stage] for stage in STAGES[way]}
+
+
+def timed(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    """(result, seconds) of one call."""
+    start = time.perf_counter()
+    result = function(*args)
+    return result, time.perf_counter() - start
+
+
+def watch_stages(clock: Clock, codec: Any) -> None:
+    """Time what the stages of `STAGES` are made of, in a codec and in what codecs share.
+
+    A stage whose code has moved is looked for in vain, and `Clock.measure` says so.
+    """
+    from ticodec.entropy import icat_rows
+    from ticodec.entropy.rans import Reader, Writer
+
+    for stage in ("g_a", "h_a", "g_s"):
+        clock.watch(stage, codec, stage)
+    clock.watch("entropy", codec.entropy, "encode_many", "decode_many")
+    clock.watch("h_s", codec.entropy, "hyper")  # of TIC
+    clock.watch("h_s", icat_rows, "mean_scale")  # of the joint model
+    clock.watch("rANS", Writer, "write", "finish")
+    clock.watch("rANS", Reader, "read")
 
 
 @dataclass
 class Contestant:
-    """One codec in one setting; `encode` makes strings, `decode` takes them."""
+    """One codec in one setting; `encode` makes strings, `decode` takes them.
+
+    `codec`: ticodec's own, whose stages are timed; None for a peer.
+    """
 
     name: str
     weights: str
     encode: Callable[[], list[bytes]]
     decode: Callable[[list[bytes]], Any]
     repeats: int
+    codec: Any = None
     peak_mib: dict[str, float] = field(default_factory=dict)
     size: int = 0
     samples: list[dict[str, float]] = field(default_factory=list)
 
-    def run(self, clock: Clock, keep: bool) -> None:
+    def run(self, keep: bool) -> None:
         """Encode and decode once; a warm-up is not kept."""
-        coded, encoding = clock.measure("encode", self.encode)
-        _, decoding = clock.measure("decode", self.decode, coded)
+        if self.codec is None:
+            coded, encode_seconds = timed(self.encode)
+            _, decode_seconds = timed(self.decode, coded)
+            sample = {"encode": encode_seconds, "decode": decode_seconds}
+        else:
+            clock = Clock()
+            watch_stages(clock, self.codec)
+            try:
+                coded, encoding = clock.measure("encode", self.encode)
+                _, decoding = clock.measure("decode", self.decode, coded)
+            finally:
+                clock.restore()
+            sample = encoding | decoding
         self.size = sum(map(len, coded))
         if keep:
-            self.samples.append(encoding | decoding)
+            self.samples.append(sample)
+
+    def facts(self) -> dict[str, Any]:
+        """What `--json` keeps of it."""
+        left_out = ("encode", "decode", "codec")
+        return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def values(self, stage: str) -> list[float]:
         """Seconds of a stage, run by run."""
@@ -152,7 +220,7 @@ def peak(entry: Any, bf16: bool, threads: int, photo: Path, file: Path, way: str
     torch.set_num_threads(threads)
     codec = Codec(entry, "cpu", bf16)
     if way == "encode":
-        file.write_bytes(codec.encode(picture_of(photo), QUALITY if entry.qualities else None))
+        file.write_bytes(codec.encode(picture_of(photo), quality_of(entry)))
     else:
         codec.decode(file.read_bytes())
     # Not ru_maxrss, which a process inherits from the one that started it.
@@ -169,21 +237,31 @@ def bf16_pays() -> bool:
     return fast_bf16(torch.device("cpu"))
 
 
-def contestant(entry: Any, bf16: bool, photo: Path, clock: Clock) -> tuple[Any, Any]:
-    """`encode` and `decode` of ticodec, its stages watched."""
+def contestant(
+    name: str, weights: str, entry: Any, bf16: bool, photo: Path, repeats: int
+) -> Contestant:
+    """ticodec with some weights."""
     from ticodec.codec import Codec
 
-    codec: Any = Codec(entry, "cpu", bf16)
-    for stage in ("g_a", "h_a", "g_s"):
-        clock.watch(codec, stage, stage)
-    for attribute, stage in (("encode", "entropy"), ("decode", "entropy"), ("hyper", "h_s")):
-        clock.watch(codec.entropy, attribute, stage)
-    picture, quality = picture_of(photo), QUALITY if entry.qualities else None
-    return lambda: [codec.encode(picture, quality)], lambda coded: codec.decode(coded[0])
+    codec = Codec(entry, "cpu", bf16)
+    picture, quality = picture_of(photo), quality_of(entry)
+    return Contestant(
+        name,
+        weights,
+        encode=lambda: [codec.encode(picture, quality)],
+        decode=lambda coded: codec.decode(coded[0]),
+        repeats=repeats,
+        codec=codec,
+    )
 
 
-def peer(name: str, photo: Path) -> tuple[Any, Any]:
-    """`encode` and `decode` of a model of CompressAI."""
+def quality_of(entry: Any) -> float | None:
+    """`QUALITY`, or the best that these weights have; None when they have but one."""
+    return None if entry.qualities is None else min(QUALITY, entry.qualities[1])
+
+
+def peer(name: str, photo: Path, repeats: int) -> Contestant:
+    """A model of CompressAI."""
     import torch
 
     from ticodec.models.inference import pad_image
@@ -197,22 +275,27 @@ def peer(name: str, photo: Path) -> tuple[Any, Any]:
     x = pad_image(torch.from_numpy(picture_of(photo).pixels)[None].float() / 255, 64)
     x = x.permute(0, 3, 1, 2).contiguous()
     shape = [side // 64 for side in x.shape[2:]]  # of its hyper latents
-    return (
-        torch.no_grad()(lambda: [strings[0] for strings in net.compress(x)["strings"]]),
-        torch.no_grad()(lambda coded: net.decompress([[part] for part in coded], shape)),
+    return Contestant(
+        name,
+        "random weights",
+        encode=torch.no_grad()(lambda: [strings[0] for strings in net.compress(x)["strings"]]),
+        decode=torch.no_grad()(lambda coded: net.decompress([[part] for part in coded], shape)),
+        repeats=repeats,
     )
 
 
-def cold(entry: Any, threads: int, photo: Path, folder: Path) -> dict[str, list[float]]:
+def cold(
+    entry: Any, threads: int, photo: Path, folder: Path, repeats: int
+) -> dict[str, list[float]]:
     """Seconds of the whole encode and decode commands."""
     added = {"OMP_NUM_THREADS": str(threads), "TICODEC_WEIGHTS": str(entry.path.parent)}
     coded, decoded = str(folder / "cold.tic"), str(folder / "cold.png")
-    options = ["-m", entry.name, *(["-q", str(QUALITY)] if entry.qualities else [])]
+    options = ["-m", entry.name, *(["-q", str(quality_of(entry))] if entry.qualities else [])]
     files = {"encode": [str(photo), coded, *options], "decode": [coded, decoded]}
     seconds: dict[str, list[float]] = {way: [] for way in STAGES}
-    for way in [*STAGES] * COLD_REPEATS:
+    for way in [*STAGES] * repeats:
         start = time.perf_counter()
-        line = [sys.executable, "-m", "ticodec.cli.app", way, *files[way], "-f", "--quiet"]
+        line = [sys.executable, "-m", "ticodec", way, *files[way], "-f", "--quiet"]
         subprocess.run(line, env=os.environ | added, check=True)
         seconds[way].append(time.perf_counter() - start)
     return seconds
@@ -250,54 +333,63 @@ def tables(own: list[Contestant], peers: list[Contestant], chilled: dict[str, An
     return [table for table in (stages, totals, commands, ratios) if table.row_count]
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("--image", type=Path, default=PHOTO, metavar="PHOTO")
+    options.add_argument("--models", default="tic-plus,tic-lite", help="installed names or presets")
+    options.add_argument("--peers", default="mbt2018,cheng2020_anchor", help="'' for none")
+    options.add_argument("--types", help="bf16,fp32 or one of them; bf16 only where it is fast")
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--cold", action="store_true", help="also time whole commands")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write all raw numbers")
+    return options
+
+
+def main(words: list[str] | None = None) -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description="Times of ticodec, stage by stage, and of peers.")
-    parser.add_argument("--image", type=Path, default=PHOTO, metavar="PHOTO")
-    parser.add_argument("--models", default="tic-plus,tic-lite", help="installed names or presets")
-    parser.add_argument("--peers", default="mbt2018,cheng2020_anchor", help="'' for none")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--cold", action="store_true", help="also time whole commands")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all raw numbers")
-    options = parser.parse_args()
+    options = parser().parse_args(words)
     photo, threads, repeats = options.image.resolve(), options.threads, options.repeats
-    types = {"bf16": True, "fp32": False} if alone(bf16_pays) else {"fp32": False}
-    clock, own, peaks = Clock(float), [], []
+    if options.types:
+        types = {name: name == "bf16" for name in options.types.split(",")}
+    else:
+        types = {"bf16": True, "fp32": False} if alone(bf16_pays) else {"fp32": False}
+    own, peaks = [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        found = {name: find(name, photo, folder) for name in options.models.split(",")}
-        settings = [(f"{n} {t}", *found[n], bf16) for n in found for t, bf16 in types.items()]
+        models = {name: find(name, photo, folder) for name in options.models.split(",")}
+        settings = [(f"{n} {t}", *models[n], bf16) for n in models for t, bf16 in types.items()]
         for _, entry, _, bf16 in settings:
             one = (entry, bf16, threads, photo, folder / "memory.tic")
             peaks.append({way: alone(peak, *one, way) for way in STAGES})
-        chilled = {n: cold(found[n][0], threads, photo, folder) for n in found if options.cold}
+        chilled = {
+            name: cold(entry, threads, photo, folder, min(repeats, COLD_REPEATS))
+            for name, (entry, _) in models.items()
+            if options.cold
+        }
 
         import torch
 
-        from ticodec.entropy.rans import Reader, Writer
-
         torch.set_num_threads(threads)
-        for owner, attribute in ((Writer, "write"), (Writer, "finish"), (Reader, "read")):
-            clock.watch(owner, attribute, "rANS")
         for (name, entry, kind, bf16), peak_mib in zip(settings, peaks, strict=True):
-            calls = contestant(entry, bf16, photo, clock)
-            own.append(Contestant(name, kind, *calls, repeats, peak_mib))
+            own.append(contestant(name, kind, entry, bf16, photo, repeats))
+            own[-1].peak_mib = peak_mib
     rivals, limit = filter(None, options.peers.split(",")), min(repeats, PEER_REPEATS)
-    peers = [Contestant(name, "random weights", *peer(name, photo), limit) for name in rivals]
+    peers = [peer(name, photo, limit) for name in rivals]
     for turn in range(repeats + 1):  # the first is the warm-up
-        for each in [*own, *peers]:
-            if turn <= each.repeats:
-                each.run(clock, keep=turn > 0)
+        for contender in [*own, *peers]:
+            if turn <= contender.repeats:
+                contender.run(keep=turn > 0)
 
     cpu = f"{threads} threads of {torch.backends.cpu.get_cpu_capability()}"
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(f"{photo.name}, {cpu}, torch {torch.__version__}", highlight=False)
     console.print(*tables(own, peers, chilled), sep="\n")
-    kinds = ", ".join(f"{name} {found[name][1]}" for name in found)
+    kinds = ", ".join(f"{name} {kind}" for name, (_, kind) in models.items())
     console.print(NOTES.format(kinds=kinds), highlight=False)
     if options.json:
-        runs = [{k: v for k, v in vars(c).items() if not callable(v)} for c in [*own, *peers]]
+        runs = [contender.facts() for contender in [*own, *peers]]
         raw = {"cpu": cpu, "torch": torch.__version__, "runs": runs, "cold": chilled}
         options.json.write_text(json.dumps(raw, indent=2) + "\n")
 

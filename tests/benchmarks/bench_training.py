@@ -32,19 +32,25 @@ from ticodec.training.start import start
 from ticodec.training.trainer import AnyTrainer
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("--model", default="tic-lite")
+    options.add_argument("--crop", type=int, default=128)
+    options.add_argument("--batch", type=int, default=8)
+    options.add_argument("--steps", type=int, default=20, help="timed steps a round")
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--device", default="auto")
+    options.add_argument("--compile", action="store_true")
+    options.add_argument("--optimizer", default="adam")
+    options.add_argument("--step", type=int, choices=(1, 2), help="of icat's training")
+    options.add_argument("--augment", help="of labelled images: full, mild, none")
+    return options
+
+
+def main(words: list[str] | None = None) -> None:
     """Print one line a figure."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="tic-lite")
-    parser.add_argument("--crop", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=20, help="timed steps a round, five rounds")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--optimizer", default="adam")
-    parser.add_argument("--step", type=int, choices=(1, 2), help="of icat's training")
-    parser.add_argument("--augment", help="of labelled images: full, mild, none")
-    a = parser.parse_args()
+    a = parser().parse_args(words)
     device = pick_device(a.device)
     more: dict[str, Any] = {}
     if a.step is not None:
@@ -57,7 +63,7 @@ def main() -> None:
     work = flops(a.model, a.crop, **more)
     for _ in range(3):
         trainer.train_step(data)
-    rounds = [seconds(lambda: trainer.train_step(data), a.steps, device) for _ in range(5)]
+    rounds = [seconds(lambda: trainer.train_step(data), a.steps, device) for _ in range(a.rounds)]
     step = statistics.median(rounds)
     rate, peak = work * a.batch / step, matrix_rate(device, trainer.bf16)
     print(f"{device_name(device)}, torch {torch.__version__}, {a.model}, {a.batch} × {a.crop}²")

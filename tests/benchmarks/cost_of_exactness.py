@@ -23,13 +23,18 @@ from ticodec import container
 from ticodec.images import to_picture
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("folder", type=Path)
+    options.add_argument("--quality", default="1,3,5,8")
+    options.add_argument("--model")
+    return options
+
+
+def main(words: list[str] | None = None) -> None:
     """Print the table in Markdown, one row a quality."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--quality", default="1,3,5,8")
-    parser.add_argument("--model")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args(words)
     paths = sorted(arguments.folder.glob("*.png"))
     if not paths:
         raise SystemExit(f"{arguments.folder}: no PNG images in it")

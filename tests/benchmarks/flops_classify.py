@@ -4,7 +4,7 @@ Counts the products of every part at 224² pixels, 2 operations a multiply-add, 
 random weights. Entropy decoding is counted on the float twin of the integer path, which has the
 same products.
 
-    python tests/benchmarks/flops_classify.py [--side 224]
+    python tests/benchmarks/flops_classify.py [--side 224] [--models tic-lite,icat-lite]
 """
 
 from __future__ import annotations
@@ -62,18 +62,25 @@ def parts(name: str, side: int) -> dict[str, float]:
     return work
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("--side", type=int, default=224, help="of the image, in pixels")
+    options.add_argument("--models", default=",".join(PAIRS), help="presets, by comma")
+    return options
+
+
+def main(words: list[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--side", type=int, default=224)
-    side = parser.parse_args().side
+    options = parser().parse_args(words)
+    side = options.side
     table = Table(
         "GFLOP", "encode", "entropy decode", "rebuild pixels", "ViT on ŷ", "ViT on pixels",
         "classify", "decode + classify", "ratio", title=f"{side}² pixels",
     )  # fmt: skip
     for column in table.columns[1:]:
         column.justify = "right"
-    for name in PAIRS:
+    for name in options.models.split(","):
         work = parts(name, side)
         from_stream = work["entropy"] + work["latents"]
         from_pixels = work["entropy"] + work["rebuild"] + work["pixels"]

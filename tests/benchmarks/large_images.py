@@ -107,15 +107,20 @@ def tiles(codec: Codec, folder: Path) -> None:
         )
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("what", choices=("accuracy", "tiles"))
+    options.add_argument("folder", type=Path)
+    options.add_argument("-m", "--model")
+    options.add_argument("-q", "--quality", type=float, default=3)
+    options.add_argument("--count", type=int, default=300)
+    return options
+
+
+def main(words: list[str] | None = None) -> None:
     """Print what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("accuracy", "tiles"))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("-m", "--model")
-    parser.add_argument("-q", "--quality", type=float, default=3)
-    parser.add_argument("--count", type=int, default=300)
-    a = parser.parse_args()
+    a = parser().parse_args(words)
     codec = ticodec.load(a.model, "cpu")
     if a.what == "accuracy":
         accuracy(codec, a.folder, a.quality, a.count)

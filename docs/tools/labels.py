@@ -2,7 +2,7 @@
 
 Everything goes through the `ticodec` command, as a user would run it.
 
-    python docs/labels.py PHOTO… [--out docs/images/labels.png] [-q 3]
+    python docs/tools/labels.py PHOTO… [--out docs/images/labels.png] [-q 3] [-m tic-lite]
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ INK, BAR, PAPER = "#222222", "#cfe3f5", "#ffffff"
 
 def ticodec(*arguments: object) -> str:
     """Run the command, return what it prints."""
-    command = [sys.executable, "-m", "ticodec.cli.app", *map(str, arguments)]
+    command = [sys.executable, "-m", "ticodec", *map(str, arguments)]
     return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
-def panel(photo: Path, quality: float, folder: Path) -> Image.Image:
+def panel(photo: Path, model: str | None, quality: float, folder: Path) -> Image.Image:
     """One photo from its file, and below it the labels, their probabilities as bars."""
     tic, png = folder / f"{photo.stem}.tic", folder / f"{photo.stem}.png"
-    coded = json.loads(ticodec("encode", photo, tic, "-q", quality, "--json"))
-    (found,) = json.loads(ticodec("classify", tic, "--top", LABELS, "--json"))
+    named = [] if model is None else ["-m", model]
+    coded = json.loads(ticodec("encode", photo, tic, "-q", quality, *named, "--json"))
+    (classified,) = json.loads(ticodec("classify", tic, "--top", LABELS, "--json"))
     ticodec("decode", tic, png, "--quiet")
     image = Image.open(png).convert("RGB")
     side = min(image.size)
@@ -43,7 +44,7 @@ def panel(photo: Path, quality: float, folder: Path) -> Image.Image:
     out.paste(square)
     draw = ImageDraw.Draw(out)
     draw.text((4, SIZE + 5), f"{coded['bytes']:,} bytes, {coded['bpp']:.2f} bpp", INK, small)
-    for number, label in enumerate(found["labels"]):
+    for number, label in enumerate(classified["labels"]):
         y = SIZE + 26 + row * number
         width = round(label["probability"] * SIZE)
         draw.rectangle((0, y, width, y + row - 5), BAR)
@@ -52,15 +53,21 @@ def panel(photo: Path, quality: float, folder: Path) -> Image.Image:
     return out
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("photos", nargs="+", type=Path)
+    options.add_argument("--out", type=Path, default=Path("docs/images/labels.png"))
+    options.add_argument("-m", "--model", help="by default the default one")
+    options.add_argument("-q", "--quality", type=float, default=3)
+    return options
+
+
+def main(words: list[str] | None = None) -> None:
     """Make the picture."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("photos", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/images/labels.png"))
-    parser.add_argument("-q", "--quality", type=float, default=3)
-    a = parser.parse_args()
+    a = parser().parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
-        panels = [panel(photo, a.quality, Path(folder)) for photo in a.photos]
+        panels = [panel(photo, a.model, a.quality, Path(folder)) for photo in a.photos]
     gap = 12
     width = sum(p.width for p in panels) + gap * (len(panels) - 1)
     out = Image.new("RGB", (width, panels[0].height), PAPER)

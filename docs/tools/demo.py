@@ -1,0 +1,90 @@
+"""The demo of `make demo`: encode and decode a sample photo, print a table, make a picture.
+
+Everything goes through the `ticodec` command, as a user would run it.
+
+    python docs/tools/demo.py [--image PHOTO] [--model tic-lite] [--quality 1,3,5,8] [--out demo]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "kodim23.png"
+#: The quality shown beside the original, or the one nearest to it.
+SHOWN = 5
+
+
+def ticodec(*arguments: object) -> dict[str, float]:
+    """Run the command, return what it prints as JSON."""
+    command = [sys.executable, "-m", "ticodec", *map(str, arguments), "--json", "-f"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def psnr(a: Image.Image, b: Image.Image) -> float:
+    """dB between two 8-bit RGB images."""
+    error = np.asarray(a.convert("RGB")).astype(float) - np.asarray(b.convert("RGB"))
+    return float(10 * np.log10(255**2 / max(np.mean(error**2), 1e-9)))
+
+
+def side_by_side(left: Image.Image, right: Image.Image, path: Path) -> None:
+    """Both images in one, a white line between."""
+    both = Image.new("RGB", (left.width + right.width + 8, left.height), "white")
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width + 8, 0))
+    both.save(path)
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("--image", type=Path, default=SAMPLE, metavar="PHOTO")
+    options.add_argument("--model", help="as `ticodec models` shows it; by default the default one")
+    options.add_argument("--quality", default="1,3,5,8", help="several, by comma")
+    options.add_argument("--out", type=Path, default=Path("demo"), metavar="FOLDER")
+    return options
+
+
+def main(words: list[str] | None = None) -> None:
+    """Encode and decode a photo at some qualities; the files are in `--out`."""
+    options = parser().parse_args(words)
+    photo, out = options.image, options.out
+    model = [] if options.model is None else ["-m", options.model]
+    qualities = [float(word) for word in options.quality.split(",")]
+    out.mkdir(exist_ok=True)
+    original = Image.open(photo).convert("RGB")
+    table = Table(title=f"{photo.name}, {original.width}×{original.height}")
+    for column in ("quality", "bytes", "bpp", "PSNR, dB", "encode, s", "decode, s"):
+        table.add_column(column, justify="right")
+    size = photo.stat().st_size
+    bpp = 8 * size / (original.width * original.height)
+    table.add_row("original", f"{size:,}", f"{bpp:.3f}", "-", "-", "-")
+    for quality in qualities:
+        tic, back = out / f"q{quality:g}.tic", out / f"q{quality:g}.png"
+        coded = ticodec("encode", photo, tic, "-q", quality, *model)
+        decoded = ticodec("decode", tic, back)
+        table.add_row(
+            f"{quality:g}",
+            f"{coded['bytes']:,}",
+            f"{coded['bpp']:.3f}",
+            f"{psnr(original, Image.open(back)):.2f}",
+            f"{coded['seconds']:.1f}",
+            f"{decoded['seconds']:.1f}",
+        )
+    shown = min(qualities, key=lambda quality: abs(quality - SHOWN))
+    side_by_side(original, Image.open(out / f"q{shown:g}.png"), out / "side-by-side.png")
+    Console().print(table)
+    print(f"original and quality {shown:g}, side by side: {out / 'side-by-side.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""Every script of tests/benchmarks/ and docs/ runs, on toy weights, and is called as it says.
+
+So every figure and picture of the documents can be made again. What takes long is made small by
+the scripts' own arguments; commands that they start as processes run in this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+from PIL import Image
+from support import ROOT, SMALL, make_pixels
+from toys import write_toys
+
+SCRIPTS = sorted([*ROOT.glob("tests/benchmarks/*.py"), *ROOT.glob("docs/**/*.py")])
+NAMES = [path.relative_to(ROOT).as_posix() for path in SCRIPTS]
+
+
+class Call(NamedTuple):
+    """Arguments of a script, and what comes of them: a file, or words that are printed."""
+
+    words: list[object]
+    gives: Path | str
+
+
+def bench_batch(files: SimpleNamespace) -> list[Call]:
+    some = ["-m", "tiny", "--count", 2, "--some", 1, "--rounds", 1]
+    return [
+        Call(["run", files.photos, *some], "decode again, nothing to do"),
+        Call(["groups", files.photos, *some], "8 together: encode"),
+    ]
+
+
+def bench_codec(files: SimpleNamespace) -> list[Call]:
+    some = ["--image", files.photo, "--repeats", 1, "--threads", 1, "--types", "fp32"]
+    return [
+        Call(
+            [*some, "--models", "tiny", "--peers", "", "--cold", "--json", files.out / "n.json"],
+            files.out / "n.json",
+        ),
+        Call([*some, "--models", "joint", "--peers", ""], "decode wavefront"),
+        Call([*some, "--models", "unknown", "--peers", "mbt2018"], "mbt2018 decode"),
+    ]
+
+
+def bench_training(files: SimpleNamespace) -> list[Call]:
+    some = ["--crop", 64, "--batch", 1, "--steps", 1, "--rounds", 1, "--device", "cpu"]
+    return [
+        Call(["--model", "tic-lite", *some, "--optimizer", "muon"], "of the matrix rate"),
+    ]
+
+
+def cost_of_exactness(files: SimpleNamespace) -> list[Call]:
+    return [Call([files.photos, "--quality", "1", "--model", "tiny"], "| 1 | ")]
+
+
+def flops_classify(files: SimpleNamespace) -> list[Call]:
+    return [Call(["--side", 32, "--models", "tic-lite,icat-lite"], "icat-lite")]
+
+
+def large_images(files: SimpleNamespace) -> list[Call]:
+    return [
+        Call(["accuracy", files.classes, "-m", "joint", "-q", 1, "--count", 1], "896 px, 1 images"),
+        Call(["tiles", files.photos, "-m", "joint"], "quality 3: tiles of"),
+    ]
+
+
+def demo(files: SimpleNamespace) -> list[Call]:
+    words = ["--image", files.photo, "--model", "tiny", "--quality", "5", "--out", files.out]
+    return [Call(words, files.out / "side-by-side.png")]
+
+
+def labels(files: SimpleNamespace) -> list[Call]:
+    words = [files.photo, "--out", files.out / "labels.png", "-q", 2, "-m", "joint"]
+    return [Call(words, files.out / "labels.png")]
+
+
+def screenshot(files: SimpleNamespace) -> list[Call]:
+    page = files.out / "page.html"
+    code = files.run(
+        "compare", files.photo, page, "-m", "tiny", "--against", "jpeg", "--quiet"
+    ).code
+    assert code == 0
+    return [Call([page, files.out / "page.jpg"], files.out / "page.jpg")]
+
+
+CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
+    "tests/benchmarks/bench_batch.py": bench_batch,
+    "tests/benchmarks/bench_codec.py": bench_codec,
+    "tests/benchmarks/bench_training.py": bench_training,
+    "tests/benchmarks/cost_of_exactness.py": cost_of_exactness,
+    "tests/benchmarks/flops_classify.py": flops_classify,
+    "tests/benchmarks/large_images.py": large_images,
+    "docs/tools/demo.py": demo,
+    "docs/tools/labels.py": labels,
+    "docs/tools/screenshot.py": screenshot,
+}
+
+
+@pytest.fixture
+def files(tmp_path: Path, run, joint) -> SimpleNamespace:
+    """Small photos, a folder to write to, and the command; "joint" is installed."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    out.mkdir()
+    for seed in range(2):
+        Image.fromarray(make_pixels(64, 96, seed)).save(photos / f"{seed}.png")
+    classes = write_toys(tmp_path / "classes", 1, ("ant", "bee", "cow"))
+    return SimpleNamespace(photos=photos, photo=photos / "0.png", classes=classes, out=out, run=run)
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, run) -> Callable[[Path], ModuleType]:
+    """Imports a script by its path; the commands it starts run in this process."""
+
+    def load(path: Path) -> ModuleType:
+        monkeypatch.syspath_prepend(str(path.parent))  # of worker processes, too
+        module = importlib.import_module(path.stem)
+        if hasattr(module, "subprocess"):
+            monkeypatch.setattr(module, "subprocess", Here(run))
+        return module
+
+    return load
+
+
+class Here:
+    """Stands in for the module `subprocess`: runs `python -m ticodec …` and `python -c …` here."""
+
+    PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
+
+    def __init__(self, command: Callable[..., Any]) -> None:
+        self.command = command
+
+    def run(self, words: list[object], **options: Any) -> subprocess.CompletedProcess:
+        python, how, what, *more = words
+        assert python == sys.executable
+        if how == "-c":
+            printed = io.StringIO()
+            with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+                patch.setattr(sys, "argv", ["-c", *map(str, more)])
+                exec(str(what), {})
+            return subprocess.CompletedProcess(words, 0, printed.getvalue())
+        assert (how, what) == ("-m", "ticodec")
+        done = self.command(*more)
+        assert done.code == 0, done.err
+        return subprocess.CompletedProcess(words, done.code, done.out, done.err)
+
+    def Popen(self, words: list[object], **options: Any) -> SimpleNamespace:
+        """A process that ends at once, but is seen to run."""
+        done = self.run(words)
+        states: Iterator[int | None] = iter([None, done.returncode])
+        stderr = io.BytesIO(done.stderr.encode())
+        return SimpleNamespace(pid=os.getpid(), stderr=stderr, poll=lambda: next(states))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_script_runs(
+    name: str, files, script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    assert name in CALLS, f"{name} is new: say in CALLS how it is run on toy weights"
+    module = script(ROOT / name)
+    if name.endswith("bench_codec.py"):  # random weights are of a small network
+        monkeypatch.setattr("ticodec.models.config.preset", lambda name: SMALL)
+        monkeypatch.setattr(module, "CROP", 64)
+        monkeypatch.setattr(module, "alone", lambda function, *arguments: function(*arguments))
+    for call in CALLS[name](files):
+        module.main([str(word) for word in call.words])
+        if isinstance(call.gives, Path):
+            assert call.gives.stat().st_size > 0
+        else:
+            assert call.gives in capsys.readouterr().out
+
+
+def test_what_is_known_of_scripts_is_there() -> None:
+    assert sorted(CALLS) == sorted(NAMES)
+
+
+def test_stages_add_up(files, script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All stages of encoding and decoding are measured, and are what the whole takes."""
+    module = script(ROOT / "tests/benchmarks/bench_codec.py")
+    monkeypatch.setattr(module, "alone", lambda function, *arguments: function(*arguments))
+    call = bench_codec(files)[0]
+    module.main([str(word) for word in call.words])
+    (run,) = json.loads((files.out / "n.json").read_text())["runs"]
+    (sample,) = run["samples"]
+    for way, stages in module.STAGES.items():
+        seconds = {stage: sample[f"{way} {stage}"] for stage in stages}
+        assert min(seconds.values()) > 0, seconds
+        assert sum(seconds.values()) == pytest.approx(sample[way])
+
+
+def test_a_stage_that_moved_is_missed(script) -> None:
+    module = script(ROOT / "tests/benchmarks/bench_codec.py")
+    clock = module.Clock()
+    codec = SimpleNamespace(g_a=abs, h_a=abs)
+    clock.watch("g_a", codec, "g_a")
+    with pytest.raises(RuntimeError, match="encode: no call of entropy, h_a, h_s, rANS was seen"):
+        clock.measure("encode", lambda: codec.g_a(-1) + codec.h_a(-1))
+    clock.restore()
+    assert codec.g_a is abs
+
+
+# -- commands that documents quote --------------------------------------------------
+
+COMMAND = re.compile(r"^(?P<python>python )?(?P<path>(?:tests|docs)/\S+\.py)(?P<words>[^#|]*)")
+
+
+def quoted(text: str) -> Iterator[tuple[str, list[str]]]:
+    """(path, arguments) of every command of a script in Markdown: in fences a line, else in `…`."""
+    for number, part in enumerate(re.split(r"^```.*$", text, flags=re.MULTILINE)):
+        spans = part.splitlines() if number % 2 else re.findall(r"`([^`]+)`", part)
+        for span in spans:
+            match = COMMAND.match(" ".join(span.split()))
+            if match and (match["python"] or match["words"].strip()):
+                yield match["path"], shlex.split(match["words"])
+
+
+def own(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The same of a script's first words: lines that are set in; [ ] is what may be left out."""
+    for line in text.split('"""')[1].splitlines():
+        if match := COMMAND.match(line.strip().replace("[", "").replace("]", "")):
+            yield match["path"], shlex.split(match["words"])
+
+
+DOCUMENTS = [
+    *(ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")),
+    *ROOT.glob("weights/*.md"),
+]
+COMMANDS = [
+    (file.relative_to(ROOT).as_posix(), *command)
+    for file in [*DOCUMENTS, *SCRIPTS]
+    for command in (own if file.suffix == ".py" else quoted)(file.read_text(encoding="utf-8"))
+]
+
+
+def test_commands_are_found_in_documents() -> None:
+    quoting = {file for file, *_ in COMMANDS}
+    assert {"README.md", "docs/batch.md", "docs/training.md"} <= quoting
+    assert ("README.md", "tests/benchmarks/bench_codec.py", ["--cold"]) in COMMANDS
+
+
+@pytest.mark.parametrize(("file", "path", "words"), COMMANDS)
+def test_quoted_commands_are_right(file: str, path: str, words: list[str], script) -> None:
+    assert (ROOT / path).is_file(), f"{file} quotes {path}, which is not there"
+    parser: argparse.ArgumentParser = script(ROOT / path).parser()
+    parser.exit_on_error = False
+    try:
+        parser.parse_args(words)
+    except (argparse.ArgumentError, SystemExit) as error:
+        pytest.fail(f"{file}: {path} {shlex.join(words)}: {error}")
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
+def test_scripts_say_how_they_are_run(path: Path) -> None:
+    assert path.relative_to(ROOT).as_posix() in {
+        name for name, _ in own(path.read_text(encoding="utf-8"))
+    }
