@@ -105,9 +105,9 @@ def test_weights_trained_for_some_qualities_refuse_the_others(tmp_path: Path) ->
 
 def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeypatch, run) -> None:
     """The whole chain by the commands, on a small preset, ending in a file that decodes."""
-    from ticodec.models import config
+    from ticodec.models import families
 
-    monkeypatch.setitem(config.PRESETS, "tic-lite", CONFIG)
+    monkeypatch.setitem(families.PRESETS, "tic-lite", CONFIG)
 
     def ticodec(*arguments: object) -> None:
         done = run(*arguments)

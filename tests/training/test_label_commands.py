@@ -14,14 +14,14 @@ from PIL import Image
 from support import GOLDEN, Result, make_pixels
 from toys import ICAT, LABELS, PIXELS, VIT, toy, write_toys
 
-from ticodec.models import config
+from ticodec.models import families
 from ticodec.training import checkpoint
 
 
 @pytest.fixture
 def ticodec(monkeypatch: pytest.MonkeyPatch, run):
     """Run the command, whose networks are small ones."""
-    monkeypatch.setitem(config.PRESETS, "icat-lite", replace(ICAT, labels=()))
+    monkeypatch.setitem(families.PRESETS, "icat-lite", replace(ICAT, labels=()))
     for name in ("vit", "vit-lite"):
         monkeypatch.setitem(config.VITS, name, VIT)
     return run
