@@ -36,10 +36,11 @@ def encode(
     """Encode an image into a small .tic file."""
     from ticodec import images, weights
     from ticodec.api import loaded
+    from ticodec.quality import checked_quality
 
     started = time.perf_counter()
     entry = weights.find(model)
-    entry.checked_quality(quality)  # before seconds are spent on loading the network
+    checked_quality(entry, quality)  # before seconds are spent on loading the network
     target = output_for(source, target, ".tic", force)
     with about(source):
         data = read_input(source)

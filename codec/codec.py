@@ -36,6 +36,7 @@ from ticodec.images import ImageLike, Picture, as_picture, pack_alpha, unpack_al
 from ticodec.models.config import STRIDE_Y
 from ticodec.models.families import MODEL_IDS, build, config_from
 from ticodec.models.inference import Transform, fast_bf16, pad_image
+from ticodec.quality import checked_quality
 
 NUMBERS = {name: number for number, name in SECTIONS.items()}
 
@@ -100,7 +101,7 @@ class Codec:
 
         Raises UsageError when these weights do not have it.
         """
-        checked = self.entry.checked_quality(quality)
+        checked = checked_quality(self.entry, quality)
         return 0 if checked is None else round(checked * QUALITY_STEPS)
 
     def gains(self, stored: int) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +32,12 @@ from support import (  # imports torch, which reads these
 share_command()
 fork_workers()
 
-# Before anything looks for weights: the tiny network is found besides the shipped ones.
+# Before anything looks for weights: no test sees or writes the developer's own weights, nor does
+# a process that a test starts.
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="ticodec-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
+
+# The tiny network is found besides the shipped ones.
 os.environ["TICODEC_WEIGHTS"] = str(GOLDEN / "weights")
 
 

@@ -1,6 +1,7 @@
 """Trained weights: the files, their manifest and cards, and the store that finds them."""
 
-from .store import Entry, HeadEntry, entries, find, find_fingerprint, floats, of, read, read_head
+from .manifest import Entry, HeadEntry
+from .store import entries, find, find_fingerprint, floats, of, read, read_head
 
 __all__ = [
     "Entry",

@@ -1,8 +1,14 @@
 """Finds, checks and reads weights files. Looking things up imports no torch.
 
-A weights folder has a `manifest.json` and one `.safetensors` file a model. Folders are
-searched in this order: those of the environment variable TICODEC_WEIGHTS (separated as
-in PATH), then the one that ships with ticodec.
+A weights folder has a `manifest.json` and one `.safetensors` file a model, see `manifest`.
+Folders are searched in this order:
+
+1. those of the environment variable TICODEC_WEIGHTS, separated as in PATH;
+2. the user's, where `ticodec export` writes; it need not exist;
+3. the one that ships with ticodec.
+
+A name stands for the first weights that bear it. A `.tic` file names its weights by their
+fingerprint, so weights that lost their name to others still decode what they wrote.
 """
 
 from __future__ import annotations
@@ -10,12 +16,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
-from numbers import Real
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ticodec.errors import BadInputError, UsageError
+
+from .manifest import Entry, Manifest, read_manifest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,144 +34,88 @@ FORMAT = 1
 NAMES = {"config": "a weights file", "head": "a classifier"}
 
 
-@dataclass(frozen=True)
-class HeadEntry:
-    """The classifier that comes with some weights: a file beside theirs.
+def user_folder() -> Path | None:
+    """The user's own weights folder, which may not exist; None when the user has no home."""
+    import platformdirs
 
-    Args:
-        path: the file; sha256: of the whole file; parameters: how many; trained: one line.
-        labels: how many classes; history: every training run that led to it.
-    """
-
-    path: Path
-    sha256: str
-    parameters: int
-    trained: str
-    labels: int = 0
-    history: tuple[dict[str, Any], ...] = field(default=(), compare=False)
+    try:
+        data = Path(platformdirs.user_data_dir("ticodec", appauthor=False))
+    except RuntimeError:  # a user without a home
+        return None
+    return data / "weights" if data.is_absolute() else None
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One weights file of a manifest.
-
-    Args:
-        name: as given to `-m`; model: the architecture's stable name.
-        path: the file; sha256: of the whole file, its first 8 digits are the fingerprint.
-        qualities: lowest and highest quality, None for one fixed λ.
-        parameters: float parameters; trained: one line on how it was made.
-        default: whether its manifest names it as the default.
-        labels: how many classes the network itself can tell apart; 0: it does not classify.
-        head: the classifier for its latents, where it is no part of the network.
-        history: every training run that led to it, as a checkpoint tells them.
-    """
-
-    name: str
-    model: str
-    path: Path
-    sha256: str
-    qualities: tuple[float, float] | None
-    parameters: int
-    trained: str
-    default: bool
-    labels: int = 0
-    head: HeadEntry | None = None
-    history: tuple[dict[str, Any], ...] = field(default=(), compare=False)
-
-    @property
-    def fingerprint(self) -> bytes:
-        """The 4 bytes that `.tic` files name their weights by."""
-        return bytes.fromhex(self.sha256[:8])
-
-    def checked_quality(self, quality: float | None) -> float | None:
-        """The quality to use: the one asked for, or by default 4; None for one fixed λ.
-
-        Raises UsageError when these weights do not have it.
-        """
-        if quality is not None and (isinstance(quality, bool) or not isinstance(quality, Real)):
-            raise UsageError(f"quality must be a number, not {type(quality).__name__}")
-        if self.qualities is None:
-            if quality is not None:
-                raise UsageError(f"{self.name} has one fixed quality; leave `quality` out")
-            return None
-        low, high = self.qualities
-        if quality is None:
-            return min(max(4.0, low), high)
-        if not low <= quality <= high:
-            raise UsageError(f"quality must be from {low:g} to {high:g}, not {quality:g}")
-        return quality
+def _named() -> list[Path]:
+    """Folders of the environment variable."""
+    return [Path(path) for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
 
 
 def folders() -> list[Path]:
-    """Where weights are looked for, first match wins."""
-    extra = [Path(p) for p in os.environ.get(VARIABLE, "").split(os.pathsep) if p]
-    return [*extra, SHIPPED]
+    """Where weights are looked for, first match wins. Each folder once."""
+    user = user_folder()
+    searched = [*_named(), *([] if user is None else [user]), SHIPPED]
+    once: dict[Path, Path] = {}
+    for folder in searched:
+        once.setdefault(folder.absolute(), folder)
+    return list(once.values())
 
 
 def entries(folder: Path | None = None) -> list[Entry]:
-    """All weights of one folder, or of every folder searched.
+    """All weights of one folder, or of every folder searched, earlier ones of a name included.
+
+    Of all folders, an entry is `current` if its name stands for it, and exactly one entry, if
+    any, is the `default`.
 
     Raises BadInputError when a manifest is missing from a named folder or is damaged.
     """
-    if folder is None:
-        return [entry for each in folders() for entry in entries(each)]
-    path = folder / "manifest.json"
+    if folder is not None:
+        return list(read_manifest(folder).entries)
+    manifests = [manifest for searched in folders() if (manifest := _manifest(searched))]
+    default = next((manifest.default for manifest in manifests if manifest.default), "")
+    names: set[str] = set()
+    listed = []
+    for manifest in manifests:
+        for entry in manifest.entries:
+            current = entry.current and entry.name not in names
+            is_default = current and entry.name == default
+            listed.append(replace(entry, current=current, default=is_default))
+        names |= {entry.name for entry in manifest.entries if entry.current}
+    return listed
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder that is searched; None where the user has made none."""
     try:
-        manifest = json.loads(path.read_text())
-        return [
-            Entry(
-                name=name,
-                model=fields["model"],
-                path=folder / fields["file"],
-                sha256=fields["sha256"],
-                qualities=tuple(fields["qualities"]) if fields["qualities"] else None,
-                parameters=fields["parameters"],
-                trained=fields["trained"],
-                default=manifest["default"] == name,
-                labels=fields.get("labels", 0),
-                head=_head(folder, fields.get("head")),
-                history=tuple(fields.get("history", ())),
-            )
-            for name, fields in manifest["models"].items()
-        ]
-    except OSError as error:
-        raise BadInputError(f"{path}: no manifest of weights there: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInputError(f"{path}: damaged manifest of weights: {error}") from error
-
-
-def _head(folder: Path, fields: dict[str, Any] | None) -> HeadEntry | None:
-    if fields is None:
-        return None
-    return HeadEntry(
-        path=folder / fields["file"],
-        sha256=fields["sha256"],
-        parameters=fields["parameters"],
-        trained=fields["trained"],
-        labels=fields.get("labels", 0),
-        history=tuple(fields.get("history", ())),
-    )
+        return read_manifest(folder)
+    except BadInputError as error:
+        missing = isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError))
+        if missing and folder == user_folder() and folder not in _named():
+            return None
+        raise
 
 
 def find(name: str | None = None) -> Entry:
-    """The weights of that name (first folder that has it), or the default ones.
+    """The weights that a name stands for, or the default ones.
 
     Raises UsageError when there are none of that name.
     """
     if name is not None and not isinstance(name, str):
         raise UsageError(f"model must be a name (str), not {type(name).__name__}")
-    known = entries()
-    for entry in known:
+    current = [entry for entry in entries() if entry.current]
+    for entry in current:
         if entry.name == name or (name is None and entry.default):
             return entry
-    names = ", ".join(dict.fromkeys(entry.name for entry in known)) or "none"
+    names = ", ".join(entry.name for entry in current) or "none"
     if name is None:
         raise UsageError(f"no default weights are installed (found: {names})")
     raise UsageError(f"no weights for model {name!r}; installed: {names}")
 
 
 def find_fingerprint(fingerprint: bytes, model: str) -> Entry:
-    """The weights that wrote a file. Raises BadInputError when they are not here."""
+    """The weights that wrote a file, whatever their name stands for now.
+
+    Raises BadInputError when they are not here.
+    """
     for entry in entries():
         if entry.fingerprint == fingerprint:
             return entry
@@ -241,5 +192,7 @@ def _read(
                 raise BadInputError(f"{path}: not a classifier of ticodec, but a codec's weights")
             tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
             return json.loads(metadata[kind]), tensors
+    except BadInputError:
+        raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{path}: not {NAMES[kind]} of ticodec: {error}") from error

@@ -18,6 +18,7 @@ from ticodec import container, weights
 from ticodec.container import QUALITY_STEPS, Header
 from ticodec.errors import TicodecError, UsageError
 from ticodec.images import SUFFIXES
+from ticodec.quality import checked_quality
 
 from .messages import Action, Item, Job, Row
 from .provenance import END, HEAD, note, read_note
@@ -59,7 +60,7 @@ def check(job: Job, dry: bool = False) -> None:
     if job.delete_source and not isinstance(source, Local):
         raise UsageError(f"{job.source}: only files of this machine can be deleted after a check")
     if job.action != "decode":
-        weights.find(job.model).checked_quality(job.quality)
+        checked_quality(weights.find(job.model), job.quality)
     if job.head is not None:
         weights.read_head(Path(job.head), None)
     if job.target is not None and not dry:
@@ -164,7 +165,7 @@ def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
 def _wanted(job: Job) -> tuple[bytes, int]:
     """Fingerprint and stored quality of the files that the job writes."""
     entry = weights.find(job.model)
-    quality = entry.checked_quality(job.quality)
+    quality = checked_quality(entry, job.quality)
     return entry.fingerprint, 0 if quality is None else round(quality * QUALITY_STEPS)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from ticodec import __version__, weights
 from ticodec.errors import BadInputError
 from ticodec.images import Picture, Pixels
+from ticodec.quality import checked_quality
 
 from .coder import Coder
 from .folder_labels import normal, place
@@ -35,19 +36,19 @@ class TicodecCoder(Coder):
         from ticodec.codec import pick_device
 
         self.entry, self.device, self.head = entry, device, head
-        self.default = entry.checked_quality(None) or 0.0
+        self.default = checked_quality(entry, None) or 0.0
         self.name = entry.name
         place = pick_device(device).type  # seconds of one device are not another's
         self.version = f"ticodec {__version__}, weights {entry.fingerprint.hex()}, {place}"
         if entry.qualities is None:
             self.settings = self.ladder = (0.0,)
             if qualities:
-                entry.checked_quality(qualities[0])  # raises: it has one fixed quality
+                checked_quality(entry, qualities[0])  # raises: it has one fixed quality
             return
         low, high = entry.qualities
         self.settings = tuple(np.arange(low, high + 1 / 64, 1 / 32).tolist())
         for quality in qualities or ():
-            entry.checked_quality(quality)
+            checked_quality(entry, quality)
         self.ladder = qualities or tuple(np.arange(low, high + 0.5).tolist())
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:

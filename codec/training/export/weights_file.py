@@ -25,7 +25,8 @@ from ticodec.models.families import build, config_from, family_of
 from ticodec.models.vit import ViT
 from ticodec.training import checkpoint
 from ticodec.training.standardised_input import folded
-from ticodec.weights.store import FORMAT, Entry, entries
+from ticodec.weights import Entry, entries
+from ticodec.weights.store import FORMAT
 
 from . import tables
 from .cards import codec_card, head_card, summary

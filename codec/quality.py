@@ -1,0 +1,30 @@
+"""Which quality is used: the one that is asked for, or the usual one."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+from ticodec.errors import UsageError
+from ticodec.weights import Entry
+
+#: The quality when none is asked for, where the weights have it.
+USUAL = 4.0
+
+
+def checked_quality(entry: Entry, quality: float | None) -> float | None:
+    """The quality to encode with: `quality`, or the usual one; None for weights of one fixed λ.
+
+    Raises UsageError when these weights do not have it.
+    """
+    if quality is not None and (isinstance(quality, bool) or not isinstance(quality, Real)):
+        raise UsageError(f"quality must be a number, not {type(quality).__name__}")
+    if entry.qualities is None:
+        if quality is not None:
+            raise UsageError(f"{entry.name} has one fixed quality; leave `quality` out")
+        return None
+    low, high = entry.qualities
+    if quality is None:
+        return min(max(USUAL, low), high)
+    if not low <= quality <= high:
+        raise UsageError(f"quality must be from {low:g} to {high:g}, not {quality:g}")
+    return quality

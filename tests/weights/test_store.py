@@ -1,0 +1,221 @@
+"""Where weights are looked for, and which of them a name and a fingerprint stand for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import GOLDEN
+
+from ticodec import weights
+from ticodec.errors import BadInputError, UsageError
+from ticodec.weights.manifest import parse
+from ticodec.weights.store import SHIPPED, folders, user_folder
+
+
+def fields(digit: str, **changes: Any) -> dict[str, Any]:
+    """An entry of a manifest whose fingerprint is one digit, repeated."""
+    made = {"model": "tic-lite", "file": f"{digit}.safetensors", "sha256": digit * 64}
+    return made | {"parameters": 7, "qualities": [1, 8], "trained": "never"} | changes
+
+
+def write(folder: Path, models: dict[str, Any], default: str | None = None) -> Path:
+    """A weights folder that has this manifest, and no weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps({"default": default, "models": models}))
+    return folder
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's weights folder, not there yet; no folders are named by the variable."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("TICODEC_WEIGHTS")
+    folder = user_folder()
+    assert folder == tmp_path / "data" / "ticodec" / "weights"
+    return folder
+
+
+def test_the_order_of_folders(user: Path, tmp_path: Path, monkeypatch) -> None:
+    assert folders() == [user, SHIPPED]
+    named = [tmp_path / "a", tmp_path / "b"]
+    monkeypatch.setenv("TICODEC_WEIGHTS", os.pathsep.join(map(str, named)))
+    assert folders() == [*named, user, SHIPPED]
+    monkeypatch.setenv("TICODEC_WEIGHTS", os.pathsep.join([str(user), str(named[0]), str(user)]))
+    assert folders() == [user, named[0], SHIPPED]
+
+
+def test_tests_have_a_user_folder_of_their_own() -> None:
+    assert "ticodec-tests-" in str(user_folder())
+
+
+def test_a_user_without_a_home_has_no_folder(user: Path, monkeypatch) -> None:
+    """platformdirs raises then, or (older ones) leaves the tilde as it is."""
+
+    def homeless(*_: Any, **__: Any) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    for made in (homeless, lambda *_, **__: "~/.local/share/ticodec"):
+        monkeypatch.setattr("platformdirs.user_data_dir", made)
+        assert user_folder() is None
+        assert folders() == [SHIPPED]
+
+
+def test_no_user_folder_is_no_error(user: Path) -> None:
+    shipped = weights.entries(SHIPPED)
+    assert weights.entries() == shipped
+    user.mkdir(parents=True)  # or one with classifiers alone
+    assert weights.entries() == shipped
+    shutil.rmtree(user)
+    user.parent.rmdir()
+    user.parent.write_text("a file in its place")
+    assert weights.entries() == shipped
+
+
+def test_a_named_folder_must_be_there(user: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TICODEC_WEIGHTS", str(user))
+    with pytest.raises(BadInputError, match="no manifest of weights there"):
+        weights.entries()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"models": {"x": 3}}', "\udcff", '{"models": {}'])
+def test_a_damaged_manifest_of_the_user_is_one_line(user: Path, run, text: str) -> None:
+    write(user, {})
+    (user / "manifest.json").write_text(text, errors="surrogateescape")
+    run("models").fails(3, str(user / "manifest.json"), "damaged manifest of weights")
+
+
+def test_a_name_stands_for_the_first_that_bears_it(user: Path, tmp_path: Path, monkeypatch) -> None:
+    named = write(tmp_path / "named", {"x": fields("a")})
+    monkeypatch.setenv("TICODEC_WEIGHTS", str(named))
+    write(user, {"x": fields("b", earlier=[fields("c")]), "y": fields("d")}, "x")
+    assert weights.find("x").sha256[0] == "a"
+    assert weights.find("y").sha256[0] == "d"
+    rows = {e.sha256[0]: (e.name, e.current, e.superseded) for e in weights.entries()}
+    assert rows["a"] == ("x", True, False)
+    assert rows["b"] == ("x", False, False)
+    assert rows["c"] == ("x", False, True)
+    for digit in "abcd":
+        entry = weights.find_fingerprint(bytes.fromhex(digit * 8), "tic-lite")
+        assert entry.path.name == f"{digit}.safetensors"
+
+
+def test_an_earlier_version_lends_its_name_to_nothing(user: Path) -> None:
+    write(user, {"x": fields("b", earlier=[fields("c"), fields("d")])})
+    assert [e.sha256[0] for e in weights.entries(user)] == ["b", "c", "d"]
+    assert [e.current for e in weights.entries(user)] == [True, False, False]
+    assert weights.find("x").sha256[0] == "b"
+
+
+def test_exactly_one_default(user: Path, tmp_path: Path, monkeypatch, run) -> None:
+    def shown() -> list[tuple[str, str]]:
+        rows = json.loads(run("models", "--json").out)
+        found = [(row["name"], row["weights"]) for row in rows if row["default"]]
+        entry = weights.find(None)
+        assert found == [(entry.name, entry.fingerprint.hex())]
+        assert run("models").out.count("(default)") == 1
+        return found
+
+    (shipped,) = shown()
+    write(user, {"x": fields("b", earlier=[fields("c")])})
+    assert shown() == [shipped]
+    write(user, {"x": fields("b", earlier=[fields("c")])}, "x")
+    assert shown() == [("x", "b" * 8)]
+    monkeypatch.setenv("TICODEC_WEIGHTS", str(GOLDEN / "weights"))
+    assert shown() == [("tiny", "37eb2f07")]
+    # A default is a name, and a name stands for the first that bears it.
+    monkeypatch.delenv("TICODEC_WEIGHTS")
+    write(user, {shipped[0]: fields("b")})
+    assert shown() == [(shipped[0], "b" * 8)]
+    write(user, {"x": fields("b")}, "gone")
+    assert shown() == [shipped]
+
+
+def test_models_says_where_each_is_from(user: Path, tmp_path: Path, monkeypatch, run) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    named = write(tmp_path / "named", {"x": fields("a")})
+    monkeypatch.setenv("TICODEC_WEIGHTS", str(named))
+    write(user, {"x": fields("b", earlier=[fields("c")])})
+    rows = {row["weights"][0]: row for row in json.loads(run("models", "--json").out)}
+    assert (rows["a"]["from"], rows["a"]["state"]) == ("TICODEC_WEIGHTS", "current")
+    assert (rows["b"]["from"], rows["b"]["state"]) == ("user", "hidden")
+    assert (rows["c"]["from"], rows["c"]["state"]) == ("user", "earlier")
+    assert rows["c"]["file"] == str(user / "c.safetensors")
+    assert {row["from"] for row in rows.values()} == {"TICODEC_WEIGHTS", "user", "shipped"}
+    table = run("models").out
+    assert "user, hidden" in table
+    assert "user, earlier" in table
+    assert "what these wrote still decodes" in table
+    monkeypatch.delenv("TICODEC_WEIGHTS")
+    shutil.rmtree(user)
+    assert "hidden" not in run("models").out
+
+
+def test_looking_up_imports_no_torch() -> None:
+    script = (
+        "import sys; from ticodec import weights; weights.find(); weights.entries();"
+        "assert not {'torch', 'safetensors', 'filelock'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": "ab"}, "x: sha256 must be 64 hexadecimal digits"),
+        ({"sha256": None}, "x: sha256 must be a string"),
+        ({"file": 3}, "x: file must be a string"),
+        ({"parameters": True}, "x: parameters must be a whole number"),
+        ({"parameters": 1.5}, "x: parameters must be a whole number"),
+        ({"labels": -1}, "x: labels must be a whole number"),
+        ({"qualities": [8, 1]}, "x: qualities must be null or two numbers"),
+        ({"qualities": [1]}, "x: qualities must be null or two numbers"),
+        ({"qualities": ["1", "8"]}, "x: qualities must be null or two numbers"),
+        ({"history": "long"}, "x: history must be a list"),
+        ({"history": [3]}, "x: history must be an object"),
+        ({"head": []}, "x: head must be an object"),
+        ({"head": {"file": "h"}}, "x: head: sha256 is missing"),
+        ({"earlier": {}}, "x: earlier must be a list"),
+        ({"earlier": [{}]}, "x: earlier: model is missing"),
+    ],
+)
+def test_every_field_is_checked(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(Path("f"), {"models": {"x": fields("a", **changes)}})
+
+
+@pytest.mark.parametrize("name", ["model", "file", "sha256", "parameters", "qualities", "trained"])
+def test_fields_that_must_be_there(name: str) -> None:
+    given = fields("a")
+    del given[name]
+    with pytest.raises(ValueError, match=f"x: {name} is missing"):
+        parse(Path("f"), {"models": {"x": given}})
+
+
+@pytest.mark.parametrize("manifest", [[], {"default": "x"}, {"default": 3, "models": {}}])
+def test_the_top_is_checked(manifest: Any) -> None:
+    with pytest.raises(ValueError, match=r"object|missing|string"):
+        parse(Path("f"), manifest)
+
+
+def test_manifests_of_before_are_read() -> None:
+    golden = {entry.name: entry for entry in weights.entries(GOLDEN / "weights")}
+    assert golden["tiny"].default
+    assert golden["tiny"].qualities == (1, 8)
+    shipped = {entry.name: entry for entry in weights.entries(SHIPPED)}
+    head = shipped["tic-lite"].head
+    assert head is not None
+    assert (head.labels, head.earlier) == (10, ())
+    assert len(shipped["icat-lite"].history) > 3
+
+
+def test_no_weights_of_that_name(user: Path) -> None:
+    write(user, {"x": fields("b", earlier=[fields("c")])})
+    with pytest.raises(UsageError, match=r"no weights for model 'y'; installed: x, tic-lite"):
+        weights.find("y")

@@ -1,0 +1,228 @@
+"""The manifest of a weights folder: what its entries say, checked. Imports no torch.
+
+    {
+      "default": "tic-lite",             name of the default model; may be missing, "" or null
+      "models": {
+        "tic-lite": {                    what `-m` calls it
+          "model", "file", "sha256", "parameters", "trained",
+          "qualities": [low, high],      null for one fixed λ
+          "labels", "history", "bytes",  optional
+          "head": {"file", "sha256", "parameters", "trained", "labels", "history"},   optional
+          "earlier": [{…}, …]            optional: entries that had this name before, newest first
+        }
+      }
+    }
+
+An earlier entry keeps its files and its head, so what it wrote still decodes. A head has
+"earlier" ones too. Fields that are not named here are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ticodec.errors import BadInputError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class HeadEntry:
+    """The classifier that comes with some weights: a file beside theirs.
+
+    Args:
+        path: the file; sha256: of the whole file; parameters: their number; trained: one line.
+        labels: number of classes; history: every training run that led to it.
+        earlier: classifiers that it replaced, newest first.
+    """
+
+    path: Path
+    sha256: str
+    parameters: int
+    trained: str
+    labels: int = 0
+    history: tuple[dict[str, Any], ...] = field(default=(), compare=False)
+    earlier: tuple[HeadEntry, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One weights file of a manifest.
+
+    Args:
+        name: as given to `-m`; model: the architecture's stable name.
+        path: the file; sha256: of the whole file, its first 8 digits are the fingerprint.
+        qualities: lowest and highest quality, None for one fixed λ.
+        parameters: number of float parameters; trained: one line on how it was made.
+        default: whether it is the default model.
+        labels: number of classes that the network itself can tell apart; 0: it does not classify.
+        head: the classifier for its latents, where it is no part of the network.
+        history: every training run that led to it, as a checkpoint has them.
+        superseded: other weights have its name now, in the same folder.
+        current: it is what its name stands for. Otherwise it is superseded, or hidden by weights
+            of the same name in a folder that is searched earlier; only its files name it.
+    """
+
+    name: str
+    model: str
+    path: Path
+    sha256: str
+    qualities: tuple[float, float] | None
+    parameters: int
+    trained: str
+    default: bool
+    labels: int = 0
+    head: HeadEntry | None = None
+    history: tuple[dict[str, Any], ...] = field(default=(), compare=False)
+    superseded: bool = False
+    current: bool = True
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The 4 bytes that `.tic` files name their weights by."""
+        return bytes.fromhex(self.sha256[:8])
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A folder's manifest: every entry, and the name of its default model, "" if it has none."""
+
+    entries: tuple[Entry, ...]
+    default: str
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a weights folder.
+
+    A name's earlier entries follow its current one.
+
+    Raises BadInputError when it is missing or damaged; the cause of the first is the OSError.
+    """
+    path = folder / MANIFEST
+    try:
+        return parse(folder, json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise BadInputError(f"{path}: no manifest of weights there: {error.strerror}") from error
+    except ValueError as error:
+        raise BadInputError(f"{path}: damaged manifest of weights: {error}") from error
+
+
+def parse(folder: Path, manifest: Any) -> Manifest:
+    """The entries of a manifest's JSON. Raises ValueError with the field that is wrong."""
+    top = Fields(manifest, "")
+    default = top.text("default", "") or ""
+    entries: list[Entry] = []
+    for name, value in Fields(top.get("models"), "models").items():
+        current = Fields(value, name)
+        entries.append(_entry(folder, name, current, name == default))
+        for fields in current.list_of_fields("earlier"):
+            entries.append(_entry(folder, name, fields, default=False, superseded=True))
+    return Manifest(tuple(entries), default if any(entry.default for entry in entries) else "")
+
+
+def _entry(
+    folder: Path, name: str, fields: Fields, default: bool, superseded: bool = False
+) -> Entry:
+    head = fields.get("head", None)
+    return Entry(
+        name=name,
+        model=fields.text("model"),
+        path=folder / fields.text("file"),
+        sha256=fields.sha256(),
+        qualities=fields.qualities(),
+        parameters=fields.count("parameters"),
+        trained=fields.text("trained"),
+        default=default,
+        labels=fields.count("labels", 0),
+        head=None if head is None else _head(folder, Fields(head, f"{name}: head")),
+        history=fields.history(),
+        superseded=superseded,
+        current=not superseded,
+    )
+
+
+def _head(folder: Path, fields: Fields) -> HeadEntry:
+    return HeadEntry(
+        path=folder / fields.text("file"),
+        sha256=fields.sha256(),
+        parameters=fields.count("parameters"),
+        trained=fields.text("trained"),
+        labels=fields.count("labels", 0),
+        history=fields.history(),
+        earlier=tuple(_head(folder, earlier) for earlier in fields.list_of_fields("earlier")),
+    )
+
+
+class Fields:
+    """A JSON object whose fields are checked as they are read; ValueErrors name the field."""
+
+    REQUIRED = object()
+
+    def __init__(self, value: Any, where: str) -> None:
+        self.where = where
+        if not isinstance(value, dict):
+            raise ValueError(f"{where or 'it'} must be an object")
+        self.values = value
+
+    def items(self) -> Any:
+        """Names and values."""
+        return self.values.items()
+
+    def wrong(self, name: str, rule: str) -> ValueError:
+        """The error about a field."""
+        return ValueError(f"{self.where}: {name} {rule}".removeprefix(": "))
+
+    def get(self, name: str, default: Any = REQUIRED) -> Any:
+        """A field's value as it is."""
+        value = self.values.get(name, default)
+        if value is Fields.REQUIRED:
+            raise self.wrong(name, "is missing")
+        return value
+
+    def text(self, name: str, default: Any = REQUIRED) -> str:
+        """A string; null where that is the same as leaving it out."""
+        value = self.get(name, default)
+        if value is None and default is not Fields.REQUIRED:
+            return str(default)
+        if not isinstance(value, str):
+            raise self.wrong(name, "must be a string")
+        return value
+
+    def count(self, name: str, default: Any = REQUIRED) -> int:
+        """A whole number, 0 or more."""
+        value = self.get(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self.wrong(name, "must be a whole number, 0 or more")
+        return value
+
+    def sha256(self) -> str:
+        """A SHA-256 as its 64 hexadecimal digits, in lower case."""
+        value = self.text("sha256")
+        if not re.fullmatch(r"[0-9a-f]{64}", value):
+            raise self.wrong("sha256", "must be 64 hexadecimal digits in lower case")
+        return value
+
+    def qualities(self) -> tuple[float, float] | None:
+        """Lowest and highest quality."""
+        value = self.get("qualities")
+        if value is None:
+            return None
+        numbers = isinstance(value, list) and all(type(number) in (int, float) for number in value)
+        if not numbers or len(value) != 2 or not value[0] <= value[1]:
+            raise self.wrong("qualities", "must be null or two numbers, the lower first")
+        return (value[0], value[1])
+
+    def list_of_fields(self, name: str) -> list[Fields]:
+        """A list of objects, empty where it is missing."""
+        value = self.get(name, [])
+        if not isinstance(value, list):
+            raise self.wrong(name, "must be a list")
+        return [Fields(item, f"{self.where}: {name}") for item in value]
+
+    def history(self) -> tuple[dict[str, Any], ...]:
+        """Runs of training."""
+        return tuple(run.values for run in self.list_of_fields("history"))
