@@ -174,7 +174,7 @@ def test_every_script_runs(
     assert name in CALLS, f"{name} is new: say in CALLS how it is run on toy weights"
     module = script(ROOT / name)
     if name.endswith("bench_codec.py"):  # random weights are of a small network
-        monkeypatch.setattr("ticodec.models.config.preset", lambda name: SMALL)
+        monkeypatch.setattr("ticodec.models.families.preset", lambda name: SMALL)
         monkeypatch.setattr(module, "CROP", 64)
         monkeypatch.setattr(module, "alone", lambda function, *arguments: function(*arguments))
     for call in CALLS[name](files):

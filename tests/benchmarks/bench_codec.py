@@ -107,12 +107,13 @@ def watch_stages(clock: Clock, codec: Any) -> None:
     """
     from ticodec.entropy import icat_rows
     from ticodec.entropy.rans import Reader, Writer
+    from ticodec.entropy.tic_coder import TicLatentCoder
 
     for stage in ("g_a", "h_a", "g_s"):
         clock.watch(stage, codec, stage)
     clock.watch("entropy", codec.entropy, "encode_many", "decode_many")
-    clock.watch("h_s", codec.entropy, "hyper")  # of TIC
-    clock.watch("h_s", icat_rows, "mean_scale")  # of the joint model
+    clock.watch("h_s", TicLatentCoder, "hyper")
+    clock.watch("h_s", icat_rows, "mean_scale")
     clock.watch("rANS", Writer, "write", "finish")
     clock.watch("rANS", Reader, "read")
 
