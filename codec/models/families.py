@@ -37,11 +37,11 @@ class Model(NamedTuple):
 
     Args:
         number: what stands for it in the header of a `.tic` file; never used again for another.
-        head: size of a classifier that is trained on its latents, where nothing else is asked for.
+        head: default size of a classifier that is trained on its latents, a key of `VITS`.
     """
 
     number: int
-    head: ViTConfig = VITS["vit"]
+    head: str = "vit"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def imported(place: str) -> Any:
 TIC = Family(
     kind="codec",
     config=ModelConfig,
-    models={"tic": Model(1), "tic-plus": Model(2), "tic-lite": Model(3, VITS["vit-lite"])},
+    models={"tic": Model(1), "tic-plus": Model(2), "tic-lite": Model(3, head="vit-lite")},
     presets={
         # Lu et al.: "128 channels for the first 4 models ..., 192 for the rest"; the
         # latent widths are those of their published code. "-high" is the wide one.
@@ -147,7 +147,7 @@ def family_of(model: str) -> Family:
 
 def default_head(model: str) -> ViTConfig:
     """Size of a classifier for the latents of a model. Raises ValueError for an unknown model."""
-    return family_of(model).models[model].head
+    return VITS[family_of(model).models[model].head]
 
 
 def config_from(fields: dict[str, Any]) -> CodecConfig:

@@ -14,7 +14,7 @@ from PIL import Image
 from support import GOLDEN, Result, make_pixels
 from toys import ICAT, LABELS, PIXELS, VIT, toy, write_toys
 
-from ticodec.models import families
+from ticodec.models import config, families
 from ticodec.training import checkpoint
 
 
