@@ -35,7 +35,8 @@ from ticodec.errors import BadInputError, UsageError
 from ticodec.images import ImageLike, Picture, as_picture, pack_alpha, unpack_alpha
 from ticodec.models.config import STRIDE_Y
 from ticodec.models.families import MODEL_IDS, build, config_from
-from ticodec.models.inference import Transform, fast_bf16, pad_image
+from ticodec.models.inference import Transform, fast_bf16
+from ticodec.models.swin import pad_to_multiple
 from ticodec.quality import checked_quality
 
 NUMBERS = {name: number for number, name in SECTIONS.items()}
@@ -165,7 +166,7 @@ class Codec:
         """(H, W, 3) uint8 pixels to latents y (h, w, M) and z (h/n, w/n, N), gains applied."""
         up, _ = self.gains(stored)
         x = torch.from_numpy(np.array(pixels))[None].to(self.device).float() / 255 - 0.5
-        y = self.g_a(pad_image(x, self.config.stride_z)) * up.to(self.device)
+        y = self.g_a(pad_to_multiple(x, self.config.stride_z)) * up.to(self.device)
         z = self.h_a(y)
         return y[0].cpu(), z[0].cpu()
 

@@ -15,7 +15,8 @@ in float64**, on a fixed-point grid, so that nothing is ever rounded differently
     everywhere: + - × ÷ and sqrt of float64, rounding, comparing, and integer tables for
     exp and GELU. No library exp, no float reduction, no convolution primitive.
 
-`Ops` runs compiled networks; their structure is in `hyper.py` and `context.py`.
+`Ops` runs compiled networks; their structure is in `tic_hyper`, `tic_context` and
+`icat_rows`.
 """
 
 from __future__ import annotations

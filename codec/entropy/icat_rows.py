@@ -19,7 +19,7 @@ from ticodec.models.config import IcatConfig
 from .exact import LONG, NARROW, WIDE, Fixed, Ops
 from .latent_coder import LatentMap, PositionCoder
 from .tic_context import MEAN_BITS, SCALE_BITS, SCALE_LIMIT, scale_indexes
-from .tic_hyper import gather, spread
+from .tic_hyper import gather, insert_zeros
 
 #: Rows of z that go through h_s together, and how many more around them decide their results:
 #: 2 for the first layer, 1 each for the others (at the doubled resolution there are 2).
@@ -33,7 +33,7 @@ def mean_scale(ops: Ops, z: Tensor) -> tuple[Tensor, Tensor]:
     """
     x = Fixed(z.double().clamp(-NARROW, NARROW), 0)
     x = ops.leaky_relu(ops.linear("h_s.in", Fixed(gather(x.ints, 5), x.frac), LONG))
-    x = ops.leaky_relu(ops.linear("h_s.up", Fixed(gather(spread(x.ints), 5), x.frac), LONG))
+    x = ops.leaky_relu(ops.linear("h_s.up", Fixed(gather(insert_zeros(x.ints), 5), x.frac), LONG))
     rows = Fixed(gather(x.ints, 3), x.frac)
     means = ops.linear("h_s.means", rows, WIDE, MEAN_BITS)
     scales = ops.linear("h_s.scales", rows, SCALE_LIMIT, SCALE_BITS)

@@ -1,6 +1,6 @@
 """CAM and entropy head on integers: from the neighbours' ŷ to mean and scale index.
 
-The structure of `models.context`, with two things done ahead of time by the compiler:
+The structure of `models.cam`, with two things done ahead of time by the compiler:
 the CAM's last Linear is merged into the head's first convolution, and the half of that
 convolution that reads h_s is applied to the whole map at once (`hyper_part`).
 """

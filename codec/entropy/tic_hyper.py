@@ -1,4 +1,4 @@
-"""h_s on integers: ẑ to hyper features, the structure of `models.transforms.HyperSynthesis`."""
+"""h_s on integers: ẑ to hyper features, the structure of `tic_transforms.HyperSynthesis`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ticodec.models.config import ModelConfig
-from ticodec.models.swin import pad_to_window
+from ticodec.models.swin import pad_to_multiple
 
 from .exact import LONG, NARROW, WIDE, Fixed, Ops
 
@@ -20,7 +20,7 @@ def gather(x: Tensor, side: int) -> Tensor:
     return torch.cat([x[:, i : i + h, j : j + w] for i in range(side) for j in range(side)], -1)
 
 
-def spread(x: Tensor) -> Tensor:
+def insert_zeros(x: Tensor) -> Tensor:
     """Zeros between positions: (B, H, W, C) to (B, 2H, 2W, C).
 
     A convolution of this is the transposed convolution of stride 2.
@@ -35,7 +35,7 @@ def hyper_synthesis(ops: Ops, c: ModelConfig, z: Tensor) -> Fixed:
     """ẑ (B, h/4, w/4, N), integers, to hyper features (B, h, w, 2M)."""
     x = Fixed(z.double().clamp(-NARROW, NARROW), 0)
     for stage, depth, heads in [(1, *_stage(c, 1)), (0, *_stage(c, 0))]:
-        x = ops.linear(f"h_s.up{stage}", Fixed(gather(spread(x.ints), 3), x.frac), limit=WIDE)
+        x = ops.linear(f"h_s.up{stage}", Fixed(gather(insert_zeros(x.ints), 3), x.frac), limit=WIDE)
         if c.hyper_activation == "leaky_relu":
             x = ops.leaky_relu(x)
         x = _stb(ops, f"h_s.stb{stage}", x, depth, heads, c.hyper_window)
@@ -49,7 +49,7 @@ def _stage(c: ModelConfig, stage: int) -> tuple[int, int]:
 def _stb(ops: Ops, name: str, x: Fixed, depth: int, heads: int, window: int) -> Fixed:
     """A group of Swin layers under one residual."""
     _, h, w, _ = x.ints.shape
-    y = Fixed(pad_to_window(x.ints, window), x.frac)
+    y = Fixed(pad_to_multiple(x.ints, window), x.frac)
     for i in range(depth):
         y = ops.swin_layer(f"{name}.{i}", y, heads, window, window // 2 if i % 2 else 0)
     return ops.add(x, Fixed(y.ints[:, :h, :w], y.frac))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .attention import shift_regions
 from .conv import Conv, LinearGDN
-from .swin import STB, SwinLayer, pad_to_window, partition, unpartition
+from .swin import STB, SwinLayer, pad_to_multiple, partition, unpartition
 
 #: Tokens in a strip: a few hundred KB of activations, which stay in the second-level cache.
 STRIP_TOKENS = 3072
@@ -33,14 +33,6 @@ def fast_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return bool(native()) and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-
-
-def pad_image(x: Tensor, stride: int) -> Tensor:
-    """Repeat the right and bottom edge of (B, H, W, C) up to multiples of `stride` pixels.
-
-    Any size from 1×1 works; the decoder crops. Repeated edges cost next to no bits.
-    """
-    return pad_to_window(x, stride)
 
 
 class Transform:
@@ -95,7 +87,7 @@ class Transform:
     def stb(self, block: STB, x: Tensor) -> Tensor:
         """The block on (1, H, W, C)."""
         _, h, w, _ = x.shape
-        y = pad_to_window(x, block.window)
+        y = pad_to_multiple(x, block.window)
         y = y.clone() if y is x else y
         for layer in block.layers:
             assert isinstance(layer, SwinLayer)

@@ -45,14 +45,18 @@ def unpartition(x: Tensor, window: int, height: int, width: int) -> Tensor:
     return x.transpose(2, 3).reshape(-1, height, width, c)
 
 
-def pad_to_window(x: Tensor, window: int) -> Tensor:
-    """Repeat the last row and column of (B, H, W, C) up to multiples of the window."""
+def pad_to_multiple(x: Tensor, side: int) -> Tensor:
+    """Repeat the last row and column of (B, H, W, C) up to multiples of `side`; any size from 1×1.
+
+    Images are padded so to the strides of z, and maps to whole windows; what reads the result
+    crops it. Repeated edges cost next to no bits.
+    """
     _, h, w, _ = x.shape
-    if h % window:
-        rows = torch.arange(h + -h % window, device=x.device).clamp(max=h - 1)
+    if h % side:
+        rows = torch.arange(h + -h % side, device=x.device).clamp(max=h - 1)
         x = x.index_select(1, rows)
-    if w % window:
-        columns = torch.arange(w + -w % window, device=x.device).clamp(max=w - 1)
+    if w % side:
+        columns = torch.arange(w + -w % side, device=x.device).clamp(max=w - 1)
         x = x.index_select(2, columns)
     return x
 
@@ -111,7 +115,7 @@ class STB(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same shape."""
         _, h, w, _ = x.shape
-        y = pad_to_window(x, self.window)
+        y = pad_to_multiple(x, self.window)
         for layer in self.layers:
             y = layer(y)
         return x + y[:, :h, :w]

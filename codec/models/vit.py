@@ -162,7 +162,7 @@ class ViT(nn.Module):
             outputs = self.run(self.sequence(z0), self.blocks[:count])
             return [x[:, 1:].unflatten(1, (h, w)) for x in outputs]
         th, tw = min(h, grid), min(w, grid)
-        places = [(i, j) for i in spread(h, th) for j in spread(w, tw)]
+        places = [(i, j) for i in tile_starts(h, th) for j in tile_starts(w, tw)]
         sums = [torch.zeros_like(z0) for _ in range(count)]
         share = z0.new_zeros(1, h, w, 1)
         for start in range(0, len(places), TILES_AT_ONCE):
@@ -189,7 +189,7 @@ class ViT(nn.Module):
         return self.classify(self.sequence(self.embed(y_hat)), self.blocks)
 
 
-def spread(size: int, tile: int) -> list[int]:
+def tile_starts(size: int, tile: int) -> list[int]:
     """Where tiles of a side begin that cover a size: evenly, overlapping as much as they must."""
     count = -(-size // tile)
     if count == 1:

@@ -27,7 +27,7 @@ from ticodec.codec import Codec
 from ticodec.container import read
 from ticodec.images import list_images
 from ticodec.models.config import STRIDE_Y
-from ticodec.models.vit import spread
+from ticodec.models.vit import tile_starts
 from ticodec.psnr import psnr
 
 FACTORS = (1, 2, 4)
@@ -41,7 +41,7 @@ def ways(classifier: Classifier, y: torch.Tensor) -> dict[str, int]:
     x = y[None].to(dtype)
     h, w = y.shape[:2]
     th, tw = min(h, grid), min(w, grid)
-    tiles = [x[:, i : i + th, j : j + tw] for i in spread(h, th) for j in spread(w, tw)]
+    tiles = [x[:, i : i + th, j : j + tw] for i in tile_starts(h, th) for j in tile_starts(w, tw)]
     k = max(1, round(min(h, w) / grid))
     means = avg_pool2d(y[None].permute(0, 3, 1, 2), k).permute(0, 2, 3, 1)
     parts = interleaved(y[None], grid)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ticodec.entropy.exact import GELU_BITS, NORM_BITS, PROBABILITY_BITS, SCORE_BITS, Fixed
-from ticodec.entropy.tic_hyper import gather, hyper_synthesis, spread
+from ticodec.entropy.tic_hyper import gather, hyper_synthesis, insert_zeros
 from ticodec.errors import TicodecError
 from ticodec.models.conv import Conv
 from ticodec.models.families import preset
@@ -96,7 +96,7 @@ def test_gathered_convolution_is_the_convolution(up: bool) -> None:
     conv = Conv(5, 7, 3, 2 if up else 1, up=up).double()
     x = torch.randn(2, 6, 4, 5, dtype=torch.float64)
     weight, bias = conv_affine(conv)
-    gathered = gather(spread(x) if up else x, 3) @ weight.t() + bias
+    gathered = gather(insert_zeros(x) if up else x, 3) @ weight.t() + bias
     torch.testing.assert_close(gathered, conv(x))
 
 

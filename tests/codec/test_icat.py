@@ -19,7 +19,7 @@ from ticodec.images import Picture
 from ticodec.models.config import HeadConfig, IcatConfig, ViTConfig
 from ticodec.models.families import build, config_from, preset
 from ticodec.models.icat import Icat
-from ticodec.models.vit import ViT, spread
+from ticodec.models.vit import ViT, tile_starts
 
 
 def count(*modules: nn.Module | None) -> int:
@@ -176,7 +176,7 @@ def test_large_maps_go_through_in_tiles_of_the_learned_grid() -> None:
 
 @pytest.mark.parametrize(("size", "tile"), [(4, 4), (5, 4), (37, 4), (8, 4), (3, 4)])
 def test_tiles_cover_a_side(size: int, tile: int) -> None:
-    starts = spread(size, min(size, tile))
+    starts = tile_starts(size, min(size, tile))
     covered = {i for s in starts for i in range(s, s + min(size, tile))}
     assert covered == set(range(size))
 

@@ -9,8 +9,8 @@ from ticodec.models.attention import shift_regions
 from ticodec.models.codec_network import Gains
 from ticodec.models.config import PAPER_LAMBDAS, ModelConfig
 from ticodec.models.families import preset
-from ticodec.models.inference import Transform, pad_image
-from ticodec.models.swin import partition, unpartition
+from ticodec.models.inference import Transform
+from ticodec.models.swin import pad_to_multiple, partition, unpartition
 from ticodec.models.tic import Network
 
 PLAIN = {"activation": "none", "hyper_activation": "none"}
@@ -97,11 +97,11 @@ def test_transforms_do_not_change_their_input() -> None:
 
 def test_padding_repeats_the_edge_up_to_64() -> None:
     x = torch.rand(1, 1, 65, 3)
-    padded = pad_image(x, 64)
+    padded = pad_to_multiple(x, 64)
     assert padded.shape == (1, 64, 128, 3)
     assert torch.equal(padded[0, :, :65], x[0].expand(64, 65, 3))
     assert torch.equal(padded[0, 5, 100], x[0, 0, 64])
-    assert pad_image(padded, 64) is padded
+    assert pad_to_multiple(padded, 64) is padded
 
 
 def test_gains_are_log_linear_between_levels_and_invert_at_first() -> None:

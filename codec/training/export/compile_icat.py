@@ -13,7 +13,7 @@ from .compile import CompilingOps, conv_affine
 
 
 def compile_icat(network: Icat, y: Tensor, z: Tensor) -> dict[str, Tensor]:
-    """The layers of the joint model's h_s, see `mean_scale`."""
+    """The layers of the joint model's h_s, see `entropy.icat_rows`."""
     first, up, last = (conv_affine(m) for m in network.h_s if isinstance(m, Conv))
     layers = {"h_s.in": first, "h_s.up": up}
     scales, means = zip(*(part.chunk(2) for part in last), strict=True)

@@ -26,7 +26,7 @@ from .compile import (
 
 
 def compile_tic(network: Network, y: Tensor, z: Tensor) -> dict[str, Tensor]:
-    """The layers of h_s, CAM and head of TIC, see `hyper` and `context`."""
+    """The layers of h_s, CAM and head of TIC, see `entropy.tic_hyper` and `entropy.tic_context`."""
     layers, biases = float_layers(network)
     shared = {"exp": tables.exp_table(), "gelu": tables.gelu_table()}
     ops = CompilingOps(layers, {**shared, **biases})
