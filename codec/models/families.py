@@ -154,7 +154,7 @@ def config_from(fields: dict[str, Any]) -> CodecConfig:
     """The config in a weights file or a checkpoint. Raises ValueError on bad fields."""
     if not isinstance(fields, dict):
         raise ValueError("model dimensions must be named")
-    return family_of(fields.get("model", "")).config.from_dict(fields)
+    return family_of(str(fields.get("model"))).config.from_dict(fields)
 
 
 def build(config: CodecConfig) -> CodecNetwork:

@@ -19,55 +19,69 @@ from .conv import Conv, activation
 from .swin import STB
 
 
-def attention(c: ModelConfig, stage: int) -> nn.Module:
+def attention(c: ModelConfig, number: int) -> nn.Module:
     """STB of a stage of the main coder (0, 1, 2: 1/2, 1/4, 1/8), LeakyReLU where it has none."""
-    if c.depths[stage] == 0:
+    if c.depths[number] == 0:
         return nn.LeakyReLU(0.01)
-    return STB(c.N, c.depths[stage], c.heads[stage], c.window, c.mlp_ratio)
+    return STB(c.N, c.depths[number], c.heads[number], c.window, c.mlp_ratio)
 
 
-def hyper_attention(c: ModelConfig, stage: int) -> STB:
+def hyper_attention(c: ModelConfig, number: int) -> STB:
     """STB of a stage of the hyper coder (0, 1: 1/16, 1/32)."""
-    return STB(c.N, c.hyper_depths[stage], c.hyper_heads[stage], c.hyper_window, c.mlp_ratio)
+    return STB(c.N, c.hyper_depths[number], c.hyper_heads[number], c.hyper_window, c.mlp_ratio)
+
+
+def stage(c: ModelConfig, number: int, inverse: bool) -> list[nn.Module]:
+    """What follows a convolution of the main coder: its activation, then the stage's STB."""
+    return [*activation(c.activation, c.N, inverse), attention(c, number)]
+
+
+def hyper_stage(c: ModelConfig, number: int, inverse: bool) -> list[nn.Module]:
+    """What follows a convolution of the hyper coder."""
+    return [*activation(c.hyper_activation, c.N, inverse), hyper_attention(c, number)]
 
 
 class Analysis(nn.Sequential):
     """g_a: image (B, H, W, 3) in [0, 1] minus ½ to y (B, H/16, W/16, M)."""
 
     def __init__(self, c: ModelConfig) -> None:
-        act = lambda: activation(c.activation, c.N, inverse=False)  # noqa: E731
-        modules = [Conv(3, c.N, 5, 2), *act(), attention(c, 0)]
-        modules += [Conv(c.N, c.N, 3, 2), *act(), attention(c, 1)]
-        modules += [Conv(c.N, c.N, 3, 2), *act(), attention(c, 2)]
-        super().__init__(*modules, Conv(c.N, c.M, 3, 2))
+        super().__init__(
+            *(Conv(3, c.N, 5, 2), *stage(c, 0, inverse=False)),
+            *(Conv(c.N, c.N, 3, 2), *stage(c, 1, inverse=False)),
+            *(Conv(c.N, c.N, 3, 2), *stage(c, 2, inverse=False)),
+            Conv(c.N, c.M, 3, 2),
+        )
 
 
 class Synthesis(nn.Sequential):
     """g_s: ŷ (B, H/16, W/16, M) to image (B, H, W, 3) minus ½, not clamped."""
 
     def __init__(self, c: ModelConfig) -> None:
-        act = lambda: activation(c.activation, c.N, inverse=True)  # noqa: E731
-        modules = [Conv(c.M, c.N, 3, 2, up=True), *act(), attention(c, 2)]
-        modules += [Conv(c.N, c.N, 3, 2, up=True), *act(), attention(c, 1)]
-        modules += [Conv(c.N, c.N, 3, 2, up=True), *act(), attention(c, 0)]
-        super().__init__(*modules, Conv(c.N, 3, 5, 2, up=True))
+        super().__init__(
+            *(Conv(c.M, c.N, 3, 2, up=True), *stage(c, 2, inverse=True)),
+            *(Conv(c.N, c.N, 3, 2, up=True), *stage(c, 1, inverse=True)),
+            *(Conv(c.N, c.N, 3, 2, up=True), *stage(c, 0, inverse=True)),
+            Conv(c.N, 3, 5, 2, up=True),
+        )
 
 
 class HyperAnalysis(nn.Sequential):
     """h_a: y (B, h, w, M) to z (B, h/4, w/4, N)."""
 
     def __init__(self, c: ModelConfig) -> None:
-        act = lambda: activation(c.hyper_activation, c.N, inverse=False)  # noqa: E731
-        modules = [Conv(c.M, c.N, 3, 1), *act(), hyper_attention(c, 0)]
-        modules += [Conv(c.N, c.N, 3, 2), *act(), hyper_attention(c, 1)]
-        super().__init__(*modules, Conv(c.N, c.N, 3, 2))
+        super().__init__(
+            *(Conv(c.M, c.N, 3, 1), *hyper_stage(c, 0, inverse=False)),
+            *(Conv(c.N, c.N, 3, 2), *hyper_stage(c, 1, inverse=False)),
+            Conv(c.N, c.N, 3, 2),
+        )
 
 
 class HyperSynthesis(nn.Sequential):
     """h_s: ẑ (B, h/4, w/4, N) to hyper features (B, h, w, 2M)."""
 
     def __init__(self, c: ModelConfig) -> None:
-        act = lambda: activation(c.hyper_activation, c.N, inverse=True)  # noqa: E731
-        modules = [Conv(c.N, c.N, 3, 2, up=True), *act(), hyper_attention(c, 1)]
-        modules += [Conv(c.N, c.N, 3, 2, up=True), *act(), hyper_attention(c, 0)]
-        super().__init__(*modules, Conv(c.N, 2 * c.M, 3, 1))
+        super().__init__(
+            *(Conv(c.N, c.N, 3, 2, up=True), *hyper_stage(c, 1, inverse=True)),
+            *(Conv(c.N, c.N, 3, 2, up=True), *hyper_stage(c, 0, inverse=True)),
+            Conv(c.N, 2 * c.M, 3, 1),
+        )

@@ -59,15 +59,19 @@ def integer_frequencies(pmf: NDArray[np.float64]) -> NDArray[np.int64]:
     return frequencies
 
 
+def mass_above(x: float, scale: float) -> float:
+    """Probability that a gaussian of mean 0 and this standard deviation is above x."""
+    return 0.5 * math.erfc(x / scale / math.sqrt(2))
+
+
 def gaussian_tables() -> dict[str, Tensor]:
     """halves (92,) and frequencies of y's tables; each end symbol has the mass beyond it."""
     halves, frequencies = [], []
     for scale in scale_grid():
-        upper = lambda x, s=scale: 0.5 * math.erfc(x / s / math.sqrt(2))  # noqa: E731
         half = HALF_MIN
-        while half < HALF_MAX and 2 * upper(half - 0.5) > TAIL:
+        while half < HALF_MAX and 2 * mass_above(half - 0.5, scale) > TAIL:
             half += 1
-        edges = [upper(v - 0.5) for v in range(-half + 1, half + 1)]
+        edges = [mass_above(v - 0.5, scale) for v in range(-half + 1, half + 1)]
         mass = -np.diff(np.array([1.0, *edges, 0.0]))
         halves.append(half)
         frequencies.append(integer_frequencies(mass))

@@ -1,0 +1,49 @@
+"""The registry of families: every entry is whole, and names things that are there."""
+
+from __future__ import annotations
+
+import pytest
+
+from ticodec.models import families
+from ticodec.models.config import CodecConfig
+from ticodec.models.families import FAMILIES, Family, config_from, family_of, imported
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.kind)
+def test_what_an_entry_names_is_there(family: Family) -> None:
+    from ticodec.models.codec_network import CodecNetwork
+    from ticodec.training.trainer import BaseTrainer
+
+    assert issubclass(family.config, CodecConfig)
+    assert issubclass(imported(family.network), CodecNetwork)
+    assert issubclass(family.trainer_class(), BaseTrainer)
+    assert family.trainer_class().kind == family.kind
+    assert callable(imported(family.compiler))
+    assert callable(imported(family.latent_coder).run)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.kind)
+def test_presets_are_of_their_family_and_survive_json(family: Family) -> None:
+    assert family.presets
+    for config in family.presets.values():
+        assert isinstance(config, family.config)
+        assert family_of(config.model) is family
+        assert config_from(config.to_dict()) == config
+        assert config.trade_off in ("λ", "β")
+        assert config.bytes_per_pixel > config.N
+        assert families.default_head(config.model) in families.VITS.values()
+
+
+def test_names_numbers_and_kinds_are_each_used_once() -> None:
+    names = [name for family in FAMILIES for name in family.models]
+    numbers = [model.number for family in FAMILIES for model in family.models.values()]
+    kinds = [family.kind for family in FAMILIES]
+    for values in (names, numbers, kinds):
+        assert len(values) == len(set(values))
+    assert {"tic": 1, "tic-plus": 2, "tic-lite": 3, "icat": 4} == families.MODEL_IDS
+
+
+@pytest.mark.parametrize("fields", [{}, {"model": "jpeg"}, {"model": 3}, {"model": ["tic"]}, [], 5])
+def test_dimensions_of_no_family_are_refused(fields: object) -> None:
+    with pytest.raises(ValueError, match="model"):
+        config_from(fields)  # type: ignore[arg-type]
