@@ -40,7 +40,7 @@ def test_names_numbers_and_kinds_are_each_used_once() -> None:
     kinds = [family.kind for family in FAMILIES]
     for values in (names, numbers, kinds):
         assert len(values) == len(set(values))
-    assert {"tic": 1, "tic-plus": 2, "tic-lite": 3, "icat": 4} == families.MODEL_IDS
+    assert families.MODEL_IDS == {"tic": 1, "tic-plus": 2, "tic-lite": 3, "icat": 4}
 
 
 @pytest.mark.parametrize("fields", [{}, {"model": "jpeg"}, {"model": 3}, {"model": ["tic"]}, [], 5])
