@@ -14,8 +14,10 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 from ticodec.errors import Interrupted, TicodecError, UsageError
+from ticodec.writers import DEFAULT
 
-from .output import Device, Json, MaxPixels, Quiet, print_json
+from .flags import with_flags
+from .output import Device, Format, Json, MaxPixels, OutputQuality, Quiet, print_json
 
 if TYPE_CHECKING:
     from ticodec.batch.messages import Action, Job
@@ -99,9 +101,9 @@ class Common:
         """The job that a command line means. Raises UsageError."""
         from ticodec.batch.messages import Job
         from ticodec.batch.storage import absolute
+        from ticodec.inputs import check_device
 
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"unknown device {self.device!r}; known: auto, cpu, cuda")
+        check_device(self.device)
         return Job(
             action,
             absolute(source),
@@ -179,9 +181,16 @@ def encode(
 
 
 @command
-def decode(source: Source, target: Target, common: Common) -> None:
-    """Decode all .tic files below SRC into PNGs below DST."""
-    _run(common, common.job("decode", source, target), None)
+def decode(
+    source: Source,
+    target: Target,
+    common: Common,
+    format: Format = None,
+    output_quality: OutputQuality = None,
+) -> None:
+    """Decode all .tic files below SRC into images below DST."""
+    more = {"format": format or DEFAULT, "output_quality": output_quality}
+    _run(common, common.job("decode", source, target, **more), None)
 
 
 @command
@@ -233,6 +242,7 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     try:
         with display:
             for row in found:
+                row.error = with_flags(row.error)
                 rows.append(row)
                 totals.add(row)
                 display.show(row)
@@ -276,7 +286,7 @@ def _say_what(run: Run, as_json: bool) -> None:
         if isinstance(each, Item):
             found.append({"file": each.name, "output": each.output, "status": "todo"})
         else:
-            error = {"error": each.error} if each.error else {}
+            error = {"error": with_flags(each.error)} if each.error else {}
             found.append({"file": each.file, "output": each.output, "status": each.status} | error)
     if as_json:
         print_json(found)

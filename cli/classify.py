@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ticodec.container import MAX_PIXELS
+from ticodec.container import MAX_PIXELS, Container
 from ticodec.errors import BadInputError, TicodecError, UsageError
 
 from .input_output import about, read_input
@@ -15,6 +15,7 @@ from .output import Device, Json, MaxPixels, Quiet, print_json, working
 
 if TYPE_CHECKING:
     from ticodec.classifier import Label
+    from ticodec.codec import Codec
 
 #: How many probable labels are shown of one file, and how many of each of several.
 TOP_ONE, TOP_MANY = 5, 1
@@ -51,8 +52,6 @@ def classify(
 
     Other images are encoded in memory first.
     """
-    from ticodec import api
-
     names = None if labels is None else _names(labels)
     count = top or (TOP_ONE if len(sources) == 1 else TOP_MANY)
     rows: list[dict[str, Any]] = []
@@ -60,10 +59,11 @@ def classify(
     for source in sources:
         try:
             with working(f"classifying {source}", quiet or as_json), about(source):
-                data, name = _tic(
+                file, codec = _tic(
                     source, model, quality, device, max_pixels, alone=len(sources) == 1
                 )
-                found = api.classify(data, count, head, device, max_pixels)
+                found = codec.classify(file, count, head)
+                name = codec.entry.name
                 called = [_called(label, names) for label in found]
         except UsageError:
             raise
@@ -95,25 +95,20 @@ def _tic(
     device: str,
     max_pixels: int,
     alone: bool,
-) -> tuple[bytes, str]:
-    """The bytes of a `.tic` file, encoded here if it is another image, and its model's name.
+) -> tuple[Container, Codec]:
+    """A `.tic` file, encoded here if it is another image, and its codec.
 
     Raises UsageError for a model or a quality when the only file there is needs none.
     """
-    from ticodec import api, container, images, weights
+    from ticodec import api
+    from ticodec.inputs import as_container, tic_or_picture
 
     data = read_input(source)
-    if container.is_tic(data) or source.lower().endswith(".tic"):
-        if alone and (model is not None or quality is not None):
-            raise UsageError("a .tic file already; -m and -q are for images that are none yet")
-        header = container.read(data, max_pixels).header
-        return data, weights.find_fingerprint(header.fingerprint, header.model_name).name
-    try:
-        picture = images.to_picture(images.open_image(data, max_pixels))
-    except BadInputError as error:
-        raise BadInputError(f"no .tic file, and as an image: {error}") from error
-    entry = weights.find(model)
-    return api.loaded(entry, device).encode(picture, quality), entry.name
+    file: Any = as_container if source.lower().endswith(".tic") else tic_or_picture
+    parsed = file(data, max_pixels)
+    if alone and isinstance(parsed, Container) and (model is not None or quality is not None):
+        raise UsageError("a .tic file already; -m and -q are for images that are none yet")
+    return api.coded(parsed, quality, model, device, max_pixels)
 
 
 def _names(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""`ticodec decode`: a `.tic` file to a PNG."""
+"""`ticodec decode`: a `.tic` file to an image file."""
 
 from __future__ import annotations
 
@@ -7,40 +7,64 @@ from typing import Annotated
 
 import typer
 
+from ticodec import weights
 from ticodec.container import MAX_PIXELS
+from ticodec.inputs import as_container
+from ticodec.writers import DEFAULT, suffixes, writer_of
 
-from .input_output import about, output_for, read_input, write_output
-from .output import Device, Force, Json, MaxPixels, Quiet, facts_of, report, working
+from .input_output import STANDARD, about, output_for, read_input, write_output
+from .output import (
+    Device,
+    Force,
+    Format,
+    Json,
+    MaxPixels,
+    OutputQuality,
+    Quiet,
+    facts_of,
+    report,
+    working,
+)
 
 
 def decode(
     source: Annotated[str, typer.Argument(metavar="IN", help=".tic file; - is stdin.")],
     target: Annotated[
-        str | None, typer.Argument(metavar="[OUT]", help="By default IN with .png; - is stdout.")
+        str | None,
+        typer.Argument(
+            metavar="[OUT]",
+            help="Its suffix says which format. By default IN with .png; - is stdout.",
+        ),
     ] = None,
+    format: Format = None,
+    output_quality: OutputQuality = None,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
     max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
-    """Decode a .tic file into a PNG."""
-    from ticodec import images, weights
+    """Decode a .tic file into a PNG, WebP, JPEG, AVIF or TIFF."""
     from ticodec.api import loaded
-    from ticodec.container import read
 
     started = time.perf_counter()
-    target = output_for(source, target, ".png", force)
+    usual = writer_of(format or DEFAULT)
+    others = usual.suffixes if format else suffixes()
+    target = output_for(source, target, usual.suffixes[0], force, others)
+    writer = usual if target == STANDARD else writer_of(target.rpartition(".")[2])
+    writer.checked_quality(output_quality)
     with about(source):
-        data = read_input(source)
-        header = read(data, max_pixels).header
-        entry = weights.find_fingerprint(header.fingerprint, header.model_name)
+        file = as_container(read_input(source), max_pixels)
+        header = file.header
+        # Before seconds are spent on loading the network:
+        writer.check(header.width, header.height, file.section("alpha") is not None)
+        entry = weights.of(header)
     with working(f"decoding {source} with {entry.name}", quiet), about(source):
-        picture = loaded(entry, device).decode(data, max_pixels)
-    png = images.png_bytes(picture.to_image())
-    write_output(target, png)
-    facts = facts_of(source, target, entry.name, data, started)
-    facts["bytes"] = len(png)
-    del facts["bpp"]  # of the .tic, not of the PNG
+        picture = loaded(entry, device).decode(file)
+        image = writer.write(picture.to_image(), output_quality)
+    write_output(target, image)
+    facts = facts_of(source, target, entry.name, file, started)
+    facts["bytes"] = len(image)
+    del facts["bpp"]  # of the .tic, not of the image
     line = f"{source} → {target}: {facts['width']}×{facts['height']}, {facts['seconds']:.1f} s"
     report(facts, line, as_json, quiet)

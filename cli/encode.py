@@ -34,8 +34,9 @@ def encode(
     max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Encode an image into a small .tic file."""
-    from ticodec import images, weights
+    from ticodec import container, weights
     from ticodec.api import loaded
+    from ticodec.image_files import read_picture
     from ticodec.quality import checked_quality
 
     started = time.perf_counter()
@@ -44,11 +45,12 @@ def encode(
     target = output_for(source, target, ".tic", force)
     with about(source):
         data = read_input(source)
-        picture = images.to_picture(images.open_image(data, max_pixels))
+        picture = read_picture(data, max_pixels)
     with working(f"encoding {source} with {entry.name}", quiet):
-        coded = loaded(entry, device).encode(picture, quality)
+        (file,) = loaded(entry, device).containers([picture], quality)
+    coded = container.write(file)
     write_output(target, coded)
-    facts = facts_of(source, target, entry.name, coded, started)
+    facts = facts_of(source, target, entry.name, file, started)
     line = (
         f"{source} → {target}: {facts['width']}×{facts['height']}, "
         f"{len(data):,} → {len(coded):,} bytes, {facts['bpp']:.3f} bpp, {facts['seconds']:.1f} s"

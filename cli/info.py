@@ -21,7 +21,7 @@ def info(
     from ticodec.info import info as facts_of
 
     with about(source):
-        facts = facts_of(read_input(source), max_pixels)
+        facts = facts_of(read_input(source), max_pixels=max_pixels)
     if as_json:
         print_json(facts)
         return

@@ -19,11 +19,13 @@ def read_input(name: str) -> bytes:
     return sys.stdin.buffer.read() if name == STANDARD else read_file(Path(name))
 
 
-def output_for(source: str, target: str | None, suffix: str, force: bool) -> str:
+def output_for(
+    source: str, target: str | None, suffix: str, force: bool, others: tuple[str, ...] = ()
+) -> str:
     """The output's name, checked: known suffix, folder there, nothing overwritten.
 
     Without a target it is the source's name with the suffix, or stdout for stdin.
-    A target that is a folder gets a file of that name in it.
+    A target that is a folder gets a file of that name in it. `others`: suffixes that will do too.
 
     Raises UsageError or TicodecError, before anything has been done.
     """
@@ -38,8 +40,11 @@ def output_for(source: str, target: str | None, suffix: str, force: bool) -> str
         if source == STANDARD:
             raise UsageError(f"{path} is a folder; name a file in it")
         path = path / Path(source).with_suffix(suffix).name
-    if path.suffix.lower() != suffix:
-        raise UsageError(f"{path}: the output must end in {suffix}")
+    known = dict.fromkeys([suffix, *others])
+    if path.suffix.lower() not in known:
+        *some, last = known
+        shown = f"{', '.join(some)} or {last}" if some else last
+        raise UsageError(f"{path}: the output must end in {shown}")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.parent}")
     if path.is_dir():

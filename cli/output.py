@@ -11,15 +11,29 @@ from typing import Annotated, Any
 
 import typer
 
-from ticodec.container import MAX_PIXELS, SIDE_MAX
+from ticodec.container import MAX_PIXELS, Container
 from ticodec.info import info
+from ticodec.writers import DEFAULT, FORMATS, WRITERS
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, or cuda:1 of several.")]
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", help="Refuse larger images.", show_default=f"{MAX_PIXELS:,}")
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help=f"{', '.join(FORMATS)}. \\[default: OUT's, or {DEFAULT}]"),
+]
+_LOSSY = [
+    f"{writer.suffixes[0][1:]} {writer.default_quality or 'lossless'}"
+    for writer in WRITERS
+    if writer.lossy
+]
+OutputQuality = Annotated[
+    int | None,
+    typer.Option("--output-quality", help=f"1 … 100. \\[default: {', '.join(_LOSSY)}]"),
 ]
 
 
@@ -41,9 +55,11 @@ def working(text: str, quiet: bool) -> Iterator[None]:
         yield
 
 
-def facts_of(source: str, target: str, model: str, data: bytes, started: float) -> dict[str, Any]:
-    """What `encode --json` prints of a .tic file's bytes; `started` is a perf_counter time."""
-    described = info(data, max_pixels=SIDE_MAX**2)
+def facts_of(
+    source: str, target: str, model: str, file: Container, started: float
+) -> dict[str, Any]:
+    """What `encode --json` prints of a .tic file; `started` is a perf_counter time."""
+    described = info(file)
     names = ("quality", "width", "height", "bytes", "bpp")
     return {
         "input": source,

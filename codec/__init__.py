@@ -5,19 +5,35 @@
     image = ticodec.decode(data)                      # PIL.Image.Image
     labels = ticodec.classify(data)                   # what is in it, without making a pixel
     ticodec.info(data)                                # facts, without a network
+    ticodec.list_models()                             # what is installed
+
+A file may be given by its path, as bytes, or open in binary mode; `encode` and `classify` also
+take Pillow images and uint8 arrays. Options have names: `quality=5`.
 
 For many images load the network once: `codec = ticodec.load()`, then
-`codec.encode("photo.jpg", 5)` and `codec.decode(data).to_image()`.
-Nothing here imports torch before a network runs.
+`codec.encode("photo.jpg", 5)` and `codec.decode(data)`. That gives a `Picture`: `pixels` is an
+array, `to_image()` the Pillow image. Nothing here imports torch before a network runs.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from .api import classify, decode, encode, load
 from .errors import BadInputError, TicodecError, UsageError
 from .info import info
+from .model_list import InstalledModel, list_models
+from .picture import Picture
+
+if TYPE_CHECKING:
+    from .classifier import Label
+    from .codec import Codec
 
 __version__ = "0.1.0"
 __all__ = [
     "BadInputError",
+    "Codec",
+    "InstalledModel",
+    "Label",
+    "Picture",
     "TicodecError",
     "UsageError",
     "__version__",
@@ -25,5 +41,17 @@ __all__ = [
     "decode",
     "encode",
     "info",
+    "list_models",
     "load",
 ]
+
+#: Where the names are that need torch; they are imported when they are used.
+_LATER = {"Codec": "codec", "Label": "classifier"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -1,41 +1,57 @@
-"""The public functions: files, arrays or Pillow images in; bytes, Pillow images or labels out."""
+"""The public functions: files, arrays or Pillow images in; bytes, Pillow images or labels out.
+
+encode    image ─► .tic bytes            classify   .tic or image ─► labels
+decode    .tic  ─► Pillow image          info       .tic ─► facts, without a network
+
+A file is given by its path, as its bytes, or open for reading bytes; it is parsed once.
+"""
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from ticodec import weights
 
-from . import images
-from .container import MAX_PIXELS, read
-from .images import ImageLike
+from .container import MAX_PIXELS, Container
+from .inputs import (
+    FileLike,
+    ImageLike,
+    as_container,
+    as_picture,
+    check_device,
+    path_of,
+    tic_or_picture,
+    whole,
+)
+from .quality import checked_quality
 
 if TYPE_CHECKING:
     from .classifier import Label
     from .codec import Codec
 
 
-def load(model: str | None = None, device: str = "auto", bf16: bool | None = None) -> Codec:
+def load(model: str | None = None, *, device: str = "auto", bf16: bool | None = None) -> Codec:
     """A codec for many images.
 
     Args:
-        model: name as shown by `ticodec models`; None: the default one.
-        device: "auto", "cpu" or "cuda".
+        model: name as shown by `ticodec models` and `list_models`; None: the default one.
+        device: "auto", "cpu", "cuda", or one of several GPUs: "cuda:1".
         bf16: transforms in bf16; None: where the hardware is fast at it.
 
     Raises UsageError for an unknown model or device, BadInputError for damaged weights.
     """
     from .codec import Codec
 
-    return Codec.load(model, device, bf16)
+    return Codec.load(model, device=device, bf16=bf16)
 
 
 def encode(
     image: ImageLike,
+    *,
     quality: float | None = None,
     model: str | None = None,
     device: str = "auto",
@@ -44,57 +60,90 @@ def encode(
     """An image to the bytes of a `.tic` file.
 
     Args:
-        image: a path, a Pillow image of any mode, or a uint8 array (H, W), (H, W, 3) or
-            (H, W, 4); any size from 1×1.
+        image: an image file of any format that Pillow reads: a path, its bytes (or anything
+            bytes-like), or open in binary mode. Or a Pillow image of any mode, a uint8 array
+            (H, W), (H, W, 3) or (H, W, 4), or a `Picture`. Any size from 1×1.
         quality: 1 (smallest) to 8 (best), fractions allowed; None: 4.
         model, device: as `load` takes them.
         max_pixels: larger images are refused.
 
     Raises BadInputError when the image cannot be read, UsageError for bad arguments.
     """
-    picture = images.as_picture(image, max_pixels)
-    return loaded(weights.find(model), device).encode(picture, quality)
+    picture = as_picture(image, max_pixels)
+    entry = weights.find(model)
+    checked_quality(entry, quality)  # before seconds are spent on loading the network
+    return loaded(entry, device).encode(picture, quality)
 
 
-def decode(data: bytes, device: str = "auto", max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The bytes of a `.tic` file to a Pillow image ("RGB", "L", "RGBA" or "LA").
+def decode(data: FileLike, *, device: str = "auto", max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A `.tic` file to a Pillow image ("RGB", "L", "RGBA" or "LA").
 
-    ICC profile, EXIF and XMP are in its `info`.
+    ICC profile, EXIF and XMP are in its `info`. (`Codec.decode` gives a `Picture`, which has the
+    pixels as an array; its `to_image()` is this image.)
 
-    Raises BadInputError when the data is damaged, too large, or its weights are not here.
+    Args:
+        data: a path, the bytes (or anything bytes-like), or a file open in binary mode.
+        device: as `load` takes it; max_pixels: larger images are refused.
+
+    Raises BadInputError when the data is damaged, too large, or its weights are not here,
+    UsageError for bad arguments.
     """
-    header = read(data, max_pixels).header
-    entry = weights.find_fingerprint(header.fingerprint, header.model_name)
-    return loaded(entry, device).decode(data, max_pixels).to_image()
+    container = as_container(data, max_pixels)
+    return loaded(weights.of(container.header), device).decode(container).to_image()
 
 
 def classify(
-    image: bytes | ImageLike,
+    image: ImageLike,
+    *,
     top: int = 5,
-    head: str | Path | None = None,
+    head: str | os.PathLike[str] | None = None,
     device: str = "auto",
     max_pixels: int = MAX_PIXELS,
 ) -> list[Label]:
-    """What is in the bytes of a `.tic` file, from its latents; no pixel is made.
+    """What is in a `.tic` file, from its latents; no pixel is made.
 
     Args:
-        image: the bytes; or any image that `encode` takes, encoded in memory at quality 4.
+        image: a `.tic` file as `decode` takes it; or any image that `encode` takes, which is
+            encoded in memory at quality 4 by the default model.
         top: how many labels, the most probable first; fewer when there are fewer.
         head: a classifier's file; None: the one that the file's weights come with.
+        device: as `load` takes it; max_pixels: larger images are refused.
 
     Returns a list of labels, each with `label` and `probability` (0 … 1).
     Raises BadInputError when the data is damaged, too large, its weights are not here or have no
-    classifier.
+    classifier, UsageError for bad arguments.
     """
-    data = image if isinstance(image, bytes) else encode(image, None, None, device, max_pixels)
-    header = read(data, max_pixels).header
-    entry = weights.find_fingerprint(header.fingerprint, header.model_name)
-    return loaded(entry, device).classify(data, top, head, max_pixels)
+    whole("top", top)
+    path_of("head", head)
+    container, codec = coded(image, None, None, device, max_pixels)
+    return codec.classify(container, top, head)
+
+
+def coded(
+    image: ImageLike | Container,
+    quality: float | None,
+    model: str | None,
+    device: str,
+    max_pixels: int,
+) -> tuple[Container, Codec]:
+    """A `.tic` file and its codec; any other image is encoded first, by `model` at `quality`."""
+    source = tic_or_picture(image, max_pixels)
+    if isinstance(source, Container):
+        return source, loaded(weights.of(source.header), device)
+    entry = weights.find(model)
+    checked_quality(entry, quality)
+    codec = loaded(entry, device)
+    return codec.containers([source], quality)[0], codec
+
+
+def loaded(entry: weights.Entry, device: str) -> Codec:
+    """The codec of an entry, kept for the next call. Raises as `load` does."""
+    check_device(device)
+    return _loaded(entry, device)
 
 
 @lru_cache(maxsize=4)
-def loaded(entry: weights.Entry, device: str) -> Codec:
-    """The codec of an entry, kept for the next call."""
+def _loaded(entry: weights.Entry, device: str) -> Codec:
     from .codec import Codec
 
     return Codec(entry, device)

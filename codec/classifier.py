@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from ticodec import weights
 from ticodec.errors import BadInputError, UsageError
-from ticodec.images import Pixels
+from ticodec.picture import Pixels
 
 from .models.config import STRIDE_Y, HeadConfig
 from .models.icat import Normalize
@@ -167,7 +167,7 @@ def load_head(
     if path is None and entry.head is None:
         raise BadInputError(
             f"the weights {entry.name} have no classifier; train one with `ticodec train --model "
-            f"{entry.name} --head` and name its file with --weights"
+            f"{entry.name} --head` and give its file as `head`"
         )
     config, vit = read_head(path, None if path else entry)
     if config.stem != "latents" or config.fingerprint != entry.fingerprint.hex():
@@ -196,7 +196,7 @@ def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfi
     try:
         config = HeadConfig.from_dict(fields)
         return config, network_of(config, tensors)
-    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RuntimeError) as error:
         where = path or (entry.head.path if entry and entry.head else "")
         raise BadInputError(f"{where}: not a classifier of this ticodec: {error}") from error
 

@@ -10,6 +10,7 @@ z, y sections ─► ẑ ─► h_s ─► wavefront ─► ŷ ─► ÷gain ─
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,46 +19,51 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ticodec import memory, weights
+from ticodec import memory, sections, weights
 from ticodec.classifier import Classifier, Label, load_head
-from ticodec.container import (
-    MAX_PIXELS,
-    QUALITY_STEPS,
-    SECTIONS,
-    Container,
-    Header,
-    read,
-    symbol_crc,
-    write,
-)
+from ticodec.container import MAX_PIXELS, QUALITY_STEPS, Container, Header, symbol_crc, write
 from ticodec.entropy.coder import Coded, EntropyCoder, Streams
 from ticodec.errors import BadInputError, UsageError
-from ticodec.images import ImageLike, Picture, as_picture, pack_alpha, unpack_alpha
+from ticodec.inputs import (
+    FileLike,
+    ImageLike,
+    as_container,
+    as_picture,
+    check_device,
+    path_of,
+    whole,
+)
 from ticodec.models.config import STRIDE_Y
 from ticodec.models.families import MODEL_IDS, build, config_from
 from ticodec.models.inference import Transform, fast_bf16
 from ticodec.models.swin import pad_to_multiple
+from ticodec.picture import Picture
 from ticodec.quality import checked_quality
-
-NUMBERS = {name: number for number, name in SECTIONS.items()}
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name: "auto" is CUDA when there is one. Raises UsageError."""
+    """The device of a name: "auto" is CUDA when there is one, "cuda:1" the second GPU.
+
+    Raises UsageError when it is not there.
+    """
+    check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device is available; use --device cpu")
-    if name not in ("cpu", "cuda"):
-        raise UsageError(f"unknown device {name!r}; known: auto, cpu, cuda")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            raise UsageError("no CUDA device is available; choose cpu as `device`")
+        if device.index is not None and device.index >= count:
+            raise UsageError(f"there is no device {name}: the last one is cuda:{count - 1}")
+    return device
 
 
 class Codec:
     """A loaded network that encodes and decodes any number of pictures.
 
     Args:
-        entry: which weights; device: for the transforms, "auto", "cpu" or "cuda".
+        entry: which weights; device: for the transforms, "auto", "cpu", "cuda" or "cuda:1".
         bf16: run the transforms in bf16; None: where the hardware is fast at it.
             It changes pixels by less than a grey level, and never what a file decodes to
             as symbols.
@@ -77,7 +83,9 @@ class Codec:
             exact = {k[6:]: v for k, v in tensors.items() if k.startswith("exact.")}
             # The steps of the wavefront are too small for a GPU to gain anything.
             self.entropy = EntropyCoder(self.config, exact, torch.device("cpu"))
-        except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        except BadInputError:
+            raise
+        except (ValueError, KeyError, RuntimeError) as error:
             raise BadInputError(f"{entry.path}: not weights of this ticodec: {error}") from error
         use_bf16 = fast_bf16(self.device) if bf16 is None else bf16
         dtype = self.dtype = torch.bfloat16 if use_bf16 else torch.float32
@@ -90,7 +98,7 @@ class Codec:
 
     @classmethod
     def load(
-        cls, model: str | None = None, device: str = "auto", bf16: bool | None = None
+        cls, model: str | None = None, *, device: str = "auto", bf16: bool | None = None
     ) -> Codec:
         """The codec of a model name, or of the default model."""
         return cls(weights.find(model), device, bf16)
@@ -115,35 +123,43 @@ class Codec:
 
     # -- encoding -------------------------------------------------------------------
 
-    def encode(self, image: ImageLike | Picture, quality: float | None = None) -> bytes:
+    def encode(self, image: ImageLike, quality: float | None = None) -> bytes:
         """An image of any size from 1×1 to a `.tic` file's bytes.
 
         Args:
-            image: a path, Pillow image, uint8 array or `Picture`.
+            image: whatever `ticodec.encode` takes.
             quality: 1 (smallest) to 8 (best); None: 4.
 
         Raises UsageError when the quality is not one of the model's, TicodecError when the
         picture does not fit into memory.
         """
-        picture = image if isinstance(image, Picture) else as_picture(image)
-        return self.encode_many([picture], quality)[0]
+        return self.encode_many([as_picture(image)], quality)[0]
 
     def encode_many(self, pictures: Sequence[Picture], quality: float | None = None) -> list[bytes]:
         """Several pictures, of any sizes, to the bytes that each has alone; sooner than one by one.
 
         Their latents are in memory together, about 6 bytes a pixel. Raises as `encode` does.
         """
+        return [write(file) for file in self.containers(pictures, quality)]
+
+    def containers(
+        self, pictures: Sequence[Picture], quality: float | None = None
+    ) -> list[Container]:
+        """The same as containers, which `decode` and `classify` take without parsing anything."""
         stored = self.stored_quality(quality)
         latents = []
         for picture in pictures:
             self.check_memory(*picture.pixels.shape[:2])
-            # One at a time: so its floats, and with them the bytes, are not its neighbours' matter.
+            # One at a time: its floats, and so its bytes, do not depend on its neighbours.
             latents.append(self.analyse(picture.pixels, stored))
         coded = self.entropy.encode_many(latents)
-        return [self.file(*each, stored) for each in zip(pictures, coded, strict=True)]
+        return [
+            self.container(picture, symbols, stored)
+            for picture, symbols in zip(pictures, coded, strict=True)
+        ]
 
-    def file(self, picture: Picture, coded: Coded, stored: int) -> bytes:
-        """The bytes of a picture's file, once its latents are coded."""
+    def container(self, picture: Picture, coded: Coded, stored: int) -> Container:
+        """A picture's file, once its latents are coded."""
         height, width = picture.pixels.shape[:2]
         header = Header(
             model=MODEL_IDS[self.config.model],
@@ -154,12 +170,9 @@ class Codec:
             height=height,
             symbols=symbol_crc(coded.symbols),
         )
-        sections = {NUMBERS["z"]: coded.z_stream, NUMBERS["y"]: coded.y_stream}
-        for name, payload in picture.metadata.items():
-            sections[NUMBERS[name]] = payload
-        if picture.alpha is not None:
-            sections[NUMBERS["alpha"]] = pack_alpha(picture.alpha)
-        return write(Container(header, sections))
+        streams = {"z": coded.z_stream, "y": coded.y_stream}
+        required = {stream.number: streams[stream.name] for stream in sections.streams()}
+        return Container(header, required | sections.payloads(picture))
 
     @torch.inference_mode()
     def analyse(self, pixels: Any, stored: int) -> tuple[Tensor, Tensor]:
@@ -177,12 +190,15 @@ class Codec:
 
     # -- decoding -------------------------------------------------------------------
 
-    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-        """A `.tic` file's bytes to the picture; its `to_image()` is a Pillow image.
+    def decode(self, data: FileLike | Container, *, max_pixels: int = MAX_PIXELS) -> Picture:
+        """A `.tic` file to a `Picture`; its `to_image()` is the Pillow image.
+
+        Args:
+            data: whatever `ticodec.decode` takes, or a file that is parsed already.
 
         Raises BadInputError when the file is damaged, too large, or made by other weights.
         """
-        container = self.opened(data, max_pixels)
+        container = self.checked(as_container(data, max_pixels))
         return self.picture(container, self.latents(container))
 
     @torch.inference_mode()
@@ -191,17 +207,15 @@ class Codec:
         header = container.header
         _, down = self.gains(header.quality)
         pixels = self.synthesise(y_hat * down[0], header.height, header.width)
-        alpha = container.section("alpha")
-        return Picture(
-            pixels,
-            grey=header.mode == 1,
-            alpha=None if alpha is None else unpack_alpha(alpha, header.height, header.width),
-            metadata={k: p for k in ("icc", "exif", "xmp") if (p := container.section(k))},
-        )
+        picture = Picture(pixels, grey=header.mode == 1)
+        sections.restore(picture, container.sections)
+        return picture
 
-    def opened(self, data: bytes, max_pixels: int) -> Container:
-        """The container of a file of these weights. Raises as `decode` says."""
-        container = read(data, max_pixels)
+    def checked(self, container: Container) -> Container:
+        """The same container, if it is of these weights and fits into memory.
+
+        Raises BadInputError or TicodecError otherwise.
+        """
         header = container.header
         if header.fingerprint != self.entry.fingerprint:
             raise BadInputError(
@@ -246,26 +260,33 @@ class Codec:
 
     def classify(
         self,
-        data: bytes,
+        data: FileLike | Container,
         top: int = 5,
-        head: str | Path | None = None,
+        head: str | os.PathLike[str] | None = None,
+        *,
         max_pixels: int = MAX_PIXELS,
     ) -> list[Label]:
         """What is in a `.tic` file, from its latents: neither g_s nor pixels are made.
 
         Args:
+            data: as `decode` takes it.
             top: how many labels, the most probable first; fewer when there are fewer.
             head: a classifier's file; None: the one these weights come with.
 
         Raises BadInputError when the file is damaged, too large, or made by other weights, or
-        when there is no classifier for them.
+        when there is no classifier for them; UsageError for a bad `top`.
         """
-        container = self.opened(data, max_pixels)
-        self.classifier(head)  # whether there is one is told before any work
+        whole("top", top)
+        container = self.checked(as_container(data, max_pixels))
+        self.classifier(head)  # refuses before any work
         return self.labels(container, self.latents(container), top, head)
 
     def labels(
-        self, container: Container, y_hat: Tensor, top: int, head: str | Path | None = None
+        self,
+        container: Container,
+        y_hat: Tensor,
+        top: int,
+        head: str | os.PathLike[str] | None = None,
     ) -> list[Label]:
         """The labels of a file whose latents ŷ are decoded; arguments as of `classify`."""
         header = container.header
@@ -274,12 +295,12 @@ class Codec:
         height, width = (math.ceil(n / STRIDE_Y) for n in (header.height, header.width))
         return self.classifier(head)((y_hat * down[0])[:height, :width], top)
 
-    def classifier(self, head: str | Path | None = None) -> Classifier:
+    def classifier(self, head: str | os.PathLike[str] | None = None) -> Classifier:
         """The classifier of a file, or the one of these weights; kept for the next call.
 
         Raises BadInputError when there is none, or it is not for the latents of these weights.
         """
-        path = None if head is None else Path(head)
+        path = path_of("head", head)
         if path not in self.heads:
             if path is None and self.network.vit is not None:
                 found = Classifier(self.network.vit, self.config.labels)

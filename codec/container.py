@@ -11,6 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
+from . import sections
 from .errors import BadInputError
 from .models.families import MODEL_IDS
 
@@ -26,7 +27,6 @@ SIDE_MAX = (1 << 28) - 1
 MAX_PIXELS = 512_000_000
 
 MODES = ("RGB", "L")
-SECTIONS = {1: "z", 2: "y", 3: "icc", 4: "exif", 5: "xmp", 6: "alpha"}
 LAST = 0x80
 
 
@@ -58,14 +58,22 @@ class Header:
 
 @dataclass
 class Container:
-    """A parsed file: header and payloads by section type."""
+    """A parsed file: header, and payloads by section number (`sections.SECTIONS`)."""
 
     header: Header
     sections: dict[int, bytes] = field(default_factory=dict)
 
     def section(self, name: str) -> bytes | None:
         """Payload of the named section, if it is there."""
-        return next((p for t, p in self.sections.items() if SECTIONS.get(t) == name), None)
+        return self.sections.get(sections.NUMBERS[name])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        around = 1 + 4  # type, CRC-32
+        return len(header_bytes(self.header)) + sum(
+            around + len(varint(len(payload))) + len(payload) for payload in self.sections.values()
+        )
 
 
 def symbol_crc(symbols: bytes) -> int:
@@ -112,13 +120,17 @@ class _Cursor:
             raise BadInputError(f"damaged file: wrong checksum of {what}")
 
 
-def write(container: Container) -> bytes:
-    """The file's bytes."""
-    h = container.header
+def header_bytes(h: Header) -> bytes:
+    """A header with its checksum."""
     out = bytearray(MAGIC)
     out += FIXED.pack(VERSION, h.model, h.fingerprint, h.quality, h.mode)
     out += varint(h.width) + varint(h.height) + h.symbols.to_bytes(2, "little")
-    out += zlib.crc32(out).to_bytes(4, "little")
+    return bytes(out + zlib.crc32(out).to_bytes(4, "little"))
+
+
+def write(container: Container) -> bytes:
+    """The file's bytes."""
+    out = bytearray(header_bytes(container.header))
     for number, (kind, payload) in enumerate(container.sections.items(), 1):
         last = LAST if number == len(container.sections) else 0
         section = bytes([kind | last]) + varint(len(payload)) + payload
@@ -156,7 +168,7 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, int]
     if width * height > max_pixels:
         raise BadInputError(
             f"the file claims {width}×{height} pixels, more than the limit of {max_pixels:,}; "
-            "raise it with --max-pixels if you trust the file"
+            "raise `max_pixels` if you trust the file"
         )
     return Header(model, fingerprint, quality, mode, width, height, symbols), cursor.at
 
@@ -182,7 +194,7 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
         kind = cursor.take(1)[0]
         last, kind = bool(kind & LAST), kind & ~LAST
         cursor.take(cursor.varint())
-        name = SECTIONS.get(kind, f"{kind}")
+        name = sections.name_of(kind)
         length = cursor.at
         cursor.crc(start, f"section {name}")
         if kind in container.sections:
@@ -190,7 +202,7 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
         container.sections[kind] = _payload(data[start:length])
     if cursor.at != len(data):
         raise BadInputError("damaged file: there are bytes behind its end")
-    if container.section("z") is None or container.section("y") is None:
+    if any(stream.number not in container.sections for stream in sections.streams()):
         raise BadInputError("damaged file: it has no latents")
     return container
 

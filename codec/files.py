@@ -27,6 +27,8 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
+    except ValueError as error:  # a zero byte in its name
+        raise BadInputError(f"{str(path)!r}: cannot be read: {error}") from error
 
 
 def make_folder(path: Path) -> None:

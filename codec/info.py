@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from . import container as tic
+from . import sections
+from .inputs import FileLike, as_container
 
 
-def info(data: bytes, max_pixels: int = tic.MAX_PIXELS) -> dict[str, Any]:
+def info(data: FileLike | tic.Container, *, max_pixels: int = tic.MAX_PIXELS) -> dict[str, Any]:
     """Facts of a `.tic` file, all its checksums checked.
+
+    Args:
+        data: a path, anything bytes-like, an open binary file, or a file that is parsed already.
+        max_pixels: larger images are refused.
 
     Returns: format_version, model, weights (fingerprint, hexadecimal), quality (1 … 8,
     None for a model of one fixed λ), width, height, mode ("RGB" or "L"), bytes, bpp
@@ -16,8 +22,8 @@ def info(data: bytes, max_pixels: int = tic.MAX_PIXELS) -> dict[str, Any]:
 
     Raises BadInputError when the data is no sound `.tic` file.
     """
-    parsed = tic.read(data, max_pixels)
-    header = parsed.header
+    parsed = as_container(data, max_pixels)
+    header, size = parsed.header, parsed.size
     return {
         "format_version": tic.VERSION,
         "model": header.model_name,
@@ -26,10 +32,10 @@ def info(data: bytes, max_pixels: int = tic.MAX_PIXELS) -> dict[str, Any]:
         "width": header.width,
         "height": header.height,
         "mode": tic.MODES[header.mode],
-        "bytes": len(data),
-        "bpp": round(8 * len(data) / (header.width * header.height), 4),
+        "bytes": size,
+        "bpp": round(8 * size / (header.width * header.height), 4),
         "sections": [
-            {"type": tic.SECTIONS.get(kind, str(kind)), "bytes": len(payload)}
-            for kind, payload in parsed.sections.items()
+            {"type": sections.name_of(number), "bytes": len(payload)}
+            for number, payload in parsed.sections.items()
         ],
     }

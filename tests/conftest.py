@@ -79,7 +79,7 @@ def photo(tmp_path: Path) -> Path:
 @pytest.fixture
 def picture():
     """Factory: (height, width) to a `Picture`."""
-    from ticodec.images import Picture
+    from ticodec.picture import Picture
 
     return lambda height, width, seed=0: Picture(make_pixels(height, width, seed))
 

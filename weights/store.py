@@ -191,7 +191,10 @@ def _read(
             if kind == "head" and "config" in metadata:
                 raise BadInputError(f"{path}: not a classifier of ticodec, but a codec's weights")
             tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
-            return json.loads(metadata[kind]), tensors
+            fields = json.loads(metadata[kind])
+            if not isinstance(fields, dict):
+                raise ValueError("its dimensions have no names")
+            return fields, tensors
     except BadInputError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

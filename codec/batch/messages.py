@@ -30,6 +30,7 @@ class Job:
         source, target: places as `storage.place` takes them; no target when classifying.
         model, quality: of what is encoded. head, top: of labels.
         weights: fingerprint that every worker must find under that model's name; "": any.
+        format, output_quality: of what is decoded, as `writers` has them.
         device: of the network. threads: of one worker; results may depend on it in a last bit.
         delete_source: delete what was encoded once its file is decoded and checked.
         replace: write over outputs that are not up to date, whatever they are.
@@ -45,6 +46,8 @@ class Job:
     quality: float | None = None
     head: str | None = None
     top: int = 1
+    format: str = "png"
+    output_quality: int | None = None
     device: str = "auto"
     max_pixels: int = MAX_PIXELS
     delete_source: bool = False

@@ -17,15 +17,15 @@ from pathlib import Path, PurePosixPath
 from ticodec import container, weights
 from ticodec.container import QUALITY_STEPS, Header
 from ticodec.errors import TicodecError, UsageError
-from ticodec.images import SUFFIXES
+from ticodec.image_files import SUFFIXES
 from ticodec.quality import checked_quality
+from ticodec.writers import writer_of
 
 from .messages import Action, Item, Job, Row
-from .provenance import END, HEAD, note, read_note
+from .provenance import note_of, read_note
 from .storage import Found, Local, Place, place
 
 TIC = ".tic"
-OUTPUTS = {"encode": TIC, "decode": ".png", "classify": ""}
 INPUTS: dict[Action, set[str]] = {
     "encode": SUFFIXES,
     "decode": {TIC},
@@ -61,6 +61,8 @@ def check(job: Job, dry: bool = False) -> None:
         raise UsageError(f"{job.source}: only files of this machine can be deleted after a check")
     if job.action != "decode":
         checked_quality(weights.find(job.model), job.quality)
+    else:
+        writer_of(job.format).checked_quality(job.output_quality)
     if job.head is not None:
         weights.read_head(Path(job.head), None)
     if job.target is not None and not dry:
@@ -78,7 +80,7 @@ def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
             plan.others += 1
     found.sort(key=lambda each: each.name)
     # All are named before some are left out: else names would depend on the patterns.
-    outputs = output_names([each.name for each in found], OUTPUTS[job.action])
+    outputs = output_names([each.name for each in found], _suffix(job))
     for each, output in zip(found, outputs, strict=True):
         if (include and not _matches(each.name, include)) or _matches(each.name, exclude):
             plan.others += 1
@@ -87,6 +89,13 @@ def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
         else:
             plan.items.append(Item(each.name, output, each.size, each.modified))
     return plan
+
+
+def _suffix(job: Job) -> str:
+    """The suffix of a job's outputs; a table of labels names files as they are."""
+    if job.action == "decode":
+        return writer_of(job.format).suffixes[0]
+    return TIC if job.action == "encode" else ""
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -148,7 +157,7 @@ def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
                 assert wanted is not None
                 found = _existing_tic(job, item, target, output, wanted)
             else:
-                found = _existing_png(job, item, source, target, output)
+                found = _existing_image(job, item, source, target, output)
         except TicodecError as error:
             return Row.of(item, "failed", error=str(error))
         if isinstance(found, Row) and found.status == "skipped":
@@ -212,16 +221,19 @@ def _times(item: Item, output: Found, target: Place) -> tuple[bool, bool]:
     return same, not same and output.modified > item.modified
 
 
-def _existing_png(job: Job, item: Item, source: Place, target: Place, output: Found) -> Item | Row:
+def _existing_image(
+    job: Job, item: Item, source: Place, target: Place, output: Found
+) -> Item | Row:
     """An output of decoding is up to date if its note names the file as it is now."""
-    found = read_note(target.read(output.name, 0, HEAD), target.read(output.name, -len(END), None))
+    found = read_note(lambda start, end: target.read(output.name, start, end))
     if found is None:
         if job.replace:
             return item
         error = f"{output.name} is there and was not made by ticodec batch; -f replaces it"
         return Row.of(item, "failed", error=error)
     data = source.read(item.name)
-    if found not in note(data).values():
+    quality = writer_of(job.format).checked_quality(job.output_quality)
+    if found != note_of(data, quality):
         return item
     header = container.read(data, job.max_pixels).header
     return _skipped(item, header, output.size, len(data))
@@ -242,6 +254,6 @@ def _skipped(item: Item, header: Header, bytes_out: int, tic: int) -> Row:
 def _model(header: Header) -> str:
     """Name of the weights that wrote a file, if they are here."""
     try:
-        return weights.find_fingerprint(header.fingerprint, header.model_name).name
+        return weights.of(header).name
     except TicodecError:
         return header.model_name

@@ -1,28 +1,44 @@
-"""A note in a decoded PNG that says which `.tic` file it was made from.
+"""A note in a decoded image that says which `.tic` file it was made from.
 
-By it a second run knows what is up to date, and never takes someone's own PNG for one of ours.
+By it a second run knows what is up to date, and never takes someone's own image for one of ours.
+A PNG has it in a text chunk near its beginning, other formats behind their end (`writers.trailer`).
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
+
+from ticodec.writers import NOTE, TRAILER_MAX, note_in
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = b"\0\0\0\0IEND\xaeB`\x82"
-KEY = "ticodec"
-#: As much of a file's beginning is searched for the note.
+#: As much of a PNG's beginning is searched for the note.
 HEAD = 1 << 20
 
 
-def note(tic: bytes) -> dict[str, str]:
-    """Text chunks of a PNG that was decoded from a file's bytes."""
-    return {KEY: f"crc32 {zlib.crc32(tic):08x}"}
+def note_of(tic: bytes, quality: int | None = None) -> str:
+    """The note of an image that was decoded from a file's bytes.
+
+    `quality`: that it was written with; None: it is lossless.
+    """
+    return f"crc32 {zlib.crc32(tic):08x}" + (f" quality {quality}" if quality is not None else "")
 
 
-def read_note(head: bytes, tail: bytes) -> str | None:
-    """The note in a whole PNG's first and last bytes; None if there is none, or it is not whole."""
-    if not head.startswith(SIGNATURE) or not tail.endswith(END):
+def read_note(read: Callable[[int, int | None], bytes]) -> str | None:
+    """The note of an image file; None if there is none, or the file is not whole.
+
+    Args:
+        read: gives bytes start … end of it, as in a slice.
+    """
+    tail = read(-TRAILER_MAX, None)
+    return _of_png(read(0, HEAD)) if tail.endswith(END) else note_in(tail)
+
+
+def _of_png(head: bytes) -> str | None:
+    """The note in a PNG's first bytes."""
+    if not head.startswith(SIGNATURE):
         return None
     at = len(SIGNATURE)
     while at + 12 <= len(head):
@@ -30,10 +46,10 @@ def read_note(head: bytes, tail: bytes) -> str | None:
         body = head[at + 8 : at + 8 + length]
         if at + 12 + length > len(head):
             return None
-        if kind == b"tEXt" and body.startswith(KEY.encode() + b"\0"):
+        if kind == b"tEXt" and body.startswith(NOTE.encode() + b"\0"):
             (expected,) = struct.unpack_from(">I", head, at + 8 + length)
             whole = zlib.crc32(kind + body) == expected
-            return body[len(KEY) + 1 :].decode("latin-1") if whole else None
+            return body[len(NOTE) + 1 :].decode("latin-1") if whole else None
         if kind == b"IDAT":
             return None
         at += 12 + length

@@ -2,7 +2,7 @@
 
              ahead, in threads        one at a time         together         in threads
 encode:   read ─► decode image ─────► g_a, h_a ───────────► wavefront ─────► write
-decode:   read ─► parse ──────────────────────────────────► wavefront ─► g_s ─► PNG ─► write
+decode:   read ─► parse ──────────────────────────────────► wavefront ─► g_s ─► image ─► write
 classify: read ─► parse (or encode) ──────────────────────► wavefront ─► ViT ─► row
 """
 
@@ -20,17 +20,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ticodec import api, container, images, weights
+from ticodec import api, container, weights
 from ticodec.codec import Codec
 from ticodec.container import Container
 from ticodec.entropy.wavefront import width_of_steps
 from ticodec.errors import TicodecError
-from ticodec.images import Picture
+from ticodec.image_files import read_picture
 from ticodec.models.config import STRIDE_Y
+from ticodec.picture import Picture
 from ticodec.psnr import psnr
+from ticodec.writers import writer_of
 
 from .messages import Item, Job, Row
-from .provenance import note
+from .provenance import note_of
 from .storage import Place, place
 
 #: Files are coded together until a step of their wavefront has so many positions; measured
@@ -164,10 +166,12 @@ class Worker:
             self.job.action == "classify"
             and (container.is_tic(data) or item.name.lower().endswith(".tic"))
         ):
-            loaded.container = container.read(data, self.job.max_pixels)
+            file = loaded.container = container.read(data, self.job.max_pixels)
+            if self.job.action == "decode":  # before any work on it
+                alpha = file.section("alpha") is not None
+                writer_of(self.job.format).check(file.header.width, file.header.height, alpha)
         else:
-            opened = images.open_image(data, self.job.max_pixels)
-            loaded.picture = images.to_picture(opened)
+            loaded.picture = read_picture(data, self.job.max_pixels)
         loaded.seconds = time.perf_counter() - started
         return loaded
 
@@ -204,34 +208,33 @@ class Worker:
             for each, data in zip(group, files, strict=True):
                 yield each, self._later(self.write_tic, each, data, share)
             return
-        codec, files = self._as_files(group)
-        containers = [codec.opened(data, self.job.max_pixels) for data in files]
-        latents = codec.latents_many(containers)
+        codec, containers = self._as_files(group)
+        latents = codec.latents_many([codec.checked(file) for file in containers])
         share = (time.perf_counter() - started) / len(group)
-        for each, data, opened, y_hat in zip(group, files, containers, latents, strict=True):
+        for each, opened, y_hat in zip(group, containers, latents, strict=True):
             began = time.perf_counter()
             if self.job.action == "decode":
                 picture = codec.picture(opened, y_hat)
                 seconds = share + time.perf_counter() - began
                 name = codec.entry.name
-                yield each, self._later(self.write_png, each, picture, name, seconds)
+                yield each, self._later(self.write_image, each, picture, name, seconds)
                 continue
             labels = codec.labels(opened, y_hat, self.job.top, self.job.head)
-            row = self.done(each, data, codec.entry.name, share + time.perf_counter() - began)
+            seconds = share + time.perf_counter() - began
+            row = self.done(each, opened.size, codec.entry.name, seconds)
             row.labels = [(label.label, label.probability) for label in labels]
             row.bytes_out = 0
             yield each, row
 
-    def _as_files(self, group: list[Loaded]) -> tuple[Codec, list[bytes]]:
-        """The `.tic` bytes of a group, encoded now if they are other images; and their codec."""
+    def _as_files(self, group: list[Loaded]) -> tuple[Codec, list[Container]]:
+        """The codec of a group and its `.tic` files, encoded now if they are other images."""
         opened = group[0].container
         if opened is None:
             codec = api.loaded(self.entry, self.job.device)
             pictures = [each.picture for each in group if each.picture is not None]
-            return codec, codec.encode_many(pictures, self.job.quality)
-        header = opened.header
-        entry = weights.find_fingerprint(header.fingerprint, header.model_name)
-        return api.loaded(entry, self.job.device), [each.data for each in group]
+            return codec, codec.containers(pictures, self.job.quality)
+        codec = api.loaded(weights.of(opened.header), self.job.device)
+        return codec, [each.container for each in group if each.container is not None]
 
     def _later(self, write: Callable[..., Row], loaded: Loaded, *more: Any) -> Future[Row]:
         """Let a thread write an output; its row comes from there."""
@@ -253,7 +256,7 @@ class Worker:
         """Write what was encoded; verify it and delete the source if the job says so."""
         assert self.target is not None
         self.target.write(loaded.item.output, data, loaded.item.modified)
-        row = self.done(loaded, data, self.entry.name, seconds)
+        row = self.done(loaded, len(data), self.entry.name, seconds)
         if self.job.delete_source:
             self._verify_and_delete(loaded, data, row)
         return row
@@ -262,7 +265,7 @@ class Worker:
         """What is left to do for an output that is up to date: verify it, delete the source."""
         assert self.target is not None
         data = self.target.read(loaded.item.output)
-        row = self.done(loaded, data, self.entry.name, 0.0)
+        row = self.done(loaded, len(data), self.entry.name, 0.0)
         self._verify_and_delete(loaded, data, row)
         return row
 
@@ -307,7 +310,7 @@ class Worker:
         kept = f"{self.source.shown(item.name)}: kept, since"
         if self.target.read(item.output) != data:
             raise TicodecError(f"{kept} {item.output} does not read back as it was written")
-        decoded = self.encoder.decode(data, self.job.max_pixels)
+        decoded = self.encoder.decode(data, max_pixels=self.job.max_pixels)
         opaque = np.uint8(255)
         alphas = [
             np.asarray(opaque if each.alpha is None else each.alpha) for each in (decoded, source)
@@ -328,17 +331,19 @@ class Worker:
             raise TicodecError(f"{kept} it has changed in the meantime; run again")
         return distance
 
-    def write_png(self, loaded: Loaded, picture: Picture, model: str, seconds: float) -> Row:
+    def write_image(self, loaded: Loaded, picture: Picture, model: str, seconds: float) -> Row:
         """Write what was decoded, with a note in it of which file that was."""
         assert self.target is not None
-        data = images.png_bytes(picture.to_image(), note(loaded.data))
+        writer, quality = writer_of(self.job.format), self.job.output_quality
+        note = note_of(loaded.data, writer.checked_quality(quality))
+        data = writer.write(picture.to_image(), quality, note)
         self.target.write(loaded.item.output, data, loaded.item.modified)
-        row = self.done(loaded, loaded.data, model, seconds)
+        row = self.done(loaded, len(loaded.data), model, seconds)
         row.bytes_out = len(data)
         return row
 
-    def done(self, loaded: Loaded, tic: bytes, model: str, seconds: float) -> Row:
-        """The row of a file that was done; `tic` is its `.tic`, read or written."""
+    def done(self, loaded: Loaded, tic: int, model: str, seconds: float) -> Row:
+        """The row of a file that was done; `tic`: bytes of its `.tic`, read or written."""
         height, width = loaded.size
         return Row.of(
             loaded.item,
@@ -346,8 +351,8 @@ class Worker:
             width=width,
             height=height,
             bytes_in=len(loaded.data),
-            bytes_out=len(tic),
-            bpp=len(tic) * 8 / (height * width),
+            bytes_out=tic,
+            bpp=tic * 8 / (height * width),
             seconds=loaded.seconds + seconds,
             model=model,
         )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ticodec.errors import TicodecError
-from ticodec.images import Pixels
+from ticodec.picture import Pixels
 
 
 class Coder(ABC):

@@ -13,7 +13,7 @@ import numpy as np
 
 from ticodec.errors import BadInputError, TicodecError
 from ticodec.files import read_file
-from ticodec.images import Pixels
+from ticodec.picture import Pixels
 
 if TYPE_CHECKING:
     from ticodec.classifier import PixelClassifier

@@ -14,7 +14,8 @@ from typing import Any
 from ticodec.container import MAX_PIXELS
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.files import read_file
-from ticodec.images import Pixels, list_images, open_image, to_picture
+from ticodec.image_files import list_images, read_picture
+from ticodec.picture import Pixels
 from ticodec.psnr import psnr
 
 from . import metrics
@@ -107,7 +108,7 @@ def load(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Source, Pixels]:
     Raises BadInputError when it cannot be read or is too large.
     """
     data = read_file(path)
-    pixels = to_picture(open_image(data, max_pixels)).pixels
+    pixels = read_picture(data, max_pixels).pixels
     digest, of_pixels = (hashlib.sha256(part).hexdigest() for part in (data, pixels.tobytes()))
     return Source(path.name, path, digest, of_pixels, pixels.shape[1], pixels.shape[0]), pixels
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ticodec.images import Pixels
+from ticodec.picture import Pixels
 
 #: MS-SSIM halves the image four times and needs a window of 11 pixels at the end.
 SMALLEST_MS_SSIM = 161

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ticodec.errors import TicodecError
 from ticodec.files import read_file
-from ticodec.images import Pixels
+from ticodec.picture import Pixels
 
 from .coder import Coder, closest, errors_named_after
 from .measure import Evaluation, Source, measure, pixels_of, ready

@@ -8,7 +8,7 @@ import numpy as np
 
 from ticodec import __version__, weights
 from ticodec.errors import BadInputError
-from ticodec.images import Picture, Pixels
+from ticodec.picture import Picture, Pixels
 from ticodec.quality import checked_quality
 
 from .coder import Coder

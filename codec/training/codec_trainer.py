@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ticodec.errors import BadInputError, UsageError
-from ticodec.images import list_images
+from ticodec.image_files import list_images
 from ticodec.models.config import ModelConfig
 from ticodec.models.tic import Network
 from ticodec.psnr import psnr_of_mse

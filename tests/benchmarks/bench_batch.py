@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 from ticodec import weights
-from ticodec.images import list_images
+from ticodec.image_files import list_images
 
 COMMAND = [sys.executable, "-m", "ticodec"]
 #: What the library is told to do in one process: every file in turn, the network loaded once.
@@ -144,14 +144,14 @@ def groups(photos: list[Path], model: str | None, rounds: int) -> None:
     import torch
 
     import ticodec
-    from ticodec.images import as_picture
+    from ticodec.inputs import as_picture
 
     torch.set_num_threads(1)
     codec = ticodec.load(model)
     pictures = [as_picture(path) for path in photos[:8]]
     stored = codec.stored_quality(None)
     latents = [codec.analyse(picture.pixels, stored) for picture in pictures]
-    opened = [codec.opened(data, 2**40) for data in codec.encode_many(pictures)]
+    opened = codec.containers(pictures)
     count = len(pictures)
     taken: dict[int, list[tuple[float, float]]] = {1: [], 2: [], 4: [], 8: []}
     for _ in range(rounds):

@@ -172,9 +172,9 @@ def alone(function: Callable[..., Any], *args: Any) -> Any:
 
 def picture_of(photo: Path) -> Any:
     """The photo as ticodec takes it."""
-    from ticodec import images
+    from ticodec.image_files import read_picture
 
-    return images.to_picture(images.open_image(photo.read_bytes()))
+    return read_picture(photo.read_bytes())
 
 
 def build(name: str, photo: Path, folder: Path) -> None:

@@ -25,7 +25,7 @@ import ticodec
 from ticodec.classifier import Classifier, interleaved
 from ticodec.codec import Codec
 from ticodec.container import read
-from ticodec.images import list_images
+from ticodec.image_files import list_images
 from ticodec.models.config import STRIDE_Y
 from ticodec.models.vit import tile_starts
 from ticodec.psnr import psnr
@@ -121,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
 def main(words: list[str] | None = None) -> None:
     """Print what was asked for."""
     a = parser().parse_args(words)
-    codec = ticodec.load(a.model, "cpu")
+    codec = ticodec.load(a.model, device="cpu")
     if a.what == "accuracy":
         accuracy(codec, a.folder, a.quality, a.count)
     else:

@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tic(here: Path, joint: Codec) -> Path:
     """A file of the joint model."""
     path = Path("a.tic")
-    path.write_bytes(ticodec.encode(make_pixels(70, 90), 2, "joint"))
+    path.write_bytes(ticodec.encode(make_pixels(70, 90), quality=2, model="joint"))
     return path
 
 
@@ -74,10 +74,10 @@ def test_top(run, tic: Path) -> None:
 
 
 def test_several_files_give_a_line_each(run, tic: Path) -> None:
-    Path("b.tic").write_bytes(ticodec.encode(make_pixels(40, 40, 5), 1, "joint"))
+    Path("b.tic").write_bytes(ticodec.encode(make_pixels(40, 40, 5), quality=1, model="joint"))
     result = run("classify", tic, "b.tic")
     rows = [line.split() for line in result.out.splitlines() if ".tic" in line]
-    best = [ticodec.classify(Path(name).read_bytes(), 1)[0] for name in ("a.tic", "b.tic")]
+    best = [ticodec.classify(Path(name).read_bytes(), top=1)[0] for name in ("a.tic", "b.tic")]
     assert rows == [
         [name, x.label, f"{x.probability:.1%}"]
         for name, x in zip(("a.tic", "b.tic"), best, strict=True)
@@ -88,7 +88,7 @@ def test_several_files_give_a_line_each(run, tic: Path) -> None:
 
 def test_json(run, tic: Path) -> None:
     found = json.loads(run("classify", tic, "--json", "--top", 2).out)
-    wanted = ticodec.classify(tic.read_bytes(), 2)
+    wanted = ticodec.classify(tic.read_bytes(), top=2)
     labels = [{"label": x.label, "probability": x.probability} for x in wanted]
     assert found == [{"input": "a.tic", "model": "joint", "labels": labels}]
     both = json.loads(run("classify", tic, tic, "--json").out)
@@ -117,7 +117,9 @@ def test_images_are_encoded_first(run, here: Path, joint: Codec) -> None:
     Image.fromarray(make_pixels(70, 90)).save("photo.png")
     found = json.loads(run("classify", "photo.png", "-m", "joint", "-q", 2.5, "--json").out)
     assert found[0]["model"] == "joint"
-    wanted = ticodec.classify(ticodec.encode(make_pixels(70, 90), 2.5, "joint"), 1)[0]
+    wanted = ticodec.classify(
+        ticodec.encode(make_pixels(70, 90), quality=2.5, model="joint"), top=1
+    )[0]
     assert found[0]["labels"][0] == {"label": wanted.label, "probability": wanted.probability}
     assert sorted(path.name for path in here.iterdir()) == ["photo.png"]
     quality = ("classify", "photo.png", "-m", "joint", "-q", 5)
@@ -152,11 +154,11 @@ def test_a_codec_is_asked_for_its_heads_file(run, plain: Path) -> None:
     head = head_of("tiny", Path("head.safetensors"))
     result = run("classify", plain, "--weights", head)
     assert {label for _, label in lines_of(result.out)} == set(LABELS)
-    found = ticodec.classify(plain.read_bytes(), 1, head, "cpu")
+    found = ticodec.classify(plain.read_bytes(), top=1, head=head, device="cpu")
     assert lines_of(result.out)[0][1] == found[0].label
-    assert ticodec.classify(plain.read_bytes(), 1, str(head), "cpu") == found
+    assert ticodec.classify(plain.read_bytes(), top=1, head=str(head), device="cpu") == found
     with pytest.raises(UsageError, match="top must be at least 1, not 0"):
-        ticodec.classify(plain.read_bytes(), 0, head, "cpu")
+        ticodec.classify(plain.read_bytes(), top=0, head=head, device="cpu")
 
 
 def test_heads_that_do_not_fit(run, plain: Path, tic: Path) -> None:

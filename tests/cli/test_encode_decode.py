@@ -212,7 +212,7 @@ def test_streams_that_know_no_unicode_or_are_closed(photo: Path, tmp_path: Path)
 def test_wrong_outputs(run, photo: Path, encoded: Path, tmp_path: Path) -> None:
     run("encode", photo, *TINY).fails(2, "exists already")
     run("encode", photo, tmp_path / "x.jpg", *TINY).fails(2, "must end in .tic")
-    run("decode", encoded, tmp_path / "x.jpg").fails(2, "must end in .png")
+    run("decode", encoded, tmp_path / "x.gif").fails(2, "must end in .png, .webp", "or .tiff")
     run("encode", photo, tmp_path / "no" / "x.tic", *TINY).fails(2, "there is no folder")
     run("encode", photo, "-m", "nope", tmp_path / "x.tic").fails(2, "'nope'; installed: tiny")
     run("encode", photo, *TINY, "--device", "tpu", tmp_path / "x.tic").fails(2, "device")

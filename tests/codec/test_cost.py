@@ -11,7 +11,7 @@ from support import SAMPLES, predicted_bytes
 
 from ticodec import container, weights
 from ticodec.codec import Codec
-from ticodec.images import Picture
+from ticodec.picture import Picture
 
 
 @pytest.mark.parametrize("quality", [1, 5, 8])

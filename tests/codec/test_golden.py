@@ -27,7 +27,7 @@ def load(name: str) -> Codec:
 def codec_of(path: Path) -> Codec:
     """The codec that wrote a file."""
     header = container.read(path.read_bytes()).header
-    return load(weights.find_fingerprint(header.fingerprint, header.model_name).name)
+    return load(weights.of(header).name)
 
 
 def test_there_are_golden_files_of_this_version() -> None:

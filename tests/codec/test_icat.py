@@ -15,11 +15,11 @@ from ticodec.codec import Codec
 from ticodec.entropy.icat_rows import mean_scale, run_rows
 from ticodec.entropy.tic_context import MEAN_BITS
 from ticodec.errors import BadInputError
-from ticodec.images import Picture
 from ticodec.models.config import HeadConfig, IcatConfig, ViTConfig
 from ticodec.models.families import build, config_from, preset
 from ticodec.models.icat import Icat
 from ticodec.models.vit import ViT, tile_starts
+from ticodec.picture import Picture
 
 
 def count(*modules: nn.Module | None) -> int:

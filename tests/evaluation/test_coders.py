@@ -78,7 +78,7 @@ def test_ours_is_what_the_commands_write() -> None:
     coder, pixels = TicodecCoder(weights.find("tiny"), "cpu", (1.0, 5.0)), make_pixels(70, 90)
     coder.prepare()
     data = coder.encode(pixels, 5.0)
-    assert data == ticodec.encode(pixels, 5, model="tiny", device="cpu")
+    assert data == ticodec.encode(pixels, quality=5, model="tiny", device="cpu")
     assert np.array_equal(coder.decode(data), np.asarray(ticodec.decode(data, device="cpu")))
     assert (coder.ladder, coder.default) == ((1.0, 5.0), 4.0)
     assert coder.version.endswith("weights 37eb2f07, cpu")

@@ -195,7 +195,7 @@ def test_names_may_be_anything(name: str, tmp_path: Path) -> None:
 def test_too_large_images_are_left_out(photos, tmp_path) -> None:
     found = measure.evaluate(photos, JPEG, tmp_path / "report", max_pixels=176 * 240)
     assert not found.failed
-    with pytest.raises(BadInputError, match="raise it with --max-pixels"):
+    with pytest.raises(BadInputError, match="raise `max_pixels`"):
         measure.evaluate(photos, JPEG, tmp_path / "report", max_pixels=176 * 240 - 1)
 
 

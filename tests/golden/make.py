@@ -18,7 +18,8 @@ from support import GOLDEN, make_pixels
 
 import ticodec
 from ticodec.codec import Codec
-from ticodec.images import Picture, png_bytes
+from ticodec.picture import Picture
+from ticodec.writers import writer_of
 
 
 def main(version: str) -> None:
@@ -56,7 +57,7 @@ def write(folder: Path, codec: Codec, cases: dict[str, tuple[Picture, float]]) -
         (folder / f"{name}.tic").write_bytes(data)
         decoded = codec.decode(data)
         decoded.metadata.clear()
-        (folder / f"{name}.png").write_bytes(png_bytes(decoded.to_image()))
+        (folder / f"{name}.png").write_bytes(writer_of("png").write(decoded.to_image()))
 
 
 if __name__ == "__main__":

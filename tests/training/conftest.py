@@ -10,7 +10,7 @@ from PIL import Image
 from support import CPU, make_pixels
 from toys import write_toys
 
-from ticodec.images import list_images
+from ticodec.image_files import list_images
 from ticodec.training.codec_trainer import PhotoData
 from ticodec.training.data.photos import Photos
 

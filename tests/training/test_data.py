@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ticodec.errors import BadInputError
-from ticodec.images import list_images
+from ticodec.image_files import list_images
 from ticodec.training.data.photos import Photos, split
 
 

@@ -34,7 +34,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_head_exported_beside_its_weights_comes_with_them(
     toys: Path, tmp_path: Path, store: Path
 ) -> None:
-    tic = ticodec.encode(make_pixels(70, 90), 5, "tiny", "cpu")
+    tic = ticodec.encode(make_pixels(70, 90), quality=5, model="tiny", device="cpu")
     with pytest.raises(BadInputError, match="tiny have no classifier"):
         ticodec.classify(tic, device="cpu")
     ckpt = saved(HeadTrainer(of_tiny(), FIRST, CPU), toys, tmp_path / "a.pt")
@@ -46,7 +46,7 @@ def test_a_head_exported_beside_its_weights_comes_with_them(
     found = ticodec.classify(tic, device="cpu")
     assert {each.label for each in found} == set(LABELS)
     assert sum(each.probability for each in found) == pytest.approx(1, abs=1e-5)
-    assert ticodec.classify(tic, 1, path, "cpu") == found[:1]
+    assert ticodec.classify(tic, top=1, head=path, device="cpu") == found[:1]
     stored = load_file(path)
     average = checkpoint.load(ckpt)["average"]
     assert stored.keys() == average.keys() - {"embed.mean", "embed.std"}

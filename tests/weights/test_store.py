@@ -143,11 +143,11 @@ def test_models_says_where_each_is_from(user: Path, tmp_path: Path, monkeypatch,
     monkeypatch.setenv("TICODEC_WEIGHTS", str(named))
     write(user, {"x": fields("b", earlier=[fields("c")])})
     rows = {row["weights"][0]: row for row in json.loads(run("models", "--json").out)}
-    assert (rows["a"]["from"], rows["a"]["state"]) == ("TICODEC_WEIGHTS", "current")
-    assert (rows["b"]["from"], rows["b"]["state"]) == ("user", "hidden")
-    assert (rows["c"]["from"], rows["c"]["state"]) == ("user", "earlier")
+    assert (rows["a"]["origin"], rows["a"]["state"]) == ("TICODEC_WEIGHTS", "current")
+    assert (rows["b"]["origin"], rows["b"]["state"]) == ("user", "hidden")
+    assert (rows["c"]["origin"], rows["c"]["state"]) == ("user", "earlier")
     assert rows["c"]["file"] == str(user / "c.safetensors")
-    assert {row["from"] for row in rows.values()} == {"TICODEC_WEIGHTS", "user", "shipped"}
+    assert {row["origin"] for row in rows.values()} == {"TICODEC_WEIGHTS", "user", "shipped"}
     table = run("models").out
     assert "user, hidden" in table
     assert "user, earlier" in table

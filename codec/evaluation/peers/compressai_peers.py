@@ -11,7 +11,7 @@ import torch
 
 from ticodec.errors import UsageError
 from ticodec.evaluation.coder import Coder
-from ticodec.images import Pixels
+from ticodec.picture import Pixels
 
 
 class CompressAIPeer(Coder):

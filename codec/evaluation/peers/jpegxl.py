@@ -10,7 +10,7 @@ import pillow_jxl  # noqa: F401  registers the format with Pillow
 from PIL import Image
 
 from ticodec.evaluation.coder import Coder
-from ticodec.images import Pixels
+from ticodec.picture import Pixels
 
 
 class JpegXl(Coder):

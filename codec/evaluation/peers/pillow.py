@@ -12,7 +12,7 @@ from PIL import Image, features
 
 from ticodec.errors import UsageError
 from ticodec.evaluation.coder import Coder
-from ticodec.images import Pixels
+from ticodec.picture import Pixels
 
 #: What `PIL.features` calls its libraries, and what the world does.
 LIBRARIES = {"jpg": "libjpeg", "webp": "libwebp", "avif": "libavif", "jpg_2000": "OpenJPEG"}

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ticodec.errors import TicodecError, UsageError
 from ticodec.evaluation.coder import Coder
-from ticodec.images import Pixels
+from ticodec.picture import Pixels
 
 #: A 768×512 photo takes VTM minutes; a program that takes this long has hung.
 PATIENCE_SECONDS = 3600

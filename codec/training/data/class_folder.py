@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from ticodec.errors import BadInputError
-from ticodec.images import Pixels, list_images, to_picture
+from ticodec.image_files import list_images
+from ticodec.picture import Pixels, to_picture
 
 from .augment import Augmentation, middle, to_float
 from .photos import HOLD_OUT

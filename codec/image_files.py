@@ -1,0 +1,95 @@
+"""Image files: reading any format that Pillow knows, checked, and finding them in folders."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from .container import MAX_PIXELS, is_tic
+from .errors import BadInputError
+from .picture import Picture, to_picture
+
+#: Files that folders are searched for; a single file may have any name.
+SUFFIXES = {".avif", ".jp2", ".jpeg", ".jpg", ".webp"}
+SUFFIXES |= {".bmp", ".gif", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff"}
+
+
+def read_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture of an image file's bytes: upright, 8-bit RGB. Raises as `open_image` does."""
+    return to_picture(open_image(data, max_pixels))
+
+
+def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an image file's bytes completely.
+
+    Raises BadInputError when it is no image, is damaged, or has too many pixels (seen
+    in its header, before its pixels are allocated).
+    """
+    if is_tic(data):
+        raise BadInputError("not an image but a .tic file; decode it first")
+    try:
+        with _without_pillows_limit():
+            image = Image.open(BytesIO(data))
+            if image.width * image.height > max_pixels:
+                raise BadInputError(
+                    f"the image has {image.width}×{image.height} pixels, more than the limit of "
+                    f"{max_pixels:,}; raise `max_pixels` if you trust the file"
+                )
+            image.load()
+    except UnidentifiedImageError as error:
+        raise BadInputError("not an image that Pillow can read") from error
+    except BadInputError:
+        raise
+    except Exception as error:  # Pillow's plugins raise many kinds on damaged files
+        raise BadInputError(f"damaged image: {error}") from error
+    return image
+
+
+_opening = threading.Lock()
+_opened: list[int | None] = []
+
+
+@contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Pillow's limit of pixels, which is one for all threads, is off while any thread is in here.
+
+    Ours takes its place.
+    """
+    with _opening:
+        _opened.append(Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _opening:
+            if len(_opened) == 1:
+                Image.MAX_IMAGE_PIXELS = _opened[0]
+            # The first entry is the limit as it was before any of them.
+            _opened.pop()
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Files below a folder whose suffix is an image's, sorted by path; hidden ones are left out.
+
+    Links that lead nowhere are in the list, so that whoever reads them can say so.
+
+    Raises BadInputError when it is no folder or has no images.
+    """
+    if not folder.is_dir():
+        raise BadInputError(f"{folder}: not a folder of images")
+    paths = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.is_dir()
+    ]
+    if not paths:
+        known = ", ".join(sorted(SUFFIXES))
+        raise BadInputError(f"{folder}: no images in it; known suffixes: {known}")
+    return paths

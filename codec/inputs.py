@@ -1,0 +1,170 @@
+"""What callers may hand over: paths, bytes, open files, images; and checks of other arguments.
+
+str, PathLike ────┐
+bytes-like        ├─► bytes ─┬─► Container
+binary file ──────┘          └─► Picture ◄─── Pillow image, uint8 array
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from . import container as tic
+from .container import MAX_PIXELS, Container
+from .errors import BadInputError, UsageError
+from .files import read_file, reason
+from .image_files import read_picture
+from .picture import Picture, to_picture
+
+#: A whole file: by its path, its bytes, or open for reading bytes (read from where it stands).
+FileLike = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+#: An image: a file of any format that Pillow knows, or what is in memory already.
+ImageLike = FileLike | Image.Image | NDArray[Any] | Picture
+
+FILES = "a path, bytes or a binary file"
+
+
+def bytes_of(source: object, name: str = "data", kinds: str = FILES) -> bytes:
+    """The bytes of a path, of anything bytes-like, or of the rest of an open binary file.
+
+    Args:
+        name: of the argument; kinds: what it may be. Both for messages.
+
+    Raises UsageError for anything else, BadInputError when a file cannot be read.
+    """
+    if isinstance(source, str | os.PathLike):
+        return read_file(Path(os.fsdecode(source)))
+    if isinstance(source, bytes):
+        return source
+    if hasattr(source, "read"):
+        return _read(source, name)
+    try:
+        return memoryview(source).tobytes()  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageError(f"{name} must be {kinds}, not {_kind(source)}") from None
+
+
+def _read(file: Any, name: str) -> bytes:
+    """The rest of an open file."""
+    text = UsageError(f"{name} is a file in text mode; open it in binary mode ('rb')")
+    if isinstance(file, io.TextIOBase):
+        raise text
+    if isinstance(file, type):
+        raise UsageError(f"{name} must be an open file, not the class {file.__name__}")
+    try:
+        data = file.read()
+    except OSError as error:  # also of a file that is open for writing
+        raise BadInputError(f"{name}: the file cannot be read: {reason(error)}") from error
+    except ValueError as error:
+        raise UsageError(f"{name}: the file cannot be read: {error}") from error
+    if isinstance(data, str):
+        raise text
+    if data is None:
+        raise BadInputError(f"{name}: the file has no data yet")
+    return bytes_of(data, name, "a file that gives bytes")
+
+
+def as_container(source: FileLike | Container, max_pixels: int = MAX_PIXELS) -> Container:
+    """A `.tic` file, parsed and checked here unless it has been.
+
+    Raises BadInputError when it is no sound `.tic` file or has more than `max_pixels`.
+    """
+    if isinstance(source, Container):
+        return source
+    whole("max_pixels", max_pixels)
+    return tic.read(bytes_of(source), max_pixels)
+
+
+def as_picture(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
+    """A file, Pillow image or uint8 array (H, W), (H, W, 3) or (H, W, 4) to a `Picture`.
+
+    Raises BadInputError when a file cannot be read, UsageError for anything that is no
+    image or has too many pixels.
+    """
+    whole("max_pixels", max_pixels)
+    if isinstance(image, Picture):
+        height, width = image.pixels.shape[:2]
+        _check_size(width, height, max_pixels)
+        return image
+    if not isinstance(image, np.ndarray | Image.Image):
+        return read_picture(bytes_of(image, "image", IMAGES), max_pixels)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8:
+            raise UsageError(f"an image array must be uint8, not {image.dtype}")
+        if image.ndim != 2 and (image.ndim != 3 or image.shape[2] not in (3, 4)):
+            raise UsageError(f"an image array must be (H, W), (H, W, 3 or 4), not {image.shape}")
+        if not image.size:
+            raise UsageError("the image has no pixels")
+        image = Image.fromarray(image)
+    _check_size(image.width, image.height, max_pixels)
+    return to_picture(image)
+
+
+IMAGES = "a path, bytes, a binary file, a Pillow image or a uint8 array"
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height == 0:
+        raise UsageError("the image has no pixels")
+    if width * height > max_pixels:
+        raise UsageError(
+            f"the image has {width}×{height} pixels, more than the limit of {max_pixels:,}; "
+            "raise `max_pixels`"
+        )
+
+
+def tic_or_picture(image: ImageLike | Container, max_pixels: int = MAX_PIXELS) -> Any:
+    """A `.tic` file as a `Container`, any other image as a `Picture`.
+
+    A path that ends in .tic is one, whatever is in it. Raises as `as_container` and `as_picture`.
+    """
+    if isinstance(image, Container):
+        return image
+    if isinstance(image, Picture | Image.Image | np.ndarray):
+        return as_picture(image, max_pixels)
+    data = bytes_of(image, "image", f"a .tic file or an image: {IMAGES}")
+    named = isinstance(image, str | os.PathLike) and os.fsdecode(image).lower().endswith(".tic")
+    if named or tic.is_tic(data):
+        return as_container(data, max_pixels)
+    try:
+        return as_picture(data, max_pixels)
+    except BadInputError as error:
+        raise BadInputError(f"no .tic file, and as an image: {error}") from error
+
+
+def whole(name: str, value: object, least: int = 1) -> None:
+    """Raises UsageError unless an argument is a whole number, `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise UsageError(f"{name} must be a whole number, not {_kind(value)}")
+    if value < least:
+        raise UsageError(f"{name} must be at least {least}, not {value}")
+
+
+def check_device(device: object) -> None:
+    """Raises UsageError unless a device has a name that can be one; whether it is there, torch
+    knows (`codec.pick_device`)."""
+    if not isinstance(device, str):
+        raise UsageError(f"device must be a name (str), not {_kind(device)}")
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
+        raise UsageError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:0, cuda:1, …")
+
+
+def path_of(name: str, value: object) -> Path | None:
+    """A path that may be left out. Raises UsageError for anything that is none."""
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{name} must be a path, not {_kind(value)}")
+    return Path(os.fsdecode(value))
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__

@@ -1,0 +1,88 @@
+"""An image as the codec takes it and gives it back: 8-bit RGB, alpha and metadata apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from . import sections
+from .errors import BadInputError
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass
+class Picture:
+    """An image as the codec takes it.
+
+    Args:
+        pixels: (H, W, 3) uint8, RGB; a grey image has three equal channels.
+        grey: whether it was grey.
+        alpha: (H, W) uint8, or None for an opaque image.
+        metadata: raw bytes by section name: "icc", "exif", "xmp" (`sections.metadata`).
+    """
+
+    pixels: Pixels
+    grey: bool = False
+    alpha: Pixels | None = None
+    metadata: dict[str, bytes] = field(default_factory=dict)
+
+    def to_image(self) -> Image.Image:
+        """A Pillow image, "L", "RGB", "LA" or "RGBA", with its metadata in `info`."""
+        image = Image.fromarray(self.pixels)
+        if self.grey:
+            image = image.convert("L")
+        if self.alpha is not None:
+            image.putalpha(Image.fromarray(self.alpha))
+        for section in sections.metadata():
+            if section.name in self.metadata:
+                image.info[section.key] = self.metadata[section.name]
+        return image
+
+
+def to_picture(image: Image.Image) -> Picture:
+    """Any Pillow image to 8-bit RGB, upright, with its alpha and metadata apart.
+
+    EXIF orientation is applied to the pixels and dropped from the EXIF, so the picture
+    is upright in every viewer. 16-bit samples are reduced to 8; float samples are taken
+    as 0 … 255. Metadata that cannot be read is left out.
+
+    Raises BadInputError when the pixels cannot be converted.
+    """
+    try:
+        image, metadata = upright(image)
+        if image.mode == "CMYK":
+            metadata.pop("icc", None)  # a CMYK profile says nothing about RGB pixels
+        key = image.info.get("transparency")
+        alpha = None
+        if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
+            wide = np.asarray(image.convert("I")).clip(0, 65535)
+            alpha = np.where(wide == key, 0, 255).astype(np.uint8) if key is not None else None
+            image = Image.fromarray((wide / 257).round().astype(np.uint8))
+        elif image.mode == "F":
+            samples = np.nan_to_num(np.asarray(image)).clip(0, 255)
+            image = Image.fromarray(samples.round().astype(np.uint8))
+        elif image.has_transparency_data:
+            alpha = np.array(image.convert("RGBA").getchannel("A"))
+        if alpha is not None and (alpha == 255).all():
+            alpha = None
+        grey = image.mode in ("L", "1", "LA")
+        return Picture(np.array(image.convert("RGB")), grey, alpha, metadata)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadInputError(f"an image that cannot be converted to RGB: {error}") from error
+
+
+def upright(image: Image.Image) -> tuple[Image.Image, dict[str, bytes]]:
+    """The image with its EXIF orientation applied, and its readable metadata by section name."""
+    found = {section.name: image.info.get(section.key) for section in sections.metadata()}
+    try:
+        turned = ImageOps.exif_transpose(image)
+        exif = turned.getexif()
+        found["exif"] = exif.tobytes() if len(exif) else None
+        image = turned
+    except Exception:  # damaged EXIF raises many kinds, and is no reason to lose the photo
+        found["exif"] = None
+    return image, {name: v for name, v in found.items() if isinstance(v, bytes) and v}

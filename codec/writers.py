@@ -1,0 +1,235 @@
+"""The formats that decoded pictures are written in: one class for each, all of them in `WRITERS`.
+
+image, quality, note ─► Writer.write ─► bytes of a file
+
+A new format is one class here and one entry of `WRITERS`: `decode`, `batch decode` and their
+help find it there.
+"""
+
+from __future__ import annotations
+
+import struct
+from abc import ABC, abstractmethod
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from .errors import UsageError
+
+#: Name of the note in a file, see `Writer.write`.
+NOTE = "ticodec"
+#: What Pillow's plugins raise on pictures and metadata that a format cannot hold.
+REFUSALS = (OSError, ValueError, RuntimeError, SyntaxError, KeyError, struct.error)
+#: Tags of an EXIF block that say how the TIFF file around it stored its pixels, or that Pillow
+#: gives apart: 700 is XMP, 34675 the ICC profile.
+STRUCTURE = {*range(254, 260), 262, 266, 273, *range(277, 281), 284, 317, *range(320, 326)}
+STRUCTURE |= {330, 338, 339, 347, *range(512, 522), 529, 530, 531, 532, 700, 34675}
+#: Tags that point to a block of tags of their own: EXIF and GPS.
+BLOCKS = (34665, 34853)
+
+
+class Writer(ABC):
+    """One output format.
+
+    Attributes:
+        name: as in messages. suffixes: of its files, the usual one first.
+        side_max: longest side, pixels. alpha: whether it has transparency.
+        lossy: whether it takes a quality. default_quality: None: lossless unless one is given.
+        holds_note: whether `save` writes the note; else it follows the file (`trailer`).
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    side_max: int
+    alpha = True
+    lossy = False
+    default_quality: int | None = None
+    holds_note = False
+
+    @abstractmethod
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+        """Write the image with the ICC profile, EXIF and XMP of its `info`.
+
+        The note only where the format has a place for it (`holds_note`).
+        """
+
+    def write(self, image: Image.Image, quality: int | None = None, note: str = "") -> bytes:
+        """A file's bytes.
+
+        Args:
+            image: "L", "LA", "RGB" or "RGBA"; its `info` may have "icc_profile", "exif", "xmp".
+            quality: 1 … 100; None: the format's default.
+            note: a short text (ASCII) that `note_in` finds again, where viewers do not see it.
+
+        Raises UsageError when the format cannot hold the picture, or has no such quality.
+        """
+        quality = self.checked_quality(quality)
+        self.check(image.width, image.height, "A" in image.getbands())
+        out = BytesIO()
+        try:
+            self.save(image, out, quality, note)
+        except REFUSALS as error:
+            raise UsageError(f"cannot be written as {self.name}: {error}") from error
+        return out.getvalue() + (trailer(note) if note and not self.holds_note else b"")
+
+    def checked_quality(self, quality: int | None) -> int | None:
+        """The quality to write with. Raises UsageError when the format does not have it."""
+        if quality is None:
+            return self.default_quality
+        if not self.lossy:
+            lossy = ", ".join(each.suffixes[0] for each in WRITERS if each.lossy)
+            raise UsageError(f"{self.name} is lossless and has no `output_quality` ({lossy} have)")
+        if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
+            raise UsageError(f"`output_quality` must be from 1 to 100, not {quality}")
+        return quality
+
+    def check(self, width: int, height: int, alpha: bool) -> None:
+        """Raises UsageError when the format cannot hold a picture of this size, or its alpha."""
+        if alpha and not self.alpha:
+            keep = ", ".join(each.suffixes[0] for each in WRITERS if each.alpha)
+            raise UsageError(
+                f"the picture is transparent in places, and {self.name} cannot keep that; "
+                f"these formats do: {keep}"
+            )
+        if max(width, height) > self.side_max:
+            raise UsageError(
+                f"{width}×{height} pixels are too many for {self.name}: "
+                f"{self.side_max:,} a side at most; .png has no such limit"
+            )
+
+
+class Png(Writer):
+    """Lossless. The note is a text chunk."""
+
+    name, suffixes, side_max, holds_note = "PNG", (".png",), 2**31 - 1, True
+
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+        """XMP goes into the text chunk that Adobe defined for it."""
+        chunks = PngInfo()
+        if note:
+            chunks.add_text(NOTE, note)
+        if "xmp" in image.info:
+            chunks.add_itxt("XML:com.adobe.xmp", image.info["xmp"].decode("utf-8", "replace"))
+        image.save(out, "PNG", pnginfo=chunks, **kept(image, "icc_profile", "exif"))
+
+
+class WebP(Writer):
+    """Lossless, or lossy with a quality. Grey becomes RGB: the format has no grey."""
+
+    name, suffixes, side_max, lossy = "WebP", (".webp",), 16383, True
+
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+        """`exact` keeps colours where the picture is transparent."""
+        how: dict[str, Any] = {"lossless": True} if quality is None else {"quality": quality}
+        image.save(out, "WEBP", exact=True, **how, **kept(image), **readable_exif(image))
+
+
+class Jpeg(Writer):
+    """Lossy, with full colour resolution; neither alpha nor more than 64 KB of EXIF or XMP."""
+
+    name, suffixes, side_max, alpha = "JPEG", (".jpg", ".jpeg"), 65500, False
+    lossy, default_quality = True, 95
+
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+        """4:4:4: what was compressed once should not lose its colours the second time."""
+        how = {"quality": quality, "subsampling": "4:4:4", "optimize": True}
+        image.save(out, "JPEG", **how, **kept(image), **readable_exif(image))
+
+
+class Avif(Writer):
+    """Lossy, with full colour resolution. Grey is stored as grey; Pillow reads it as RGB."""
+
+    name, suffixes, side_max = "AVIF", (".avif",), 65535
+    lossy, default_quality = True, 90
+
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+        """4:0:0 for grey, 4:4:4 for colours."""
+        grey = image.mode in ("L", "LA")
+        how = {"quality": quality, "subsampling": "4:0:0" if grey else "4:4:4"}
+        image.save(out, "AVIF", **how, **kept(image), **readable_exif(image))
+
+
+class Tiff(Writer):
+    """Lossless: deflated, or as it is when there is EXIF, which libtiff cannot write."""
+
+    name, suffixes, side_max = "TIFF", (".tif", ".tiff"), 2**31 - 1
+
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+        """EXIF and XMP are tags among the file's own."""
+        tags, exif = Image.Exif(), Image.Exif()
+        if found := readable_exif(image):
+            exif.load(found["exif"])
+            for tag, value in exif.items():
+                if tag not in STRUCTURE:
+                    tags[tag] = value
+            for block in BLOCKS:
+                if entries := exif.get_ifd(block):
+                    tags.get_ifd(block).update(entries)
+        if "xmp" in image.info:
+            tags[700] = image.info["xmp"]
+        apart = any(block in exif for block in BLOCKS)
+        how = {"compression": "raw" if apart else "tiff_adobe_deflate", "exif": tags}
+        image.save(out, "TIFF", **how, **kept(image, "icc_profile"))
+
+
+WRITERS: tuple[Writer, ...] = (Png(), WebP(), Jpeg(), Avif(), Tiff())
+#: The suffix of every format, the usual one; PNG, the default, is the first.
+FORMATS = tuple(writer.suffixes[0].removeprefix(".") for writer in WRITERS)
+DEFAULT = FORMATS[0]
+
+
+def writer_of(format: str) -> Writer:
+    """The writer of a format's name or a file's suffix: "jpg", ".jpeg". Raises UsageError."""
+    suffix = f".{format.lower().removeprefix('.')}"
+    for writer in WRITERS:
+        if suffix in writer.suffixes:
+            return writer
+    raise UsageError(f"unknown output format {format!r}; known: {', '.join(FORMATS)}")
+
+
+def suffixes() -> tuple[str, ...]:
+    """All suffixes of all formats."""
+    return tuple(suffix for writer in WRITERS for suffix in writer.suffixes)
+
+
+def kept(image: Image.Image, *keys: str) -> dict[str, Any]:
+    """Options of Pillow's `save` for metadata that is kept as it is; by default ICC and XMP."""
+    return {key: image.info[key] for key in keys or ("icc_profile", "xmp") if key in image.info}
+
+
+def readable_exif(image: Image.Image) -> dict[str, Any]:
+    """The same for EXIF, which several plugins parse; what cannot be read is left out."""
+    if "exif" not in image.info:
+        return {}
+    try:
+        Image.Exif().load(image.info["exif"])
+    except Exception:  # damaged EXIF raises many kinds, and is no reason to lose the picture
+        return {}
+    return {"exif": image.info["exif"]}
+
+
+def trailer(note: str) -> bytes:
+    """A note behind the end of a file, where no format looks: a `free` box of AVIF's kind."""
+    text = f"{NOTE} {note}".encode("ascii")
+    return struct.pack(">I4s", 8 + len(text), b"free") + text
+
+
+#: A trailer is within as many bytes of a file's end.
+TRAILER_MAX = 128
+
+
+def note_in(tail: bytes) -> str | None:
+    """The note of a trailer, in the last `TRAILER_MAX` bytes of a whole file; None: there is none.
+
+    A PNG has its note elsewhere (`batch/provenance.py`).
+    """
+    mark = f"free{NOTE} ".encode()
+    at = tail.rfind(mark)
+    if at < 4 or int.from_bytes(tail[at - 4 : at], "big") != len(tail) - at + 4:
+        return None
+    try:
+        return tail[at + len(mark) :].decode("ascii")
+    except UnicodeDecodeError:
+        return None
