@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +14,7 @@ from ticodec.container import MAX_PIXELS
 from ticodec.errors import Interrupted, TicodecError, UsageError
 from ticodec.writers import DEFAULT
 
+from .dataclass_options import with_fields
 from .flags import with_flags
 from .output import Device, Format, Json, MaxPixels, OutputQuality, Quiet, print_json
 
@@ -134,33 +133,8 @@ class Common:
         )
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Make a subcommand of a function: the options of `Common` follow its own.
-
-    It is called with them in one object, `common`.
-    """
-    names = [each.name for each in fields(Common)]
-
-    def call(**given: Any) -> None:
-        common = Common(**{name: given.pop(name) for name in names})
-        function(common=common, **given)
-
-    own = dict(inspect.signature(function).parameters)
-    del own["common"]
-    shared = inspect.signature(Common).parameters
-    hints = get_type_hints(Common, include_extras=True)
-    hints |= get_type_hints(function, include_extras=True)
-    parameters = [
-        each.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, each in (own | dict(shared)).items()
-    ]
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = {each.name: each.annotation for each in parameters}
-    call.__doc__ = function.__doc__
-    return app.command(function.__name__)(call)
-
-
-@command
+@app.command()
+@with_fields
 def encode(
     source: Source,
     target: Target,
@@ -180,7 +154,8 @@ def encode(
     _run(common, common.job("encode", source, target, **more), None)
 
 
-@command
+@app.command()
+@with_fields
 def decode(
     source: Source,
     target: Target,
@@ -193,7 +168,8 @@ def decode(
     _run(common, common.job("decode", source, target, **more), None)
 
 
-@command
+@app.command()
+@with_fields
 def classify(
     source: Source,
     out: Annotated[

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from ticodec.errors import TicodecError
 
 #: Flags whose name is not that of the argument. Of any other argument in `SAME` it is the same.
 FLAGS = {"head": "--weights", "model": "-m", "output": "OUT", "quality": "-q"}
@@ -10,9 +14,21 @@ SAME = ("device", "format", "max_pixels", "output_quality", "top")
 FLAGS |= {name: f"--{name.replace('_', '-')}" for name in SAME}
 
 
-def with_flags(message: str) -> str:
+def with_flags(message: str, flags: Mapping[str, str] = FLAGS) -> str:
     """A message of the library, its arguments (in backticks) replaced by the flags of commands.
 
     "raise `max_pixels`" becomes "raise --max-pixels". Other words in backticks stay.
     """
-    return re.sub(r"`(\w+)`", lambda match: FLAGS.get(match[1], match[0]), message)
+    return re.sub(r"`(\w+)`", lambda match: flags.get(match[1], match[0]), message)
+
+
+@contextmanager
+def flags_named(flags: Mapping[str, str]) -> Iterator[None]:
+    """Let errors name the flags of one command, where an argument has another flag than elsewhere.
+
+    The command's own come first; what it does not have is replaced as everywhere.
+    """
+    try:
+        yield
+    except TicodecError as error:
+        raise type(error)(with_flags(str(error), flags)) from error

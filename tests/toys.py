@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,18 @@ COLOURS = ((40, 60, 200), (50, 190, 60), (210, 50, 40))
 VIT = ViTConfig(C=16, L=4, heads=2, grid=4)
 ICAT = IcatConfig(N=16, M=16, vit=VIT, labels=LABELS, halving=True)
 PIXELS = HeadConfig("pixels", 768, VIT, LABELS)
+#: Options of training that learns labels, as they are given.
+LEARNED: dict[str, Any] = {
+    "crop": 64,
+    "batch": 4,
+    "lr": 1e-3,
+    "warmup": 2,
+    "augment": "mild",
+    "weight_decay": 0.05,
+    "smallest": 0.5,
+}
 #: The first step of the joint model and classifiers; the second step.
-FIRST = TrainOptions(
-    crop=64, batch=4, lr=1e-3, warmup=2, step=1, augment="mild", weight_decay=0.05, smallest=0.5
-)
+FIRST = TrainOptions(step=1, **LEARNED)
 SECOND = replace(FIRST, step=2, weight_decay=0.0)
 
 #: Facts of a run, as its history tells them.

@@ -13,17 +13,17 @@ from torch.nn.functional import interpolate
 from ticodec.errors import BadInputError, TicodecError
 
 FORMAT = 2
-#: Names of the layer that has a row a label end so; those of gains and of aggregation begin so.
+#: Suffixes of the label layer's parameters; prefixes of the gain and aggregation parameters.
 LABELS = ("head.weight", "head.bias")
 GAINS = "gains."
 AGGREGATION = "aggregation."
-#: Names of a classifier's first layer begin so; it does not read what another classifier's does.
+#: Prefix of a classifier's first layer, which belongs to what the classifier reads.
 FIRST = "embed."
-#: The layer that halves latents is fitted anew for those of other weights; its names begin so.
+#: Prefix of the layer that halves latents; it is fitted anew for the latents of other weights.
 HALVE = "halve."
-#: Names of a joint model's classifier begin so.
+#: Prefix of a joint model's classifier.
 VIT = "vit."
-#: What a first layer standardises latents by, while it learns; the classifier's file has it not.
+#: What a first layer standardises latents by while it learns; folded into it in the exported file.
 STANDARD = ("embed.mean", "embed.std")
 
 
@@ -32,8 +32,13 @@ def is_new(name: str) -> bool:
     return name.endswith(LABELS) or name.startswith((GAINS, FIRST, HALVE, VIT + HALVE))
 
 
+def without(floats: dict[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+    """Weights without those whose names begin with one of these."""
+    return {name: value for name, value in floats.items() if not name.startswith(prefixes)}
+
+
 def without_labels(floats: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights without the layer that has a row a label; a new one takes its place."""
+    """Weights without the layer that has a row for each label; a new one takes its place."""
     return {name: value for name, value in floats.items() if not name.endswith(LABELS)}
 
 
@@ -45,8 +50,8 @@ def on_grid(floats: dict[str, Tensor], grid: int) -> dict[str, Tensor]:
     learned = floats[name].permute(0, 3, 1, 2)
     if learned.shape[2] == grid:
         return floats
-    found = interpolate(learned, (grid, grid), mode="bicubic", align_corners=False)
-    return {**floats, name: found.permute(0, 2, 3, 1).contiguous()}
+    resized = interpolate(learned, (grid, grid), mode="bicubic", align_corners=False)
+    return {**floats, name: resized.permute(0, 2, 3, 1).contiguous()}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from ticodec.psnr import psnr_of_mse
 
 from .data.photos import Photos, split
 from .losses import Loss, rate_distortion
+from .options import Training, TrainOptions
+from .request import Beginning, Request
 from .trainer import CALIBRATION, CALIBRATION_SIZE, BaseTrainer, Row
 
 VALIDATION_IMAGES = 16
@@ -39,18 +42,18 @@ class Trainer(BaseTrainer[ModelConfig, PhotoData]):
     def build(self) -> Network:
         """The network; crops must fit its strides."""
         if self.options.crop % self.config.stride_z:
-            raise UsageError(f"--crop must be a multiple of {self.config.stride_z}")
+            raise UsageError(f"`crop` must be a multiple of {self.config.stride_z}")
         self.lambdas = torch.tensor(self.config.lambdas, device=self.device)
         return Network(self.config)
 
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[PhotoData, str]:
         """Photos of a folder, every 50th by name held out; keeps a few crops for export."""
         training, held = split(list_images(folder))
-        each = lambda: tick(len(training) + len(held))  # noqa: E731
-        photos = Photos(training, self.options.crop, self.device, each)
+        step = partial(tick, len(training) + len(held))
+        photos = Photos(training, self.options.crop, self.device, step)
         size = CALIBRATION_SIZE
         try:
-            validation = Photos(held, size, self.device, each)
+            validation = Photos(held, size, self.device, step)
         except BadInputError:  # few or small photos: better a look at them than none
             validation, size = photos, self.options.crop
         crops = validation.centres(size)
@@ -103,3 +106,18 @@ class Trainer(BaseTrainer[ModelConfig, PhotoData]):
     def config_from(cls, fields: dict[str, Any]) -> ModelConfig:
         """The network's dimensions."""
         return ModelConfig.from_dict(fields)
+
+    @classmethod
+    def training_of(cls, config: ModelConfig, options: TrainOptions) -> Training:
+        """Always the same."""
+        return Training.CODEC
+
+    @classmethod
+    def beginning(cls, request: Request) -> Beginning:
+        """A preset with random weights, or the codec of `init` with its own dimensions."""
+        options = TrainOptions.of(Training.CODEC, request.options)
+        if request.codec is None:
+            return Beginning(request.preset(), options)
+        request.refuse_dimensions()
+        config, floats, history = request.codec
+        return Beginning(config, options, floats, history)

@@ -31,14 +31,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ticodec.errors import TicodecError, UsageError
 
-#: What torchrun tells every process: `Ranks`, in the same order.
+#: Variables that torchrun sets for every process: the fields of `Ranks`, in the same order.
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 #: The longest that ranks wait for another: the first one validates meanwhile, or a file is slow.
 MINUTES = 10
 #: torch's option for sending buffers in every step: newer releases warn of the older name.
 OPTIONS = signature(DistributedDataParallel).parameters
 SYNC = "forward_sync_buffers" if "forward_sync_buffers" in OPTIONS else "broadcast_buffers"
-#: Seconds for the first rank to tell of what all of them fail from.
+#: Seconds for the first rank to say what all of them fail from.
 PATIENCE = 3.0
 
 
@@ -61,7 +61,7 @@ class Ranks:
         """Whether it speaks for all."""
         return self.rank == 0
 
-    def place(self, device: torch.device) -> torch.device:
+    def device_of(self, device: torch.device) -> torch.device:
         """The rank's own device of this type. Raises UsageError when there are too few GPUs."""
         if device.type != "cuda" or self.world == 1:
             return device
@@ -69,11 +69,11 @@ class Ranks:
         if self.here > gpus:
             raise UsageError(
                 f"{self.here} processes on this machine need a GPU each, and it has {gpus}; "
-                f"start {gpus}, or give --device cpu"
+                f"start {gpus}, or set `device` to cpu"
             )
-        place = torch.device("cuda", self.local)
-        torch.cuda.set_device(place)
-        return place
+        own = torch.device("cuda", self.local)
+        torch.cuda.set_device(own)
+        return own
 
     def seed(self, seed: int, step: int = 0) -> int:
         """What to draw from at a step, other numbers on each rank; the first keeps `seed`."""
@@ -88,15 +88,15 @@ class Ranks:
         """
         if self.world == 1:
             return value
-        found = torch.tensor(value, dtype=torch.float64)
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return float(found)
+        largest = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return float(largest)
 
     def mean(self, scalars: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Scalars (), on the rank's device, averaged over all ranks; as they are when alone."""
         if self.world == 1:
             return scalars
-        total = torch.stack([each.detach().float() for each in scalars])
+        total = torch.stack([scalar.detach().float() for scalar in scalars])
         dist.all_reduce(total)
         return (total / self.world).unbind()
 
@@ -123,16 +123,17 @@ ALONE = Ranks()
 def together() -> Iterator[Ranks]:
     """The ranks of torchrun's environment, connected; `ALONE` where it did not start this one.
 
-    What fails on all ranks is told by the first: the others wait a moment, in which torchrun
+    When all ranks fail alike, the first one says so: the others wait a moment, in which torchrun
     ends them.
 
     Raises TicodecError when another process has ended, or does not answer.
     """
-    told = [os.environ.get(name, "") for name in NAMES]
-    if not all(value.isdecimal() for value in told) or int(told[1]) == 1:
+    values = [os.environ.get(name, "") for name in NAMES]
+    if not all(value.isdecimal() for value in values) or int(values[1]) == 1:
         yield ALONE
         return
-    ranks = Ranks(*map(int, told))
+    rank, world, local, here = map(int, values)
+    ranks = Ranks(rank, world, local, here)
     try:
         # Scalars of the CPU go by gloo, gradients of GPUs by nccl.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -157,7 +158,7 @@ def together() -> Iterator[Ranks]:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether it tells of a connection to another rank; gloo's have no type of their own."""
+    """Whether a connection to another rank was lost; gloo's errors have no type of their own."""
     if isinstance(error, dist.DistError):
         return True
     return isinstance(error, RuntimeError) and "gloo" in str(error)

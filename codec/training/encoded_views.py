@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from ticodec.models.config import HeadConfig
 
 from .data.augment import Augmentation
 from .data.class_folder import ClassFolder
+from .distributed import Ranks
 from .halving import half_size, layer_of
-
-if TYPE_CHECKING:
-    from .head_trainer import HeadTrainer
+from .options import TrainOptions
+from .teacher import Teacher
 
 #: Images that are encoded at a time.
 BATCH = 16
@@ -28,13 +30,32 @@ BATCH = 16
 LEAST_WINDOW = 2 / 3
 
 
+class Reader(Protocol):
+    """What reads images for a classifier: a `HeadTrainer`."""
+
+    config: HeadConfig
+    options: TrainOptions
+    ranks: Ranks
+    network: nn.Module
+    teacher: Teacher | None
+
+    def draw_qualities(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random levels of the frozen codec, (count,)."""
+
+    def read(self, x: Tensor, level: Tensor) -> Tensor:
+        """Latents (B, h, w, M) of images (B, H, W, 3) in [0, 1] at levels (B,)."""
+
+    def taught(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Targets (B, classes) of images (B, H, W, 3) with the teacher's answers, if any."""
+
+
 def encode_views(
-    trainer: HeadTrainer, images: ClassFolder, tick: Callable[[int], None]
+    trainer: Reader, images: ClassFolder, tick: Callable[[int], None]
 ) -> tuple[Tensor, Tensor]:
     """Maps of the images cropped and mirrored at random, and their targets: see `HeadData`.
 
-    Of all images `views` times, and of an f²th of them enlarged f times: each scale takes as
-    long to encode. `tick(total)` is called once a batch.
+    There are `views` of every image. At each larger scale f there are f² times fewer, so that each
+    scale takes as long to encode. `tick(total)` is called once for each batch.
     """
     o = trainer.options
     generator = torch.Generator().manual_seed(trainer.ranks.seed(o.seed + 1))
@@ -42,10 +63,10 @@ def encode_views(
     count = len(images.training)
     parts = []
     for factor in scales(o.enlarge):
-        each = max(1, BATCH // factor**2)
+        count_at_a_time = max(1, BATCH // factor**2)
         for _ in range(o.views):
             some = torch.randperm(count, generator=generator)[: -(-count // factor**2)]
-            parts += [(factor, pick) for pick in images.training[some].split(each)]
+            parts += [(factor, pick) for pick in images.training[some].split(count_at_a_time)]
     length = sum(len(pick) for _, pick in parts)
     views, done = torch.empty(0), 0
     targets = torch.empty(length, len(trainer.config.labels), dtype=torch.float16)
@@ -61,7 +82,7 @@ def encode_views(
 
 
 def encoded(
-    trainer: HeadTrainer,
+    trainer: Reader,
     images: ClassFolder,
     pick: Tensor,
     factor: int,
@@ -91,7 +112,7 @@ def windows(y: Tensor) -> Tensor:
     high, wide = (int(torch.randint(math.ceil(LEAST_WINDOW * n), n + 1, ())) for n in (h, w))
     tops, lefts = torch.randint(h - high + 1, (len(y),)), torch.randint(w - wide + 1, (len(y),))
     places = zip(y, tops.tolist(), lefts.tolist(), strict=True)
-    return torch.stack([each[i : i + high, j : j + wide] for each, i, j in places])
+    return torch.stack([view[i : i + high, j : j + wide] for view, i, j in places])
 
 
 def scales(largest: int) -> list[int]:

@@ -45,11 +45,14 @@ def half_size(x: Tensor) -> Tensor:
 
 
 def groups(crop: int) -> list[tuple[int, Augmentation]]:
-    """Sides and cuts of groups of crops that the layer is fitted on: as large as they are, and
-    enlarged, since large photos are sharp or not; as many latents of both."""
+    """Sides and cuts of the groups of crops that the layer is fitted on.
+
+    Half of the latents come from crops at native size, half from enlarged crops, because large
+    photos may be sharp or blurry.
+    """
     kinds = [(crop, MILD), (2 * crop, CLOSE)]
-    each = [FITTED_LATENTS * 2 * STRIDE_Y**2 // (GROUP * size**2) for size, _ in kinds]
-    return [kind for kind, count in zip(kinds, each, strict=True) for _ in range(count + 1)]
+    counts = [FITTED_LATENTS * 2 * STRIDE_Y**2 // (GROUP * size**2) for size, _ in kinds]
+    return [kind for kind, count in zip(kinds, counts, strict=True) for _ in range(count + 1)]
 
 
 def layer_of(network: nn.Module) -> Halving:
@@ -102,8 +105,8 @@ def fit_halving(halve: Halving, pairs: Iterable[tuple[Tensor, Tensor]]) -> float
 
     Returns which part of the variance it explains, the mean over the channels, at most 1.
     """
-    found = [(halve.blocks(large).flatten(0, 2), small.flatten(0, 2)) for large, small in pairs]
-    given, wanted = (torch.cat(each) for each in zip(*found, strict=True))
+    rows = [(halve.blocks(large).flatten(0, 2), small.flatten(0, 2)) for large, small in pairs]
+    given, wanted = (torch.cat(parts) for parts in zip(*rows, strict=True))
     (std, mean), (out, middle) = torch.std_mean(given, 0), torch.std_mean(wanted, 0)
     std, out = std.clamp(min=LEAST), out.clamp(min=LEAST)
     layer = nn.utils.skip_init(nn.Linear, len(mean), len(middle))  # draws no random numbers

@@ -11,6 +11,7 @@ how `classify` reads large photos: see `halving.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,18 +22,21 @@ from torch.nn.functional import cross_entropy
 from ticodec import weights
 from ticodec.errors import BadInputError, UsageError
 from ticodec.models.codec_network import CodecNetwork
-from ticodec.models.config import HeadConfig
+from ticodec.models.config import STRIDE_Y, VITS, HeadConfig, IcatConfig, ViTConfig
+from ticodec.models.families import config_from, default_head
 from ticodec.models.vit import ViT
 
-from .data.augment import drawing_from, mixed
-from .data.class_folder import ClassFolder
+from .checkpoint import FIRST, HALVE, on_grid, without, without_labels
+from .data.augment import augmentation_of, drawing_from, mixed
+from .data.class_folder import ClassFolder, labels_of, listed, load_classes
 from .data.photos import draw_levels
 from .encoded_views import BATCH, encode_views, windows
 from .float_latents import frozen_network, latents, of_pixels
 from .halving import MILD, fit_to, groups, layer_of
-from .joint_trainer import augmentation_of, listed, load_classes
 from .least_squares import Source, stitch
-from .pretrained import find_classifier
+from .options import Training, TrainOptions
+from .pretrained import PATCH, find_classifier
+from .request import Beginning, Request
 from .standardised_input import StandardLinear
 from .teacher import Teacher
 from .trainer import BaseTrainer, Row
@@ -72,8 +76,9 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
 
     kind = "head"
     columns = HeadLoss._fields
-    told = ("crop", "batch", "lr", "warmup", "optimizer", "weight_decay", "smoothing", "augment",
-            "smallest", "views", "enlarge", "teacher", "seed")  # fmt: skip
+    crop_is_fixed = True
+    #: What the first layer of the classifier that this one begins from gives for images.
+    imitated: Source | None
 
     def build(self) -> ViT:
         """The Transformer; loads the weights whose latents it reads, and freezes them.
@@ -82,14 +87,11 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         what is read.
         """
         c, o = self.config, self.options
-        if c.stem == "pixels" and (o.views or o.enlarge > 1):
-            raise UsageError("--views and --enlarge are for a --head: pixels are not encoded")
         if o.enlarge > 1 and not o.views:
-            raise UsageError("--enlarge needs --views: enlarged images are encoded once, not anew")
+            raise UsageError("`enlarge` needs `views`: enlarged images are encoded once, not anew")
         if o.enlarge > 1 and not c.halving:
-            raise UsageError("--enlarge: this classifier cannot halve; --init begins one that can")
-        self.source: Source | None = None
-        self.augmentation = augmentation_of(self)
+            raise UsageError("`enlarge`: this classifier cannot halve; `init` begins one that can")
+        self.augmentation = augmentation_of(o, self.device)
         self.frozen: CodecNetwork | None = None
         self.qualities: tuple[float, float] = (1.0, 1.0)
         vit = ViT(c.channels, c.vit, len(c.labels), c.halving)
@@ -110,13 +112,13 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         """
         name = self.options.teacher
         try:
-            found = find_classifier(name)
-            teacher = found.teacher(self.device)
+            classifier = find_classifier(name)
+            teacher = classifier.teacher(self.device)
         except BadInputError as error:
-            raise BadInputError(f"--teacher {name}: {error}") from error
-        if found.config.labels != self.config.labels:
+            raise BadInputError(f"`teacher` {name}: {error}") from error
+        if classifier.config.labels != self.config.labels:
             raise UsageError(
-                f"--teacher {name} knows {listed(found.config.labels)}, "
+                f"`teacher` {name} knows {listed(classifier.config.labels)}, "
                 f"and the data has {listed(self.config.labels)}"
             )
         return teacher
@@ -145,8 +147,8 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             data = HeadData(images, *views, held)
         if self.frozen and not self.step:
             self.standardise(data)
-        if self.source and not self.step:
-            line += f"\n{self.begin_from(self.source, images)}"
+        if self.imitated and not self.step:
+            line += f"\n{self.begin_from(self.imitated, images)}"
         return data, line
 
     @torch.no_grad()
@@ -254,3 +256,64 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
     def config_from(cls, fields: dict[str, Any]) -> HeadConfig:
         """The classifier's dimensions."""
         return HeadConfig.from_dict(fields)
+
+    @classmethod
+    def training_of(cls, config: HeadConfig, options: TrainOptions) -> Training:
+        """By what is read."""
+        return Training.PIXELS if config.stem == "pixels" else Training.HEAD
+
+    @classmethod
+    def beginning(cls, request: Request) -> Beginning:
+        """A Transformer of the size asked for, or the classifier of `init`.
+
+        Of a classifier that reads something else, all is kept but the first layer, which is
+        fitted to imitate the other's.
+        """
+        if request.dimensions:
+            raise UsageError(f"a classifier has no {', '.join(request.dimensions)}")
+        training = Training.HEAD if request.head else Training.PIXELS
+        options = TrainOptions.of(training, request.options)
+        labels = labels_of(request.data)
+        classifier = find_classifier(request.init) if request.init else None
+        name = request.vit if request.head else request.model
+        size = VITS[name] if name else None
+        if classifier is not None:
+            given = classifier.config.vit
+            if size is not None and replace(size, grid=given.grid) != given:
+                message = f"`init` {request.init} has a Transformer of another size than {name}"
+                raise UsageError(message)
+            size = given
+        if request.head:
+            config = config_for_latents(request.model, size, labels)
+        else:
+            config = HeadConfig("pixels", PATCH, size or VITS["vit"], labels)
+        grid = options.crop // STRIDE_Y  # positions are learned for the grid of its crops
+        config = replace(config, vit=replace(config.vit, grid=grid))
+        if classifier is None:
+            return Beginning(config, options)
+        floats, source = classifier.floats, None
+        read = classifier.config
+        if (read.stem, read.fingerprint) != (config.stem, config.fingerprint):
+            floats = without(floats, FIRST, HALVE)
+            source = classifier.source(request.device)
+        if read.labels != labels:
+            floats = without_labels(floats)
+        return Beginning(config, options, on_grid(floats, grid), classifier.history, source)
+
+
+def config_for_latents(
+    model: str | None, size: ViTConfig | None, labels: tuple[str, ...]
+) -> HeadConfig:
+    """A classifier of the latents of installed weights; without a size it has the usual one."""
+    entry = weights.find(model)
+    codec = config_from(weights.read(entry)[0])
+    usual = codec.vit if isinstance(codec, IcatConfig) else default_head(entry.model)
+    return HeadConfig(
+        "latents",
+        channels=codec.M,
+        vit=size or usual,
+        labels=labels,
+        codec=entry.name,
+        fingerprint=entry.fingerprint.hex(),
+        halving=True,
+    )

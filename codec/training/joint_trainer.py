@@ -10,24 +10,28 @@ with the gradient passed straight through, as everywhere here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ticodec.errors import BadInputError, UsageError
-from ticodec.models.config import IcatConfig
+from ticodec.errors import UsageError
+from ticodec.models.config import STRIDE_Y, IcatConfig
 from ticodec.models.icat import Icat
 from ticodec.models.prior import FactorizedPrior
 from ticodec.psnr import psnr_of_mse
 
 from .ablation import leave_out_aggregation
-from .data.augment import Augmentation
-from .data.class_folder import ClassFolder, find_classes
+from .checkpoint import AGGREGATION, GAINS, HALVE, VIT, on_grid, without, without_labels
+from .data.augment import augmentation_of
+from .data.class_folder import ClassFolder, labels_of, load_classes
 from .float_latents import latents
 from .halving import fit_to, layer_of
 from .losses import JointLoss, joint, lambda_at
+from .options import Training, TrainOptions
+from .request import Beginning, Request
 from .trainer import CALIBRATION, BaseTrainer, Row
 
 #: What new gains make of y's standard deviation, at the middle quality.
@@ -38,8 +42,6 @@ Z_SCALE, QUIET = 2.0, 0.1
 FITTED = 32
 #: Validation images that the estimate is made of, drawn evenly from all classes.
 VALIDATION_IMAGES = 256
-#: Labels that a message names.
-SHOWN = 12
 
 
 class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
@@ -47,27 +49,27 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
 
     kind = "icat"
     columns = JointLoss._fields
-    told = ("step", "crop", "batch", "lr", "warmup", "optimizer", "weight_decay", "balance",
-            "ratio", "smoothing", "augment", "smallest", "seed")  # fmt: skip
+    crop_is_fixed = True
+    #: The network with aggregation, when this one begins without.
+    imitated: Icat | None
 
     def build(self) -> Icat:
         """The network; crops must fit its strides."""
         o = self.options
         if o.crop % self.config.stride_z:
-            raise UsageError(f"--crop must be a multiple of {self.config.stride_z}")
+            raise UsageError(f"`crop` must be a multiple of {self.config.stride_z}")
         self.betas = torch.tensor(self.config.lambdas, device=self.device)
         self.partial = o.step == 1  # the hyperprior and the gains are not trained then
-        self.augmentation = augmentation_of(self)
-        self.whole: Icat | None = None  # with the aggregation that this one is begun without
+        self.augmentation = augmentation_of(o, self.device)
         return Icat(self.config)
 
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[ClassFolder, str]:
         """Labelled images, every 50th of a class held out; keeps a few of those for export."""
         data, line = load_classes(folder, self.config.labels, self.options.crop, self.device, tick)
-        # They are in the order of their classes: every so manieth is of all of them.
+        # Images are sorted by class, so taking every n-th one samples all classes.
         data.validation = data.validation[:: -(-len(data.validation) // VALIDATION_IMAGES)]
         if self.calibration is None:
-            images = every_so_many(data, self.options.crop, CALIBRATION)
+            images = sample_held_out(data, self.options.crop, CALIBRATION)
             self.calibration = (images * 255).round().byte().cpu()
         runs = self.record()
         if self.options.step == 2 and not (runs and runs[-1].get("step") == 2):
@@ -75,13 +77,13 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         files = len(data) + data.left_out
         if self.has_halving() and not layer_of(self.average).weight.any():
             line += f"\n{self.fit_halving(data, lambda more: tick(files + more))}"
-        if self.whole is not None and not self.step:
-            images = every_so_many(data, self.options.crop, FITTED)
+        if self.imitated is not None and not self.step:
+            images = sample_held_out(data, self.options.crop, FITTED)
             assert isinstance(self.network, Icat)
             assert isinstance(self.average, Icat)
-            part = leave_out_aggregation(self.whole, images, self.network, self.average)
+            part = leave_out_aggregation(self.imitated, images, self.network, self.average)
             line += f"\nwithout aggregation: {part:.0%} of what it gave is left to rebuild from"
-            self.whole = None
+            self.imitated = None
         return data, line
 
     def finish(self, data: ClassFolder) -> str:
@@ -113,7 +115,7 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         begins at 1 bpp, and Adam's small steps take thousands to bring it down.
         """
         assert isinstance(self.network, Icat)
-        images = every_so_many(data, self.options.crop, FITTED)
+        images = sample_held_out(data, self.options.crop, FITTED)
         with self.autocast():
             y = self.network.g_a(images - 0.5).float()
         up = (SPREAD / y.std()).log()
@@ -176,49 +178,45 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         """The network's dimensions."""
         return IcatConfig.from_dict(fields)
 
+    @classmethod
+    def training_of(cls, config: IcatConfig, options: TrainOptions) -> Training:
+        """The step."""
+        return Training.STEP_1 if options.step == 1 else Training.STEP_2
 
-def every_so_many(data: ClassFolder, size: int, count: int) -> Tensor:
-    """About `count` of the held-out images, of all classes: (n, size, size, 3) in [0, 1]."""
+    @classmethod
+    def beginning(cls, request: Request) -> Beginning:
+        """A preset, or the joint model of `init`, with the classes of the data.
+
+        Of `init` only λ and the aggregation may change. Begun without the aggregation that its
+        weights have, a model imitates the network that they are of: see `ablation.py`.
+        """
+        training = Training.STEP_1 if request.options.get("step") == 1 else Training.STEP_2
+        options = TrainOptions.of(training, request.options)
+        labels, grid = labels_of(request.data), options.crop // STRIDE_Y
+        given: IcatConfig = request.codec.config if request.codec else request.preset()  # type: ignore[assignment]
+        vit = replace(given.vit, grid=grid)  # positions are learned for its crops
+        if request.codec is None:
+            return Beginning(replace(given, labels=labels, vit=vit, halving=True), options)
+        request.refuse_dimensions("lambdas", "aggregation")
+        floats, history = request.codec.floats, request.codec.history
+        config = replace(given, labels=labels, vit=vit, halving=True, **request.dimensions)
+        if config.labels != given.labels:
+            floats = without_labels(floats)
+        if config.lambdas != given.lambdas:  # the paper's: one for each β
+            floats = without(floats, GAINS)
+        # Halving is fitted to what the encoder gives when the run begins and when it ends.
+        floats = without(on_grid(floats, grid), VIT + HALVE)
+        imitated = None
+        if given.aggregation and not config.aggregation:
+            imitated = Icat(replace(config, aggregation=True)).to(request.device)
+            imitated.load_state_dict(floats, strict=False)  # the layer of labels may be missing
+            imitated.eval().requires_grad_(False)
+        if not config.aggregation:
+            floats = without(floats, AGGREGATION)
+        return Beginning(config, options, floats, history, imitated)
+
+
+def sample_held_out(data: ClassFolder, size: int, count: int) -> Tensor:
+    """About `count` held-out images of all classes: (n, size, size, 3) in [0, 1]."""
     images = torch.cat([x for x, _ in data.centre(size)])
     return images[:: max(1, len(images) // count)][:count]
-
-
-def augmentation_of(trainer: BaseTrainer[Any, Any]) -> Augmentation:
-    """The augmentation of a trainer's options."""
-    o = trainer.options
-    group = 1 if trainer.device.type == "cpu" else 8
-    return Augmentation(o.augment, smallest=o.smallest, group=group)
-
-
-def listed(labels: tuple[str, ...]) -> str:
-    """Labels for a message, the first ones of many."""
-    more = f" … ({len(labels)} in all)" if len(labels) > SHOWN else ""
-    return ", ".join(labels[:SHOWN]) + more
-
-
-def load_classes(
-    folder: Path,
-    labels: tuple[str, ...],
-    side: int,
-    device: torch.device,
-    tick: Callable[[int], None],
-) -> tuple[ClassFolder, str]:
-    """The images of a folder of classes, and a line about them.
-
-    Raises BadInputError when there are none, UsageError when the classes are other ones than
-    the network has.
-    """
-    total = sum(map(len, find_classes(folder).values()))
-    data = ClassFolder(folder, side * 8 // 7, device, lambda: tick(total))
-    if data.labels != labels:
-        raise UsageError(
-            f"{folder} has the classes {listed(data.labels)}; this network was begun with "
-            f"{listed(labels)}; --init takes its weights to other classes"
-        )
-    if not len(data.validation):
-        raise BadInputError(f"{folder}: every class needs two images at least, one to validate by")
-    line = (
-        f"{len(data.training)} images of {len(labels)} classes to train on, "
-        f"{len(data.validation)} held out, {data.left_out} left out (unreadable)"
-    )
-    return data, line

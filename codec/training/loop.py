@@ -93,8 +93,7 @@ def run(
     facts: dict[str, Any] = {"device": device_name(trainer.device)}
     if ranks.world > 1:
         facts = {"device": f"{ranks.world} × {facts['device']}", "processes": ranks.world}
-    told = {name: getattr(trainer.options, name) for name in trainer.told}
-    facts |= {name: value for name, value in told.items() if value != ""}
+    facts |= trainer.recorded_options()
     with stop_signals() as stopped:
         trainer.begin_run(facts)
         loop(trainer, loaded, out, limits, stopped, console)

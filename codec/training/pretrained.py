@@ -1,4 +1,7 @@
-"""A classifier that is there already: in a file, in installed weights, or in a checkpoint."""
+"""Codecs and classifiers that are there already, to begin from or to learn from.
+
+They are in installed weights, in checkpoints or, classifiers, in files of their own.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from ticodec import weights
 from ticodec.classifier import network_of
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.codec_network import CodecNetwork
-from ticodec.models.config import HeadConfig, IcatConfig
+from ticodec.models.config import CodecConfig, HeadConfig, IcatConfig
 from ticodec.models.families import build, config_from
 
 from . import checkpoint
@@ -28,6 +31,33 @@ Weights = dict[str, Tensor]
 PATCH = 3 * 16 * 16
 #: Stands for the fingerprint of a joint model that is still in training.
 UNEXPORTED = "unexported"
+
+
+class ExistingCodec(NamedTuple):
+    """A codec to begin from: its dimensions, its weights by name, and the runs that made them."""
+
+    config: CodecConfig
+    floats: Weights
+    history: list[dict[str, Any]]
+
+
+def find_codec(init: str) -> ExistingCodec:
+    """A codec of installed weights or of a checkpoint.
+
+    Raises UsageError when a classifier is named, BadInputError for what is not there or damaged.
+    """
+    path = Path(init)
+    if path.suffix != ".pt":
+        entry = weights.find(init)
+        fields, tensors = weights.read(entry)
+        return ExistingCodec(config_from(fields), weights.floats(tensors), list(entry.history))
+    state = checkpoint.load(path)
+    if state.get("kind", "codec") == "head":
+        raise UsageError(f"{init} is a classifier; `head` begins from it")
+    try:
+        return ExistingCodec(config_from(state["config"]), state["average"], state["history"])
+    except (KeyError, ValueError) as error:
+        raise BadInputError(f"{init}: not a checkpoint of this version: {error}") from error
 
 
 class ExistingClassifier(NamedTuple):
@@ -133,6 +163,13 @@ def _of_joint(
     network = build(config)
     network.load_state_dict(floats)
     own = {k.removeprefix(VIT): v for k, v in floats.items() if k.startswith(VIT)}
-    of = (name, fingerprint, config.halving)
-    head = HeadConfig("latents", config.M, config.vit, config.labels, *of)
+    head = HeadConfig(
+        "latents",
+        channels=config.M,
+        vit=config.vit,
+        labels=config.labels,
+        codec=name,
+        fingerprint=fingerprint,
+        halving=config.halving,
+    )
     return ExistingClassifier(head, own, history, network, top)

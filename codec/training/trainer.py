@@ -12,15 +12,15 @@ import copy
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ticodec.errors import BadInputError, TicodecError
+from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.config import Dimensions
 from ticodec.models.inference import fast_bf16
 
@@ -28,7 +28,8 @@ from . import checkpoint
 from .data.photos import draw_levels
 from .distributed import ALONE
 from .optimizer import Optimizer
-from .options import TrainOptions
+from .options import Training, TrainOptions, check_used
+from .request import Beginning, Request
 
 #: Validation crops that every checkpoint carries; export calibrates its grids on them.
 CALIBRATION = 8
@@ -62,10 +63,8 @@ class BaseTrainer(ABC, Generic[C, D]):
     partial = False
     #: Names of the scalars that `forward` gives.
     columns: ClassVar[tuple[str, ...]]
-    #: The options that the history tells of.
-    told: ClassVar[tuple[str, ...]] = (
-        "crop", "batch", "lr", "warmup", "optimizer", "balance", "shrink", "seed"
-    )  # fmt: skip
+    #: Whether the network has learned positions for crops of one size.
+    crop_is_fixed: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -96,6 +95,8 @@ class BaseTrainer(ABC, Generic[C, D]):
         # On the device, since reading them in every step would make the CPU wait for a GPU.
         self.skipped = torch.zeros((), dtype=torch.long, device=device)
         self.typical = torch.zeros((), device=device)  # running mean of the gradient's norm
+        #: What new layers are fitted to imitate before the first step, see `Beginning`.
+        self.imitated: Any = None
         self.history = list(history)  # one entry a finished run, for the model card
         self.facts: dict[str, Any] = {}  # of the run that is going on
         self.begun = (0, 0.0, 0)  # crops, seconds and skipped steps before it
@@ -139,6 +140,39 @@ class BaseTrainer(ABC, Generic[C, D]):
     @abstractmethod
     def config_from(cls, fields: dict[str, Any]) -> C:
         """The config of a checkpoint. Raises ValueError on bad fields."""
+
+    @classmethod
+    @abstractmethod
+    def training_of(cls, config: C, options: TrainOptions) -> Training:
+        """The kind of training, as far as options differ."""
+
+    @classmethod
+    @abstractmethod
+    def beginning(cls, request: Request) -> Beginning:
+        """What a new run begins with.
+
+        Raises UsageError when parts of the request do not go together, BadInputError for damaged
+        files, ValueError for impossible dimensions.
+        """
+
+    @classmethod
+    def begin(cls, request: Request) -> Self:
+        """A trainer that begins anew; raises what `beginning` does."""
+        start = cls.beginning(request)
+        trainer = cls(
+            cast(C, start.config),
+            start.options,
+            request.device,
+            init=start.floats,
+            compile=request.compile,
+            history=start.history,
+        )
+        trainer.imitated = start.imitated
+        return trainer
+
+    def recorded_options(self) -> dict[str, Any]:
+        """The options that the history has."""
+        return self.options.recorded(self.training_of(self.config, self.options))
 
     # -- one step ---------------------------------------------------------------------
 
@@ -275,10 +309,25 @@ class BaseTrainer(ABC, Generic[C, D]):
 
         Raises BadInputError when the file is no checkpoint of this kind of training.
         """
-        state = checkpoint.load(path)
+        return cls.restored(path, checkpoint.load(path), device, compile, changes)
+
+    @classmethod
+    def restored(
+        cls,
+        path: Path,
+        state: dict[str, Any],
+        device: torch.device,
+        compile: bool,
+        changes: Mapping[str, Any],
+    ) -> Self:
+        """`resume` from the `state` that was read at `path`."""
         try:
             config = cls.config_from(state["config"])
             options = TrainOptions(**{**state["options"], **changes})
+            check_used(cls.training_of(config, options), changes)
+            crop = state["options"]["crop"]
+            if cls.crop_is_fixed and options.crop != crop:
+                raise UsageError(f"{path} was begun at `crop` {crop}; `init` takes it to others")
             trainer = cls(config, options, device, compile=compile)
             trainer.restore(state)
         except TicodecError:

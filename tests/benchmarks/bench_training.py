@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from ticodec.codec import pick_device
 from ticodec.training.loop import device_name
+from ticodec.training.request import Request
 from ticodec.training.start import start
 from ticodec.training.trainer import AnyTrainer
 
@@ -86,7 +87,7 @@ def begun(
                 size = (crop + 32, crop + 32, 3)
                 pixels = np.random.default_rng(i).integers(0, 256, size, np.uint8)
                 Image.fromarray(pixels).save(Path(folder) / name / f"{i}.png")
-        trainer = start(Path(folder), model, changes, device, compile=compile)
+        trainer = start(Request(Path(folder), model, changes, device, compile=compile))
         return trainer, trainer.load_data(Path(folder), lambda total: None)[0]
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 from support import CPU, make_pixels
 
 from ticodec.errors import BadInputError
-from ticodec.training.data.augment import KINDS, Augmentation
+from ticodec.training.data.augment import Augmentation
 from ticodec.training.data.class_folder import ClassFolder
+from ticodec.training.options import AUGMENTATIONS
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:
@@ -145,7 +146,7 @@ def test_rotated_photos_come_out_upright(tmp_path: Path) -> None:
     assert (read_one(tmp_path) == np.rot90(pixels, -1)).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", AUGMENTATIONS)
 def test_batches(data: ClassFolder, kind: str) -> None:
     images, targets = data.batch(6, 16, torch.Generator().manual_seed(0), Augmentation(kind))
     assert images.shape == (6, 16, 16, 3)
@@ -169,7 +170,7 @@ def test_batches_are_of_training_images_and_their_classes(data: ClassFolder) -> 
     assert ((targets == 0) | (targets == 1)).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", AUGMENTATIONS)
 def test_the_generator_alone_decides(data: ClassFolder, kind: str) -> None:
     way = Augmentation(kind)
     generator = torch.Generator().manual_seed(5)

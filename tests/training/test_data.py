@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import CPU, make_pixels
 
 from ticodec.errors import BadInputError
 from ticodec.image_files import list_images
@@ -70,3 +71,18 @@ def test_folders_without_images(tmp_path: Path) -> None:
         list_images(tmp_path)
     with pytest.raises(BadInputError, match="not a folder"):
         list_images(tmp_path / "no")
+
+
+def test_photos_are_read_as_the_encoder_reads_them(tmp_path: Path) -> None:
+    """Turned as their EXIF says, and 16-bit samples reduced to 8."""
+    pixels = make_pixels(64, 96)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter to the right
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    grey = pixels[..., 0].astype(np.uint16) * 257
+    Image.fromarray(grey).save(tmp_path / "wide.png")
+    photos = Photos([tmp_path / "turned.png", tmp_path / "wide.png"], 64, CPU)
+    assert photos.sizes.tolist() == [[96, 64], [64, 96]]
+    turned, wide = photos.pixels.numpy().reshape(2, -1)
+    assert np.array_equal(turned.reshape(96, 64, 3), np.rot90(pixels, -1))
+    assert np.array_equal(wide.reshape(64, 96, 3), np.repeat(pixels[..., :1], 3, 2))

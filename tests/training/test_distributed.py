@@ -207,7 +207,7 @@ def test_a_signal_leaves_a_checkpoint_that_any_number_goes_on_from(
     toys: Path, tmp_path: Path
 ) -> None:
     trunk, out = saved(made("head"), toys, tmp_path / "t.pt"), tmp_path / "out"
-    process = torchrun("-m", "ticodec.training", "--data", toys, "--resume", trunk,
+    process = torchrun("-m", "ticodec", "train", "--data", toys, "--resume", trunk,
                        "--out", out, "--max-minutes", 3, "--device", "cpu")  # fmt: skip
     try:
         started = time.monotonic()
@@ -249,9 +249,9 @@ def test_ranks_draw_other_numbers() -> None:
 
 def test_every_rank_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert Ranks(1, 2, 1, 2).place(CPU) == CPU
+    assert Ranks(1, 2, 1, 2).device_of(CPU) == CPU
     with pytest.raises(UsageError, match="2 processes on this machine need a GPU each, and it has"):
-        Ranks(1, 2, 1, 2).place(torch.device("cuda"))
+        Ranks(1, 2, 1, 2).device_of(torch.device("cuda"))
 
 
 def test_the_first_rank_tells_of_what_all_fail_from(monkeypatch: pytest.MonkeyPatch) -> None:

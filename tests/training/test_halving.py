@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 from support import CPU, make_pixels
-from toys import FIRST, ICAT, SECOND, VIT, of_tiny, quiet, same, saved, write_toys
+from toys import FIRST, ICAT, LEARNED, SECOND, VIT, of_tiny, quiet, same, saved, write_toys
 
 from ticodec import classifier, weights
 from ticodec.classifier import Classifier, halved, load_head, read_head
@@ -21,6 +21,7 @@ from ticodec.training.halving import fit_halving, half_size
 from ticodec.training.head_trainer import HeadTrainer
 from ticodec.training.joint_trainer import JointTrainer
 from ticodec.training.loop import Limits, run
+from ticodec.training.request import Request
 
 
 def test_blocks_are_two_by_two_and_edges_repeat() -> None:
@@ -118,7 +119,7 @@ def test_classifiers_without_the_layer_read_interleaved_parts() -> None:
 def test_the_layer_is_kept_for_own_classes(head: Path, toys: Path, tmp_path: Path) -> None:
     """It belongs to the codec: neither other labels nor more training change it."""
     own = write_toys(tmp_path / "own", 2, ("cat", "dog"))
-    begun = start.start(own, "tiny", FIRST.to_dict(), CPU, init=str(head), head=True)
+    begun = start.start(Request(own, "tiny", LEARNED, CPU, init=str(head), head=True))
     assert isinstance(begun, HeadTrainer)
     before = read_head(head, None)[1].state_dict()
     data, line = begun.load_data(own, quiet)
@@ -142,7 +143,7 @@ def test_joint_models_fit_it_to_the_latents_of_files(toys: Path, tmp_path: Path)
     saved(first, toys, tmp_path / "first.pt")
     assert not layer(first).any()
     wanted = {"crop": 64, "batch": 4, "lr": 2e-3, "warmup": 2}
-    trainer = start.start(toys, None, wanted, CPU, init=str(tmp_path / "first.pt"))
+    trainer = start.start(Request(toys, None, wanted, CPU, init=str(tmp_path / "first.pt")))
     assert isinstance(trainer, JointTrainer)
     limits = Limits(steps=3, anneal_minutes=0.01)
     done = run(trainer, toys, tmp_path / "run", limits, Console(quiet=True))
@@ -174,7 +175,7 @@ def test_joint_weights_from_before_get_one_when_they_learn_on(toys: Path, tmp_pa
     assert not again.config.halving
     assert same(again.average, old.average)
     changes = {"crop": 64, "batch": 4}
-    begun = start.start(toys, None, changes, CPU, init=str(tmp_path / "old.pt"))
+    begun = start.start(Request(toys, None, changes, CPU, init=str(tmp_path / "old.pt")))
     assert isinstance(begun, JointTrainer)
     _, line = begun.load_data(toys, quiet)
     assert "twice as large" in line

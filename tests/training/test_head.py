@@ -11,6 +11,7 @@ from support import CPU, make_pixels
 from toys import (
     FIRST,
     LABELS,
+    LEARNED,
     PIXELS,
     RUN,
     VIT,
@@ -34,6 +35,7 @@ from ticodec.training.export.weights_file import export_head
 from ticodec.training.float_latents import frozen_network, latents
 from ticodec.training.halving import layer_of
 from ticodec.training.head_trainer import HeadTrainer
+from ticodec.training.request import Request
 from ticodec.training.standardised_input import folded
 
 
@@ -190,7 +192,7 @@ def test_channels_are_learned_alike_and_files_know_nothing_of_it(
     # Weights that are there go on as what they are, from a checkpoint or from a file.
     for init in (tmp_path / "a.pt", path):
         again = start.start(
-            toys, "tiny", {**FIRST.to_dict(), "views": 1}, CPU, init=str(init), head=True
+            Request(toys, "tiny", {**LEARNED, "views": 1}, CPU, init=str(init), head=True)
         )
         assert isinstance(again, HeadTrainer)
         assert again.config == config
@@ -237,7 +239,7 @@ def test_resuming_needs_the_same_classes_and_weights(toys: Path, tmp_path, monke
 def test_positions_are_learned_for_the_grid_of_the_crops(toys: Path, crop: int, grid: int) -> None:
     """Since that is the size that pictures and latents are brought to, to classify them."""
     for model, head in (("vit-lite", False), ("tiny", True)):
-        trainer = start.start(toys, model, {"crop": crop}, CPU, head=head)
+        trainer = start.start(Request(toys, model, {"crop": crop}, CPU, head=head))
         assert trainer.config.vit.grid == grid
         assert trainer.config.vit.C == 192  # of tic-lite too
 
@@ -281,9 +283,9 @@ def test_checkpoints_from_before_halving(toys: Path, tmp_path: Path) -> None:
     path, config, _ = export_head(sources, tmp_path / "mean")
     assert not config.halving
     assert "every second" in path.with_suffix(".md").read_text()
-    with pytest.raises(UsageError, match="--init begins one that can"):
+    with pytest.raises(UsageError, match="`init` begins one that can"):
         start.resume(tmp_path / "a.pt", CPU, False, {"views": 1, "enlarge": 2})
-    begun = start.start(toys, "tiny", FIRST.to_dict(), CPU, init=str(tmp_path / "a.pt"), head=True)
+    begun = start.start(Request(toys, "tiny", LEARNED, CPU, init=str(tmp_path / "a.pt"), head=True))
     assert isinstance(begun, HeadTrainer)
     begun.load_data(toys, quiet)
     assert layer_of(begun.network).weight.any()  # fitted, since it was not there

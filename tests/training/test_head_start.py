@@ -11,6 +11,7 @@ from support import CPU
 from toys import (
     FIRST,
     ICAT,
+    LEARNED,
     PIXELS,
     SECOND,
     VIT,
@@ -29,6 +30,7 @@ from ticodec.training.float_latents import latents
 from ticodec.training.head_trainer import HeadTrainer
 from ticodec.training.joint_trainer import JointTrainer
 from ticodec.training.least_squares import stitch
+from ticodec.training.request import Request
 from ticodec.training.trainer import BaseTrainer
 
 
@@ -38,7 +40,7 @@ def test_own_classes_replace_the_layer_of_labels_alone(toys: Path, tmp_path, mon
     began = checkpoint.load(path)["average"]
     own = write_toys(tmp_path / "own", 2, ("cat", "dog"))
     for folder, new in ((toys, set()), (own, {"head.weight", "head.bias"})):
-        trainer = start.start(folder, "vit-lite", {"crop": 64}, CPU, init=str(path))
+        trainer = start.start(Request(folder, "vit-lite", {"crop": 64}, CPU, init=str(path)))
         now = trainer.network.state_dict()
         kept = {name for name in began if torch.equal(began[name], now[name])}
         assert set(began) - kept == new
@@ -49,7 +51,7 @@ def test_own_classes_replace_the_layer_of_labels_alone(toys: Path, tmp_path, mon
 
 def test_a_joint_models_own_classifier_begins_a_head(joint: Codec, tmp_path: Path) -> None:
     own = write_toys(tmp_path / "own", 2, ("cat", "dog"))
-    trainer = start.start(own, "joint", {"crop": 64}, CPU, init="joint", head=True)
+    trainer = start.start(Request(own, "joint", {"crop": 64}, CPU, init="joint", head=True))
     assert (trainer.config.codec, trainer.config.channels) == ("joint", 16)
     vit = joint.network.vit.state_dict()
     now = trainer.network.state_dict()
@@ -61,21 +63,23 @@ def test_a_joint_models_own_classifier_begins_a_head(joint: Codec, tmp_path: Pat
 def test_what_cannot_begin_a_classifier(joint: Codec, toys: Path, tmp_path: Path) -> None:
     def refused(message: str, model: str, init: str, **more: object) -> None:
         with pytest.raises(TicodecError, match=message):
-            start.start(toys, model, {"crop": 64}, CPU, init=init, **more)
+            start.start(Request(toys, model, {"crop": 64}, CPU, init=init, **more))
 
     pixels = str(saved(HeadTrainer(PIXELS, FIRST, CPU), toys, tmp_path / "a.pt", 1))
     refused("another size than vit-lite", "vit-lite", pixels)
     refused("tiny have no classifier", "tiny", "tiny", head=True)
-    refused("is a classifier; --head begins from it", "icat", pixels)
+    refused("is a classifier; `head` begins from it", "icat", pixels)
 
 
 def test_larger_crops_take_positions_along(toys: Path, tmp_path: Path) -> None:
     """Begun on small crops, gone on with on larger ones: their positions are interpolated."""
-    first = start.start(toys, "vit-lite", {"crop": 64}, CPU)
+    first = start.start(Request(toys, "vit-lite", {"crop": 64}, CPU))
     first.average.load_state_dict(first.network.state_dict())
     first.calibration = torch.zeros(1)
     first.save(tmp_path / "small.pt")
-    second = start.start(toys, "vit-lite", {"crop": 96}, CPU, init=str(tmp_path / "small.pt"))
+    second = start.start(
+        Request(toys, "vit-lite", {"crop": 96}, CPU, init=str(tmp_path / "small.pt"))
+    )
     old, new = first.network.position.detach(), second.network.position.detach()
     assert second.config.vit.grid == 6
     assert new.shape == (1, 6, 6, old.shape[-1])
@@ -92,10 +96,10 @@ def test_a_classifier_of_other_things_lives_on(case: str, toys: Path, tmp_path: 
         other = JointTrainer(replace(ICAT, vit=vit), FIRST, CPU)
     path = saved(other, toys, tmp_path / "other.pt", 3)
     to = ("vit-lite", False) if case.endswith("pixels") else ("tiny", True)
-    options = {**FIRST.to_dict(), "augment": "none"}
-    begun = start.start(toys, to[0], options, CPU, init=str(path), head=to[1])
+    options = {**LEARNED, "augment": "none"}
+    begun = start.start(Request(toys, to[0], options, CPU, init=str(path), head=to[1]))
     assert isinstance(begun, HeadTrainer)
-    assert begun.source is not None
+    assert begun.imitated is not None
     old = other.average.get_submodule("vit") if case.startswith("joint") else other.average
     own = ("embed", "halve")  # they belong to what is read
     kept = {k: v for k, v in old.state_dict().items() if not k.startswith(own)}
@@ -103,7 +107,7 @@ def test_a_classifier_of_other_things_lives_on(case: str, toys: Path, tmp_path: 
     for network in (begun.network, begun.average):
         assert all(torch.equal(network.state_dict()[k], v) for k, v in kept.items())
     x = torch.cat([x for x, _ in data.images.centre(64)])
-    wanted = begun.source(x)
+    wanted = begun.imitated(x)
     found = begun.average.embed(begun.read(x, torch.full((len(x),), 3.0)))
     assert wanted.shape == found.shape == (3, 4, 4, vit.C)
     left = (found - wanted).square().mean() / (wanted - wanted.mean((0, 1, 2))).square().mean()
@@ -118,22 +122,22 @@ def test_a_joint_model_to_begin_from_is_read_as_it_was_trained(
 ) -> None:
     joint = JointTrainer(ICAT, FIRST if step == 1 else SECOND, CPU)
     first = saved(joint, toys, tmp_path / "joint.pt", 1)
-    begun = start.start(toys, "tiny", FIRST.to_dict(), CPU, init=str(first), head=True)
+    begun = start.start(Request(toys, "tiny", LEARNED, CPU, init=str(first), head=True))
     assert isinstance(begun, HeadTrainer)
-    assert begun.source is not None
+    assert begun.imitated is not None
     x = torch.rand(2, 64, 64, 3)
     network = joint.average
     assert isinstance(network, Icat)
     y = network.g_a(x - 0.5)
     if step == 2:
         y = latents(network, x, torch.full((2,), 2.0))
-    torch.testing.assert_close(begun.source(x), network.vit.embed(y))
+    torch.testing.assert_close(begun.imitated(x), network.vit.embed(y))
 
 
 def test_what_a_beginning_computes_survives_resuming_at_once(toys: Path, tmp_path: Path) -> None:
     """Standardisation is measured anew then, and changes nothing."""
     path = saved(HeadTrainer(of_tiny(), replace(FIRST, views=1), CPU), toys, tmp_path / "a.pt", 5)
-    begun = start.start(toys, "tiny", FIRST.to_dict(), CPU, init=str(path), head=True)
+    begun = start.start(Request(toys, "tiny", LEARNED, CPU, init=str(path), head=True))
     begun.load_data(toys, quiet)
     begun.save(tmp_path / "b.pt")
     resumed = start.resume(tmp_path / "b.pt", CPU, False, {"views": 1})
@@ -157,4 +161,4 @@ def test_a_classifier_of_unknown_latents_is_no_beginning(toys: Path, tmp_path: P
     state["config"]["fingerprint"] = "12345678"
     checkpoint.save(path, state)
     with pytest.raises(BadInputError, match="tiny, which are not installed"):
-        start.start(toys, "tiny", FIRST.to_dict(), CPU, init=str(path), head=True)
+        start.start(Request(toys, "tiny", LEARNED, CPU, init=str(path), head=True))

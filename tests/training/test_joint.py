@@ -19,11 +19,12 @@ from ticodec.models.families import build
 from ticodec.models.icat import JointOutput
 from ticodec.models.prior import gaussian_likelihood
 from ticodec.training import joint_trainer, start
-from ticodec.training.data.class_folder import ClassFolder
+from ticodec.training.data.class_folder import ClassFolder, load_classes
 from ticodec.training.export.weights_file import export
-from ticodec.training.joint_trainer import JointTrainer, load_classes
+from ticodec.training.joint_trainer import JointTrainer
 from ticodec.training.losses import joint as joint_loss
 from ticodec.training.options import OPTIMIZERS
+from ticodec.training.request import Request
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def first(data: ClassFolder, toys: Path, tmp_path: Path) -> Path:
 def second(toys: Path, first: Path, **changes: object) -> JointTrainer:
     """A trainer of the second step, its data loaded."""
     wanted = {"crop": 64, "batch": 4, "lr": 2e-3, "warmup": 2, "smallest": 0.5} | changes
-    trainer = start.start(toys, None, wanted, CPU, init=str(first))
+    trainer = start.start(Request(toys, None, wanted, CPU, init=str(first)))
     assert isinstance(trainer, JointTrainer)
     trainer.load_data(toys, quiet)
     return trainer
@@ -233,7 +234,7 @@ def test_validation_and_calibration_are_of_all_classes(tmp_path: Path, monkeypat
 def test_other_classes_are_refused_when_resuming(first: Path, toys: Path, tmp_path: Path) -> None:
     other = write_toys(tmp_path / "other", 2, ("cat", "dog"))
     trainer = start.resume(first, CPU, False, {})
-    with pytest.raises(UsageError, match=r"classes cat, dog; .* blue sea, grass, red; --init"):
+    with pytest.raises(UsageError, match=r"classes cat, dog; .* blue sea, grass, red; `init`"):
         trainer.load_data(other, quiet)
     many = write_toys(tmp_path / "many", 1, tuple(f"c{i:03}" for i in range(300)))
     with pytest.raises(UsageError, match=r"c011 … \(300 in all\); this network"):
@@ -246,7 +247,7 @@ def test_other_classes_are_refused_when_resuming(first: Path, toys: Path, tmp_pa
 def test_other_classes_replace_the_layer_of_labels_alone(first: Path, tmp_path: Path) -> None:
     own = write_toys(tmp_path / "own", 2, ("cat", "dog"))
     before = start.resume(first, CPU, False, {}).average.state_dict()
-    trainer = start.start(own, None, {"crop": 64, "step": 1}, CPU, init=str(first))
+    trainer = start.start(Request(own, None, {"crop": 64, "step": 1}, CPU, init=str(first)))
     assert trainer.config.labels == ("cat", "dog")
     after = trainer.network.state_dict()
     assert after["vit.head.weight"].shape == (2, 16)
@@ -290,18 +291,17 @@ def test_the_first_step_is_not_exported(first: Path, toys: Path, tmp_path: Path)
 
 def test_positions_are_learned_for_the_grid_of_the_crops(toys: Path) -> None:
     for crop, grid in ((64, 4), (224, 14)):
-        trainer = start.start(toys, "icat-lite", {"crop": crop}, CPU)
+        trainer = start.start(Request(toys, "icat-lite", {"crop": crop}, CPU))
         assert trainer.config.vit.grid == grid
 
 
 def test_one_first_step_serves_every_beta(first: Path, toys: Path) -> None:
     """The paper loads the pretrained weights once and trains a network for each α and β."""
-    fields = {"lambdas": (0.003,)}
-    trainer = start.start(toys, None, {"crop": 64}, CPU, init=str(first), fields=fields)
+    trainer = start.start(Request(toys, None, {"crop": 64}, CPU, init=str(first), lmbda=0.003))
     assert trainer.config.lambdas == (0.003,)
     assert trainer.network.gains is None
     with pytest.raises(UsageError, match="own dimensions; leave activation"):
-        start.start(toys, None, {"crop": 64}, CPU, init=str(first), fields={"activation": "gdn"})
+        start.start(Request(toys, None, {"crop": 64}, CPU, init=str(first), activation="gdn"))
 
 
 def test_aggregation_can_be_left_out_of_weights_that_have_it(toys: Path, tmp_path: Path) -> None:
@@ -311,8 +311,8 @@ def test_aggregation_can_be_left_out_of_weights_that_have_it(toys: Path, tmp_pat
     """
     first = saved(JointTrainer(replace(ICAT, M=8), FIRST, CPU), toys, tmp_path / "first.pt", 4)
     options: dict[str, Any] = {"crop": 64, "step": 1, "augment": "none"}
-    whole = start.start(toys, None, options, CPU, init=str(first)).network
-    trainer = start.start(toys, None, options, CPU, init=str(first), fields={"aggregation": False})
+    whole = start.start(Request(toys, None, options, CPU, init=str(first))).network
+    trainer = start.start(Request(toys, None, options, CPU, init=str(first), aggregation=False))
     assert not trainer.config.aggregation
     unfitted = build(trainer.config)
     unfitted.load_state_dict(trainer.network.state_dict())

@@ -133,7 +133,7 @@ def test_damaged_teachers_are_refused(teacher: Path, tmp_path: Path) -> None:
     def refused(words: str) -> None:
         path = tmp_path / "damaged.pt"
         checkpoint.save(path, state)
-        with pytest.raises(BadInputError, match=f"(?s)^--teacher {path}: .*{words}"):
+        with pytest.raises(BadInputError, match=f"(?s)^`teacher` {path}: .*{words}"):
             HeadTrainer(PIXELS, replace(FIRST, teacher=str(path)), CPU)
 
     state = checkpoint.load(teacher)

@@ -15,10 +15,11 @@ from torchvision.transforms import v2
 
 from ticodec.errors import UsageError
 
-KINDS = ("full", "mild", "none")
+from ..options import AUGMENTATIONS, TrainOptions
+
 BICUBIC = v2.InterpolationMode.BICUBIC
 GREY = 128  # of what rotations and shifts leave empty
-#: Random erasing fills with noise about grey, of so large a spread in [0, 1]: near a photo's own.
+#: Random erasing fills with noise about grey; its standard deviation is near that of a photo.
 NOISE = 0.25
 
 
@@ -57,7 +58,7 @@ class Augmentation:
         smallest: a random crop's smallest area, as a part of the image's, in (0, 1]; small data
             sets want more than the usual 0.08.
         mixing: whether "full" mixes images, by MixUp (α 0.8) or CutMix (α 1), evenly.
-        group: so many images share one draw of RandAugment. A GPU wants more than 1: it would
+        group: images that share one draw of RandAugment. A GPU wants more than 1: it would
             spend its time on starting work for single images.
 
     Raises:
@@ -70,8 +71,9 @@ class Augmentation:
     group: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UsageError(f"no augmentation {self.kind!r}; there are {', '.join(KINDS)}")
+        if self.kind not in AUGMENTATIONS:
+            known = ", ".join(AUGMENTATIONS)
+            raise UsageError(f"no augmentation {self.kind!r}; there are {known}")
         if not 0 < self.smallest <= 1:
             raise UsageError(f"a crop's smallest area must be in (0, 1], not {self.smallest}")
         if self.group < 1:
@@ -140,3 +142,9 @@ def mixed(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """
     mix = v2.RandomChoice([v2.MixUp(alpha=0.8), v2.CutMix(alpha=1.0)])
     return mix(images, targets)
+
+
+def augmentation_of(options: TrainOptions, device: torch.device) -> Augmentation:
+    """The augmentation of a run."""
+    group = 1 if device.type == "cpu" else 8
+    return Augmentation(options.augment, smallest=options.smallest, group=group)

@@ -12,17 +12,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ticodec.errors import BadInputError
+from ticodec.errors import BadInputError, UsageError
 from ticodec.image_files import list_images
 from ticodec.picture import Pixels, to_picture
 
 from .augment import Augmentation, middle, to_float
 from .photos import HOLD_OUT
 
-#: An image's long side is at most so many times the short side asked for.
+#: An image's long side is at most this many times the short side asked for.
 LONGEST = 4
-#: Images are resized from at least so many times the size in each direction, after fast steps.
+#: Fast steps of resizing end at this many times the size in each direction.
 GAP = 2
+#: Labels that a message names.
+SHOWN = 12
 #: Images that `ClassFolder.centre` yields at a time.
 BATCH = 32
 #: Names of subfolders that hold whole folders of classes.
@@ -62,6 +64,22 @@ def find_classes(folder: Path) -> dict[str, list[Path]]:
             "name one of them"
         )
     return classes
+
+
+def labels_of(folder: Path) -> tuple[str, ...]:
+    """Names of the classes of a folder, to read. Raises BadInputError when it has none."""
+    return tuple(map(label_of, find_classes(folder)))
+
+
+def label_of(name: str) -> str:
+    """The label of a subfolder's name: spaces for underscores."""
+    return name.replace("_", " ")
+
+
+def listed(labels: tuple[str, ...]) -> str:
+    """Labels for a message; only the first ones where there are many."""
+    more = f" … ({len(labels)} in all)" if len(labels) > SHOWN else ""
+    return ", ".join(labels[:SHOWN]) + more
 
 
 def shrink(pixels: Pixels, side: int) -> Pixels:
@@ -125,9 +143,9 @@ class ClassFolder:
         device: torch.device,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
-        found = find_classes(folder)
-        self.names = tuple(found)
-        self.labels = tuple(name.replace("_", " ") for name in found)
+        classes = find_classes(folder)
+        self.names = tuple(classes)
+        self.labels = tuple(map(label_of, classes))
         self.device = device
         self.pixels: list[Tensor] = []
         self.left_out = 0
@@ -136,7 +154,7 @@ class ClassFolder:
         validation: list[int] = []
         pool = ThreadPoolExecutor()  # Pillow lets other threads run while it decodes
         try:
-            for target, (name, paths) in enumerate(found.items()):
+            for target, (name, paths) in enumerate(classes.items()):
                 first = len(self.pixels)
                 for pixels in pool.map(partial(read_small, side=side), paths):
                     tick()
@@ -201,3 +219,31 @@ class ClassFolder:
     def channels_first(self, pick: Tensor) -> list[Tensor]:
         """The pixels of these images, (3, H, W) each: views, not copies."""
         return [self.pixels[i].permute(2, 0, 1) for i in pick.tolist()]
+
+
+def load_classes(
+    folder: Path,
+    labels: tuple[str, ...],
+    side: int,
+    device: torch.device,
+    tick: Callable[[int], None],
+) -> tuple[ClassFolder, str]:
+    """The images of a folder of classes for crops of this side, and a line about them.
+
+    `tick(total)` is called once for each file. Raises BadInputError when there are none,
+    UsageError when the classes are not those that the network has.
+    """
+    total = sum(map(len, find_classes(folder).values()))
+    data = ClassFolder(folder, side * 8 // 7, device, lambda: tick(total))
+    if data.labels != labels:
+        raise UsageError(
+            f"{folder} has the classes {listed(data.labels)}; this network was begun with "
+            f"{listed(labels)}; `init` takes its weights to other classes"
+        )
+    if not len(data.validation):
+        raise BadInputError(f"{folder}: every class needs two images at least, one to validate by")
+    line = (
+        f"{len(data.training)} images of {len(labels)} classes to train on, "
+        f"{len(data.validation)} held out, {data.left_out} left out (unreadable)"
+    )
+    return data, line

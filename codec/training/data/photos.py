@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from ticodec.errors import BadInputError
+from ticodec.picture import Pixels, to_picture
 
 #: Every 50th image by name is held out for validation.
 HOLD_OUT = 50
@@ -40,6 +40,15 @@ def draw_levels(
     return send(low - 1 + (high - low) * torch.rand(count, generator=generator), device)
 
 
+def read_photo(path: Path) -> Pixels | None:
+    """A file's image as the encoder takes it: (H, W, 3) uint8, RGB, upright; None if unreadable."""
+    try:
+        with Image.open(path) as image:  # its own limit on pixels holds
+            return to_picture(image).pixels
+    except Exception:  # Pillow's plugins raise many kinds on damaged files
+        return None
+
+
 class Photos:
     """Decoded images in one flat uint8 tensor, so that a batch of crops is one gather.
 
@@ -61,17 +70,12 @@ class Photos:
         self.left_out = 0
         for path in paths:
             tick()
-            try:
-                with Image.open(path) as image:
-                    array = np.asarray(image.convert("RGB"))
-            except (OSError, ValueError, Image.DecompressionBombError):
+            photo = read_photo(path)
+            if photo is None or min(photo.shape[:2]) < smallest:
                 self.left_out += 1
                 continue
-            if min(array.shape[:2]) < smallest:
-                self.left_out += 1
-                continue
-            sizes.append(array.shape[:2])
-            pixels.append(torch.from_numpy(array.copy()).flatten())
+            sizes.append(photo.shape[:2])
+            pixels.append(torch.from_numpy(photo).flatten())
         if not pixels:
             raise BadInputError(f"no readable image of at least {smallest}×{smallest} pixels")
         self.sizes = torch.tensor(sizes)  # (n, 2): height, width

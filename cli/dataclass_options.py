@@ -1,0 +1,84 @@
+"""Options of a command that are the fields of a dataclass.
+
+typer makes options of a function's signature. `with_fields` gives a function another signature,
+in which a parameter that stands for a dataclass is replaced by one option for each field:
+
+    def encode(source: Source, common: Common)        as it is written
+    encode SRC --jobs … --report …                    as typer sees it
+    encode(source, common=Common(jobs=…, report=…))   as it is called
+
+What an option looks like is said by the field: by typer's own annotation, as in any command
+(`jobs: Annotated[int, typer.Option(…)]`), or, in a dataclass of the library, which knows no typer,
+by `help` in the field's metadata.
+
+A parameter of type `Given[Settings]` gets a dict of only those options that the user gave, so that
+it can be told whether one was left out; every option may be left out then.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import Field, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+import typer
+
+T = TypeVar("T")
+
+
+class Given(dict[str, Any], Generic[T]):
+    """Those options of the dataclass T that were given, by name."""
+
+
+def with_fields(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as typer should see it: see the module."""
+    hints = get_type_hints(function, include_extras=True)
+    own: list[Parameter] = []
+    from_fields: dict[str, list[Parameter]] = {}  # by the parameter that they stand for
+    for parameter in inspect.signature(function).parameters.values():
+        hint = hints[parameter.name]
+        settings, optional = hint, False
+        if get_origin(hint) is Given:
+            (settings,), optional = get_args(hint), True
+        if is_dataclass(settings):
+            from_fields[parameter.name] = _parameters_of(settings, optional)
+        else:
+            own.append(parameter.replace(annotation=hint, kind=Parameter.KEYWORD_ONLY))
+
+    @wraps(function)
+    def call(**values: Any) -> None:
+        for name, parameters in from_fields.items():
+            chosen = {parameter.name: values.pop(parameter.name) for parameter in parameters}
+            values[name] = _value_of(hints[name], chosen)
+        function(**values)
+
+    parameters = [*own, *(entry for group in from_fields.values() for entry in group)]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {entry.name: entry.annotation for entry in parameters}
+    return call
+
+
+def _value_of(hint: Any, chosen: dict[str, Any]) -> Any:
+    """What the function gets: the dataclass, or the options that were given."""
+    if get_origin(hint) is Given:
+        return Given({name: value for name, value in chosen.items() if value is not None})
+    return hint(**chosen)
+
+
+def _parameters_of(settings: Any, optional: bool) -> list[Parameter]:
+    """A parameter for each field of a dataclass; `optional`: None stands for "not given"."""
+    hints = get_type_hints(settings, include_extras=True)
+    return [_parameter_of(entry, hints[entry.name], optional) for entry in fields(settings)]
+
+
+def _parameter_of(entry: Field[Any], hint: Any, optional: bool) -> Parameter:
+    """The parameter of one field."""
+    if "help" in entry.metadata:
+        flag = f"--{entry.name.replace('_', '-')}"
+        text = entry.metadata["help"].replace("[", "\\[")  # typer reads [] as markup
+        hint = Annotated[hint | None if optional else hint, typer.Option(flag, help=text)]
+    default = None if optional else entry.default
+    return Parameter(entry.name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)

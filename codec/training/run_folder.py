@@ -1,0 +1,87 @@
+"""The folder of a run: its name, what in it may be replaced, and the command that comes next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from ticodec.errors import UsageError
+from ticodec.models.config import HeadConfig
+
+from .request import Request
+from .trainer import AnyTrainer
+
+#: Folder of runs that are given none.
+RUNS = Path("runs")
+TRUNK, ANNEALED = "trunk.pt", "annealed.pt"
+#: What the folder of icat's first step ends in.
+STEP_1 = "-step1"
+
+
+def folder_of(request: Request, trainer: AnyTrainer, out: Path | None) -> Path:
+    """Where a run writes: `out`, the folder of what it resumes, or one named after the model."""
+    if out is not None:
+        return out
+    if request.resume is not None:
+        return request.resume.parent
+    return RUNS / _name_of(request, trainer)
+
+
+def _name_of(request: Request, trainer: AnyTrainer) -> str:
+    """What is trained."""
+    config = trainer.config
+    if isinstance(config, HeadConfig):
+        return f"{config.codec}-head" if config.stem == "latents" else request.model or "vit"
+    name = request.model or config.model
+    return name + STEP_1 if is_step_1(trainer) else name
+
+
+def is_step_1(trainer: AnyTrainer) -> bool:
+    """Whether a joint model is in its first step, which another one has to follow."""
+    return trainer.recorded_options().get("step") == 1
+
+
+def check_free(folder: Path, request: Request, trainer: AnyTrainer, force: bool) -> None:
+    """Raises UsageError when the run would replace checkpoints in its folder.
+
+    A run may replace the trunk that it resumes; with `force`, also another run's checkpoints,
+    but never those that it begins or learns from.
+    """
+    for source in (request.init or "", trainer.options.teacher):
+        if source.endswith(".pt") and Path(source).resolve().parent == folder.resolve():
+            raise UsageError(f"{folder} is where {source} is, which it would replace; give `out`")
+    trunk = (folder / TRUNK).resolve()
+    if force or (request.resume is not None and request.resume.resolve() == trunk):
+        return
+    for name in (TRUNK, ANNEALED):
+        if (folder / name).exists():
+            raise UsageError(
+                f"{folder / name} is there already: `resume` goes on from it, "
+                "`out` names another folder, `force` replaces it"
+            )
+
+
+def next_command(made: Path, data: Path, trainer: AnyTrainer) -> str:
+    """What to type after a run that wrote the checkpoint `made`, for a POSIX shell."""
+    checkpoint = _as_argument(made)
+    if not is_step_1(trainer):
+        return shlex.join(["ticodec", "export", checkpoint])
+    folders = ["--data", _as_argument(data), "--out", _as_argument(_free_folder(made.parent))]
+    return shlex.join(["ticodec", "train", "--step", "2", "--init", checkpoint, *folders])
+
+
+def _free_folder(first_step: Path) -> Path:
+    """A folder for the second step beside that of the first, in which there is nothing yet."""
+    name = first_step.resolve().name
+    name = name.removesuffix(STEP_1) if name.endswith(STEP_1) else f"{name}-step2"
+    parent = first_step.parent if first_step.name else Path("..")
+    folder, number = parent / name, 2
+    while folder.exists():
+        folder, number = parent / f"{name}-{number}", number + 1
+    return folder
+
+
+def _as_argument(path: Path) -> str:
+    """A path that no command takes for a flag."""
+    text = str(path)
+    return f"./{text}" if text.startswith("-") else text

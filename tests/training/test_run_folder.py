@@ -1,0 +1,117 @@
+"""Folders of runs: nothing of another run is replaced, and what to type next is right."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support import CPU, SMALL, SMALL_RUN, make_pixels
+from toys import FIRST, ICAT, PIXELS, VIT, of_tiny, write_toys
+
+from ticodec.models import config, families
+from ticodec.training import checkpoint
+from ticodec.training.codec_trainer import Trainer
+from ticodec.training.head_trainer import HeadTrainer
+from ticodec.training.joint_trainer import JointTrainer
+from ticodec.training.request import Request
+from ticodec.training.run_folder import folder_of, next_command
+
+COMMON = ("--crop", 64, "--batch", 2, "--max-steps", 1, "--device", "cpu")
+
+
+@pytest.fixture
+def train(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`ticodec train` on two photos, in a folder of its own, with a small network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(families.PRESETS, "tic-lite", SMALL)
+    (tmp_path / "photos").mkdir()
+    for seed in range(2):
+        Image.fromarray(make_pixels(70, 70, seed)).save(tmp_path / "photos" / f"{seed}.png")
+    return lambda *arguments: run("train", "--data", "photos", *COMMON, *arguments)
+
+
+def test_a_run_replaces_no_other(train) -> None:
+    trunk = Path("runs/tic-lite/trunk.pt")
+    assert train().code == 0
+    before = trunk.read_bytes()
+    train().fails(2, "runs/tic-lite/trunk.pt is there already", "--resume", "--out", "--force")
+    train("--out", "runs/tic-lite").fails(2, "is there already")
+    assert trunk.read_bytes() == before
+    assert train("--out", "other").code == 0
+    train("--resume", "other/trunk.pt", "--out", "runs/tic-lite").fails(2, "is there already")
+    assert trunk.read_bytes() == before
+    assert train("--seed", 1, "--force").code == 0
+    assert trunk.read_bytes() != before
+
+
+def test_a_run_goes_on_in_its_own_folder(train) -> None:
+    assert train().code == 0
+    assert train("--resume", "runs/tic-lite/trunk.pt", "--max-steps", 2).code == 0
+    assert checkpoint.load(Path("runs/tic-lite/trunk.pt"))["step"] == 2
+
+
+def test_an_annealed_copy_does_not_replace_its_trunk(train) -> None:
+    assert train("--anneal-minutes", 0.001).code == 0
+    before = Path("runs/tic-lite/trunk.pt").read_bytes()
+    train("--resume", "runs/tic-lite/annealed.pt").fails(2, "trunk.pt is there already")
+    assert Path("runs/tic-lite/trunk.pt").read_bytes() == before
+    Path("runs/tic-lite/trunk.pt").unlink()
+    train().fails(2, "runs/tic-lite/annealed.pt is there already")
+
+
+def test_what_a_run_begins_from_is_never_replaced(train) -> None:
+    assert train().code == 0
+    again = train("--init", "runs/tic-lite/trunk.pt", "--out", "runs/tic-lite", "--force")
+    again.fails(2, "which it would replace; give --out")
+
+
+def test_folders_are_named_after_what_is_trained(tmp_path: Path) -> None:
+    def name(trainer, **request: object) -> str:
+        return str(folder_of(Request(tmp_path, **request), trainer, None))
+
+    joint = JointTrainer(ICAT, FIRST, CPU)
+    assert name(Trainer(SMALL, SMALL_RUN, CPU)) == "runs/tic-lite"
+    assert name(joint, model="icat-lite") == "runs/icat-lite-step1"
+    assert name(JointTrainer(ICAT, replace(FIRST, step=2), CPU)) == "runs/icat"
+    assert name(HeadTrainer(PIXELS, FIRST, CPU), model="vit-lite") == "runs/vit-lite"
+    assert name(HeadTrainer(of_tiny(), FIRST, CPU), model="tiny", head=True) == "runs/tiny-head"
+    assert name(joint, resume=tmp_path / "a" / "trunk.pt") == str(tmp_path / "a")
+    assert folder_of(Request(tmp_path), joint, Path("out")) == Path("out")
+
+
+def test_what_to_type_next_is_quoted() -> None:
+    trainer = Trainer(SMALL, SMALL_RUN, CPU)
+    made = Path("my runs/it's $HOME; rm *.pt/trunk.pt")
+    command = next_command(made, Path("photos"), trainer)
+    assert shlex.split(command) == ["ticodec", "export", str(made)]
+    assert next_command(Path("-x/trunk.pt"), Path(), trainer) == "ticodec export ./-x/trunk.pt"
+
+
+def test_what_to_type_next_does_the_second_step(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed as it was printed, from folders with names that a shell would take apart."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(families.PRESETS, "icat-lite", replace(ICAT, labels=()))
+    monkeypatch.setitem(config.VITS, "vit-lite", VIT)
+    classes = write_toys(Path("my 'own' \"classes\" :smile: [red]"), 2, ("cat", "dog"))
+    first = Path("it's $a run-step1")
+    first.with_name("it's $a run").mkdir()  # there already: not to be written to
+    said = run("train", "--data", classes, "--model", "icat-lite", "--step", 1, "--out", first,
+               *COMMON).out  # fmt: skip
+    command = shlex.split(said.rpartition("next: ")[2])
+    assert command[0] == "ticodec"
+    done = run(*command[1:], *COMMON)
+    assert done.code == 0, done.err
+    second = Path("it's $a run-2")
+    assert shlex.split(done.out.rpartition("next: ")[2]) == [
+        "ticodec", "export", str(second / "trunk.pt"),
+    ]  # fmt: skip
+    state = checkpoint.load(second / "trunk.pt")
+    assert [entry["step"] for entry in state["history"]] == [1, 2]
+    assert checkpoint.load(first / "trunk.pt")["options"]["step"] == 1
+    exported = run(*shlex.split(done.out.rpartition("next: ")[2])[1:], "--out", "weights")
+    assert exported.code == 0, exported.err
