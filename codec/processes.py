@@ -36,10 +36,13 @@ def without_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def start_worker(threads: int) -> None:
+def start_worker(threads: int | None) -> None:
     """Begin a worker process: its threads, and an end that unwinds when it is told to end.
 
     It is told by its starter, or by that one's death: a killed process leaves no workers behind.
+
+    Args:
+        threads: torch's; None for a worker that needs no torch, which takes seconds to import.
     """
 
     def end(*_: object) -> None:
@@ -54,6 +57,8 @@ def start_worker(threads: int) -> None:
     signal.signal(signal.SIGTERM, end)
     if starter := parent_process():
         threading.Thread(target=end_with, args=(starter,), daemon=True).start()
+    if threads is None:
+        return
     import torch  # takes seconds, in which the starter may end too
 
     torch.set_num_threads(threads)

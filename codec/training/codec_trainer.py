@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from ticodec.models.config import ModelConfig
 from ticodec.models.tic import Network
 from ticodec.psnr import psnr_of_mse
 
+from .data.decoding import Decoding, useful_processes
 from .data.photos import Photos, split
 from .losses import Loss, rate_distortion
 from .options import Training, TrainOptions
@@ -33,11 +35,19 @@ class PhotoData(NamedTuple):
     held: Tensor
 
 
+class Loading(NamedTuple):
+    """Photos that are being decoded; the first `training` are to train on, the others held out."""
+
+    decoding: Decoding
+    training: int
+
+
 class Trainer(BaseTrainer[ModelConfig, PhotoData]):
     """A codec in training, see `BaseTrainer`."""
 
     kind = "codec"
     columns = Loss._fields
+    loading: Loading | None = None
 
     def build(self) -> Network:
         """The network; crops must fit its strides."""
@@ -46,14 +56,23 @@ class Trainer(BaseTrainer[ModelConfig, PhotoData]):
         self.lambdas = torch.tensor(self.config.lambdas, device=self.device)
         return Network(self.config)
 
+    def begin_loading(self, folder: Path) -> Loading:
+        """Let other processes decode the photos of a folder from now on, if there are cores."""
+        training, held = split(list_images(folder))
+        paths = [*training, *held]
+        decoding = Decoding(paths, useful_processes(len(paths), self.ranks.here))
+        self.loading = Loading(decoding, len(training))
+        return self.loading
+
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[PhotoData, str]:
         """Photos of a folder, every 50th by name held out; keeps a few crops for export."""
-        training, held = split(list_images(folder))
-        step = partial(tick, len(training) + len(held))
-        photos = Photos(training, self.options.crop, self.device, step)
+        decoding, count = self.loading or self.begin_loading(folder)
+        self.loading = None
+        images, step = iter(decoding), partial(tick, len(decoding))
+        photos = Photos(islice(images, count), self.options.crop, self.device, step)
         size = CALIBRATION_SIZE
         try:
-            validation = Photos(held, size, self.device, step)
+            validation = Photos(images, size, self.device, step)
         except BadInputError:  # few or small photos: better a look at them than none
             validation, size = photos, self.options.crop
         crops = validation.centres(size)

@@ -110,6 +110,13 @@ class BaseTrainer(ABC, Generic[C, D]):
     def build(self) -> nn.Module:
         """The network of `config`, with random weights."""
 
+    def begin_loading(self, folder: Path) -> object:
+        """Begin what of `load_data` other processes can do while this one does something else.
+
+        Called before `load_data`, or not at all. Raises BadInputError when there is nothing.
+        """
+        return None
+
     @abstractmethod
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[D, str]:
         """Everything in a folder, and a line about it; `tick(total)` is called once a file.

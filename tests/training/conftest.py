@@ -12,6 +12,7 @@ from toys import write_toys
 
 from ticodec.image_files import list_images
 from ticodec.training.codec_trainer import PhotoData
+from ticodec.training.data.decoding import Decoding
 from ticodec.training.data.photos import Photos
 
 
@@ -36,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(folder: Path) -> Photos:
-    return Photos(list_images(folder), 64, CPU)
+    return Photos(Decoding(list_images(folder), 0), 64, CPU)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from support import CPU, make_pixels
 
 from ticodec.errors import BadInputError
 from ticodec.image_files import list_images
+from ticodec.training.data.decoding import Decoding
 from ticodec.training.data.photos import Photos, split
 
 
@@ -81,7 +82,7 @@ def test_photos_are_read_as_the_encoder_reads_them(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
     grey = pixels[..., 0].astype(np.uint16) * 257
     Image.fromarray(grey).save(tmp_path / "wide.png")
-    photos = Photos([tmp_path / "turned.png", tmp_path / "wide.png"], 64, CPU)
+    photos = Photos(Decoding([tmp_path / "turned.png", tmp_path / "wide.png"], 0), 64, CPU)
     assert photos.sizes.tolist() == [[96, 64], [64, 96]]
     turned, wide = photos.pixels.numpy().reshape(2, -1)
     assert np.array_equal(turned.reshape(96, 64, 3), np.rot90(pixels, -1))

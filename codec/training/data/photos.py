@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from ticodec.errors import BadInputError
-from ticodec.picture import Pixels, to_picture
+from ticodec.picture import Pixels
 
 #: Every 50th image by name is held out for validation.
 HOLD_OUT = 50
@@ -40,20 +39,12 @@ def draw_levels(
     return send(low - 1 + (high - low) * torch.rand(count, generator=generator), device)
 
 
-def read_photo(path: Path) -> Pixels | None:
-    """A file's image as the encoder takes it: (H, W, 3) uint8, RGB, upright; None if unreadable."""
-    try:
-        with Image.open(path) as image:  # its own limit on pixels holds
-            return to_picture(image).pixels
-    except Exception:  # Pillow's plugins raise many kinds on damaged files
-        return None
-
-
 class Photos:
     """Decoded images in one flat uint8 tensor, so that a batch of crops is one gather.
 
     Args:
-        paths: image files; those smaller than `smallest` on a side, or unreadable, are left out.
+        images: (H, W, 3) uint8, RGB, as `Decoding` gives them; None, and those smaller than
+            `smallest` on a side, are left out.
         smallest: the crop size that must fit, in pixels.
         device: where the pixels live and the crops are made.
         tick: called once an image, for a progress bar.
@@ -61,16 +52,15 @@ class Photos:
 
     def __init__(
         self,
-        paths: Iterable[Path],
+        images: Iterable[Pixels | None],
         smallest: int,
         device: torch.device,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
         pixels, sizes = [], []
         self.left_out = 0
-        for path in paths:
+        for photo in images:
             tick()
-            photo = read_photo(path)
             if photo is None or min(photo.shape[:2]) < smallest:
                 self.left_out += 1
                 continue
