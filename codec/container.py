@@ -65,7 +65,7 @@ class Container:
 
     def section(self, name: str) -> bytes | None:
         """Payload of the named section, if it is there."""
-        return self.sections.get(sections.NUMBERS[name])
+        return self.sections.get(sections.numbers()[name])
 
     @property
     def size(self) -> int:

@@ -61,7 +61,9 @@ def _read(file: Any, name: str) -> bytes:
         raise UsageError(f"{name} must be an open file, not the class {file.__name__}")
     try:
         data = file.read()
-    except OSError as error:  # also of a file that is open for writing
+    except io.UnsupportedOperation:
+        raise UsageError(f"{name} is a file that is not open for reading") from None
+    except OSError as error:
         raise BadInputError(f"{name}: the file cannot be read: {reason(error)}") from error
     except ValueError as error:
         raise UsageError(f"{name}: the file cannot be read: {error}") from error
@@ -143,9 +145,9 @@ def tic_or_picture(image: ImageLike | Container, max_pixels: int = MAX_PIXELS) -
 def whole(name: str, value: object, least: int = 1) -> None:
     """Raises UsageError unless an argument is a whole number, `least` or more."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise UsageError(f"{name} must be a whole number, not {_kind(value)}")
+        raise UsageError(f"`{name}` must be a whole number, not {_kind(value)}")
     if value < least:
-        raise UsageError(f"{name} must be at least {least}, not {value}")
+        raise UsageError(f"`{name}` must be at least {least}, not {value}")
 
 
 def check_device(device: object) -> None:
@@ -162,7 +164,7 @@ def path_of(name: str, value: object) -> Path | None:
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike):
-        raise UsageError(f"{name} must be a path, not {_kind(value)}")
+        raise UsageError(f"`{name}` must be a path, not {_kind(value)}")
     return Path(os.fsdecode(value))
 
 

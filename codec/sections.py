@@ -85,13 +85,15 @@ SECTIONS: tuple[Section, ...] = (
     Alpha(6, "alpha"),
 )
 
-NUMBERS = {section.name: section.number for section in SECTIONS}
-NAMES = {section.number: section.name for section in SECTIONS}
+
+def numbers() -> dict[str, int]:
+    """The number of every section, by name."""
+    return {section.name: section.number for section in SECTIONS}
 
 
 def name_of(number: int) -> str:
     """The name of a section's number, or the number itself when this version does not know it."""
-    return NAMES.get(number, str(number))
+    return next((section.name for section in SECTIONS if section.number == number), str(number))
 
 
 def streams() -> list[Stream]:

@@ -139,7 +139,7 @@ class Jpeg(Writer):
 
 
 class Avif(Writer):
-    """Lossy, with full colour resolution. Grey is stored as grey; Pillow reads it as RGB."""
+    """Lossy, with full colour resolution. Grey is stored as grey; older Pillows read it as RGB."""
 
     name, suffixes, side_max = "AVIF", (".avif",), 65535
     lossy, default_quality = True, 90
@@ -162,7 +162,7 @@ class Tiff(Writer):
         if found := readable_exif(image):
             exif.load(found["exif"])
             for tag, value in exif.items():
-                if tag not in STRUCTURE:
+                if tag not in STRUCTURE and tag not in BLOCKS:
                     tags[tag] = value
             for block in BLOCKS:
                 if entries := exif.get_ifd(block):
@@ -170,7 +170,7 @@ class Tiff(Writer):
         if "xmp" in image.info:
             tags[700] = image.info["xmp"]
         apart = any(block in exif for block in BLOCKS)
-        how = {"compression": "raw" if apart else "tiff_adobe_deflate", "exif": tags}
+        how = {"compression": "raw" if apart else "tiff_adobe_deflate", "exif": tags.tobytes()}
         image.save(out, "TIFF", **how, **kept(image, "icc_profile"))
 
 

@@ -157,7 +157,7 @@ def test_a_codec_is_asked_for_its_heads_file(run, plain: Path) -> None:
     found = ticodec.classify(plain.read_bytes(), top=1, head=head, device="cpu")
     assert lines_of(result.out)[0][1] == found[0].label
     assert ticodec.classify(plain.read_bytes(), top=1, head=str(head), device="cpu") == found
-    with pytest.raises(UsageError, match="top must be at least 1, not 0"):
+    with pytest.raises(UsageError, match="`top` must be at least 1, not 0"):
         ticodec.classify(plain.read_bytes(), top=0, head=head, device="cpu")
 
 
