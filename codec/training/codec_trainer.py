@@ -20,7 +20,8 @@ from ticodec.psnr import psnr_of_mse
 from .data.decoding import Decoding, useful_processes
 from .data.photos import Photos, split
 from .losses import Loss, rate_distortion
-from .options import Training, TrainOptions
+from .option_field import Training
+from .options import TrainOptions
 from .request import Beginning, Request
 from .trainer import CALIBRATION, CALIBRATION_SIZE, BaseTrainer, Row
 

@@ -26,7 +26,6 @@ from ticodec.models.config import STRIDE_Y, VITS, HeadConfig, IcatConfig, ViTCon
 from ticodec.models.families import config_from, default_head
 from ticodec.models.vit import ViT
 
-from .checkpoint import FIRST, HALVE, on_grid, without, without_labels
 from .data.augment import augmentation_of, drawing_from, mixed
 from .data.class_folder import ClassFolder, labels_of, listed, load_classes
 from .data.photos import draw_levels
@@ -34,7 +33,9 @@ from .encoded_views import BATCH, encode_views, windows
 from .float_latents import frozen_network, latents, of_pixels
 from .halving import MILD, fit_to, groups, layer_of
 from .least_squares import Source, stitch
-from .options import Training, TrainOptions
+from .option_field import Training
+from .options import TrainOptions
+from .parameters import FIRST, HALVE, on_grid, without, without_labels
 from .pretrained import PATCH, find_classifier
 from .request import Beginning, Request
 from .standardised_input import StandardLinear

@@ -24,13 +24,14 @@ from ticodec.models.prior import FactorizedPrior
 from ticodec.psnr import psnr_of_mse
 
 from .ablation import leave_out_aggregation
-from .checkpoint import AGGREGATION, GAINS, HALVE, VIT, on_grid, without, without_labels
 from .data.augment import augmentation_of
 from .data.class_folder import ClassFolder, labels_of, load_classes
 from .float_latents import latents
 from .halving import fit_to, layer_of
 from .losses import JointLoss, joint, lambda_at
-from .options import Training, TrainOptions
+from .option_field import Training
+from .options import TrainOptions
+from .parameters import AGGREGATION, GAINS, HALVE, VIT, on_grid, without, without_labels
 from .request import Beginning, Request
 from .trainer import CALIBRATION, BaseTrainer, Row
 

@@ -36,7 +36,7 @@ class Limits:
     anneal_minutes: float = 0.0
 
     def reached(self, minutes: float, steps: int) -> bool:
-        """Whether so many of them end the stable phase."""
+        """Whether the stable phase ends after these."""
         long = self.minutes is not None and minutes >= self.minutes
         return long or (self.steps is not None and steps >= self.steps)
 

@@ -19,9 +19,9 @@ from ticodec.models.config import CodecConfig, HeadConfig, IcatConfig
 from ticodec.models.families import build, config_from
 
 from . import checkpoint
-from .checkpoint import FIRST, VIT
 from .float_latents import frozen_network
 from .least_squares import Source
+from .parameters import FIRST, VIT
 from .standardised_input import folded
 from .teacher import Teacher
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from .checkpoint import FIRST, STANDARD
+from .parameters import FIRST, STANDARD
 
 #: Channels that hardly ever differ from zero are not made louder than this allows.
 LEAST = 1e-3

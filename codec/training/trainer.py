@@ -28,13 +28,15 @@ from . import checkpoint
 from .data.photos import draw_levels
 from .distributed import ALONE
 from .optimizer import Optimizer
-from .options import Training, TrainOptions, check_used
+from .option_field import Training
+from .options import TrainOptions, check_used
+from .parameters import is_new
 from .request import Beginning, Request
 
 #: Validation crops that every checkpoint carries; export calibrates its grids on them.
 CALIBRATION = 8
 CALIBRATION_SIZE = 256
-#: A gradient this many times the mean norm of so many steps is a spike.
+#: A gradient this many times the mean norm of the last TYPICAL_STEPS steps is a spike.
 SPIKE, TYPICAL_STEPS = 8.0, 100
 
 #: Dimensions of what is trained, and the data it is trained on.
@@ -81,7 +83,7 @@ class BaseTrainer(ABC, Generic[C, D]):
         self.network = self.build().to(device)
         if init is not None:  # without a layer of labels it is for other ones: that stays random
             missing, unexpected = self.network.load_state_dict(init, strict=False)
-            if unexpected or not all(checkpoint.is_new(name) for name in missing):
+            if unexpected or not all(is_new(name) for name in missing):
                 raise ValueError("these weights are of another network")
         self.trained = init is not None  # not random: what it computes is to be kept
         self.model: nn.Module = self.network  # what `forward` calls: see `share`

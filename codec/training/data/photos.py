@@ -85,9 +85,9 @@ class Photos:
     ) -> Tensor:
         """Random crops, half of them mirrored: (count, size, size, 3), float32 in [0, 1].
 
-        `shrink`: they are pieces up to so many times larger, of the photos that are large
-        enough, shrunk to the size; one factor for all of a call. `generator` is a CPU generator;
-        it alone decides what comes out.
+        `shrink`: pieces up to this many times larger are cut, from photos that are large enough,
+        and shrunk to the size; one factor for all of a call. `generator` is a CPU generator; it
+        alone decides what comes out.
         """
         factor = shrink ** float(torch.rand(1, generator=generator)) if shrink > 1 else 1.0
         piece = min(round(size * factor), self.largest)
