@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .output import Json, print_json, working
+
+if TYPE_CHECKING:
+    from ticodec.training.export.install import Made
+    from ticodec.training.export.sources import Checkpoints
+    from ticodec.weights import Entry
 
 
 def export(
@@ -19,43 +26,122 @@ def export(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Weights folder. \\[default: the installed one]")
+        Path | None, typer.Option("--out", help="Weights folder. \\[default: your own]")
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Name for -m. \\[default: the model's]")
     ] = None,
     default: Annotated[bool, typer.Option("--default", help="Make it the default model.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            "-f",
+            help="Take over the name from other weights. Their files are kept and still decode.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Export a checkpoint: fp16 weights, integer tables, manifest entry and model card."""
     from ticodec.errors import UsageError
-    from ticodec.training import checkpoint
-    from ticodec.training.export import weights_file
-    from ticodec.weights.store import SHIPPED, VARIABLE
+    from ticodec.training.export import install, sources
+    from ticodec.weights.store import VARIABLE, user_folder
 
-    folder = out or SHIPPED
-    head = checkpoint.load(source[0]).get("kind") == "head"
+    folder = out or user_folder()
+    if folder is None:
+        raise UsageError("there is no home folder to keep weights in; give --out")
+    if os.pathsep in str(folder.absolute()):
+        raise UsageError(f"{folder}: {VARIABLE} cannot name a folder with {os.pathsep!r} in it")
+    install.check_folder(folder, name)
+    checkpoints = sources.load(source)
+    head = checkpoints.kind == "head"
     if head and default:
         raise UsageError("a classifier cannot be the default model")
-    place = "" if folder == SHIPPED else f"{VARIABLE}={folder.resolve()} "
     with working(f"compiling {', '.join(map(str, source))}", as_json):
         if head:
-            path, config, owner = weights_file.export_head(source, folder, name)
-            facts: dict[str, object] = {"name": path.stem, "classifies": owner}
-            if config.stem == "pixels":
-                use = f"ticodec evaluate PHOTOS --classifier {path}"
-            elif owner:
-                use = f"{place}ticodec classify PHOTO.tic   # written by {owner}"
-            else:
-                use = f"ticodec classify PHOTO.tic --weights {path}"
+            facts, use = _head(checkpoints, folder, name, force)
         else:
-            entry = weights_file.export(source, folder, name, default)
-            path = entry.path
-            facts = {"name": entry.name, "weights": entry.fingerprint.hex()}
-            use = f"{place}ticodec encode -m {entry.name} …"
-    facts |= {"file": str(path), "bytes": path.stat().st_size}
+            facts, use = _codec(checkpoints, folder, name, default, force)
     if as_json:
         print_json(facts)
         return
-    print(f"{path}: {path.stat().st_size:,} bytes")
-    print(f"use it with: {use}")
+    already = "" if facts["changed"] else ", there already"
+    print(f"{facts['path']}: {facts['bytes']:,} bytes, {facts['fingerprint']}{already}")
+    for line in use:
+        print(line)
+
+
+def _codec(
+    checkpoints: Checkpoints, folder: Path, name: str | None, default: bool, force: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Export a codec: what `--json` prints, and lines on how to use it."""
+    from ticodec.training.export import install, weights_file
+
+    made = weights_file.make_codec(checkpoints, name)
+    before = _found(made.name)
+    entry, changed = install.install_codec(folder, made, default, force)
+    now = _found(entry.name)
+    place = "" if now and now.sha256 == entry.sha256 else _named(folder)
+    lines = [f"use it with: {place}ticodec encode -m {shlex.quote(entry.name)} PHOTO"]
+    if now and now.default and now.sha256 == entry.sha256:
+        lines.append("it is the default model")
+    if before and now and before.sha256 != now.sha256:
+        old = before.fingerprint.hex()
+        lines.append(f"-m {now.name} stood for {old} until now; files of {old} still decode")
+    return _facts(made, entry.path, changed), lines
+
+
+def _head(
+    checkpoints: Checkpoints, folder: Path, name: str | None, force: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """The same of a classifier."""
+    from ticodec import weights
+    from ticodec.errors import TicodecError
+    from ticodec.training.export import install, weights_file
+
+    made, config = weights_file.make_head(checkpoints, name)
+    path, owner, changed = install.install_head(folder, made, config.fingerprint, force)
+    facts = _facts(made, path, changed) | {"classifies": owner}
+    file = shlex.quote(str(path))
+    if config.stem == "pixels":
+        return facts, [f"use it with: ticodec evaluate PHOTOS --classifier {file}"]
+    if not owner:
+        return facts, [f"use it with: ticodec classify PHOTO.tic --weights {file}"]
+    try:
+        entry = weights.find_fingerprint(bytes.fromhex(config.fingerprint), config.codec)
+        searched = entry.head is not None and entry.head.path.samefile(path)
+    except (TicodecError, OSError):
+        searched = False
+    place = "" if searched else _named(folder)
+    return facts, [
+        f"use it with: {place}ticodec classify PHOTO.tic",
+        f"it names what is in files of {owner}, weights {config.fingerprint}",
+    ]
+
+
+def _facts(made: Made, path: Path, changed: bool) -> dict[str, Any]:
+    return {
+        "name": made.name,
+        "fingerprint": made.fields["sha256"][:8],
+        "path": str(path),
+        "bytes": len(made.data),
+        "changed": changed,
+    }
+
+
+def _found(name: str) -> Entry | None:
+    """The weights that a name stands for, where weights are searched; None for none."""
+    from ticodec import weights
+    from ticodec.errors import TicodecError
+
+    try:
+        return weights.find(name)
+    except TicodecError:
+        return None
+
+
+def _named(folder: Path) -> str:
+    """What a command begins with where a folder is not searched by itself, or too late."""
+    from ticodec.weights.store import VARIABLE
+
+    return f"{VARIABLE}={shlex.quote(str(folder.resolve()))} "

@@ -10,7 +10,18 @@ from ticodec.errors import TicodecError
 
 #: Flags whose name is not that of the argument. Of any other argument in `SAME` it is the same.
 FLAGS = {"head": "--weights", "model": "-m", "output": "OUT", "quality": "-q"}
-SAME = ("device", "format", "max_pixels", "output_quality", "top")
+SAME = (
+    "default",
+    "device",
+    "force",
+    "format",
+    "init",
+    "max_pixels",
+    "output_quality",
+    "name",
+    "step",
+    "top",
+)
 FLAGS |= {name: f"--{name.replace('_', '-')}" for name in SAME}
 
 

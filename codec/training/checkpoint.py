@@ -30,6 +30,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint made by `save`, tensors on the CPU. No code in it is run.
 
+    Averages that were stored in half precision are made float32.
+
     Raises BadInputError when it is missing, damaged or of another format.
     """
     if not os.access(path, os.R_OK):
@@ -40,7 +42,16 @@ def load(path: Path) -> dict[str, Any]:
         raise BadInputError(f"{path}: not a checkpoint of ticodec: {error}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise BadInputError(f"{path}: not a checkpoint of this version of ticodec")
+    average = state.get("average")
+    if isinstance(average, dict):
+        state["average"] = {name: _float32(value) for name, value in average.items()}
     return state
+
+
+def _float32(value: Any) -> Any:
+    """A tensor of half precision as float32; anything else as it is."""
+    half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if half else value
 
 
 def random_state(sampler: torch.Generator, device: torch.device) -> dict[str, Any]:

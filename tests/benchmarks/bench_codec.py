@@ -10,7 +10,6 @@ timed. Memory is the peak of a fresh process that loads a model and codes the im
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import statistics
@@ -183,7 +182,8 @@ def build(name: str, photo: Path, folder: Path) -> None:
 
     from ticodec.models.families import preset
     from ticodec.models.tic import Network
-    from ticodec.training.export.weights_file import entered, weights_bytes
+    from ticodec.training.export.install import Made, entry_fields, install_codec
+    from ticodec.training.export.weights_file import weights_bytes
 
     pixels = torch.from_numpy(picture_of(photo).pixels)
     height, width = pixels.shape[:2]
@@ -191,13 +191,9 @@ def build(name: str, photo: Path, folder: Path) -> None:
     crops = torch.stack([pixels[y : y + CROP, x : x + CROP] for y, x in corners])
     torch.manual_seed(0)
     config = preset(name)
-    file = folder / f"{name}.safetensors"
-    file.write_bytes(weights_bytes(Network(config).eval(), crops))
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    fields: dict[str, Any] = {"parameters": 0, "qualities": [1, config.levels]}
-    fields |= {"model": config.model, "file": file.name, "sha256": digest, "trained": "no"}
-    manifest = folder / "manifest.json"
-    manifest.write_text(entered(manifest, name, fields, default=False))
+    data = weights_bytes(Network(config).eval(), crops)
+    facts = {"model": config.model, "parameters": 0, "qualities": [1, config.levels]}
+    install_codec(folder, Made(name, entry_fields(name, data, **facts, trained="no"), data, ""))
 
 
 def find(name: str, photo: Path, folder: Path) -> tuple[Any, str]:

@@ -21,7 +21,8 @@ from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.config import ModelConfig
 from ticodec.training import checkpoint
 from ticodec.training.codec_trainer import PhotoData, Trainer
-from ticodec.training.export.weights_file import export, merged
+from ticodec.training.export.sources import merged
+from ticodec.training.export.weights_file import export
 from ticodec.training.options import TrainOptions
 
 
@@ -131,10 +132,10 @@ def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeyp
     store = tmp_path / "store"
     ticodec("export", out / "annealed.pt", "--out", store, "--name", "mine")
     manifest = json.loads((store / "manifest.json").read_text())
-    assert manifest["default"] == "mine"
-    card = (store / "mine.md").read_text()
+    fields = manifest["models"]["mine"]
+    card = (store / fields["file"]).with_suffix(".md").read_text()
     assert "0.001 falling to" in card
-    assert manifest["models"]["mine"]["sha256"] in card
+    assert fields["sha256"] in card
     monkeypatch.setenv("TICODEC_WEIGHTS", str(store))
     photo = folder / "0.png"
     ticodec("encode", photo, tmp_path / "a.tic", "-m", "mine", "-q", 6)

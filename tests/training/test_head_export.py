@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support import CPU, GOLDEN, make_pixels
-from toys import FIRST, LABELS, VIT, of_tiny, saved
+from toys import FIRST, LABELS, PIXELS, VIT, of_tiny, saved
 
 import ticodec
 from ticodec import weights
@@ -18,6 +19,7 @@ from ticodec.codec import Codec
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.config import HeadConfig
 from ticodec.training import checkpoint
+from ticodec.training.export.install import LOCK
 from ticodec.training.export.weights_file import export, export_head
 from ticodec.training.head_trainer import HeadTrainer
 
@@ -39,8 +41,9 @@ def test_a_head_exported_beside_its_weights_comes_with_them(
         ticodec.classify(tic, device="cpu")
     ckpt = saved(HeadTrainer(of_tiny(), FIRST, CPU), toys, tmp_path / "a.pt")
     path, config, owner = export_head([ckpt], store)
-    assert (path, owner) == (store / "tiny-head.safetensors", "tiny")
     entry = weights.find("tiny")
+    file = store / f"tiny-head-{entry.head.sha256[:8]}.safetensors"
+    assert (path, owner) == (file, "tiny")
     assert (entry.head.path, entry.head.labels) == (path, 3)
     assert entry.head.trained == "8 crops in 0 min on CPU"
     found = ticodec.classify(tic, device="cpu")
@@ -53,7 +56,7 @@ def test_a_head_exported_beside_its_weights_comes_with_them(
     rest = {name: value for name, value in average.items() if not name.startswith("embed")}
     assert all(torch.equal(stored[name], value.half()) for name, value in rest.items())
 
-    card = (store / "tiny-head.md").read_text()
+    card = path.with_suffix(".md").read_text()
     assert f"reads the latents of `tiny` {config.fingerprint}, divided by the gain" in card
     assert "3 labels: blue sea, grass, red" in card
     assert "Trained at 64² pixels" in card
@@ -106,8 +109,9 @@ def test_what_is_not_exported(toys: Path, tmp_path: Path, store: Path) -> None:
         export_head([tmp_path / "new.pt"], store)
     with pytest.raises(TicodecError, match="cannot export"):
         export_head([tmp_path / "nan.pt"], store)
-    with pytest.raises(UsageError, match=r"tiny.safetensors belongs to the weights tiny"):
+    with pytest.raises(UsageError, match="tiny is the name of weights"):
         export_head([ckpt], store, "tiny")
+    (store / LOCK).unlink()
     assert {p.name: p.read_bytes() for p in store.iterdir()} == before
     (store / "manifest.json").write_text("{")
     with pytest.raises(BadInputError, match="damaged manifest"):
@@ -116,19 +120,88 @@ def test_what_is_not_exported(toys: Path, tmp_path: Path, store: Path) -> None:
     assert {p.name: p.read_bytes() for p in store.iterdir()} == before
 
 
-def test_weights_exported_anew_have_no_old_head(
-    fixed, toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A checkpoint whose weights take the name of "fixed"."""
+    path = tmp_path / "other.pt"
+    state = checkpoint.load(tmp_path / "fixed.pt")
+    state["average"] = {name: value * 1.01 for name, value in state["average"].items()}
+    checkpoint.save(path, state)
+    return path
+
+
+def test_a_head_stays_with_the_weights_it_reads(
+    fixed, other: Path, toys: Path, tmp_path: Path
 ) -> None:
-    fingerprint = fixed.fingerprint.hex()
-    config = HeadConfig("latents", 16, VIT, LABELS, "fixed", fingerprint)
+    config = HeadConfig("latents", 16, VIT, LABELS, "fixed", fixed.fingerprint.hex())
     ckpt = saved(HeadTrainer(config, FIRST, CPU), toys, tmp_path / "a.pt", 1)
     folder = fixed.path.parent
-    assert export_head([ckpt], folder)[2] == "fixed"
-    assert weights.find("fixed").head is not None
-    assert export([tmp_path / "fixed.pt"], folder, "fixed").head is None
+    path, _, owner = export_head([ckpt], folder)
+    assert owner == "fixed"
+    head = weights.find("fixed").head
+    assert head.path == path
+    # The same weights again change nothing; others have no classifier yet.
+    assert export([tmp_path / "fixed.pt"], folder, "fixed").head == head
+    assert export([other], folder, "fixed", force=True).head is None
+    tic = Codec(fixed, "cpu").encode(make_pixels(40, 50))
+    assert {label.label for label in ticodec.classify(tic, device="cpu")} == set(LABELS)
+    # A classifier of earlier weights comes with those.
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert "head" not in manifest["models"]["fixed"]
-    other = {**manifest["models"]["fixed"], "sha256": "0" * 64}
-    manifest["models"]["fixed"] = other
+    del manifest["models"]["fixed"]["earlier"][0]["head"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert export_head([ckpt], folder)[2] == ""  # other weights of that name
+    assert export_head([ckpt], folder) == (path, config, "fixed")
+    assert weights.find("fixed").head is None
+    assert weights.find_fingerprint(fixed.fingerprint, "tic").head == head
+    # Weights that get their name back bring their classifier.
+    assert export([tmp_path / "fixed.pt"], folder, "fixed", force=True).head == head
+
+
+def test_a_head_is_not_replaced_without_force(toys: Path, tmp_path: Path, store: Path) -> None:
+    trainer = HeadTrainer(of_tiny(), FIRST, CPU)
+    one = saved(trainer, toys, tmp_path / "1.pt", 1)
+    two = saved(trainer, toys, tmp_path / "2.pt", 2)
+    path, _, _ = export_head([one], store)
+    manifest = (store / "manifest.json").read_bytes()
+    assert export_head([one], store)[0] == path
+    with pytest.raises(UsageError, match="tiny has another classifier"):
+        export_head([two], store)
+    assert (store / "manifest.json").read_bytes() == manifest
+    new, _, _ = export_head([two], store, force=True)
+    head = weights.find("tiny").head
+    assert head.path == new != path
+    assert [earlier.path for earlier in head.earlier] == [path]
+    tic = ticodec.encode(make_pixels(70, 90), quality=5, model="tiny", device="cpu")
+    for file in (path, new):
+        assert len(ticodec.classify(tic, head=file, device="cpu")) == 3
+    assert ticodec.classify(tic, head=new, device="cpu") == ticodec.classify(tic, device="cpu")
+
+
+def test_a_loose_head_is_not_replaced_without_force(toys: Path, tmp_path: Path) -> None:
+    trainer = HeadTrainer(of_tiny(), FIRST, CPU)
+    one = saved(trainer, toys, tmp_path / "1.pt", 1)
+    two = saved(trainer, toys, tmp_path / "2.pt", 2)
+    folder = tmp_path / "loose"
+    path, _, _ = export_head([one], folder)
+    old, card = path.read_bytes(), path.with_suffix(".md").read_bytes()
+    before = {file.name for file in folder.iterdir()}
+    with pytest.raises(UsageError, match="another classifier is there"):
+        export_head([two], folder)
+    export_head([one], folder)
+    assert {file.name for file in folder.iterdir()} == before
+    assert export_head([two], folder, force=True)[0] == path
+    assert path.read_bytes() != old
+    kept = folder / f"tiny-head-{hashlib.sha256(old).hexdigest()[:8]}.safetensors"
+    assert (kept.read_bytes(), kept.with_suffix(".md").read_bytes()) == (old, card)
+
+
+def test_a_loose_head_leaves_files_of_the_manifest_alone(
+    toys: Path, tmp_path: Path, store: Path
+) -> None:
+    ckpt = saved(HeadTrainer(PIXELS, FIRST, CPU), toys, tmp_path / "a.pt", 1)
+    manifest = json.loads((store / "manifest.json").read_text())
+    manifest["models"]["small"] = manifest["models"].pop("tiny")  # its file is tiny.safetensors
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    before = (store / "tiny.safetensors").read_bytes()
+    with pytest.raises(UsageError, match=r"tiny.safetensors belongs to the weights small"):
+        export_head([ckpt], store, "tiny", force=True)
+    assert (store / "tiny.safetensors").read_bytes() == before

@@ -275,7 +275,7 @@ def test_weight_decay_is_of_matrices_alone() -> None:
 
 
 def test_the_first_step_is_not_exported(first: Path, toys: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the first step only; --step 2 --init"):
+    with pytest.raises(UsageError, match="the first step only; `step` 2"):
         export([first], tmp_path / "store")
     assert not (tmp_path / "store").exists()
     trainer = second(toys, first)

@@ -111,7 +111,7 @@ def test_a_head_from_training_to_labels(views: int, toys: Path, work: Path, done
     assert len(done("classify", "grass.tic").splitlines()) == 3
     own = write_toys(work / "own", 2, ("cat", "dog"))
     done("train", "--data", own, *COMMON, "--head", "--model", "tiny", "--max-steps", 1,
-         "--init", "store/tiny-head.safetensors", "--out", "own-run")  # fmt: skip
+         "--init", facts["path"], "--out", "own-run")  # fmt: skip
     said = done("export", "own-run/trunk.pt", "--out", "heads")
     assert "ticodec classify PHOTO.tic --weights heads/tiny-head.safetensors" in said
     said = done("classify", "grass.tic", "--weights", "heads/tiny-head.safetensors")

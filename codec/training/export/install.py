@@ -1,0 +1,250 @@
+"""Putting what was exported into a weights folder. Nothing that is there is ever lost.
+
+    NAME-1a2b3c4d.safetensors    weights or a classifier, by name and fingerprint
+    NAME-1a2b3c4d.md             its card; what was measured is added by hand, so it is kept too
+    manifest.json                which of them a name stands for, see `ticodec.weights.manifest`
+
+When other weights take over a name, the entry that had it becomes an "earlier" one: `.tic` files
+name their weights by the fingerprint, so those that it wrote still decode.
+
+Files are written first and the manifest last, each whole or not at all. A crash in between leaves a
+file that no manifest names, never a manifest that names a missing file. One process at a time
+changes a folder: the others wait for its lock (filelock: by the operating system on Linux, macOS
+and Windows; by a marker file where a file system has no locks).
+
+A classifier whose weights are not in the folder has no entry. People name its file, so that is
+NAME.safetensors; one that it replaces is kept as NAME-FINGERPRINT.safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ticodec.errors import TicodecError, UsageError
+from ticodec.files import make_folder, read_file, reason, write_file
+from ticodec.weights import Entry
+from ticodec.weights.manifest import MANIFEST, HeadEntry, read_manifest
+
+SUFFIX = ".safetensors"
+LOCK = ".ticodec-export.lock"
+#: Seconds to wait for another export into the same folder; it holds the lock while it writes.
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is put into a folder.
+
+    Args:
+        name: of the weights or the classifier; fields: the entry of the manifest.
+        data: the weights file; card: Markdown.
+    """
+
+    name: str
+    fields: dict[str, Any]
+    data: bytes
+    card: str
+
+
+def entry_fields(name: str, data: bytes, **facts: Any) -> dict[str, Any]:
+    """A manifest entry's fields: those facts, and which file it is."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    file = f"{name}-{sha256[:8]}{SUFFIX}"
+    return {"file": file, "sha256": sha256, "bytes": len(data), **facts}
+
+
+def check_folder(folder: Path, name: str | None = None) -> None:
+    """Find out what is wrong before minutes are spent on compiling.
+
+    Raises BadInputError when the folder's manifest is damaged, UsageError for a bad name.
+    """
+    if name is not None and not re.fullmatch(r"\w[\w.+-]*", name):
+        raise UsageError(f"`name` must be letters, digits and . + - _, not {name!r}")
+    if (folder / MANIFEST).exists():
+        read_manifest(folder)
+
+
+def install_codec(
+    folder: Path, made: Made, default: bool = False, force: bool = False
+) -> tuple[Entry, bool]:
+    """Put a codec into a weights folder, which is made if it is not there.
+
+    Args:
+        default: make it the default model.
+        force: let it take over a name that other weights have; they stay as an earlier entry.
+
+    Returns its entry, and whether anything was changed: the same weights may be there already.
+    Raises UsageError when other weights have the name, TicodecError when the disk refuses.
+    """
+    check_folder(folder, made.name)
+    make_folder(folder)
+    with locked(folder):
+        manifest = _manifest(folder)
+        before = deepcopy(manifest)
+        models = manifest["models"]
+        what = f"{folder}: other weights are called {made.name}"
+        fields = models[made.name] = _superseding(models.get(made.name), made.fields, force, what)
+        if default:
+            manifest["default"] = made.name
+        wrote = _write(folder / fields["file"], made)
+        if manifest != before:
+            write_file(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+        entry = next(e for e in read_manifest(folder).entries if e.name == made.name)
+    return entry, wrote or manifest != before
+
+
+def install_head(
+    folder: Path, made: Made, fingerprint: str, force: bool = False
+) -> tuple[Path, str, bool]:
+    """Put a classifier into a folder, which is made if it is not there.
+
+    When the folder has the weights whose latents it reads, current or earlier, it becomes theirs
+    there, unless they classify by themselves.
+
+    Args:
+        fingerprint: of those weights, hexadecimal; "" for a classifier of pixels.
+        force: let it replace another one, which is kept.
+
+    Returns the file, the name of the weights that it comes with or "", and whether anything was
+    changed. Raises UsageError when another is there or the name is that of weights, TicodecError
+    when the disk refuses.
+    """
+    check_folder(folder, made.name)
+    make_folder(folder)
+    with locked(folder):
+        manifest = _manifest(folder)
+        before = deepcopy(manifest)
+        if made.name in manifest["models"]:
+            raise UsageError(f"{folder}: {made.name} is the name of weights; give another `name`")
+        owner = ""
+        path = folder / f"{made.name}{SUFFIX}"
+        for name, fields in _all_fields(manifest):
+            # A joint model has its own classifier; another is used by naming its file.
+            if fields["sha256"][:8] == fingerprint and not fields.get("labels"):
+                what = f"{folder}: {name} has another classifier"
+                head = fields["head"] = _superseding(fields.get("head"), made.fields, force, what)
+                owner, path = name, folder / head["file"]
+        if not owner:
+            return path, "", _write_loose(path, made, force)
+        wrote = _write(path, made)
+        if manifest != before:
+            write_file(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    return path, owner, wrote or manifest != before
+
+
+def _superseding(
+    old: dict[str, Any] | None, new: dict[str, Any], force: bool, what: str
+) -> dict[str, Any]:
+    """The entry in the place of `old`, which becomes the first of its earlier ones.
+
+    It is `old` itself when that is the same file, and an earlier one, with its classifier, when
+    that is. Raises UsageError with `what` when it would be another, without `force`.
+    """
+    if old is None:
+        return new
+    if old["sha256"] == new["sha256"]:
+        return old
+    if not force:
+        raise UsageError(
+            f"{what} ({old['sha256'][:8]}, not {new['sha256'][:8]}); give another `name`, or "
+            "`force`, which keeps the old file"
+        )
+    earlier = [{k: v for k, v in old.items() if k != "earlier"}, *old.get("earlier", [])]
+    again = [fields for fields in earlier if fields["sha256"] == new["sha256"]]
+    rest = [fields for fields in earlier if fields["sha256"] != new["sha256"]]
+    return {**(again[0] if again else new), "earlier": rest}
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """A folder's manifest as JSON, checked; an empty one if it has none."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return {"default": None, "models": {}}
+    read_manifest(folder)
+    manifest: dict[str, Any] = json.loads(read_file(path))
+    return manifest
+
+
+def _all_fields(manifest: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and fields of every entry, earlier ones too."""
+    for name, fields in manifest["models"].items():
+        yield name, fields
+        for earlier in fields.get("earlier", []):
+            yield name, earlier
+
+
+def _write(path: Path, made: Made) -> bool:
+    """Write a weights file and its card where they are not there, or damaged; whether one was."""
+    card = path.with_suffix(".md")
+    missing = not path.exists() or read_file(path) != made.data
+    if missing:
+        write_file(path, made.data)
+    if not card.exists():
+        write_file(card, made.card.encode())
+    return missing
+
+
+def _write_loose(path: Path, made: Made, force: bool) -> bool:
+    """Write a classifier that no manifest names; whether it was not there yet."""
+    named = {file.name: name for name, file in _files(path.parent)}
+    if path.name in named:
+        raise UsageError(f"{path} belongs to the weights {named[path.name]}; give another `name`")
+    card = path.with_suffix(".md")
+    if path.exists():
+        data = read_file(path)
+        if data == made.data:
+            return False
+        if not force:
+            raise UsageError(
+                f"{path}: another classifier is there; give another `name`, or `force`, which "
+                "keeps the old file"
+            )
+        kept = path.with_stem(f"{path.stem}-{hashlib.sha256(data).hexdigest()[:8]}")
+        write_file(kept, data)
+        if card.exists():
+            write_file(kept.with_suffix(".md"), read_file(card))
+    write_file(path, made.data)
+    write_file(card, made.card.encode())
+    return True
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file that a folder's manifest names, and the name of the weights that it is of."""
+
+    def heads(head: HeadEntry | None) -> Iterator[Path]:
+        if head is not None:
+            yield head.path
+            for earlier in head.earlier:
+                yield from heads(earlier)
+
+    for entry in read_manifest(folder).entries if (folder / MANIFEST).exists() else ():
+        yield entry.name, entry.path
+        for path in heads(entry.head):
+            yield entry.name, path
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other exports out of a folder. Raises TicodecError when one stays too long."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK, timeout=PATIENCE)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise TicodecError(f"{folder}: another export is writing there ({LOCK})") from error
+    except (OSError, NotImplementedError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise TicodecError(f"{folder}: cannot be written: {why}") from error
+    try:
+        yield
+    finally:
+        lock.release()
