@@ -142,8 +142,9 @@ def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeyp
     ticodec("decode", tmp_path / "a.tic", tmp_path / "a.png")
     assert Image.open(tmp_path / "a.png").size == Image.open(photo).size
 
-    ticodec("train", *common, "--init", "mine", "--max-steps", 2, "--warmup", 1)
-    went_on = checkpoint.load(out / "trunk.pt")
+    onwards = tmp_path / "onwards"
+    ticodec("train", *data, "--init", "mine", "--max-steps", 2, "--warmup", 1, "--out", onwards)
+    went_on = checkpoint.load(onwards / "trunk.pt")
     assert went_on["config"]["N"] == 16
     assert went_on["history"][:-1] == manifest["models"]["mine"]["history"]
     assert went_on["history"][-1]["crops"] == 4

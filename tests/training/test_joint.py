@@ -283,7 +283,7 @@ def test_the_first_step_is_not_exported(first: Path, toys: Path, tmp_path: Path)
     trainer.save(tmp_path / "second.pt")
     entry = export([tmp_path / "second.pt"], tmp_path / "store")
     assert (entry.name, entry.labels, entry.qualities) == ("icat", 3, (1, 3))
-    card = (tmp_path / "store" / "icat.md").read_text()
+    card = entry.path.with_suffix(".md").read_text()
     assert "3 labels: blue sea, grass, red" in card
     assert "Quality 1 to 3, β = 0.001, 0.003, 0.006." in card
     assert "step 1" in card
