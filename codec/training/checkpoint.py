@@ -50,7 +50,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def _float32(value: Any) -> Any:
     """A tensor of half precision as float32; anything else as it is."""
-    half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    half = isinstance(value, torch.Tensor) and value.dtype in (torch.float16, torch.bfloat16)
     return value.float() if half else value
 
 
