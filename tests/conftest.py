@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,9 @@ from PIL import Image
 # enough for tests that run side by side; those about threads say how many.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Float32 on every machine, in every process started here: a CPU that is fast at bf16 would run
+# other tests than one that is not. Tests of both use the fixture `bf16`.
+os.environ.setdefault("TICODEC_BF16", "0")
 
 from support import (  # imports torch, which reads these
     GOLDEN,
@@ -46,6 +49,17 @@ def interruptible() -> None:
     """What runs the tests in the background may ignore SIGINT, and commands would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(params=[False, True], ids=["float32", "bf16"])
+def bf16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
+    """Run the test twice: on a machine that is not fast at bf16, and on one that is."""
+    from ticodec import api
+
+    monkeypatch.setenv("TICODEC_BF16", str(int(request.param)))
+    api._loaded.cache_clear()  # codecs that were loaded with the other type
+    yield request.param
+    api._loaded.cache_clear()
 
 
 @pytest.fixture(scope="session")

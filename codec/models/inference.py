@@ -10,6 +10,7 @@ intermediate is ever made. In float32 the result is the module's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import torch
@@ -22,13 +23,19 @@ from .swin import STB, SwinLayer, pad_to_multiple, partition, unpartition
 #: Tokens in a strip: a few hundred KB of activations, which stay in the second-level cache.
 STRIP_TOKENS = 3072
 BLOCKED = -1e9
+#: Environment variable: 1 uses bf16 on every machine, 0 on none. Processes started here see it.
+BF16 = "TICODEC_BF16"
 
 
 def fast_bf16(device: torch.device) -> bool:
     """Whether bf16 is faster than float32 there: GPUs, and CPUs with AVX512-BF16 or AMX.
 
-    On CPUs without them bf16 is emulated and several times slower.
+    On CPUs without them bf16 is emulated and several times slower. The environment variable
+    `TICODEC_BF16` (0 or 1) decides instead where it is set: the same pixels on two machines
+    need the same type on both, and so do tests.
     """
+    if forced := os.environ.get(BF16):
+        return forced != "0"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)

@@ -31,6 +31,7 @@ ODD = [
 ]
 
 
+@pytest.mark.usefixtures("bf16")
 def test_odd_names_twins_links_and_a_source_inside_its_target(tmp_path: Path, run):
     target = tmp_path / "all"
     source = target / "photos"

@@ -58,6 +58,7 @@ def lines_of(text: str) -> list[tuple[str, str]]:
     return [tuple(line.split(maxsplit=1)) for line in text.splitlines()]
 
 
+@pytest.mark.usefixtures("bf16")
 def test_one_file_gives_a_line_a_label(run, tic: Path) -> None:
     result = run("classify", tic)
     assert (result.code, result.err) == (0, "")

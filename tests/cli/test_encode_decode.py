@@ -22,6 +22,7 @@ import ticodec
 TINY = ("-m", "tiny")
 
 
+@pytest.mark.usefixtures("bf16")
 def test_there_and_back_with_default_names(run, photo: Path) -> None:
     assert run("encode", photo, *TINY).code == 0
     tic = photo.with_suffix(".tic")

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from support import make_pixels
 
@@ -285,7 +286,9 @@ def test_bad_arrays(array: np.ndarray) -> None:
         ticodec.encode(array, model="tiny")
 
 
-def test_many_pictures_at_once_have_the_bytes_and_pixels_they_have_alone(tiny, picture):
+def test_many_pictures_at_once_have_the_bytes_and_pixels_they_have_alone(bf16, tiny, picture):
+    tiny = Codec(tiny.entry, "cpu")
+    assert tiny.dtype == (torch.bfloat16 if bf16 else torch.float32)
     sizes = [(70, 90), (64, 64), (1, 1), (200, 33), (64, 300), (65, 64)]
     pictures = [picture(*size, seed) for seed, size in enumerate(sizes)]
     alone = [tiny.encode(each, 3) for each in pictures]

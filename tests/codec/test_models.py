@@ -9,7 +9,7 @@ from ticodec.models.attention import shift_regions
 from ticodec.models.codec_network import Gains
 from ticodec.models.config import PAPER_LAMBDAS, ModelConfig
 from ticodec.models.families import preset
-from ticodec.models.inference import Transform
+from ticodec.models.inference import Transform, fast_bf16
 from ticodec.models.swin import pad_to_multiple, partition, unpartition
 from ticodec.models.tic import Network
 
@@ -83,6 +83,22 @@ def test_strips_are_the_modules(name: str, size: tuple[int, int]) -> None:
             expected = module(value)
             fast = Transform(module, torch.device("cpu"), torch.float32, keep_last=True)
             torch.testing.assert_close(fast(value), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("instructions", [True, False])
+@pytest.mark.parametrize("capability", ["AVX512", "AVX2", "NO AVX"])
+def test_bf16_is_used_where_it_is_not_emulated(
+    instructions: bool, capability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On CPUs that have its instructions, unless PyTorch is kept from using them."""
+    monkeypatch.delenv("TICODEC_BF16")
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: instructions)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    cpu = torch.device("cpu")
+    assert fast_bf16(cpu) == (instructions and capability == "AVX512")
+    for forced in (True, False):
+        monkeypatch.setenv("TICODEC_BF16", str(int(forced)))
+        assert fast_bf16(cpu) == forced
 
 
 def test_transforms_do_not_change_their_input() -> None:

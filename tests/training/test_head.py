@@ -202,6 +202,7 @@ def test_channels_are_learned_alike_and_files_know_nothing_of_it(
         torch.testing.assert_close(found, expected, atol=0.02 * float(expected.std()), rtol=0)
 
 
+@pytest.mark.usefixtures("bf16")
 @pytest.mark.parametrize("case", ["pixels", "fresh", "views"])
 def test_resuming_is_exact(case: str, toys: Path, tmp_path: Path) -> None:
     config = PIXELS if case == "pixels" else of_tiny()

@@ -167,6 +167,7 @@ def test_the_second_loss_has_the_rate_of_both_latents(data: ClassFolder) -> None
     torch.testing.assert_close(found.loss.detach(), loss / (130 * beta) ** 0.4)
 
 
+@pytest.mark.usefixtures("bf16")
 @pytest.mark.parametrize("options", [FIRST, SECOND], ids=["first", "second"])
 def test_resuming_is_exact(options, toys: Path, tmp_path: Path) -> None:
     options = replace(options, augment="full")

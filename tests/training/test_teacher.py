@@ -31,6 +31,7 @@ def teacher(toys: Path, tmp_path: Path) -> Path:
     return saved(HeadTrainer(PIXELS, replace(FIRST, batch=8), CPU), toys, tmp_path / "vit.pt", 20)
 
 
+@pytest.mark.usefixtures("bf16")
 def test_answers_are_half_of_the_targets(toys: Path, teacher: Path, tmp_path: Path) -> None:
     """They are those of the exported teacher for the same crops; a head of latents learns them."""
     options = replace(FIRST, views=1, augment="none", teacher=str(teacher))
@@ -51,7 +52,7 @@ def test_answers_are_half_of_the_targets(toys: Path, teacher: Path, tmp_path: Pa
     assert all((data.targets.float() == each).all(1).any() for each in seen)
 
 
-def test_a_teacher_answers_for_every_fresh_batch(toys: Path, teacher: Path) -> None:
+def test_a_teacher_answers_for_every_fresh_batch(bf16: bool, toys: Path, teacher: Path) -> None:
     plain, taught = (
         HeadTrainer(PIXELS, replace(FIRST, augment="full", batch=8, teacher=each), CPU)
         for each in ("", str(teacher))
@@ -61,7 +62,8 @@ def test_a_teacher_answers_for_every_fresh_batch(toys: Path, teacher: Path) -> N
     taught.average.load_state_dict(checkpoint.load(teacher)["average"])
     with torch.no_grad():
         answers = taught.average.eval()(x).softmax(1)
-    torch.testing.assert_close(targets, (labels + answers) / 2)
+    close = {"atol": 2e-3, "rtol": 0.0} if bf16 else {}  # the teacher runs as training does
+    torch.testing.assert_close(targets, (labels + answers) / 2, **close)
 
 
 def test_enlarged_images_are_answered_for_at_their_own_size(toys: Path, teacher: Path) -> None:

@@ -21,6 +21,7 @@ from ticodec.training.losses import lambda_at, rate_distortion
 from ticodec.training.options import OPTIMIZERS, TrainOptions
 
 
+@pytest.mark.usefixtures("bf16")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_resuming_is_exact(optimizer: str, data: PhotoData, tmp_path: Path) -> None:
     options = replace(OPTIONS, optimizer=optimizer)
