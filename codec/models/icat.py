@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .codec_network import CodecNetwork, Gains, straight_through_round
 from .config import IcatConfig
 from .conv import Conv
-from .prior import FactorizedPrior, gaussian_likelihood
+from .prior import FactorizedPrior
 from .vit import ViT
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -68,14 +68,15 @@ class Aggregation(nn.Module):
 class JointOutput(NamedTuple):
     """What a training pass gives.
 
-    logits (B, classes); x_hat (B, H, W, 3) in about [0, 1]; bits (B,) of y and z, zero without
-    quantisation.
+    logits (B, classes); x_hat (B, H, W, 3) in about [0, 1]; bits (B,) of y and z with noise, and of
+    both rounded, as in `tic.Output`; zero without quantisation.
     """
 
     logits: Tensor
     x_hat: Tensor
     bits_y: Tensor
     bits_z: Tensor
+    rounded: Tensor
 
 
 class Icat(CodecNetwork):
@@ -153,15 +154,14 @@ class Icat(CodecNetwork):
         if not quantised:
             logits, fused = self.both(y)
             none = x.new_zeros(len(x))
-            return JointOutput(logits.float(), self.g_s(fused).float() + 0.5, none, none)
+            return JointOutput(logits.float(), self.g_s(fused).float() + 0.5, none, none, none)
         up, down = self.scaling(level)
         y = y * up
         z = self.h_a(y).float()  # (B, H/32, W/32, N)
         scales, means = self.prediction(straight_through_round(z), y)
         y_hat = straight_through_round(y - means) + means
         logits, fused = self.both(y_hat * down)
-        with torch.autocast(x.device.type, enabled=False):  # likelihoods need float32
-            p_y = gaussian_likelihood(y + torch.rand_like(y) - 0.5, means, scales)
-            p_z = self.prior.likelihood(z + torch.rand_like(z) - 0.5)
-        bits = [-p.log2().flatten(1).sum(1) for p in (p_y, p_z)]
-        return JointOutput(logits.float(), self.g_s(fused).float() + 0.5, *bits)
+        noisy = y + torch.rand_like(y) - 0.5
+        bits = self.bits(noisy, z + torch.rand_like(z) - 0.5, scales, means)
+        rounded = self.rounded_bits(y, z, scales, means)
+        return JointOutput(logits.float(), self.g_s(fused).float() + 0.5, *bits, rounded)

@@ -20,16 +20,21 @@ from torch import Tensor
 from .cam import context_modules
 from .codec_network import CodecNetwork, Gains, straight_through_round
 from .config import ModelConfig
-from .prior import FactorizedPrior, gaussian_likelihood
+from .prior import FactorizedPrior
 from .tic_transforms import Analysis, HyperAnalysis, HyperSynthesis, Synthesis
 
 
 class Output(NamedTuple):
-    """What a training pass gives: x_hat (B, H, W, 3) in about [0, 1], bits (B,) of y and z."""
+    """What a training pass gives.
+
+    x_hat (B, H, W, 3) in about [0, 1]; bits (B,) of y and z with noise, which have a gradient;
+    bits (B,) of both rounded.
+    """
 
     x_hat: Tensor
     bits_y: Tensor
     bits_z: Tensor
+    rounded: Tensor
 
 
 class Network(CodecNetwork):
@@ -66,8 +71,5 @@ class Network(CodecNetwork):
         scales, means = self.prediction(straight_through_round(z), noisy)
         y_hat = straight_through_round(y - means) + means
         x_hat = self.g_s(y_hat * down).float() + 0.5
-        with torch.autocast(x.device.type, enabled=False):  # likelihoods need float32
-            p_y = gaussian_likelihood(noisy, means, scales)
-            p_z = self.prior.likelihood(z + torch.rand_like(z) - 0.5)
-        bits = [-p.log2().flatten(1).sum(1) for p in (p_y, p_z)]
-        return Output(x_hat, *bits)
+        bits = self.bits(noisy, z + torch.rand_like(z) - 0.5, scales, means)
+        return Output(x_hat, *bits, self.rounded_bits(y, z, scales, means))

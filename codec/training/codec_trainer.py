@@ -100,27 +100,34 @@ class Trainer(BaseTrainer[ModelConfig, PhotoData]):
 
     def validate(self, data: PhotoData) -> list[Row]:
         """Rate and distortion on held-out crops at a few qualities."""
-        rows = []
-        for quality in VALIDATION_QUALITIES:
-            if quality <= self.config.levels:
-                bpp, db = self.estimate(data.held, quality)
-                rows.append({"quality": quality, "bpp": round(bpp, 4), "psnr": round(db, 3)})
-        return rows
+        qualities = [q for q in VALIDATION_QUALITIES if q <= self.config.levels]
+        return [self.estimate(data.held, quality) for quality in qualities]
 
     @torch.no_grad()
-    def estimate(self, x: Tensor, quality: float) -> tuple[float, float]:
-        """(bpp, PSNR) of the averaged weights on images (B, H, W, 3); an estimate, in noise."""
+    def estimate(self, x: Tensor, quality: float) -> Row:
+        """Rate, with noise and rounded (see `Loss`), and PSNR of the averaged weights.
+
+        Args:
+            x: images (B, H, W, 3).
+        """
         levels = torch.full((len(x),), quality - 1.0, device=self.device)
-        bits = errors = 0.0
+        noisy = rounded = db = 0.0
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(cuda):  # validation must not change what training draws
             for image, level in zip(x.split(4), levels.split(4), strict=True):
                 with self.autocast():
                     output = self.average(image, level)
-                bits += float((output.bits_y + output.bits_z).sum())
+                noisy += float((output.bits_y + output.bits_z).sum())
+                rounded += float(output.rounded.sum())
                 mse = (output.x_hat.clamp(0, 1) - image).pow(2).flatten(1).mean(1)
-                errors += sum(psnr_of_mse(each) for each in mse.tolist())
-        return bits / (x.numel() / 3), errors / len(x)
+                db += sum(psnr_of_mse(error) for error in mse.tolist())
+        pixels = x.numel() / 3
+        return {
+            "quality": quality,
+            "bpp": round(noisy / pixels, 4),
+            "psnr": round(db / len(x), 3),
+            "bpp_rounded": round(rounded / pixels, 4),
+        }
 
     @classmethod
     def config_from(cls, fields: dict[str, Any]) -> ModelConfig:

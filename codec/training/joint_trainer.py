@@ -159,19 +159,21 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         self.average.eval()
         with torch.random.fork_rng(cuda):  # validation must not change what training draws
             for level in range(self.config.levels if second else 1):
-                sums = torch.zeros(4)
+                sums = torch.zeros(5)
                 for x, classes in data.centre(self.options.crop):
                     levels = torch.full((len(x),), float(level), device=self.device)
                     with self.autocast():
                         output = self.average(x, levels, second)
                     right = (output.logits.argmax(1) == classes).sum()
                     mse = (output.x_hat.clamp(0, 1) - x).pow(2).flatten(1).mean(1)
-                    bits = (output.bits_y + output.bits_z).sum() / x[0, :, :, 0].numel()
-                    db = sum(psnr_of_mse(each) for each in mse.tolist())
-                    sums += torch.tensor([len(x), float(right), float(bits), db])
-                count, right, bits, db = sums.tolist()
-                row = {"quality": level + 1.0, "top1": round(right / count, 4)}
-                rows.append(row | {"bpp": round(bits / count, 4), "psnr": round(db / count, 3)})
+                    pixels = x[0, :, :, 0].numel()
+                    bits = (output.bits_y + output.bits_z).sum() / pixels
+                    rounded = output.rounded.sum() / pixels
+                    db = sum(psnr_of_mse(error) for error in mse.tolist())
+                    sums += torch.tensor([len(x), float(right), float(bits), db, float(rounded)])
+                top1, bpp, psnr, bpp_rounded = (sums[1:] / sums[0]).tolist()
+                row = {"quality": level + 1.0, "top1": round(top1, 4), "bpp": round(bpp, 4)}
+                rows.append(row | {"psnr": round(psnr, 3), "bpp_rounded": round(bpp_rounded, 4)})
         return rows
 
     @classmethod

@@ -15,11 +15,16 @@ STEP_1_BETA = 0.001
 
 
 class Loss(NamedTuple):
-    """Scalars of one batch: the loss to minimise, its bpp and its mean squared error."""
+    """Scalars of one batch: the loss to minimise, its bpp and its mean squared error.
+
+    `bpp` is the rate that is learned, with noise in place of rounding, and is too high; near that
+    of a file is `bpp_rounded`: see `CodecNetwork.bits`.
+    """
 
     loss: Tensor
     bpp: Tensor
     mse: Tensor
+    bpp_rounded: Tensor
 
 
 def lambda_at(level: Tensor, lambdas: Tensor) -> Tensor:
@@ -48,16 +53,19 @@ def rate_distortion(
     bpp = (output.bits_y + output.bits_z) / (x.shape[1] * x.shape[2])
     trade = lambda_at(level, lambdas)
     loss = (bpp + trade * 255**2 * distortion) / (130 * trade) ** balance
-    return Loss(loss.mean(), bpp.mean().detach(), distortion.mean().detach())
+    rounded = output.rounded / (x.shape[1] * x.shape[2])
+    means = (part.mean().detach() for part in (bpp, distortion, rounded))
+    return Loss(loss.mean(), *means)
 
 
 class JointLoss(NamedTuple):
-    """Scalars of one batch of the joint model: loss, cross entropy (nats), bpp, squared error."""
+    """Scalars of one batch of the joint model: loss, cross entropy (nats), then as in `Loss`."""
 
     loss: Tensor
     ce: Tensor
     bpp: Tensor
     mse: Tensor
+    bpp_rounded: Tensor
 
 
 def joint(
@@ -84,5 +92,6 @@ def joint(
     else:
         loss = bpp + beta * (ratio * ce + 255**2 * distortion)
         loss = loss / (130 * beta) ** balance
-    means = (part.mean().detach() for part in (ce, bpp, distortion))
+    rounded = output.rounded / (x.shape[1] * x.shape[2])
+    means = (part.mean().detach() for part in (ce, bpp, distortion, rounded))
     return JointLoss(loss.mean(), *means)

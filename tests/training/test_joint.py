@@ -127,7 +127,8 @@ def test_the_loss_by_hand(balance: float, ratio: float) -> None:
     torch.manual_seed(0)
     x, x_hat = torch.rand(2, 4, 8, 3), torch.rand(2, 4, 8, 3)
     logits, targets = torch.randn(2, 3), torch.tensor([[0.0, 1, 0], [0.3, 0, 0.7]])
-    output = JointOutput(logits, x_hat, torch.tensor([64.0, 32]), torch.tensor([8.0, 16]))
+    bits = torch.tensor([64.0, 32]), torch.tensor([8.0, 16]), torch.tensor([48.0, 40])
+    output = JointOutput(logits, x_hat, *bits)
     betas = torch.tensor([0.001, 0.006])
     found = joint_loss(output, x, targets, betas, ratio, 0.1, balance)
     wanted = []
@@ -138,7 +139,8 @@ def test_the_loss_by_hand(balance: float, ratio: float) -> None:
         mse = ((x_hat[i] - x[i]).numpy() ** 2).mean()
         bpp = float(output.bits_y[i] + output.bits_z[i]) / 32
         trade = bpp + beta * ratio * ce + beta * 255**2 * mse
-        wanted.append((trade / (130 * beta) ** balance, ce, bpp, mse))
+        rounded = float(output.rounded[i]) / 32
+        wanted.append((trade / (130 * beta) ** balance, ce, bpp, mse, rounded))
     for value, column in zip(found, np.mean(wanted, 0), strict=True):
         assert float(value) == pytest.approx(column, rel=1e-5)
     assert not found.ce.requires_grad
@@ -214,7 +216,7 @@ def test_validation_is_of_every_quality_and_changes_nothing(data: ClassFolder) -
     rows = trainer.validate(data)
     assert torch.equal(torch.get_rng_state(), state)
     assert [row["quality"] for row in rows] == [1, 2, 3]
-    assert [list(row) for row in rows] == [["quality", "top1", "bpp", "psnr"]] * 3
+    assert [list(row) for row in rows] == [["quality", "top1", "bpp", "psnr", "bpp_rounded"]] * 3
     assert rows[0]["bpp"] < rows[2]["bpp"]
     assert [row["bpp"] for row in JointTrainer(ICAT, FIRST, CPU).validate(data)] == [0]
 
