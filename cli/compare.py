@@ -38,7 +38,7 @@ def compare(
 ) -> None:
     """Compare codecs on one photo: a page with a slider, every codec at the same size."""
     from ticodec.errors import TicodecError, UsageError
-    from ticodec.evaluation import report_files
+    from ticodec.evaluation.photo_page import compare as compare_photo
     from ticodec.files import write_file
 
     if photo == "-" or target == "-":
@@ -47,14 +47,12 @@ def compare(
     qualities = qualities_of(quality)
     specs = coder_specs(model, qualities, against, device)
     with about(photo), bars(quiet or as_json) as progress:
-        page, rows, failed = report_files.compare(
-            Path(photo), specs, qualities, max_pixels, progress
-        )
+        page, rows, failed = compare_photo(Path(photo), specs, qualities, max_pixels, progress)
     write_file(Path(target), page)
     facts = {
         "input": photo,
         "output": target,
-        "versions": [asdict(row) for each in rows for row in each],
+        "versions": [asdict(row) for of_quality in rows for row in of_quality],
     }
     sizes = ", ".join(f"{row.coder} {row.bytes:,} bytes {_quality(row.psnr)}" for row in rows[0])
     report(facts, f"{photo} → {target}: {sizes}", as_json, quiet)

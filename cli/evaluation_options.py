@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ticodec.errors import UsageError
+from ticodec.evaluation.peers import PEERS, USUAL
 
 if TYPE_CHECKING:
     from ticodec.evaluation.measure import Progress
@@ -24,8 +25,7 @@ Against = Annotated[
     str | None,
     typer.Option(
         "--against",
-        help="Other codecs by comma: jpeg, webp, avif, jpeg2000, jpegxl, bpg, vtm, mbt2018, …; "
-        "or none. \\[default: jpeg,webp,avif,jpeg2000]",
+        help=f"Other codecs by comma, or none: {', '.join(PEERS)}. \\[default: {','.join(USUAL)}]",
     ),
 ]
 
@@ -49,7 +49,7 @@ def coder_specs(
     """
     from ticodec import weights
     from ticodec.codec import pick_device
-    from ticodec.evaluation.registry import USUAL, CoderSpec, make
+    from ticodec.evaluation.registry import CoderSpec, make
 
     pick_device(device)
     names = [weights.find(None).name] if model is None else _words(model, "--model")
@@ -65,7 +65,7 @@ def coder_specs(
     specs += [CoderSpec(name) for name in dict.fromkeys(peers)]
     for spec in specs:
         make(spec)
-        if [each.name for each in specs].count(spec.name) > 1:
+        if [other.name for other in specs].count(spec.name) > 1:
             raise UsageError(f"a model and a peer are both called {spec.name}; leave one out")
     return specs
 

@@ -11,14 +11,17 @@ from ticodec.errors import TicodecError
 #: Flags whose name is not that of the argument. Of any other argument in `SAME` it is the same.
 FLAGS = {"head": "--weights", "model": "-m", "output": "OUT", "quality": "-q"}
 SAME = (
+    "classifier",
     "default",
     "device",
     "force",
     "format",
+    "fresh",
     "init",
+    "jobs",
     "max_pixels",
-    "output_quality",
     "name",
+    "output_quality",
     "step",
     "top",
 )

@@ -1,12 +1,14 @@
 """Measuring codecs: real bytes, decoded pixels, curves, BD-rates, and a page to look at.
 
 images ─┬► coders (ticodec, its peers) ─► stream ─► decoded ─► metrics ─► measurements.jsonl
-        │    coders.py, peers.py,                              metrics.py   store.py, run.py
-        │    programs.py, zoo.py
+        │    registry.py, coder.py,                             metrics.py   measurements.py
+        │    ticodec_coder.py, peers/                                        measure.py
         └► each (image, coder, setting) once; what is on disk is not measured again
-           (a pool of processes: workers.py; what is in the image: classes.py, accuracy.py)
+           (a pool of processes: workers.py; what is in the image: folder_labels.py)
 
-measurements ─► mean curves, BD-rates ─► report.json, .csv, .md ─► plots.py, page.py
-                summary.py, bd.py        report.py                 rd-*.svg, .png, report.html
-                                                                   accuracy_plot.py
+measurements ─► mean curves, BD-rates ─► report.json, .csv, .md ─► plots, report.html
+                summary.py, bd.py        report_files.py           plots.py, accuracy_plot.py,
+                accuracy.py              report_tables.py          page.py, pictures.py
+
+one photo ─► every codec at the same size ─► a page       photo_page.py
 """

@@ -41,11 +41,11 @@ def accuracy(rows: Sequence[Measurement], name: str) -> Accuracy | None:
 
 def shares(rows: Sequence[Measurement]) -> dict[str, Any]:
     """The fields `OF_MEANS` of measurements of one coder at one setting."""
-    found: dict[str, Any] = dict.fromkeys(OF_MEANS)
+    fields: dict[str, Any] = dict.fromkeys(OF_MEANS)
     for name, prefix in (("rank", ""), ("pixel_rank", "pixel_")):
-        if of := accuracy(rows, name):
-            found |= {f"{prefix}top1": of.top1, f"{prefix}top5": of.top5}
-    return found
+        if share := accuracy(rows, name):
+            fields |= {f"{prefix}top1": share.top1, f"{prefix}top5": share.top5}
+    return fields
 
 
 def original(run: Evaluation) -> Accuracy | None:
@@ -57,9 +57,9 @@ def notes(run: Evaluation) -> list[str]:
     """What the accuracies are of, and over which images; nothing where there are none."""
     whole = len(run.sources)
     read = {
-        coder.name: found.images
+        coder.name: share.images
         for number, coder in enumerate(run.coders)
-        if (found := accuracy(_rows(run, number), "rank"))
+        if (share := accuracy(_rows(run, number), "rank"))
     }
     shown = original(run)
     lines = []

@@ -96,14 +96,14 @@ def delta(anchor: Curve, test: Curve, metric: str = "psnr") -> Delta:
     low_bpp, high_bpp = max(rates_a[0], rates_t[0]), min(rates_a[-1], rates_t[-1])
     options: dict[str, Any] = {"method": "pchip", "require_matching_points": False}
     options["min_overlap"] = 0
-    found: dict[str, float] = {}
+    fields: dict[str, float] = {}
     if low_db < high_db:
-        found = {"rate": float(bd_rate(*lists, **options)), "low_db": low_db, "high_db": high_db}
-        found["share"] = (high_db - low_db) / (dbs_t[-1] - dbs_t[0])
+        fields = {"rate": float(bd_rate(*lists, **options)), "low_db": low_db, "high_db": high_db}
+        fields["share"] = (high_db - low_db) / (dbs_t[-1] - dbs_t[0])
     if low_bpp < high_bpp:
-        found |= {"gain": float(bd_psnr(*lists, **options))}
-        found |= {"low_bpp": low_bpp, "high_bpp": high_bpp}
-    return Delta(**found, why="" if "rate" in found else "no dB that both reach")
+        fields |= {"gain": float(bd_psnr(*lists, **options))}
+        fields |= {"low_bpp": low_bpp, "high_bpp": high_bpp}
+    return Delta(**fields, why="" if "rate" in fields else "no dB that both reach")
 
 
 @lru_cache(maxsize=1)

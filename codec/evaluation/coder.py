@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
+from typing import Self
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from ticodec.picture import Pixels
 
 
 class Coder(ABC):
-    """A codec under measurement. What it is given is opaque RGB without metadata.
+    """A codec under measurement. It codes opaque RGB without metadata.
 
     Attributes:
         name: as in `--against`; version: what decides its bytes besides pixels and setting
@@ -21,8 +23,8 @@ class Coder(ABC):
         suffix: of its files, with the dot; mime: a type that browsers show, "" if none.
         knob: what its setting is called; settings: every one that makes sense, from small
             files to large; ladder: those measured for a curve, in the same order; default: the
-            one taken when nobody says, where there is such a thing.
-        classified: whether a classifier is shown what it makes; `version` then says which.
+            one taken when nobody names one, 0 where there is no such thing.
+        classified: whether classifiers answer for what it makes; `version` names them.
     """
 
     name: str
@@ -44,18 +46,25 @@ class Coder(ABC):
         """A file's bytes to (H, W, 3) uint8."""
 
     def labels(self) -> frozenset[str]:
-        """Classes, in normal form, that its files can be told to be of without being decoded.
+        """Normalised class names this coder can predict from the bitstream.
 
-        Raises BadInputError when what tells them is damaged.
+        Raises BadInputError when the classifier is damaged.
         """
         return frozenset()
 
-    def place(self, data: bytes, label: str) -> int | None:
-        """Where one of these classes comes for a file's bytes: 1 is the most probable.
+    def rank(self, data: bytes, label: str) -> int | None:
+        """The rank of a normalised class name for a file's bytes: 1 is the most probable.
 
-        None when nothing tells what is in its files.
+        None when nothing classifies its files, or the classifier does not know the class.
         """
         return None
+
+    def classified_by(self, names: tuple[str, ...]) -> Self:
+        """The same coder, whose measurements have ranks by classifiers; `version` names them."""
+        other = copy(self)
+        other.version = ", ".join((self.version, *names))
+        other.classified = True
+        return other
 
     def prepare(self) -> None:
         """Code something small: to warm up, so that timing is fair, and to see that it works.
@@ -86,7 +95,7 @@ def closest(
     """The setting whose file is nearest to a number of bytes, by bisection over `settings`.
 
     Args:
-        known: sizes by setting that need not be found out again.
+        known: sizes in bytes by setting, which are not measured again.
 
     Raises TicodecError when the coder fails.
     """

@@ -1,9 +1,9 @@
-"""What is in an image: the class its folder is named after, and where a classifier places it."""
+"""What is in an image: the class its folder is named after, and its rank by a classifier."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from ticodec.classifier import PixelClassifier
 
 
-def normal(name: str) -> str:
-    """A label or a folder's name, so that they can be compared: "Golf_ball" is "golf ball"."""
+def normalised(name: str) -> str:
+    """A label or a folder's name in a form to compare: "Golf_ball" becomes "golf ball"."""
     return " ".join(name.replace("_", " ").casefold().split())
 
 
 def folder_class(name: str) -> str | None:
-    """The nearest subfolder of an image's path within a folder, in normal form, if it is in one."""
-    return normal(PurePosixPath(name).parent.name) or None
+    """The normalised name of the subfolder that an image is in, by its path within a folder."""
+    return normalised(PurePosixPath(name).parent.name) or None
 
 
-def place(names: Iterable[str], label: str) -> int | None:
-    """Where a label in normal form is among names, best first: 1 is the most probable.
+def rank_of(label: str, names: Sequence[str]) -> int | None:
+    """The rank of a normalised label among names, the most probable first: 1 is the best.
 
     None when it is not there. Of names that read the same, the first counts.
     """
-    for number, name in enumerate(names, 1):
-        if normal(name) == label:
-            return number
+    for rank, name in enumerate(names, 1):
+        if normalised(name) == label:
+            return rank
     return None
 
 
@@ -55,9 +55,9 @@ class PixelFile:
     @classmethod
     def checked(cls, path: Path, device: str) -> PixelFile:
         """A file that has classified something. Raises BadInputError when it cannot."""
-        found = cls(path, device, "")
+        unchecked = cls(path, device, "")
         try:
-            found.classifier().of_pixels(np.zeros((16, 16, 3), np.uint8), 1)
+            unchecked.classifier().of_pixels(np.zeros((16, 16, 3), np.uint8), 1)
         except TicodecError:
             raise
         except (RuntimeError, ValueError) as error:
@@ -65,18 +65,18 @@ class PixelFile:
         return cls(path, device, hashlib.sha256(read_file(path)).hexdigest())
 
     def classifier(self) -> PixelClassifier:
-        """The network, loaded once a process. Raises BadInputError when it is none of pixels."""
+        """The network, loaded once a process. Raises BadInputError when it does not read pixels."""
         return _loaded(self.path, self.device)
 
     def labels(self) -> frozenset[str]:
-        """Of its classes, in normal form."""
-        return frozenset(map(normal, self.classifier().labels))
+        """The normalised names of its classes."""
+        return frozenset(map(normalised, self.classifier().labels))
 
-    def place(self, pixels: Pixels, label: str) -> int | None:
-        """Where it places a label for (H, W, 3) uint8 pixels, see `place`."""
+    def rank(self, pixels: Pixels, label: str) -> int | None:
+        """The rank of a normalised label for (H, W, 3) uint8 pixels, see `rank_of`."""
         classifier = self.classifier()
-        found = classifier.of_pixels(pixels, len(classifier.labels))
-        return place((each.label for each in found), label)
+        ranking = classifier.of_pixels(pixels, len(classifier.labels))
+        return rank_of(label, [answer.label for answer in ranking])
 
 
 @cache

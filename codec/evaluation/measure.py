@@ -36,7 +36,7 @@ class Source:
     Args:
         name: its path within the folder; path: to open it.
         digest: SHA-256 of the file; pixels: SHA-256 of its RGB samples.
-        label: its class, in normal form, when a classifier of the run knows it.
+        label: its class, normalised, when a classifier of the run knows it.
     """
 
     name: str
@@ -77,12 +77,14 @@ class Evaluation:
 
     def has(self, source: Source, coder: Coder, setting: float) -> bool:
         """Whether a measurement has been made, and its file is still what it was."""
-        found = self.store.known.get(_key(source, coder, setting))
+        known = self.store.known.get(_key(source, coder, setting))
+        if known is None:
+            return False
         try:
-            data = self.path(source, coder, setting).read_bytes() if found else b""
+            data = self.path(source, coder, setting).read_bytes()
         except OSError:
             return False
-        return found is not None and hashlib.sha256(data).hexdigest() == found.stream
+        return hashlib.sha256(data).hexdigest() == known.stream
 
     def add(self, spec: CoderSpec, source: Source, setting: float) -> Measurement:
         """Measure one setting more, unless it is known. Raises TicodecError."""
@@ -116,8 +118,8 @@ def load(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Source, Pixels]:
 @lru_cache(maxsize=2)
 def pixels_of(source: Source) -> Pixels:
     """(H, W, 3) uint8 of a source. Raises BadInputError when it is not what it was."""
-    found, pixels = load(source.path, source.width * source.height)
-    if found.digest != source.digest:
+    now, pixels = load(source.path, source.width * source.height)
+    if now.digest != source.digest:
         raise BadInputError("the image was changed while it was being measured")
     return pixels
 
@@ -178,7 +180,7 @@ def measure(spec: CoderSpec, source: Source, setting: float) -> tuple[Measuremen
         if decoded.shape != pixels.shape:
             raise TicodecError(f"{coder.name}: decoded to {decoded.shape}, not {pixels.shape}")
         db, ms_ssim = psnr(pixels, decoded), metrics.ms_ssim(pixels, decoded)
-        places = _places(spec, source, data, decoded) if coder.classified else {}
+        ranks = _ranks(spec, source, data, decoded) if coder.classified else {}
     measured = Measurement(
         image=source.digest,
         coder=coder.name,
@@ -191,28 +193,28 @@ def measure(spec: CoderSpec, source: Source, setting: float) -> tuple[Measuremen
         ms_ssim=None if ms_ssim is None else round(ms_ssim, 5),
         encode_seconds=round(encoded - started, 4),
         decode_seconds=round(done - encoded, 4),
-        **places,
+        **ranks,
     )
     return measured, data
 
 
-def _places(spec: CoderSpec, source: Source, data: bytes, decoded: Pixels) -> dict[str, Any]:
-    """Where classifiers place the class of an image, as `Measurement` has it."""
+def _ranks(spec: CoderSpec, source: Source, data: bytes, decoded: Pixels) -> dict[str, Any]:
+    """An image's class and its ranks by the classifiers of a spec, as fields of `Measurement`."""
     label = source.label
     if label is None:
         return {}
-    found: dict[str, Any] = {"label": label}
+    fields: dict[str, Any] = {"label": label}
     if spec.bitstream:
-        found["rank"] = make(spec).place(data, label)
+        fields["rank"] = make(spec).rank(data, label)
     if spec.pixels:
-        found["pixel_rank"] = spec.pixels.place(decoded, label)
-        found["original_rank"] = _original_place(source, spec.pixels)
-    return found
+        fields["pixel_rank"] = spec.pixels.rank(decoded, label)
+        fields["original_rank"] = _original_rank(source, spec.pixels)
+    return fields
 
 
 @lru_cache(maxsize=2)
-def _original_place(source: Source, classifier: PixelFile) -> int | None:
-    return classifier.place(pixels_of(source), source.label) if source.label else None
+def _original_rank(source: Source, classifier: PixelFile) -> int | None:
+    return classifier.rank(pixels_of(source), source.label) if source.label else None
 
 
 Task = tuple[CoderSpec, Source, float]
@@ -298,5 +300,5 @@ def _attempt(task: Task) -> Outcome:
         return task, measure(*task)
     except TicodecError as error:
         return task, error
-    except SystemExit as error:  # told to end, see workers.py
+    except SystemExit as error:  # a signal ends this worker, see workers.py
         os._exit(int(error.code or 0))

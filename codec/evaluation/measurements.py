@@ -30,8 +30,8 @@ class Measurement:
         bpp: bits a pixel; psnr: dB, None when not one sample differs; ms_ssim: 0 … 1, None for
             images too small for it. Both of 8-bit RGB.
         encode_seconds, decode_seconds: from pixels to bytes and back, the coder loaded.
-        label: the image's class, in normal form, None when unknown or nothing was classified.
-        rank: its place among all classes as the coded file is classified, 1 the best; None where
+        label: the image's class, normalised, None when unknown or nothing was classified.
+        rank: its rank among all classes as the coded file is classified, 1 the best; None where
             that was not done, or the classifier does not know the class.
         pixel_rank: the same of the decoded pixels; original_rank: of the image's own.
     """
@@ -59,8 +59,8 @@ class Measurement:
 
     def as_dict(self) -> dict[str, Any]:
         """Its fields; what is not known about classes is left out."""
-        found = asdict(self)
-        return {k: v for k, v in found.items() if v is not None or k not in OF_CLASSES}
+        fields = asdict(self)
+        return {k: v for k, v in fields.items() if v is not None or k not in OF_CLASSES}
 
 
 def check_folder(folder: Path) -> None:
@@ -97,10 +97,10 @@ class Store:
             raise TicodecError(f"{self.path}: cannot be read or written: {error}") from error
         for line in text.splitlines():
             try:
-                found = Measurement(**json.loads(line))
+                measured = Measurement(**json.loads(line))
             except (ValueError, TypeError):
                 continue  # cut short when a run was killed: measured again
-            self.known[found.key] = found
+            self.known[measured.key] = measured
 
     def stream(self, coder: str, setting: float, image: str, suffix: str) -> Path:
         """Where a coded file is kept: images are known by digest, since names may be anything."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from .bd import Curve
 from .pictures import Card, data_uri
 from .plots import LABELS, rd_plot
-from .report_tables import Table, number
+from .report_tables import Table, number, utf_8
 
 HERE = Path(__file__).parent
 
@@ -23,8 +23,8 @@ def render(
     published: list[Curve],
     tables: list[Table],
     cards: list[Card],
-) -> str:
-    """The page.
+) -> bytes:
+    """The page, HTML in UTF-8.
 
     Args:
         title: its heading; about: lines below it.
@@ -43,7 +43,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters["digits"] = number
-    return environment.get_template("page.html.j2").render(
+    html = environment.get_template("page.html.j2").render(
         title=title,
         about=about,
         plots=_plots(curves, published),
@@ -52,15 +52,24 @@ def render(
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
     )
+    return utf_8(html)
+
+
+def title_of(names: list[str]) -> str:
+    """ "tic-lite against jpeg and webp"."""
+    subject, *others = names
+    if not others:
+        return subject
+    return f"{subject} against {', '.join(others[:-1]) + ' and ' * (len(others) > 1)}{others[-1]}"
 
 
 def _plots(curves: list[Curve], published: list[Curve]) -> list[dict[str, str]]:
     """Each metric's plot for both grounds, as `data:` URIs."""
-    found = []
+    plots = []
     for metric, label in LABELS.items():
         if not curves or len(curves[0].of(metric)) < 2:
             continue
         pair = [rd_plot(curves, published, metric, "", "svg", dark) for dark in (False, True)]
         light, dark = (data_uri("image/svg+xml", svg or b"") for svg in pair)
-        found.append({"label": label, "light": light, "dark": dark})
-    return found
+        plots.append({"label": label, "light": light, "dark": dark})
+    return plots

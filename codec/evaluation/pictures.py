@@ -70,7 +70,7 @@ def card_of(run: Evaluation, source: Source, setting: float) -> Card:
 def _nearest(run: Evaluation, spec: CoderSpec, source: Source, target: int) -> Measurement:
     """By search where encoding is fast, among what was measured where it is not."""
     coder = make(spec)
-    rows = [run.measured(source, coder, each) for each in coder.ladder]
+    rows = [run.measured(source, coder, setting) for setting in coder.ladder]
     try:
         if sum(row.encode_seconds for row in rows) / len(rows) <= FAST_SECONDS:
             sizes = run.sizes(source, coder)

@@ -1,15 +1,10 @@
-"""Which coders there are: our own models, and the codecs they are measured against.
-
-A new peer is a subclass of `Coder` in a file of `peers/`, and an entry of `PEERS`.
-"""
+"""From a name and options to a coder: one of our own models or one of `PEERS`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from ticodec import weights
@@ -18,66 +13,8 @@ from ticodec.files import read_file
 
 from .coder import Coder
 from .folder_labels import PixelFile
-from .peers import pillow
+from .peers import make_peer
 from .ticodec_coder import TicodecCoder
-
-#: Measured when nothing else is asked for: what Pillow's wheels always have.
-USUAL = ("jpeg", "webp", "avif", "jpeg2000")
-
-
-def _jpegxl() -> Coder:
-    if find_spec("pillow_jxl") is None:
-        raise UsageError("jpegxl needs another package: pip install pillow-jxl-plugin")
-    from .peers.jpegxl import JpegXl
-
-    return JpegXl()
-
-
-def _program(name: str) -> Callable[[], Coder]:
-    def make() -> Coder:
-        from .peers.programs import PROGRAMS
-
-        return PROGRAMS[name]()
-
-    return make
-
-
-def _zoo(name: str) -> Callable[[], Coder]:
-    def make() -> Coder:
-        from .peers.compressai_peers import CompressAIPeer
-
-        return CompressAIPeer(name)
-
-    return make
-
-
-PEERS: dict[str, Callable[[], Coder]] = {
-    "jpeg": pillow.jpeg,
-    "webp": pillow.webp,
-    "avif": pillow.avif,
-    "jpeg2000": pillow.jpeg2000,
-    "jpegxl": _jpegxl,
-    "bpg": _program("bpg"),
-    "vtm": _program("vtm"),
-    **{
-        name: _zoo(name)
-        for name in (
-            "bmshj2018-factorized",
-            "bmshj2018-hyperprior",
-            "mbt2018-mean",
-            "mbt2018",
-            "cheng2020-anchor",
-            "cheng2020-attn",
-        )
-    },
-}
-
-
-def peer(name: str) -> Coder:
-    """The peer of that name. Raises UsageError for an unknown one or when it is not installed."""
-    if name not in PEERS:
-        raise UsageError(f"unknown peer {name!r}; known: {', '.join(PEERS)}")
-    return PEERS[name]()
 
 
 @dataclass(frozen=True)
@@ -94,10 +31,10 @@ class CoderSpec:
 
     Args:
         name: of a peer, or of installed weights when `ours`.
-        qualities: of our own; None: the whole ladder.
-        bitstream: whether its own classifier is asked; pixels: the one that is shown what it
-            decodes.
-        head: the classifier asked in place of the one that its weights come with.
+        device, qualities: of our own; None: the whole ladder.
+        bitstream: whether its classifier of latents ranks the classes of its files.
+        pixels: a classifier that ranks the classes of the pixels it decodes.
+        head: its classifier of latents, in place of the one that its weights come with.
     """
 
     name: str
@@ -112,40 +49,50 @@ class CoderSpec:
 @cache
 def make(spec: CoderSpec) -> Coder:
     """The coder of a spec, made once a process. Raises UsageError when it is not to be had."""
-    coder: Coder
-    if spec.ours:
-        entry = weights.find(spec.name)
-        coder = TicodecCoder(
-            entry, spec.device, spec.qualities, spec.head.path if spec.head else None
-        )
-        digest = spec.head.digest if spec.head else entry.head.sha256 if entry.head else ""
-        if spec.bitstream and digest:  # a joint model's is in its weights, named already
-            coder.version += f", classifier {digest[:8]}"
-    else:
-        coder = peer(spec.name)
+    coder = _ours(spec) if spec.ours else make_peer(spec.name)
+    if not spec.bitstream and spec.pixels is None:
+        return coder
+    names = []
+    digest = _head_digest(spec)
+    if spec.bitstream and digest:
+        names.append(f"classifier {digest[:8]}")
     if spec.pixels:
-        coder.version += f", pixels' classifier {spec.pixels.digest[:8]}"
-    coder.classified = spec.bitstream or spec.pixels is not None
-    return coder
+        names.append(f"pixels' classifier {spec.pixels.digest[:8]}")
+    return coder.classified_by(tuple(names))
+
+
+def _ours(spec: CoderSpec) -> Coder:
+    head = spec.head.path if spec.head else None
+    return TicodecCoder(weights.find(spec.name), spec.device, spec.qualities, head)
+
+
+def _head_digest(spec: CoderSpec) -> str:
+    """SHA-256 of the file of its classifier of latents; "" when that is part of the weights."""
+    if spec.head:
+        return spec.head.digest
+    shipped = weights.find(spec.name).head if spec.ours else None
+    return shipped.sha256 if shipped else ""
 
 
 def with_head(specs: list[CoderSpec], path: Path) -> list[CoderSpec]:
-    """Specs of which those whose latents a classifier's file reads are to be asked through it.
+    """Use a classifier's file for every spec whose latents it reads.
 
-    Raises BadInputError when it is no classifier of latents, UsageError when it reads those of
-    other weights.
+    Raises BadInputError when it does not read latents, UsageError when none of the specs has the
+    weights whose latents it reads.
     """
     from ticodec.classifier import read_head
 
     config, _ = read_head(path, None)
     if config.stem != "latents":
-        raise BadInputError(f"{path}: this classifier reads pixels; --classifier takes those")
+        raise BadInputError(f"{path}: this classifier reads pixels; `classifier` takes those")
     head = HeadFile(path, hashlib.sha256(read_file(path)).hexdigest())
-    given = []
-    for spec in specs:
-        of = weights.find(spec.name).fingerprint.hex() if spec.ours else ""
-        given.append(replace(spec, head=head) if of == config.fingerprint else spec)
-    if given == specs:
-        of = f"{config.codec} ({config.fingerprint})"
-        raise UsageError(f"{path} reads the latents of {of}; -m names no such weights")
-    return given
+    changed = [
+        replace(spec, head=head)
+        if spec.ours and weights.find(spec.name).fingerprint.hex() == config.fingerprint
+        else spec
+        for spec in specs
+    ]
+    if changed == specs:
+        wanted = f"{config.codec} ({config.fingerprint})"
+        raise UsageError(f"{path} reads the latents of {wanted}; `model` names no such weights")
+    return changed

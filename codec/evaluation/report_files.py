@@ -1,23 +1,19 @@
-"""From measurements to the files of a report, and the page of a single photo."""
+"""From measurements to the files of a report."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from ticodec import __version__
-from ticodec.container import MAX_PIXELS
 from ticodec.errors import TicodecError
 from ticodec.files import write_file
 
-from . import accuracy, bd, page, report_tables
+from . import accuracy, page, report_tables
 from .accuracy_plot import accuracy_plot
-from .measure import Evaluation, Progress, load
-from .measurements import Measurement
-from .pictures import Card, card_of, matched_card
+from .measure import Evaluation, Progress
+from .pictures import Card, card_of
 from .plots import rd_plot
-from .registry import CoderSpec, make
-from .report_tables import Table
+from .report_tables import Table, utf_8
 from .summary import Summary
 
 #: Pictures beyond these many characters are left out of a page: browsers give up on larger ones.
@@ -60,7 +56,7 @@ def write_report(
 
     Args:
         folder: the images' folder, as it was given.
-        pictures: at most so many images are on the page, at the quality nearest the default.
+        pictures: the largest number of images on the page, at the quality nearest the default.
 
     Returns the names of the files. Raises TicodecError when the disk refuses.
     """
@@ -82,9 +78,9 @@ def write_report(
     cards = _cards(run, pictures, progress)
     if len(cards) < len(run.sources):
         notes = [*notes, f"Pictures of {len(cards)} of {report_tables.images(len(run.sources))}."]
-    heading = title_of([coder.name for coder in run.coders])
+    heading = page.title_of([coder.name for coder in run.coders])
     html = page.render(heading, notes, summary.curves, summary.published, tables, cards)
-    write_file(out / PAGE, utf_8(html))
+    write_file(out / PAGE, html)
     return [*files, PAGE]
 
 
@@ -92,33 +88,20 @@ def _plots(run: Evaluation, summary: Summary, folder: str) -> dict[str, bytes | 
     """Every plot there may be by the name of its file; None where there is nothing to draw."""
     title = f"{report_tables.images(len(run.sources))} of {Path(folder).resolve().name}"
     title = utf_8(title).decode()  # matplotlib takes nothing else
-    found: dict[str, bytes | None] = {}
+    plots: dict[str, bytes | None] = {}
     for format in ("svg", "png"):
         for metric, name in PLOTS.items():
             plot = rd_plot(summary.curves, summary.published, metric, title, format)
-            found[f"{name}.{format}"] = plot
-        found[f"{ACCURACY}.{format}"] = accuracy_plot(
+            plots[f"{name}.{format}"] = plot
+        plots[f"{ACCURACY}.{format}"] = accuracy_plot(
             summary.points, summary.original, title, format
         )
-    return found
-
-
-def utf_8(text: str) -> bytes:
-    """Text as bytes, "?" for what names of files may hold that is no character."""
-    return text.encode("utf-8", "replace")
-
-
-def title_of(names: list[str]) -> str:
-    """ "tic-lite against jpeg and webp"."""
-    subject, *others = names
-    if not others:
-        return subject
-    return f"{subject} against {', '.join(others[:-1]) + ' and ' * (len(others) > 1)}{others[-1]}"
+    return plots
 
 
 def _cards(run: Evaluation, pictures: int, progress: Progress) -> list[Card]:
     subject = run.coders[0]
-    setting = min(subject.ladder, key=lambda each: abs(each - subject.default))
+    setting = min(subject.ladder, key=lambda quality: abs(quality - subject.default))
     cards: list[Card] = []
     for done, source in enumerate(run.sources[:pictures]):
         progress(f"picture of {source.name}", done, min(pictures, len(run.sources)))
@@ -129,67 +112,3 @@ def _cards(run: Evaluation, pictures: int, progress: Progress) -> list[Card]:
         if sum(card.weight for card in cards) > PAGE_CHARACTERS and len(cards) > 1:
             return cards[:-1]
     return cards
-
-
-def compare(
-    photo: Path,
-    specs: list[CoderSpec],
-    qualities: tuple[float, ...] | None = None,
-    max_pixels: int = MAX_PIXELS,
-    progress: Progress = lambda what, done, total: None,
-) -> tuple[bytes, list[list[Measurement]], dict[str, str]]:
-    """One photo by the first coder, the others matched in bytes.
-
-    Args:
-        specs: the first must be one of our own; qualities: its; None: its default one.
-
-    Returns the page, the measurements (a list a quality, one of each coder), and what the
-    coders say that could not code it, by name.
-    Raises BadInputError for a photo that cannot be read, UsageError for a coder that is not to
-    be had, TicodecError when the first one fails.
-    """
-    coders = [make(spec) for spec in specs]
-    source, _ = load(photo, max_pixels)
-    settings = coders[0].ladder if qualities else (coders[0].default,)
-    cards: list[Card] = []
-    rows: list[list[Measurement]] = []
-    failed: dict[str, str] = {}
-    for done, setting in enumerate(settings):
-        progress(f"{source.name} at quality {setting:g}", done, len(settings))
-        card, measured = matched_card(source, specs, setting, failed)
-        several = f", {coders[0].knob} {setting:g}" if len(settings) > 1 else ""
-        cards.append(replace(card, title=f"{source.name}{several}"))
-        rows.append(measured)
-    every = [row for each in rows for row in each]
-    coders = [coder for coder in coders if coder.name in {row.coder for row in every}]
-    curves = [
-        bd.curve_of(coder.name, [row for row in every if row.coder == coder.name])
-        for coder in coders
-    ]
-    about = [
-        f"{source.width}×{source.height} pixels, ticodec {__version__}. Every codec at the "
-        "setting that comes nearest in bytes; bytes of whole files, 8-bit RGB pixels as decoded.",
-        "; ".join(f"{coder.name}: {coder.version}" for coder in coders) + ".",
-        *(f"Left out: {why}" for why in failed.values()),
-    ]
-    tables = [_photo_table(every, {coder.name: coder.knob for coder in coders})]
-    heading = f"{source.name}: {title_of([coder.name for coder in coders])}"
-    return utf_8(page.render(heading, about, curves, [], tables, cards)), rows, failed
-
-
-def _photo_table(rows: list[Measurement], knobs: dict[str, str]) -> Table:
-    header = ("codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "encode, s", "decode, s")
-    cells = [
-        (
-            row.coder,
-            f"{knobs[row.coder]} {row.setting:.3g}",
-            f"{row.bytes:,}",
-            f"{row.bpp:.3f}",
-            report_tables.number(row.psnr, 2),
-            report_tables.number(row.ms_ssim, 4),
-            f"{row.encode_seconds:.3f}",
-            f"{row.decode_seconds:.3f}",
-        )
-        for row in rows
-    ]
-    return Table("at the same size", header, cells, folded=True)

@@ -45,7 +45,7 @@ def means_table(points: list[Point], count: int, original: Accuracy | None = Non
     Accuracies have columns only where there are any.
     """
     header = ["codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "in dB"]
-    shown = [name for name in OF_MEANS if any(getattr(each, name) is not None for each in points)]
+    shown = [name for name in OF_MEANS if any(getattr(point, name) is not None for point in points)]
     header += [ACCURACIES[name] for name in shown]
     rows = [
         (
@@ -77,16 +77,16 @@ def deltas_table(summary: Summary, published: bool) -> Table:
     header = ("against", "BD-rate, PSNR", "over, dB", "BD-PSNR, dB", "over, bpp")
     rows = [
         (
-            each.against,
-            percent(each.psnr),
-            overlap(each.psnr),
-            "–" if each.psnr.gain is None else f"{each.psnr.gain:+.2f}",
-            span(each.psnr.low_bpp, each.psnr.high_bpp, 2),
-            percent(each.ms_ssim),
-            overlap(each.ms_ssim),
+            row.against,
+            percent(row.psnr),
+            overlap(row.psnr),
+            "–" if row.psnr.gain is None else f"{row.psnr.gain:+.2f}",
+            span(row.psnr.low_bpp, row.psnr.high_bpp, 2),
+            percent(row.ms_ssim),
+            overlap(row.ms_ssim),
         )
-        for each in summary.comparisons
-        if each.published == published
+        for row in summary.comparisons
+        if row.published == published
     ]
     others = "published curves" if published else "others"
     title = f"{subject} against {others}"
@@ -130,7 +130,7 @@ def facts(run: Evaluation, summary: Summary, folder: str) -> dict[str, Any]:
     """Everything, as `report.json` holds it; of accuracies nothing where there are none."""
     means = [asdict(point) for points in summary.points.values() for point in points]
     if not summary.classified:
-        means = [{k: v for k, v in each.items() if k not in OF_MEANS} for each in means]
+        means = [{k: v for k, v in mean.items() if k not in OF_MEANS} for mean in means]
     everything = {
         "ticodec": __version__,
         "folder": folder,
@@ -138,7 +138,7 @@ def facts(run: Evaluation, summary: Summary, folder: str) -> dict[str, Any]:
         "failed": [{"image": name, "why": why} for name, why in run.failed.items()],
         "coders": [{"name": coder.name, "version": coder.version} for coder in run.coders],
         "means": means,
-        "bd": [asdict(each) for each in summary.comparisons],
+        "bd": [asdict(comparison) for comparison in summary.comparisons],
         "measurements": _measurements(run),
     }
     if summary.original:
@@ -158,6 +158,11 @@ def _measurements(run: Evaluation) -> list[dict[str, Any]]:
                 size = {"width": source.width, "height": source.height}
                 rows.append({**measured, "image": source.name, **size, "file": file})
     return rows
+
+
+def utf_8(text: str) -> bytes:
+    """Text as bytes, "?" for what names of files may hold that is no character."""
+    return text.encode("utf-8", "replace")
 
 
 def json_text(value: Any) -> str:

@@ -12,7 +12,7 @@ from ticodec.picture import Picture, Pixels
 from ticodec.quality import checked_quality
 
 from .coder import Coder
-from .folder_labels import normal, place
+from .folder_labels import normalised, rank_of
 
 
 class TicodecCoder(Coder):
@@ -22,6 +22,8 @@ class TicodecCoder(Coder):
         entry: its weights; device: "auto", "cpu" or "cuda".
         qualities: for the curve; None: 1 … 8, or the one quality of a fixed-λ model.
         head: a classifier's file, in place of the one that comes with the weights.
+
+    Raises UsageError for a quality or a device that there is not.
     """
 
     suffix = ".tic"
@@ -38,8 +40,8 @@ class TicodecCoder(Coder):
         self.entry, self.device, self.head = entry, device, head
         self.default = checked_quality(entry, None) or 0.0
         self.name = entry.name
-        place = pick_device(device).type  # seconds of one device are not another's
-        self.version = f"ticodec {__version__}, weights {entry.fingerprint.hex()}, {place}"
+        kind = pick_device(device).type  # seconds of one device are not another's
+        self.version = f"ticodec {__version__}, weights {entry.fingerprint.hex()}, {kind}"
         if entry.qualities is None:
             self.settings = self.ladder = (0.0,)
             if qualities:
@@ -65,21 +67,21 @@ class TicodecCoder(Coder):
         return loaded(self.entry, self.device).decode(data).pixels
 
     def labels(self) -> frozenset[str]:
-        """Of its classifier: its own, or the one that these weights come with; or none."""
+        """Those of its classifier: `head`, or the one that these weights come with; or none."""
         from ticodec.api import loaded
 
         codec = loaded(self.entry, self.device)
         try:
-            return frozenset(map(normal, codec.classifier(self.head).labels))
+            return frozenset(map(normalised, codec.classifier(self.head).labels))
         except BadInputError:
             if self.head or self.entry.head:
                 raise  # there is one, and it is damaged
             return frozenset()
 
-    def place(self, data: bytes, label: str) -> int | None:
+    def rank(self, data: bytes, label: str) -> int | None:
         """From the latents, as `ticodec classify` reads them: no pixels are made."""
         from ticodec.api import loaded
 
         codec = loaded(self.entry, self.device)
-        found = codec.classify(data, len(codec.classifier(self.head).labels), self.head)
-        return place((each.label for each in found), label)
+        ranking = codec.classify(data, len(codec.classifier(self.head).labels), self.head)
+        return rank_of(label, [answer.label for answer in ranking])

@@ -1,4 +1,4 @@
-"""Many tasks in processes of their own, which end when this one is told to."""
+"""Many tasks in processes of their own, which end when this one does."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
             raise TicodecError(
-                "a worker process died, perhaps for lack of memory; try fewer --jobs. What is "
-                "measured is kept: the same command, without --fresh, goes on"
+                "a worker process died, perhaps for lack of memory; try fewer `jobs`. What is "
+                "measured is kept: doing the same again, without `fresh`, goes on"
             ) from error
         except BaseException:  # Ctrl-C, a full disk: nobody waits for what is under way
             pool.shutdown(wait=False, cancel_futures=True)

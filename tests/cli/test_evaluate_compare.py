@@ -202,7 +202,7 @@ def test_a_worker_that_dies_is_reported(started, photos: Path, tmp_path: Path) -
     assert process.returncode == 1, err
     assert len(err.splitlines()) == 1
     assert "a worker process died" in err
-    assert "the same command, without --fresh, goes on" in err
+    assert "doing the same again, without --fresh, goes on" in err
     assert group_is_gone(process.pid)
     assert (out / "measurements.jsonl").read_text().count("\n") > 4
 

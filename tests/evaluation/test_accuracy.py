@@ -16,7 +16,7 @@ from ticodec import api
 from ticodec.errors import BadInputError
 from ticodec.evaluation import accuracy, measure, report_files, report_tables, summary
 from ticodec.evaluation.accuracy_plot import accuracy_plot
-from ticodec.evaluation.folder_labels import PixelFile, folder_class, place
+from ticodec.evaluation.folder_labels import PixelFile, folder_class, rank_of
 from ticodec.evaluation.measurements import OF_CLASSES, Store
 from ticodec.evaluation.registry import CoderSpec, make
 from ticodec.evaluation.summary import Point
@@ -52,9 +52,9 @@ def test_names_are_compared_without_case_and_underscores() -> None:
     assert folder_class("tench/Golf  BALL/a.png") == "golf ball"
     assert folder_class("a.png") is None
     labels = ["crane", "Golf_ball", "Crane"]
-    assert place(labels, "golf ball") == 2
-    assert place(labels, "crane") == 1
-    assert place(labels, "golf") is None
+    assert rank_of("golf ball", labels) == 2
+    assert rank_of("crane", labels) == 1
+    assert rank_of("golf", labels) is None
 
 
 def test_a_classifier_of_pixels_sees_every_codec_and_the_originals(classes, tmp_path, pixels):

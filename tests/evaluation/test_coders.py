@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
-from PIL import Image
-from support import SAMPLES, make_pixels
+from PIL import Image, features
+from support import ROOT, SAMPLES, make_pixels
 
 import ticodec
 from ticodec import weights
 from ticodec.errors import TicodecError, UsageError
 from ticodec.evaluation.bd import Curve, delta
 from ticodec.evaluation.coder import Coder, closest
-from ticodec.evaluation.registry import PEERS, USUAL, peer
+from ticodec.evaluation.folder_labels import PixelFile
+from ticodec.evaluation.peers import PEERS, USUAL, make_peer
+from ticodec.evaluation.registry import CoderSpec, make
 from ticodec.evaluation.ticodec_coder import TicodecCoder
 from ticodec.psnr import psnr
 
@@ -29,7 +35,7 @@ def crop() -> np.ndarray:
 
 @pytest.mark.parametrize("name", HERE)
 def test_ladder_rises_in_bytes_and_quality(name: str, crop: np.ndarray) -> None:
-    coder = peer(name)
+    coder = make_peer(name)
     coder.prepare()
     files = [coder.encode(crop, setting) for setting in coder.ladder]
     sizes = [len(file) for file in files]
@@ -45,11 +51,11 @@ def test_ladder_rises_in_bytes_and_quality(name: str, crop: np.ndarray) -> None:
 def test_avif_is_the_same_whatever_the_number_of_processors(monkeypatch) -> None:
     """Its library takes a thread a processor, unless told, and its bytes depend on that."""
     pixels = make_pixels(512, 768)
-    expected = peer("avif").encode(pixels, 50)
+    expected = make_peer("avif").encode(pixels, 50)
     everywhere = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(everywhere)})
-        assert peer("avif").encode(pixels, 50) == expected
+        assert make_peer("avif").encode(pixels, 50) == expected
     finally:
         os.sched_setaffinity(0, everywhere)
 
@@ -58,7 +64,7 @@ def test_peers_are_in_the_order_the_world_knows(crop: np.ndarray) -> None:
     """None is crippled by an option: each beats its forerunner in BD-rate."""
     curves = {}
     for name in HERE:
-        coder = peer(name)
+        coder = make_peer(name)
         files = [coder.encode(crop, setting) for setting in coder.ladder]
         rates = [8 * len(file) / crop[..., 0].size for file in files]
         quality = [psnr(crop, coder.decode(file)) for file in files]
@@ -70,7 +76,7 @@ def test_peers_are_in_the_order_the_world_knows(crop: np.ndarray) -> None:
 @pytest.mark.parametrize("name", HERE)
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (17, 33)])
 def test_any_size(name: str, size: tuple[int, int]) -> None:
-    coder, pixels = peer(name), make_pixels(*size)
+    coder, pixels = make_peer(name), make_pixels(*size)
     assert coder.decode(coder.encode(pixels, coder.ladder[-1])).shape == pixels.shape
 
 
@@ -88,7 +94,7 @@ def test_ours_is_what_the_commands_write() -> None:
 
 @pytest.mark.parametrize("name", ["jpeg", "webp", "jpeg2000"])
 def test_closest_finds_the_nearest_of_all_settings(name: str, crop: np.ndarray) -> None:
-    coder = peer(name)
+    coder = make_peer(name)
     some = [s for s in coder.settings if name != "jpeg2000" or 0.2 < s < 2][5:95]
     sizes = {setting: len(coder.encode(crop, setting)) for setting in some}
     target = sorted(sizes.values())[len(sizes) // 3] + 7
@@ -155,13 +161,13 @@ def test_a_failing_coder_is_named() -> None:
 
 def test_unknown_peers_are_refused() -> None:
     with pytest.raises(UsageError, match=r"unknown peer 'png'; known: jpeg, webp, avif"):
-        peer("png")
+        make_peer("png")
 
 
 def test_jpegxl_says_what_it_needs(monkeypatch) -> None:
-    monkeypatch.setattr("ticodec.evaluation.registry.find_spec", lambda name: None)
+    monkeypatch.setattr("ticodec.evaluation.peers.jpegxl.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="pip install pillow-jxl-plugin"):
-        peer("jpegxl")
+        make_peer("jpegxl")
 
 
 def test_zoo_codes_with_compressai(tmp_path, monkeypatch, crop: np.ndarray) -> None:
@@ -177,7 +183,7 @@ def test_zoo_codes_with_compressai(tmp_path, monkeypatch, crop: np.ndarray) -> N
     file = model_urls["bmshj2018-factorized"]["mse"][1].rsplit("/", 1)[1]
     torch.save(network.state_dict(), place / file)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    coder = peer("bmshj2018-factorized")
+    coder = make_peer("bmshj2018-factorized")
     assert coder._network(1.0) is coder._network(1.0)  # seconds are not of loading
     data = coder.encode(crop, 1.0)
     decoded = coder.decode(data)
@@ -194,9 +200,54 @@ def test_zoo_without_its_weights_is_a_clear_line(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(UsageError, match="CompressAI cannot get its weights for quality 1"):
-        peer("mbt2018-mean").prepare()
+        make_peer("mbt2018-mean").prepare()
 
 
-def test_every_peer_is_known_by_its_own_name() -> None:
-    for name in HERE:
-        assert PEERS[name]().name == name
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_is_known_by_its_own_name(name: str) -> None:
+    kind = PEERS[name].load()
+    assert issubclass(kind, Coder)
+    assert kind.name == name
+    assert set(kind.ladder) <= set(kind.settings)
+
+
+def test_versions_are_those_of_measurements_made_before() -> None:
+    """They are part of a measurement's key: with another one all would be measured again."""
+    versions = {name: make_peer(name).version for name in USUAL}
+    library = {
+        "jpeg": f"libjpeg {features.version('jpg')}",
+        "webp": f"libwebp {features.version('webp')}",
+        "avif": f"libavif {features.version('avif')}, one thread",
+        "jpeg2000": f"OpenJPEG {features.version('jpg_2000')}, lossy wavelet and colour transforms",
+    }
+    assert versions == {name: f"Pillow {PIL.__version__}, {library[name]}" for name in USUAL}
+
+
+def test_a_classified_coder_is_another_one() -> None:
+    plain, digest = CoderSpec("jpeg"), "0123456789abcdef"
+    pixels = PixelFile(Path("vit"), "cpu", digest)
+    shown = make(replace(plain, pixels=pixels))
+    assert shown.version == f"{make(plain).version}, pixels' classifier 01234567"
+    assert (shown.classified, make(plain).classified) == (True, False)
+
+
+def table_of_peers() -> str:
+    """The README's, as `PEERS` has it: peers that are the same in `by` have one row."""
+    rows = ["| `--against` | by |", "| --- | --- |"]
+    for by, names in groupby(PEERS, key=lambda name: PEERS[name].by):
+        rows.append(f"| {', '.join(f'`{name}`' for name in names)} | {by} |")
+    return "\n".join(rows) + "\n"
+
+
+def test_documents_have_the_table_of_peers() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    assert any(table_of_peers() in path.read_text(encoding="utf-8") for path in documents)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_help_has_all_peers(run, command: str, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    words = run(command, "--help").out.replace("│", " ").split()
+    listed = " ".join(words)
+    assert f"Other codecs by comma, or none: {', '.join(PEERS)}." in listed
+    assert f"[default: {','.join(USUAL)}]" in listed

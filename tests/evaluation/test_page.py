@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from evaluation.conftest import AWKWARD
-from ticodec.evaluation import report_files
+from ticodec.evaluation import photo_page
 from ticodec.evaluation.registry import CoderSpec
 
 
@@ -283,7 +283,7 @@ def test_a_narrow_window_is_enough(page: Page) -> None:
 
 def test_page_of_one_photo(open_page, photos: Path, tmp_path: Path) -> None:
     specs = [CoderSpec("tiny", True, "cpu", (2.0, 6.0)), CoderSpec("webp")]
-    html, rows, _ = report_files.compare(photos / "a.png", specs, (2.0, 6.0))
+    html, rows, _ = photo_page.compare(photos / "a.png", specs, (2.0, 6.0))
     (tmp_path / "page.html").write_bytes(html)
     page = open_page(tmp_path / "page.html")
     assert page.locator("h1").inner_text() == "a.png: tiny against webp"
@@ -292,6 +292,6 @@ def test_page_of_one_photo(open_page, photos: Path, tmp_path: Path) -> None:
     assert page.locator(".plots img").count() == 2
     for ours, webp in rows:
         assert abs(webp.bytes / ours.bytes - 1) < 0.05
-    single, rows, _ = report_files.compare(photos / "a.png", [CoderSpec("tiny", True, "cpu")])
+    single, rows, _ = photo_page.compare(photos / "a.png", [CoderSpec("tiny", True, "cpu")])
     assert [row.setting for row in rows[0]] == [4]
     assert b'class="plots"' not in single  # one point is no curve

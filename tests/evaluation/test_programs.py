@@ -13,8 +13,8 @@ import pytest
 from support import make_pixels
 
 from ticodec.errors import TicodecError, UsageError
+from ticodec.evaluation.peers import make_peer
 from ticodec.evaluation.peers.programs import to_rgb, to_ycbcr
-from ticodec.evaluation.registry import peer
 from ticodec.psnr import psnr
 
 HEAD = f"""#!{sys.executable}
@@ -75,7 +75,7 @@ def install(folder: Path, **programs: str) -> None:
 
 
 def check(name: str) -> None:
-    coder, pixels = peer(name), make_pixels(41, 59)
+    coder, pixels = make_peer(name), make_pixels(41, 59)
     assert coder.version == "Stand-in version 1.2"
     assert coder.knob == "QP"
     files = [coder.encode(pixels, setting) for setting in coder.ladder]
@@ -93,7 +93,7 @@ def test_bpg(bin: Path) -> None:
 def test_vtm(bin: Path, tmp_path: Path) -> None:
     install(bin, EncoderAppStatic=VTMENC, DecoderAppStatic=VTMDEC)
     with pytest.raises(UsageError, match="set VTM_CFG"):
-        peer("vtm")
+        make_peer("vtm")
     (tmp_path / "cfg").mkdir()  # beside bin/, as in VTM's own tree
     (tmp_path / "cfg" / "encoder_intra_vtm.cfg").write_text("# all intra\n")
     check("vtm")
@@ -101,20 +101,20 @@ def test_vtm(bin: Path, tmp_path: Path) -> None:
 
 def test_missing_programs_are_named(bin: Path) -> None:
     with pytest.raises(UsageError, match="bpgenc is not on the PATH"):
-        peer("bpg")
+        make_peer("bpg")
     with pytest.raises(UsageError, match="EncoderAppStatic or EncoderApp is not on the PATH"):
-        peer("vtm")
+        make_peer("vtm")
 
 
 def test_failing_programs_are_reported(bin: Path) -> None:
     install(bin, bpgenc="print('first'); print('out of luck'); sys.exit(3)", bpgdec=BPGDEC)
     with pytest.raises(TicodecError, match="bpgenc failed with exit code 3: out of luck"):
-        peer("bpg").encode(make_pixels(8, 8), 30)
+        make_peer("bpg").encode(make_pixels(8, 8), 30)
     install(bin, EncoderApp=VTMENC, DecoderApp="open(sys.argv[4], 'wb').write(b'short')")
     (bin / "it.cfg").write_text("")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VTM_CFG", str(bin / "it.cfg"))
-        coder = peer("vtm")
+        coder = make_peer("vtm")
         with pytest.raises(TicodecError, match="wrote 5 samples"):
             coder.decode(coder.encode(make_pixels(8, 8), 30))
 

@@ -15,8 +15,9 @@ from support import make_pixels
 
 from evaluation.conftest import AWKWARD, SPECS
 from ticodec.errors import BadInputError, TicodecError, UsageError
-from ticodec.evaluation import measure, metrics, report_files, summary
+from ticodec.evaluation import measure, metrics, photo_page, report_files, summary
 from ticodec.evaluation.measurements import Store
+from ticodec.evaluation.peers.pillow import PillowCoder
 from ticodec.evaluation.registry import CoderSpec, make
 from ticodec.psnr import psnr
 
@@ -143,7 +144,7 @@ def test_a_report_is_not_wiped_for_one_that_cannot_be_made(photos, tmp_path, mon
     def broken(self, pixels, setting):
         raise OSError("encoder error -2")
 
-    monkeypatch.setattr(type(make(JPEG[0])), "encode", broken)
+    monkeypatch.setattr(PillowCoder, "encode", broken)
     for fresh in (False, True):
         with pytest.raises(UsageError, match=r"(jpeg|webp): OSError: encoder error -2; leave it"):
             measure.evaluate(photos, [*JPEG, CoderSpec("webp")], tmp_path / "report", fresh=fresh)
@@ -243,7 +244,7 @@ def test_lossless_and_all_but_lossless_results(tmp_path) -> None:
     report_files.write_report(done, means, "in", 24)
     text = (tmp_path / "report" / "report.json").read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    page, rows, failed = report_files.compare(folder / "box.png", specs, (2.0, 8.0))
+    page, rows, failed = photo_page.compare(folder / "box.png", specs, (2.0, 8.0))
     assert b'class="plots"' in page
     assert len(rows) == 2
     assert failed == {}
@@ -252,7 +253,7 @@ def test_lossless_and_all_but_lossless_results(tmp_path) -> None:
 def test_compare_leaves_out_what_cannot_code_the_photo(tmp_path) -> None:
     Image.fromarray(make_pixels(2, 17000)).save(tmp_path / "wide.png")
     specs = [CoderSpec("tiny", True, "cpu"), CoderSpec("webp"), CoderSpec("jpeg")]
-    page, rows, failed = report_files.compare(tmp_path / "wide.png", specs)
+    page, rows, failed = photo_page.compare(tmp_path / "wide.png", specs)
     assert [row.coder for row in rows[0]] == ["tiny", "jpeg"]
     assert list(failed) == ["webp"]
     assert b"Left out: webp: " in page
@@ -309,3 +310,21 @@ def test_nothing_left_is_an_error(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(type(coder), "decode", lambda self, data: make_pixels(1, 1))
     with pytest.raises(TicodecError, match=r"a\.png: .*jpeg: decoded to \(1, 1, 3\)"):
         measure.evaluate(tmp_path / "in", JPEG, tmp_path / "report")
+
+
+def test_measurements_made_before_are_read(tmp_path: Path) -> None:
+    """A line as ticodec 0.1.0 wrote it, and one of a classified image."""
+    line = (
+        '{"image": "ab12", "coder": "jpeg", "version": "Pillow 11.3.0, libjpeg 3.1.1", '
+        '"setting": 50.0, "stream": "cd34", "bytes": 5120, "bpp": 0.9697, "psnr": 31.2401, '
+        '"ms_ssim": 0.97312, "encode_seconds": 0.0021, "decode_seconds": 0.0019}'
+    )
+    known = line.replace("cd34", "ef56")[:-1] + ', "label": "tench", "rank": 2, "pixel_rank": 1}'
+    (tmp_path / "measurements.jsonl").write_text(f"{line}\n{known}\n")
+    store = Store(tmp_path)
+    key = ("ab12", "jpeg", "Pillow 11.3.0, libjpeg 3.1.1", 50.0)
+    assert {one: row.stream for one, row in store.known.items()} == {
+        (*key, None): "cd34",
+        (*key, "tench"): "ef56",
+    }
+    assert [json.dumps(row.as_dict()) for row in store.known.values()] == [line, known]

@@ -19,7 +19,7 @@ PATIENCE = 90
 
 
 def who(seconds: float) -> int:
-    """A task: takes a while, and tells who did it."""
+    """A task: takes a while, and returns who did it."""
     time.sleep(seconds)
     return os.getpid()
 
@@ -37,12 +37,13 @@ def gone(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_end_when_their_starter_is_killed(number: int, tmp_path: Path) -> None:
     """Even those that have nothing to do any more: the starter never comes to end them."""
-    told = tmp_path / "told"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    process = subprocess.Popen([sys.executable, __file__, str(told)], env=environment)
+    listed = tmp_path / "workers"
+    places = [str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    process = subprocess.Popen([sys.executable, __file__, str(listed)], env=environment)
     try:
-        wait_until(told.exists, PATIENCE)
-        workers = [int(pid) for pid in told.read_text().split()]
+        wait_until(listed.exists, PATIENCE)
+        workers = [int(pid) for pid in listed.read_text().split()]
         assert len(workers) == 2
         assert not any(map(gone, workers))
     finally:

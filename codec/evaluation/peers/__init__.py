@@ -1,1 +1,69 @@
-"""Codecs that ticodec is measured against, a file for each way of calling them."""
+"""Codecs that ticodec is measured against: which there are. Imports none of them.
+
+A new peer is a subclass of `Coder` in a module of this folder, and an entry of `PEERS`. The help
+of `--against` and the README's table are made of these entries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ticodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from ticodec.evaluation.coder import Coder
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A codec to measure against.
+
+    Args:
+        where: "module:class" within this folder; the class is called without arguments.
+        by: who makes it and what it needs, in Markdown, for the README's table.
+        usual: whether it is measured when nobody names any.
+    """
+
+    where: str
+    by: str
+    usual: bool = False
+
+    def load(self) -> type[Coder]:
+        """The class."""
+        module, name = self.where.split(":")
+        return getattr(import_module(f"{__name__}.{module}"), name)  # type: ignore[no-any-return]
+
+
+PILLOW = "Pillow"
+COMPRESSAI = "CompressAI, which fetches its weights"
+
+PEERS = {
+    "jpeg": Peer("pillow:Jpeg", PILLOW, usual=True),
+    "webp": Peer("pillow:WebP", PILLOW, usual=True),
+    "avif": Peer("pillow:Avif", PILLOW, usual=True),
+    "jpeg2000": Peer("pillow:Jpeg2000", PILLOW, usual=True),
+    "jpegxl": Peer("jpegxl:JpegXl", "the extra `jxl`: `pip install pillow-jxl-plugin`"),
+    "bpg": Peer("programs:Bpg", "`bpgenc` and `bpgdec` on the PATH"),
+    "vtm": Peer(
+        "programs:Vtm",
+        "VTM's `EncoderApp` and `DecoderApp` on the PATH; `VTM_CFG` names its "
+        "`encoder_intra_vtm.cfg`",
+    ),
+    "bmshj2018-factorized": Peer("compressai_peers:Factorized", COMPRESSAI),
+    "bmshj2018-hyperprior": Peer("compressai_peers:Hyperprior", COMPRESSAI),
+    "mbt2018-mean": Peer("compressai_peers:MeanScale", COMPRESSAI),
+    "mbt2018": Peer("compressai_peers:Autoregressive", COMPRESSAI),
+    "cheng2020-anchor": Peer("compressai_peers:ChengAnchor", COMPRESSAI),
+    "cheng2020-attn": Peer("compressai_peers:ChengAttention", COMPRESSAI),
+}
+#: Names of those that are measured when nobody names any.
+USUAL = tuple(name for name, peer in PEERS.items() if peer.usual)
+
+
+def make_peer(name: str) -> Coder:
+    """A new coder of that name. Raises UsageError for an unknown one or what is not installed."""
+    if name not in PEERS:
+        raise UsageError(f"unknown peer {name!r}; known: {', '.join(PEERS)}")
+    return PEERS[name].load()()

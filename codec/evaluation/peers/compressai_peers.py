@@ -15,7 +15,7 @@ from ticodec.picture import Pixels
 
 
 class CompressAIPeer(Coder):
-    """A model of `compressai.zoo`, trained for MSE, on the CPU.
+    """A model of `compressai.zoo`, by its name there, trained for MSE, on the CPU.
 
     Its file here: image size, latent size and the length of each string, then the strings.
     """
@@ -23,13 +23,11 @@ class CompressAIPeer(Coder):
     suffix = ".bin"
     sizes = "<HHHH"
     stride = 64
+    settings = ladder = tuple(float(q) for q in range(1, 9))
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self.networks: dict[float, Any] = {}  # by setting
         self.version = f"CompressAI {version('compressai')}"
-        last = 6 if name.startswith("cheng2020") else 8
-        self.settings = self.ladder = tuple(float(q) for q in range(1, last + 1))
 
     def prepare(self) -> None:
         """Fetch and load every quality's network."""
@@ -58,10 +56,10 @@ class CompressAIPeer(Coder):
         extra = [(0, -height % self.stride), (0, -width % self.stride), (0, 0)]
         padded = np.pad(pixels, extra, "edge").transpose(2, 0, 1)[None]  # (1, 3, H', W')
         coded = self._network(setting).compress(torch.from_numpy(padded).float() / 255)
-        strings = [each[0] for each in coded["strings"]]
+        strings = [batch[0] for batch in coded["strings"]]
         data = struct.pack(self.sizes, height, width, *coded["shape"])
         data += struct.pack("<BB", int(setting), len(strings))
-        data += b"".join(struct.pack("<I", len(each)) for each in strings)
+        data += b"".join(struct.pack("<I", len(string)) for string in strings)
         return data + b"".join(strings)
 
     @torch.inference_mode()
@@ -79,3 +77,41 @@ class CompressAIPeer(Coder):
         out = self._network(float(setting)).decompress(strings, shape)["x_hat"][0]
         samples = (out.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()  # (H', W', 3)
         return np.ascontiguousarray(samples[:height, :width])
+
+
+class Factorized(CompressAIPeer):
+    """Ballé et al. 2018, factorized prior."""
+
+    name = "bmshj2018-factorized"
+
+
+class Hyperprior(CompressAIPeer):
+    """Ballé et al. 2018, scale hyperprior."""
+
+    name = "bmshj2018-hyperprior"
+
+
+class MeanScale(CompressAIPeer):
+    """Minnen et al. 2018, mean and scale hyperprior."""
+
+    name = "mbt2018-mean"
+
+
+class Autoregressive(CompressAIPeer):
+    """Minnen et al. 2018, with a context model."""
+
+    name = "mbt2018"
+
+
+class ChengAnchor(CompressAIPeer):
+    """Cheng et al. 2020, residual blocks."""
+
+    name = "cheng2020-anchor"
+    settings = ladder = tuple(float(q) for q in range(1, 7))
+
+
+class ChengAttention(CompressAIPeer):
+    """Cheng et al. 2020, with attention."""
+
+    name = "cheng2020-attn"
+    settings = ladder = tuple(float(q) for q in range(1, 7))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from io import BytesIO
 
 import numpy as np
-import pillow_jxl  # noqa: F401  registers the format with Pillow
 from PIL import Image
 
+from ticodec.errors import UsageError
 from ticodec.evaluation.coder import Coder
 from ticodec.picture import Pixels
 
 
 class JpegXl(Coder):
-    """libjxl at its default effort, 7."""
+    """libjxl at its default effort, 7.
+
+    Raises UsageError when the package is not installed.
+    """
 
     name = "jpegxl"
     suffix = ".jxl"
@@ -22,6 +26,10 @@ class JpegXl(Coder):
     ladder = (5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0)
 
     def __init__(self) -> None:
+        if find_spec("pillow_jxl") is None:
+            raise UsageError("jpegxl needs another package: pip install pillow-jxl-plugin")
+        import pillow_jxl  # noqa: F401  registers the format with Pillow
+
         self.version = f"pillow-jxl-plugin {version('pillow-jxl-plugin')}"
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:

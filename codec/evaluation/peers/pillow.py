@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -18,34 +17,25 @@ from ticodec.picture import Pixels
 LIBRARIES = {"jpg": "libjpeg", "webp": "libwebp", "avif": "libavif", "jpg_2000": "OpenJPEG"}
 
 
-class Pillow(Coder):
+class PillowCoder(Coder):
     """A format of Pillow's, with Pillow's default options (what most programs write).
 
-    Args:
-        name: ours for it; format: Pillow's; suffix, mime: of its files.
-        library: as `PIL.features` names what does the work.
-        settings, ladder: of `knob`, which `options` turns into arguments of `Image.save`.
-        special: what is not Pillow's default, in words.
+    Attributes:
+        format: Pillow's name for it; feature: what does the work, as `PIL.features` names it.
+        special: what is not Pillow's default, in words that end `version`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        format: str,
-        suffix: str,
-        mime: str,
-        feature: str,
-        settings: tuple[float, ...],
-        ladder: tuple[float, ...],
-        knob: str = "quality",
-        options: Callable[[float, Pixels], dict[str, Any]] = lambda q, _: {"quality": int(q)},
-        special: str = "",
-    ) -> None:
-        self.name, self.format, self.suffix, self.mime = name, format, suffix, mime
-        self.feature, self.settings, self.ladder = feature, settings, ladder
-        self.knob, self.options = knob, options
-        version = f"{LIBRARIES[feature]} {features.version(feature)}"
-        self.version = f"Pillow {PIL.__version__}, {version}{special}"
+    format: str
+    feature: str
+    special: str = ""
+
+    def __init__(self) -> None:
+        library = f"{LIBRARIES[self.feature]} {features.version(self.feature)}"
+        self.version = f"Pillow {PIL.__version__}, {library}{self.special}"
+
+    def options(self, setting: float, pixels: Pixels) -> dict[str, Any]:
+        """Arguments of `Image.save` for a setting and (H, W, 3) pixels."""
+        return {"quality": int(setting)}
 
     def prepare(self) -> None:
         """Raises UsageError when this Pillow was built without the format."""
@@ -64,50 +54,54 @@ class Pillow(Coder):
         return np.array(Image.open(BytesIO(data), formats=[self.format]).convert("RGB"))
 
 
-def _jpeg2000_options(bpp: float, pixels: Pixels) -> dict[str, Any]:
-    """Rate control by ratio; the lossy transforms, which are not Pillow's default."""
-    levels = min(pixels.shape[:2]).bit_length()
-    return {
-        "quality_mode": "rates",
-        "quality_layers": [24 / bpp],
-        "irreversible": True,
-        "mct": 1,
-        "num_resolutions": min(6, levels),
-    }
+class Jpeg(PillowCoder):
+    """JPEG, 4:2:0."""
 
-
-def _percent(low: int, high: int) -> tuple[float, ...]:
-    return tuple(float(q) for q in range(low, high + 1))
-
-
-def jpeg() -> Coder:
+    name, suffix, mime = "jpeg", ".jpg", "image/jpeg"
+    format, feature = "JPEG", "jpg"
+    settings = tuple(float(q) for q in range(1, 101))
     ladder = (5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0)
-    kind = ("JPEG", ".jpg", "image/jpeg", "jpg")
-    return Pillow("jpeg", *kind, _percent(1, 100), ladder)
 
 
-def webp() -> Coder:
+class WebP(PillowCoder):
+    """Lossy WebP."""
+
+    name, suffix, mime = "webp", ".webp", "image/webp"
+    format, feature = "WEBP", "webp"
+    settings = tuple(float(q) for q in range(101))
     ladder = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0)
-    kind = ("WEBP", ".webp", "image/webp", "webp")
-    return Pillow("webp", *kind, _percent(0, 100), ladder)
 
 
-def _avif_options(quality: float, pixels: Pixels) -> dict[str, Any]:
-    return {"quality": int(quality), "max_threads": 1}
+class Avif(PillowCoder):
+    """AVIF by one thread, since its bytes depend on how many there are."""
 
-
-def avif() -> Coder:
+    name, suffix, mime = "avif", ".avif", "image/avif"
+    format, feature = "AVIF", "avif"
+    special = ", one thread"
+    settings = tuple(float(q) for q in range(100))
     ladder = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
-    kind = ("AVIF", ".avif", "image/avif", "avif")
-    special = ", one thread"  # its bytes depend on how many it has
-    return Pillow("avif", *kind, _percent(0, 99), ladder, "quality", _avif_options, special)
+
+    def options(self, setting: float, pixels: Pixels) -> dict[str, Any]:
+        """Quality, and the one thread."""
+        return {"quality": int(setting), "max_threads": 1}
 
 
-LOSSY = ", lossy wavelet and colour transforms"
+class Jpeg2000(PillowCoder):
+    """JPEG 2000 with its lossy transforms, which are not Pillow's default."""
 
-
-def jpeg2000() -> Coder:
+    name, suffix, knob = "jpeg2000", ".jp2", "bpp"
+    format, feature = "JPEG2000", "jpg_2000"
+    special = ", lossy wavelet and colour transforms"
     ladder = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.4, 2.0, 3.0)
     settings = tuple(sorted({*ladder, *np.geomspace(0.01, 16, 512).tolist()}))
-    kind = ("JPEG2000", ".jp2", "", "jpg_2000")
-    return Pillow("jpeg2000", *kind, settings, ladder, "bpp", _jpeg2000_options, LOSSY)
+
+    def options(self, setting: float, pixels: Pixels) -> dict[str, Any]:
+        """Rate control by ratio; as many wavelet levels as the image has room for, at most 5."""
+        levels = min(pixels.shape[:2]).bit_length()
+        return {
+            "quality_mode": "rates",
+            "quality_layers": [24 / setting],
+            "irreversible": True,
+            "mct": 1,
+            "num_resolutions": min(6, levels),
+        }

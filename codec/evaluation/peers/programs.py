@@ -11,7 +11,6 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +28,8 @@ PATIENCE_SECONDS = 3600
 def program(*names: str) -> str:
     """Path of the first of these that is on the PATH. Raises UsageError when none is."""
     for name in names:
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     raise UsageError(f"{' or '.join(names)} is not on the PATH; install it, or leave this peer out")
 
 
@@ -172,6 +171,3 @@ class Vtm(Coder):
         if samples.size != np.prod(shape):
             raise TicodecError(f"{self.decoder} wrote {samples.size} samples, not {shape}")
         return to_rgb(samples.reshape(shape).transpose(1, 2, 0))[:height, :width]
-
-
-PROGRAMS: dict[str, Callable[[], Coder]] = {"bpg": Bpg, "vtm": Vtm}

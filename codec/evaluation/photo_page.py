@@ -1,0 +1,80 @@
+"""The page of a single photo: every codec at the same size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ticodec import __version__
+from ticodec.container import MAX_PIXELS
+
+from . import bd, page, report_tables
+from .measure import Progress, load
+from .measurements import Measurement
+from .pictures import Card, matched_card
+from .registry import CoderSpec, make
+from .report_tables import Table
+
+
+def compare(
+    photo: Path,
+    specs: list[CoderSpec],
+    qualities: tuple[float, ...] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress = lambda what, done, total: None,
+) -> tuple[bytes, list[list[Measurement]], dict[str, str]]:
+    """One photo by the first coder, the others matched in bytes.
+
+    Args:
+        specs: the first must be one of our own; qualities: its; None: its default one.
+
+    Returns the page, the measurements (a list per quality, one of each coder), and by name the
+    errors of coders that could not code it.
+    Raises BadInputError for a photo that cannot be read, UsageError for a coder that is not to
+    be had, TicodecError when the first one fails.
+    """
+    coders = [make(spec) for spec in specs]
+    source, _ = load(photo, max_pixels)
+    settings = coders[0].ladder if qualities else (coders[0].default,)
+    cards: list[Card] = []
+    rows: list[list[Measurement]] = []
+    failed: dict[str, str] = {}
+    for done, setting in enumerate(settings):
+        progress(f"{source.name} at quality {setting:g}", done, len(settings))
+        card, measured = matched_card(source, specs, setting, failed)
+        several = f", {coders[0].knob} {setting:g}" if len(settings) > 1 else ""
+        cards.append(replace(card, title=f"{source.name}{several}"))
+        rows.append(measured)
+    every = [row for of_quality in rows for row in of_quality]
+    coders = [coder for coder in coders if coder.name in {row.coder for row in every}]
+    curves = [
+        bd.curve_of(coder.name, [row for row in every if row.coder == coder.name])
+        for coder in coders
+    ]
+    about = [
+        f"{source.width}×{source.height} pixels, ticodec {__version__}. Every codec at the "
+        "setting that comes nearest in bytes; bytes of whole files, 8-bit RGB pixels as decoded.",
+        "; ".join(f"{coder.name}: {coder.version}" for coder in coders) + ".",
+        *(f"Left out: {why}" for why in failed.values()),
+    ]
+    tables = [_photo_table(every, {coder.name: coder.knob for coder in coders})]
+    heading = f"{source.name}: {page.title_of([coder.name for coder in coders])}"
+    return page.render(heading, about, curves, [], tables, cards), rows, failed
+
+
+def _photo_table(rows: list[Measurement], knobs: dict[str, str]) -> Table:
+    header = ("codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "encode, s", "decode, s")
+    cells = [
+        (
+            row.coder,
+            f"{knobs[row.coder]} {row.setting:.3g}",
+            f"{row.bytes:,}",
+            f"{row.bpp:.3f}",
+            report_tables.number(row.psnr, 2),
+            report_tables.number(row.ms_ssim, 4),
+            f"{row.encode_seconds:.3f}",
+            f"{row.decode_seconds:.3f}",
+        )
+        for row in rows
+    ]
+    return Table("at the same size", header, cells, folded=True)
