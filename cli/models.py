@@ -16,9 +16,11 @@ def models(as_json: Json = False) -> None:
         print_json([asdict(model) for model in found])
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("model", "qualities", "parameters", "weights", "from", "labels", "trained")
+    # How each was trained is a sentence or two, for --json and the cards.
+    columns = ["model", "qualities", "parameters", "weights", Column("from", min_width=15)]
+    table = Table(*columns, "labels")
     for model in found:
         low_high = model.qualities
         table.add_row(
@@ -28,7 +30,6 @@ def models(as_json: Json = False) -> None:
             model.weights if model.installed else "missing",
             model.origin + (f", {model.state}" if model.state in ("hidden", "earlier") else ""),
             str(model.labels or "–"),
-            f"{model.trained}{'; classifier: ' if model.classifier else ''}{model.classifier}",
             style="dim" if model.state in ("hidden", "earlier") else None,
         )
     Console().print(table)
