@@ -19,8 +19,9 @@ def models(as_json: Json = False) -> None:
     from rich.table import Column, Table
 
     # How each was trained is a sentence or two, for --json and the cards.
-    columns = ["model", "qualities", "parameters", "weights", Column("from", min_width=15)]
-    table = Table(*columns, "labels")
+    origin = Column("from", min_width=15)
+    columns = ("model", "qualities", "parameters", "weights", origin, "labels")
+    table = Table(*columns, pad_edge=False)
     for model in found:
         low_high = model.qualities
         table.add_row(
