@@ -44,6 +44,7 @@ def export(
 ) -> None:
     """Export a checkpoint: fp16 weights, integer tables, manifest entry and model card."""
     from ticodec.errors import UsageError
+    from ticodec.training import checkpoint
     from ticodec.training.export import install, sources
     from ticodec.weights.store import VARIABLE, user_folder
 
@@ -54,7 +55,7 @@ def export(
         raise UsageError(f"{folder}: {VARIABLE} cannot name a folder with {os.pathsep!r} in it")
     install.check_folder(folder, name)
     checkpoints = sources.load(source)
-    head = checkpoints.kind == "head"
+    head = checkpoints.kind == checkpoint.HEAD
     if head and default:
         raise UsageError("a classifier cannot be the default model")
     with working(f"compiling {', '.join(map(str, source))}", as_json):

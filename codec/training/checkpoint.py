@@ -11,6 +11,8 @@ import torch
 from ticodec.errors import BadInputError, TicodecError
 
 FORMAT = 2
+#: The kind of a classifier of its own. Every other kind is that of a model family.
+HEAD = "head"
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -46,6 +48,11 @@ def load(path: Path) -> dict[str, Any]:
     if isinstance(average, dict):
         state["average"] = {name: _float32(value) for name, value in average.items()}
     return state
+
+
+def kind_of(state: dict[str, Any]) -> str:
+    """What a checkpoint is of: `HEAD`, or the `kind` of a model family."""
+    return str(state.get("kind", "codec"))  # the first checkpoints did not say, and were of TIC
 
 
 def _float32(value: Any) -> Any:

@@ -22,10 +22,11 @@ from torch.nn.functional import cross_entropy
 from ticodec import weights
 from ticodec.errors import BadInputError, UsageError
 from ticodec.models.codec_network import CodecNetwork
-from ticodec.models.config import STRIDE_Y, VITS, HeadConfig, IcatConfig, ViTConfig
+from ticodec.models.config import STRIDE_Y, VITS, HeadConfig, ViTConfig
 from ticodec.models.families import config_from, default_head
 from ticodec.models.vit import ViT
 
+from . import checkpoint
 from .data.augment import augmentation_of, drawing_from, mixed
 from .data.class_folder import ClassFolder, labels_of, listed, load_classes
 from .data.photos import draw_levels
@@ -75,7 +76,7 @@ class HeadLoss(NamedTuple):
 class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
     """A classifier in training, see `BaseTrainer`; `config.stem` says what it reads."""
 
-    kind = "head"
+    kind = checkpoint.HEAD
     columns = HeadLoss._fields
     crop_is_fixed = True
     #: What the first layer of the classifier that this one begins from gives for images.
@@ -308,7 +309,7 @@ def config_for_latents(
     """A classifier of the latents of installed weights; without a size it has the usual one."""
     entry = weights.find(model)
     codec = config_from(weights.read(entry)[0])
-    usual = codec.vit if isinstance(codec, IcatConfig) else default_head(entry.model)
+    usual = codec.vit or default_head(entry.model)
     return HeadConfig(
         "latents",
         channels=codec.M,

@@ -51,6 +51,8 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
     kind = "icat"
     columns = JointLoss._fields
     crop_is_fixed = True
+    network: Icat
+    average: Icat
     #: The network with aggregation, when this one begins without.
     imitated: Icat | None
 
@@ -80,8 +82,6 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
             line += f"\n{self.fit_halving(data, lambda more: tick(files + more))}"
         if self.imitated is not None and not self.step:
             images = sample_held_out(data, self.options.crop, FITTED)
-            assert isinstance(self.network, Icat)
-            assert isinstance(self.average, Icat)
             part = leave_out_aggregation(self.imitated, images, self.network, self.average)
             line += f"\nwithout aggregation: {part:.0%} of what it gave is left to rebuild from"
             self.imitated = None
@@ -98,7 +98,6 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
     def fit_halving(self, data: ClassFolder, tick: Callable[[int], None]) -> str:
         """Fit it to what the averaged weights make of these images, see `halving.fit_to`."""
         average = self.average.eval()
-        assert isinstance(average, Icat)
         low, high = (min(q, self.config.levels) for q in self.options.quality_range)
 
         def read(x: Tensor, level: Tensor) -> Tensor:
@@ -115,7 +114,6 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         the spread of every channel; a prior of z that is not too wide. From random ones the rate
         begins at 1 bpp, and Adam's small steps take thousands to bring it down.
         """
-        assert isinstance(self.network, Icat)
         images = sample_held_out(data, self.options.crop, FITTED)
         with self.autocast():
             y = self.network.g_a(images - 0.5).float()
@@ -125,7 +123,6 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         start = torch.cat([y.std((0, 1, 2)), y.mean((0, 1, 2))])  # (2M,): scales, means
         prior = FactorizedPrior(self.config.N, Z_SCALE).state_dict()
         for network in (self.network, self.average):
-            assert isinstance(network, Icat)
             if network.gains is not None:
                 network.gains.log_up.add_(up - network.gains.log_up.mean())
                 network.gains.log_down.add_(-up - network.gains.log_down.mean())

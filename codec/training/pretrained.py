@@ -15,7 +15,7 @@ from ticodec import weights
 from ticodec.classifier import network_of
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.codec_network import CodecNetwork
-from ticodec.models.config import CodecConfig, HeadConfig, IcatConfig
+from ticodec.models.config import CodecConfig, HeadConfig, ViTConfig
 from ticodec.models.families import build, config_from
 
 from . import checkpoint
@@ -52,7 +52,7 @@ def find_codec(init: str) -> ExistingCodec:
         fields, tensors = weights.read(entry)
         return ExistingCodec(config_from(fields), weights.floats(tensors), list(entry.history))
     state = checkpoint.load(path)
-    if state.get("kind", "codec") == "head":
+    if checkpoint.kind_of(state) == checkpoint.HEAD:
         raise UsageError(f"{init} is a classifier; `head` begins from it")
     try:
         return ExistingCodec(config_from(state["config"]), state["average"], state["history"])
@@ -118,17 +118,14 @@ def find_classifier(init: str) -> ExistingClassifier:
         if path.suffix == ".pt":
             state = checkpoint.load(path)
             floats, history = state["average"], state["history"]
-            kind = state.get("kind", "codec")
-            if kind == "codec":
+            if checkpoint.kind_of(state) == checkpoint.HEAD:
+                config = HeadConfig.from_dict(state["config"])
+                return ExistingClassifier(config, folded(floats), history)
+            joint, options = config_from(state["config"]), state["options"]
+            if joint.vit is None:
                 raise UsageError(f"{init} is a codec that has no classifier")
-            if kind != "icat":
-                return ExistingClassifier(
-                    HeadConfig.from_dict(state["config"]), folded(floats), history
-                )
-            joint = IcatConfig.from_dict(state["config"])
-            options = state["options"]
             top = min(options["quality_range"][1], joint.levels) if options["step"] == 2 else None
-            return _of_joint(joint, floats, history, top, init, UNEXPORTED)
+            return _of_joint(joint, joint.vit, floats, history, top, init, UNEXPORTED)
         if path.suffix == ".safetensors":
             read, tensors = weights.read_head(path, None)
             floats = {k: v.float() for k, v in tensors.items()}
@@ -139,11 +136,11 @@ def find_classifier(init: str) -> ExistingClassifier:
             floats = {k: v.float() for k, v in tensors.items()}
             return ExistingClassifier(HeadConfig.from_dict(read), floats, list(entry.head.history))
         read, tensors = weights.read(entry)
-        config, floats = config_from(read), weights.floats(tensors)
-        if isinstance(config, IcatConfig):
+        joint, floats = config_from(read), weights.floats(tensors)
+        if joint.vit is not None:
             top = (entry.qualities or (1.0, 1.0))[1]
-            fingerprint = entry.fingerprint.hex()
-            return _of_joint(config, floats, list(entry.history), top, init, fingerprint)
+            fingerprint, history = entry.fingerprint.hex(), list(entry.history)
+            return _of_joint(joint, joint.vit, floats, history, top, init, fingerprint)
     except TicodecError:
         raise
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
@@ -152,7 +149,8 @@ def find_classifier(init: str) -> ExistingClassifier:
 
 
 def _of_joint(
-    config: IcatConfig,
+    config: CodecConfig,
+    vit: ViTConfig,
     floats: Weights,
     history: list[dict[str, Any]],
     top: float | None,
@@ -166,7 +164,7 @@ def _of_joint(
     head = HeadConfig(
         "latents",
         channels=config.M,
-        vit=config.vit,
+        vit=vit,
         labels=config.labels,
         codec=name,
         fingerprint=fingerprint,

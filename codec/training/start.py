@@ -55,19 +55,19 @@ def resume(
     given = options or {}
     check_resumable(given)
     state = checkpoint.load(path)
-    return trainer_class(state.get("kind", "codec")).restored(path, state, device, compile, given)
+    return trainer_class(checkpoint.kind_of(state)).restored(path, state, device, compile, given)
 
 
 def kind_of(request: Request) -> str:
     """The kind of trainer that a request begins anew."""
     if request.classifier:
-        return "head"
+        return checkpoint.HEAD
     return family_of(request.config.model).kind
 
 
 def trainer_class(kind: str) -> type[AnyTrainer]:
     """The trainer of a kind. Those of labels import torchvision: only when asked."""
-    if kind == "head":
+    if kind == checkpoint.HEAD:
         from .head_trainer import HeadTrainer
 
         return HeadTrainer

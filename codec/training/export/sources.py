@@ -59,7 +59,7 @@ def load(sources: Sequence[Path]) -> Checkpoints:
                 raise UsageError("these checkpoints were trained for different qualities")
         return Checkpoints(
             source=sources[0],
-            kind=first.get("kind", "codec"),
+            kind=checkpoint.kind_of(first),
             config=first["config"],
             options=first["options"],
             average=mean([folded(state["average"]) for state in states]),
@@ -76,7 +76,7 @@ def load(sources: Sequence[Path]) -> Checkpoints:
 
 def parsed(state: dict[str, Any]) -> Dimensions:
     """The config of a checkpoint, what older ones leave out being as it was."""
-    if state.get("kind", "codec") == "head":
+    if checkpoint.kind_of(state) == checkpoint.HEAD:
         return HeadConfig.from_dict(state["config"])
     return config_from(state["config"])
 

@@ -99,7 +99,7 @@ def make_codec(checkpoints: Checkpoints, name: str | None = None) -> Made:
         raise BadInputError(message) from error
     if checkpoints.calibration is None:
         raise BadInputError(f"{source}: this checkpoint was never trained")
-    if checkpoints.kind == "icat" and checkpoints.options["step"] == 1:
+    if checkpoints.options.get("step", 2) == 1:
         raise UsageError(f"{source}: the first step only; `step` 2 with `init` goes on from it")
     name = name or config.model
     data = weights_bytes(network.eval(), checkpoints.calibration)
