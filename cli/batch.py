@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -197,7 +198,7 @@ def classify(
 
 def _run(common: Common, job: Job, table: Table | None) -> None:
     """Run a job, show it, report it; raises TicodecError unless all files are whole."""
-    from ticodec.batch.messages import PAST, Row
+    from ticodec.batch.messages import PAST
     from ticodec.batch.report import Totals, check_report, write_report
     from ticodec.batch.run import Run
 
@@ -210,32 +211,25 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     if common.dry_run:
         _say_what(run, common.as_json)
         return
-    totals, rows = Totals(), list[Row]()
+    totals = Totals()
     display = Display(run, totals, common.quiet or common.as_json)
     interrupted = False
     ending: TicodecError | None = None
-    found = run.rows()
     try:
-        with display:
-            for row in found:
+        with closing(run.rows()) as rows, display:
+            for row in rows:
                 row.error = with_flags(row.error)
-                rows.append(row)
                 totals.add(row)
                 display.show(row)
     except KeyboardInterrupt:
         interrupted = True
-    except TicodecError as error:  # workers cannot begin, or the table cannot be written
+    except TicodecError as error:
         ending = error
-    finally:
-        found.close()
-    seen = {row.file for row in rows}
-    for item in run.plan.items:
-        if item.name not in seen:
-            rows.append(Row.left(item))
-            totals.add(rows[-1])
+    every = run.all_rows()
+    totals = Totals.of(every)
     seconds = time.perf_counter() - started
     if common.report is not None:
-        write_report(common.report, rows, totals, seconds)
+        write_report(common.report, every, totals, seconds)
     if common.as_json:
         print_json(totals.summary(seconds) | {"reasons": dict(totals.reasons)})
     elif not common.quiet:
@@ -245,7 +239,7 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     if ending is not None:
         raise ending
     if totals.whole < totals.files:
-        first = next(row for row in rows if row.status == "failed")
+        first = next(row for row in every if row.status == "failed")
         missing = totals.files - totals.whole
         raise TicodecError(
             f"{missing:,} of {totals.files:,} files not {PAST[job.action]}; the first: "
@@ -257,19 +251,19 @@ def _say_what(run: Run, as_json: bool) -> None:
     """What a run would do, a line a file."""
     from ticodec.batch.messages import Item
 
-    found: list[dict[str, Any]] = []
-    for each in run.sifted():
-        if isinstance(each, Item):
-            found.append({"file": each.name, "output": each.output, "status": "todo"})
+    entries: list[dict[str, Any]] = []
+    for file in run.sifted():
+        if isinstance(file, Item):
+            entries.append({"file": file.name, "output": file.output, "status": "todo"})
         else:
-            error = {"error": with_flags(each.error)} if each.error else {}
-            found.append({"file": each.file, "output": each.output, "status": each.status} | error)
+            entry = {"file": file.file, "output": file.output, "status": file.status}
+            entries.append(entry | ({"error": with_flags(file.error)} if file.error else {}))
     if as_json:
-        print_json(found)
+        print_json(entries)
         return
-    for entry in found:
+    for entry in entries:
         arrow = f" → {entry['output']}" if entry["output"] != entry["file"] else ""
         what = {"todo": run.job.action, "skipped": "up to date"}.get(entry["status"], "")
         print(f"{what or entry['error']}: {entry['file']}{arrow}")
-    todo = sum(entry["status"] == "todo" for entry in found)
-    print(f"{todo:,} of {len(found):,} files to {run.job.action}; nothing was done")
+    todo = sum(entry["status"] == "todo" for entry in entries)
+    print(f"{todo:,} of {len(entries):,} files to {run.job.action}; nothing was done")

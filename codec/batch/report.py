@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,14 @@ class Totals:
     retried: int = 0
     deleted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Totals:
+        """Sums over some rows."""
+        totals = cls()
+        for row in rows:
+            totals.add(row)
+        return totals
 
     def add(self, row: Row) -> None:
         """Count a row."""

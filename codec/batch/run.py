@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -58,6 +59,8 @@ class Run:
         table: where labels go; needed when classifying.
         dry: nothing will be written.
 
+    `reported` has the rows that `rows` has yielded.
+
     Raises TicodecError when nothing can be done at all: no such source, no such quality, a target
     that cannot be written.
     """
@@ -79,6 +82,7 @@ class Run:
         if table is not None:
             table.check(self.known, self.plan.items)
         self.engine: Engine | None = None
+        self.reported: list[Row] = []
 
     def sifted(self) -> Iterator[Item | Row]:
         """Every file: itself when there is something to do, else its row. Changes nothing."""
@@ -90,17 +94,35 @@ class Run:
             yield from sift(self.job, items, skip)
 
     def rows(self) -> Generator[Row, None, None]:
-        """Do it: a row for every file, as it is done. Must be closed when left early."""
+        """Do it: a row for every file, as it is done. To be closed when it is not read to its end.
+
+        Raises TicodecError when workers cannot begin, or the table cannot be written.
+        """
+        with closing(self._rows()) as rows:
+            for row in rows:
+                self.reported.append(row)
+                yield row
+
+    def all_rows(self) -> list[Row]:
+        """A row for every file, once the run has ended in whatever way.
+
+        Those that `rows` has not yielded, since it was interrupted or failed, are "left".
+        """
+        names = {row.file for row in self.reported}
+        unreported = (item for item in self.plan.items if item.name not in names)
+        return [*self.reported, *map(Row.left, unreported)]
+
+    def _rows(self) -> Generator[Row, None, None]:
         if self.job.target is not None:
             place(self.job.target).clean()
         stopped = False
         items: list[Item] = []
-        for each in self.sifted():
-            if isinstance(each, Item):
-                items.append(each)
+        for file in self.sifted():
+            if isinstance(file, Item):
+                items.append(file)
                 continue
-            stopped |= self._ends(each)
-            yield each
+            stopped |= self._ends(file)
+            yield file
         if stopped:
             yield from map(Row.left, items)
             return

@@ -15,7 +15,10 @@ from PIL import Image
 from support import make_pixels
 
 import ticodec
+from ticodec.batch.messages import Job
 from ticodec.batch.plan import output_names
+from ticodec.batch.report import Totals
+from ticodec.batch.run import Options, Run
 
 ODD = [
     "with space.png",
@@ -319,6 +322,21 @@ def test_on_error_stop_begins_nothing_more(tmp_path: Path, run):
     assert total["failed"] == 1
     assert total["left"] > 20
     assert total["done"] == len(whole(tmp_path / "out"))
+
+
+def test_a_run_left_early_has_a_row_for_every_file(tmp_path: Path):
+    names = [f"{number}.png" for number in range(12)]
+    make_photos(tmp_path / "in", names)
+    job = Job("encode", str(tmp_path / "in"), str(tmp_path / "out"), model="tiny")
+    run = Run(job, Options(jobs=1))
+    rows = run.rows()
+    first = next(rows)
+    rows.close()
+    every = run.all_rows()
+    assert every[0] is first
+    assert sorted(row.file for row in every) == sorted(names)
+    assert [row.status for row in every] == ["done", *["left"] * 11]
+    assert Totals.of(every).counts == {"done": 1, "left": 11}
 
 
 def test_what_is_not_its_own_is_replaced_by_force_only(tmp_path: Path, run):
