@@ -26,7 +26,7 @@ def compare(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Names that `ticodec models` shows, by comma."),
+        typer.Option("--model", "-m", help="Names by comma; `ticodec models` lists them."),
     ] = None,
     against: Against = None,
     browse: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,

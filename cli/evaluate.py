@@ -17,7 +17,7 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Images, subfolders too.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Names that `ticodec models` shows, by comma."),
+        typer.Option("--model", "-m", help="Names by comma; `ticodec models` lists them."),
     ] = None,
     quality: Annotated[
         str | None,
@@ -29,7 +29,7 @@ def evaluate(
         typer.Option(
             "--classifier",
             metavar="FILE",
-            help="A classifier of pixels, to be shown what every codec decodes.",
+            help="A classifier of pixels: its accuracy on what every codec decodes.",
         ),
     ] = None,
     head: Annotated[
@@ -37,15 +37,15 @@ def evaluate(
         typer.Option(
             "--weights",
             metavar="FILE",
-            help="A classifier of a model's latents, in place of its own.",
+            help="A classifier of latents, in place of the model's own.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("report"),
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Processes; seconds mean most with one.")
+        int, typer.Option("--jobs", min=1, help="Processes; times are comparable with 1 only.")
     ] = 1,
     pictures: Annotated[
-        int, typer.Option("--pictures", min=0, help="At most so many on the page.")
+        int, typer.Option("--pictures", min=0, help="The most images on the page.")
     ] = 24,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is in --out.")] = False,
     device: Device = "auto",
@@ -55,9 +55,9 @@ def evaluate(
 ) -> None:
     """Measure bpp, PSNR, MS-SSIM and seconds on a folder of images; write a report.
 
-    Real files are written and decoded; what is measured already is not measured again.
+    Files are written and decoded. What was measured before is not measured again.
 
-    Where subfolders are named as the classes of a classifier, accuracy is measured as well.
+    Accuracy is measured too where subfolders are named as the classes of a classifier.
     """
     from ticodec.errors import Interrupted, TicodecError
     from ticodec.evaluation import measure, report_files, report_tables, summary

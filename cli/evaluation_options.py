@@ -43,7 +43,7 @@ def qualities_of(text: str | None) -> tuple[float, ...] | None:
 def coder_specs(
     model: str | None, qualities: tuple[float, ...] | None, against: str | None, device: str
 ) -> list[CoderSpec]:
-    """Our own models first, then the peers; each is known and there.
+    """Our own models first, then the peers. All of them exist and are installed.
 
     Raises UsageError for an unknown name, a quality out of range, a peer not installed.
     """
