@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from ticodec.errors import TicodecError
 
 #: Flags whose name is not that of the argument. Of any other argument in `SAME` it is the same.
-FLAGS = {"head": "--weights", "model": "-m", "output": "OUT", "quality": "-q"}
+FLAGS = {"head": "--weights", "model": "-m", "output": "OUT", "quality": "-q", "replace": "-f"}
 SAME = (
+    "address",
     "classifier",
     "default",
     "device",

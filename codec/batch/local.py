@@ -46,7 +46,7 @@ class Process:
             with without_ctrl_c():
                 self.process.start()
         except OSError as error:
-            raise TicodecError(f"cannot start a worker: {reason(error)}; fewer --jobs?") from error
+            raise TicodecError(f"cannot start a worker: {reason(error)}; fewer `jobs`?") from error
         other.close()  # so that its death closes the pipe
         self.items: dict[str, Item] = {}
         self.begun = False
@@ -170,7 +170,7 @@ class LocalEngine:
         if self.deaths >= DEATHS:
             raise TicodecError(
                 f"worker processes die as they begin ({worker.how_it_died()}), perhaps for lack "
-                "of memory; try fewer --jobs. What is done is kept: the same command goes on"
+                "of memory; try fewer `jobs`. What is done is kept: the same command goes on"
             )
         for item in worker.items.values():
             if item.retry:

@@ -193,17 +193,17 @@ def _existing_tic(
     except TicodecError as error:
         foreign = bool(data) and (not container.is_tic(data) or "version" in str(error))
         if foreign and not job.replace:
-            text = f"{output.name} is there and is no .tic of this version; -f replaces it"
+            text = f"{output.name} is there and is no .tic of this version; `replace` overwrites it"
             return Row.of(item, "failed", error=text)
     same, newer = _times(item, output, target)
     if header is not None and (header.fingerprint, header.quality) == wanted and same:
         return _skipped(item, header, output.size, output.size)
     if header is not None and not job.replace:
         if job.delete_source:  # the photo that it was made from may be gone
-            text = f"{output.name} is there, of another photo or other settings; -f replaces it"
+            text = f"{output.name} is there, of another photo or settings; `replace` overwrites it"
             return Row.of(item, "failed", error=text)
         if newer:
-            text = f"{output.name} is there, of a newer photo or copied; -f replaces it"
+            text = f"{output.name} is there, of a newer photo or copied; `replace` overwrites it"
             return Row.of(item, "failed", error=text)
     return item
 
@@ -229,7 +229,7 @@ def _existing_image(
     if found is None:
         if job.replace:
             return item
-        error = f"{output.name} is there and was not made by ticodec batch; -f replaces it"
+        error = f"{output.name} is there and was not made by ticodec batch; `replace` overwrites it"
         return Row.of(item, "failed", error=error)
     data = source.read(item.name)
     quality = writer_of(job.format).checked_quality(job.output_quality)

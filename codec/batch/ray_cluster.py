@@ -122,4 +122,4 @@ def _running() -> str:
     try:
         return os.environ.get("RAY_ADDRESS") or str(canonicalize_bootstrap_address("auto"))
     except (OSError, ValueError) as error:
-        raise TicodecError("no Ray cluster runs on this machine; give its --address") from error
+        raise TicodecError("no Ray cluster runs on this machine; give its `address`") from error

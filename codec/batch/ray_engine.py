@@ -131,7 +131,7 @@ class RayEngine:
         if not room and not grows:
             raise TicodecError(
                 f"no node of the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs for a worker; "
-                "--jobs N waits for nodes, where a cluster grows"
+                "`jobs` waits for nodes, where a cluster grows"
             )
         self.jobs = jobs or room
         # It lives where this process does, and nowhere else: elsewhere it could be lost.

@@ -80,7 +80,7 @@ class Table:
             except (KeyError, ValueError, TypeError) as error:
                 if not self.job.replace:
                     raise BadInputError(
-                        f"{self.url} is there and is no table of labels; -f replaces it"
+                        f"{self.url} is there and is no table of labels; `replace` overwrites it"
                     ) from error
         for name in self._part_names():
             self.written = max(self.written, int(name[:6]) + 1)
@@ -95,7 +95,7 @@ class Table:
         if gone and not self.job.replace:
             raise BadInputError(
                 f"{self.url} has {len(gone):,} files that this run has not ({min(gone)}, …); give "
-                "the table another name, or -f to drop them"
+                "the table another name, or `replace` to drop them"
             )
 
     def _checked(self, record: Record) -> Record:

@@ -324,7 +324,8 @@ class Worker:
         distance = min(psnr(decoded.pixels, source.pixels), SAME_PSNR)
         if distance < VERIFIED_PSNR:
             raise TicodecError(
-                f"{kept} the decoded picture is far from it: {distance:.1f} dB; a higher -q may do"
+                f"{kept} the decoded picture is far from it: {distance:.1f} dB; "
+                "a higher `quality` may do"
             )
         now = self.source.look(item.name)
         if now is None or (now.size, now.modified) != (len(loaded.data), item.modified):

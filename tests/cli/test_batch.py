@@ -144,7 +144,7 @@ def test_decoding_never_replaces_a_picture_that_is_not_its_own(tmp_path: Path, r
         return done.code, {name: row["status"] for name, row in rows(report).items()}
 
     assert go() == (1, {"a.tic": "failed", "b.tic": "done"})
-    assert "-f replaces it" in rows(report)["a.tic"]["error"]
+    assert "-f overwrites it" in rows(report)["a.tic"]["error"]
     assert (folder / "a.png").read_bytes() == original
     assert go() == (1, {"a.tic": "failed", "b.tic": "skipped"})
     assert go("--force") == (0, {"a.tic": "done", "b.tic": "skipped"})
