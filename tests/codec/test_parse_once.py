@@ -83,6 +83,6 @@ def test_evaluate(reads: list[bytes], joint, tmp_path: Path) -> None:
     _, data = measure.measure(spec, source, 2.0)
     assert reads == [data]
     reads.clear()
-    assert measure.make(spec).place(data, "ant") is not None
+    assert measure.make(spec).rank(data, "ant") is not None
     assert reads == [data]
     assert weights.of(container.read(data).header).name == "joint"
