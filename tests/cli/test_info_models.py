@@ -103,7 +103,7 @@ def test_every_command_is_in_the_readme(run) -> None:
     [
         ("encode", "4"),
         ("evaluate", "1,2,3,4,5,6,7,8"),
-        ("train", "1e-4; labelled: 1e-3"),
+        ("train", "0.0001; labelled: 0.001"),
         ("compare", "4"),
     ],
 )
