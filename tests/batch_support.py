@@ -16,6 +16,8 @@ from support import make_pixels
 
 from ticodec import container
 
+#: Seconds after which a test has hung. No test takes that long: they wait for events.
+PATIENCE = 300
 COMMAND = [sys.executable, "-m", "ticodec.cli.app", "batch"]
 
 
@@ -95,12 +97,18 @@ def children(pid: int, marked: bytes = b"spawn_main") -> list[int]:
     return found
 
 
-def wait_until(condition, seconds: float = 60.0) -> None:
-    """Wait for something, not for ever."""
-    end = time.monotonic() + seconds
+def wait_until(condition, process: subprocess.Popen | None = None) -> None:
+    """Wait for something that has to happen, for as long as a busy machine may take.
+
+    Args:
+        process: what makes it happen; when it has ended, waiting is over at once.
+    """
+    end = time.monotonic() + PATIENCE
     while not condition():
+        ended = process is not None and process.poll() is not None
+        assert condition() or not ended, f"ended with {process.returncode} before it happened"
         assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.003)
+        time.sleep(0.01)
 
 
 def kill(pid: int) -> None:
