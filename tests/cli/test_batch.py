@@ -15,10 +15,6 @@ from PIL import Image
 from support import make_pixels
 
 import ticodec
-from ticodec.batch.messages import Job
-from ticodec.batch.plan import output_names
-from ticodec.batch.report import Totals
-from ticodec.batch.run import Options, Run
 
 ODD = [
     "with space.png",
@@ -86,14 +82,6 @@ def test_linked_folders_are_entered_once_when_asked(tmp_path: Path, run):
     assert "link" not in run(*arguments).out
     found = json.loads(run(*arguments, "--follow-links", "--json").out)
     assert [each["file"] for each in found] == ["a.png", "link/b.png"]
-
-
-def test_names_of_outputs_never_meet():
-    names = ["a.jpg", "a.jpg.png", "a.jpg.png.gif", "a.png", "é.png", "e\u0301.png", "s/a.png"]
-    found = output_names(names, ".tic")
-    assert len({name.casefold() for name in found}) == len(names)
-    assert found[-1] == "s/a.tic"
-    assert output_names(["one.jpg"], ".tic") == ["one.tic"]
 
 
 def test_only_what_changed_is_done_again(tmp_path: Path, run):
@@ -324,21 +312,6 @@ def test_on_error_stop_begins_nothing_more(tmp_path: Path, run):
     assert total["done"] == len(whole(tmp_path / "out"))
 
 
-def test_a_run_left_early_has_a_row_for_every_file(tmp_path: Path):
-    names = [f"{number}.png" for number in range(12)]
-    make_photos(tmp_path / "in", names)
-    job = Job("encode", str(tmp_path / "in"), str(tmp_path / "out"), model="tiny")
-    run = Run(job, Options(jobs=1))
-    rows = run.rows()
-    first = next(rows)
-    rows.close()
-    every = run.all_rows()
-    assert every[0] is first
-    assert sorted(row.file for row in every) == sorted(names)
-    assert [row.status for row in every] == ["done", *["left"] * 11]
-    assert Totals.of(every).counts == {"done": 1, "left": 11}
-
-
 def test_what_is_not_its_own_is_replaced_by_force_only(tmp_path: Path, run):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
     make_photos(source, ["cartridge.png", "newer.png", "linked/a.png"])
@@ -390,21 +363,3 @@ def test_deleting_is_finished_by_the_next_run(tmp_path: Path, run):
     assert summary(report)["deleted"] == 2
     assert tree(source) == {}
     assert tree(target) == before
-
-
-def test_a_retry_knows_what_the_dead_worker_had_finished(tmp_path: Path):
-    from ticodec.batch.messages import Job
-    from ticodec.batch.plan import make_plan
-    from ticodec.batch.worker import Worker
-
-    source, target = tmp_path / "in", tmp_path / "out"
-    make_photos(source, ["a.png"], 96)
-    job = Job("encode", str(source), str(target), model="tiny", quality=8, delete_source=True)
-    (item,) = make_plan(job, [], []).items
-    for _ in range(2):
-        (row,) = Worker(job).run([item])
-        assert (row.status, row.deleted) == ("done", True)
-        assert row.bytes_out == (target / "a.tic").stat().st_size
-    (target / "a.tic").unlink()
-    (row,) = Worker(job).run([item])
-    assert row.status == "failed"
