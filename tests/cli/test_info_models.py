@@ -103,11 +103,11 @@ def test_every_command_is_in_the_readme(run) -> None:
     [
         ("encode", "4"),
         ("evaluate", "1,2,3,4,5,6,7,8"),
-        ("train", "0.0001; labelled: 0.001"),
+        ("train", "0.0001; labelled: 0.001; step 2: 0.0001"),
         ("compare", "4"),
     ],
 )
 def test_help_shows_defaults(run, monkeypatch, command: str, default: str) -> None:
     """Rich takes what is in brackets for markup unless told otherwise."""
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "200")
     assert f"[default: {default}]" in run(command, "--help").out
