@@ -27,7 +27,8 @@ from torch import Tensor
 LARGEST_SCORE = 60.0
 
 
-# Cached tensors are made outside inference mode, so that training can use them too.
+# Cached tensors are made outside inference mode, so that training can use them too, and on the
+# CPU, whichever device is the default when they are needed first.
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def shift_regions(height: int, width: int, window: int) -> Tensor:
@@ -38,7 +39,7 @@ def shift_regions(height: int, width: int, window: int) -> Tensor:
     """
 
     def bands(size: int) -> Tensor:
-        at = torch.arange(size)
+        at = torch.arange(size, device="cpu")
         return (at >= size - window).long() + (at >= size - window // 2).long()
 
     regions = bands(height)[:, None] * 3 + bands(width)[None, :]  # (H, W)

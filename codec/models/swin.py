@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from .attention import window_attention
 
 
-# Cached tensors are made outside inference mode, so that training can use them too.
+# Cached tensors are made outside inference mode, so that training can use them too, and on the
+# CPU, whichever device is the default when the first network is made.
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def relative_index(window: int) -> Tensor:
     """Row of the bias table for each (query, key) pair of a window, (T, T), T = window²."""
-    side = torch.arange(window)
+    side = torch.arange(window, device="cpu")
     y, x = torch.meshgrid(side, side, indexing="ij")
     y, x = y.flatten(), x.flatten()
     dy = y[:, None] - y[None, :] + window - 1

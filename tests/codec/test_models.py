@@ -10,7 +10,7 @@ from ticodec.models.codec_network import Gains
 from ticodec.models.config import PAPER_LAMBDAS, ModelConfig
 from ticodec.models.families import preset
 from ticodec.models.inference import Transform, fast_bf16
-from ticodec.models.swin import pad_to_multiple, partition, unpartition
+from ticodec.models.swin import pad_to_multiple, partition, relative_index, unpartition
 from ticodec.models.tic import Network
 
 PLAIN = {"activation": "none", "hyper_activation": "none"}
@@ -83,6 +83,16 @@ def test_strips_are_the_modules(name: str, size: tuple[int, int]) -> None:
             expected = module(value)
             fast = Transform(module, torch.device("cpu"), torch.float32, keep_last=True)
             torch.testing.assert_close(fast(value), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_network_without_memory_leaves_others_theirs() -> None:
+    """What networks share is on the CPU, also when the first of them is made elsewhere."""
+    relative_index.cache_clear()
+    shift_regions.cache_clear()
+    with torch.device("meta"):
+        Network(preset("tic-lite", N=16, M=16, cam_heads=4))
+        assert shift_regions(16, 16, 8).device.type == "cpu"
+    Network(preset("tic-lite", N=16, M=16, cam_heads=4)).to("cpu")
 
 
 @pytest.mark.parametrize("instructions", [True, False])
