@@ -62,16 +62,16 @@ def classify(
                 file, codec = _tic(
                     source, model, quality, device, max_pixels, alone=len(sources) == 1
                 )
-                found = codec.classify(file, count, head)
+                best = codec.classify(file, count, head)
                 name = codec.entry.name
-                called = [_called(label, names) for label in found]
+                called = [_called(label, names) for label in best]
         except UsageError:
             raise
         except TicodecError as error:
             failed.append(error)
             continue
-        pairs = zip(called, found, strict=True)
-        answers = [{"label": text, "probability": each.probability} for text, each in pairs]
+        pairs = zip(called, best, strict=True)
+        answers = [{"label": text, "probability": label.probability} for text, label in pairs]
         rows.append({"input": source, "model": name, "labels": answers})
     if as_json:
         print_json(rows)
@@ -117,10 +117,10 @@ def _names(path: Path) -> list[str]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path}: labels cannot be read: {error}") from error
-    found = [line for line in lines if line]
-    if not found:
+    names = [line for line in lines if line]
+    if not names:
         raise BadInputError(f"{path}: no labels in it; write one a line")
-    return found
+    return names
 
 
 def _called(label: Label, names: list[str] | None) -> str:

@@ -79,11 +79,11 @@ def _codec(
     from ticodec.training.export import install, weights_file
 
     made = weights_file.make_codec(checkpoints, name)
-    before = _found(made.name)
+    before = _current(made.name)
     entry, changed = install.install_codec(folder, made, default, force)
-    now = _found(entry.name)
-    place = "" if now and now.sha256 == entry.sha256 else _named(folder)
-    lines = [f"use it with: {place}ticodec encode -m {shlex.quote(entry.name)} PHOTO"]
+    now = _current(entry.name)
+    prefix = "" if now and now.sha256 == entry.sha256 else _prefix(folder)
+    lines = [f"use it with: {prefix}ticodec encode -m {shlex.quote(entry.name)} PHOTO"]
     if now and now.default and now.sha256 == entry.sha256:
         lines.append("it is the default model")
     if before and now and before.sha256 != now.sha256:
@@ -113,9 +113,9 @@ def _head(
         searched = entry.head is not None and entry.head.path.samefile(path)
     except (TicodecError, OSError):
         searched = False
-    place = "" if searched else _named(folder)
+    prefix = "" if searched else _prefix(folder)
     return facts, [
-        f"use it with: {place}ticodec classify PHOTO.tic",
+        f"use it with: {prefix}ticodec classify PHOTO.tic",
         f"it names what is in files of {owner}, weights {config.fingerprint}",
     ]
 
@@ -130,8 +130,8 @@ def _facts(made: Made, path: Path, changed: bool) -> dict[str, Any]:
     }
 
 
-def _found(name: str) -> Entry | None:
-    """The weights that a name stands for, where weights are searched; None for none."""
+def _current(name: str) -> Entry | None:
+    """The weights that a name stands for; None when there are none of that name."""
     from ticodec import weights
     from ticodec.errors import TicodecError
 
@@ -141,8 +141,8 @@ def _found(name: str) -> Entry | None:
         return None
 
 
-def _named(folder: Path) -> str:
-    """What a command begins with where a folder is not searched by itself, or too late."""
+def _prefix(folder: Path) -> str:
+    """The variable that a command line must set so that this folder is searched, and first."""
     from ticodec.weights.store import VARIABLE
 
     return f"{VARIABLE}={shlex.quote(str(folder.resolve()))} "

@@ -11,9 +11,9 @@ def models(as_json: Json = False) -> None:
     """List the installed models."""
     from ticodec.model_list import list_models
 
-    found = list_models()
+    listed = list_models()
     if as_json:
-        print_json([asdict(model) for model in found])
+        print_json([asdict(model) for model in listed])
         return
     from rich.console import Console
     from rich.table import Column, Table
@@ -22,7 +22,7 @@ def models(as_json: Json = False) -> None:
     origin = Column("from", min_width=15)
     columns = ("model", "qualities", "parameters", "weights", origin, "labels")
     table = Table(*columns, pad_edge=False)
-    for model in found:
+    for model in listed:
         low_high = model.qualities
         table.add_row(
             f"{model.name}{' (default)' if model.default else ''}",
@@ -34,7 +34,7 @@ def models(as_json: Json = False) -> None:
             style="dim" if model.state in ("hidden", "earlier") else None,
         )
     Console().print(table)
-    states = {model.state for model in found}
+    states = {model.state for model in listed}
     if "hidden" in states:
         print("hidden: the name stands for weights of a folder that is searched earlier")
     if "earlier" in states:

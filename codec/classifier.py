@@ -57,11 +57,11 @@ class Classifier:
         """Latents (h, w, M), divided by the gain, to (classes,) float32 on the CPU, sum 1."""
         weight = self.vit.embed.weight
         parts = self.parts(y[None].to(weight.device, torch.float32))
-        each = [self.vit(x.to(weight.dtype)).float().softmax(1) for x in parts]
-        found = torch.cat(each).mean(0).cpu()
-        if not bool(found.isfinite().all()):
+        answers = [self.vit(part.to(weight.dtype)).float().softmax(1) for part in parts]
+        mean = torch.cat(answers).mean(0).cpu()
+        if not bool(mean.isfinite().all()):
             raise BadInputError("damaged classifier: its answer is not finite")
-        return found
+        return mean
 
     def parts(self, y: Tensor) -> list[Tensor]:
         """What the Transformer takes of latents (1, h, w, M), one after the other."""
@@ -76,8 +76,8 @@ class Classifier:
         """
         if top < 1:
             raise UsageError(f"top must be at least 1, not {top}")
-        found = self.probabilities(y).topk(min(top, len(self.labels)))
-        pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        best = self.probabilities(y).topk(min(top, len(self.labels)))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         count = len(self.labels)
         return [Label(self.labels[i], round(value, 6), i, count) for i, value in pairs]
 

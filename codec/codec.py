@@ -243,10 +243,10 @@ class Codec:
             z_size = (math.ceil(n / self.config.stride_z) for n in size)
             streams.append(Streams(z_stream, y_stream, *z_size))
         decoded = self.entropy.decode_many(streams)
-        for container, each in zip(containers, decoded, strict=True):
-            if symbol_crc(each.symbols) != container.header.symbols:
+        for container, latents in zip(containers, decoded, strict=True):
+            if symbol_crc(latents.symbols) != container.header.symbols:
                 raise BadInputError("damaged file: its latents do not match their checksum")
-        return [each.y_hat for each in decoded]
+        return [latents.y_hat for latents in decoded]
 
     @torch.inference_mode()
     def synthesise(self, y: Tensor, height: int, width: int) -> Any:
@@ -303,8 +303,8 @@ class Codec:
         path = path_of("head", head)
         if path not in self.heads:
             if path is None and self.network.vit is not None:
-                found = Classifier(self.network.vit, self.config.labels)
+                classifier = Classifier(self.network.vit, self.config.labels)
             else:
-                found = load_head(self.entry, path, self.config.M, self.device, self.dtype)
-            self.heads[path] = found
+                classifier = load_head(self.entry, path, self.config.M, self.device, self.dtype)
+            self.heads[path] = classifier
         return self.heads[path]

@@ -34,10 +34,10 @@ def read_file(path: Path) -> bytes:
 def make_folder(path: Path) -> None:
     """Make a folder and those above it. Raises TicodecError when the disk refuses."""
     try:
-        new = [each for each in (path, *path.parents) if not each.exists()]
+        new = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
-        for each in new:
-            _flush_folder(each.parent)
+        for folder in new:
+            _flush_folder(folder.parent)
     except OSError as error:
         raise TicodecError(f"{path}: cannot make the folder: {reason(error)}") from error
 

@@ -77,12 +77,12 @@ def to_picture(image: Image.Image) -> Picture:
 
 def upright(image: Image.Image) -> tuple[Image.Image, dict[str, bytes]]:
     """The image with its EXIF orientation applied, and its readable metadata by section name."""
-    found = {section.name: image.info.get(section.key) for section in sections.metadata()}
+    metadata = {section.name: image.info.get(section.key) for section in sections.metadata()}
     try:
         turned = ImageOps.exif_transpose(image)
         exif = turned.getexif()
-        found["exif"] = exif.tobytes() if len(exif) else None
+        metadata["exif"] = exif.tobytes() if len(exif) else None
         image = turned
     except Exception:  # damaged EXIF raises many kinds, and is no reason to lose the photo
-        found["exif"] = None
-    return image, {name: v for name, v in found.items() if isinstance(v, bytes) and v}
+        metadata["exif"] = None
+    return image, {name: v for name, v in metadata.items() if isinstance(v, bytes) and v}

@@ -108,12 +108,12 @@ def metadata() -> list[Metadata]:
 
 def payloads(picture: Picture) -> dict[int, bytes]:
     """Payloads of a picture's optional sections, by number, in the order of `SECTIONS`."""
-    found = {
+    stored = {
         section.number: section.payload(picture)
         for section in SECTIONS
         if isinstance(section, OfPicture)
     }
-    return {number: payload for number, payload in found.items() if payload is not None}
+    return {number: payload for number, payload in stored.items() if payload is not None}
 
 
 def restore(picture: Picture, payloads: dict[int, bytes]) -> None:

@@ -79,7 +79,7 @@ class Writer(ABC):
         if quality is None:
             return self.default_quality
         if not self.lossy:
-            lossy = ", ".join(each.suffixes[0] for each in WRITERS if each.lossy)
+            lossy = ", ".join(writer.suffixes[0] for writer in WRITERS if writer.lossy)
             raise UsageError(f"{self.name} is lossless and has no `output_quality` ({lossy} have)")
         if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
             raise UsageError(f"`output_quality` must be from 1 to 100, not {quality}")
@@ -88,7 +88,7 @@ class Writer(ABC):
     def check(self, width: int, height: int, alpha: bool) -> None:
         """Raises UsageError when the format cannot hold a picture of this size, or its alpha."""
         if alpha and not self.alpha:
-            keep = ", ".join(each.suffixes[0] for each in WRITERS if each.alpha)
+            keep = ", ".join(writer.suffixes[0] for writer in WRITERS if writer.alpha)
             raise UsageError(
                 f"the picture is transparent in places, and {self.name} cannot keep that; "
                 f"these formats do: {keep}"
@@ -159,8 +159,8 @@ class Tiff(Writer):
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
         """EXIF and XMP are tags among the file's own."""
         tags, exif = Image.Exif(), Image.Exif()
-        if found := readable_exif(image):
-            exif.load(found["exif"])
+        if readable := readable_exif(image):
+            exif.load(readable["exif"])
             for tag, value in exif.items():
                 if tag not in STRUCTURE and tag not in BLOCKS:
                     tags[tag] = value

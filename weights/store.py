@@ -154,8 +154,8 @@ def floats(tensors: dict[str, Tensor], part: str = "") -> dict[str, Tensor]:
     `part`: only those of a part, by their names in that: "vit." of a joint model.
     """
     start = f"float.{part}"
-    found = ((k.removeprefix(start), v) for k, v in tensors.items() if k.startswith(start))
-    return {name: value.float() for name, value in found}
+    matches = {name: value for name, value in tensors.items() if name.startswith(start)}
+    return {name.removeprefix(start): value.float() for name, value in matches.items()}
 
 
 def read_head(path: Path | None, entry: Entry | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -178,10 +178,10 @@ def _read(
 
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BadInputError(f"{path}: {what} missing: {error.strerror}") from error
-    if sha256 is not None and found != sha256:
+    if sha256 is not None and digest != sha256:
         raise BadInputError(f"{path}: damaged weights: not the file the manifest names")
     try:
         with safe_open(path, "pt") as weights:

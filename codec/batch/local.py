@@ -104,7 +104,7 @@ class LocalEngine:
                 self._give()
                 pipes = [worker.pipe for worker in self.workers]
                 for pipe in wait(pipes):
-                    worker = next(each for each in self.workers if each.pipe is pipe)
+                    worker = next(worker for worker in self.workers if worker.pipe is pipe)
                     try:
                         yield from worker.take()
                         self.deaths = 0

@@ -71,23 +71,23 @@ def check(job: Job, dry: bool = False) -> None:
 
 def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
     """List the source and name the outputs; nothing is read yet. Raises TicodecError."""
-    plan, found = Plan(), []
-    for each in place(job.source, job.follow_links).files():
-        suffix = PurePosixPath(each.name).suffix.lower()
-        if suffix in INPUTS[job.action] or each.name.endswith("/"):
-            found.append(each)
+    plan, inputs = Plan(), []
+    for file in place(job.source, job.follow_links).files():
+        suffix = PurePosixPath(file.name).suffix.lower()
+        if suffix in INPUTS[job.action] or file.name.endswith("/"):
+            inputs.append(file)
         else:
             plan.others += 1
-    found.sort(key=lambda each: each.name)
-    # All are named before some are left out: else names would depend on the patterns.
-    outputs = output_names([each.name for each in found], _suffix(job))
-    for each, output in zip(found, outputs, strict=True):
-        if (include and not _matches(each.name, include)) or _matches(each.name, exclude):
+    inputs.sort(key=lambda file: file.name)
+    # Every input gets a name before the patterns apply: names must not depend on them.
+    outputs = output_names([file.name for file in inputs], _suffix(job))
+    for file, output in zip(inputs, outputs, strict=True):
+        if (include and not _matches(file.name, include)) or _matches(file.name, exclude):
             plan.others += 1
-        elif each.problem is not None:
-            plan.rows.append(Row(each.name, "", "failed", error=each.problem))
+        elif file.problem is not None:
+            plan.rows.append(Row(file.name, "", "failed", error=file.problem))
         else:
-            plan.items.append(Item(each.name, output, each.size, each.modified))
+            plan.items.append(Item(file.name, output, file.size, file.modified))
     return plan
 
 
@@ -103,7 +103,9 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
     path = PurePosixPath(name)
     candidates = [name, path.name, *map(str, path.parents), *(p.name for p in path.parents)]
     return any(
-        fnmatchcase(each, pattern.rstrip("/")) for pattern in patterns for each in candidates
+        fnmatchcase(candidate, pattern.rstrip("/"))
+        for pattern in patterns
+        for candidate in candidates
     )
 
 
@@ -143,7 +145,7 @@ def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
     source, target = place(job.source, job.follow_links), place(job.target)
     # A store lists a thousand files for the price of a look at one; a folder of this machine may
     # have links in it, or take two names for one.
-    listed = None if isinstance(target, Local) else {each.name: each for each in target.files()}
+    listed = None if isinstance(target, Local) else {file.name: file for file in target.files()}
     wanted = None if job.action == "decode" else _wanted(job)
 
     def look(item: Item) -> Item | Row:
@@ -155,17 +157,17 @@ def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
                 return Row.of(item, "failed", error=f"{item.output} is there: {output.problem}")
             if job.action == "encode":
                 assert wanted is not None
-                found = _existing_tic(job, item, target, output, wanted)
+                outcome = _existing_tic(job, item, target, output, wanted)
             else:
-                found = _existing_image(job, item, source, target, output)
+                outcome = _existing_image(job, item, source, target, output)
         except TicodecError as error:
             return Row.of(item, "failed", error=str(error))
-        if isinstance(found, Row) and found.status == "skipped":
+        if isinstance(outcome, Row) and outcome.status == "skipped":
             if not skip:
                 return item
             if job.delete_source:
                 return replace(item, verify=True)
-        return found
+        return outcome
 
     with ThreadPoolExecutor(LOOKING) as pool:
         yield from pool.map(look, items)
@@ -225,15 +227,15 @@ def _existing_image(
     job: Job, item: Item, source: Place, target: Place, output: Found
 ) -> Item | Row:
     """An output of decoding is up to date if its note names the file as it is now."""
-    found = read_note(lambda start, end: target.read(output.name, start, end))
-    if found is None:
+    note = read_note(lambda start, end: target.read(output.name, start, end))
+    if note is None:
         if job.replace:
             return item
         error = f"{output.name} is there and was not made by ticodec batch; `replace` overwrites it"
         return Row.of(item, "failed", error=error)
     data = source.read(item.name)
     quality = writer_of(job.format).checked_quality(job.output_quality)
-    if found != note_of(data, quality):
+    if note != note_of(data, quality):
         return item
     header = container.read(data, job.max_pixels).header
     return _skipped(item, header, output.size, len(data))

@@ -56,8 +56,8 @@ class Inside:
 
     def begin(self, items: list[bytes]) -> None:
         """Start to do items (pickles)."""
-        found = [pickle.loads(each) for each in items]
-        threading.Thread(target=self._run, args=(found,), daemon=True).start()
+        loaded = [pickle.loads(item) for item in items]
+        threading.Thread(target=self._run, args=(loaded,), daemon=True).start()
 
     def _run(self, items: list[Item]) -> None:
         try:
@@ -72,10 +72,10 @@ class Inside:
 
     def take(self) -> bytes:
         """Pickle of a list: rows when there are any; at the end why it failed, if so, and None."""
-        found = [self.rows.get()]
-        while found[-1] is not None and len(found) < FETCH and not self.rows.empty():
-            found.append(self.rows.get())
-        return pickle.dumps(found)
+        rows = [self.rows.get()]
+        while rows[-1] is not None and len(rows) < FETCH and not self.rows.empty():
+            rows.append(self.rows.get())
+        return pickle.dumps(rows)
 
     def stop(self) -> None:
         """Let nothing more be begun."""

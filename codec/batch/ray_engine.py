@@ -78,7 +78,7 @@ class Actor:
 
         No rows for a share whose actors died `TRIES` times, unless it is one file.
         """
-        items = [pickle.loads(each) for each in batch["item"]]
+        items = [pickle.loads(item) for item in batch["item"]]
         return {"row": [pickle.dumps(row) for row in self.rows(items)]}
 
     def rows(self, items: list[Item]) -> Iterator[Row]:
@@ -204,8 +204,8 @@ class RayEngine:
             )
         try:
             for batch in rows.iter_batches(batch_size=None, prefetch_batches=0):
-                for each in batch["row"]:
-                    row: Row = pickle.loads(each)
+                for pickled in batch["row"]:
+                    row: Row = pickle.loads(pickled)
                     if self.pending.pop(row.file, None):
                         yield row
         except ray.exceptions.RayError as error:  # a lost node ends a pass, not the run

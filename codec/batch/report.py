@@ -97,12 +97,12 @@ def check_report(path: Path, table: Table | None) -> None:
 
 def write_report(path: Path, rows: list[Row], totals: Totals, seconds: float) -> None:
     """All rows, sorted by file, as JSON beside the totals or as CSV. Raises TicodecError."""
-    names = [each.name for each in fields(Row) if each.name not in INTERNAL]
+    names = [entry.name for entry in fields(Row) if entry.name not in INTERNAL]
     ordered = sorted(rows, key=lambda row: row.file)
     listed = [{name: _rounded(getattr(row, name)) for name in names} for row in ordered]
     if path.suffix.lower() == ".json":
-        found = {"summary": totals.summary(seconds), "files": listed}
-        write_file(path, (json.dumps(found, indent=1) + "\n").encode())
+        document = {"summary": totals.summary(seconds), "files": listed}
+        write_file(path, (json.dumps(document, indent=1) + "\n").encode())
         return
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, names)

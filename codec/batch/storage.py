@@ -131,7 +131,7 @@ class Local(Place):
 
     def files(self) -> Iterator[Found]:
         if self.only:
-            yield self._found(self.root / self.only)
+            yield self._file_at(self.root / self.only)
             return
         failed: list[OSError] = []
         seen: set[tuple[int, int]] = set()
@@ -147,12 +147,12 @@ class Local(Place):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in names:
                 if not name.startswith("."):
-                    yield self._found(Path(folder) / name)
+                    yield self._file_at(Path(folder) / name)
         for error in failed:
             name = Path(os.path.relpath(error.filename, self.root)).as_posix()
             yield Found(f"{name}/", problem=f"the folder cannot be read: {reason(error)}")
 
-    def _found(self, path: Path) -> Found:
+    def _file_at(self, path: Path) -> Found:
         name = path.relative_to(self.root).as_posix()
         try:
             facts = path.stat()
@@ -190,7 +190,7 @@ class Local(Place):
 
     def look(self, name: str) -> Found | None:
         path = self.root / name
-        return self._found(path) if os.path.lexists(path) else None
+        return self._file_at(path) if os.path.lexists(path) else None
 
     def prepare(self) -> None:
         """Make the folder and try to write into it."""
@@ -237,9 +237,9 @@ class Remote(Place):
         return self._do("read", "", lambda: bool(self.fs.exists(self.root) or self._listed()))
 
     def _listed(self) -> dict[str, dict[str, Any]]:
-        found = self.fs.find(self.root, detail=True)
-        assert isinstance(found, dict)
-        return found
+        listing = self.fs.find(self.root, detail=True)
+        assert isinstance(listing, dict)
+        return listing
 
     def files(self) -> Iterator[Found]:
         root = self.root.strip("/")

@@ -73,10 +73,11 @@ class Table:
 
         Raises BadInputError for a table that is not one of ours.
         """
-        found: dict[str, Record] = {}
+        records: dict[str, Record] = {}
         if self.place.look(self.name) is not None:
             try:
-                found = {str(each["file"]): each for each in map(self._checked, self._parse())}
+                checked = map(self._checked, self._parse())
+                records = {str(record["file"]): record for record in checked}
             except (KeyError, ValueError, TypeError) as error:
                 if not self.job.replace:
                     raise BadInputError(
@@ -86,8 +87,8 @@ class Table:
             self.written = max(self.written, int(name[:6]) + 1)
             for line in self.place.read(f"{self.parts}/{name}").decode().splitlines():
                 record = self._checked(json.loads(line))
-                found[record["file"]] = record
-        return found
+                records[record["file"]] = record
+        return records
 
     def check(self, known: dict[str, Record], items: list[Item]) -> None:
         """Raises BadInputError when the new table would lack files of the one that is there."""
@@ -106,19 +107,19 @@ class Table:
         return record
 
     def sift(self, items: list[Item], known: dict[str, Record]) -> list[Item | Row]:
-        """Of each item itself, or the row of what is known of it."""
-        found: list[Item | Row] = []
+        """Each item that is still to be done; for any other, the row of its record."""
+        sifted: list[Item | Row] = []
         for item in items:
             record = known.get(_name(item.name))
             if record is None or not self._same(record, item):
-                found.append(item)
+                sifted.append(item)
                 continue
             self.records[_name(item.name)] = record
             size = {"width": int(record["width"]), "height": int(record["height"])}
             bpp = float(record["bpp"])
             row = Row.of(item, "skipped", bpp=bpp, model=record["model"], **size)
-            found.append(row)
-        return found
+            sifted.append(row)
+        return sifted
 
     def _same(self, record: Record, item: Item) -> bool:
         modified = record["modified"]
@@ -170,8 +171,8 @@ class Table:
 
     def _part_names(self) -> list[str]:
         try:
-            found = place(f"{self.place.url.rstrip('/')}/{self.parts}").files()
-            return sorted(each.name for each in found if PART_NAME.fullmatch(each.name))
+            files = place(f"{self.place.url.rstrip('/')}/{self.parts}").files()
+            return sorted(file.name for file in files if PART_NAME.fullmatch(file.name))
         except TicodecError:  # no folder of parts
             return []
 

@@ -140,12 +140,12 @@ class Worker:
                 continue
             pixels = loaded.pixels
             height, across = (-(-n // STRIDE_Y) for n in loaded.size)
-            each = width_of_steps(height, across)
-            if group and (width + each > GROUP_WIDTH or not self._alike(group[0], loaded)):
+            of_steps = width_of_steps(height, across)
+            if group and (width + of_steps > GROUP_WIDTH or not self._alike(group[0], loaded)):
                 yield group
                 group, width = [], 0.0
             group.append(loaded)
-            width += each
+            width += of_steps
         if group:
             yield group
 
@@ -202,39 +202,39 @@ class Worker:
                 yield group[0], self._later(self.verify_tic, group[0])
                 return
             assert self.encoder is not None
-            pictures = [each.picture for each in group if each.picture is not None]
+            pictures = [loaded.picture for loaded in group if loaded.picture is not None]
             files = self.encoder.encode_many(pictures, self.job.quality)
             share = (time.perf_counter() - started) / len(group)
-            for each, data in zip(group, files, strict=True):
-                yield each, self._later(self.write_tic, each, data, share)
+            for loaded, data in zip(group, files, strict=True):
+                yield loaded, self._later(self.write_tic, loaded, data, share)
             return
         codec, containers = self._as_files(group)
         latents = codec.latents_many([codec.checked(file) for file in containers])
         share = (time.perf_counter() - started) / len(group)
-        for each, opened, y_hat in zip(group, containers, latents, strict=True):
+        for loaded, opened, y_hat in zip(group, containers, latents, strict=True):
             began = time.perf_counter()
             if self.job.action == "decode":
                 picture = codec.picture(opened, y_hat)
                 seconds = share + time.perf_counter() - began
                 name = codec.entry.name
-                yield each, self._later(self.write_image, each, picture, name, seconds)
+                yield loaded, self._later(self.write_image, loaded, picture, name, seconds)
                 continue
             labels = codec.labels(opened, y_hat, self.job.top, self.job.head)
             seconds = share + time.perf_counter() - began
-            row = self.done(each, opened.size, codec.entry.name, seconds)
+            row = self.done(loaded, opened.size, codec.entry.name, seconds)
             row.labels = [(label.label, label.probability) for label in labels]
             row.bytes_out = 0
-            yield each, row
+            yield loaded, row
 
     def _as_files(self, group: list[Loaded]) -> tuple[Codec, list[Container]]:
         """The codec of a group and its `.tic` files, encoded now if they are other images."""
         opened = group[0].container
         if opened is None:
             codec = api.loaded(self.entry, self.job.device)
-            pictures = [each.picture for each in group if each.picture is not None]
+            pictures = [loaded.picture for loaded in group if loaded.picture is not None]
             return codec, codec.containers(pictures, self.job.quality)
         codec = api.loaded(weights.of(opened.header), self.job.device)
-        return codec, [each.container for each in group if each.container is not None]
+        return codec, [loaded.container for loaded in group if loaded.container is not None]
 
     def _later(self, write: Callable[..., Row], loaded: Loaded, *more: Any) -> Future[Row]:
         """Let a thread write an output; its row comes from there."""
@@ -313,7 +313,8 @@ class Worker:
         decoded = self.encoder.decode(data, max_pixels=self.job.max_pixels)
         opaque = np.uint8(255)
         alphas = [
-            np.asarray(opaque if each.alpha is None else each.alpha) for each in (decoded, source)
+            np.asarray(opaque if picture.alpha is None else picture.alpha)
+            for picture in (decoded, source)
         ]
         if (
             decoded.pixels.shape != source.pixels.shape

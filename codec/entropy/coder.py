@@ -88,7 +88,7 @@ class EntropyCoder:
         """The same of several images, of any sizes: the same streams as alone, sooner."""
         writings = [Encoding(self, y, z) for y, z in latents]
         self.run(writings)
-        return [each.finish() for each in writings]
+        return [encoding.finish() for encoding in writings]
 
     def decode(self, z_stream: bytes, y_stream: bytes, height: int, width: int) -> Decoded:
         """Streams of a z map of height × width back to ŷ (n·height, n·width, M).
@@ -102,8 +102,8 @@ class EntropyCoder:
     def decode_many(self, files: Sequence[Streams]) -> list[Decoded]:
         """The same of several files; raises when one of them is damaged."""
         readings = [Decoding(self, streams) for streams in files]
-        found = zip(readings, self.run(readings), strict=True)
-        return [each.finish(y_hat) for each, y_hat in found]
+        pairs = zip(readings, self.run(readings), strict=True)
+        return [decoding.finish(y_hat) for decoding, y_hat in pairs]
 
     def channels(self, positions: int) -> Ints:
         """Number of the table of each symbol of z: its channel."""

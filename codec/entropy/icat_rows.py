@@ -49,7 +49,7 @@ def run_rows(ops: Ops, z: Tensor, thresholds: Tensor, coder: PositionCoder) -> T
         coder: of the positions of a row.
     Returns: ŷ (h·w, M), float64 integers in units of 2^-8.
     """
-    found = []
+    coded = []
     width = 2 * z.shape[1]
     # Strips bound the memory: gathered neighbourhoods are 25 times the map.
     for top in range(0, len(z), STRIP):
@@ -60,8 +60,8 @@ def run_rows(ops: Ops, z: Tensor, thresholds: Tensor, coder: PositionCoder) -> T
         for row, (mean, scale) in enumerate(pairs, 2 * top):
             positions = torch.arange(row * width, (row + 1) * width, device=z.device)
             symbols = coder(positions, mean * 2.0**-MEAN_BITS, scale_indexes(scale, thresholds))
-            found.append(symbols * 2.0**MEAN_BITS + mean)
-    return torch.cat(found)
+            coded.append(symbols * 2.0**MEAN_BITS + mean)
+    return torch.cat(coded)
 
 
 class IcatLatentCoder:

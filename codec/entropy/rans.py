@@ -78,11 +78,11 @@ def _extension() -> Any:
             path = Path(folder) / f"ans{suffix}"
             if path.exists():
                 loader = ExtensionFileLoader("compressai.ans", str(path))
-                found = importlib.util.spec_from_file_location(
+                of_file = importlib.util.spec_from_file_location(
                     "compressai.ans", path, loader=loader
                 )
-                assert found is not None
-                module = importlib.util.module_from_spec(found)
+                assert of_file is not None
+                module = importlib.util.module_from_spec(of_file)
                 loader.exec_module(module)
                 sys.modules.setdefault("compressai.ans", module)
                 return module
@@ -144,8 +144,11 @@ def _digit_counts(excess: Ints) -> Ints:
     return counts
 
 
-def _places(counts: Ints) -> Ints:
-    """Place of each digit in its number, lowest first, for numbers of so many digits."""
+def _powers(counts: Ints) -> Ints:
+    """Exponents of 16 of all digits, lowest digit first, of numbers that have `counts` digits.
+
+    [2, 1] ─► [0, 1, 0]
+    """
     return np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
 
 
@@ -170,7 +173,7 @@ class Writer:
                 raise ValueError("a value is too far outside its table")
             counts = _digit_counts(excess)
             self._hex(counts)
-            self._hex(np.repeat(excess, counts) >> 4 * _places(counts) & 15)
+            self._hex(np.repeat(excess, counts) >> 4 * _powers(counts) & 15)
 
     def _hex(self, digits: Ints) -> None:
         if len(digits):
@@ -215,7 +218,7 @@ class Reader:
             digits = self._hex(int(counts.sum()))
             excess = np.zeros(len(outside), np.int64)
             whose = np.repeat(np.arange(len(outside)), counts)
-            np.add.at(excess, whose, digits << 4 * _places(counts))
+            np.add.at(excess, whose, digits << 4 * _powers(counts))
             values[outside] += np.sign(values[outside]) * excess
         return values
 

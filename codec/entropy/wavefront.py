@@ -68,23 +68,23 @@ def run_wavefront(context: Context, thresholds: Tensor, maps: list[Map]) -> list
         thresholds: of the scale tables, (tables - 1,), float64.
     Returns: ŷ of each map, (height·width, M), float64 integers in units of 2^-8.
     """
-    m, device = context.M, context.ops.device
+    channels, device = context.M, context.ops.device
     # Each map has a border of zero tokens on all sides, as wide as the context reaches.
-    cells = [(each.height + 2 * REACH) * (each.width + 2 * REACH) for each in maps]
+    cells = [(latents.height + 2 * REACH) * (latents.width + 2 * REACH) for latents in maps]
     starts = [sum(cells[:number]) for number in range(len(maps))]
     qkv = context.masked.repeat(sum(cells), 1)
-    y_hat = torch.zeros(sum(cells), m, dtype=torch.float64, device=device)
-    inside = [_inside(*each, device) for each in zip(maps, starts, strict=True)]
-    offsets = [_offsets(each.width, device) for each in maps]
-    order = [steps(each.height, each.width) for each in maps]
+    y_hat = torch.zeros(sum(cells), channels, dtype=torch.float64, device=device)
+    inside = [_inside(latents, start, device) for latents, start in zip(maps, starts, strict=True)]
+    offsets = [_offsets(latents.width, device) for latents in maps]
+    order = [steps(latents.height, latents.width) for latents in maps]
     for step in zip_longest(*order):
         live = [(k, p.to(device)) for k, p in enumerate(step) if p is not None and len(p)]
         if not live:
             continue
         cell = torch.cat([inside[k][p] for k, p in live])  # (P,), P of all maps
         around = torch.cat([(inside[k][p, None] + offsets[k]).flatten() for k, p in live])
-        near = qkv.index_select(0, around).reshape(len(cell), len(NEIGHBOURS), 3 * m)
-        near_y = y_hat.index_select(0, around).reshape(len(cell), len(NEIGHBOURS), m)
+        near = qkv.index_select(0, around).reshape(len(cell), len(NEIGHBOURS), 3 * channels)
+        near_y = y_hat.index_select(0, around).reshape(len(cell), len(NEIGHBOURS), channels)
         hyper = torch.cat([maps[k].hyper[p] for k, p in live])
         means, scales = context.predict(near, near_y, hyper)
         indexes = scale_indexes(scales, thresholds)
@@ -95,14 +95,14 @@ def run_wavefront(context: Context, thresholds: Tensor, maps: list[Map]) -> list
         new = symbols * 2.0**MEAN_BITS + means
         y_hat[cell] = new
         qkv[cell] = context.qkv(new).ints
-    return [y_hat[places] for places in inside]
+    return [y_hat[positions] for positions in inside]
 
 
-def _inside(each: Map, start: int, device: torch.device) -> Tensor:
+def _inside(latents: Map, start: int, device: torch.device) -> Tensor:
     """Cell of each position of a map whose bordered cells begin at `start`: (height·width,)."""
-    position = torch.arange(each.height * each.width, device=device)
-    row, column = position // each.width + REACH, position % each.width + REACH
-    return start + row * (each.width + 2 * REACH) + column
+    position = torch.arange(latents.height * latents.width, device=device)
+    row, column = position // latents.width + REACH, position % latents.width + REACH
+    return start + row * (latents.width + 2 * REACH) + column
 
 
 def _offsets(width: int, device: torch.device) -> Tensor:

@@ -38,7 +38,7 @@ class Dimensions:
         if not isinstance(given, dict):
             raise ValueError("model dimensions must be named")
         hints = get_type_hints(cls)
-        if unknown := set(given) - {each.name for each in fields(cls)}:
+        if unknown := set(given) - {entry.name for entry in fields(cls)}:
             raise ValueError(f"unknown model dimensions: {', '.join(sorted(unknown))}")
         plain: dict[str, Any] = {}
         for name, value in given.items():
@@ -100,7 +100,7 @@ VITS = {"vit": ViTConfig(), "vit-lite": ViTConfig(C=192, L=6, heads=3)}
 
 def check_labels(labels: object) -> None:
     """Raises ValueError unless these are names."""
-    if not isinstance(labels, tuple) or not all(isinstance(each, str) for each in labels):
+    if not isinstance(labels, tuple) or not all(isinstance(label, str) for label in labels):
         raise ValueError("labels must be a list of names")
 
 

@@ -87,9 +87,9 @@ class Family:
         return imported(self.trainer)
 
 
-def imported(place: str) -> Any:
+def imported(where: str) -> Any:
     """The object at "module:name" within the package."""
-    module, name = place.split(":")
+    module, name = where.split(":")
     return getattr(import_module(f"ticodec.{module}"), name)
 
 

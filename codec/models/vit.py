@@ -133,8 +133,8 @@ class ViT(nn.Module):
             return self.position
         # Float32: bicubic interpolation of bf16 is not there on every device.
         learned = self.position.float().permute(0, 3, 1, 2)
-        found = interpolate(learned, (height, width), mode="bicubic", align_corners=False)
-        return found.permute(0, 2, 3, 1).to(self.position.dtype)
+        resized = interpolate(learned, (height, width), mode="bicubic", align_corners=False)
+        return resized.permute(0, 2, 3, 1).to(self.position.dtype)
 
     def sequence(self, z0: Tensor) -> Tensor:
         """Expanded latents (B, h, w, C) to [class token; tokens + positions], (B, 1 + h·w, C)."""
@@ -162,19 +162,19 @@ class ViT(nn.Module):
             outputs = self.run(self.sequence(z0), self.blocks[:count])
             return [x[:, 1:].unflatten(1, (h, w)) for x in outputs]
         th, tw = min(h, grid), min(w, grid)
-        places = [(i, j) for i in tile_starts(h, th) for j in tile_starts(w, tw)]
+        corners = [(i, j) for i in tile_starts(h, th) for j in tile_starts(w, tw)]
         sums = [torch.zeros_like(z0) for _ in range(count)]
         share = z0.new_zeros(1, h, w, 1)
-        for start in range(0, len(places), TILES_AT_ONCE):
-            some = places[start : start + TILES_AT_ONCE]
-            tiles = torch.cat([z0[:, i : i + th, j : j + tw] for i, j in some])
+        for start in range(0, len(corners), TILES_AT_ONCE):
+            batch = corners[start : start + TILES_AT_ONCE]
+            tiles = torch.cat([z0[:, i : i + th, j : j + tw] for i, j in batch])
             for total, x in zip(
                 sums, self.run(self.sequence(tiles), self.blocks[:count]), strict=True
             ):
                 maps = x[:, 1:].unflatten(1, (th, tw)).split(len(z0))
-                for (i, j), tile in zip(some, maps, strict=True):
+                for (i, j), tile in zip(batch, maps, strict=True):
                     total[:, i : i + th, j : j + tw] += tile
-            for i, j in some:
+            for i, j in batch:
                 share[:, i : i + th, j : j + tw] += 1
         return [total / share for total in sums]
 
