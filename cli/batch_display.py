@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 #: Seconds between plain lines.
 EVERY = 10.0
-#: A file counts for the time left as so many bytes, beside its own.
+#: Bytes that are added to a file's size when the time left is estimated.
 BASE = 50_000
-#: Reasons of failures that a summary tells.
+#: How many reasons of failures a summary lists.
 REASONS = 5
 
 
@@ -31,14 +31,14 @@ class Display:
     """Shows a run on stderr while it goes on.
 
     Args:
-        totals: which its owner keeps.
+        totals: of the rows so far; the caller updates them.
         quiet: show nothing but failures.
     """
 
     def __init__(self, run: Run, totals: Totals, quiet: bool) -> None:
         self.run, self.totals, self.quiet = run, totals, quiet
         self.console = Console(stderr=True, highlight=False)
-        self.started = self.told = time.monotonic()
+        self.started = self.printed = time.monotonic()
         self.files = len(run.plan.items) + len(run.plan.rows)
         self.sizes = {item.name: item.size + BASE for item in run.plan.items}
         self.progress = Progress(
@@ -75,14 +75,14 @@ class Display:
             self.live.stop()
 
     def show(self, row: Row) -> None:
-        """A row came; failures are told at once."""
+        """Count a row, and print it at once if it failed."""
         self.progress.advance(self.task, self.sizes.get(row.file, 0))
         if row.status == "failed":
             self._print(f"{row.file}: {row.error}")
         elif row.retried:
             self._print(f"{row.file}: done at the second try; a worker died with it")
-        if self.live is None and not self.quiet and time.monotonic() - self.told >= EVERY:
-            self.told = time.monotonic()
+        if self.live is None and not self.quiet and time.monotonic() - self.printed >= EVERY:
+            self.printed = time.monotonic()
             self._print(self._line())
 
     def _print(self, text: str) -> None:
@@ -93,7 +93,7 @@ class Display:
             print(line.plain, file=sys.stderr, flush=True)
 
     def _line(self) -> str:
-        """Where the run is, in one line."""
+        """The progress of the run in one line."""
         totals, task = self.totals, self.progress.tasks[0]
         rate = totals.done_pixels / 1e6 / max(1e-9, time.monotonic() - self.started)
         parts = [f"{totals.files:,} of {self.files:,} files", f"{rate:.1f} MP/s"]
@@ -115,7 +115,7 @@ class Display:
 
 
 def print_summary(job: Job, totals: Totals, seconds: float, others: int) -> None:
-    """What a run did: sizes, failures and why; on stdout."""
+    """Print what a run did on stdout: counts, sizes, and the reasons of failures."""
     from ticodec.batch.messages import PAST
 
     table = Table.grid(padding=(0, 2))
@@ -154,7 +154,7 @@ def print_summary(job: Job, totals: Totals, seconds: float, others: int) -> None
 
 
 def _ratio(totals: Totals) -> str:
-    """How much smaller, or larger, in words; nothing without bytes."""
+    """How much smaller or larger the outputs are, in words; "" when there are no bytes."""
     if not totals.bytes_in or not totals.bytes_out:
         return ""
     ratio = totals.bytes_in / totals.bytes_out

@@ -7,12 +7,12 @@ in which a parameter that stands for a dataclass is replaced by one option for e
     encode SRC --jobs … --report …                    as typer sees it
     encode(source, common=Common(jobs=…, report=…))   as it is called
 
-What an option looks like is said by the field: by typer's own annotation, as in any command
-(`jobs: Annotated[int, typer.Option(…)]`), or, in a dataclass of the library, which knows no typer,
-by `help` in the field's metadata.
+A field describes its option. A dataclass of the command line uses typer's annotation, as in any
+command: `jobs: Annotated[int, typer.Option(…)]`. A dataclass of the library knows no typer, and has
+the `help` in the field's metadata.
 
-A parameter of type `Given[Settings]` gets a dict of only those options that the user gave, so that
-it can be told whether one was left out; every option may be left out then.
+A parameter of type `Given[Settings]` gets a dict of only those options that the user gave. All its
+options are optional.
 """
 
 from __future__ import annotations

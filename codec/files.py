@@ -1,4 +1,4 @@
-"""Files of this machine: read whole, written whole or not at all."""
+"""Files of this machine: they are read whole, and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .errors import BadInputError, TicodecError
 
 try:
     import fcntl
-except ImportError:  # Windows: nobody tells there whose a file is that is being written
+except ImportError:  # Windows has no such locks, so parts that killed writers left stay there
     fcntl = None  # type: ignore[assignment]
 
 #: Names of files that are being written. Short: a name may be as long as the system allows.
 PART_PREFIX, PART_SUFFIX = ".ticodec-", ".part"
-#: Can only be read by setting it, which is nothing to do while threads write files.
+#: Reading the umask means setting it, so this is done once, before threads write files.
 UMASK = os.umask(0)
 os.umask(UMASK)
 
@@ -43,8 +43,8 @@ def make_folder(path: Path) -> None:
 
 
 def _flush_folder(path: Path) -> None:
-    """Let names in a folder reach the disk: until then a power cut can undo a rename."""
-    with contextlib.suppress(OSError):  # Windows, and file systems that have no such thing
+    """Write a folder's names to the disk: until then a power cut can undo a rename."""
+    with contextlib.suppress(OSError):  # Windows and some file systems cannot do this
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -56,7 +56,7 @@ def write_file(path: Path, data: bytes, modified: float | None = None) -> None:
     """Write beside the target, then rename: a crash, kill -9 or power cut leaves no half a file.
 
     Args:
-        modified: the time of modification it gets, seconds since 1970; None: now.
+        modified: the file's time of modification, in seconds since 1970; None: now.
 
     Raises TicodecError with the reason when the disk or the folder refuses; its cause is the
     OSError.
@@ -71,7 +71,7 @@ def write_file(path: Path, data: bytes, modified: float | None = None) -> None:
             if modified is not None:
                 os.utime(part, (modified, modified))
             os.chmod(part, 0o666 & ~UMASK)  # noqa: PTH101  mkstemp made it private
-            if fcntl is not None:  # renamed while its lock is held: `remove_parts` leaves it alone
+            if fcntl is not None:  # rename under the lock, so that `remove_parts` leaves it alone
                 os.replace(part, path)  # noqa: PTH105
                 part = None
         if part is not None:
@@ -95,13 +95,13 @@ def _part(folder: Path) -> tuple[int, str]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle, part
-        os.close(handle)  # `remove_parts` took it for one left behind, before it was locked
+        os.close(handle)  # `remove_parts` deleted it before it was locked: try again
 
 
 def remove_parts(paths: list[Path]) -> int:
-    """Remove what writers that were killed left behind; how many there were.
+    """Remove part files that killed writers left behind. Returns how many were removed.
 
-    A file that someone is writing is locked, and stays.
+    A file that is being written is locked, and stays.
     """
     removed = 0
     for path in paths:
@@ -115,5 +115,5 @@ def remove_parts(paths: list[Path]) -> int:
 
 
 def reason(error: OSError) -> str:
-    """What the system says was wrong, without the name it was about."""
+    """The system's message, without the file's name."""
     return error.strerror or str(error) or type(error).__name__

@@ -23,7 +23,7 @@ class InstalledModel:
         parameters: how many; weights: fingerprint, as `info` gives it.
         file: where it is; installed: whether that file is there.
         trained: one line on how it was made.
-        labels: how many classes it can tell apart; 0: it does not classify.
+        labels: number of classes that it distinguishes; 0: it does not classify.
         classifier: one line on how its classifier was made, where that is a file of its own.
         classifier_file: that file, or ""; earlier_classifiers: those that it took over from.
     """

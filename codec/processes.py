@@ -25,7 +25,7 @@ def cores() -> int:
 
 @contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """Ctrl-C waits; processes started here never hear of it, which is for their starter to do."""
+    """Hold Ctrl-C back. Processes that are started here never get it: their starter ends them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -37,16 +37,17 @@ def without_ctrl_c() -> Iterator[None]:
 
 
 def start_worker(threads: int | None) -> None:
-    """Begin a worker process: its threads, and an end that unwinds when it is told to end.
+    """Set a worker process up: how many threads it uses, and how it ends.
 
-    It is told by its starter, or by that one's death: a killed process leaves no workers behind.
+    It ends by SIGTERM, or when its starter dies, so a killed process leaves no workers behind. It
+    unwinds first, which ends its programs and removes its temporary files.
 
     Args:
-        threads: torch's; None for a worker that needs no torch, which takes seconds to import.
+        threads: of torch; None for a worker that needs no torch, which takes seconds to import.
     """
 
     def end(*_: object) -> None:
-        sys.exit(128 + signal.SIGTERM)  # unwinds: programs are ended, temporary files removed
+        sys.exit(128 + signal.SIGTERM)
 
     def end_with(starter: BaseProcess) -> None:
         starter.join()

@@ -59,7 +59,7 @@ class Entry:
         qualities: lowest and highest quality, None for one fixed λ.
         parameters: number of float parameters; trained: one line on how it was made.
         default: whether it is the default model.
-        labels: number of classes that the network itself can tell apart; 0: it does not classify.
+        labels: number of classes that the network itself distinguishes; 0: it does not classify.
         head: the classifier for its latents, where it is no part of the network.
         history: every training run that led to it, as a checkpoint has them.
         superseded: other weights have its name now, in the same folder.

@@ -4,10 +4,10 @@
     items ─► here├─ pipe ─► process: Worker ─┤─► rows, as they are done
                  └─ pipe ─► process: Worker ─┘
 
-Each worker has a pipe of its own and shares no lock with the others, so that one that is killed at
-any moment takes nobody with it, and what it had is known. (The pools of concurrent.futures and
-pebble share a queue: the former gives up when a worker dies, the latter can wait for ever for a
-lock that the dead one held.)
+Each worker has a pipe of its own and shares no lock with the others. When one is killed, the others
+go on, and this process knows which items it had. (The pools of concurrent.futures and pebble share
+a queue: the former gives up when a worker dies, the latter can wait for ever for a lock that the
+dead one held.)
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ticodec.processes import start_worker, without_ctrl_c
 
 from .messages import Item, Job, Row
 
-#: Items a worker is given at once, so that small photos can be coded together.
+#: How many items a worker gets at once, so that small photos can be coded together.
 CHUNK = 16
-#: Workers that die as they begin, one after the other, before it is given up.
+#: The run fails after this many workers in a row that died as they began.
 DEATHS = 3
-#: Seconds that workers have to end by themselves.
+#: Seconds that workers have to end before they are killed.
 PATIENCE = 3.0
 
 
@@ -52,15 +52,15 @@ class Process:
         self.begun = False
 
     def give(self, items: list[Item]) -> None:
-        """Give it items; if it is dead its pipe will tell."""
+        """Send it items. If it is dead, `take` raises EOFError later."""
         self.items |= {item.name: item for item in items}
         with contextlib.suppress(OSError):
             self.pipe.send(items)
 
     def take(self) -> Iterator[Row]:
-        """What it sent: a row, or nothing but that it has begun.
+        """What it sent: a row, or no row when the message says that it has begun.
 
-        Raises TicodecError if it cannot begin, EOFError when it has died.
+        Raises TicodecError when it cannot begin, EOFError when it has died.
         """
         try:
             message = self.pipe.recv()
@@ -74,7 +74,7 @@ class Process:
             yield message
 
     def how_it_died(self) -> str:
-        """A worker's end in words."""
+        """How the process ended, in words."""
         code = self.process.exitcode or 0
         return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
@@ -94,7 +94,7 @@ class LocalEngine:
         self.deaths = 0
 
     def run(self, items: Iterable[Item]) -> Iterator[Row]:
-        """Do all items; a row for each. Ends its processes when it is left early.
+        """Do all items and yield a row for each. Closing the iterator ends the processes.
 
         Raises TicodecError when workers cannot even begin.
         """
@@ -115,19 +115,19 @@ class LocalEngine:
 
     def current(self) -> list[str]:
         """Names of the files that workers have begun, or are about to."""
-        # Copies: a display asks for it from a thread of its own.
+        # Copies, since a display calls this from a thread of its own.
         begun = (list(worker.items) for worker in list(self.workers))
         return [names[0] for names in begun if names]
 
     def stop(self) -> Iterator[Row]:
-        """Begin nothing more: rows of the items that are left."""
+        """Begin nothing more. Returns rows of the items that are left."""
         left = [*self.waiting, *self.again]
         self.waiting.clear()
         self.again.clear()
         return map(Row.left, left)
 
     def close(self) -> None:
-        """End all workers, whatever they do."""
+        """End all workers, whatever they are doing."""
         for worker in self.workers:
             worker.process.terminate()
             worker.pipe.close()
@@ -138,7 +138,7 @@ class LocalEngine:
         self.workers.clear()
 
     def _give(self) -> None:
-        """See that every worker has something, as long as there is something."""
+        """Give items to every idle worker, and start workers while there are items for more."""
         wanted = min(self.jobs, len(self.waiting))
         idle = [worker for worker in self.workers if not worker.items]
         if self.waiting:
@@ -146,23 +146,23 @@ class LocalEngine:
                 idle.append(Process(self.job))
                 self.workers.append(idle[-1])
             for worker in idle:
-                # Smaller shares towards the end, so that all end at about the same time.
+                # Shares get smaller towards the end, so that all workers end about together.
                 count = max(1, min(CHUNK, len(self.waiting) // (2 * self.jobs)))
                 share = [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
                 if share:
                     worker.give(share)
         elif self.again and not self.current():
-            # What a worker died with is tried alone: with all memory, and nobody else to suffer.
+            # An item that a worker died with is tried alone: it has all memory, and harms no other.
             if not self.workers:
                 self.workers.append(Process(self.job))
             self.workers[0].give([self.again.popleft()])
 
     def _died(self, worker: Process) -> Iterator[Row]:
-        """A worker died: its items get one more try, or a row if that was it."""
+        """A worker died: its items are tried once more; those that had this already get a row."""
         self.workers.remove(worker)
         worker.pipe.close()
         worker.process.join()
-        if not worker.begun:  # its items are none the worse for it
+        if not worker.begun:  # it had not touched its items, so this does not count as their try
             self.deaths += 1
             for item in reversed(worker.items.values()):
                 (self.again if item.retry else self.waiting).appendleft(item)
@@ -181,7 +181,7 @@ class LocalEngine:
 
 
 class Here:
-    """This process as an engine: for places that no other process sees."""
+    """This process as an engine, for places that other processes cannot see (memory://)."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -198,7 +198,7 @@ class Here:
             yield from worker.run([self.waiting.popleft() for _ in range(count)])
 
     def current(self) -> list[str]:
-        """Nothing: nobody could look while this process works."""
+        """An empty list: no display runs while this process works."""
         return []
 
     def stop(self) -> Iterator[Row]:
@@ -210,7 +210,7 @@ class Here:
 
 def _serve(pipe: Connection, job: Job) -> None:
     """A worker process: items in, rows out, until the pipe is closed."""
-    with contextlib.suppress(OSError):  # if memory runs out, a worker goes before the run does
+    with contextlib.suppress(OSError):  # if memory runs out, Linux kills workers first
         Path("/proc/self/oom_score_adj").write_text("500")
     try:
         start_worker(job.threads)

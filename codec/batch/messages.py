@@ -12,12 +12,12 @@ from ticodec.container import MAX_PIXELS
 Action = Literal["encode", "decode", "classify"]
 #: What was done to a file, in messages.
 PAST = {"encode": "encoded", "decode": "decoded", "classify": "classified"}
-#: done; skipped: was up to date; failed: why is in `error`; left: never begun.
+#: skipped: the output was up to date; failed: `error` says why; left: not begun when the run ended.
 Status = Literal["done", "skipped", "failed", "left"]
 
 
 def _store() -> str:
-    """$TICODEC_WEIGHTS as a process with another working directory needs it."""
+    """$TICODEC_WEIGHTS with absolute paths, for processes with another working directory."""
     paths = os.environ.get("TICODEC_WEIGHTS", "").split(os.pathsep)
     return os.pathsep.join(str(Path(path).absolute()) for path in paths if path)
 
@@ -27,14 +27,14 @@ class Job:
     """What is to be done to every file of a run.
 
     Args:
-        source, target: places as `storage.place` takes them; no target when classifying.
-        model, quality: of what is encoded. head, top: of labels.
-        weights: fingerprint that every worker must find under that model's name; "": any.
-        format, output_quality: of what is decoded, as `writers` has them.
-        device: of the network. threads: of one worker; results may depend on it in a last bit.
-        delete_source: delete what was encoded once its file is decoded and checked.
-        replace: write over outputs that are not up to date, whatever they are.
-        store: where weights of the user's own are, on every node: $TICODEC_WEIGHTS of the command.
+        source, target: paths or URLs, as `storage.place` takes them; no target when classifying.
+        model, quality: for encoding. head, top: for labels.
+        weights: fingerprint that the model's weights must have on every node; "": any.
+        format, output_quality: of decoded images, see `writers`.
+        device: of the network. threads: of one worker; the last bits of a result may depend on it.
+        delete_source: delete an image once its `.tic` file is decoded and checked.
+        replace: overwrite outputs that are not up to date, whatever they are.
+        store: the command's $TICODEC_WEIGHTS, which workers on other nodes get too.
     """
 
     action: Action
@@ -58,15 +58,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Item:
-    """One file: names below the places, bytes, seconds since 1970 if known."""
+    """One file to do.
+
+    Args:
+        name, output: its path below the source, and its output's below the target.
+        size: in bytes. modified: seconds since 1970, if known.
+        retry: whether a worker that had it died.
+        verify: whether its output exists, so that only a check and deleting the source are left.
+    """
 
     name: str
     output: str
     size: int = 0
     modified: float | None = None
-    #: Whether a worker that had it died.
     retry: bool = False
-    #: Whether its output is there and only its source is to be deleted, once that is checked.
     verify: bool = False
 
 
@@ -75,12 +80,12 @@ class Row:
     """What became of one file.
 
     Args:
-        file, output: names below the places. bytes_in, bytes_out: of the two.
-        bpp: bits of the .tic file a pixel. psnr: dB, where the output was verified.
-        seconds: of work on it; of several coded together an equal share.
-        labels: the most probable first, (label, probability).
-        retried: whether a worker died with it before. deleted: whether its source is gone.
-        fatal: whether going on with other files is useless.
+        file, output: paths below the source and the target. bytes_in, bytes_out: their sizes.
+        bpp: bits of the .tic file per pixel. psnr: in dB, if the output was verified.
+        seconds: of work on the file; files that are coded together share their time equally.
+        labels: (label, probability), the most probable first.
+        retried: whether a worker died with it before. deleted: whether its source was deleted.
+        fatal: whether every other file would fail too.
     """
 
     file: str
@@ -110,5 +115,5 @@ class Row:
 
     @classmethod
     def left(cls, item: Item) -> Row:
-        """The row of an item that was not begun, or not known to have ended, when the run was."""
+        """The row of an item that was not begun, or not known to be done, when the run ended."""
         return cls.of(item, "left", error="not done: the run ended before")

@@ -1,4 +1,4 @@
-"""What a run has to do: which files, what their outputs are called, which are up to date.
+"""What a run has to do: which files, the names of their outputs, which outputs are up to date.
 
 SRC ─► list ─► suffix, include, exclude ─► names of outputs ─► up to date? ─┬─► items to do
                                                                             └─► rows: skipped
@@ -31,17 +31,17 @@ INPUTS: dict[Action, set[str]] = {
     "decode": {TIC},
     "classify": SUFFIXES | {TIC},
 }
-#: Outputs looked at at once: most of the time is the store's answer.
+#: How many outputs are looked up at once; most of that time is waiting for the store.
 LOOKING = 16
-#: File systems keep times in steps of up to this, seconds (FAT).
+#: The coarsest step of a file system's times, in seconds (FAT).
 TIME_STEP = 2.0
 
 
 @dataclass
 class Plan:
-    """What there is to do, and rows of what there is not.
+    """The files to do, and the rows of files that cannot be done.
 
-    `others`: files that are no input of the job, by their suffix or by --include, --exclude.
+    `others`: how many files the job leaves out, by their suffix or by its patterns.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -50,9 +50,9 @@ class Plan:
 
 
 def check(job: Job, dry: bool = False) -> None:
-    """Refuse before any work what no worker could do; unless `dry`, see that DST can be written.
+    """Raises TicodecError for a job that no worker could do. Loads no network.
 
-    Loads no network. Raises TicodecError.
+    Unless `dry`, it also makes the target ready for writing.
     """
     source = place(job.source)
     if not source.exists():
@@ -70,7 +70,7 @@ def check(job: Job, dry: bool = False) -> None:
 
 
 def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
-    """List the source and name the outputs; nothing is read yet. Raises TicodecError."""
+    """List the source and name the outputs; reads no file. Raises TicodecError."""
     plan, inputs = Plan(), []
     for file in place(job.source, job.follow_links).files():
         suffix = PurePosixPath(file.name).suffix.lower()
@@ -92,14 +92,14 @@ def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
 
 
 def _suffix(job: Job) -> str:
-    """The suffix of a job's outputs; a table of labels names files as they are."""
+    """The suffix of a job's outputs; "" for labels, which go into one table."""
     if job.action == "decode":
         return writer_of(job.format).suffixes[0]
     return TIC if job.action == "encode" else ""
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern is that of the name below the place, of the file, or of a folder above."""
+    """Whether a pattern matches a file's path, its name, or the path or name of a folder above."""
     path = PurePosixPath(name)
     candidates = [name, path.name, *map(str, path.parents), *(p.name for p in path.parents)]
     return any(
@@ -110,11 +110,12 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def output_names(names: list[str], suffix: str) -> list[str]:
-    """Names of outputs: another suffix; where two would be one, both keep theirs before it.
+    """Names of outputs: `suffix` replaces the input's. Where two outputs would share a name, both
+    keep their old suffix before the new one.
 
     a.jpg, b.jpg, b.png ─► a.tic, b.jpg.tic, b.png.tic
 
-    Names that differ in case or Unicode form only are one to some file systems, and count as one.
+    Names that differ only in case or Unicode form count as one, as for some file systems.
     """
     whole = [name + suffix for name in names]
     if not suffix:
@@ -137,14 +138,16 @@ def _folded(name: str) -> str:
 
 
 def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
-    """Of each item either itself, when it is to be done, or the row that says why it is not.
+    """Yields every item that is to be done; for any other, a row that says why it is not.
 
-    `skip`: leave out what is up to date; what is someone else's is never to be done.
+    Args:
+        skip: leave out what is up to date. An output that someone else made is never replaced,
+            unless the job says so.
     """
     assert job.target is not None
     source, target = place(job.source, job.follow_links), place(job.target)
-    # A store lists a thousand files for the price of a look at one; a folder of this machine may
-    # have links in it, or take two names for one.
+    # For a store, listing a thousand files costs as much as looking up one. A local folder is not
+    # listed: links in it, or names that differ only in case, could hide an output.
     listed = None if isinstance(target, Local) else {file.name: file for file in target.files()}
     wanted = None if job.action == "decode" else _wanted(job)
 
@@ -183,10 +186,12 @@ def _wanted(job: Job) -> tuple[bytes, int]:
 def _existing_tic(
     job: Job, item: Item, target: Place, output: Found, wanted: tuple[bytes, int]
 ) -> Item | Row:
-    """An output of encoding is up to date if it is whole, of these settings, and of this source.
+    """The item if its `.tic` is to be written, else a row that says why not.
 
-    Unless the user insists, one is made again only if its photo was: if it is damaged, of other
-    settings, or older than the photo.
+    An output is up to date if it is whole and has the job's weights and quality and the photo's
+    time. Otherwise it is written again. Three kinds are only replaced if the job says so: a file
+    that is no `.tic` of this version; any other photo or settings when sources are deleted, since
+    the photo may be gone; an output newer than its photo.
     """
     data = target.read(output.name)
     header = None
@@ -201,7 +206,7 @@ def _existing_tic(
     if header is not None and (header.fingerprint, header.quality) == wanted and same:
         return _skipped(item, header, output.size, output.size)
     if header is not None and not job.replace:
-        if job.delete_source:  # the photo that it was made from may be gone
+        if job.delete_source:  # the photo of this output may be gone
             text = f"{output.name} is there, of another photo or settings; `replace` overwrites it"
             return Row.of(item, "failed", error=text)
         if newer:
@@ -211,12 +216,12 @@ def _existing_tic(
 
 
 def _times(item: Item, output: Found, target: Place) -> tuple[bool, bool]:
-    """Whether an output was made from its source as it is now, and whether from a newer one."""
+    """Whether an output has the time of its source, and whether it is newer than that."""
     if item.modified is None or output.modified is None:
         return True, False
     if not target.exact_times:
         return output.modified >= item.modified, False
-    # It was given the source's own time, perhaps by a file system without fractions.
+    # The output was given the source's time, perhaps on a file system without fractions.
     whole = output.modified == int(output.modified) and item.modified != int(item.modified)
     step = TIME_STEP if whole else 1e-3
     same = abs(output.modified - item.modified) <= step
@@ -226,7 +231,11 @@ def _times(item: Item, output: Found, target: Place) -> tuple[bool, bool]:
 def _existing_image(
     job: Job, item: Item, source: Place, target: Place, output: Found
 ) -> Item | Row:
-    """An output of decoding is up to date if its note names the file as it is now."""
+    """The item if its image is to be written, else a row.
+
+    An image is up to date if its note names the `.tic` file as it is now. One without a note is
+    someone else's, and only replaced if the job says so.
+    """
     note = read_note(lambda start, end: target.read(output.name, start, end))
     if note is None:
         if job.replace:
@@ -254,7 +263,7 @@ def _skipped(item: Item, header: Header, bytes_out: int, tic: int) -> Row:
 
 
 def _model(header: Header) -> str:
-    """Name of the weights that wrote a file, if they are here."""
+    """The name of the weights that wrote a file, or of their architecture if they are not here."""
     try:
         return weights.of(header).name
     except TicodecError:

@@ -1,7 +1,8 @@
 """A note in a decoded image that says which `.tic` file it was made from.
 
-By it a second run knows what is up to date, and never takes someone's own image for one of ours.
-A PNG has it in a text chunk near its beginning, other formats behind their end (`writers.trailer`).
+A second run reads it to see what is up to date, and so never takes someone's own image for an
+output. A PNG has the note in a text chunk near its beginning. Other formats have it behind their
+end (`writers.trailer`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from ticodec.writers import NOTE, TRAILER_MAX, note_in
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = b"\0\0\0\0IEND\xaeB`\x82"
-#: As much of a PNG's beginning is searched for the note.
+#: How many bytes of a PNG's beginning are searched for the note.
 HEAD = 1 << 20
 
 
 def note_of(tic: bytes, quality: int | None = None) -> str:
     """The note of an image that was decoded from a file's bytes.
 
-    `quality`: that it was written with; None: it is lossless.
+    `quality`: of the image's format; None for a lossless one.
     """
     return f"crc32 {zlib.crc32(tic):08x}" + (f" quality {quality}" if quality is not None else "")
 
@@ -30,7 +31,7 @@ def read_note(read: Callable[[int, int | None], bytes]) -> str | None:
     """The note of an image file; None if there is none, or the file is not whole.
 
     Args:
-        read: gives bytes start … end of it, as in a slice.
+        read: returns data[start:end] of the file.
     """
     tail = read(-TRAILER_MAX, None)
     return _of_png(read(0, HEAD)) if tail.endswith(END) else note_in(tail)

@@ -19,16 +19,16 @@ from ticodec.errors import TicodecError
 
 from .messages import Item, Job, Row
 from .ray_cluster import join, leave, named, outside
-from .ray_engine import RayEngine, told
+from .ray_engine import RayEngine, line_of
 
-#: Rows that are fetched at a time, at most.
+#: The most rows that are fetched at a time.
 FETCH = 1000
 
 
 def connect(
     job: Job, jobs: int | None, address: str | None, cpus: float, gpus: float
 ) -> RayEngine | ClientEngine:
-    """The engine for a cluster, which is joined. Arguments: as `RayEngine` and `join` have them.
+    """Join a cluster and return its engine. Arguments are those of `RayEngine` and `join`.
 
     Raises UsageError without Ray, TicodecError when there is no cluster at the address.
     """
@@ -43,11 +43,13 @@ def connect(
             leave()
         if isinstance(error, TicodecError) or not isinstance(error, Exception):
             raise
-        raise TicodecError(f"the Ray cluster at {address} cannot do it: {told(error)}") from error
+        raise TicodecError(
+            f"the Ray cluster at {address} cannot do it: {line_of(error)}"
+        ) from error
 
 
 class Inside:
-    """A `RayEngine` in the cluster, whose rows are fetched; begun once."""
+    """A `RayEngine` in the cluster; its caller fetches the rows. `begin` is called once."""
 
     def __init__(self, job: Job, jobs: int | None, cpus: float, gpus: float, grows: bool) -> None:
         self.arguments = (job, jobs, cpus, gpus, False, grows)
@@ -55,7 +57,7 @@ class Inside:
         self.rows: queue.Queue[Row | str | None] = queue.Queue()
 
     def begin(self, items: list[bytes]) -> None:
-        """Start to do items (pickles)."""
+        """Start to do items, which are pickled."""
         loaded = [pickle.loads(item) for item in items]
         threading.Thread(target=self._run, args=(loaded,), daemon=True).start()
 
@@ -67,24 +69,27 @@ class Inside:
         except TicodecError as error:
             self.rows.put(str(error))
         except Exception as error:
-            self.rows.put(f"Ray cannot do it: {told(error)}")
+            self.rows.put(f"Ray cannot do it: {line_of(error)}")
         self.rows.put(None)
 
     def take(self) -> bytes:
-        """Pickle of a list: rows when there are any; at the end why it failed, if so, and None."""
+        """A pickled list of the rows since the last call; waits until there is one.
+
+        At the end of the run comes None; before it, as a string, why the run failed if it did.
+        """
         rows = [self.rows.get()]
         while rows[-1] is not None and len(rows) < FETCH and not self.rows.empty():
             rows.append(self.rows.get())
         return pickle.dumps(rows)
 
     def stop(self) -> None:
-        """Let nothing more be begun."""
+        """Begin nothing more."""
         if self.engine:
             list(self.engine.stop())
 
 
 class ClientEngine:
-    """A `RayEngine`, from outside. Arguments: as that has them."""
+    """A `RayEngine` that is driven from outside the cluster. Takes the same arguments."""
 
     def __init__(
         self, job: Job, jobs: int | None, cpus: float, gpus: float, ours: bool, grows: bool
@@ -92,7 +97,8 @@ class ClientEngine:
         import ray
 
         self.ours = ours
-        # The head node: when that is lost, all is. While `take` waits `stop` must get through.
+        # On the head node, without which there is no cluster anyway. Two calls at once, since
+        # `stop` must get through while `take` waits.
         options = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
         made = ray.remote(Inside).options(max_concurrency=2, **options)
         self.inside: Any = made.remote(job, jobs, cpus, gpus, grows)
@@ -113,22 +119,22 @@ class ClientEngine:
         except TicodecError:
             raise
         except Exception as error:  # Ray's client raises what it likes
-            raise TicodecError(f"Ray cannot do it: {told(error)}") from error
+            raise TicodecError(f"Ray cannot do it: {line_of(error)}") from error
         finally:
             self.close()
 
     def current(self) -> list[str]:
-        """Nothing: Ray's dashboard shows what its actors do."""
+        """An empty list: Ray's dashboard shows what its actors do."""
         return []
 
     def stop(self) -> Iterator[Row]:
-        """Begin nothing more; rows of what is left come by `run`."""
-        with contextlib.suppress(Exception):  # a lost connection: `run` tells
+        """Begin nothing more. `run` still yields the rows of what is left."""
+        with contextlib.suppress(Exception):  # a lost connection is reported by `run`
             self.inside.stop.remote()
         return iter(())
 
     def close(self) -> None:
-        """End what was begun, and leave the cluster if it was joined for this run."""
+        """End the engine in the cluster, and leave the cluster if it was joined for this run."""
         import ray
 
         if self.ours:

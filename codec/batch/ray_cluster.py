@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting one on this machine: in bounded time, one line if it fails."""
+"""Joins a Ray cluster, or starts one on this machine, in bounded time; errors are one line."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from collections.abc import Iterator
 
 from ticodec.errors import TicodecError, UsageError
 
-#: Times that a cluster is asked for a server of Ray's client, which does not always start.
+#: How often a cluster is asked to start a server for Ray's client, which sometimes fails.
 ATTEMPTS = 3
-#: Seconds to say goodbye over ray://.
+#: Seconds that leaving over ray:// may take.
 LEAVE_SECONDS = 15.0
 
 
 def named(address: str | None) -> str:
-    """Of which cluster an address is: itself, or $RAY_ADDRESS (Ray gives it to the jobs of a
-    cluster), or "local", a new cluster of this machine.
+    """The address to give Ray: never None.
 
-    None is nothing to give Ray: once any cluster ran here it would look for that, be it long gone.
+    It is `address`, else $RAY_ADDRESS, which Ray sets for the jobs of a cluster, else "local": a
+    new cluster on this machine. With None Ray would try to rejoin the last cluster on this
+    machine, even a dead one.
     """
     return address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 def join(address: str) -> bool:
-    """Make this process a driver of a cluster; whether it was not one before.
+    """Make this process a driver of a cluster. Returns False when it was a driver already.
 
     Args:
         address: "auto", "host:6379", "ray://host:10001", "local".
@@ -54,7 +55,7 @@ def join(address: str) -> bool:
             return True
         except Exception as error:  # ConnectionError, RuntimeError, ValueError, gRPC's own
             text = " ".join(str(error).split())
-            # A server of Ray's client that did not start; the next often does.
+            # The server for Ray's client did not start; another attempt often works.
             if "Starting Ray client server failed" in text and attempts < ATTEMPTS:
                 continue
             if address == "local":
@@ -64,7 +65,7 @@ def join(address: str) -> bool:
 
 
 def leave() -> None:
-    """End what `join` began, in bounded time."""
+    """Leave the cluster, in bounded time."""
     import ray
 
     if not ray.is_initialized():
@@ -90,7 +91,7 @@ def outside() -> bool:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Nothing on stderr: Ray's C++ greets there, whatever the level of its log."""
+    """Discard stderr: Ray's C++ code prints a greeting there at any log level."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -103,7 +104,7 @@ def _silence() -> Iterator[None]:
 
 
 def _reach(address: str) -> None:
-    """Raises TicodecError unless something answers there; Ray itself would try for minutes."""
+    """Raises TicodecError unless something answers at the address; Ray would try for minutes."""
     if address == "auto":
         address = _running()
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -116,7 +117,7 @@ def _reach(address: str) -> None:
 
 
 def _running() -> str:
-    """Where Ray thinks that the cluster is of which this machine is a node."""
+    """The address of the cluster that this machine is a node of, according to Ray."""
     from ray._private.services import canonicalize_bootstrap_address
 
     try:

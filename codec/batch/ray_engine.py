@@ -4,7 +4,7 @@
                        one actor a CPU (or part of a GPU), on any node, with the network loaded
 
 Ray Data (an extra) does what a cluster needs: where actors run, back-pressure, moving work from
-nodes that are lost. What is done twice because of that is written twice, the same bytes.
+nodes that are lost. A file that is therefore done twice is written twice, with the same bytes.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .local import CHUNK
 from .messages import Item, Job, Row
 from .ray_cluster import leave
 
-#: Times that a share is begun before its files are tried by themselves, each as often.
+#: How often a share is begun; after that each of its files is tried alone, as often again.
 TRIES = 2
 #: Seconds that Ray Data has to end a pass.
 JOIN_SECONDS = 60.0
-#: Passes without a row before it is given up.
+#: The run fails after this many passes in a row that gave no row.
 PASSES = 6
 
 
-def told(error: Exception) -> str:
-    """An error in one line: ours as it is; of Ray's, which hold tracebacks, kind and last line."""
+def line_of(error: Exception) -> str:
+    """An error in one line. Of Ray's errors, which hold tracebacks, their kind and last line."""
     if isinstance(error, TicodecError):
         return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -44,8 +44,8 @@ def told(error: Exception) -> str:
 class Ledger:
     """What all actors must know: how often each share was begun, and whether the run is stopped.
 
-    What a lost node or a dead actor had is repeated; a photo that takes every actor with it would
-    be tried for ever if nobody counted.
+    Ray repeats the work of a lost node or a dead actor. A photo that kills every actor would be
+    tried for ever if nobody counted.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,11 @@ class Ledger:
         self.stopped = False
 
     def begin(self, share: tuple[str, int]) -> int:
-        """How often a share (its first file, its size) was begun, this time counted; 0: stopped."""
+        """Count the start of a share, and return how often it was begun; 0 when the run is stopped.
+
+        Args:
+            share: name of its first file, number of its files.
+        """
         if self.stopped:
             return 0
         self.begun[share] += 1
@@ -65,7 +69,7 @@ class Ledger:
 
 
 class Actor:
-    """Runs a job's items wherever Ray starts it. `ledger`: of the run."""
+    """Runs a job's items wherever Ray starts it; `ledger` is the run's `Ledger`."""
 
     def __init__(self, job: Job, ledger: Any) -> None:
         self.job, self.ledger = job, ledger
@@ -74,9 +78,9 @@ class Actor:
             os.environ["TICODEC_WEIGHTS"] = job.store
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        """A block of items to a block of rows, both as pickles (Arrow knows no odd names).
+        """A block of items to a block of rows, both pickled: Arrow cannot hold every file name.
 
-        No rows for a share whose actors died `TRIES` times, unless it is one file.
+        A share whose actors died `TRIES` times gives no rows, unless it is one file.
         """
         items = [pickle.loads(item) for item in batch["item"]]
         return {"row": [pickle.dumps(row) for row in self.rows(items)]}
@@ -97,8 +101,8 @@ class Actor:
         else:
             try:
                 self.worker = self.worker or Worker(self.job)
-            except Exception as error:  # other weights on this node, say: rows, not a retry
-                text = f"a worker cannot begin: {told(error)}"
+            except Exception as error:  # e.g. other weights on this node: trying again is useless
+                text = f"a worker cannot begin: {line_of(error)}"
                 yield from (Row.of(item, "failed", error=text) for item in items)
                 return
             yield from self.worker.run(
@@ -110,12 +114,12 @@ class RayEngine:
     """Runs items on the Ray cluster that this process has joined (`ray_cluster.join`).
 
     Args:
-        jobs: actors at most; None: as many as the cluster has room for.
-        cpus, gpus: of each actor, fractions too.
+        jobs: the most actors; None: as many as the cluster has room for.
+        cpus, gpus: of each actor; may be fractions.
         ours: whether the cluster was joined for this run only.
-        grows: whether to wait when there is no room for an actor, for nodes to come.
+        grows: whether to wait for new nodes when there is no room for an actor.
 
-    Raises TicodecError when there is no room, and will not be.
+    Raises TicodecError when there is no room for an actor and `grows` is false.
     """
 
     def __init__(
@@ -134,12 +138,12 @@ class RayEngine:
                 "`jobs` waits for nodes, where a cluster grows"
             )
         self.jobs = jobs or room
-        # It lives where this process does, and nowhere else: elsewhere it could be lost.
+        # The ledger lives on this process's node. On another node it could be lost.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.ledger: Any = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here).remote()
 
     def _room(self) -> int:
-        """How many actors the cluster has room for, when nothing else runs there."""
+        """How many actors fit into the cluster when nothing else runs there."""
         import ray
 
         room = 0
@@ -162,7 +166,7 @@ class RayEngine:
                 if stuck:
                     time.sleep(2.0**stuck)  # until Ray sees that a node is gone
                 before = list(self.pending.values())
-                # Where nothing came of shares, each file alone: who is it?
+                # After a pass without rows every file is tried alone, to find the one that kills.
                 yield from self._pass(before, 1 if stuck else CHUNK)
                 stuck = stuck + 1 if len(self.pending) == len(before) else 0
                 self.pending = {n: replace(i, retry=True) for n, i in self.pending.items()}
@@ -176,13 +180,13 @@ class RayEngine:
             self.close()
 
     def _pass(self, items: list[Item], share: int) -> Iterator[Row]:
-        """Do items in shares of so many; no rows for those whose actors died too often."""
+        """Do items in shares of `share` files; items whose actors died too often give no row."""
         import ray
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.max_errored_blocks = -1  # a share that is lost is told by what is pending
+        context.max_errored_blocks = -1  # go on: items of a lost share stay in `pending`
         context.execution_no_progress_timeout_s = -1  # a share of large photos takes its time
         share = max(1, min(share, len(items) // (2 * self.jobs)))
         blocks = -(-len(items) // share)
@@ -190,7 +194,7 @@ class RayEngine:
             [{"item": pickle.dumps(item)} for item in items], override_num_blocks=blocks
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what goes in 2.64, which is not installed with this
+            warnings.simplefilter("ignore")  # of what Ray 2.64 removes; that version is excluded
             rows = sources.map_batches(
                 Actor,
                 fn_constructor_args=(self.job, self.ledger),
@@ -209,21 +213,21 @@ class RayEngine:
                     if self.pending.pop(row.file, None):
                         yield row
         except ray.exceptions.RayError as error:  # a lost node ends a pass, not the run
-            self.trouble = told(error)
+            self.trouble = line_of(error)
         except Exception as error:  # anything else, with the remote traceback in it
-            raise TicodecError(f"Ray cannot do it: {told(error)}") from error
+            raise TicodecError(f"Ray cannot do it: {line_of(error)}") from error
         finally:
-            # Its thread must not meet a Ray that is shut down: that would end this process.
+            # Wait for Ray Data's thread: it ends this process if it finds Ray shut down.
             for thread in threading.enumerate():
                 if "StreamingExecutor" in thread.name:
                     thread.join(JOIN_SECONDS)
 
     def current(self) -> list[str]:
-        """Nothing: Ray's dashboard shows what its actors do."""
+        """An empty list: Ray's dashboard shows what its actors do."""
         return []
 
     def stop(self) -> Iterator[Row]:
-        """Begin nothing more; rows of what is left come from the actors, by `run`."""
+        """Begin nothing more. `run` still yields the rows of what is left, from the actors."""
         self.stopped = True
         self.ledger.stop.remote()
         return iter(())

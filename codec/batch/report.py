@@ -1,4 +1,4 @@
-"""Rows to totals, and to a report for people's own tools."""
+"""Rows to totals, and to a report in JSON or CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ticodec.files import write_file
 from .messages import Row
 from .table import Table
 
-#: Fields of a row that are none of a report's.
+#: Fields of a row that a report leaves out.
 INTERNAL = {"fatal", "labels"}
 
 
@@ -25,8 +25,11 @@ INTERNAL = {"fatal", "labels"}
 class Totals:
     """Sums over the rows so far.
 
-    `counts`: files by status. Bytes and pixels: of files done or up to date; `done_pixels`: of
-    those done in this run. `reasons`: how often each error.
+    Attributes:
+        counts: files by status.
+        bytes_in, bytes_out, pixels: of the files that are done or up to date.
+        done_pixels: of the files that were done in this run.
+        reasons: how often each error occurred.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -67,11 +70,11 @@ class Totals:
 
     @property
     def whole(self) -> int:
-        """Files whose output is there and up to date."""
+        """How many files have an output that is up to date."""
         return self.counts["done"] + self.counts["skipped"]
 
     def summary(self, seconds: float) -> dict[str, Any]:
-        """The totals under the names that reports have them by."""
+        """The totals by their names in reports."""
         return {
             "files": self.files,
             **{name: self.counts[name] for name in ("done", "skipped", "failed", "left")},
@@ -86,7 +89,7 @@ class Totals:
 
 
 def check_report(path: Path, table: Table | None) -> None:
-    """Raises UsageError when a report cannot be written under that name."""
+    """Raises UsageError when a report cannot have that name."""
     if table is not None and path.absolute() == Path(table.url).absolute():
         raise UsageError(f"{path} is the table of labels; give the report another name")
     if path.suffix.lower() not in (".json", ".csv"):
@@ -96,7 +99,7 @@ def check_report(path: Path, table: Table | None) -> None:
 
 
 def write_report(path: Path, rows: list[Row], totals: Totals, seconds: float) -> None:
-    """All rows, sorted by file, as JSON beside the totals or as CSV. Raises TicodecError."""
+    """Write all rows, sorted by file: as JSON with the totals, or as CSV. Raises TicodecError."""
     names = [entry.name for entry in fields(Row) if entry.name not in INTERNAL]
     ordered = sorted(rows, key=lambda row: row.file)
     listed = [{name: _rounded(getattr(row, name)) for name in names} for row in ordered]
@@ -108,7 +111,7 @@ def write_report(path: Path, rows: list[Row], totals: Totals, seconds: float) ->
     writer = csv.DictWriter(text, names)
     writer.writeheader()
     writer.writerows(listed)
-    # Names of files are bytes to the system: those that are no Unicode come out as they are.
+    # File names are bytes to the system: those that are not Unicode are written unchanged.
     write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 

@@ -17,12 +17,12 @@ from .plan import Plan, check, make_plan, sift
 from .storage import place
 from .table import Table
 
-#: Bytes that a worker takes with a network loaded and a photo of some megapixels.
+#: Memory of a worker with a network loaded and a photo of some megapixels, in bytes.
 WORKER_BYTES = 3 << 29
 
 
 class Engine(Protocol):
-    """What does items somewhere: `LocalEngine` has the words."""
+    """Does items somewhere. `LocalEngine` describes the methods."""
 
     def run(self, items: Iterable[Item]) -> Iterator[Row]: ...
     def current(self) -> list[str]: ...
@@ -34,11 +34,11 @@ class Options:
     """How a run goes about its job.
 
     Args:
-        include, exclude: shell patterns of names, or of folders above them.
+        include, exclude: shell patterns for file names, or for names of folders above them.
         skip_existing: leave out what is up to date. stop: begin nothing more after a failure.
-        jobs: processes or actors; None: as many as there are cores and memory.
-        engine: "local" or "ray"; address: of the Ray cluster, as `ray_cluster.named` reads it.
-        cpus, gpus: of each actor, fractions too.
+        jobs: number of processes or actors; None: as many as cores and memory allow.
+        engine: "local" or "ray"; address: of the Ray cluster, see `ray_cluster.named`.
+        cpus, gpus: of each actor; may be fractions.
     """
 
     include: list[str] = field(default_factory=list)
@@ -61,8 +61,8 @@ class Run:
 
     `reported` has the rows that `rows` has yielded.
 
-    Raises TicodecError when nothing can be done at all: no such source, no such quality, a target
-    that cannot be written.
+    Raises TicodecError when the run cannot begin: there is no such source or no such quality, or
+    the target cannot be written.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Run:
         self.reported: list[Row] = []
 
     def sifted(self) -> Iterator[Item | Row]:
-        """Every file: itself when there is something to do, else its row. Changes nothing."""
+        """Yields every file: its item when it is to be done, else its row. Changes nothing."""
         yield from self.plan.rows
         items, skip = self.plan.items, self.options.skip_existing
         if self.table is not None:
@@ -94,7 +94,7 @@ class Run:
             yield from sift(self.job, items, skip)
 
     def rows(self) -> Generator[Row, None, None]:
-        """Do it: a row for every file, as it is done. To be closed when it is not read to its end.
+        """Do the run and yield a row for every file, as it is done. Close it to stop early.
 
         Raises TicodecError when workers cannot begin, or the table cannot be written.
         """
@@ -152,7 +152,7 @@ class Run:
                 place(self.job.target).clean()  # of what dead workers were writing
 
     def _ends(self, row: Row) -> bool:
-        """Whether no more files are begun after this one."""
+        """Whether no more files are begun after this row."""
         return row.fatal or (self.options.stop and row.status == "failed")
 
     def _engine(self, count: int) -> Engine:
@@ -171,7 +171,7 @@ class Run:
 
 
 def default_jobs() -> int:
-    """As many processes as there are cores, and memory for."""
+    """As many processes as cores and free memory allow."""
     free = memory.available()
     fits = cores() if free is None else max(1, free // WORKER_BYTES)
     return min(cores(), fits)

@@ -18,21 +18,21 @@ from typing import Any, NamedTuple, TypeVar
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.files import PART_PREFIX, PART_SUFFIX, make_folder, reason, remove_parts, write_file
 
-#: Stores whose writes are whole or not there; a rename would be a copy.
+#: Stores that never show half a file. Renaming would copy there, so files are written directly.
 ATOMIC = {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "r2"}
-#: Drivers that an extra of ours installs.
+#: The extra of this package that installs a protocol's driver.
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 Result = TypeVar("Result")
 
 
 class Found(NamedTuple):
-    """A file below a place, or something that was found instead of one.
+    """A file below a place, or something else that was found there.
 
     Args:
-        name: below the place, with "/"; a folder's ends in one. size: bytes.
-        modified: seconds since 1970, None where the store does not say.
-        problem: why it cannot be used; None: it can.
+        name: path below the place, with "/"; the name of a folder ends in "/". size: in bytes.
+        modified: seconds since 1970; None where the store does not say.
+        problem: why the file cannot be used; None when it can.
     """
 
     name: str
@@ -44,8 +44,10 @@ class Found(NamedTuple):
 class Place(ABC):
     """A tree of files. Every method raises TicodecError with one line that says what is wrong.
 
-    `url`: what the user wrote; `shared`: whether other processes see the same files;
-    `exact_times`: whether a file written with a time of modification keeps it.
+    Attributes:
+        url: what the user wrote.
+        shared: whether other processes see the same files.
+        exact_times: whether a file that is written with a time of modification keeps it.
     """
 
     url: str
@@ -58,15 +60,15 @@ class Place(ABC):
 
     @abstractmethod
     def files(self) -> Iterator[Found]:
-        """All files below, in no order; hidden ones are left out."""
+        """All files below the place, in any order, except hidden ones."""
 
     @abstractmethod
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
-        """A file, or bytes start … end of it; both may count from its end, as in a slice."""
+        """The bytes of a file, or data[start:end] of them; negative numbers count from the end."""
 
     @abstractmethod
     def write(self, name: str, data: bytes, modified: float | None = None) -> None:
-        """Write a file, whole or not at all; folders above it are made."""
+        """Write a file, whole or not at all, and make the folders above it."""
 
     @abstractmethod
     def delete(self, name: str) -> None:
@@ -74,17 +76,17 @@ class Place(ABC):
 
     @abstractmethod
     def look(self, name: str) -> Found | None:
-        """A file as `files` gives it, as it is now; None when it is not there."""
+        """A file as it is now, in the form that `files` gives; None when it does not exist."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make the place ready for writing, or say why that cannot be."""
+        """Make the place ready for writing; raises when that is impossible."""
 
-    def clean(self) -> None:  # noqa: B027  what is written whole or not at all leaves nothing
+    def clean(self) -> None:  # noqa: B027  most stores have nothing to remove
         """Remove what killed writers left behind."""
 
     def shown(self, name: str) -> str:
-        """How a file is called in messages."""
+        """The name of a file in messages."""
         return f"{self.url.rstrip('/')}/{name}"
 
 
@@ -104,7 +106,7 @@ def place(url: str, follow_links: bool = False) -> Place:
 
 
 def absolute(url: str) -> str:
-    """A place's name that means the same in every process of this machine."""
+    """A path or URL as every process of this machine can use it: paths are made absolute."""
     if "://" in url or "::" in url:
         return url
     return str(Path(url).absolute())
@@ -226,7 +228,7 @@ class Remote(Place):
             hint = f"pip install 'ticodec[{extra}]'" if extra else str(error)
             raise UsageError(f"{url}: the driver of {protocol}:// is missing; {hint}") from error
         except Exception as error:  # drivers raise what their services' libraries raise
-            raise UsageError(f"{url}: not a place that can be opened: {_told(error)}") from error
+            raise UsageError(f"{url}: not a place that can be opened: {_line_of(error)}") from error
         protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else self.fs.protocol
         self.shared = "memory" not in protocols and "memory://" not in full
         self.atomic = bool(ATOMIC & set(protocols))
@@ -310,17 +312,17 @@ class Remote(Place):
         except Exception as error:  # drivers raise what their services' libraries raise
             kind = BadInputError if what == "read" else TicodecError
             shown = self.shown(name) if name else self.url
-            raise kind(f"{shown}: cannot be {what}: {_told(error)}") from error
+            raise kind(f"{shown}: cannot be {what}: {_line_of(error)}") from error
 
 
-def _told(error: Exception) -> str:
-    """What an exception says, in one short line."""
+def _line_of(error: Exception) -> str:
+    """An exception's message as one short line."""
     text = " ".join(str(error).split())[:200]
     return text or type(error).__name__
 
 
 def _modified(info: dict[str, Any]) -> float | None:
-    """Time of modification in what a driver tells of a file, each in its own words."""
+    """The time of modification in a driver's facts about a file. Drivers name it differently."""
     for key in ("mtime", "LastModified", "last_modified", "updated", "modified", "created"):
         value = info.get(key)
         if isinstance(value, int | float):

@@ -1,6 +1,8 @@
-"""Labels of many files as one table: CSV, JSON lines or Parquet, and what a killed run had of it.
+"""Labels of many files as one table: CSV, JSON lines or Parquet.
 
-rows ─► parts beside the table, one every few seconds ─► at the end the table; the parts go
+rows ─► parts beside the table, one every few seconds ─► at the end the table; parts are deleted
+
+A run that goes on after a killed one reads its parts.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from .messages import Item, Job, Row
 from .storage import Local, Place, place
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
-#: A part is written after so many seconds or rows: as much is done again after kill -9.
+#: A part is written after this many seconds or rows. After kill -9 at most that much is redone.
 SECONDS, ROWS = 10.0, 500
 PART_NAME = re.compile(r"\d{6}\.jsonl")
 
@@ -34,9 +36,9 @@ class Table:
     """The table of a classifying run.
 
     Args:
-        url: of the file, a path or an fsspec URL, with one of `SUFFIXES`.
+        url: the file's path or fsspec URL, with one of `SUFFIXES`.
 
-    Raises UsageError for another suffix, or without what Parquet needs.
+    Raises UsageError for another suffix, or when Parquet's package is not installed.
     """
 
     def __init__(self, url: str, job: Job) -> None:
@@ -60,7 +62,10 @@ class Table:
         self.saved, self.written = time.monotonic(), 0
 
     def prepare(self) -> None:
-        """See that the folder is there and can be written, and tidy up after a killed run."""
+        """Check that the folder can be written, and remove what a killed run left half-written.
+
+        Raises TicodecError when it cannot be written.
+        """
         if isinstance(self.place, Local):
             if not self.place.path.is_dir():
                 raise UsageError(f"{self.url}: there is no folder {self.place.url}")
@@ -69,9 +74,9 @@ class Table:
         self.place.prepare()
 
     def known(self) -> dict[str, Record]:
-        """Records by file that an earlier run made, whole or killed.
+        """The records of an earlier run, finished or killed, by file.
 
-        Raises BadInputError for a table that is not one of ours.
+        Raises BadInputError when the file at this URL is not such a table.
         """
         records: dict[str, Record] = {}
         if self.place.look(self.name) is not None:
@@ -91,7 +96,7 @@ class Table:
         return records
 
     def check(self, known: dict[str, Record], items: list[Item]) -> None:
-        """Raises BadInputError when the new table would lack files of the one that is there."""
+        """Raises BadInputError when the new table would lack files of the existing one."""
         gone = known.keys() - {_name(item.name) for item in items}
         if gone and not self.job.replace:
             raise BadInputError(
@@ -130,7 +135,7 @@ class Table:
         return same and same_time and int(record["bytes"]) == item.size
 
     def add(self, row: Row) -> None:
-        """Take a row that was done; now and then a part is written."""
+        """Add a row that was done; writes a part from time to time."""
         record: Record = {
             "file": _name(row.file),
             "width": row.width,
@@ -152,7 +157,7 @@ class Table:
             self.save()
 
     def save(self) -> None:
-        """Write what came since the last part, so that a killed run loses no more."""
+        """Write the rows since the last part: a killed run loses none of these."""
         if self.unsaved:
             lines = "".join(json.dumps(record) + "\n" for record in self.unsaved)
             self.place.write(f"{self.parts}/{self.written:06d}.jsonl", lines.encode())
@@ -160,13 +165,13 @@ class Table:
         self.unsaved, self.saved = [], time.monotonic()
 
     def finish(self) -> None:
-        """Write the table of all records, sorted by file; then the parts go."""
+        """Write the table of all records, sorted by file, and delete the parts."""
         self.save()
         self.place.write(self.name, self._format([self.records[k] for k in sorted(self.records)]))
         for name in self._part_names():
             self.place.delete(f"{self.parts}/{name}")
         if isinstance(self.place, Local):
-            with contextlib.suppress(OSError):  # none, or with something of others in it
+            with contextlib.suppress(OSError):  # there is none, or other files are in it
                 (self.place.root / self.parts).rmdir()
 
     def _part_names(self) -> list[str]:
@@ -209,7 +214,7 @@ class Table:
 
 
 def _classifier(job: Job) -> str:
-    """What labels depend on beside the files: the classifiers that may be asked."""
+    """A digest of every classifier that the run may use: labels depend on them."""
     if job.head is not None:
         named = read_file(Path(job.head))
     else:
@@ -219,7 +224,7 @@ def _classifier(job: Job) -> str:
 
 
 def _name(name: str) -> str:
-    """A file's name as Unicode; bytes that are none are written as \\xNN."""
+    """A file's name as Unicode; bytes that are not Unicode are written as \\xNN."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

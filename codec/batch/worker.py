@@ -35,24 +35,27 @@ from .messages import Item, Job, Row
 from .provenance import note_of
 from .storage import Place, place
 
-#: Files are coded together until a step of their wavefront has so many positions; measured
-#: (tests/benchmarks/bench_batch.py groups): eight photos of 768×512 in 0.6 of the time.
+#: Files are coded together until a step of their wavefronts has this many positions on average.
+#: Eight photos of 768×512 then take 0.6 of the time (tests/benchmarks/bench_batch.py groups).
 GROUP_WIDTH = 64.0
-#: Files read ahead of those being coded, and threads that read and write.
+#: How many files are read ahead of those being coded; how many threads read and write.
 AHEAD, THREADS = 4, 4
-#: Pixels of pictures that may wait to be coded, and as many to be written: 3 bytes each.
+#: The most pixels that wait to be coded, and the most that wait to be written; 3 bytes a pixel.
 MANY_PIXELS = 48_000_000
-#: A verified picture that is further from its source than that is no reason to delete the source.
+#: A source is deleted only if its decoded picture has at least this PSNR, in dB.
 VERIFIED_PSNR = 20.0
-#: dB of equal pictures: reports in JSON know no infinity.
+#: The PSNR in dB that is reported for equal pictures, since JSON has no infinity.
 SAME_PSNR = 100.0
-#: After these the next file will fail as well.
+#: System errors after which every other file would fail too.
 USELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @dataclass
 class Loaded:
-    """A file that was read: its bytes, and what they are."""
+    """A file that was read: its bytes, and its picture or its container.
+
+    `seconds`: spent on reading it.
+    """
 
     item: Item
     data: bytes
@@ -70,15 +73,15 @@ class Loaded:
 
     @property
     def pixels(self) -> int:
-        """How many there are."""
+        """The number of pixels."""
         return self.size[0] * self.size[1]
 
 
 class Worker:
-    """Does items of a job, and tells of each by a row.
+    """Does items of a job and yields a row for each.
 
     Args:
-        job: what to do; it must have been checked, see `plan.check`.
+        job: what to do. `plan.check` must have accepted it.
     """
 
     def __init__(self, job: Job) -> None:
@@ -100,7 +103,7 @@ class Worker:
         self.verifying = threading.Lock()
 
     def run(self, items: Sequence[Item]) -> Iterator[Row]:
-        """Do these files; a row for each as soon as it is done, in about their order."""
+        """Do these files; yields a row as soon as a file is done, roughly in their order."""
         writing: deque[tuple[int, Future[Row]]] = deque()
         for group in self.groups(items):
             if isinstance(group, Row):
@@ -111,7 +114,7 @@ class Worker:
                     yield outcome
                     continue
                 writing.append((group[0].pixels, outcome))
-                # What is being written is in memory: not too much of it.
+                # Pictures stay in memory until they are written: bound their pixels.
                 while writing[0][1].done() or sum(pixels for pixels, _ in writing) > MANY_PIXELS:
                     yield writing.popleft()[1].result()
                     if not writing:
@@ -122,13 +125,13 @@ class Worker:
     # -- reading ----------------------------------------------------------------------
 
     def groups(self, items: Sequence[Item]) -> Iterator[list[Loaded] | Row]:
-        """Files read ahead and put together as far as that is faster; rows of those that fail."""
+        """Read files ahead, in groups to be coded together; yields the row of a file that fails."""
         waiting = deque(items)
         reading: deque[tuple[Item, Future[Loaded]]] = deque()
         group: list[Loaded] = []
         width, pixels = 0.0, 0
         while waiting or reading:
-            # Photos of one tree are alike: the last one says how many may be in memory.
+            # Photos of one tree are alike: the size of the last decides how many are read ahead.
             while waiting and len(reading) < (AHEAD if pixels * AHEAD < MANY_PIXELS else 1):
                 item = waiting.popleft()
                 reading.append((item, self.threads.submit(self.load, item)))
@@ -150,7 +153,7 @@ class Worker:
             yield group
 
     def _alike(self, first: Loaded, other: Loaded) -> bool:
-        """Whether two files are coded by the same network."""
+        """Whether two files can be coded together, by the same network."""
         if first.item.verify or other.item.verify:
             return False
         if first.container is None or other.container is None:
@@ -158,7 +161,7 @@ class Worker:
         return first.container.header.fingerprint == other.container.header.fingerprint
 
     def load(self, item: Item) -> Loaded:
-        """Read a file and see what it is. Raises TicodecError when that is nothing for the job."""
+        """Read a file and parse or decode it. Raises TicodecError when the job cannot use it."""
         started = time.perf_counter()
         data = self.source.read(item.name)
         loaded = Loaded(item, data, 0.0)
@@ -167,7 +170,7 @@ class Worker:
             and (container.is_tic(data) or item.name.lower().endswith(".tic"))
         ):
             file = loaded.container = container.read(data, self.job.max_pixels)
-            if self.job.action == "decode":  # before any work on it
+            if self.job.action == "decode":  # refuse before any work
                 alpha = file.section("alpha") is not None
                 writer_of(self.job.format).check(file.header.width, file.header.height, alpha)
         else:
@@ -178,7 +181,7 @@ class Worker:
     # -- coding -----------------------------------------------------------------------
 
     def attempt(self, group: list[Loaded]) -> Iterator[Row | Future[Row]]:
-        """A group together; when that fails each file by itself, so that one spoils no other."""
+        """Code a group together. If that fails, code its files one by one: only bad ones fail."""
         ended: set[str] = set()
         try:
             for loaded, outcome in self.together(group):
@@ -189,13 +192,16 @@ class Worker:
             if len(group) == 1:
                 yield self.failed(group[0].item, error)
                 return
-        # Outside of the except: its error holds what the group had in memory.
+        # Not inside the except block, where the error keeps the group's tensors in memory.
         for loaded in group:
             if loaded.item.name not in ended:
                 yield from self.attempt([loaded])
 
     def together(self, group: list[Loaded]) -> Iterator[tuple[Loaded, Row | Future[Row]]]:
-        """Rows of a group, or promises of them while outputs are written. Raises any error."""
+        """Code a group; yields rows, or futures of rows while threads write the outputs.
+
+        Raises any error.
+        """
         started = time.perf_counter()
         if self.job.action == "encode":
             if group[0].item.verify:
@@ -227,7 +233,7 @@ class Worker:
             yield loaded, row
 
     def _as_files(self, group: list[Loaded]) -> tuple[Codec, list[Container]]:
-        """The codec of a group and its `.tic` files, encoded now if they are other images."""
+        """The codec of a group, and the group as `.tic` files; other images are encoded here."""
         opened = group[0].container
         if opened is None:
             codec = api.loaded(self.entry, self.job.device)
@@ -237,7 +243,7 @@ class Worker:
         return codec, [loaded.container for loaded in group if loaded.container is not None]
 
     def _later(self, write: Callable[..., Row], loaded: Loaded, *more: Any) -> Future[Row]:
-        """Let a thread write an output; its row comes from there."""
+        """Let a thread write an output; the future gives its row."""
 
         def attempt() -> Row:
             started = time.perf_counter()
@@ -262,7 +268,7 @@ class Worker:
         return row
 
     def verify_tic(self, loaded: Loaded) -> Row:
-        """What is left to do for an output that is up to date: verify it, delete the source."""
+        """Verify an output that was up to date already, and delete its source."""
         assert self.target is not None
         data = self.target.read(loaded.item.output)
         row = self.done(loaded, len(data), self.entry.name, 0.0)
@@ -270,15 +276,15 @@ class Worker:
         return row
 
     def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row) -> None:
-        with self.verifying:  # each takes the memory of a decoder
+        with self.verifying:  # one at a time, since each needs the memory of a decoder
             row.psnr = self.verified(loaded, data)
         self.source.delete(loaded.item.name)
         row.deleted = True
 
     def _gone(self, item: Item) -> Row | None:
-        """The row of a file whose source was deleted, after its check, by a worker that died then.
+        """The row of a file that a worker finished just before it died.
 
-        None for any other file that cannot be read.
+        That worker checked the output and deleted the source. None for any other missing file.
         """
         if not self.job.delete_source or self.target is None:
             return None
@@ -298,10 +304,11 @@ class Worker:
         return Row.of(item, "done", deleted=True, bpp=bpp, model=self.entry.name, **size)
 
     def verified(self, loaded: Loaded, data: bytes) -> float:
-        """PSNR of a written file, read back and decoded, in dB.
+        """Read a written file back, decode it, and return its PSNR against the source, in dB.
 
-        Raises TicodecError, which keeps the source, unless it is what was written, decodes to a
-        picture of the same size and metadata that is near the source, and the source is unchanged.
+        Raises TicodecError, so that the source is kept, unless the bytes are those written, the
+        picture has the source's size, alpha and metadata and is near it, and the source has not
+        changed since.
         """
         assert self.target is not None
         assert self.encoder is not None
@@ -334,7 +341,7 @@ class Worker:
         return distance
 
     def write_image(self, loaded: Loaded, picture: Picture, model: str, seconds: float) -> Row:
-        """Write what was decoded, with a note in it of which file that was."""
+        """Write a decoded picture, with a note in it that names its `.tic` file's checksum."""
         assert self.target is not None
         writer, quality = writer_of(self.job.format), self.job.output_quality
         note = note_of(loaded.data, writer.checked_quality(quality))
@@ -345,7 +352,7 @@ class Worker:
         return row
 
     def done(self, loaded: Loaded, tic: int, model: str, seconds: float) -> Row:
-        """The row of a file that was done; `tic`: bytes of its `.tic`, read or written."""
+        """The row of a file that was done; `tic`: size of its `.tic` in bytes, read or written."""
         height, width = loaded.size
         return Row.of(
             loaded.item,
@@ -360,7 +367,7 @@ class Worker:
         )
 
     def failed(self, item: Item, error: Exception) -> Row:
-        """The row of a file that failed; its error is one line."""
+        """The row of a file that failed, with its error in one line."""
         text = " ".join(str(error).split())
         shown = self.source.shown(item.name)
         cause = error.__cause__ if isinstance(error, TicodecError) else error

@@ -93,8 +93,8 @@ class EntropyCoder:
     def decode(self, z_stream: bytes, y_stream: bytes, height: int, width: int) -> Decoded:
         """Streams of a z map of height × width back to ŷ (n·height, n·width, M).
 
-        Raises BadInputError on streams that no encoder writes; others decode to something,
-        which the checksum of the symbols tells from the truth.
+        Raises BadInputError on streams that no encoder writes. Other damaged streams decode to
+        wrong symbols, which the caller detects by their checksum.
         """
         return self.decode_many([Streams(z_stream, y_stream, height, width)])[0]
 

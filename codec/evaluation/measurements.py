@@ -14,7 +14,7 @@ from ticodec.files import make_folder, write_file
 LINES = "measurements.jsonl"
 STREAMS = "streams"
 
-#: What tells measurements apart: file digest, coder, its version, setting, class if classified.
+#: What identifies a measurement: file digest, coder, its version, setting, class if classified.
 Key = tuple[str, str, str, float, str | None]
 #: What a measurement has only when the image's class is known.
 OF_CLASSES = ("label", "rank", "pixel_rank", "original_rank")
@@ -54,7 +54,7 @@ class Measurement:
 
     @property
     def key(self) -> Key:
-        """What tells it apart."""
+        """What identifies it."""
         return self.image, self.coder, self.version, self.setting, self.label
 
     def as_dict(self) -> dict[str, Any]:

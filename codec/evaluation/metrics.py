@@ -31,5 +31,5 @@ def ms_ssim(a: Pixels, b: Pixels) -> float | None:
 
 
 def decibel(similarity: float) -> float:
-    """MS-SSIM in dB, −10·log10(1 − MS-SSIM), in which good codecs can be told apart."""
+    """MS-SSIM in dB, −10·log10(1 − MS-SSIM), which separates good codecs better."""
     return -10 * math.log10(1 - similarity) if similarity < 1 else math.inf
