@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
 from multiprocessing.process import BaseProcess
@@ -36,30 +36,39 @@ def without_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def start_worker(threads: int | None) -> None:
+def start_worker(threads: int) -> None:
     """Set a worker process up: how many threads it uses, and how it ends.
 
     It ends by SIGTERM, or when its starter dies, so a killed process leaves no workers behind. It
     unwinds first, which ends its programs and removes its temporary files.
-
-    Args:
-        threads: of torch; None for a worker that needs no torch, which takes seconds to import.
     """
 
     def end(*_: object) -> None:
         sys.exit(128 + signal.SIGTERM)
 
-    def end_with(starter: BaseProcess) -> None:
-        starter.join()
+    def unwind() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE)  # waiting for a task that never comes does not always unwind
         os._exit(128 + signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, end)
-    if starter := parent_process():
-        threading.Thread(target=end_with, args=(starter,), daemon=True).start()
-    if threads is None:
-        return
+    when_starter_ends(unwind)
     import torch  # takes seconds, in which the starter may end too
 
     torch.set_num_threads(threads)
+
+
+def start_helper() -> None:
+    """Set a worker process up that has nothing to unwind: it ends at once, or with its starter."""
+    when_starter_ends(lambda: os._exit(128 + signal.SIGTERM))
+
+
+def when_starter_ends(end: Callable[[], None]) -> None:
+    """Call this, in a thread of its own, when the process that started this one is gone."""
+
+    def watch(starter: BaseProcess) -> None:
+        starter.join()
+        end()
+
+    if starter := parent_process():
+        threading.Thread(target=watch, args=(starter,), daemon=True).start()

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ticodec.models.swin import SwinLayer
-from ticodec.processes import start_worker, without_ctrl_c
+from ticodec.processes import start_helper, without_ctrl_c
 
 
 class Kind(NamedTuple):
@@ -71,7 +71,7 @@ def quietly(work: Callable[..., None], *arguments: object) -> None:
         silence = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):  # Triton's compiler writes there too
             os.dup2(silence, stream)
-        start_worker(1)
+        start_helper()
         work(*arguments)
 
 

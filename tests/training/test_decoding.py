@@ -18,6 +18,9 @@ from ticodec.training.codec_trainer import Trainer
 from ticodec.training.data import decoding
 from ticodec.training.data.decoding import Decoding, read_photo, useful_processes
 
+#: Seconds in which processes must have ended, on a busy machine.
+PATIENCE = 60
+
 
 def same(some: list[np.ndarray | None], others: list[np.ndarray | None]) -> bool:
     """Whether both have the very same pixels, and nothing where the other has nothing."""
@@ -62,16 +65,27 @@ def test_killed_processes_cost_no_photo(
 ) -> None:
     here = list(Decoding(turned, 0))
     monkeypatch.setattr(decoding, "read_photo", kill_or_read)
-    assert same(list(Decoding(turned, 2)), here)
+    before = set(multiprocessing.active_children())
+    begun = Decoding(turned, 2)
+    started = set(multiprocessing.active_children()) - before
+    assert same(list(begun), here)
     assert "2.png" in READ_HERE
+    assert started
+    for process in started:  # the others end too, or this one would wait for them at its exit
+        process.join(PATIENCE)
+        assert process.exitcode is not None
 
 
 def test_it_may_be_left_early(turned: list[Path]) -> None:
+    before = set(multiprocessing.active_children())
     begun = Decoding(turned, 2)
+    started = set(multiprocessing.active_children()) - before
     photos = iter(begun)
     next(photos)
     photos.close()
-    begun.pool.shutdown(wait=True)  # would wait for ever if there were processes left
+    for process in started:
+        process.join(PATIENCE)
+        assert process.exitcode is not None
 
 
 @pytest.mark.parametrize(

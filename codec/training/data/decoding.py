@@ -15,11 +15,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Self
 
 from PIL import Image
 
 from ticodec.picture import Pixels, to_picture
-from ticodec.processes import cores, start_worker, without_ctrl_c
+from ticodec.processes import cores, start_helper, without_ctrl_c
 
 #: Photos for which a process is worth its start: that takes as long as decoding so many.
 WORTH_A_PROCESS = 16
@@ -60,7 +61,7 @@ class Decoding:
             return
         # Spawned: a forked process would inherit the locks of this one's threads, and a GPU's
         # context, which works only in the process that made it.
-        self.pool = ProcessPoolExecutor(processes, get_context("spawn"), start_worker, (None,))
+        self.pool = ProcessPoolExecutor(processes, get_context("spawn"), start_helper)
         with without_ctrl_c():
             self.futures = [self.pool.submit(read_photo, path) for path in self.paths]
         self.futures.reverse()  # taken from the end, and freed
@@ -81,6 +82,12 @@ class Decoding:
                 yield pixels
         finally:
             self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Decode nothing more; its processes end after the photo that they have."""
