@@ -57,17 +57,21 @@ class Trainer(BaseTrainer[ModelConfig, PhotoData]):
         self.lambdas = torch.tensor(self.config.lambdas, device=self.device)
         return Network(self.config)
 
-    def begin_loading(self, folder: Path) -> Loading:
+    def begin_loading(self, folder: Path) -> Decoding:
         """Let other processes decode the photos of a folder from now on, if there are cores."""
+        self.loading = self.decode(folder)
+        return self.loading.decoding
+
+    def decode(self, folder: Path) -> Loading:
+        """The photos of a folder, every 50th by name held out."""
         training, held = split(list_images(folder))
         paths = [*training, *held]
         decoding = Decoding(paths, useful_processes(len(paths), self.ranks.here))
-        self.loading = Loading(decoding, len(training))
-        return self.loading
+        return Loading(decoding, len(training))
 
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[PhotoData, str]:
         """Photos of a folder, every 50th by name held out; keeps a few crops for export."""
-        decoding, count = self.loading or self.begin_loading(folder)
+        decoding, count = self.loading or self.decode(folder)
         self.loading = None
         images, step = iter(decoding), partial(tick, len(decoding))
         photos = Photos(islice(images, count), self.options.crop, self.device, step)
@@ -91,6 +95,12 @@ class Trainer(BaseTrainer[ModelConfig, PhotoData]):
         crops = data.photos.crops(o.batch, o.crop, self.sampler, o.shrink)
         return crops, self.draw_levels(o.batch, self.config.levels)
 
+    def example(self) -> tuple[Tensor, Tensor]:
+        """Crops and levels of noise."""
+        o = self.options
+        crops = torch.rand(o.batch, o.crop, o.crop, 3, device=self.device)
+        return crops, torch.rand(o.batch, device=self.device) * (self.config.levels - 1)
+
     def forward(self, *batch: Any) -> Loss:
         """Loss of images (B, H, W, 3) at levels (B,)."""
         x, level = batch
@@ -112,8 +122,7 @@ class Trainer(BaseTrainer[ModelConfig, PhotoData]):
         """
         levels = torch.full((len(x),), quality - 1.0, device=self.device)
         noisy = rounded = db = 0.0
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(cuda):  # validation must not change what training draws
+        with self.undisturbed():
             for image, level in zip(x.split(4), levels.split(4), strict=True):
                 with self.autocast():
                     output = self.average(image, level)

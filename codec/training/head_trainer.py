@@ -230,6 +230,17 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             y = y.permute(0, 2, 3, 1)
         return y, targets
 
+    def sizes_vary(self) -> bool:
+        """Those of parts of views do, see `windows`."""
+        return self.options.views > 0 and self.options.augment == "full"
+
+    def example(self) -> tuple[Tensor, Tensor]:
+        """Latents or patches, and targets, of noise."""
+        o, side = self.options, self.options.crop // STRIDE_Y
+        maps = torch.rand(o.batch, side, side, self.config.channels, device=self.device)
+        targets = torch.rand(o.batch, len(self.config.labels), device=self.device)
+        return maps, targets.softmax(1)
+
     def forward(self, *batch: Any) -> HeadLoss:
         """Cross entropy of what was read (B, h, w, channels)."""
         y, targets = batch

@@ -137,6 +137,13 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         images, targets = data.batch(o.batch, o.crop, self.sampler, self.augmentation)
         return images, targets, self.draw_levels(o.batch, self.config.levels)
 
+    def example(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, targets and levels of noise."""
+        o = self.options
+        images = torch.rand(o.batch, o.crop, o.crop, 3, device=self.device)
+        targets = torch.rand(o.batch, len(self.config.labels), device=self.device).softmax(1)
+        return images, targets, torch.rand(o.batch, device=self.device) * (self.config.levels - 1)
+
     def forward(self, *batch: Any) -> JointLoss:
         """Loss of images at levels; in step 1 levels have no part in it."""
         x, targets, level = batch
@@ -151,10 +158,9 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
     def validate(self, data: ClassFolder) -> list[Row]:
         """Accuracy, rate and distortion on held-out images at every level."""
         second = self.options.step == 2
-        cuda = [self.device] if self.device.type == "cuda" else []
         rows = []
         self.average.eval()
-        with torch.random.fork_rng(cuda):  # validation must not change what training draws
+        with self.undisturbed():
             for level in range(self.config.levels if second else 1):
                 sums = torch.zeros(5)
                 for x, classes in data.centre(self.options.crop):

@@ -13,6 +13,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
@@ -25,6 +26,7 @@ from ticodec.models.config import Dimensions
 from ticodec.models.inference import fast_bf16
 
 from . import checkpoint
+from .compiled import PASSES, Pass, compiled
 from .data.photos import draw_levels
 from .distributed import ALONE
 from .optimizer import Optimizer
@@ -104,7 +106,10 @@ class BaseTrainer(ABC, Generic[C, D]):
         self.begun = (0, 0.0, 0)  # crops, seconds and skipped steps before it
         self.calibration: Tensor | None = None
         self.bf16 = fast_bf16(device)
-        self.loss = torch.compile(self.forward) if compile else self.forward
+        self.compile = compile
+        self.loss: Pass = self.forward
+        if compile:
+            self.loss = compiled(self.forward, device, self.sizes_vary())
 
     # -- what a subclass says ---------------------------------------------------------
 
@@ -112,12 +117,12 @@ class BaseTrainer(ABC, Generic[C, D]):
     def build(self) -> nn.Module:
         """The network of `config`, with random weights."""
 
-    def begin_loading(self, folder: Path) -> object:
+    def begin_loading(self, folder: Path) -> AbstractContextManager[object]:
         """Begin what of `load_data` other processes can do while this one does something else.
 
-        Called before `load_data`, or not at all. Raises BadInputError when there is nothing.
+        They are ended where the context is left. Raises BadInputError when there is nothing.
         """
-        return None
+        return nullcontext()
 
     @abstractmethod
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[D, str]:
@@ -133,6 +138,14 @@ class BaseTrainer(ABC, Generic[C, D]):
     @abstractmethod
     def forward(self, *batch: Any) -> Scalars:
         """The loss of a batch, and the other `columns`."""
+
+    @abstractmethod
+    def example(self) -> tuple[Tensor, ...]:
+        """Noise of the shapes and types that `batch` gives."""
+
+    def sizes_vary(self) -> bool:
+        """Whether batches have several sizes."""
+        return False
 
     @abstractmethod
     def validate(self, data: D) -> list[Row]:
@@ -195,8 +208,8 @@ class BaseTrainer(ABC, Generic[C, D]):
         started = time.perf_counter()
         batch = self.batch(data)
         self.optimizer.lr = self.learning_rate(anneal)
+        self.optimizer.zero_grad()  # before the pass: CUDA graphs write where gradients were
         scalars = self.loss(*batch)
-        self.optimizer.zero_grad()
         scalars[0].backward()  # type: ignore[no-untyped-call]
         scalars = self.ranks.mean(scalars)  # so that every rank decides the same
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
@@ -209,11 +222,29 @@ class BaseTrainer(ABC, Generic[C, D]):
         self.seconds += time.perf_counter() - started
         return scalars
 
+    def warm_up(self) -> None:
+        """Let the training pass be compiled, if it is to be, before the first step.
+
+        No step is taken: weights, averages, the optimiser and random numbers stay as they are.
+        """
+        if not self.compile:
+            return
+        with self.undisturbed():
+            for _ in range(PASSES if self.device.type == "cuda" else 1):
+                self.loss(*self.example())[0].backward()  # type: ignore[no-untyped-call]
+                self.optimizer.zero_grad()
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """Within it random numbers may be drawn without changing what training draws."""
+        return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
+
     def share(self) -> None:
         """Begin to train together with the other `ranks`, each with draws of its own."""
         if self.ranks.world == 1:
             return
         self.model = self.ranks.joined(self.network, self.average, self.partial)
+        if self.compile:  # gradients travel during the backward pass, which no graph can hold
+            self.loss = torch.compile(self.forward)
         # One without fast bf16 decides for all: the same gradients have to make the same step.
         if self.ranks.largest(self.optimizer.muon.dtype == torch.float32):
             self.optimizer.muon.dtype = torch.float32
