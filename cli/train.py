@@ -5,12 +5,16 @@ The options of the training itself are the fields of `TrainOptions`.
 
 from __future__ import annotations
 
+import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ticodec.training.options import OPTIONS, TrainOptions
+from ticodec.training.parts import PartOptions
+from ticodec.training.schedule import Limits
 
 from .dataclass_options import Given, with_fields
 from .flags import flags_named
@@ -30,7 +34,8 @@ ARGUMENTS = (
     "activation",
 )
 FLAGS = {"aggregation": "--no-aggregation"}
-FLAGS |= {name: f"--{name.replace('_', '-')}" for name in (*ARGUMENTS, *OPTIONS)}
+LIMITS = [entry.name for entry in (*fields(Limits), *fields(PartOptions))]
+FLAGS |= {name: f"--{name.replace('_', '-')}" for name in (*ARGUMENTS, *OPTIONS, *LIMITS)}
 
 
 @with_fields
@@ -39,6 +44,8 @@ def train(
         Path, typer.Option("--data", help="Folder of images; of classes for icat, --head, vit.")
     ],
     options: Given[TrainOptions],
+    limits: Given[Limits],
+    left: Given[PartOptions],
     model: Annotated[
         str | None,
         typer.Option("--model", help="Preset: tic, icat, vit, … \\[default: tic-lite]"),
@@ -70,25 +77,17 @@ def train(
     aggregation: Annotated[
         bool, typer.Option(help="icat: reconstruct from the first blocks too.")
     ] = True,
-    max_minutes: Annotated[
-        float | None, typer.Option("--max-minutes", help="End the stable phase after these.")
-    ] = None,
-    max_steps: Annotated[
-        int | None, typer.Option("--max-steps", help="End the stable phase at this step.")
-    ] = None,
-    anneal_minutes: Annotated[
-        float, typer.Option("--anneal-minutes", help="Then let the rate of a copy fall to 0.")
-    ] = 0.0,
     compile: Annotated[bool, typer.Option(help="Use torch.compile (worth it on a GPU).")] = False,
     device: Device = "auto",
 ) -> None:
     """Train a codec on a folder of photos, or icat or a classifier on a folder of classes."""
+    began = time.monotonic()  # importing torch takes seconds, too
     from rich.console import Console
 
     from ticodec.codec import pick_device
     from ticodec.errors import UsageError
     from ticodec.training.distributed import together
-    from ticodec.training.loop import Limits, run
+    from ticodec.training.loop import run
     from ticodec.training.request import Request
     from ticodec.training.run_folder import check_free, folder_of, next_command
     from ticodec.training.start import start
@@ -96,6 +95,7 @@ def train(
     with flags_named(FLAGS), together() as ranks:
         if lmbda is not None and "quality_range" in options:
             raise UsageError("give either `lmbda` or `quality_range`")
+        ends, parts = Limits(**limits), PartOptions(**left)
         request = Request(
             data,
             model,
@@ -113,8 +113,7 @@ def train(
         trainer = start(request)
         folder = folder_of(request, trainer, out)
         check_free(folder, request, trainer, force)
-        limits = Limits(max_minutes, max_steps, anneal_minutes)
         console = Console(quiet=not ranks.first)
-        made = run(trainer, data, folder, limits, console, ranks)
+        made = run(trainer, data, folder, ends, console, ranks, parts, began)
         line = f"wrote {made}; next: {next_command(made, data, trainer)}"
         console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ticodec.errors import BadInputError, TicodecError
+
+from . import parts
 
 FORMAT = 2
 #: The kind of a classifier of its own. Every other kind is that of a model family.
@@ -29,8 +32,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
         raise TicodecError(f"{path}: cannot write the checkpoint: {error}") from error
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path means a checkpoint: a `.pt` file, or a folder with one in parts."""
+    return path.suffix == ".pt" or parts.are_in(path)
+
+
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint made by `save`, tensors on the CPU. No code in it is run.
+    """Read a checkpoint made by `save`, or in parts, tensors on the CPU. No code in it is run.
 
     Averages that were stored in half precision are made float32.
 
@@ -38,8 +46,9 @@ def load(path: Path) -> dict[str, Any]:
     """
     if not os.access(path, os.R_OK):
         raise BadInputError(f"{path}: no such checkpoint, or not readable")
+    source = BytesIO(parts.join(path)) if path.is_dir() else path
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
         raise BadInputError(f"{path}: not a checkpoint of ticodec: {error}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:

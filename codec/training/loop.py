@@ -1,44 +1,36 @@
-"""A training run from the outside: time limits, progress bar, logs, checkpoints, annealing."""
+"""A training run from the outside: its phases, and when they write.
+
+load data, compile ─► stable phase ─► trunk.pt ─► annealing ─► annealed.pt
+                      └──── log.csv, validation.csv, parts ─────┘
+"""
 
 from __future__ import annotations
 
-import csv
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from ticodec.files import make_folder
-from ticodec.psnr import psnr_of_mse
 
+from .attention_kernels import compile_all
 from .distributed import ALONE, Ranks
+from .parts import PARTS, PartOptions
+from .run_folder import ANNEALED, TRUNK
+from .run_log import Log
+from .schedule import Limits, Schedule
+from .snapshots import Snapshots
 from .trainer import AnyTrainer
 
 SAVE_SECONDS = 240
-LOG_STEPS = 50
 VALIDATE_SECONDS = 300
-
-
-@dataclass
-class Limits:
-    """When a run stops: whichever comes first; None is no limit. Minutes of annealing follow."""
-
-    minutes: float | None = None
-    steps: int | None = None
-    anneal_minutes: float = 0.0
-
-    def reached(self, minutes: float, steps: int) -> bool:
-        """Whether the stable phase ends after these."""
-        long = self.minutes is not None and minutes >= self.minutes
-        return long or (self.steps is not None and steps >= self.steps)
 
 
 @contextmanager
@@ -71,6 +63,34 @@ def load_data(trainer: AnyTrainer, folder: Path, console: Console) -> Any:
     return data
 
 
+def prepare(trainer: AnyTrainer, folder: Path, console: Console) -> Any:
+    """The trainer's data, loaded, and its training pass, compiled.
+
+    What can be done beside that compiling is: photos are decoded, attention kernels compiled.
+    """
+    ranks = trainer.ranks
+    if ranks.local == 0:
+        dtype = torch.bfloat16 if trainer.bf16 else torch.float32
+        compile_all(trainer.network, trainer.device, dtype)
+    with trainer.begin_loading(folder):
+        if ranks.world == 1:
+            warm_up(trainer, console)
+        data = load_data(trainer, folder, console)
+    trainer.share()
+    if ranks.world > 1:  # what is compiled contains the exchange of gradients
+        warm_up(trainer, console)
+    return data
+
+
+def warm_up(trainer: AnyTrainer, console: Console) -> None:
+    """Compile the training pass, if that is asked for."""
+    if not trainer.compile:
+        return
+    started = time.monotonic()
+    trainer.warm_up()
+    console.print(f"compiled in {time.monotonic() - started:.0f} s")
+
+
 def run(
     trainer: AnyTrainer,
     data: Path,
@@ -78,164 +98,107 @@ def run(
     limits: Limits,
     console: Console,
     ranks: Ranks = ALONE,
+    left: PartOptions = PartOptions(),  # noqa: B008  it cannot change
+    began: float | None = None,
 ) -> Path:
     """Train until a limit or a signal; returns the checkpoint to export.
 
-    Writes `trunk.pt` (resume it), `annealed.pt` (export it, when annealing was asked
-    for), `log.csv` and `validation.csv` under `out`. Of several `ranks` the first writes.
-    A signal to one of them, or the clock of one, ends the run of all at the same step.
+    Writes `trunk.pt` (resume it), `annealed.pt` (export it, when annealing was asked for),
+    `log.csv`, `validation.csv` and, if asked for, `parts` under `out`. Of several `ranks` the
+    first writes. A signal to one of them, or the clock of one, ends the run of all at the same
+    step.
+
+    Args:
+        left: what is left in parts while it runs.
+        began: `time.monotonic()` when the command began, from where `limits.minutes` count; None:
+            now.
+
+    Raises TicodecError when the minutes are over before training can begin.
     """
+    began = time.monotonic() if began is None else began
     if ranks.first:
         make_folder(out)
     trainer.ranks = ranks
-    loaded = load_data(trainer, data, console)
-    trainer.share()
+    loaded = prepare(trainer, data, console)
     facts: dict[str, Any] = {"device": device_name(trainer.device)}
     if ranks.world > 1:
         facts = {"device": f"{ranks.world} × {facts['device']}", "processes": ranks.world}
     facts |= trainer.recorded_options()
+    snapshots = Snapshots(trainer, out / PARTS, left)
+    log = Log(trainer, out, console)
+    schedule = Schedule(limits, began)
     with stop_signals() as stopped:
         trainer.begin_run(facts)
-        loop(trainer, loaded, out, limits, stopped, console)
-        conclude(trainer, loaded, out / "trunk.pt", console)
-        if not limits.anneal_minutes or ranks.largest(stopped()):
-            return out / "trunk.pt"
-        trainer.begin_run({**facts, "annealed": 0.0})
-        anneal(trainer, loaded, out, limits.anneal_minutes, stopped, console)
-        conclude(trainer, loaded, out / "annealed.pt", console)
-    return out / "annealed.pt"
+        made = out / TRUNK
+        with log.phase("training"):
+            train(trainer, loaded, made, schedule, stopped, log, snapshots)
+        started = time.monotonic()
+        conclude(trainer, loaded, made, log, snapshots)
+        if limits.minutes is not None and not stopped():  # it takes time, which has to be known
+            log.validate(loaded)
+        if limits.anneals and not ranks.largest(stopped()):
+            schedule.begin_annealing(time.monotonic() - started)
+            trainer.begin_run({**facts, "annealed": 0.0})
+            made = out / ANNEALED
+            with log.phase("annealing"):
+                anneal(trainer, loaded, schedule, stopped, log, snapshots)
+            conclude(trainer, loaded, made, log, snapshots)
+            if not stopped():
+                log.validate(loaded)
+        snapshots.finish()
+    return made
 
 
-def conclude(trainer: AnyTrainer, data: Any, path: Path, console: Console) -> None:
+def conclude(trainer: AnyTrainer, data: Any, path: Path, log: Log, snapshots: Snapshots) -> None:
     """Write a checkpoint that can be exported; first as it is, lest anything is lost."""
     trainer.save(path)
     if line := trainer.finish(data):
-        console.print(line)
+        log.console.print(line)
         trainer.save(path)
+    snapshots.leave()
 
 
-def loop(
+def train(
     trainer: AnyTrainer,
     data: Any,
-    out: Path,
-    limits: Limits,
+    path: Path,
+    schedule: Schedule,
     stopped: Callable[[], bool],
-    console: Console,
+    log: Log,
+    snapshots: Snapshots,
 ) -> None:
-    """The stable phase: step, log, validate and save until a limit or a signal."""
-    started = saved = validated = time.monotonic()
+    """The stable phase: step, log, validate and save until its end or a signal."""
+    saved = validated = time.monotonic()
 
     def ended() -> bool:
-        return stopped() or limits.reached((time.monotonic() - started) / 60, trainer.step)
+        return stopped() or schedule.stable_ended(trainer.step)
 
-    log = Log(trainer, out, console)
-    with log:
-        while not trainer.ranks.largest(ended()):
-            log.record(trainer.train_step(data), "training")
-            if time.monotonic() - saved > SAVE_SECONDS:
-                trainer.save(out / "trunk.pt")
-                saved = time.monotonic()
-            if time.monotonic() - validated > VALIDATE_SECONDS:
-                log.validate(data)
-                validated = time.monotonic()
+    while not trainer.ranks.largest(ended()):
+        log.record(trainer.train_step(data))
+        snapshots.leave_if_due()
+        if time.monotonic() - saved > SAVE_SECONDS:
+            trainer.save(path)
+            saved = time.monotonic()
+        if time.monotonic() - validated > VALIDATE_SECONDS:
+            log.validate(data)
+            validated = time.monotonic()
 
 
 def anneal(
     trainer: AnyTrainer,
     data: Any,
-    out: Path,
-    minutes: float,
+    schedule: Schedule,
     stopped: Callable[[], bool],
-    console: Console,
+    log: Log,
+    snapshots: Snapshots,
 ) -> None:
-    """Let the learning rate fall to zero within `minutes`; the trunk on disk stays as it is."""
-    with Log(trainer, out, console) as log:
-        log.record(trainer.train_step(data), "annealing")  # compiles, where that is asked for
-        started = time.monotonic()
-        while True:
-            part = 1.0 if stopped() else (time.monotonic() - started) / 60 / minutes
-            part = trainer.ranks.largest(part)
-            if part >= 1:
-                break
-            log.record(trainer.train_step(data, part), "annealing")
-            trainer.facts["annealed"] = round(part, 3)
-        log.validate(data)
-
-
-class Log:
-    """The progress bar and the two CSV files of a run; of several ranks, the first one's."""
-
-    def __init__(self, trainer: AnyTrainer, out: Path, console: Console) -> None:
-        self.trainer, self.out, self.console = trainer, out, console
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[stats]}"),
-            console=console,
-        )
-        self.task = self.bar.add_task("starting", total=None, stats="")
-        self.sums = torch.zeros(len(trainer.columns), device=trainer.device)  # read seldom
-        self.count, self.crops, self.since = 0, trainer.crops, time.monotonic()
-
-    def __enter__(self) -> Log:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def record(self, loss: tuple[torch.Tensor, ...], phase: str) -> None:
-        """Take one step's numbers; every LOG_STEPS steps show their mean and write a row."""
-        if not self.trainer.ranks.first:
-            return
-        self.sums += torch.stack([part.detach().float() for part in loss])
-        self.count += 1
-        if self.count < LOG_STEPS:
-            return
-        t = self.trainer
-        means = dict(zip(t.columns, (self.sums / self.count).tolist(), strict=True))
-        shown = "  ".join(shown_as(name, value) for name, value in means.items())
-        speed = (t.crops - self.crops) / (time.monotonic() - self.since)
-        stats = f"step {t.step}  {speed:.1f} crops/s  {shown}  skipped {int(t.skipped)}"
-        self.bar.update(self.task, description=phase, stats=stats)
-        row = [phase, t.step, t.crops, f"{t.seconds:.0f}", f"{t.optimizer.lr:.2e}"]
-        if "mse" in means:
-            means["psnr"] = psnr_of_mse(means.pop("mse"))
-        row += [f"{value:.4f}" for value in means.values()]
-        row += [f"{speed:.1f}", int(t.skipped)]
-        header = f"phase,step,crops,seconds,lr,{','.join(means)},crops_per_second,skipped"
-        append(self.out / "log.csv", header, row)
-        self.sums.zero_()
-        self.count, self.crops, self.since = 0, t.crops, time.monotonic()
-
-    def validate(self, data: Any) -> None:
-        """Show and keep how good the averaged weights are on what was held out."""
-        t = self.trainer
-        if not t.ranks.first:
-            return
-        rows = t.validate(data)
-        for row in rows:
-            header = ",".join(["step", "crops", *row])
-            append(self.out / "validation.csv", header, [t.step, t.crops, *row.values()])
-        shown = "; ".join(" ".join(f"{k} {v:g}" for k, v in row.items()) for row in rows)
-        self.console.print(f"step {t.step}, held-out estimate: {shown}")
-
-
-def shown_as(name: str, value: float) -> str:
-    """A scalar for the progress bar."""
-    if name == "mse":
-        return f"{psnr_of_mse(value):.2f} dB"
-    return f"{value:.3f} bpp" if name == "bpp" else f"{name} {value:.3f}"
-
-
-def append(path: Path, header: str, row: list[object]) -> None:
-    """Add a row to a CSV file, with its header when the file is new."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        if new:
-            file.write(header + "\n")
-        csv.writer(file, lineterminator="\n").writerow(row)
+    """Let the learning rate fall to zero; the trunk on disk stays as it is."""
+    part = 0.0  # the shortest has a step, too
+    while part < 1:
+        log.record(trainer.train_step(data, part))
+        trainer.facts["annealed"] = round(part, 3)
+        snapshots.leave_if_due()
+        part = trainer.ranks.largest(1.0 if stopped() else schedule.annealed())
 
 
 def device_name(device: torch.device) -> str:

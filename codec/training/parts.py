@@ -1,25 +1,65 @@
 """A checkpoint in small files, for places that large files do not get out of.
 
-    RUN/parts/  weights.0, weights.1, …   consecutive pieces of one checkpoint, of at most a size
+    RUN/parts/  weights.0, weights.1, …   consecutive pieces of one checkpoint, of a largest size
                 index.json                their names, sizes and digests; written last
                 done                      there once the run has ended; nothing changes after it
 
 A set replaces the one before it. Whoever copies the folder in that moment has pieces of both: their
-digests are not those of the index, and `join` says so.
+digests are not those of the index, and `join` says so. Imports no torch, since `--help` reads the
+options.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ticodec.errors import BadInputError, TicodecError
+from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.files import make_folder, read_file, reason, write_file
 
+#: The folder of parts within that of the run.
+PARTS = "parts"
 INDEX, DONE = "index.json", "done"
 MIB = 2**20
+#: Minutes from one set to the next.
+MINUTES = 3.0
+
+
+@dataclass(frozen=True)
+class PartOptions:
+    """What a run leaves in parts.
+
+    Raises UsageError for what cannot be, or does not go together.
+    """
+
+    part_mib: int | None = field(
+        default=None,
+        metadata={
+            "help": "Leave the averaged weights in OUT/parts while training, in files of at most "
+            "this many MiB: `export` and --init read that folder."
+        },
+    )
+    part_minutes: float | None = field(
+        default=None,
+        metadata={"help": f"Minutes from one set of parts to the next. [default: {MINUTES:g}]"},
+    )
+
+    def __post_init__(self) -> None:
+        if self.part_mib is not None and self.part_mib < 1:
+            raise UsageError("`part_mib` must be at least 1")
+        if self.part_minutes is not None:
+            if self.part_mib is None:
+                raise UsageError("`part_minutes` is for weights in parts: give `part_mib` too")
+            if not self.part_minutes > 0:
+                raise UsageError("`part_minutes` must be above 0")
+
+    @property
+    def minutes(self) -> float:
+        """From one set to the next."""
+        return MINUTES if self.part_minutes is None else self.part_minutes
 
 
 def are_in(folder: Path) -> bool:

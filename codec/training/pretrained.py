@@ -47,7 +47,7 @@ def find_codec(init: str) -> ExistingCodec:
     Raises UsageError when a classifier is named, BadInputError for what is not there or damaged.
     """
     path = Path(init)
-    if path.suffix != ".pt":
+    if not checkpoint.is_checkpoint(path):
         entry = weights.find(init)
         fields, tensors = weights.read(entry)
         return ExistingCodec(config_from(fields), weights.floats(tensors), list(entry.history))
@@ -115,7 +115,7 @@ def find_classifier(init: str) -> ExistingClassifier:
     """
     path = Path(init)
     try:
-        if path.suffix == ".pt":
+        if checkpoint.is_checkpoint(path):
             state = checkpoint.load(path)
             floats, history = state["average"], state["history"]
             if checkpoint.kind_of(state) == checkpoint.HEAD:

@@ -8,6 +8,8 @@ from pathlib import Path
 from ticodec.errors import UsageError
 from ticodec.models.config import HeadConfig
 
+from .checkpoint import is_checkpoint
+from .parts import PARTS, are_in
 from .request import Request
 from .trainer import AnyTrainer
 
@@ -47,8 +49,9 @@ def check_free(folder: Path, request: Request, trainer: AnyTrainer, force: bool)
     A run may replace the trunk that it resumes; with `force`, also another run's checkpoints,
     but never those that it begins or learns from.
     """
-    for source in (request.init or "", trainer.options.teacher):
-        if source.endswith(".pt") and Path(source).resolve().parent == folder.resolve():
+    for source in filter(None, (request.init, trainer.options.teacher)):
+        path = Path(source)
+        if is_checkpoint(path) and path.resolve().parent == folder.resolve():
             raise UsageError(f"{folder} is where {source} is, which it would replace; give `out`")
     trunk = (folder / TRUNK).resolve()
     if force or (request.resume is not None and request.resume.resolve() == trunk):
@@ -59,6 +62,11 @@ def check_free(folder: Path, request: Request, trainer: AnyTrainer, force: bool)
                 f"{folder / name} is there already: `resume` goes on from it, "
                 "`out` names another folder, `force` replaces it"
             )
+    if are_in(folder / PARTS):
+        raise UsageError(
+            f"{folder / PARTS} has weights of another run already: `init` begins from them, "
+            "`out` names another folder, `force` replaces them"
+        )
 
 
 def next_command(made: Path, data: Path, trainer: AnyTrainer) -> str:

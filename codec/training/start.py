@@ -55,6 +55,8 @@ def resume(
     given = options or {}
     check_resumable(given)
     state = checkpoint.load(path)
+    if "optimizer" not in state:
+        raise UsageError(f"{path} has averaged weights alone; `init` begins a run from them")
     return trainer_class(checkpoint.kind_of(state)).restored(path, state, device, compile, given)
 
 

@@ -23,7 +23,8 @@ from ticodec.training.distributed import Ranks
 from ticodec.training.export.cards import training as card_lines
 from ticodec.training.head_trainer import HeadTrainer
 from ticodec.training.joint_trainer import JointTrainer
-from ticodec.training.loop import Limits, run
+from ticodec.training.loop import run
+from ticodec.training.schedule import Limits
 from ticodec.training.trainer import BaseTrainer
 
 KINDS = ("codec", "step 1", "step 2", "head", "latents")
@@ -93,7 +94,7 @@ def worker(folder: Path, toys: Path) -> None:
         for kind in KINDS:
             trainer = made(kind)
             out, data = folder / f"run {kind}", photos if kind == "codec" else toys
-            run(trainer, data, out, Limits(steps=3, anneal_minutes=0.003), Console(), ranks)
+            run(trainer, data, out, Limits(max_steps=3, anneal_minutes=0.003), Console(), ranks)
             state = {"state": trainer.state(), "drawn": trainer.sampler.get_state()}
             torch.save(state, folder / f"{kind} end {ranks.rank}.pt")
         trainer = made("codec")
@@ -105,7 +106,7 @@ def worker(folder: Path, toys: Path) -> None:
             return drawn(data)
 
         trainer.batch = dying
-        run(trainer, photos, folder / "dying", Limits(steps=100), Console(), ranks)
+        run(trainer, photos, folder / "dying", Limits(max_steps=100), Console(), ranks)
 
 
 def torchrun(*arguments: object) -> subprocess.Popen:

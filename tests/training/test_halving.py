@@ -20,8 +20,9 @@ from ticodec.training.export.weights_file import export, export_head
 from ticodec.training.halving import fit_halving, half_size
 from ticodec.training.head_trainer import HeadTrainer
 from ticodec.training.joint_trainer import JointTrainer
-from ticodec.training.loop import Limits, run
+from ticodec.training.loop import run
 from ticodec.training.request import Request
+from ticodec.training.schedule import Limits
 
 
 def test_blocks_are_two_by_two_and_edges_repeat() -> None:
@@ -145,7 +146,7 @@ def test_joint_models_fit_it_to_the_latents_of_files(toys: Path, tmp_path: Path)
     wanted = {"crop": 64, "batch": 4, "lr": 2e-3, "warmup": 2}
     trainer = start.start(Request(toys, None, wanted, CPU, init=str(tmp_path / "first.pt")))
     assert isinstance(trainer, JointTrainer)
-    limits = Limits(steps=3, anneal_minutes=0.01)
+    limits = Limits(max_steps=3, anneal_minutes=0.01)
     done = run(trainer, toys, tmp_path / "run", limits, Console(quiet=True))
     trunk = JointTrainer.resume(tmp_path / "run" / "trunk.pt", CPU)
     for each in (trunk, trainer):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ticodec.errors import BadInputError, TicodecError
 from ticodec.training import parts
+from ticodec.training.export.sources import mean
 
 
 def some_bytes(count: int, seed: int) -> bytes:
@@ -71,3 +73,9 @@ def test_a_disk_that_refuses(tmp_path: Path) -> None:
     (tmp_path / "weights.0.part").mkdir()  # in the way
     with pytest.raises(TicodecError, match="cannot write the weights"):
         parts.write(tmp_path, b"data", 1, {})
+
+
+def test_export_reads_halves_as_they_are() -> None:
+    """Or parts and the checkpoint that they were made of would have different fingerprints."""
+    (same,) = mean([{"weight": torch.tensor([-1e-9]).half()}]).values()
+    assert torch.signbit(same)

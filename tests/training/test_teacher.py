@@ -22,7 +22,8 @@ from ticodec.training.float_latents import latents, of_pixels
 from ticodec.training.halving import half_size
 from ticodec.training.head_trainer import HeadTrainer
 from ticodec.training.joint_trainer import JointTrainer
-from ticodec.training.loop import Limits, run
+from ticodec.training.loop import run
+from ticodec.training.schedule import Limits
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_a_run_goes_on_with_its_teacher(toys: Path, teacher: Path, tmp_path: Pat
 def test_the_history_tells_of_a_teacher(toys: Path, teacher: Path, tmp_path: Path) -> None:
     for given in ("", str(teacher)):
         trainer = HeadTrainer(PIXELS, replace(FIRST, teacher=given), CPU)
-        made = run(trainer, toys, tmp_path / "run", Limits(steps=1), Console(quiet=True))
+        made = run(trainer, toys, tmp_path / "run", Limits(max_steps=1), Console(quiet=True))
         (told,) = checkpoint.load(made)["history"]
         assert told.get("teacher", "") == given
         assert ("teacher" in told) == bool(given)
