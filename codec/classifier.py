@@ -22,17 +22,20 @@ from .models.config import STRIDE_Y, HeadConfig
 from .models.icat import Normalize
 from .models.vit import Halving, ViT
 
-#: What the Transformer reads at once may have so many times the tokens that it was trained on.
+#: The Transformer reads at most this many times the tokens that it was trained on.
 LONGEST = 8
-#: A map whose short side is more than so many times that of the trained grid is halved.
+#: A map is halved while its short side is more than this many times the trained grid's.
 LARGE = 1.5
-#: Without a layer for that, so large ones are read whole, and of larger ones in each direction so
-#: many interleaved parts at most.
+#: Without a halving layer, maps up to REACH times the grid are read whole. Larger ones are split
+#: into at most PARTS × PARTS interleaved sub-maps.
 REACH, PARTS = 2, 2
 
 
 class Label(NamedTuple):
-    """One of the classes, how probable it is, 0 … 1, and which of how many it is."""
+    """A class and its probability, 0 … 1.
+
+    `number`: of the class, from 0, among all `classes`.
+    """
 
     label: str
     probability: float
@@ -44,7 +47,8 @@ class Classifier:
     """A Vision Transformer, ready to run.
 
     Args:
-        vit: on the device and in the type it is to run in; labels: of its classes.
+        vit: the network, already on the device and in the dtype to run in.
+        labels: names of its classes.
     """
 
     def __init__(self, vit: ViT, labels: tuple[str, ...]) -> None:
@@ -64,7 +68,7 @@ class Classifier:
         return mean
 
     def parts(self, y: Tensor) -> list[Tensor]:
-        """What the Transformer takes of latents (1, h, w, M), one after the other."""
+        """The maps that the Transformer reads for latents (1, h, w, M), one after the other."""
         if self.vit.halve is None:
             return interleaved(y, self.vit.config.grid)
         return [halved(y, self.vit.halve, self.vit.config.grid)]
@@ -83,10 +87,10 @@ class Classifier:
 
 
 def halved(y: Tensor, halve: Halving, grid: int) -> Tensor:
-    """Latents of an image (1, h, w, M) as if it had been small enough to read at once.
+    """Latents (1, h, w, M) of a smaller version of the image, small enough to read at once.
 
-    Halved until the short side is at most `LARGE` times the grid's, and the map has at most
-    `LONGEST` times its tokens.
+    They are halved until the short side is at most `LARGE` times the grid's, and the map has at
+    most `LONGEST` times the grid's tokens.
     """
     while min(y.shape[1:3]) > LARGE * grid or y.shape[1] * y.shape[2] > LONGEST * grid * grid:
         y = halve(y)
@@ -94,17 +98,17 @@ def halved(y: Tensor, halve: Halving, grid: int) -> Tensor:
 
 
 def interleaved(y: Tensor, grid: int) -> list[Tensor]:
-    """A map as it is, or of a large one every k-th latent each way, from a few beginnings.
+    """The map itself, or, of a large map, several sub-maps of every k-th latent in both directions.
 
-    For classifiers that cannot halve: a large photo is read as so many smaller ones. Latents stay
-    what the Transformer was trained on, where means over k×k of them lose what is in the details.
-    Up to `REACH` times the grid the whole map, with interpolated positions, is no worse than parts.
+    For classifiers without a halving layer: a large photo is read as several smaller ones. A
+    sub-map holds latents as the Transformer was trained on; means over k×k would lose the details.
+    A map up to `REACH` times the grid is read whole, with interpolated positions: no worse.
 
     Args:
-        y: (1, h, w, M); grid: side of the map that was trained on.
+        y: (1, h, w, M); grid: side of the map that the Transformer was trained on.
 
-    Returns up to `PARTS`² maps (1, about h/k, about w/k, M), where k is such that the short side
-    comes nearest to the grid, and that no map has more than about `LONGEST` times its tokens.
+    Returns up to `PARTS`² maps (1, about h/k, about w/k, M). k brings the short side as near to the
+    grid as possible, and leaves no map with more than about `LONGEST` times the grid's tokens.
     """
     h, w = y.shape[1:3]
     most = LONGEST * grid * grid
@@ -112,14 +116,14 @@ def interleaved(y: Tensor, grid: int) -> list[Tensor]:
         return [y]
     k = max(round(min(h, w) / grid), math.ceil(math.sqrt(h * w / most)))
     down, across = min(k, h), min(k, w)
-    # Of a map that is thinner than k the length alone can be divided.
+    # A map that is thinner than k can only be divided along its length.
     across = min(w, max(across, math.ceil(w * math.ceil(h / down) / most)))
     down = min(h, max(down, math.ceil(h * math.ceil(w / across) / most)))
     return [y[:, i::down, j::across] for i in beginnings(down) for j in beginnings(across)]
 
 
 def beginnings(k: int) -> list[int]:
-    """Where parts begin that take every k-th: all k places, or `PARTS` of them, evenly."""
+    """First rows (or columns) of sub-maps that take every k-th: at most `PARTS`, evenly spread."""
     count = min(k, PARTS)
     return [(2 * i + 1) * k // (2 * count) for i in range(count)]
 
@@ -157,12 +161,13 @@ class PixelClassifier(Classifier):
 def load_head(
     entry: weights.Entry, path: Path | None, channels: int, device: torch.device, dtype: torch.dtype
 ) -> Classifier:
-    """The classifier of a file, by default the one that the weights come with.
+    """The classifier in a file, or by default the one that comes with the weights.
 
-    `channels` is M of those weights.
+    Args:
+        channels: M of the weights.
 
-    Raises BadInputError when there is none, when it is damaged, or when it was trained on the
-    latents of other weights.
+    Raises BadInputError when there is no classifier, when it is damaged, or when it was trained
+    on the latents of other weights.
     """
     if path is None and entry.head is None:
         raise BadInputError(
@@ -183,7 +188,7 @@ def load_head(
 
 
 def load_pixel_classifier(path: Path, device: torch.device) -> PixelClassifier:
-    """The classifier of pixels in a file. Raises BadInputError when it is none."""
+    """The classifier of pixels in a file. Raises BadInputError when it is not one."""
     config, vit = read_head(path, None)
     if config.stem != "pixels":
         raise BadInputError(f"{path}: this classifier reads latents, not pixels")
@@ -191,7 +196,10 @@ def load_pixel_classifier(path: Path, device: torch.device) -> PixelClassifier:
 
 
 def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfig, ViT]:
-    """Config and network of a head's file, or of an entry's own, whose digest is checked."""
+    """Config and network of a classifier's file, or of the one that comes with an entry.
+
+    Raises BadInputError when it is damaged, or is not the file that the manifest names.
+    """
     fields, tensors = weights.read_head(path, entry)
     try:
         config = HeadConfig.from_dict(fields)
@@ -202,16 +210,16 @@ def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfi
 
 
 def network_of(config: HeadConfig, tensors: dict[str, Tensor]) -> ViT:
-    """The network of a config with these weights, made float32; on the CPU, frozen.
+    """The network of a config with these weights: float32, on the CPU, frozen.
 
     Args:
         tensors: by their names in `ViT`, of any float type.
 
-    Raises ValueError or RuntimeError when they are no such network's.
+    Raises ValueError or RuntimeError when the tensors do not fit the config.
     """
-    if len(tensors) < config.vit.L:  # making that many blocks could take for ever
+    if len(tensors) < config.vit.L:  # a damaged file may ask for endless blocks
         raise ValueError(f"{config.vit.L} blocks, and {len(tensors)} tensors")
-    with torch.device("meta"):  # nothing is made of what a damaged file may ask for
+    with torch.device("meta"):  # allocates nothing, however large the sizes in a damaged file
         vit = ViT(config.channels, config.vit, len(config.labels), config.halving)
     vit.eval().requires_grad_(False).load_state_dict(
         {name: value.float() for name, value in tensors.items()}, assign=True

@@ -63,10 +63,9 @@ class Codec:
     """A loaded network that encodes and decodes any number of pictures.
 
     Args:
-        entry: which weights; device: for the transforms, "auto", "cpu", "cuda" or "cuda:1".
-        bf16: run the transforms in bf16; None: where the hardware is fast at it.
-            It changes pixels by less than a grey level, and never what a file decodes to
-            as symbols.
+        entry: the weights; device: of the transforms, "auto", "cpu", "cuda" or "cuda:1".
+        bf16: run the transforms in bf16; None: where the hardware is fast at it. This changes
+            pixels by less than a grey level, and never the symbols that a file decodes to.
 
     Raises BadInputError when the weights are missing or damaged, UsageError for a device.
     """
@@ -81,7 +80,7 @@ class Codec:
             network = build(self.config)
             network.load_state_dict(weights.floats(tensors), assign=True)
             exact = {k[6:]: v for k, v in tensors.items() if k.startswith("exact.")}
-            # The steps of the wavefront are too small for a GPU to gain anything.
+            # A step of the wavefront is too little work for a GPU to be faster.
             self.entropy = EntropyCoder(self.config, exact, torch.device("cpu"))
         except BadInputError:
             raise
@@ -106,7 +105,7 @@ class Codec:
     # -- quality --------------------------------------------------------------------
 
     def stored_quality(self, quality: float | None) -> int:
-        """Quality as a file stores it, in 1/4096; 0 for a model of one fixed λ.
+        """The quality as a file stores it, in units of 1/4096; 0 for a model of one fixed λ.
 
         Raises UsageError when these weights do not have it.
         """
@@ -114,7 +113,10 @@ class Codec:
         return 0 if checked is None else round(checked * QUALITY_STEPS)
 
     def gains(self, stored: int) -> tuple[Tensor, Tensor]:
-        """(up, down) of a stored quality, each (1, 1, 1, M), float32."""
+        """The gains (up, down) of a stored quality, both (1, 1, 1, M), float32.
+
+        Raises BadInputError when the model does not have that quality.
+        """
         fixed = self.config.levels == 1
         level = 0.0 if fixed else stored / QUALITY_STEPS - 1
         if (stored == 0) != fixed or not 0 <= level <= self.config.levels - 1:
@@ -136,21 +138,21 @@ class Codec:
         return self.encode_many([as_picture(image)], quality)[0]
 
     def encode_many(self, pictures: Sequence[Picture], quality: float | None = None) -> list[bytes]:
-        """Several pictures, of any sizes, to the bytes that each has alone; sooner than one by one.
+        """Several pictures of any sizes to the same bytes as `encode` gives, in less time.
 
-        Their latents are in memory together, about 6 bytes a pixel. Raises as `encode` does.
+        All their latents are in memory together, about 6 bytes a pixel. Raises as `encode` does.
         """
         return [write(file) for file in self.containers(pictures, quality)]
 
     def containers(
         self, pictures: Sequence[Picture], quality: float | None = None
     ) -> list[Container]:
-        """The same as containers, which `decode` and `classify` take without parsing anything."""
+        """`encode_many`, but as containers: `decode` and `classify` take them without parsing."""
         stored = self.stored_quality(quality)
         latents = []
         for picture in pictures:
             self.check_memory(*picture.pixels.shape[:2])
-            # One at a time: its floats, and so its bytes, do not depend on its neighbours.
+            # One picture at a time: its floats, and so its bytes, must not depend on the others.
             latents.append(self.analyse(picture.pixels, stored))
         coded = self.entropy.encode_many(latents)
         return [
@@ -159,7 +161,7 @@ class Codec:
         ]
 
     def container(self, picture: Picture, coded: Coded, stored: int) -> Container:
-        """A picture's file, once its latents are coded."""
+        """The container of a picture whose latents are coded; `stored`: the stored quality."""
         height, width = picture.pixels.shape[:2]
         header = Header(
             model=MODEL_IDS[self.config.model],
@@ -233,7 +235,7 @@ class Codec:
         return self.latents_many([container])[0]
 
     def latents_many(self, containers: Sequence[Container]) -> list[Tensor]:
-        """The same of several files, sooner than one by one; raises when one of them is damaged."""
+        """`latents` of several files, in less time. Raises when one of them is damaged."""
         streams = []
         for container in containers:
             z_stream, y_stream = container.section("z"), container.section("y")
@@ -291,14 +293,14 @@ class Codec:
         """The labels of a file whose latents ŷ are decoded; arguments as of `classify`."""
         header = container.header
         _, down = self.gains(header.quality)
-        # What pads the image to whole steps of z is none of its content.
+        # Leave out the latents of the padding, which are not part of the image.
         height, width = (math.ceil(n / STRIDE_Y) for n in (header.height, header.width))
         return self.classifier(head)((y_hat * down[0])[:height, :width], top)
 
     def classifier(self, head: str | os.PathLike[str] | None = None) -> Classifier:
-        """The classifier of a file, or the one of these weights; kept for the next call.
+        """The classifier in a file, or the one of these weights; kept for the next call.
 
-        Raises BadInputError when there is none, or it is not for the latents of these weights.
+        Raises BadInputError when there is none, or it reads the latents of other weights.
         """
         path = path_of("head", head)
         if path not in self.heads:

@@ -14,7 +14,7 @@ from .container import MAX_PIXELS, is_tic
 from .errors import BadInputError
 from .picture import Picture, to_picture
 
-#: Files that folders are searched for; a single file may have any name.
+#: Suffixes of the files that are listed in folders. A single file may have any name.
 SUFFIXES = {".avif", ".jp2", ".jpeg", ".jpg", ".webp"}
 SUFFIXES |= {".bmp", ".gif", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff"}
 
@@ -56,9 +56,9 @@ _opened: list[int | None] = []
 
 @contextmanager
 def _without_pillows_limit() -> Iterator[None]:
-    """Pillow's limit of pixels, which is one for all threads, is off while any thread is in here.
+    """Switch Pillow's limit of pixels off while any thread is in here: all threads share it.
 
-    Ours takes its place.
+    `open_image` has a limit of its own.
     """
     with _opening:
         _opened.append(Image.MAX_IMAGE_PIXELS)
@@ -74,11 +74,11 @@ def _without_pillows_limit() -> Iterator[None]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Files below a folder whose suffix is an image's, sorted by path; hidden ones are left out.
+    """Files below a folder that have an image's suffix, sorted by path, except hidden ones.
 
-    Links that lead nowhere are in the list, so that whoever reads them can say so.
+    Broken links are in the list: reading one gives an error that the caller can report.
 
-    Raises BadInputError when it is no folder or has no images.
+    Raises BadInputError when it is not a folder or has no images.
     """
     if not folder.is_dir():
         raise BadInputError(f"{folder}: not a folder of images")

@@ -1,4 +1,4 @@
-"""What callers may hand over: paths, bytes, open files, images; and checks of other arguments.
+"""The arguments that callers may pass: paths, bytes, open files, images; and checks of others.
 
 str, PathLike ────┐
 bytes-like        ├─► bytes ─┬─► Container
@@ -36,7 +36,7 @@ def bytes_of(source: object, name: str = "data", kinds: str = FILES) -> bytes:
     """The bytes of a path, of anything bytes-like, or of the rest of an open binary file.
 
     Args:
-        name: of the argument; kinds: what it may be. Both for messages.
+        name: of the argument; kinds: what it may be. Both appear in messages.
 
     Raises UsageError for anything else, BadInputError when a file cannot be read.
     """
@@ -75,7 +75,7 @@ def _read(file: Any, name: str) -> bytes:
 
 
 def as_container(source: FileLike | Container, max_pixels: int = MAX_PIXELS) -> Container:
-    """A `.tic` file, parsed and checked here unless it has been.
+    """A `.tic` file, parsed and checked here unless it is a `Container` already.
 
     Raises BadInputError when it is no sound `.tic` file or has more than `max_pixels`.
     """
@@ -151,8 +151,8 @@ def whole(name: str, value: object, least: int = 1) -> None:
 
 
 def check_device(device: object) -> None:
-    """Raises UsageError unless a device has a name that can be one; whether it is there, torch
-    knows (`codec.pick_device`)."""
+    """Raises UsageError unless the name can be a device's. Only `codec.pick_device`, which imports
+    torch, checks that this machine has it."""
     if not isinstance(device, str):
         raise UsageError(f"device must be a name (str), not {_kind(device)}")
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
@@ -160,7 +160,7 @@ def check_device(device: object) -> None:
 
 
 def path_of(name: str, value: object) -> Path | None:
-    """A path that may be left out. Raises UsageError for anything that is none."""
+    """The path, or None if it is left out. Raises UsageError for anything else."""
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike):

@@ -13,7 +13,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available() -> int | None:
-    """Bytes that can be had without swapping, on this machine and in this container (cgroup).
+    """Free memory in bytes, without swap, within the limit of this container (cgroup).
 
     None where the system does not say.
     """

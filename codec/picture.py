@@ -1,4 +1,4 @@
-"""An image as the codec takes it and gives it back: 8-bit RGB, alpha and metadata apart."""
+"""An image as the codec takes and returns it: 8-bit RGB, with alpha and metadata kept apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which quality is used: the one that is asked for, or the usual one."""
+"""The quality to encode with: the one that is asked for, or the usual one."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ from .errors import UsageError
 
 #: Name of the note in a file, see `Writer.write`.
 NOTE = "ticodec"
-#: What Pillow's plugins raise on pictures and metadata that a format cannot hold.
+#: Errors of Pillow's plugins on pictures and metadata that a format cannot hold.
 REFUSALS = (OSError, ValueError, RuntimeError, SyntaxError, KeyError, struct.error)
-#: Tags of an EXIF block that say how the TIFF file around it stored its pixels, or that Pillow
-#: gives apart: 700 is XMP, 34675 the ICC profile.
+#: EXIF tags that are not copied: they describe how the TIFF file stored its pixels, or Pillow
+#: returns them separately (700 is XMP, 34675 the ICC profile).
 STRUCTURE = {*range(254, 260), 262, 266, 273, *range(277, 281), 284, 317, *range(320, 326)}
 STRUCTURE |= {330, 338, 339, 347, *range(512, 522), 529, 530, 531, 532, 700, 34675}
 #: Tags that point to a block of tags of their own: EXIF and GPS.
@@ -52,7 +52,7 @@ class Writer(ABC):
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
         """Write the image with the ICC profile, EXIF and XMP of its `info`.
 
-        The note only where the format has a place for it (`holds_note`).
+        Formats with `holds_note` write the note too; others ignore it.
         """
 
     def write(self, image: Image.Image, quality: int | None = None, note: str = "") -> bytes:
@@ -61,7 +61,7 @@ class Writer(ABC):
         Args:
             image: "L", "LA", "RGB" or "RGBA"; its `info` may have "icc_profile", "exif", "xmp".
             quality: 1 … 100; None: the format's default.
-            note: a short text (ASCII) that `note_in` finds again, where viewers do not see it.
+            note: a short ASCII text that viewers do not show and a later run can read.
 
         Raises UsageError when the format cannot hold the picture, or has no such quality.
         """
@@ -133,7 +133,7 @@ class Jpeg(Writer):
     lossy, default_quality = True, 95
 
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
-        """4:4:4: what was compressed once should not lose its colours the second time."""
+        """4:4:4, so that a second compression does not lose colour resolution."""
         how = {"quality": quality, "subsampling": "4:4:4", "optimize": True}
         image.save(out, "JPEG", **how, **kept(image), **readable_exif(image))
 
@@ -152,12 +152,12 @@ class Avif(Writer):
 
 
 class Tiff(Writer):
-    """Lossless: deflated, or as it is when there is EXIF, which libtiff cannot write."""
+    """Lossless: deflated, or uncompressed if there is EXIF, which libtiff cannot write."""
 
     name, suffixes, side_max = "TIFF", (".tif", ".tiff"), 2**31 - 1
 
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
-        """EXIF and XMP are tags among the file's own."""
+        """EXIF and XMP become tags of the TIFF file."""
         tags, exif = Image.Exif(), Image.Exif()
         if readable := readable_exif(image):
             exif.load(readable["exif"])
@@ -195,12 +195,12 @@ def suffixes() -> tuple[str, ...]:
 
 
 def kept(image: Image.Image, *keys: str) -> dict[str, Any]:
-    """Options of Pillow's `save` for metadata that is kept as it is; by default ICC and XMP."""
+    """Options of Pillow's `save` for metadata that is written unchanged; by default ICC and XMP."""
     return {key: image.info[key] for key in keys or ("icc_profile", "xmp") if key in image.info}
 
 
 def readable_exif(image: Image.Image) -> dict[str, Any]:
-    """The same for EXIF, which several plugins parse; what cannot be read is left out."""
+    """Options of Pillow's `save` for EXIF, which several plugins parse; none if it is damaged."""
     if "exif" not in image.info:
         return {}
     try:
@@ -211,12 +211,12 @@ def readable_exif(image: Image.Image) -> dict[str, Any]:
 
 
 def trailer(note: str) -> bytes:
-    """A note behind the end of a file, where no format looks: a `free` box of AVIF's kind."""
+    """A note to append to a file, which readers of all formats ignore: a `free` box as in AVIF."""
     text = f"{NOTE} {note}".encode("ascii")
     return struct.pack(">I4s", 8 + len(text), b"free") + text
 
 
-#: A trailer is within as many bytes of a file's end.
+#: A trailer is at most this long, in bytes.
 TRAILER_MAX = 128
 
 

@@ -1,1 +1,1 @@
-"""Exact entropy coding: integer networks, wavefront, rANS behind a guard, compiler."""
+"""Exact entropy coding: integer networks, the wavefront, rANS behind a guard."""

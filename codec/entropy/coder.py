@@ -1,10 +1,10 @@
-"""Latents to streams and back: the exact entropy path, whole.
+"""Latents to streams and back: the whole exact entropy path.
 
 encode:  z ─► round ─► tables of the channels ─► z stream
          ẑ ─► h_s ─► wavefront ─► round(y - mean) ─► tables of the scales ─► y stream
 decode:  the same with the arrows into the streams turned round
 
-The joint model `icat` has no context model: there rows take the place of the wavefront.
+The joint model `icat` has no context model: it codes row by row instead of along the wavefront.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SYMBOL_MAX = 2**15 - 1
 
 
 class Coded(NamedTuple):
-    """Streams, and the symbols' bytes (z then y, raster order, int16) for their checksum."""
+    """The streams of an image, and its symbols as bytes (z, then y; raster order; int16)."""
 
     z_stream: bytes
     y_stream: bytes
@@ -38,14 +38,14 @@ class Coded(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """ŷ (h, w, M), float64 multiples of 2^-8, and the symbols' bytes as in `Coded`."""
+    """ŷ (h, w, M), float64 multiples of 2^-8, and the symbols as bytes, as in `Coded`."""
 
     y_hat: Tensor
     symbols: bytes
 
 
 class Streams(NamedTuple):
-    """Streams of one file, and the size of its z."""
+    """The streams of one file, and the height and width of its z."""
 
     z: bytes
     y: bytes
@@ -57,8 +57,8 @@ class EntropyCoder:
     """Codes latents with the integers of a weights file.
 
     Args:
-        config: dimensions; parameters: what `compile_entropy` made; device: any, the
-            streams are the same.
+        config: dimensions; parameters: what `compile_entropy` made.
+        device: where to run; every device gives the same streams.
     """
 
     def __init__(
@@ -80,12 +80,15 @@ class EntropyCoder:
             raise BadInputError("damaged weights: the entropy tables do not fit the model")
 
     def encode(self, y: Tensor, z: Tensor) -> Coded:
-        """Latents y (h, w, M) and z (h/n, w/n, N), gains applied, to streams; n is 4, icat's 2."""
+        """Latents y (h, w, M) and z (h/n, w/n, N), gains applied, to streams.
+
+        n is 4; for icat it is 2.
+        """
         return self.encode_many([(y, z)])[0]
 
     @torch.inference_mode()
     def encode_many(self, latents: Sequence[tuple[Tensor, Tensor]]) -> list[Coded]:
-        """The same of several images, of any sizes: the same streams as alone, sooner."""
+        """Several images of any sizes to the same streams as `encode` gives, in less time."""
         writings = [Encoding(self, y, z) for y, z in latents]
         self.run(writings)
         return [encoding.finish() for encoding in writings]
@@ -100,17 +103,17 @@ class EntropyCoder:
 
     @torch.inference_mode()
     def decode_many(self, files: Sequence[Streams]) -> list[Decoded]:
-        """The same of several files; raises when one of them is damaged."""
+        """`decode` of several files, in less time. Raises when one of them is damaged."""
         readings = [Decoding(self, streams) for streams in files]
         pairs = zip(readings, self.run(readings), strict=True)
         return [decoding.finish(y_hat) for decoding, y_hat in pairs]
 
     def channels(self, positions: int) -> Ints:
-        """Number of the table of each symbol of z: its channel."""
+        """The table of every symbol of z: the number of its channel."""
         return np.tile(np.arange(self.config.N), positions)
 
     def run(self, images: Sequence[Encoding | Decoding]) -> list[Tensor]:
-        """Code y of each image, n times the size of z each way, in either direction: ŷ (h·w, M)."""
+        """Encode or decode y of several images; returns ŷ (h·w, M) of each."""
         maps = [LatentMap(self.z_hat(*image.z), image.code) for image in images]
         return [y_hat * 2.0**-MEAN_BITS for y_hat in self.latents.run(maps)]
 
@@ -128,7 +131,7 @@ class ZMap(NamedTuple):
 
 
 class Encoding:
-    """One image on its way to streams: `code` takes the steps of its y as they come."""
+    """One image that is being encoded: `code` quantises and writes the next positions of y."""
 
     def __init__(self, owner: EntropyCoder, y: Tensor, z: Tensor) -> None:
         rounded = z.double().round().numpy().astype(np.int64) - owner.centres
@@ -154,7 +157,7 @@ class Encoding:
 
 
 class Decoding:
-    """One file on its way to ŷ: `code` gives the steps of its y as they are asked for."""
+    """One file that is being decoded: `code` reads the next positions of y."""
 
     def __init__(self, owner: EntropyCoder, streams: Streams) -> None:
         cells, m = streams.height * streams.width, owner.config.M

@@ -2,15 +2,15 @@
 
 A float network gives slightly different numbers with another thread count, CPU or GPU,
 because the order of its additions differs. Here every tensor holds **integers carried
-in float64**, on a fixed-point grid, so that nothing is ever rounded differently:
+in float64**, on a fixed-point grid, so that every machine rounds alike:
 
     integers x ──► x @ W ──► exact sum, any order ──► round to the grid ──► clamp ──► integers
    16…25 bits     16 bits       below 2⁵³            half to even
 
-  * A product of activations (16 bits, 25 at most) and weights (16), summed, is below 2⁵³, where
-    float64 holds every integer: no order of summation, no fused multiply-add, no number
-    of threads changes it. (Weights carry a power-of-two factor; the argument is the same
-    in units of that factor. `compile.py` checks the bound for every output.)
+  * A sum of products of activations (16 bits, at most 25) and weights (16 bits) stays below 2⁵³.
+    Up to there float64 holds every integer, so the sum does not depend on the order of summation,
+    on fused multiply-adds or on the number of threads. (Weights carry a power-of-two factor; the
+    argument is the same in units of that factor. `compile.py` checks the bound for every output.)
   * Between products there are only single IEEE operations, each correctly rounded
     everywhere: + - × ÷ and sqrt of float64, rounding, comparing, and integer tables for
     exp and GELU. No library exp, no float reduction, no convolution primitive.
@@ -31,10 +31,10 @@ from torch import Tensor
 from ticodec.models.attention import shift_regions
 from ticodec.models.swin import partition, unpartition
 
-#: Largest activation: 16 bits signed for what is multiplied with other activations, 19 for
-#: residuals, which feed LayerNorm, 25 for what only meets weights and has outliers.
+#: Largest activations: 16 bits, signed, where activations are multiplied with each other; 19 for
+#: residuals, which feed LayerNorm; 25 where they have outliers and only weights multiply them.
 NARROW, WIDE, LONG = 2**15 - 1, 2**18 - 1, 2**24 - 1
-LONG_SPARE = 6  # low bits that a LONG residual leaves to LayerNorm's 19
+LONG_SPARE = 6  # low bits that a LONG residual drops for LayerNorm, which takes 19
 #: Fractional bits: of a normalised token, of attention scores, of exp, of probabilities.
 NORM_BITS, SCORE_BITS, EXP_BITS, PROBABILITY_BITS = 11, 10, 16, 15
 #: exp(-i / 2¹⁰) is tabulated for i below this, GELU's curve for |x| < 6 on this grid.
@@ -92,7 +92,7 @@ class Ops:
     def linear(self, name: str, x: Fixed, limit: int = NARROW, frac: int | None = None) -> Fixed:
         """x (..., in) to (..., out), clamped to ±limit.
 
-        `frac` is the grid the caller needs; the compiler obeys it, here it is known.
+        `frac`: the grid that the caller needs. Only the compiler reads it; here the layer has it.
         """
         weight, bias, out = self.layer(name)
         summed = torch.addmm(bias, x.ints.reshape(-1, x.ints.shape[-1]), weight)
@@ -100,9 +100,9 @@ class Ops:
         return Fixed(rounded.reshape(*x.ints.shape[:-1], -1), out)
 
     def norm(self, x: Fixed) -> Fixed:
-        """LayerNorm without its affine part, which the next layer has absorbed.
+        """LayerNorm without its affine part, which the compiler merged into the next layer.
 
-        (C·x - Σx) / sqrt(C·Σx² - (Σx)² + ε), all sums exact: x has 19 bits at most.
+        (C·x - Σx) / sqrt(C·Σx² - (Σx)² + ε); all sums are exact, since x has at most 19 bits.
         """
         c = x.ints.shape[-1]
         if (c * WIDE) ** 2 >= 2**53:
@@ -115,7 +115,7 @@ class Ops:
         return Fixed(round_to(normal, NORM_BITS, NARROW), NORM_BITS)
 
     def scores(self, q: Tensor, k: Tensor, frac: int) -> Tensor:
-        """q kᵀ on the grid of scores; 1/√d is in q's weights."""
+        """q kᵀ on the grid of scores. The factor 1/√d is in q's weights."""
         return torch.round((q @ k.transpose(-2, -1)) * 2.0 ** (SCORE_BITS - 2 * frac))
 
     def softmax(self, scores: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The joint model's h_s on integers: ẑ to the mean and scale of every latent, in one pass.
 
-The structure of `models.icat`'s h_s. There is no context model, so nothing waits for ŷ:
+It has the structure of h_s in `models.icat`. There is no context model, so nothing waits for ŷ:
 
     ẑ ─► conv 5×5 ─► LeakyReLU ─► deconv 5×5 s2 ─► LeakyReLU ─► conv 3×3 ─► means, scales
                                                                                 │
@@ -21,8 +21,8 @@ from .latent_coder import LatentMap, PositionCoder
 from .tic_context import MEAN_BITS, SCALE_BITS, SCALE_LIMIT, scale_indexes
 from .tic_hyper import gather, insert_zeros
 
-#: Rows of z that go through h_s together, and how many more around them decide their results:
-#: 2 for the first layer, 1 each for the others (at the doubled resolution there are 2).
+#: How many rows of z go through h_s together, and how many rows on either side their results
+#: depend on: 2 for the first layer, 1 for each of the others, which reach at most 2 rows of y.
 STRIP, HALO = 16, 4
 
 
@@ -51,7 +51,7 @@ def run_rows(ops: Ops, z: Tensor, thresholds: Tensor, coder: PositionCoder) -> T
     """
     coded = []
     width = 2 * z.shape[1]
-    # Strips bound the memory: gathered neighbourhoods are 25 times the map.
+    # Strips bound the memory: gathered neighbourhoods are 25 times as large as the map.
     for top in range(0, len(z), STRIP):
         first, end = max(0, top - HALO), min(len(z), top + STRIP)
         means, scales = mean_scale(ops, z[None, first : end + HALO])

@@ -1,4 +1,4 @@
-"""What codes the latents y of a family, in either direction: the part that families differ in."""
+"""The interface that families implement to code the latents y, in either direction."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-#: Codes some positions: (positions (P,), means (P, M) in latent units, indexes of the scale
-#: tables (P, M)) to their symbols (P, M). Encoding quantises and writes them, decoding reads them.
+#: Codes some positions and returns their symbols (P, M). Encoding quantises and writes them,
+#: decoding reads them. Arguments: positions (P,), means (P, M) in latent units, indexes of the
+#: scale tables (P, M).
 PositionCoder = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -25,7 +26,7 @@ class LatentMap(NamedTuple):
 
 
 class LatentCoder(Protocol):
-    """Predicts mean and scale of every latent, and has it coded."""
+    """Predicts mean and scale of every latent, and calls the map's `code` with them."""
 
     def run(self, maps: Sequence[LatentMap]) -> list[Tensor]:
         """ŷ of each map, (h·w, M), float64 integers in units of 2^-8."""

@@ -1,4 +1,4 @@
-"""Entropy coding: rANS by compressai behind a guard that makes it safe on any bytes.
+"""Entropy coding by compressai's rANS, behind a guard that makes it safe on any bytes.
 
 How range asymmetric numeral systems (rANS) code a symbol
 ---------------------------------------------------------
@@ -16,9 +16,9 @@ symbol), and shrinks the state by the slice's width; when the state gets small, 
 32-bit word is read from the stream. Encoding is the exact inverse, run backwards from
 the last symbol to the first. A symbol of probability p costs log2(1/p) bits.
 
-Everything here is integers, so both sides agree if they use the same table for the
-same symbol. The tables are stored in the weights; which one is used, and the mean
-that is added, come from `ticodec.entropy.exact`.
+Everything here is integers, so encoder and decoder agree if they use the same table for the
+same symbol. The tables are stored in the weights. Which table a symbol uses, and the mean
+that is added to it, come from `ticodec.entropy.exact`.
 
 Why the guard
 -------------
@@ -35,10 +35,10 @@ Its encoder has a buffer of one word a symbol, but a stream of one to three symb
 up to n/2 + 3 words, and aborts the process. A writer therefore closes every stream with
 four symbols that cost nothing and that no reader reads.
 
-Outliers have an escape of our own: a table covers -K … K, and the two end symbols
-mean "K or further". Behind the symbols of a call come, for each end symbol in turn,
-how many hexadecimal digits the excess has (0 to 4), and then all the digits, both from
-uniform tables. So a value costs at most 1 + 1 + 4 rANS symbols: `WORST` below.
+Outliers have an escape of our own: a table covers -K … K, and its two end symbols
+mean "K or further". After the symbols of a call come two lists, both coded with a uniform
+table: for every end symbol the number of hexadecimal digits of its excess (0 to 4), and
+then all the digits. So a value costs at most 1 + 1 + 4 rANS symbols: `WORST` below.
 """
 
 from __future__ import annotations
@@ -96,11 +96,10 @@ class Tables:
 
     Args:
         halves: K of each table, (tables,), at least 1.
-        frequencies: all tables one behind the other, 2K_i + 1 positive integers each
+        frequencies: of all tables, one after the other. Table i has 2K_i + 1 positive integers
             that sum to 65536.
 
-    Raises BadInputError when the numbers are no such tables: a coder fed with them
-    would not be safe.
+    Raises BadInputError when the numbers are not such tables: coding with them would not be safe.
     """
 
     def __init__(self, halves: Ints, frequencies: Ints) -> None:
@@ -118,16 +117,16 @@ class Tables:
         self.offsets = (-halves).tolist()
 
     def halves_of(self, indexes: Ints) -> Ints:
-        """K of each of these tables. Raises IndexError for a table that is not there.
+        """K of each of these tables. Raises IndexError for a table that does not exist.
 
-        Called before every call of the coder, which does not check.
+        It is called before every call of the coder, which does not check.
         """
         if len(indexes) and indexes.min() < 0:
             raise IndexError("negative number of an entropy table")
         return self.halves[indexes]
 
     def arguments(self) -> tuple[list[list[int]], list[int], list[int]]:
-        """As compressai wants them."""
+        """The tables in the form that compressai takes."""
         return self.cdfs, self.sizes, self.offsets
 
 
@@ -137,7 +136,7 @@ _HEX = ([[*range(0, TOTAL + 1, TOTAL // 16), TOTAL]], [18], [0])
 
 
 def _digit_counts(excess: Ints) -> Ints:
-    """Hexadecimal digits each excess needs; 0 for 0."""
+    """How many hexadecimal digits each excess needs; 0 for 0."""
     counts = np.zeros(len(excess), np.int64)
     for digit in range(DIGITS):
         counts += excess >= 16**digit
@@ -159,7 +158,7 @@ class Writer:
         self._encoder = _extension().BufferedRansEncoder()
 
     def write(self, values: Ints, indexes: Ints, tables: Tables) -> None:
-        """Append one call's values, each with the number of its table; both (n,).
+        """Append values (n,); `indexes` (n,) has the number of each value's table.
 
         |value| may exceed its table's K by at most EXCESS_MAX; the caller clamps.
         """
@@ -199,10 +198,9 @@ class Reader:
         self._decoder.set_stream(data + bytes(4 * WORST * count + 8))
 
     def read(self, indexes: Ints, tables: Tables) -> Ints:
-        """The next len(indexes) values, each from the table of that number.
+        """The next len(indexes) values; `indexes` has the number of each value's table.
 
-        Raises BadInputError on an impossible escape or when more values are asked
-        for than were announced.
+        Raises BadInputError on an impossible escape, or when more than `count` values are read.
         """
         self._left -= len(indexes)
         if self._left < 0:

@@ -1,4 +1,4 @@
-"""Coding the latents of TIC: h_s once, then the context model along the wavefront.
+"""Codes the latents of TIC: h_s once, then the context model along the wavefront.
 
 ẑ ─► h_s ─► the head's part of it ─┐
                    ŷ so far ─► CAM ┴─► means, scale indexes ─► symbols     see `wavefront`
@@ -42,7 +42,7 @@ class TicLatentCoder:
         return run_wavefront(self.context, self.thresholds, bordered)
 
     def hyper(self, z_hat: Tensor) -> Tensor:
-        """h_s and the head's first layer on it, of ẑ (h/4, w/4, N): (h·w, 10M/3).
+        """ẑ (h/4, w/4, N) through h_s and its part of the head's first layer, to (h·w, 10M/3).
 
         See `Context.hyper_part`.
         """

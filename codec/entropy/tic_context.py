@@ -1,8 +1,8 @@
 """CAM and entropy head on integers: from the neighbours' ŷ to mean and scale index.
 
-The structure of `models.cam`, with two things done ahead of time by the compiler:
-the CAM's last Linear is merged into the head's first convolution, and the half of that
-convolution that reads h_s is applied to the whole map at once (`hyper_part`).
+It has the structure of `models.cam`, but for two changes: the compiler has merged the CAM's last
+Linear into the head's first convolution, and the half of that convolution that reads h_s is applied
+to the whole map at once (`hyper_part`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .exact import LONG, PROBABILITY_BITS, WIDE, Fixed, Ops, round_to
 
 #: Fractional bits of means (and so of ŷ) and of raw scales.
 MEAN_BITS, SCALE_BITS = 8, 12
-#: Raw scales feed no product, only comparisons: they may go up to 512, beyond every table.
+#: Raw scales are only compared, never multiplied, so they may go up to 512, beyond every table.
 SCALE_LIMIT = 512 << SCALE_BITS
-#: What the attention sees of ŷ is held below this: 19 bits, ±1023 latent steps.
+#: The attention sees ŷ clamped to this: 19 bits, ±1023 latent steps.
 Y_LIMIT = WIDE
 
 
@@ -42,7 +42,7 @@ class Context:
         return self.ops.linear("cam.qkv", normal)
 
     def hyper_part(self, hyper: Fixed) -> Tensor:
-        """What h_s adds to the head's first layer, not rounded: (..., 2M) to (..., 10M/3)."""
+        """The head's first layer, its part for h_s, not rounded: (..., 2M) to (..., 10M/3)."""
         weight, bias, _ = self.ops.layer("head.hyper")
         return hyper.ints @ weight + bias
 
@@ -74,7 +74,7 @@ class Context:
         tokens = torch.cat([near, masked], 1)  # (P, 13, 3M)
         q, k, v = tokens.reshape(p, 13, 3, self.heads, d).permute(2, 0, 3, 1, 4)
         scores = self.ops.scores(q, k, self.qkv_frac)  # (P, heads, 13, 13)
-        # The 13 masked tokens have one query, but each its own biases.
+        # The 13 masked tokens share one query, but each has its own biases.
         rows = [scores[:, :, :EARLIER], scores[:, :, EARLIER:].expand(-1, -1, 13, -1)]
         scores = torch.cat(rows, 2) + self.ops.parameter("cam.bias").double()
         summed = self.ops.softmax(scores).sum(2, keepdim=True)  # over queries: (P, heads, 1, 13)
@@ -89,5 +89,5 @@ class Context:
 
 
 def scale_indexes(scales: Tensor, thresholds: Tensor) -> Tensor:
-    """Number of the table for each raw scale: how many thresholds it reaches. Any shape, int64."""
+    """The table of every raw scale: how many thresholds the scale reaches. Any shape; int64."""
     return torch.searchsorted(thresholds, scales, right=True)

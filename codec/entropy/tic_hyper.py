@@ -13,7 +13,10 @@ from .exact import LONG, NARROW, WIDE, Fixed, Ops
 
 
 def gather(x: Tensor, side: int) -> Tensor:
-    """The surroundings of every position, zero outside: (B, H, W, C) to (B, H, W, side²·C)."""
+    """The side × side neighbourhood of every position: (B, H, W, C) to (B, H, W, side²·C).
+
+    Outside the map it is zero.
+    """
     h, w = x.shape[1:3]
     reach = side // 2
     x = pad(x, (0, 0, reach, reach, reach, reach))

@@ -1,8 +1,8 @@
-"""The wavefront: y is coded in diagonal steps, one function for both directions.
+"""The wavefront: y is coded in diagonal steps, by one function for both directions.
 
-The context of a position is 12 earlier neighbours, two rows up and two columns left.
-Position (i, j) goes into step t = j + 3i: then its neighbours are all in earlier steps,
-and all positions of one step are independent, so they go through the network together.
+The context of a position is its 12 earlier neighbours, within two rows and two columns.
+Position (i, j) goes into step t = j + 3i. Then all its neighbours are in earlier steps, and the
+positions of one step do not depend on each other, so they go through the network together.
 
         j   0  1  2  3  4  5
     i 0     0  1  2  3  4  5        W + 3·(H - 1) steps instead of H·W:
@@ -30,7 +30,7 @@ from .tic_context import MEAN_BITS, Context, scale_indexes
 
 
 def steps(height: int, width: int) -> Iterator[Tensor]:
-    """Raster numbers of the positions of each step, top row first."""
+    """The positions of each step, as raster numbers, top row first."""
     for t in range(width + 3 * (height - 1)):
         rows = torch.arange(max(0, (t - width + 3) // 3), min(height - 1, t // 3) + 1)
         if len(rows):  # maps narrower than 3 have steps without positions
@@ -38,7 +38,7 @@ def steps(height: int, width: int) -> Iterator[Tensor]:
 
 
 def width_of_steps(height: int, width: int) -> float:
-    """Positions of a map's steps, on average: how much of it can be done at once."""
+    """The mean number of positions in a step of a map: how much of it can be done at once."""
     return height * width / (width + 3 * (height - 1))
 
 
@@ -60,8 +60,9 @@ class Map(NamedTuple):
 def run_wavefront(context: Context, thresholds: Tensor, maps: list[Map]) -> list[Tensor]:
     """Code maps of latents in either direction.
 
-    Several go through the network together, step by step, since a step of one map is too small to
-    keep a processor busy. Sums are exact in any order, so each has the symbols it has alone.
+    Several maps go through the network together, step by step, since a step of one map is too small
+    to keep a processor busy. Sums are exact in any order, so a map's symbols do not depend on the
+    others.
 
     Args:
         context: the compiled CAM and head.
