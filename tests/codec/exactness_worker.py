@@ -1,6 +1,7 @@
-"""One configuration of the exactness test, in a process of its own.
+"""Configurations of the exactness test that one process can have, one after the other.
 
-Reads each model's latents.npz and, when it is there, reference.npz; prints hashes as JSON.
+Reads each model's latents.npz and, when it is there, reference.npz; prints the hashes of each
+configuration as JSON.
 """
 
 from __future__ import annotations
@@ -99,10 +100,9 @@ def hashes(model: str, folder: Path, options: dict) -> dict:
 def main(folder: Path, options: dict) -> dict:
     """The hashes of each model that has a folder in this one."""
     torch.set_num_threads(options.get("threads", 2))
-    if options.get("no_onednn"):
-        torch.backends.mkldnn.set_flags(False)
-    return {each.name: hashes(each.name, each, options) for each in sorted(folder.iterdir())}
+    torch.backends.mkldnn.set_flags(not options.get("no_onednn"))
+    return {model.name: hashes(model.name, model, options) for model in sorted(folder.iterdir())}
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), json.loads(sys.argv[2]))))
+    print(json.dumps([main(Path(sys.argv[1]), options) for options in json.loads(sys.argv[2])]))

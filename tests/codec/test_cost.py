@@ -14,11 +14,18 @@ from ticodec.codec import Codec
 from ticodec.picture import Picture
 
 
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    """The default model's codec."""
+    entry = next(e for e in weights.entries(weights.store.SHIPPED) if e.default)
+    return Codec(entry, "cpu", bf16=False)
+
+
 @pytest.mark.parametrize("quality", [1, 5, 8])
 @pytest.mark.parametrize("photo", sorted(SAMPLES.glob("kodim*.png")), ids=lambda p: p.stem)
-def test_files_are_as_small_as_the_float_model_says(photo: Path, quality: float) -> None:
-    entry = next(e for e in weights.entries(weights.store.SHIPPED) if e.default)
-    codec = Codec(entry, "cpu", bf16=False)
+def test_files_are_as_small_as_the_float_model_says(
+    codec: Codec, photo: Path, quality: float
+) -> None:
     pixels = np.array(Image.open(photo).convert("RGB"))
     data = codec.encode(Picture(pixels), quality)
     y_hat = codec.latents(container.read(data))

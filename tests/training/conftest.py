@@ -18,9 +18,14 @@ from ticodec.training.data.photos import Photos
 
 @pytest.fixture(autouse=True, scope="module")
 def few_latents() -> Iterator[None]:
-    """Toys have 16 channels: a layer that halves them is fitted on less."""
+    """Toys have 16 channels: what is fitted to them needs a few latents, not thousands.
+
+    Encoding the images for that took most of the time of these tests.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ticodec.training.halving.FITTED_LATENTS", 512)
+        patch.setattr("ticodec.training.halving.FITTED_LATENTS", 128)
+        patch.setattr("ticodec.training.head_trainer.FITTED", 32)
+        patch.setattr("ticodec.training.head_trainer.STITCHED", 256)
         yield
 
 

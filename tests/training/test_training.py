@@ -96,8 +96,10 @@ def test_impossible_options_are_refused(bad: dict) -> None:
 
 
 def test_training_lowers_the_loss(data: PhotoData) -> None:
-    trainer = Trainer(CONFIG, TrainOptions(crop=64, batch=4, lr=3e-3, warmup=5), CPU)
-    losses = [float(trainer.train_step(data).loss.detach()) for _ in range(60)]
+    # At one quality: the losses of different ones are too far apart for that.
+    options = TrainOptions(crop=64, batch=4, lr=3e-3, warmup=5, quality_range=(4, 4))
+    trainer = Trainer(CONFIG, options, CPU)
+    losses = [float(trainer.train_step(data).loss.detach()) for _ in range(40)]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
 
 
@@ -140,7 +142,8 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*lru_cache")
 def test_a_training_pass_compiles_as_one_graph(data: PhotoData) -> None:
     """So that torch.compile on a GPU has nothing to fall back from."""
-    trainer = Trainer(CONFIG, OPTIONS, CPU)
+    # One block of each kind: tracing a layer takes seconds, and the others are alike.
+    trainer = Trainer(replace(CONFIG, depths=(0, 0, 2), hyper_depths=(2, 0)), OPTIONS, CPU)
     x, level = data.photos.crops(2, 64, trainer.sampler), trainer.draw_levels(2, 8)
     compiled = torch.compile(trainer.forward, fullgraph=True, backend="aot_eager")
     gradients = []
