@@ -51,7 +51,7 @@ def output_for(
         raise UsageError(f"{path} is a folder")
     if path.exists() and source != STANDARD and Path(source).exists() and path.samefile(source):
         raise UsageError(f"{path} is the input; name another output")
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         raise UsageError(f"{path} exists already; -f overwrites it")
     if not os.access(path.parent, os.W_OK):
         raise TicodecError(f"{path}: cannot be written: no permission in {path.parent}")

@@ -33,7 +33,7 @@ def models(as_json: Json = False) -> None:
             str(model.labels or "–"),
             style="dim" if model.state in ("hidden", "earlier") else None,
         )
-    Console().print(table)
+    Console(markup=False).print(table)
     states = {model.state for model in listed}
     if "hidden" in states:
         print("hidden: the name stands for weights of a folder that is searched earlier")

@@ -151,6 +151,10 @@ class Codec:
         stored = self.stored_quality(quality)
         latents = []
         for picture in pictures:
+            if not isinstance(picture, Picture):
+                kind = type(picture).__name__
+                raise UsageError(f"pictures must be `Picture`s, not {kind}")
+            picture.check()
             self.check_memory(*picture.pixels.shape[:2])
             # One picture at a time: its floats, and so its bytes, must not depend on the others.
             latents.append(self.analyse(picture.pixels, stored))

@@ -93,6 +93,7 @@ def as_picture(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     whole("max_pixels", max_pixels)
     if isinstance(image, Picture):
+        image.check()
         height, width = image.pixels.shape[:2]
         _check_size(width, height, max_pixels)
         return image

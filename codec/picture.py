@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from . import sections
-from .errors import BadInputError
+from .errors import BadInputError, UsageError
 
 Pixels = NDArray[np.uint8]
 
@@ -30,6 +30,22 @@ class Picture:
     alpha: Pixels | None = None
     metadata: dict[str, bytes] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """Raises UsageError when a part is none that a file can hold."""
+        _check_plane("pixels", self.pixels)
+        height, width = self.pixels.shape[:2]
+        if self.pixels.shape != (height, width, 3):
+            raise UsageError(f"a picture's pixels must be (H, W, 3), not {self.pixels.shape}")
+        if self.alpha is not None:
+            _check_plane("alpha", self.alpha)
+            if self.alpha.shape != (height, width):
+                shown = f"{(height, width)}, not {self.alpha.shape}"
+                raise UsageError(f"a picture's alpha must be {shown}")
+        for name, value in self.metadata.items():
+            if not isinstance(value, bytes):
+                kind = type(value).__name__
+                raise UsageError(f"a picture's metadata {name!r} must be bytes, not {kind}")
+
     def to_image(self) -> Image.Image:
         """A Pillow image, "L", "RGB", "LA" or "RGBA", with its metadata in `info`."""
         image = Image.fromarray(self.pixels)
@@ -41,6 +57,11 @@ class Picture:
             if section.name in self.metadata:
                 image.info[section.key] = self.metadata[section.name]
         return image
+
+
+def _check_plane(name: str, plane: object) -> None:
+    if not isinstance(plane, np.ndarray) or plane.dtype != np.uint8 or plane.ndim < 2:
+        raise UsageError(f"a picture's {name} must be uint8 samples in rows")
 
 
 def to_picture(image: Image.Image) -> Picture:

@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> Manifest:
         return parse(folder, json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise BadInputError(f"{path}: no manifest of weights there: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInputError(f"{path}: damaged manifest of weights: {error}") from error
 
 

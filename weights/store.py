@@ -181,6 +181,8 @@ def _read(
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BadInputError(f"{path}: {what} missing: {error.strerror}") from error
+    except ValueError as error:  # a zero byte in its name
+        raise BadInputError(f"{str(path)!r}: {what} missing: {error}") from error
     if sha256 is not None and digest != sha256:
         raise BadInputError(f"{path}: damaged weights: not the file the manifest names")
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ticodec.errors import BadInputError, TicodecError
+from ticodec.files import reason
 
 from . import parts
 
@@ -49,8 +50,10 @@ def load(path: Path) -> dict[str, Any]:
     source = BytesIO(parts.join(path)) if path.is_dir() else path
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise BadInputError(f"{path}: not a checkpoint of ticodec: {error}") from error
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
+    except Exception as error:  # torch raises many kinds, and advises to run the code in the file
+        raise BadInputError(f"{path}: damaged, or not a checkpoint of ticodec") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise BadInputError(f"{path}: not a checkpoint of this version of ticodec")
     average = state.get("average")

@@ -6,6 +6,7 @@ load data, compile ─► stable phase ─► trunk.pt ─► annealing ─► a
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from ticodec.errors import TicodecError
 from ticodec.files import make_folder
 
 from .attention_kernels import compile_all
@@ -118,6 +120,8 @@ def run(
     began = time.monotonic() if began is None else began
     if ranks.first:
         make_folder(out)
+        if not os.access(out, os.W_OK):
+            raise TicodecError(f"{out}: cannot be written: no permission in it")
     trainer.ranks = ranks
     loaded = prepare(trainer, data, console)
     facts: dict[str, Any] = {"device": device_name(trainer.device)}

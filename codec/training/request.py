@@ -104,7 +104,17 @@ class Request:
 
     def refuse_dimensions(self, *changeable: str) -> None:
         """Raises UsageError when one is changed that the weights of `init` cannot change."""
-        if names := [name for name in self.dimensions if name not in changeable]:
+        given = {
+            "lambdas": ("lmbda", self.lmbda is not None),
+            "activation": ("activation", self.activation is not None),
+            "aggregation": ("aggregation", not self.aggregation),
+        }
+        names = [
+            f"`{name}`"
+            for field, (name, changed) in given.items()
+            if changed and field not in changeable
+        ]
+        if names:
             raise UsageError(f"`init` has its own dimensions; leave {', '.join(names)} away")
 
 

@@ -6,6 +6,7 @@ request ─► kind ─► trainer class ─┬─► begin:  config, options, w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def start(request: Request) -> AnyTrainer:
         raise UsageError(f"no Transformer {request.vit!r}; there are {', '.join(VITS)}")
     if request.vit is not None and not request.head:
         raise UsageError("`vit` is the size of a classifier of latents: give `head` too")
+    if request.lmbda is not None and not 0 < request.lmbda < math.inf:
+        raise UsageError("`lmbda` must be a number above 0")
     try:
         return trainer_class(kind_of(request)).begin(request)
     except TicodecError:

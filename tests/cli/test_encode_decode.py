@@ -282,3 +282,11 @@ def test_interrupt_leaves_a_whole_output_or_none(tmp_path: Path) -> None:
             assert ticodec.info(target.read_bytes())["width"] == 700
             target.unlink()
     assert stopped
+
+
+def test_a_link_that_leads_nowhere_is_not_replaced(run, encoded: Path, tmp_path: Path) -> None:
+    """It may lead to a disk that is not there now."""
+    link = tmp_path / "link.png"
+    link.symlink_to(tmp_path / "nowhere")
+    run("decode", encoded, link).fails(2, "link.png exists already; -f overwrites it")
+    assert link.is_symlink()

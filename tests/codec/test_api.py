@@ -18,6 +18,7 @@ import ticodec
 from ticodec import container, weights
 from ticodec.codec import Codec, pick_device
 from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.picture import Picture
 
 PIXELS = make_pixels(20, 30)
 
@@ -285,3 +286,31 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch) -> None:
     assert names["image"].size == (30, 20)
     assert names["picture"].pixels.shape == (20, 30, 3)
     assert type(names["labels"][0]) is ticodec.Label
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pixels": None}, "pixels must be uint8"),
+        ({"pixels": PIXELS.astype(float)}, "pixels must be uint8"),
+        ({"pixels": PIXELS[..., 0]}, r"pixels must be \(H, W, 3\), not \(20, 30\)"),
+        ({"alpha": PIXELS[:3, :3, 0]}, r"alpha must be \(20, 30\), not \(3, 3\)"),
+        ({"alpha": np.ones((20, 30))}, "alpha must be uint8"),
+        ({"metadata": {"icc": "text"}}, "metadata 'icc' must be bytes, not str"),
+    ],
+)  # fmt: skip
+def test_a_picture_that_would_not_decode_is_refused(tiny, changes: dict, message: str) -> None:
+    picture = Picture(**{"pixels": PIXELS, **changes})
+    for encoding in (encode, lambda image: tiny.encode_many([image])):
+        with pytest.raises(UsageError, match=message):
+            encoding(picture)
+
+
+def test_many_are_pictures(tiny) -> None:
+    with pytest.raises(UsageError, match="pictures must be `Picture`s, not str"):
+        tiny.encode_many(["photo.png"])
+
+
+def test_a_classifier_of_an_impossible_name(joint, tic: Path) -> None:
+    with pytest.raises(BadInputError, match="null byte"):
+        ticodec.classify(tic, head="a\0b")

@@ -196,3 +196,10 @@ def test_a_bad_name_is_found_before_compiling(home: Path, tmp_path: Path, run) -
     checkpoint.save(tmp_path / "empty.pt", {})
     run("export", tmp_path / "empty.pt", "--name", "a/b").fails(2, "--name must be letters")
     assert not home.exists()
+
+
+def test_a_file_that_is_no_checkpoint(run, photo: Path, tmp_path: Path) -> None:
+    """torch's own words advise to load it in a way that runs the code in it."""
+    result = run("export", photo, "--out", tmp_path / "out")
+    result.fails(3, f"{photo}: damaged, or not a checkpoint of ticodec")
+    assert "weights_only" not in result.err

@@ -14,7 +14,13 @@ from filelock import FileLock
 from ticodec import weights
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.training.export import install
-from ticodec.training.export.install import Made, check_folder, entry_fields, install_codec
+from ticodec.training.export.install import (
+    Made,
+    check_folder,
+    entry_fields,
+    install_codec,
+    install_head,
+)
 
 
 def made(name: str, data: bytes) -> Made:
@@ -185,3 +191,56 @@ def test_fields_that_others_added_stay(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     assert manifest["licence"] == "Apache-2.0"
     assert manifest["models"]["x"]["earlier"][0]["measured"] == 30.1
+
+
+def test_the_card_of_a_classifier_replaces_nothing(tmp_path: Path) -> None:
+    """A name may be that of someone's notes, and what was measured is added to cards by hand."""
+    notes = tmp_path / "x.md"
+    notes.write_text("notes")
+    for force in (False, True):
+        with pytest.raises(UsageError, match=r"x\.md is there.*another `name`"):
+            install_head(tmp_path, made("x", b"A"), "", force)
+    assert contents(tmp_path) == {"x.md": b"notes"}
+    notes.unlink()
+    texts = set()
+    for data in (b"A", b"B", b"A", b"B"):
+        install_head(tmp_path, made("x", data), "", force=True)
+        for card in tmp_path.glob("*.md"):
+            card.write_text(f"{card.read_text()}, measured {len(texts)}")
+            texts.add(card.read_text())
+        kept = [card.read_text() for card in tmp_path.glob("*.md")]
+        assert {text.count("measured") for text in kept} >= {1}
+    for card in tmp_path.glob("x-*.md"):
+        card.write_text("by hand")
+    count = len(list(tmp_path.glob("x*.md")))
+    install_head(tmp_path, made("x", b"A"), "", force=True)
+    cards = [card.read_text() for card in tmp_path.glob("x*.md")]
+    assert len(cards) == count + 1
+    assert cards.count("by hand") == count - 1
+
+
+def test_a_classifier_gets_its_own_card_after_a_crash(tmp_path: Path, monkeypatch) -> None:
+    """Wherever writing ended, the same command again leaves the new card, and keeps the old."""
+    real = install.write_file
+    for end in range(5):
+        folder = tmp_path / str(end)
+        install_head(folder, made("x", b"old"), "")
+        left = end
+
+        def write(path: Path, data: bytes) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise TicodecError("crash")
+            real(path, data)
+
+        monkeypatch.setattr(install, "write_file", write)
+        if end < 4:
+            with pytest.raises(TicodecError):
+                install_head(folder, made("x", b"new"), "", force=True)
+        monkeypatch.setattr(install, "write_file", real)
+        install_head(folder, made("x", b"new"), "", force=True)
+        found = contents(folder)
+        assert found.pop("x.safetensors") == b"new"
+        assert found.pop("x.md") == b"card of new"
+        assert sorted(found.values()) == [b"card of old", b"old"]

@@ -303,7 +303,7 @@ def test_one_first_step_serves_every_beta(first: Path, toys: Path) -> None:
     trainer = start.start(Request(toys, None, {"crop": 64}, CPU, init=str(first), lmbda=0.003))
     assert trainer.config.lambdas == (0.003,)
     assert trainer.network.gains is None
-    with pytest.raises(UsageError, match="own dimensions; leave activation"):
+    with pytest.raises(UsageError, match="own dimensions; leave `activation`"):
         start.start(Request(toys, None, {"crop": 64}, CPU, init=str(first), activation="gdn"))
 
 

@@ -115,3 +115,20 @@ def test_what_to_type_next_does_the_second_step(
     assert checkpoint.load(first / "trunk.pt")["options"]["step"] == 1
     exported = run(*shlex.split(done.out.rpartition("next: ")[2])[1:], "--out", "weights")
     assert exported.code == 0, exported.err
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", 0, -1])
+def test_no_such_trade_off(train, value: object) -> None:
+    train("--lmbda", value).fails(2, "--lmbda must be a number above 0")
+
+
+def test_what_installed_weights_have_is_said_by_its_flag(train) -> None:
+    for flag, value in (("--lmbda", 0.1), ("--activation", "none")):
+        message = f"--init has its own dimensions; leave {flag} away"
+        train("--init", "tiny", flag, value).fails(2, message)
+
+
+def test_a_folder_that_takes_no_checkpoint_is_refused_first(train, monkeypatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: str(path) != "runs/tic-lite")
+    train().fails(1, "runs/tic-lite: cannot be written")
+    assert not list(Path("runs/tic-lite").iterdir())

@@ -219,3 +219,22 @@ def test_no_weights_of_that_name(user: Path) -> None:
     write(user, {"x": fields("b", earlier=[fields("c")])})
     with pytest.raises(UsageError, match=r"no weights for model 'y'; installed: x, tic-lite"):
         weights.find("y")
+
+
+def test_names_in_a_manifest_are_no_markup(user: Path, run) -> None:
+    write(user, {"[/b]": fields("a"), "[red]x": fields("b")})
+    shown = run("models")
+    assert shown.code == 0
+    assert "[/b]" in shown.out
+    assert "[red]x" in shown.out
+
+
+def test_a_manifest_that_is_too_deep(user: Path, run) -> None:
+    user.mkdir(parents=True)
+    (user / "manifest.json").write_text("[" * 200_000)
+    run("models").fails(3, "damaged manifest of weights")
+
+
+def test_a_file_of_an_impossible_name(user: Path, run, photo: Path) -> None:
+    write(user, {"x": fields("a", file="a\0b")})
+    run("encode", photo, "-m", "x").fails(3, "null byte")

@@ -197,7 +197,7 @@ def _write_loose(path: Path, made: Made, force: bool) -> bool:
     named = {file.name: name for name, file in _files(path.parent)}
     if path.name in named:
         raise UsageError(f"{path} belongs to the weights {named[path.name]}; give another `name`")
-    card = path.with_suffix(".md")
+    card, text = path.with_suffix(".md"), made.card.encode()
     if path.exists():
         data = read_file(path)
         if data == made.data:
@@ -208,12 +208,25 @@ def _write_loose(path: Path, made: Made, force: bool) -> bool:
                 "keeps the old file"
             )
         kept = path.with_stem(f"{path.stem}-{hashlib.sha256(data).hexdigest()[:8]}")
-        write_file(kept, data)
-        if card.exists():
-            write_file(kept.with_suffix(".md"), read_file(card))
-    write_file(path, made.data)
-    write_file(card, made.card.encode())
+        if not kept.exists() or read_file(kept) != data:
+            write_file(kept, data)
+        # A card that is the new one already was left by a crash: then the old one is kept already.
+        if card.exists() and read_file(card) != text:
+            _keep_card(kept.with_suffix(".md"), read_file(card))
+    elif card.exists() and read_file(card) != text:  # of what is not there now, or no card at all
+        raise UsageError(f"{card} is there and is not this classifier's; give another `name`")
+    write_file(card, text)
+    write_file(path, made.data)  # last: once it is there, the same export again changes nothing
     return True
+
+
+def _keep_card(path: Path, data: bytes) -> None:
+    """Write a card under a name that is free, or has the same text already: NAME-2.md, …"""
+    free, number = path, 2
+    while free.exists() and read_file(free) != data:
+        free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    if not free.exists():
+        write_file(free, data)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
