@@ -1,1 +1,1 @@
-"""The command line: one file a command, argument handling and presentation only."""
+"""The command line: one file per command. It handles arguments and shows results, no more."""

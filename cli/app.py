@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -22,6 +22,12 @@ HELP = """A learned Transformer image codec: photos to small .tic files, back, a
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input (unreadable, damaged, not a .tic, \
 wrong weights), 130 interrupted."""
+
+#: The base class of click's errors. Newer versions of typer contain click, older ones depend on it;
+#: `typer.BadParameter` is one of those errors in both.
+ClickException: Any = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
+)
 
 app = typer.Typer(
     help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
@@ -55,14 +61,15 @@ def _options(
 
 def main() -> None:
     """Run the command line; every failure is one line on stderr and a documented exit code."""
-    # Read when torch is imported. By default its threads wait for each other by spinning: beside
-    # other work on the cores that took 25 to 32 s for a photo of 1 s, without it 1.1 s.
+    # Torch reads this when it is imported. By default its threads spin while they wait for each
+    # other. With other programs on the cores, a photo that takes 1.1 s with this setting took 25
+    # to 32 s without.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     _prepare_streams()
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
         sys.stdout.flush()
-        if code == 130:  # typer's way of passing on Ctrl-C
+        if code == 130:  # typer returns this after Ctrl-C
             raise KeyboardInterrupt
     except TicodecError as error:
         _fail(with_flags(str(error)), error.exit_code)
@@ -71,13 +78,13 @@ def main() -> None:
     except MemoryError:
         _fail("not enough memory for this image", 1)
     except BrokenPipeError:
-        _fail("", 1)  # whoever read our output has gone
-    except OSError as error:  # files are read and written elsewhere: this is the output
+        _fail("", 1)  # the program that reads the output has ended
+    except OSError as error:  # of stdout; errors of files are TicodecErrors
         _fail(f"the output cannot be written: {error.strerror or error}", 1)
+    except ClickException as error:
+        message = error.format_message()
+        _fail(f"{message} (see ticodec --help)" if message else "", 2)
     except Exception as error:
-        if hasattr(error, "format_message"):  # click's own errors, wherever click comes from
-            message = error.format_message()
-            _fail(f"{message} (see ticodec --help)" if message else "", 2)
         if "out of memory" in str(error) or "not enough memory" in str(error):  # torch's
             _fail("not enough memory for this image on this device", 1)
         if os.environ.get("TICODEC_DEBUG"):
@@ -88,7 +95,7 @@ def main() -> None:
 
 
 def _prepare_streams() -> None:
-    """Streams that are closed or know no Unicode are no reason to fail; warnings are no output."""
+    """Let closed streams, or streams without Unicode, not end the command; hide warnings."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
@@ -97,11 +104,11 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
     if not os.environ.get("TICODEC_DEBUG"):
         warnings.simplefilter("ignore")
-        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports its font cache
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    """One line on stderr, and out."""
+    """Print one line on stderr and exit."""
     if message:
         print("ticodec: " + " ".join(message.split()), file=sys.stderr)
     with contextlib.suppress(OSError):

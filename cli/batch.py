@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HELP = """Encode, decode or classify whole trees: folders, s3://…, zip files.
 
-Run the same command again after anything went wrong: what is done and unchanged is left out. \
+If anything went wrong, run the same command again: it leaves out what is done and unchanged. \
 Exit codes: 0 all files, 1 some failed, 2 wrong usage, 130 interrupted."""
 
 app = typer.Typer(help=HELP, no_args_is_help=True)
@@ -48,7 +48,9 @@ class Engine(StrEnum):
 
 Source = Annotated[str, typer.Argument(metavar="SRC", help="Folder, file, .zip or fsspec URL.")]
 Target = Annotated[str, typer.Argument(metavar="DST", help="Folder or URL; the tree is kept.")]
-Model = Annotated[str | None, typer.Option("--model", "-m", help="As `ticodec models` has it.")]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="A name that `ticodec models` lists.")
+]
 Quality = Annotated[
     float | None, typer.Option("--quality", "-q", help="1 (smallest) to 8. \\[default: 4]")
 ]
@@ -60,10 +62,10 @@ class Common:
 
     include: Annotated[
         list[str] | None,
-        typer.Option(help="Only files or folders like this ('*.jpg', '2024'); repeatable."),
+        typer.Option(help="Only files or folders that match ('*.jpg', '2024'); repeatable."),
     ] = None
     exclude: Annotated[
-        list[str] | None, typer.Option(help="No files or folders like this; repeatable.")
+        list[str] | None, typer.Option(help="Leave out files or folders that match; repeatable.")
     ] = None
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Enter linked folders too, each folder once.")
@@ -73,32 +75,39 @@ class Common:
         typer.Option("--jobs", "-j", min=1, help="Workers. \\[default: cores, if memory allows]"),
     ] = None
     skip_existing: Annotated[
-        bool, typer.Option(help="Leave out what is whole, of these settings and unchanged.")
+        bool, typer.Option(help="Leave out files whose output is up to date.")
     ] = True
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace outputs that are someone else's, too.")
+        bool,
+        typer.Option(
+            "--force", "-f", help="Overwrite files that are not outputs of this SRC, too."
+        ),
     ] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False
-    on_error: Annotated[OnError, typer.Option(help="After a failure go on, or stop.")] = (
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = (
+        False
+    )
+    on_error: Annotated[OnError, typer.Option(help="What to do after a file failed.")] = (
         OnError.go_on
     )
     report: Annotated[
-        Path | None, typer.Option(help="A .json or .csv to write, with one row a file.")
+        Path | None, typer.Option(help="Write a .json or .csv with one row per file.")
     ] = None
-    engine: Annotated[Engine, typer.Option(help="This machine, or a Ray cluster.")] = Engine.local
+    engine: Annotated[Engine, typer.Option(help="Work on this machine or on a Ray cluster.")] = (
+        Engine.local
+    )
     address: Annotated[
         str | None,
         typer.Option(help="Ray: auto, ray://… \\[default: $RAY_ADDRESS, or this machine]"),
     ] = None
-    cpus: Annotated[float, typer.Option(min=0, help="Ray: CPUs of each worker.")] = 1.0
-    gpus: Annotated[float, typer.Option(min=0, help="Ray: GPUs of each, e.g. 0.25.")] = 0.0
+    cpus: Annotated[float, typer.Option(min=0, help="Ray: CPUs per worker.")] = 1.0
+    gpus: Annotated[float, typer.Option(min=0, help="Ray: GPUs per worker, e.g. 0.25.")] = 0.0
     device: Device = "auto"
     as_json: Json = False
     quiet: Quiet = False
     max_pixels: MaxPixels = MAX_PIXELS
 
     def job(self, action: Action, source: str, target: str | None, **more: Any) -> Job:
-        """The job that a command line means. Raises UsageError."""
+        """The job that these options describe. Raises UsageError."""
         from ticodec.batch.messages import Job
         from ticodec.batch.storage import absolute
         from ticodec.inputs import check_device
@@ -106,8 +115,8 @@ class Common:
         check_device(self.device)
         return Job(
             action,
-            absolute(source),
-            None if target is None else absolute(target),
+            source=absolute(source),
+            target=None if target is None else absolute(target),
             follow_links=self.follow_links,
             device=self.device,
             max_pixels=self.max_pixels,
@@ -116,21 +125,21 @@ class Common:
         )
 
     def options(self) -> Options:
-        """How the run goes about it. Raises UsageError."""
+        """The options of the run itself. Raises UsageError."""
         from ticodec.batch.run import Options
 
         if self.engine is Engine.local and (self.address or self.cpus != 1 or self.gpus):
             raise UsageError("--address, --cpus and --gpus are for --engine ray")
         return Options(
-            self.include or [],
-            self.exclude or [],
-            self.skip_existing,
-            self.on_error is OnError.stop,
-            self.jobs,
-            self.engine.value,
-            self.address,
-            self.cpus,
-            self.gpus,
+            include=self.include or [],
+            exclude=self.exclude or [],
+            skip_existing=self.skip_existing,
+            stop=self.on_error is OnError.stop,
+            jobs=self.jobs,
+            engine=self.engine.value,
+            address=self.address,
+            cpus=self.cpus,
+            gpus=self.gpus,
         )
 
 
@@ -146,7 +155,7 @@ def encode(
         bool,
         typer.Option(
             "--delete-source-after-verify",
-            help="Delete each image once its file is read back, decoded and checked.",
+            help="Delete an image after its .tic file was read back, decoded and checked.",
         ),
     ] = False,
 ) -> None:
@@ -177,9 +186,9 @@ def classify(
         str, typer.Argument(metavar="OUT", help="Table to write: .csv, .jsonl or .parquet.")
     ],
     common: Common,
-    top: Annotated[int, typer.Option("--top", min=1, help="Labels of each file.")] = 1,
+    top: Annotated[int, typer.Option("--top", min=1, help="Labels per file.")] = 1,
     head: Annotated[
-        Path | None, typer.Option("--weights", help="A classifier's file, as `export` writes.")
+        Path | None, typer.Option("--weights", help="A classifier's file that `export` wrote.")
     ] = None,
     model: Model = None,
     quality: Quality = None,
@@ -197,7 +206,7 @@ def classify(
 
 
 def _run(common: Common, job: Job, table: Table | None) -> None:
-    """Run a job, show it, report it; raises TicodecError unless all files are whole."""
+    """Run a job, show it, report it. Raises TicodecError unless all files are done."""
     from ticodec.batch.messages import PAST
     from ticodec.batch.report import Totals, check_report, write_report
     from ticodec.batch.run import Run
@@ -248,7 +257,7 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
 
 
 def _say_what(run: Run, as_json: bool) -> None:
-    """What a run would do, a line a file."""
+    """Print what a run would do, a line per file."""
     from ticodec.batch.messages import Item
 
     entries: list[dict[str, Any]] = []

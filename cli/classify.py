@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ticodec.classifier import Label
     from ticodec.codec import Codec
 
-#: How many probable labels are shown of one file, and how many of each of several.
+#: How many labels are shown for a single file, and how many per file for several.
 TOP_ONE, TOP_MANY = 5, 1
 
 
@@ -28,27 +28,27 @@ def classify(
     ],
     top: Annotated[
         int | None,
-        typer.Option("--top", min=1, help="Labels to show. \\[default: 5; of several files 1]"),
+        typer.Option("--top", min=1, help="Labels per file. \\[default: 5; for several files 1]"),
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", help="Other names for the labels: a text file, one a line."),
+        typer.Option("--labels", help="Other names for the labels: a text file, one per line."),
     ] = None,
     head: Annotated[
-        Path | None, typer.Option("--weights", help="A classifier's file, as `export` writes.")
+        Path | None, typer.Option("--weights", help="A classifier's file that `export` wrote.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Encodes what is no .tic yet.")
+        str | None, typer.Option("--model", "-m", help="Model that encodes images first.")
     ] = None,
     quality: Annotated[
-        float | None, typer.Option("--quality", "-q", help="The same at this quality.")
+        float | None, typer.Option("--quality", "-q", help="Quality to encode images at.")
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
     max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
-    """Name what is in .tic files, from the bitstream: no pixel is rebuilt.
+    """Name what is in .tic files, from the bitstream alone: no pixels are decoded.
 
     Other images are encoded in memory first.
     """
@@ -96,9 +96,9 @@ def _tic(
     max_pixels: int,
     alone: bool,
 ) -> tuple[Container, Codec]:
-    """A `.tic` file, encoded here if it is another image, and its codec.
+    """A `.tic` file and its codec; any other image is encoded here.
 
-    Raises UsageError for a model or a quality when the only file there is needs none.
+    Raises UsageError for a model or a quality when the only file is a `.tic` already.
     """
     from ticodec import api
     from ticodec.inputs import as_container, tic_or_picture
@@ -112,25 +112,25 @@ def _tic(
 
 
 def _names(path: Path) -> list[str]:
-    """Names of a file, one a line."""
+    """The names in a file, one per line."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path}: labels cannot be read: {error}") from error
     names = [line for line in lines if line]
     if not names:
-        raise BadInputError(f"{path}: no labels in it; write one a line")
+        raise BadInputError(f"{path}: no labels in it; write one per line")
     return names
 
 
 def _called(label: Label, names: list[str] | None) -> str:
-    """A label's name, the user's if there is one."""
+    """The name to show for a label: the user's if `--labels` gives one."""
     if names is None:
         return label.label
     if len(names) != label.classes:
         raise UsageError(
             f"--labels has {len(names)} names, the classifier {label.classes} classes; "
-            "write one a line, in the order of its folders"
+            "write one per line, in the order of its folders"
         )
     return names[label.number]
 

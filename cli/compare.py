@@ -22,11 +22,11 @@ def compare(
     ] = None,
     quality: Annotated[
         str | None,
-        typer.Option("--quality", "-q", help="One, or several by comma. \\[default: 4]"),
+        typer.Option("--quality", "-q", help="One, or several, comma-separated. \\[default: 4]"),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Names by comma; `ticodec models` lists them."),
+        typer.Option("--model", "-m", help="Comma-separated names; `ticodec models` lists them."),
     ] = None,
     against: Against = None,
     browse: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,

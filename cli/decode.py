@@ -33,7 +33,7 @@ def decode(
         str | None,
         typer.Argument(
             metavar="[OUT]",
-            help="Its suffix says which format. By default IN with .png; - is stdout.",
+            help="Its suffix chooses the format. By default IN with .png; - is stdout.",
         ),
     ] = None,
     format: Format = None,

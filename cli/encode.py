@@ -20,12 +20,10 @@ def encode(
     ] = None,
     quality: Annotated[
         float | None,
-        typer.Option(
-            "--quality", "-q", help="1 (smallest) to 8 (best), fractions too. \\[default: 4]"
-        ),
+        typer.Option("--quality", "-q", help="1 (smallest) to 8 (best), e.g. 4.5. \\[default: 4]"),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A name that `ticodec models` shows.")
+        str | None, typer.Option("--model", "-m", help="A name that `ticodec models` lists.")
     ] = None,
     device: Device = "auto",
     force: Force = False,

@@ -17,11 +17,13 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Images, subfolders too.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Names by comma; `ticodec models` lists them."),
+        typer.Option("--model", "-m", help="Comma-separated names; `ticodec models` lists them."),
     ] = None,
     quality: Annotated[
         str | None,
-        typer.Option("--quality", "-q", help="Qualities by comma. \\[default: 1,2,3,4,5,6,7,8]"),
+        typer.Option(
+            "--quality", "-q", help="Comma-separated qualities. \\[default: 1,2,3,4,5,6,7,8]"
+        ),
     ] = None,
     against: Against = None,
     classifier: Annotated[
@@ -37,17 +39,19 @@ def evaluate(
         typer.Option(
             "--weights",
             metavar="FILE",
-            help="A classifier of latents, in place of the model's own.",
+            help="A classifier of latents, instead of the model's own.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("report"),
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Processes; times are comparable with 1 only.")
+        int, typer.Option("--jobs", min=1, help="Processes. Times are only comparable with 1.")
     ] = 1,
     pictures: Annotated[
         int, typer.Option("--pictures", min=0, help="The most images on the page.")
     ] = 24,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is in --out.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure everything again, also what is in --out.")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -57,7 +61,7 @@ def evaluate(
 
     Files are written and decoded. What was measured before is not measured again.
 
-    Accuracy is measured too where subfolders are named as the classes of a classifier.
+    Accuracy is measured too if subfolders have the names of a classifier's classes.
     """
     from ticodec.errors import Interrupted, TicodecError
     from ticodec.evaluation import measure, report_files, report_tables, summary

@@ -18,32 +18,33 @@ if TYPE_CHECKING:
     from ticodec.evaluation.registry import CoderSpec
     from ticodec.evaluation.report_tables import Table
 
-#: Longer cells are broken into lines.
+#: Cells with more characters are broken into lines.
 LONG = 15
 
 Against = Annotated[
     str | None,
     typer.Option(
         "--against",
-        help=f"Other codecs by comma, or none: {', '.join(PEERS)}. \\[default: {','.join(USUAL)}]",
+        help=f"Other codecs, comma-separated, or none: {', '.join(PEERS)}. "
+        f"\\[default: {','.join(USUAL)}]",
     ),
 ]
 
 
 def qualities_of(text: str | None) -> tuple[float, ...] | None:
-    """Qualities of a list like "1,2.5,8", rising, each once. Raises UsageError."""
+    """The qualities in a list like "1,2.5,8", sorted and without repeats. Raises UsageError."""
     if text is None:
         return None
     try:
         return tuple(sorted({float(word) for word in _words(text, "--quality")}))
     except ValueError as error:
-        raise UsageError(f"--quality takes numbers by comma, not {text!r}") from error
+        raise UsageError(f"--quality takes numbers, separated by commas, not {text!r}") from error
 
 
 def coder_specs(
     model: str | None, qualities: tuple[float, ...] | None, against: str | None, device: str
 ) -> list[CoderSpec]:
-    """Our own models first, then the peers. All of them exist and are installed.
+    """The specs of our own models, then those of the peers, all checked.
 
     Raises UsageError for an unknown name, a quality out of range, a peer not installed.
     """
@@ -57,7 +58,7 @@ def coder_specs(
     if peers == ["none"]:
         peers = []
     entries = [weights.find(name) for name in dict.fromkeys(names)]
-    ranged = any(entry.qualities for entry in entries)  # -q is for those, if there are any
+    ranged = any(entry.qualities for entry in entries)  # if so, -q is for these models only
     specs = [
         CoderSpec(entry.name, True, device, qualities if entry.qualities or not ranged else None)
         for entry in entries
@@ -73,7 +74,7 @@ def coder_specs(
 def _words(text: str, option: str) -> list[str]:
     words = [word.strip() for word in text.split(",")]
     if not all(words):
-        raise UsageError(f"{option} takes a list by comma, not {text!r}")
+        raise UsageError(f"{option} takes a comma-separated list, not {text!r}")
     return words
 
 
@@ -119,7 +120,7 @@ def show_table(table: Table) -> None:
         last = row[0]
         shown.add_row(*(Text(cell) for cell in row))
     console = Console()
-    console.width = max(console.width, needed)  # too wide a table is better than a cut one
+    console.width = max(console.width, needed)  # rather too wide a table than one that is cut
     console.print(shown)
 
 

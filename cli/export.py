@@ -22,14 +22,14 @@ def export(
         list[Path],
         typer.Argument(
             metavar="CKPT…",
-            help="Checkpoint of `ticodec train`. Several of one network are averaged.",
+            help="Checkpoint of `ticodec train`. Several of the same network are averaged.",
         ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Weights folder. \\[default: your own]")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Name for -m. \\[default: the model's]")
+        str | None, typer.Option("--name", help="Its name for -m. \\[default: the model's]")
     ] = None,
     default: Annotated[bool, typer.Option("--default", help="Make it the default model.")] = False,
     force: Annotated[
@@ -95,7 +95,7 @@ def _codec(
 def _head(
     checkpoints: Checkpoints, folder: Path, name: str | None, force: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """The same of a classifier."""
+    """Export a classifier: what `--json` prints, and lines on how to use it."""
     from ticodec import weights
     from ticodec.errors import TicodecError
     from ticodec.training.export import install, weights_file

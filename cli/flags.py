@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ticodec.errors import TicodecError
 
-#: Flags whose name is not that of the argument. Of any other argument in `SAME` it is the same.
+#: Arguments whose flag has another name. The flags of those in `SAME` have the same name.
 FLAGS = {"head": "--weights", "model": "-m", "output": "OUT", "quality": "-q", "replace": "-f"}
 SAME = (
     "address",
@@ -39,9 +39,9 @@ def with_flags(message: str, flags: Mapping[str, str] = FLAGS) -> str:
 
 @contextmanager
 def flags_named(flags: Mapping[str, str]) -> Iterator[None]:
-    """Let errors name the flags of one command, where an argument has another flag than elsewhere.
+    """Let errors name the flags of one command whose arguments have other flags than elsewhere.
 
-    The command's own come first; what it does not have is replaced as everywhere.
+    Arguments that `flags` lacks are replaced later, as in every command.
     """
     try:
         yield

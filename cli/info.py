@@ -1,4 +1,4 @@
-"""`ticodec info`: what a `.tic` file says of itself. Imports no torch."""
+"""`ticodec info`: what is in a `.tic` file. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def info(
     as_json: Json = False,
     max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
-    """Show what a .tic file holds, all checksums checked."""
+    """Show what a .tic file holds, and check all its checksums."""
     from ticodec.info import info as facts_of
 
     with about(source):

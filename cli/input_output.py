@@ -22,12 +22,15 @@ def read_input(name: str) -> bytes:
 def output_for(
     source: str, target: str | None, suffix: str, force: bool, others: tuple[str, ...] = ()
 ) -> str:
-    """The output's name, checked: known suffix, folder there, nothing overwritten.
+    """The output's name, checked: its suffix is known, its folder exists, nothing is overwritten.
 
-    Without a target it is the source's name with the suffix, or stdout for stdin.
-    A target that is a folder gets a file of that name in it. `others`: suffixes that will do too.
+    Without a target it is the source's name with the suffix, or stdout if the source is stdin. If
+    the target is a folder, the file goes there under the source's name with the suffix.
 
-    Raises UsageError or TicodecError, before anything has been done.
+    Args:
+        others: suffixes that are allowed too.
+
+    Raises UsageError or TicodecError before anything has been done.
     """
     if source != STANDARD and not Path(source).name:
         raise UsageError(f"{source or 'an empty name'!r} is no file")
@@ -74,7 +77,7 @@ def write_output(name: str, data: bytes) -> None:
 
 @contextmanager
 def about(name: str) -> Iterator[None]:
-    """Put the file's name in front of what is wrong with it."""
+    """Put the file's name in front of errors about it."""
     try:
         yield
     except TicodecError as error:

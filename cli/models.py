@@ -18,7 +18,7 @@ def models(as_json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    # How each was trained is a sentence or two, for --json and the cards.
+    # How a model was trained takes a sentence or two: only --json and the model cards have it.
     origin = Column("from", min_width=15)
     columns = ("model", "qualities", "parameters", "weights", origin, "labels")
     table = Table(*columns, pad_edge=False)

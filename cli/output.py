@@ -1,4 +1,4 @@
-"""What commands print: JSON for scripts, lines and spinners for people."""
+"""Options that several commands share, and what they print: JSON, lines, spinners."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def print_json(value: Any, to_stderr: bool = False) -> None:
 
 @contextmanager
 def working(text: str, quiet: bool) -> Iterator[None]:
-    """A spinner on stderr while something takes its seconds, on a terminal only."""
+    """A spinner on stderr while something takes time; only on a terminal."""
     if quiet or not sys.stderr.isatty():
         yield
         return

@@ -20,7 +20,7 @@ from .dataclass_options import Given, with_fields
 from .flags import flags_named
 from .output import Device
 
-#: Arguments of `Request` and of this command, and their flags.
+#: Arguments of `Request` and of this command whose flag has the same name.
 ARGUMENTS = (
     "data",
     "model",
@@ -41,7 +41,10 @@ FLAGS |= {name: f"--{name.replace('_', '-')}" for name in (*ARGUMENTS, *OPTIONS,
 @with_fields
 def train(
     data: Annotated[
-        Path, typer.Option("--data", help="Folder of images; of classes for icat, --head, vit.")
+        Path,
+        typer.Option(
+            "--data", help="Folder of images; for icat, --head and vit a folder of classes."
+        ),
     ],
     options: Given[TrainOptions],
     limits: Given[Limits],
@@ -52,12 +55,14 @@ def train(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="\\[default: runs/MODEL; the folder of what is resumed]"),
+        typer.Option("--out", help="\\[default: runs/MODEL, or the folder of the resumed run]"),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace the checkpoints of another run in --out.")
     ] = False,
-    resume: Annotated[Path | None, typer.Option("--resume", help="Go on from a trunk.pt.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Continue from a trunk.pt.")
+    ] = None,
     init: Annotated[
         str | None,
         typer.Option("--init", help="Start from installed weights of that name, or from a file."),
@@ -69,10 +74,11 @@ def train(
         str | None, typer.Option("--vit", help="Size of that classifier: vit or vit-lite.")
     ] = None,
     lmbda: Annotated[
-        float | None, typer.Option("--lmbda", help="One fixed λ instead, as the papers train.")
+        float | None, typer.Option("--lmbda", help="Train for one fixed λ only, as the papers do.")
     ] = None,
     activation: Annotated[
-        str | None, typer.Option("--activation", help="gdn, leaky_relu or none, for the preset's.")
+        str | None,
+        typer.Option("--activation", help="gdn, leaky_relu or none, instead of the preset's."),
     ] = None,
     aggregation: Annotated[
         bool, typer.Option(help="icat: reconstruct from the first blocks too.")

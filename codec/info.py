@@ -1,4 +1,4 @@
-"""What a `.tic` file says of itself, without a network and without torch."""
+"""Facts about a `.tic` file, without a network and without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .inputs import FileLike, as_container
 
 
 def info(data: FileLike | tic.Container, *, max_pixels: int = tic.MAX_PIXELS) -> dict[str, Any]:
-    """Facts of a `.tic` file, all its checksums checked.
+    """Facts about a `.tic` file, after checking all its checksums.
 
     Args:
         data: a path, anything bytes-like, an open binary file, or a file that is parsed already.
@@ -18,9 +18,9 @@ def info(data: FileLike | tic.Container, *, max_pixels: int = tic.MAX_PIXELS) ->
 
     Returns: format_version, model, weights (fingerprint, hexadecimal), quality (1 … 8,
     None for a model of one fixed λ), width, height, mode ("RGB" or "L"), bytes, bpp
-    (bits a pixel, everything counted), sections (list of type and payload bytes).
+    (bits per pixel of the whole file), sections (list of type and payload bytes).
 
-    Raises BadInputError when the data is no sound `.tic` file.
+    Raises BadInputError when the data is not an intact `.tic` file.
     """
     parsed = as_container(data, max_pixels)
     header, size = parsed.header, parsed.size

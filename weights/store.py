@@ -1,4 +1,4 @@
-"""Finds, checks and reads weights files. Looking things up imports no torch.
+"""Finds, checks and reads weights files. Looking weights up imports no torch.
 
 A weights folder has a `manifest.json` and one `.safetensors` file a model, see `manifest`.
 Folders are searched in this order:
@@ -7,8 +7,8 @@ Folders are searched in this order:
 2. the user's, where `ticodec export` writes; it need not exist;
 3. the one that ships with ticodec.
 
-A name stands for the first weights that bear it. A `.tic` file names its weights by their
-fingerprint, so weights that lost their name to others still decode what they wrote.
+A name stands for the first weights that have it. A `.tic` file names its weights by their
+fingerprint, so weights that lost their name to others still decode the files that they wrote.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent
 VARIABLE = "TICODEC_WEIGHTS"
 FORMAT = 1
-#: What a file is, by the entry of its metadata that holds its dimensions.
+#: What a file is called in messages, by the key of its metadata that holds its dimensions.
 NAMES = {"config": "a weights file", "head": "a classifier"}
 
 
@@ -46,12 +46,12 @@ def user_folder() -> Path | None:
 
 
 def _named() -> list[Path]:
-    """Folders of the environment variable."""
+    """The folders in the environment variable."""
     return [Path(path) for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
 
 
 def folders() -> list[Path]:
-    """Where weights are looked for, first match wins. Each folder once."""
+    """The folders that are searched for weights, in order, without repeats."""
     user = user_folder()
     searched = [*_named(), *([] if user is None else [user]), SHIPPED]
     once: dict[Path, Path] = {}
@@ -61,10 +61,10 @@ def folders() -> list[Path]:
 
 
 def entries(folder: Path | None = None) -> list[Entry]:
-    """All weights of one folder, or of every folder searched, earlier ones of a name included.
+    """All weights of one folder, or of every folder searched, including earlier ones of a name.
 
-    Of all folders, an entry is `current` if its name stands for it, and exactly one entry, if
-    any, is the `default`.
+    With every folder searched, an entry is `current` if its name stands for it, and at most one
+    entry is the `default`.
 
     Raises BadInputError when a manifest is missing from a named folder or is damaged.
     """
@@ -84,7 +84,7 @@ def entries(folder: Path | None = None) -> list[Entry]:
 
 
 def _manifest(folder: Path) -> Manifest | None:
-    """The manifest of a folder that is searched; None where the user has made none."""
+    """The manifest of a folder that is searched; None if the user's own folder has none."""
     try:
         return read_manifest(folder)
     except BadInputError as error:
@@ -114,7 +114,7 @@ def find(name: str | None = None) -> Entry:
 def find_fingerprint(fingerprint: bytes, model: str) -> Entry:
     """The weights that wrote a file, whatever their name stands for now.
 
-    Raises BadInputError when they are not here.
+    Raises BadInputError when they are not installed.
     """
     for entry in entries():
         if entry.fingerprint == fingerprint:
@@ -136,22 +136,27 @@ class Written(Protocol):
 
 
 def of(header: Written) -> Entry:
-    """The weights that wrote the file of a header. Raises BadInputError when they are not here."""
+    """The weights that wrote the file of a header.
+
+    Raises BadInputError when they are not installed.
+    """
     return find_fingerprint(header.fingerprint, header.model_name)
 
 
 def read(entry: Entry) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config fields and tensors of a weights file, its SHA-256 checked.
+    """Config fields and tensors of a weights file, after checking its SHA-256.
 
-    Raises BadInputError when the file is missing, damaged or not the manifest's.
+    Raises BadInputError when the file is missing, damaged, or not the one in the manifest.
     """
     return _read(entry.path, f"the weights of {entry.name} are", entry.sha256)
 
 
 def floats(tensors: dict[str, Tensor], part: str = "") -> dict[str, Tensor]:
-    """The network's own parameters among what `read` gives, float32, by their names in it.
+    """The network's parameters among the tensors that `read` returns: float32, by name.
 
-    `part`: only those of a part, by their names in that: "vit." of a joint model.
+    Args:
+        part: take only the parameters of this part, such as "vit." of a joint model. Their names
+            are those within the part.
     """
     start = f"float.{part}"
     matches = {name: value for name, value in tensors.items() if name.startswith(start)}
@@ -159,9 +164,12 @@ def floats(tensors: dict[str, Tensor], part: str = "") -> dict[str, Tensor]:
 
 
 def read_head(path: Path | None, entry: Entry | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The same of a classifier's file: any file, or the one an entry comes with.
+    """Config fields and tensors of a classifier's file.
 
-    Raises BadInputError when the file is missing, damaged or no classifier.
+    Args:
+        path: any file; None: the classifier that comes with `entry`.
+
+    Raises BadInputError when the file is missing, damaged or not a classifier.
     """
     if path is not None:
         return _read(path, "the classifier is", None, kind="head")

@@ -36,8 +36,8 @@ def connect(
     ours = join(address)
     grows = address != "local" and jobs is not None
     try:
-        made = ClientEngine if outside() else RayEngine
-        return made(job, jobs, cpus, gpus, ours, grows)
+        engine = ClientEngine if outside() else RayEngine
+        return engine(job, jobs, cpus, gpus, ours=ours, grows=grows)
     except BaseException as error:
         if ours:
             leave()
@@ -52,7 +52,8 @@ class Inside:
     """A `RayEngine` in the cluster; its caller fetches the rows. `begin` is called once."""
 
     def __init__(self, job: Job, jobs: int | None, cpus: float, gpus: float, grows: bool) -> None:
-        self.arguments = (job, jobs, cpus, gpus, False, grows)
+        self.arguments: dict[str, Any] = {"job": job, "jobs": jobs, "cpus": cpus, "gpus": gpus}
+        self.arguments |= {"ours": False, "grows": grows}
         self.engine: RayEngine | None = None
         self.rows: queue.Queue[Row | str | None] = queue.Queue()
 
@@ -63,7 +64,7 @@ class Inside:
 
     def _run(self, items: list[Item]) -> None:
         try:
-            self.engine = RayEngine(*self.arguments)
+            self.engine = RayEngine(**self.arguments)
             for row in self.engine.run(items):
                 self.rows.put(row)
         except TicodecError as error:
@@ -100,8 +101,8 @@ class ClientEngine:
         # On the head node, without which there is no cluster anyway. Two calls at once, since
         # `stop` must get through while `take` waits.
         options = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
-        made = ray.remote(Inside).options(max_concurrency=2, **options)
-        self.inside: Any = made.remote(job, jobs, cpus, gpus, grows)
+        actor = ray.remote(Inside).options(max_concurrency=2, **options)
+        self.inside: Any = actor.remote(job, jobs, cpus, gpus, grows)
 
     def run(self, items: Iterable[Item]) -> Iterator[Row]:
         """Do all items; a row for each. Raises TicodecError when the cluster cannot do it."""

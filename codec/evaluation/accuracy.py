@@ -1,4 +1,4 @@
-"""How often classifiers are right: shares of images, and what these are shares of."""
+"""How often classifiers are right: shares of images, and notes on which images they count."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from .measure import Evaluation
 from .measurements import Measurement
 
-#: What means have of accuracy: shares of images, 0 … 1.
+#: Fields of accuracy in means: shares of images, 0 … 1.
 OF_MEANS = ("top1", "top5", "pixel_top1", "pixel_top5")
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of images, 0 … 1, whose class is the most probable label, or among five.
+    """How often the right class is the most probable label, or among the best five, 0 … 1.
 
     Args:
-        images: how many have a class that the classifier knows.
+        images: number of images whose class the classifier knows; the others do not count.
     """
 
     top1: float
@@ -27,7 +27,7 @@ class Accuracy:
 
 
 def accuracy(rows: Sequence[Measurement], name: str) -> Accuracy | None:
-    """Of measurements of one coder at one setting; None when no image has a known class.
+    """The accuracy of one coder's measurements at one setting; None if no image has a known class.
 
     Args:
         name: "rank", "pixel_rank" or "original_rank".
@@ -49,12 +49,12 @@ def shares(rows: Sequence[Measurement]) -> dict[str, Any]:
 
 
 def original(run: Evaluation) -> Accuracy | None:
-    """Of the images' own pixels; None when no coder's pixels were classified."""
+    """The accuracy on the original pixels; None when no coder's pixels were classified."""
     return accuracy(_rows(run, 0), "original_rank")
 
 
 def notes(run: Evaluation) -> list[str]:
-    """What the accuracies are of, and over which images; nothing where there are none."""
+    """Lines that say what the accuracies measure, on which images; none if there are none."""
     whole = len(run.sources)
     read = {
         coder.name: share.images
@@ -92,6 +92,6 @@ def notes(run: Evaluation) -> list[str]:
 
 
 def _rows(run: Evaluation, number: int) -> list[Measurement]:
-    """Of all images by one coder, at one setting: classes are known at all or none."""
+    """The measurements of all images by one coder at its first setting: any would do here."""
     coder = run.coders[number]
     return [run.measured(source, coder, coder.ladder[0]) for source in run.sources]

@@ -20,8 +20,8 @@ def accuracy_plot(
     """Top-1 accuracy over bits a pixel: solid from the bitstream, dashed from decoded pixels.
 
     Args:
-        points: by coder, which has the same colour as in other plots.
-        original: of the images' own pixels, a horizontal line.
+        points: by coder. A coder has the same colour as in other plots.
+        original: accuracy on the original pixels, drawn as a horizontal line.
         format: "svg" or "png". The same points give the same bytes.
 
     Returns the file, or None when there is no accuracy.

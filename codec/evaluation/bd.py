@@ -1,4 +1,4 @@
-"""Bjøntegaard deltas between curves, and the published curves they are taken against."""
+"""Bjøntegaard deltas between curves, and the published curves to compare with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PUBLISHED = Path(__file__).parent / "published.json"
 
 
 class Row(Protocol):
-    """What a curve is made of: a measurement, or means of measurements."""
+    """A point of a curve: a measurement, or means of measurements."""
 
     @property
     def bpp(self) -> float: ...
@@ -30,7 +30,7 @@ class Row(Protocol):
 class Curve:
     """A codec's qualities over rates: (bits a pixel, dB) pairs, rising in rate.
 
-    Where a metric has no finite number of dB (lossless, too small an image), it has no pair.
+    A point whose metric is infinite (lossless) or missing (too small an image) has no pair.
     """
 
     name: str
@@ -60,11 +60,12 @@ class Delta:
     """How one curve compares with another in one metric.
 
     Args:
-        rate: BD-rate in per cent, negative where the test needs fewer bits, over the dB that
-            both curves reach, low_db … high_db; share: of the test's range of dB, 0 … 1.
-        gain: BD-PSNR (or BD-MS-SSIM) in dB, positive where the test is better, over the bits a
-            pixel that both curves reach, low_bpp … high_bpp.
-        why: there is no number; what is None has none.
+        rate: BD-rate in per cent, negative if the test needs fewer bits. It is taken over the dB
+            that both curves reach, low_db … high_db.
+        share: of the test's own range of dB that this covers, 0 … 1.
+        gain: BD-PSNR (or BD-MS-SSIM) in dB, positive if the test is better. It is taken over the
+            bits per pixel that both curves reach, low_bpp … high_bpp.
+        why: why there is no rate. Numbers that do not exist are None.
     """
 
     rate: float | None = None
@@ -80,7 +81,7 @@ class Delta:
 def delta(anchor: Curve, test: Curve, metric: str = "psnr") -> Delta:
     """BD-rate and BD-gain of `test` against `anchor` (Bjøntegaard 2001, with PCHIP).
 
-    PCHIP through dB and log rate, integrated over what both reach; no extrapolation.
+    PCHIP through dB and log rate, integrated where both curves have values; no extrapolation.
     """
     from bjontegaard import bd_psnr, bd_rate
 
@@ -90,20 +91,27 @@ def delta(anchor: Curve, test: Curve, metric: str = "psnr") -> Delta:
             return Delta(why=f"{curve.name} has {'one point' if pairs else 'no points'}")
         if any(a[0] >= b[0] or a[1] >= b[1] for a, b in pairwise(pairs)):
             return Delta(why=f"{curve.name} is not rising")
-    lists = [[pair[axis] for pair in c.of(metric)] for c in (anchor, test) for axis in (0, 1)]
-    rates_a, dbs_a, rates_t, dbs_t = lists
+    rates_a, dbs_a = _axes(anchor.of(metric))
+    rates_t, dbs_t = _axes(test.of(metric))
     low_db, high_db = max(dbs_a[0], dbs_t[0]), min(dbs_a[-1], dbs_t[-1])
     low_bpp, high_bpp = max(rates_a[0], rates_t[0]), min(rates_a[-1], rates_t[-1])
     options: dict[str, Any] = {"method": "pchip", "require_matching_points": False}
     options["min_overlap"] = 0
     fields: dict[str, float] = {}
     if low_db < high_db:
-        fields = {"rate": float(bd_rate(*lists, **options)), "low_db": low_db, "high_db": high_db}
+        rate = float(bd_rate(rates_a, dbs_a, rates_t, dbs_t, **options))
+        fields = {"rate": rate, "low_db": low_db, "high_db": high_db}
         fields["share"] = (high_db - low_db) / (dbs_t[-1] - dbs_t[0])
     if low_bpp < high_bpp:
-        fields |= {"gain": float(bd_psnr(*lists, **options))}
-        fields |= {"low_bpp": low_bpp, "high_bpp": high_bpp}
+        gain = float(bd_psnr(rates_a, dbs_a, rates_t, dbs_t, **options))
+        fields |= {"gain": gain, "low_bpp": low_bpp, "high_bpp": high_bpp}
     return Delta(**fields, why="" if "rate" in fields else "no dB that both reach")
+
+
+def _axes(pairs: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """The rates and the dB of a curve's pairs."""
+    rates, dbs = zip(*pairs, strict=True)
+    return list(rates), list(dbs)
 
 
 @lru_cache(maxsize=1)

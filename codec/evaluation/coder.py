@@ -1,4 +1,4 @@
-"""What evaluation measures: anything that turns pixels into bytes and back, at some settings."""
+"""The interface of what evaluation measures: codecs that turn pixels into bytes and back."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ class Coder(ABC):
     """A codec under measurement. It codes opaque RGB without metadata.
 
     Attributes:
-        name: as in `--against`; version: what decides its bytes besides pixels and setting
-            (library versions, or the fingerprint of the weights), part of a measurement's key.
-        suffix: of its files, with the dot; mime: a type that browsers show, "" if none.
-        knob: what its setting is called; settings: every one that makes sense, from small
-            files to large; ladder: those measured for a curve, in the same order; default: the
-            one taken when nobody names one, 0 where there is no such thing.
-        classified: whether classifiers answer for what it makes; `version` names them.
+        name: as in `--against`.
+        version: what its bytes depend on besides pixels and setting: versions of libraries, or
+            the fingerprint of the weights. It is part of a measurement's key.
+        suffix: of its files, with the dot. mime: of its files, if browsers show them, else "".
+        knob: name of its setting. settings: all useful ones, from small files to large.
+        ladder: the settings measured for a curve, in the same order.
+        default: the setting when the user gives none; 0 for a codec without one.
+        classified: whether its measurements have ranks by classifiers; `version` names those.
     """
 
     name: str
@@ -55,19 +56,19 @@ class Coder(ABC):
     def rank(self, data: bytes, label: str) -> int | None:
         """The rank of a normalised class name for a file's bytes: 1 is the most probable.
 
-        None when nothing classifies its files, or the classifier does not know the class.
+        None when there is no classifier for its files, or it does not know the class.
         """
         return None
 
     def classified_by(self, names: tuple[str, ...]) -> Self:
-        """The same coder, whose measurements have ranks by classifiers; `version` names them."""
+        """A copy of this coder whose measurements have ranks by classifiers with these names."""
         other = copy(self)
         other.version = ", ".join((self.version, *names))
         other.classified = True
         return other
 
     def prepare(self) -> None:
-        """Code something small: to warm up, so that timing is fair, and to see that it works.
+        """Code a small image, to check that the codec works and to warm it up before timing.
 
         Raises UsageError with what is missing and how to get it.
         """
@@ -76,7 +77,7 @@ class Coder(ABC):
 
 @contextmanager
 def errors_named_after(coder: Coder) -> Iterator[None]:
-    """Whatever is raised becomes one line about the coder."""
+    """Turn any exception into a TicodecError of one line that names the coder."""
     try:
         yield
     except TicodecError as error:
@@ -109,7 +110,7 @@ def closest(
         return sizes[setting]
 
     low, high = 0, len(coder.settings) - 1
-    for index, setting in enumerate(coder.settings):  # begin between the known ones
+    for index, setting in enumerate(coder.settings):  # begin between known sizes
         if setting in sizes:
             low, high = (max(low, index), high) if sizes[setting] <= target else (low, index)
             if high == index:

@@ -1,4 +1,4 @@
-"""What is in an image: the class its folder is named after, and its rank by a classifier."""
+"""The class of an image, which is the name of its folder, and its rank by a classifier."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 def normalised(name: str) -> str:
-    """A label or a folder's name in a form to compare: "Golf_ball" becomes "golf ball"."""
+    """The form in which labels and folder names are compared: "Golf_ball" becomes "golf ball"."""
     return " ".join(name.replace("_", " ").casefold().split())
 
 
 def folder_class(name: str) -> str | None:
-    """The normalised name of the subfolder that an image is in, by its path within a folder."""
+    """The normalised name of the subfolder that an image is in; `name`: its path in the folder."""
     return normalised(PurePosixPath(name).parent.name) or None
 
 
 def rank_of(label: str, names: Sequence[str]) -> int | None:
     """The rank of a normalised label among names, the most probable first: 1 is the best.
 
-    None when it is not there. Of names that read the same, the first counts.
+    None when it is not among them. If several names are the same, the first counts.
     """
     for rank, name in enumerate(names, 1):
         if normalised(name) == label:
@@ -42,7 +42,7 @@ def rank_of(label: str, names: Sequence[str]) -> int | None:
 
 @dataclass(frozen=True)
 class PixelFile:
-    """A classifier of pixels, by its file: in a form that travels to other processes.
+    """The file of a classifier of pixels, in a form that can be sent to other processes.
 
     Args:
         device: "auto", "cpu" or "cuda"; digest: SHA-256 of the file.
@@ -54,7 +54,7 @@ class PixelFile:
 
     @classmethod
     def checked(cls, path: Path, device: str) -> PixelFile:
-        """A file that has classified something. Raises BadInputError when it cannot."""
+        """The file, after classifying a blank image by it. Raises BadInputError if that fails."""
         unchecked = cls(path, device, "")
         try:
             unchecked.classifier().of_pixels(np.zeros((16, 16, 3), np.uint8), 1)
@@ -65,7 +65,7 @@ class PixelFile:
         return cls(path, device, hashlib.sha256(read_file(path)).hexdigest())
 
     def classifier(self) -> PixelClassifier:
-        """The network, loaded once a process. Raises BadInputError when it does not read pixels."""
+        """The network, loaded once per process. Raises BadInputError if it does not read pixels."""
         return _loaded(self.path, self.device)
 
     def labels(self) -> frozenset[str]:

@@ -25,7 +25,7 @@ from .measurements import LINES, Key, Measurement, Store, check_folder
 from .registry import CoderSpec, make
 from .workers import outcomes
 
-#: Called with (what was done, how many of how many).
+#: Called with (what was done, number of tasks done, number of all tasks).
 Progress = Callable[[str, int, int], None]
 
 
@@ -36,7 +36,7 @@ class Source:
     Args:
         name: its path within the folder; path: to open it.
         digest: SHA-256 of the file; pixels: SHA-256 of its RGB samples.
-        label: its class, normalised, when a classifier of the run knows it.
+        label: its class, normalised; None unless a classifier of the run knows it.
     """
 
     name: str
@@ -53,10 +53,10 @@ class Evaluation:
     """What a run has measured.
 
     Args:
-        sources: images that every coder coded at every setting, the only ones averaged.
-        failed: what went wrong, by image: its name, and a line.
-        specs, coders: the first is the one that is compared with the others.
-        classifier: of pixels, which every coder's decoded pixels were shown to.
+        sources: images that every coder coded at every setting. Only these are averaged.
+        failed: an error line for every other image, by its name.
+        specs, coders: the first one is compared with the others.
+        classifier: of the pixels that every coder decoded.
     """
 
     sources: list[Source]
@@ -71,12 +71,12 @@ class Evaluation:
         return self.store.known[_key(source, coder, setting)]
 
     def sizes(self, source: Source, coder: Coder) -> dict[float, int]:
-        """Bytes by setting, of everything measured of an image with a coder."""
+        """The bytes of all measurements of an image with a coder, by setting."""
         which = (source.digest, coder.name, coder.version)
         return {key[3]: row.bytes for key, row in self.store.known.items() if key[:3] == which}
 
     def has(self, source: Source, coder: Coder, setting: float) -> bool:
-        """Whether a measurement has been made, and its file is still what it was."""
+        """Whether a measurement has been made, and its file is unchanged."""
         known = self.store.known.get(_key(source, coder, setting))
         if known is None:
             return False
@@ -87,7 +87,7 @@ class Evaluation:
         return hashlib.sha256(data).hexdigest() == known.stream
 
     def add(self, spec: CoderSpec, source: Source, setting: float) -> Measurement:
-        """Measure one setting more, unless it is known. Raises TicodecError."""
+        """The measurement of one more setting, made unless it is known. Raises TicodecError."""
         coder = ready(spec)
         if not self.has(source, coder, setting):
             measured, data = measure(spec, source, setting)
@@ -95,7 +95,7 @@ class Evaluation:
         return self.measured(source, coder, setting)
 
     def path(self, source: Source, coder: Coder, setting: float) -> Path:
-        """Where a coded file is."""
+        """The path of a coded file."""
         return self.store.stream(coder.name, setting, source.digest, coder.suffix)
 
 
@@ -117,7 +117,7 @@ def load(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Source, Pixels]:
 
 @lru_cache(maxsize=2)
 def pixels_of(source: Source) -> Pixels:
-    """(H, W, 3) uint8 of a source. Raises BadInputError when it is not what it was."""
+    """The pixels (H, W, 3) uint8 of a source. Raises BadInputError when its file has changed."""
     now, pixels = load(source.path, source.width * source.height)
     if now.digest != source.digest:
         raise BadInputError("the image was changed while it was being measured")
@@ -127,9 +127,9 @@ def pixels_of(source: Source) -> Pixels:
 def find_sources(
     folder: Path, max_pixels: int, progress: Progress
 ) -> tuple[list[Source], dict[str, str]]:
-    """The readable images of a folder, and what is wrong with the others, by name.
+    """The readable images of a folder, and error lines for the others, by name.
 
-    Reports in the folder are not searched: they are full of images.
+    Folders of reports are left out: they are full of images.
 
     Raises BadInputError when it has no image, or none that can be read.
     """
@@ -153,7 +153,7 @@ def find_sources(
 
 @cache
 def ready(spec: CoderSpec) -> Coder:
-    """The coder of a spec, checked and warm, once a process.
+    """The coder of a spec, checked and warmed up once per process.
 
     Raises UsageError when it cannot be used, BadInputError for damaged weights.
     """
@@ -233,13 +233,13 @@ def evaluate(
 ) -> Evaluation:
     """Measure every image of a folder with every coder over its ladder.
 
-    What `out` holds already is not measured again, unless `fresh`; every measurement is on disk
-    before the next begins, so that an interrupted run goes on where it was.
+    Measurements that `out` holds already are not made again, unless `fresh`. Every measurement is
+    on disk before the next begins, so an interrupted run goes on where it was.
 
-    Images in folders named as classes are classified too: from the bitstream by models that can,
-    from what every coder decoded by `classifier`.
+    Images in folders that have the name of a class are classified too: from the bitstream by models
+    that can do this, and from the pixels that every coder decoded by `classifier`.
 
-    Raises UsageError for a coder that is not to be had, BadInputError for a folder without
+    Raises UsageError for a coder that cannot be used, BadInputError for a folder without
     readable images, TicodecError when the disk refuses or a worker process dies.
     """
     check_folder(out)
@@ -248,7 +248,7 @@ def evaluate(
     sources, failed = find_sources(folder, max_pixels, progress)
     sources, specs = _with_classes(sources, specs, classifier)
     coders = [make(spec) for spec in specs]
-    if fresh:  # nothing is forgotten that cannot be measured again
+    if fresh:  # delete old measurements only if every coder works
         for spec in specs:
             ready(spec)
     run = Evaluation(sources, specs, coders, Store(out, fresh), failed, classifier)
@@ -280,7 +280,7 @@ def evaluate(
 def _with_classes(
     sources: list[Source], specs: list[CoderSpec], classifier: PixelFile | None
 ) -> tuple[list[Source], list[CoderSpec]]:
-    """Sources with the classes that some classifier knows, specs with the classifiers of use."""
+    """Sources with the classes that a classifier knows, specs with the classifiers that apply."""
     folders = {source.name: folder_class(source.name) for source in sources}
     named = {name for name in folders.values() if name}
     if not named:
@@ -300,5 +300,5 @@ def _attempt(task: Task) -> Outcome:
         return task, measure(*task)
     except TicodecError as error:
         return task, error
-    except SystemExit as error:  # a signal ends this worker, see workers.py
+    except SystemExit as error:  # a signal ends this worker, see `processes.start_worker`
         os._exit(int(error.code or 0))

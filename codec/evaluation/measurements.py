@@ -1,4 +1,4 @@
-"""What has been measured, on disk: one line a measurement, so that a stopped run goes on."""
+"""Measurements on disk, one per line: a run that was stopped goes on from there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STREAMS = "streams"
 
 #: What identifies a measurement: file digest, coder, its version, setting, class if classified.
 Key = tuple[str, str, str, float, str | None]
-#: What a measurement has only when the image's class is known.
+#: Fields that a measurement has only when the image's class is known.
 OF_CLASSES = ("label", "rank", "pixel_rank", "original_rank")
 
 
@@ -26,14 +26,15 @@ class Measurement:
 
     Args:
         image: SHA-256 of the image file; coder, version, setting: see `Coder`.
-        stream: SHA-256 of the coded file; bytes: its size, all of it.
-        bpp: bits a pixel; psnr: dB, None when not one sample differs; ms_ssim: 0 … 1, None for
-            images too small for it. Both of 8-bit RGB.
-        encode_seconds, decode_seconds: from pixels to bytes and back, the coder loaded.
-        label: the image's class, normalised, None when unknown or nothing was classified.
-        rank: its rank among all classes as the coded file is classified, 1 the best; None where
-            that was not done, or the classifier does not know the class.
-        pixel_rank: the same of the decoded pixels; original_rank: of the image's own.
+        stream: SHA-256 of the coded file; bytes: size of the whole file.
+        bpp: bits per pixel. psnr: in dB, None when no sample differs. ms_ssim: 0 … 1, None for
+            images that are too small. Both are of 8-bit RGB.
+        encode_seconds, decode_seconds: from pixels to bytes and back, without loading the coder.
+        label: the image's class, normalised; None when it is unknown or nothing was classified.
+        rank: of that class when the coded file is classified, 1 is the best. None if the file was
+            not classified, or the classifier does not know the class.
+        pixel_rank: of that class when the decoded pixels are classified.
+        original_rank: of that class when the image's own pixels are classified.
     """
 
     image: str
@@ -58,13 +59,13 @@ class Measurement:
         return self.image, self.coder, self.version, self.setting, self.label
 
     def as_dict(self) -> dict[str, Any]:
-        """Its fields; what is not known about classes is left out."""
+        """Its fields, without those of `OF_CLASSES` that are None."""
         fields = asdict(self)
         return {k: v for k, v in fields.items() if v is not None or k not in OF_CLASSES}
 
 
 def check_folder(folder: Path) -> None:
-    """Raises UsageError when a folder holds something else than a report, so cannot take one."""
+    """Raises UsageError when a folder holds other files than a report's, and so cannot take one."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the report")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LINES).exists():
@@ -103,7 +104,7 @@ class Store:
             self.known[measured.key] = measured
 
     def stream(self, coder: str, setting: float, image: str, suffix: str) -> Path:
-        """Where a coded file is kept: images are known by digest, since names may be anything."""
+        """The path of a coded file. The image's digest is in it: its name may hold anything."""
         return self.folder / STREAMS / coder / f"{setting:.12g}" / f"{image[:16]}{suffix}"
 
     def add(self, measured: Measurement, stream: Path, data: bytes) -> None:

@@ -1,7 +1,7 @@
-"""The page of a report: one HTML file that holds everything and asks for nothing.
+"""The page of a report: one HTML file that holds everything and loads nothing.
 
-Jinja escapes what comes from outside (names of files); the style, the script and the pictures
-are written into the page, and its policy forbids it to load anything.
+Jinja escapes text from outside, such as names of files. The style, the script and the pictures are
+written into the page, and its content policy forbids it to load anything.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def render(
 
     Args:
         title: its heading; about: lines below it.
-        curves, published: for the plots on top, none of them when no curve has two points.
-        tables: the folded ones are open when there are no cards.
+        curves, published: for the plots on top. A metric has a plot if the first curve has two
+            points in it.
+        tables: those that are `folded` are open if there are no cards.
         cards: the pictures.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

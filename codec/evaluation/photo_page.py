@@ -23,15 +23,16 @@ def compare(
     max_pixels: int = MAX_PIXELS,
     progress: Progress = lambda what, done, total: None,
 ) -> tuple[bytes, list[list[Measurement]], dict[str, str]]:
-    """One photo by the first coder, the others matched in bytes.
+    """Code a photo with the first coder, and with the others at the settings nearest in bytes.
 
     Args:
-        specs: the first must be one of our own; qualities: its; None: its default one.
+        specs: the first must be one of our own models.
+        qualities: of the first; None: its default quality.
 
-    Returns the page, the measurements (a list per quality, one of each coder), and by name the
-    errors of coders that could not code it.
-    Raises BadInputError for a photo that cannot be read, UsageError for a coder that is not to
-    be had, TicodecError when the first one fails.
+    Returns the page, the measurements (a list per quality, with one per coder), and the errors of
+    coders that could not code the photo, by name.
+    Raises BadInputError for a photo that cannot be read, UsageError for a coder that cannot be
+    used, TicodecError when the first one fails.
     """
     coders = [make(spec) for spec in specs]
     source, _ = load(photo, max_pixels)

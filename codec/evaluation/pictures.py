@@ -1,4 +1,4 @@
-"""The pictures of a report's page: originals and decoded versions of about the same size."""
+"""The pictures on a report's page: originals, and decoded versions of about the same bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .measure import Evaluation, Source, measure, pixels_of, ready
 from .measurements import Measurement
 from .registry import CoderSpec, make
 
-#: Encoders up to this mean time are searched for the size that matches.
+#: Encoders that take at most this long are run again to find the setting that matches in bytes.
 FAST_SECONDS = 2.0
 #: WebP's limit; larger pictures are embedded as PNG.
 WEBP_SIDE = 16383
@@ -25,11 +25,11 @@ WEBP_SIDE = 16383
 
 @dataclass(frozen=True)
 class Version:
-    """One way a picture looks.
+    """The original of a picture, or one coder's version.
 
     Args:
-        name: "original" or the coder's; setting: with its knob, "" for the original.
-        bytes: of its file; bpp, psnr, ms_ssim: None for the original or where there is none.
+        name: "original" or the coder's name. setting: knob and value; "" for the original.
+        bytes, bpp: of its file. psnr, ms_ssim: None for the original, or where undefined.
         uri: the picture itself, as a `data:` URI.
     """
 
@@ -58,7 +58,7 @@ class Card:
 
 
 def card_of(run: Evaluation, source: Source, setting: float) -> Card:
-    """A measured image: the first coder at `setting`, the others as near in bytes as they go."""
+    """The card of a measured image: the first coder at `setting`, the others nearest in bytes."""
     subject = run.measured(source, run.coders[0], setting)
     versions = [_original(source)]
     for spec, coder in zip(run.specs, run.coders, strict=True):
@@ -68,7 +68,7 @@ def card_of(run: Evaluation, source: Source, setting: float) -> Card:
 
 
 def _nearest(run: Evaluation, spec: CoderSpec, source: Source, target: int) -> Measurement:
-    """By search where encoding is fast, among what was measured where it is not."""
+    """The measurement nearest `target` bytes. Slow encoders are not run again to find it."""
     coder = make(spec)
     rows = [run.measured(source, coder, setting) for setting in coder.ladder]
     try:
@@ -77,16 +77,16 @@ def _nearest(run: Evaluation, spec: CoderSpec, source: Source, target: int) -> M
             setting = closest(ready(spec), pixels_of(source), target, sizes)
             return run.add(spec, source, setting)
     except TicodecError:
-        pass  # it fails at that setting only: one that was measured will do
+        pass  # it fails at that setting: use a measured one
     return min(rows, key=lambda row: abs(row.bytes - target))
 
 
 def matched_card(
     source: Source, specs: list[CoderSpec], quality: float, failed: dict[str, str]
 ) -> tuple[Card, list[Measurement]]:
-    """One image: the first coder at a quality, the others at the setting nearest in bytes.
+    """The card of one image: the first coder at a quality, the others nearest in bytes.
 
-    Others that cannot code it are left out; `failed` gets what they say, by name.
+    Others that cannot code the image are left out; their errors go into `failed`, by name.
 
     Raises TicodecError when the first one fails.
     """
@@ -111,7 +111,7 @@ def _original(source: Source) -> Version:
 
 
 def _version(coder: Coder, row: Measurement, data: bytes) -> Version:
-    """A file that browsers show is embedded as it is, any other as its decoded pixels."""
+    """Embeds a file that browsers show as it is, any other file as its decoded pixels."""
     with errors_named_after(coder):
         uri = data_uri(coder.mime, data) if coder.mime else lossless(coder.decode(data))
     setting = f"{coder.knob} {row.setting:.3g}"
@@ -119,7 +119,7 @@ def _version(coder: Coder, row: Measurement, data: bytes) -> Version:
 
 
 def lossless(pixels: Pixels) -> str:
-    """(H, W, 3) uint8 as a `data:` URI, not a sample changed."""
+    """(H, W, 3) uint8 as a lossless `data:` URI."""
     out = BytesIO()
     small = max(pixels.shape) <= WEBP_SIDE
     options = {"lossless": True, "method": 2} if small else {}

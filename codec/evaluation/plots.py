@@ -1,4 +1,4 @@
-"""Plots over bits a pixel as SVG and PNG, on a light or a dark ground: rate and distortion."""
+"""Plots over bits per pixel as SVG and PNG, on a light or dark background: rate and distortion."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .bd import Curve
 #: (bits a pixel, value) of each point of a curve, rising in rate.
 Pairs = Sequence[tuple[float, float]]
 LABELS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM, dB"}
-#: Published curves drawn when they apply: the yardsticks, not every one there is.
+#: The published curves that are drawn, if they apply.
 YARDSTICKS = ("BPG 4:4:4", "VTM")
-# Okabe and Ito's colours, which colour-blind eyes tell apart.
+# Okabe and Ito's colours, which colour-blind people can distinguish.
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999933", "#7f7f7f")
 GROUNDS = {False: ("#ffffff", "#222222", "#d8d8d8"), True: ("#16181c", "#e8e8e8", "#3a3d44")}
 
@@ -26,7 +26,7 @@ def rd_plot(
     format: str = "svg",
     dark: bool = False,
 ) -> bytes | None:
-    """Curves of one metric over bits a pixel, the first one drawn strongest.
+    """Curves of one metric over bits per pixel; the first one has the thickest line.
 
     Args:
         metric: "psnr" or "ms_ssim"; format: "svg" or "png". The same curves give the same bytes.
@@ -59,7 +59,7 @@ def picture(
     """The file of a plot over bits a pixel.
 
     Args:
-        draw: draws on matplotlib's axes; label: of what is drawn; legend: options of it.
+        draw: draws on matplotlib's axes. label: of the vertical axis. legend: its options.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -89,17 +89,17 @@ def picture(
 
 
 def line(axes: Any, pairs: Pairs, label: str, **style: Any) -> None:
-    """A curve, if there is anything of it."""
+    """Draw a curve, if it has any points."""
     if pairs:
         rates, values = zip(*pairs, strict=True)
         axes.plot(rates, values, label=label, **style)
 
 
 def frame(axes: Any, curves: Sequence[Pairs], margin: float) -> None:
-    """Show the rates of the first curve and at most half as much again, and what is there.
+    """Set the range of the axes: rates up to 1.5 times the first curve's, and all values there.
 
     Args:
-        margin: above and below, besides a part of the height.
+        margin: above and below the values, in their unit; 5 % of their range is added.
     """
     last = [max((rate for rate, _ in pairs), default=0) for pairs in curves]
     right = min(last[0] * 1.5, max(last) * 1.05)

@@ -1,4 +1,4 @@
-"""From a name and options to a coder: one of our own models or one of `PEERS`."""
+"""Makes a coder from a name and options: one of our own models or one of `PEERS`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .ticodec_coder import TicodecCoder
 
 @dataclass(frozen=True)
 class HeadFile:
-    """A classifier of latents, by its file; digest: SHA-256 of that."""
+    """The file of a classifier of latents; digest: its SHA-256."""
 
     path: Path
     digest: str
@@ -27,14 +27,14 @@ class HeadFile:
 
 @dataclass(frozen=True)
 class CoderSpec:
-    """How to make a coder, in a form that travels to other processes.
+    """How to make a coder, in a form that can be sent to other processes.
 
     Args:
-        name: of a peer, or of installed weights when `ours`.
-        device, qualities: of our own; None: the whole ladder.
-        bitstream: whether its classifier of latents ranks the classes of its files.
-        pixels: a classifier that ranks the classes of the pixels it decodes.
-        head: its classifier of latents, in place of the one that its weights come with.
+        name: of a peer, or of installed weights if `ours`.
+        device, qualities: of our own models; qualities None: the whole ladder.
+        bitstream: whether a classifier of latents ranks the classes of its files.
+        pixels: a classifier that ranks the classes of the pixels that it decodes.
+        head: a classifier of latents, instead of the one that comes with the weights.
     """
 
     name: str
@@ -48,7 +48,7 @@ class CoderSpec:
 
 @cache
 def make(spec: CoderSpec) -> Coder:
-    """The coder of a spec, made once a process. Raises UsageError when it is not to be had."""
+    """The coder of a spec, made once per process. Raises UsageError when it is not available."""
     coder = _ours(spec) if spec.ours else make_peer(spec.name)
     if not spec.bitstream and spec.pixels is None:
         return coder
@@ -67,7 +67,7 @@ def _ours(spec: CoderSpec) -> Coder:
 
 
 def _head_digest(spec: CoderSpec) -> str:
-    """SHA-256 of the file of its classifier of latents; "" when that is part of the weights."""
+    """SHA-256 of the file of the classifier of latents; "" if it is part of the weights."""
     if spec.head:
         return spec.head.digest
     shipped = weights.find(spec.name).head if spec.ours else None

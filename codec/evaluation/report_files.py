@@ -1,4 +1,4 @@
-"""From measurements to the files of a report."""
+"""Writes the files of a report from measurements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .plots import rd_plot
 from .report_tables import Table, utf_8
 from .summary import Summary
 
-#: Pictures beyond these many characters are left out of a page: browsers give up on larger ones.
+#: A page has at most this many characters of pictures; browsers cannot show much larger pages.
 PAGE_CHARACTERS = 160_000_000
 PAGE = "report.html"
 PLOTS = {"psnr": "rd-psnr", "ms_ssim": "rd-ms-ssim"}
@@ -24,7 +24,7 @@ ACCURACY = "rate-accuracy"
 
 
 def tables_of(run: Evaluation, summary: Summary) -> list[Table]:
-    """The subject against others and against published curves, where there are any; means."""
+    """The first coder against the others and against published curves, if any; then means."""
     every = [point for points in summary.points.values() for point in points]
     tables = [report_tables.deltas_table(summary, published) for published in (False, True)]
     tables.append(report_tables.means_table(every, len(run.sources), summary.original))
@@ -32,7 +32,7 @@ def tables_of(run: Evaluation, summary: Summary) -> list[Table]:
 
 
 def notes_of(run: Evaluation, folder: str) -> list[str]:
-    """What the numbers are of, and what is missing from them."""
+    """Lines that say what was measured, and what was left out."""
     coders = "; ".join(f"{coder.name}: {coder.version}" for coder in run.coders)
     lines = [
         f"{report_tables.images(len(run.sources))} of {folder}, ticodec {__version__}. "
@@ -55,8 +55,8 @@ def write_report(
     """Write report.json, report.csv, report.md, the plots and report.html into the run's folder.
 
     Args:
-        folder: the images' folder, as it was given.
-        pictures: the largest number of images on the page, at the quality nearest the default.
+        folder: the images' folder, as the user wrote it.
+        pictures: the most images on the page; they have the quality nearest the default.
 
     Returns the names of the files. Raises TicodecError when the disk refuses.
     """
@@ -85,9 +85,9 @@ def write_report(
 
 
 def _plots(run: Evaluation, summary: Summary, folder: str) -> dict[str, bytes | None]:
-    """Every plot there may be by the name of its file; None where there is nothing to draw."""
+    """All plots by the name of their file; None where there is nothing to draw."""
     title = f"{report_tables.images(len(run.sources))} of {Path(folder).resolve().name}"
-    title = utf_8(title).decode()  # matplotlib takes nothing else
+    title = utf_8(title).decode()  # matplotlib rejects names that are not Unicode
     plots: dict[str, bytes | None] = {}
     for format in ("svg", "png"):
         for metric, name in PLOTS.items():
@@ -108,7 +108,7 @@ def _cards(run: Evaluation, pictures: int, progress: Progress) -> list[Card]:
         try:
             cards.append(card_of(run, source, setting))
         except (TicodecError, OSError):
-            continue  # the image went away since it was measured
+            continue  # the image was deleted or changed since it was measured
         if sum(card.weight for card in cards) > PAGE_CHARACTERS and len(cards) > 1:
             return cards[:-1]
     return cards

@@ -17,7 +17,7 @@ from .measure import Evaluation
 from .measurements import OF_CLASSES
 from .summary import Point, Summary
 
-#: How columns of accuracy are headed.
+#: Headers of the columns of accuracy.
 ACCURACIES = {
     "top1": "top-1, %",
     "top5": "top-5, %",
@@ -28,9 +28,9 @@ ACCURACIES = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; the first column holds names, the others numbers.
+    """Rows of text under a header. The first column holds names, the others numbers.
 
-    On a page those that are `folded` are shown when asked for.
+    `folded`: a page shows the table only after a click.
     """
 
     title: str
@@ -40,9 +40,9 @@ class Table:
 
 
 def means_table(points: list[Point], count: int, original: Accuracy | None = None) -> Table:
-    """Means over `count` images, one row a setting, and one for the accuracy of the originals.
+    """Means over `count` images: a row per setting, and one for the accuracy on the originals.
 
-    Accuracies have columns only where there are any.
+    There are columns of accuracy only if there is any.
     """
     header = ["codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "in dB"]
     shown = [name for name in OF_MEANS if any(getattr(point, name) is not None for point in points)]
@@ -72,7 +72,10 @@ def means_table(points: list[Point], count: int, original: Accuracy | None = Non
 
 
 def deltas_table(summary: Summary, published: bool) -> Table:
-    """The first coder against those measured with it, or published; negative: bits saved."""
+    """BD-rates of the first coder against the others, or against published curves.
+
+    Negative rates mean that the first coder needs fewer bits.
+    """
     subject = summary.curves[0].name
     header = ("against", "BD-rate, PSNR", "over, dB", "BD-PSNR, dB", "over, bpp")
     rows = [
@@ -109,7 +112,7 @@ def share(value: float | None) -> str:
 
 
 def percent(delta: Delta) -> str:
-    """A BD-rate, or why there is none; a dash where nothing was measured."""
+    """A BD-rate, or why there is none; a dash if nothing was measured."""
     if delta.rate is None:
         return "–" if delta.why.endswith("no points") else delta.why
     return f"{delta.rate:+.1f} %"
@@ -121,13 +124,13 @@ def span(low: float | None, high: float | None, digits: int) -> str:
 
 
 def overlap(delta: Delta) -> str:
-    """The dB both curves reach, and how much of the subject's range that is, if not all."""
+    """The dB that both curves reach, and their share of the first coder's range, if not all."""
     part = f", {delta.share:.0%}" if delta.share is not None and delta.share < 0.995 else ""
     return span(delta.low_db, delta.high_db, 1) + part
 
 
 def facts(run: Evaluation, summary: Summary, folder: str) -> dict[str, Any]:
-    """Everything, as `report.json` holds it; of accuracies nothing where there are none."""
+    """The contents of `report.json`. Fields of accuracy are left out if there is none."""
     means = [asdict(point) for points in summary.points.values() for point in points]
     if not summary.classified:
         means = [{k: v for k, v in mean.items() if k not in OF_MEANS} for mean in means]
@@ -152,7 +155,7 @@ def _measurements(run: Evaluation) -> list[dict[str, Any]]:
         for coder in run.coders:
             for setting in coder.ladder:
                 measured = run.measured(source, coder, setting).as_dict()
-                del measured["version"]  # said once, under "coders"
+                del measured["version"]  # it is under "coders"
                 measured["ms_ssim_db"] = finite_decibel(measured["ms_ssim"])
                 file = run.path(source, coder, setting).relative_to(run.store.folder).as_posix()
                 size = {"width": source.width, "height": source.height}
@@ -161,7 +164,7 @@ def _measurements(run: Evaluation) -> list[dict[str, Any]]:
 
 
 def utf_8(text: str) -> bytes:
-    """Text as bytes, "?" for what names of files may hold that is no character."""
+    """Text as UTF-8, with "?" for bytes of file names that are not characters."""
     return text.encode("utf-8", "replace")
 
 
@@ -171,7 +174,7 @@ def json_text(value: Any) -> str:
 
 
 def csv_text(everything: dict[str, Any]) -> str:
-    """One row a measurement, then the means, whose image is "(mean)"."""
+    """A row per measurement, then the means, whose image is "(mean)"."""
     names = ["image", "width", "height", "coder", "setting", "bytes", "bpp", "psnr", "ms_ssim"]
     names += ["ms_ssim_db", "encode_seconds", "decode_seconds", "stream", "file"]
     if "top1" in everything["means"][0]:

@@ -18,11 +18,12 @@ from .measure import Evaluation
 class Point:
     """Means over all images of one coder at one setting; units as in `Measurement`.
 
-    `psnr` is None when an image came back without any difference, `ms_ssim` when an image is too
+    `psnr` is None when an image was decoded without any difference, `ms_ssim` when an image is too
     small for it. `ms_ssim_db` is the mean MS-SSIM in dB.
 
-    Accuracies, 0 … 1, are of the images whose class is known, None without any: `top1`, `top5` as
-    the coded files are classified, `pixel_top1`, `pixel_top5` as the decoded pixels are.
+    Accuracies, 0 … 1, count the images whose class is known, and are None if there are none.
+    `top1`, `top5`: of labels from the coded files; `pixel_top1`, `pixel_top5`: of labels from the
+    decoded pixels.
     """
 
     coder: str
@@ -43,7 +44,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The first coder against another one, measured beside it or published."""
+    """The first coder against another one, which was measured too or is published."""
 
     against: str
     published: bool
@@ -56,9 +57,9 @@ class Summary:
     """All that a report shows of a run.
 
     Args:
-        points: by coder, in order; curves: the same, for drawing; published: curves that
-            may be compared with, none unless the images are Kodak's.
-        original: how accurately the images' own pixels are classified, where they are.
+        points: by coder, in order. curves: the same points as curves.
+        published: curves to compare with; empty unless the images are Kodak's.
+        original: accuracy on the original pixels; None if these were not classified.
     """
 
     points: dict[str, list[Point]]

@@ -1,4 +1,4 @@
-"""This package's own models, as evaluation measures them."""
+"""This package's own models as coders to measure."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class TicodecCoder(Coder):
     Args:
         entry: its weights; device: "auto", "cpu" or "cuda".
         qualities: for the curve; None: 1 … 8, or the one quality of a fixed-λ model.
-        head: a classifier's file, in place of the one that comes with the weights.
+        head: a classifier's file, instead of the one that comes with the weights.
 
-    Raises UsageError for a quality or a device that there is not.
+    Raises UsageError for a quality that the model does not have, or a device that is not there.
     """
 
     suffix = ".tic"
@@ -54,20 +54,20 @@ class TicodecCoder(Coder):
         self.ladder = qualities or tuple(np.arange(low, high + 0.5).tolist())
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        """A `.tic` file; the setting is the quality, ignored by a model that has but one."""
+        """A `.tic` file. The setting is the quality; a model with one fixed quality ignores it."""
         from ticodec.api import loaded
 
         quality = setting if self.entry.qualities else None
         return loaded(self.entry, self.device).encode(Picture(pixels), quality)
 
     def decode(self, data: bytes) -> Pixels:
-        """What `ticodec decode` shows of it."""
+        """The same pixels as `ticodec decode` writes."""
         from ticodec.api import loaded
 
         return loaded(self.entry, self.device).decode(data).pixels
 
     def labels(self) -> frozenset[str]:
-        """Those of its classifier: `head`, or the one that these weights come with; or none."""
+        """The classes of `head`, or of the classifier that comes with the weights, if any."""
         from ticodec.api import loaded
 
         codec = loaded(self.entry, self.device)
@@ -79,7 +79,7 @@ class TicodecCoder(Coder):
             return frozenset()
 
     def rank(self, data: bytes, label: str) -> int | None:
-        """From the latents, as `ticodec classify` reads them: no pixels are made."""
+        """The rank from the latents, as in `ticodec classify`: no pixels are decoded."""
         from ticodec.api import loaded
 
         codec = loaded(self.entry, self.device)

@@ -1,4 +1,4 @@
-"""Many tasks in processes of their own, which end when this one does."""
+"""Runs many tasks in worker processes, which end when this process does."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ Outcome = TypeVar("Outcome")
 
 
 def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -> Iterator[Outcome]:
-    """What `attempt` returns for each task, in this process or as `jobs` workers finish them.
+    """What `attempt` returns for each task, from this process or from `jobs` workers.
+
+    Workers' outcomes come in the order in which they finish.
 
     Args:
-        attempt: a function of a module; with its tasks and outcomes it travels to the workers.
+        attempt: a function at the top of a module; it, tasks and outcomes must be picklable.
 
     Raises TicodecError when a worker dies.
     """
@@ -34,8 +36,8 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
         waiting = iter(tasks)
         under_way: set[Future[Outcome]] = set()
         try:
-            while True:  # a few tasks a worker: what is done and taken frees its memory
-                with without_ctrl_c():  # workers are started by the first tasks
+            while True:  # only a few tasks per worker at once, to bound the memory of outcomes
+                with without_ctrl_c():  # the first tasks start the workers
                     for task in islice(waiting, 4 * jobs - len(under_way)):
                         under_way.add(pool.submit(attempt, task))
                 if not under_way:
@@ -47,7 +49,7 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
                 "a worker process died, perhaps for lack of memory; try fewer `jobs`. What is "
                 "measured is kept: doing the same again, without `fresh`, goes on"
             ) from error
-        except BaseException:  # Ctrl-C, a full disk: nobody waits for what is under way
+        except BaseException:  # Ctrl-C, a full disk: do not wait for tasks under way
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()

@@ -1,7 +1,7 @@
-"""Codecs that ticodec is measured against: which there are. Imports none of them.
+"""The list of codecs that ticodec is measured against. Imports none of them.
 
 A new peer is a subclass of `Coder` in a module of this folder, and an entry of `PEERS`. The help
-of `--against` and the README's table are made of these entries.
+of `--against` and the README's table are made from these entries.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Peer:
 
     Args:
         where: "module:class" within this folder; the class is called without arguments.
-        by: who makes it and what it needs, in Markdown, for the README's table.
-        usual: whether it is measured when nobody names any.
+        by: what it comes from and needs, in Markdown, for the README's table.
+        usual: whether it is measured by default.
     """
 
     where: str
@@ -58,7 +58,7 @@ PEERS = {
     "cheng2020-anchor": Peer("compressai_peers:ChengAnchor", COMPRESSAI),
     "cheng2020-attn": Peer("compressai_peers:ChengAttention", COMPRESSAI),
 }
-#: Names of those that are measured when nobody names any.
+#: Names of the peers that are measured by default.
 USUAL = tuple(name for name, peer in PEERS.items() if peer.usual)
 
 

@@ -1,4 +1,4 @@
-"""Formats that Pillow brings, as peers: JPEG, WebP, AVIF, JPEG 2000."""
+"""Formats that Pillow writes, as peers: JPEG, WebP, AVIF, JPEG 2000."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ticodec.errors import UsageError
 from ticodec.evaluation.coder import Coder
 from ticodec.picture import Pixels
 
-#: What `PIL.features` calls its libraries, and what the world does.
+#: The usual names of libraries, by their names in `PIL.features`.
 LIBRARIES = {"jpg": "libjpeg", "webp": "libwebp", "avif": "libavif", "jpg_2000": "OpenJPEG"}
 
 
@@ -21,8 +21,8 @@ class PillowCoder(Coder):
     """A format of Pillow's, with Pillow's default options (what most programs write).
 
     Attributes:
-        format: Pillow's name for it; feature: what does the work, as `PIL.features` names it.
-        special: what is not Pillow's default, in words that end `version`.
+        format: Pillow's name for it. feature: its library, by the name in `PIL.features`.
+        special: how its options differ from Pillow's defaults; it ends `version`.
     """
 
     format: str
@@ -73,7 +73,7 @@ class WebP(PillowCoder):
 
 
 class Avif(PillowCoder):
-    """AVIF by one thread, since its bytes depend on how many there are."""
+    """AVIF by one thread, since its bytes depend on the number of threads."""
 
     name, suffix, mime = "avif", ".avif", "image/avif"
     format, feature = "AVIF", "avif"

@@ -1,7 +1,7 @@
 """Peers that are programs on the PATH: BPG (HEVC intra) and VTM (VVC's reference software).
 
-They are called as for the published curves: 4:4:4, 8 bits, YCbCr. Their seconds include
-starting the program and its reading and writing of files.
+They run with the options of the published curves: 4:4:4, 8 bits, YCbCr. Their seconds include
+starting the program, and its reading and writing of files.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def program(*names: str) -> str:
 
 
 def call(*command: object) -> str:
-    """Run a program, return all it printed. Raises TicodecError when it fails."""
+    """Run a program and return all that it printed. Raises TicodecError when it fails."""
     words = [str(word) for word in command]
     try:
         done = subprocess.run(
@@ -55,7 +55,7 @@ def call(*command: object) -> str:
 
 
 def version_of(path: str) -> str:
-    """The line with the version in what a program prints when it is given nothing to do."""
+    """The line with the version in a program's help."""
     try:
         done = subprocess.run([path, "-h"], capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -111,7 +111,7 @@ def to_ycbcr(pixels: Pixels) -> Pixels:
 
 
 def to_rgb(planes: Pixels) -> Pixels:
-    """Inverse of `to_ycbcr`, but for rounding."""
+    """The inverse of `to_ycbcr`, except for rounding."""
     return _to_8_bit((planes - MIDDLE) @ np.linalg.inv(TO_YCBCR).T)
 
 
@@ -122,11 +122,11 @@ def _to_8_bit(values: NDArray[np.float64]) -> Pixels:
 class Vtm(Coder):
     """`EncoderApp` and `DecoderApp` of the VTM, all intra.
 
-    Its configuration `encoder_intra_vtm.cfg` is looked for where the variable VTM_CFG says, and
-    in `../cfg` beside the program, where VTM's own source tree has it.
+    Its configuration `encoder_intra_vtm.cfg` is the file in the variable VTM_CFG, or else the one
+    in `../cfg` beside the program, as in VTM's own source tree.
 
-    A raw VVC stream does not say how large the image was before it was padded to whole coding
-    units: four bytes in front of it do (not enough to move a curve).
+    A raw VVC stream does not hold the image's size before it was padded to whole coding units. Four
+    bytes in front of it do; they are too few to move a curve.
     """
 
     name, suffix, knob = "vtm", ".vvc", "QP"
