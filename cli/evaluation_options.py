@@ -74,7 +74,7 @@ def coder_specs(
 def _words(text: str, option: str) -> list[str]:
     words = [word.strip() for word in text.split(",")]
     if not all(words):
-        raise UsageError(f"{option} takes a comma-separated list, not {text!r}")
+        raise UsageError(f"{option} takes a list, separated by commas, not {text!r}")
     return words
 
 
