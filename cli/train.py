@@ -95,7 +95,7 @@ def train(
     from ticodec.training.distributed import together
     from ticodec.training.loop import run
     from ticodec.training.request import Request
-    from ticodec.training.run_folder import check_free, folder_of, next_command
+    from ticodec.training.run_folder import claimed, folder_of, next_command
     from ticodec.training.start import start
 
     with flags_named(FLAGS), together() as ranks:
@@ -118,8 +118,8 @@ def train(
         )
         trainer = start(request)
         folder = folder_of(request, trainer, out)
-        check_free(folder, request, trainer, force)
         console = Console(quiet=not ranks.first)
-        made = run(trainer, data, folder, ends, console, ranks, parts, began)
+        with claimed(folder, request, trainer, force, ranks):
+            made = run(trainer, data, folder, ends, console, ranks, parts, began)
         line = f"wrote {made}; next: {next_command(made, data, trainer)}"
         console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)

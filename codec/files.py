@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import BadInputError, TicodecError
@@ -52,7 +54,7 @@ def _flush_folder(path: Path) -> None:
             os.close(handle)
 
 
-def write_file(path: Path, data: bytes, modified: float | None = None) -> None:
+def write_file(path: Path, data: bytes | memoryview, modified: float | None = None) -> None:
     """Write beside the target, then rename: a crash, kill -9 or power cut leaves no half a file.
 
     Args:
@@ -117,3 +119,32 @@ def remove_parts(paths: list[Path]) -> int:
 def reason(error: OSError) -> str:
     """The system's message, without the file's name."""
     return error.strerror or str(error) or type(error).__name__
+
+
+@contextmanager
+def locked(path: Path, patience: float, holder: str) -> Iterator[None]:
+    """Hold a lock file, so that other processes stay out of the folder it is in.
+
+    By filelock, which knows the locks of Linux, macOS and Windows, and what to do on file systems
+    without any. The empty file stays: removing it could let two processes in.
+
+    Args:
+        patience: seconds to wait for a process that holds it.
+        holder: what that process is, for the message.
+
+    Raises TicodecError when it stays too long, or when the disk refuses.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=patience)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise TicodecError(f"{path.parent}: {holder} is writing there ({path.name})") from error
+    except (OSError, NotImplementedError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise TicodecError(f"{path.parent}: cannot be written: {why}") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from ticodec.errors import BadInputError, TicodecError
-from ticodec.files import reason
+from ticodec.errors import BadInputError
+from ticodec.files import reason, write_file
 
 from . import parts
 
@@ -20,17 +20,13 @@ HEAD = "head"
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write beside the target, then rename: a stop in the middle loses nothing.
+    """Write it whole or not at all, see `files.write_file`.
 
     Raises TicodecError when the disk refuses.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        torch.save({"format": FORMAT, **state}, part)
-        part.replace(path)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
-        raise TicodecError(f"{path}: cannot write the checkpoint: {error}") from error
+    buffer = BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    write_file(path, buffer.getbuffer())
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ticodec.errors import UsageError
+from ticodec.files import locked, make_folder
 from ticodec.models.config import HeadConfig
 
 from .checkpoint import is_checkpoint
+from .distributed import Ranks
 from .parts import PARTS, are_in
 from .request import Request
 from .trainer import AnyTrainer
@@ -16,6 +20,8 @@ from .trainer import AnyTrainer
 #: Folder of runs that are given none.
 RUNS = Path("runs")
 TRUNK, ANNEALED = "trunk.pt", "annealed.pt"
+#: A run holds this file, so that two do not write into one folder.
+LOCK = ".ticodec-train.lock"
 #: What the folder of icat's first step ends in.
 STEP_1 = "-step1"
 
@@ -43,18 +49,39 @@ def is_step_1(trainer: AnyTrainer) -> bool:
     return trainer.recorded_options().get("step") == 1
 
 
+@contextmanager
+def claimed(
+    folder: Path, request: Request, trainer: AnyTrainer, force: bool, ranks: Ranks
+) -> Iterator[None]:
+    """The folder of a run, made, and kept from other runs; of several ranks the first does it.
+
+    Raises UsageError when the run would replace checkpoints, TicodecError when another run is
+    writing there, or the disk refuses.
+    """
+    check_free(folder, request, trainer, force)
+    if not ranks.first:
+        yield
+        return
+    make_folder(folder)
+    with locked(folder / LOCK, 0, "another run"):
+        check_free(folder, request, trainer, force)  # nobody has written since
+        yield
+
+
 def check_free(folder: Path, request: Request, trainer: AnyTrainer, force: bool) -> None:
     """Raises UsageError when the run would replace checkpoints in its folder.
 
     A run may replace the trunk that it resumes; with `force`, also another run's checkpoints,
     but never those that it begins or learns from.
     """
-    for source in filter(None, (request.init, trainer.options.teacher)):
+    trunk = (folder / TRUNK).resolve()
+    resumes_trunk = request.resume is not None and request.resume.resolve() == trunk
+    begun_from = None if resumes_trunk or request.resume is None else str(request.resume)
+    for source in filter(None, (request.init, trainer.options.teacher, begun_from)):
         path = Path(source)
         if is_checkpoint(path) and path.resolve().parent == folder.resolve():
             raise UsageError(f"{folder} is where {source} is, which it would replace; give `out`")
-    trunk = (folder / TRUNK).resolve()
-    if force or (request.resume is not None and request.resume.resolve() == trunk):
+    if force or resumes_trunk:
         return
     for name in (TRUNK, ANNEALED):
         if (folder / name).exists():

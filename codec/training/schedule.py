@@ -53,12 +53,12 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("max_minutes", "max_steps", "anneal_minutes"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise UsageError(f"`{name}` must not be negative")
+            if value is not None and not 0 <= value < math.inf:
+                raise UsageError(f"`{name}` must be a number from 0 on")
             if value is not None and self.minutes is not None:
                 raise UsageError(f"`minutes` ends the run; leave `{name}` out")
-        if self.minutes is not None and not self.minutes > 0:
-            raise UsageError("`minutes` must be above 0")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise UsageError("`minutes` must be a number above 0")
         if self.anneal_part is not None:
             if self.minutes is None:
                 raise UsageError("`anneal_part` is a part of `minutes`: give these too")

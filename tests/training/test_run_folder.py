@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 from support import CPU, SMALL, SMALL_RUN, make_pixels
 from toys import FIRST, ICAT, PIXELS, VIT, of_tiny, write_toys
 
+from ticodec.errors import TicodecError
 from ticodec.models import config, families
 from ticodec.training import checkpoint
 from ticodec.training.codec_trainer import Trainer
 from ticodec.training.head_trainer import HeadTrainer
 from ticodec.training.joint_trainer import JointTrainer
 from ticodec.training.request import Request
-from ticodec.training.run_folder import folder_of, next_command
+from ticodec.training.run_folder import LOCK, folder_of, next_command
 
 COMMON = ("--crop", 64, "--batch", 2, "--max-steps", 1, "--device", "cpu")
 
@@ -56,10 +59,37 @@ def test_a_run_goes_on_in_its_own_folder(train) -> None:
 def test_an_annealed_copy_does_not_replace_its_trunk(train) -> None:
     assert train("--anneal-minutes", 0.001).code == 0
     before = Path("runs/tic-lite/trunk.pt").read_bytes()
-    train("--resume", "runs/tic-lite/annealed.pt").fails(2, "trunk.pt is there already")
+    annealed = ("--resume", "runs/tic-lite/annealed.pt")
+    train(*annealed).fails(2, "annealed.pt", "--out")
+    train(*annealed, "--force", "--anneal-minutes", 0.001).fails(2, "annealed.pt", "--out")
     assert Path("runs/tic-lite/trunk.pt").read_bytes() == before
     Path("runs/tic-lite/trunk.pt").unlink()
     train().fails(2, "runs/tic-lite/annealed.pt is there already")
+
+
+def test_two_runs_do_not_write_into_one_folder(train) -> None:
+    """The second one finds out before it has loaded anything, and changes nothing."""
+    folder = Path("runs/tic-lite")
+    folder.mkdir(parents=True)
+    with FileLock(folder / LOCK):
+        train().fails(1, "runs/tic-lite: another run is writing there")
+    assert [path.name for path in folder.iterdir()] == [LOCK]
+    assert train().code == 0  # the file that is left says nothing
+
+
+def test_checkpoints_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "trunk.pt"
+    checkpoint.save(path, {"step": 1})
+    before = path.read_bytes()
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(TicodecError, match=r"trunk\.pt: cannot be written: No space left"):
+        checkpoint.save(path, {"step": 2})
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["trunk.pt"]
 
 
 def test_what_a_run_begins_from_is_never_replaced(train) -> None:
@@ -131,4 +161,4 @@ def test_what_installed_weights_have_is_said_by_its_flag(train) -> None:
 def test_a_folder_that_takes_no_checkpoint_is_refused_first(train, monkeypatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: str(path) != "runs/tic-lite")
     train().fails(1, "runs/tic-lite: cannot be written")
-    assert not list(Path("runs/tic-lite").iterdir())
+    assert [path.name for path in Path("runs/tic-lite").iterdir()] == [LOCK]

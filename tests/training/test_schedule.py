@@ -98,9 +98,11 @@ def test_minutes_that_the_start_takes_up() -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"minutes": 0}, "`minutes` must be above 0"),
-        ({"minutes": float("nan")}, "`minutes` must be above 0"),
-        ({"max_steps": -1}, "`max_steps` must not be negative"),
+        ({"minutes": 0}, "`minutes` must be a number above 0"),
+        ({"minutes": float("nan")}, "`minutes` must be a number above 0"),
+        ({"minutes": float("inf")}, "`minutes` must be a number above 0"),
+        ({"anneal_minutes": float("inf")}, "`anneal_minutes` must be a number from 0 on"),
+        ({"max_steps": -1}, "`max_steps` must be a number from 0 on"),
         ({"minutes": 1, "max_minutes": 1}, "leave `max_minutes` out"),
         ({"minutes": 1, "max_steps": 1}, "leave `max_steps` out"),
         ({"minutes": 1, "anneal_minutes": 1}, "leave `anneal_minutes` out"),

@@ -22,14 +22,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ticodec.errors import TicodecError, UsageError
-from ticodec.files import make_folder, read_file, reason, write_file
+from ticodec.errors import UsageError
+from ticodec.files import locked, make_folder, read_file, write_file
 from ticodec.weights import Entry
 from ticodec.weights.manifest import MANIFEST, HeadEntry, read_manifest
 
@@ -86,7 +85,7 @@ def install_codec(
     """
     check_folder(folder, made.name)
     make_folder(folder)
-    with locked(folder):
+    with locked(folder / LOCK, PATIENCE, "another export"):
         manifest = _manifest(folder)
         before = deepcopy(manifest)
         models = manifest["models"]
@@ -119,7 +118,7 @@ def install_head(
     """
     check_folder(folder, made.name)
     make_folder(folder)
-    with locked(folder):
+    with locked(folder / LOCK, PATIENCE, "another export"):
         manifest = _manifest(folder)
         before = deepcopy(manifest)
         if made.name in manifest["models"]:
@@ -242,22 +241,3 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
         yield entry.name, entry.path
         for path in heads(entry.head):
             yield entry.name, path
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other exports out of a folder. Raises TicodecError when one stays too long."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / LOCK, timeout=PATIENCE)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise TicodecError(f"{folder}: another export is writing there ({LOCK})") from error
-    except (OSError, NotImplementedError) as error:
-        why = reason(error) if isinstance(error, OSError) else str(error)
-        raise TicodecError(f"{folder}: cannot be written: {why}") from error
-    try:
-        yield
-    finally:
-        lock.release()
