@@ -23,7 +23,7 @@ FIXED = struct.Struct("<BB4sHB")
 #: Steps of the stored quality in one whole quality.
 QUALITY_STEPS = 4096
 SIDE_MAX = (1 << 28) - 1
-#: Images of more pixels are refused before anything is allocated, unless the caller says more.
+#: Images with more pixels are refused before anything is allocated, unless the caller allows more.
 MAX_PIXELS = 512_000_000
 
 MODES = ("RGB", "L")
@@ -174,7 +174,7 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, int]
 
 
 def is_tic(data: bytes) -> bool:
-    """Whether data claims to be a `.tic` file, be it damaged."""
+    """Whether data begins like a `.tic` file, even if it is damaged."""
     return data[:4] == MAGIC[:4]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class TicodecError(Exception):
-    """Something failed that is nobody's input: disk full, folder not writable (exit code 1)."""
+    """Something failed that is not the input's fault: disk full, folder read-only (exit code 1)."""
 
     exit_code = 1
 
@@ -26,6 +26,6 @@ class BadInputError(TicodecError, ValueError):
 
 
 class Interrupted(TicodecError):
-    """Stopped by Ctrl-C, with something to say about what is kept (exit code 130)."""
+    """Stopped by Ctrl-C; the message says what is kept (exit code 130)."""
 
     exit_code = 130

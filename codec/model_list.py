@@ -20,12 +20,13 @@ class InstalledModel:
             Files that hidden and earlier ones wrote still decode.
         origin: where it was found: "user" (the user's folder), "shipped", or the variable's name.
         qualities: lowest and highest; None: one fixed quality.
-        parameters: how many; weights: fingerprint, as `info` gives it.
-        file: where it is; installed: whether that file is there.
+        parameters: number of parameters; weights: fingerprint, as `info` gives it.
+        file: path of the weights; installed: whether that file exists.
         trained: one line on how it was made.
         labels: number of classes that it distinguishes; 0: it does not classify.
-        classifier: one line on how its classifier was made, where that is a file of its own.
-        classifier_file: that file, or ""; earlier_classifiers: those that it took over from.
+        classifier: one line on how its classifier was made, if that is a separate file; else "".
+        classifier_file: the path of that file, or ""; earlier_classifiers: paths of those that it
+            replaced.
     """
 
     name: str

@@ -31,7 +31,7 @@ class Picture:
     metadata: dict[str, bytes] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raises UsageError when a part is none that a file can hold."""
+        """Raises UsageError when a part does not have the form that a file can hold."""
         _check_plane("pixels", self.pixels)
         height, width = self.pixels.shape[:2]
         if self.pixels.shape != (height, width, 3):

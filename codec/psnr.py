@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: The smallest mean squared error that still has a PSNR of its own in training logs.
+#: Smaller mean squared errors count as this one: training logs have no infinite PSNR.
 LEAST_MSE = 1e-10
 
 

@@ -1,1 +1,1 @@
-"""The networks: dimensions (`config`), building blocks, and the whole (`network`)."""
+"""The networks: dimensions (`config`), families (`families`), building blocks and whole models."""

@@ -63,7 +63,7 @@ def locate(  # type: ignore[no-untyped-def]
 def begin(  # type: ignore[no-untyped-def]
     bias_ptr, run, HEADS: tl.constexpr, PADDED: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
-    """A program's head, its first window, the places of pairs and of channels, the bias."""
+    """A program's head, its first window, the offsets of pairs and of channels, the bias."""
     # Heads come first: programs side by side read parts of the same rows, fetched once.
     head = tl.program_id(0) % HEADS
     first = tl.program_id(0) // HEADS * run
@@ -213,7 +213,7 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tenso
 
 
 def backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
-    """Gradients of what `forward_op` takes; its lse has none, as nobody else sees it."""
+    """Gradients of `forward_op`'s arguments. Its lse gets none, since only `backward` reads it."""
     grad_qkv, grad_bias = backward_op(grad_out, *ctx.saved_tensors, ctx.window, ctx.shift)
     return grad_qkv, grad_bias, None, None
 

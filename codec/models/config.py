@@ -105,7 +105,7 @@ def check_labels(labels: object) -> None:
 
 
 def check_halving(halving: object) -> None:
-    """Raises ValueError unless it is said whether there is such a layer."""
+    """Raises ValueError unless the field is a bool: whether there is a halving layer."""
     if not isinstance(halving, bool):
         raise ValueError("halving must be true or false")
 
@@ -140,11 +140,11 @@ class CodecConfig(Dimensions):
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Peak memory of coding an image on the CPU in float32, and some room."""
+        """Peak memory of coding an image on the CPU in float32, with a margin."""
         return 2.5 * self.N
 
     def card_lines(self) -> list[str]:
-        """What a model card says of it beside N, M and the trade-offs."""
+        """What a model card lists besides N, M and the trade-offs."""
         return []
 
     def check_model(self, *names: str) -> None:

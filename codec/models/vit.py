@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 
 class Halving(nn.Module):
-    """Latents of an image at half its size, from its own: one linear layer on 2×2 of them.
+    """Latents of an image at half its size, from those of the image: one linear layer on 2×2.
 
     (B, h, w, M) ─► (B, ⌈h/2⌉, ⌈w/2⌉, 4M) ─► Linear ─► (B, ⌈h/2⌉, ⌈w/2⌉, M)
 
@@ -190,7 +190,7 @@ class ViT(nn.Module):
 
 
 def tile_starts(size: int, tile: int) -> list[int]:
-    """Where tiles of a side begin that cover a size: evenly, overlapping as much as they must."""
+    """Starts of the fewest tiles that cover a size, evenly spread; neighbours may overlap."""
     count = -(-size // tile)
     if count == 1:
         return [0]
