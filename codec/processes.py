@@ -40,19 +40,20 @@ def start_worker(threads: int) -> None:
     """Set a worker process up: how many threads it uses, and how it ends.
 
     It ends by SIGTERM, or when its starter dies, so a killed process leaves no workers behind. It
-    unwinds first, which ends its programs and removes its temporary files.
+    unwinds first, which ends its programs and removes its temporary files. If that takes longer
+    than `GRACE`, it ends anyway: a worker can wait for ever for a lock that a killed one held.
     """
 
-    def end(*_: object) -> None:
-        sys.exit(128 + signal.SIGTERM)
-
-    def unwind() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE)  # waiting for a task that never comes does not always unwind
+    def give_up() -> None:
+        time.sleep(GRACE)
         os._exit(128 + signal.SIGTERM)
 
+    def end(*_: object) -> None:
+        threading.Thread(target=give_up, daemon=True).start()
+        sys.exit(128 + signal.SIGTERM)
+
     signal.signal(signal.SIGTERM, end)
-    when_starter_ends(unwind)
+    when_starter_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     import torch  # takes seconds, in which the starter may end too
 
     torch.set_num_threads(threads)
