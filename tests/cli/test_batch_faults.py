@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from batch_support import (
     COMMAND,
+    PATIENCE,
     children,
     kill,
     make_photos,
@@ -35,22 +36,22 @@ def outputs(folder: Path) -> int:
 
 def test_kill_9_of_the_run_leaves_whole_files_and_the_same_command_goes_on(tmp_path: Path):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
-    make_photos(source, [f"{n % 7}/{n}.png" for n in range(40)], 240)
+    make_photos(source, [f"{n % 7}/{n}.png" for n in range(40)], 120)
     before = tree(source)
     arguments = ("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
     first = start(*arguments)
-    wait_until(lambda: outputs(target) >= 3)
+    wait_until(lambda: outputs(target) >= 3, first)
     workers = children(first.pid)
     kill(first.pid)
     first.wait()
     assert workers
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 20)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     # What a writer had begun is hidden, and goes with the next run.
     found = {name for name in tree(target) if not Path(name).name.startswith(".")}
     assert 3 <= len(found) < 40
     (target / ".ticodec-left.part").write_bytes(b"as if killed while writing")
     again = start(*arguments)
-    assert again.wait(120) == 0, again.stderr.read()
+    assert again.wait(PATIENCE) == 0, again.stderr.read()
     total = summary(report)
     assert total["skipped"] == len(found)
     assert total["done"] == 40 - len(found)
@@ -60,12 +61,12 @@ def test_kill_9_of_the_run_leaves_whole_files_and_the_same_command_goes_on(tmp_p
 
 def test_kill_9_of_a_worker_costs_its_files_a_retry_not_the_run(tmp_path: Path):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
-    make_photos(source, [f"{n}.png" for n in range(40)], 240)
+    make_photos(source, [f"{n}.png" for n in range(40)], 120)
     run = start("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
-    wait_until(lambda: outputs(target) >= 2)
+    wait_until(lambda: outputs(target) >= 2, run)
     kill(children(run.pid)[0])
     (target / ".ticodec-left.part").write_bytes(b"as if killed while writing")
-    assert run.wait(120) == 0, run.stderr.read()
+    assert run.wait(PATIENCE) == 0, run.stderr.read()
     total = summary(report)
     assert total["done"] == 40
     assert 1 <= total["retried"] <= 16
@@ -76,7 +77,7 @@ def test_kill_9_of_a_worker_costs_its_files_a_retry_not_the_run(tmp_path: Path):
 
 def test_a_file_that_kills_its_worker_twice_fails_alone(tmp_path: Path):
     make_photos(tmp_path / "in", ["good.png"])
-    Image.fromarray(make_pixels(3000, 3000)).save(tmp_path / "in" / "large.png")
+    Image.fromarray(make_pixels(1500, 1500)).save(tmp_path / "in" / "large.png")
     (tmp_path / "out").mkdir()
     job = Job("encode", str(tmp_path / "in"), str(tmp_path / "out"), model="tiny", device="cpu")
     engine = LocalEngine(job, 1)
@@ -119,7 +120,9 @@ def in_namespace(script: str, *arguments: object) -> subprocess.CompletedProcess
     """A shell script where it may mount file systems of its own."""
     command = ["unshare", "-rm", "sh", "-ec", script, "sh", *map(str, arguments)]
     environment = os.environ | {"BATCH": " ".join(COMMAND)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=PATIENCE
+    )
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +198,8 @@ def test_20_corrupt_files_among_200_fail_alone(tmp_path: Path):
         flipped = data[:60] + bytes(b ^ 0x55 for b in data[60:90]) + data[90:]
         kinds = [b"", data[: len(data) // 2], b"no image at all", flipped, bomb, data[:8]]
         path.write_bytes(kinds[number % len(kinds)])
-    done = start("encode", source, target, "-m", "tiny", "--report", report)
-    assert done.wait(120) == 1
+    done = start("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
+    assert done.wait(PATIENCE) == 1
     total = summary(report)
     assert (total["done"], total["failed"]) == (180, 20)
     found = rows(report)
@@ -210,11 +213,11 @@ def test_20_corrupt_files_among_200_fail_alone(tmp_path: Path):
 
 def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
-    make_photos(source, [f"{n}.png" for n in range(40)], 240)
+    make_photos(source, [f"{n}.png" for n in range(40)], 120)
     run = start("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
-    wait_until(lambda: outputs(target) >= 2)
+    wait_until(lambda: outputs(target) >= 2, run)
     run.send_signal(signal.SIGINT)
-    assert run.wait(30) == 130
+    assert run.wait(PATIENCE) == 130
     total = summary(report)
     assert total["done"] + total["left"] == 40
     assert total["done"] <= len(whole(target)) < 40
