@@ -163,16 +163,19 @@ def joint(joint_store: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., Result]:
-    """Run `ticodec` in this process: run("encode", path, "-q", 5)."""
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., Result]:
+    """Run `ticodec` in this process: run("encode", path, "-q", 5).
+
+    What its workers write to standard error is in the result too.
+    """
     from ticodec.cli import app
 
     def call(*arguments: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["ticodec", *map(str, arguments)])
-        capsys.readouterr()
+        capfd.readouterr()
         with pytest.raises(SystemExit) as done:
             app.main()
-        captured = capsys.readouterr()
+        captured = capfd.readouterr()
         return Result(int(done.value.code or 0), captured.out, captured.err)
 
     return call

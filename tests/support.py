@@ -6,6 +6,7 @@ import functools
 import multiprocessing
 import os
 import sys
+from multiprocessing import reduction
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +43,27 @@ class Result:
             assert word in lines[0]
 
 
+class Errors:
+    """Standard error of this process; on its way to a worker it becomes the worker's own."""
+
+    def __reduce__(self) -> tuple:
+        return take_errors, (reduction.DupFd(2),)
+
+
+def take_errors(errors: reduction.DupFd) -> None:
+    """Write errors where another process does."""
+    handle = errors.detach()
+    os.dup2(handle, 2)
+    os.close(handle)
+
+
 class Forked(multiprocessing.context.ForkServerProcess):
-    """A worker process with the environment of its starter, not of what forks it."""
+    """A worker with the environment and standard error of its starter, not of what forks it."""
 
     def __init__(self, *arguments, **options) -> None:
         super().__init__(*arguments, **options)
         self.environment = dict(os.environ)
+        self.errors = Errors()
 
     def run(self) -> None:
         os.environ.clear()

@@ -185,7 +185,7 @@ def test_a_folder_that_cannot_be_made_fails_its_files_only(tmp_path: Path, run):
     assert "cannot make the folder" in found["sub/b.png"]["error"]
 
 
-def test_20_corrupt_files_among_200_fail_alone(tmp_path: Path):
+def test_20_corrupt_files_among_200_fail_alone(tmp_path: Path, run):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
     names = [f"{n % 9}/{n:03d}.png" for n in range(200)]
     make_photos(source, names, 24)
@@ -198,17 +198,16 @@ def test_20_corrupt_files_among_200_fail_alone(tmp_path: Path):
         flipped = data[:60] + bytes(b ^ 0x55 for b in data[60:90]) + data[90:]
         kinds = [b"", data[: len(data) // 2], b"no image at all", flipped, bomb, data[:8]]
         path.write_bytes(kinds[number % len(kinds)])
-    done = start("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
-    assert done.wait(PATIENCE) == 1
+    done = run("batch", "encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
+    assert done.code == 1
     total = summary(report)
     assert (total["done"], total["failed"]) == (180, 20)
     found = rows(report)
     assert sorted(name for name in names if found[name]["status"] == "failed") == sorted(bad)
     assert all(found[name]["error"] for name in bad)
     assert len(whole(target)) == 180
-    stderr = done.stderr.read().decode()
-    assert "Traceback" not in stderr
-    assert stderr.splitlines()[-1].startswith("ticodec: 20 of 200 files not encoded; the first: ")
+    assert "Traceback" not in done.err
+    assert done.err.splitlines()[-1].startswith("ticodec: 20 of 200 files not encoded; the first: ")
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path):
