@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from batch_support import PATIENCE, wait_until
 from PIL import Image
 from support import make_pixels
 
@@ -101,12 +101,10 @@ def test_evaluate_refuses(run, photos: Path, tmp_path: Path, monkeypatch) -> Non
 
 
 def group_is_gone(group: int) -> bool:
-    for _ in range(100):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
     return False
 
 
@@ -114,7 +112,7 @@ def group_is_gone(group: int) -> bool:
 def started(photos: Path, tmp_path: Path):
     """Starts an evaluation of many photos; returns it when it has measured something."""
     for number in range(2, 40):
-        Image.fromarray(make_pixels(300, 400, number)).save(photos / f"{number}.png")
+        Image.fromarray(make_pixels(120, 160, number)).save(photos / f"{number}.png")
     lines = tmp_path / "report" / "measurements.jsonl"
 
     def start(*command: object) -> subprocess.Popen:
@@ -125,8 +123,7 @@ def started(photos: Path, tmp_path: Path):
             text=True,
             start_new_session=True,
         )
-        while process.poll() is None and not (lines.exists() and lines.read_text().count("\n") > 4):
-            time.sleep(0.05)
+        wait_until(lambda: lines.exists() and lines.read_text().count("\n") > 4, process)
         return process
 
     return start
@@ -140,13 +137,13 @@ def test_ctrl_c_keeps_what_is_measured(run, started, photos, tmp_path, jobs: int
                "--jobs", jobs, "--pictures", 0)  # fmt: skip
     process = started(*command)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    said = process.communicate(timeout=60)
+    said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
     assert said[1].splitlines() == [
         f"ticodec: interrupted; what is measured is kept in {out}: the same command goes on"
         " from there"
     ]
-    assert group_is_gone(process.pid)
+    wait_until(lambda: group_is_gone(process.pid))
     kept = lines.read_text().splitlines()
     assert 5 <= len(kept) < 40 * 12
     assert not (out / "report.json").exists()
@@ -179,13 +176,12 @@ def test_ctrl_c_ends_the_programs_of_peers(photos, tmp_path, monkeypatch, jobs: 
         text=True,
         start_new_session=True,
     )
-    while process.poll() is None and not any(p.stat().st_size for p in tmp_path.glob("pid.*")):
-        time.sleep(0.05)
+    wait_until(lambda: any(p.stat().st_size for p in tmp_path.glob("pid.*")), process)
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert len(err.splitlines()) == 1
-    assert group_is_gone(process.pid)
+    wait_until(lambda: group_is_gone(process.pid))
     assert not [path for path in scratch.rglob("*") if path.suffix in (".png", ".bpg")]
 
 
@@ -198,12 +194,12 @@ def test_a_worker_that_dies_is_reported(started, photos: Path, tmp_path: Path) -
     out = tmp_path / "report"
     process = started("evaluate", photos, *TINY, "--against", "avif", "--out", out, "--jobs", 2)
     os.kill(workers_of(process)[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, err
     assert len(err.splitlines()) == 1
     assert "a worker process died" in err
     assert "doing the same again, without --fresh, goes on" in err
-    assert group_is_gone(process.pid)
+    wait_until(lambda: group_is_gone(process.pid))
     assert (out / "measurements.jsonl").read_text().count("\n") > 4
 
 
