@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 import warnings
 from typing import Annotated, Any, NoReturn
@@ -13,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ticodec import __version__
-from ticodec.errors import TicodecError
+from ticodec.errors import TicodecError, UsageError
 
 from . import batch, classify, compare, decode, encode, evaluate, export, info, models, train
 from .flags import with_flags
@@ -67,12 +68,13 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     _prepare_streams()
     try:
+        _refuse_empty_arguments(sys.argv[1:])
         code = typer.main.get_command(app).main(standalone_mode=False)
         sys.stdout.flush()
         if code == 130:  # typer returns this after Ctrl-C
             raise KeyboardInterrupt
     except TicodecError as error:
-        _fail(with_flags(str(error)), error.exit_code)
+        _fail(with_flags(str(error), typed=sys.argv[1:]), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except MemoryError:
@@ -92,6 +94,15 @@ def main() -> None:
         name = type(error).__name__
         _fail(f"internal error, please report it: {name}: {error} (TICODEC_DEBUG=1 shows more)", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse_empty_arguments(arguments: list[str]) -> None:
+    """Raises UsageError for `--out ""`, which a script passes whose variable is not set.
+
+    As a path it would be the current folder.
+    """
+    if any(re.fullmatch(r"(--[\w-]+=)?", argument) for argument in arguments):
+        raise UsageError("'' is no file, name or number; leave it out, or say which")
 
 
 def _prepare_streams() -> None:

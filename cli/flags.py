@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from ticodec.errors import TicodecError
@@ -29,12 +30,24 @@ SAME = (
 FLAGS |= {name: f"--{name.replace('_', '-')}" for name in SAME}
 
 
-def with_flags(message: str, flags: Mapping[str, str] = FLAGS) -> str:
+#: An argument in a message: a word in backticks that is no part of a longer name or path.
+ARGUMENT = re.compile(r"(?<![^\s(])`(\w+)`(?=[,;:.?!)]*(\s|$))")
+
+
+def with_flags(message: str, flags: Mapping[str, str] = FLAGS, typed: Iterable[str] = ()) -> str:
     """A message of the library, its arguments (in backticks) replaced by the flags of commands.
 
     "raise `max_pixels`" becomes "raise --max-pixels". Other words in backticks stay.
+
+    Args:
+        typed: what the user typed. Words that have backticks there stay: they are parts of names.
     """
-    return re.sub(r"`(\w+)`", lambda match: flags.get(match[1], match[0]), message)
+    names = " ".join(typed)
+
+    def replaced(match: re.Match[str]) -> str:
+        return match[0] if match[0] in names else flags.get(match[1], match[0])
+
+    return ARGUMENT.sub(replaced, message)
 
 
 @contextmanager
@@ -46,4 +59,4 @@ def flags_named(flags: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except TicodecError as error:
-        raise type(error)(with_flags(str(error), flags)) from error
+        raise type(error)(with_flags(str(error), flags, sys.argv[1:])) from error

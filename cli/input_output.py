@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ticodec.errors import TicodecError, UsageError
-from ticodec.files import read_file, write_file
+from ticodec.files import check_name, read_file, write_file
 
 STANDARD = "-"
 
@@ -33,12 +33,14 @@ def output_for(
     Raises UsageError or TicodecError before anything has been done.
     """
     if source != STANDARD and not Path(source).name:
-        raise UsageError(f"{source or 'an empty name'!r} is no file")
+        raise UsageError(f"{source!r} is no file")
+    check_name(Path(source))
     if target is None:
         target = STANDARD if source == STANDARD else str(Path(source).with_suffix(suffix))
     if target == STANDARD:
         return target
     path = Path(target)
+    check_name(path)
     if path.is_dir():
         if source == STANDARD:
             raise UsageError(f"{path} is a folder; name a file in it")
@@ -48,16 +50,17 @@ def output_for(
         *some, last = known
         shown = f"{', '.join(some)} or {last}" if some else last
         raise UsageError(f"{path}: the output must end in {shown}")
-    if not path.parent.is_dir():
-        raise UsageError(f"{path}: there is no folder {path.parent}")
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
+        raise UsageError(f"{path}: there is no folder {folder}")
     if path.is_dir():
         raise UsageError(f"{path} is a folder")
     if path.exists() and source != STANDARD and Path(source).exists() and path.samefile(source):
         raise UsageError(f"{path} is the input; name another output")
     if os.path.lexists(path) and not force:
         raise UsageError(f"{path} exists already; -f overwrites it")
-    if not os.access(path.parent, os.W_OK):
-        raise TicodecError(f"{path}: cannot be written: no permission in {path.parent}")
+    if not os.access(folder, os.W_OK):
+        raise TicodecError(f"{path}: cannot be written: no permission in {folder}")
     return str(path)
 
 
@@ -81,7 +84,7 @@ def about(name: str) -> Iterator[None]:
     try:
         yield
     except TicodecError as error:
-        if not str(error).startswith(name):
+        if not str(error).startswith((f"{name}:", f"{Path(name)}:")):
             shown = "stdin" if name == STANDARD else name
             raise type(error)(f"{shown}: {error}") from error
         raise

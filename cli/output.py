@@ -20,7 +20,10 @@ Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, or cuda:1 of several.")]
 MaxPixels = Annotated[
-    int, typer.Option("--max-pixels", help="Refuse larger images.", show_default=f"{MAX_PIXELS:,}")
+    int,
+    typer.Option(
+        "--max-pixels", min=1, help="Refuse larger images.", show_default=f"{MAX_PIXELS:,}"
+    ),
 ]
 Format = Annotated[
     str | None,

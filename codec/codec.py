@@ -73,10 +73,16 @@ class Codec:
     def __init__(
         self, entry: weights.Entry, device: str = "auto", bf16: bool | None = None
     ) -> None:
+        if not isinstance(entry, weights.Entry):
+            kind = type(entry).__name__
+            raise UsageError(
+                f"entry must be an `Entry`, not {kind}; Codec.load takes a model's name"
+            )
         fields, tensors = weights.read(entry)
         self.entry, self.device = entry, pick_device(device)
         try:
             self.config = config_from(fields)
+            self._check_qualities()
             network = build(self.config)
             network.load_state_dict(weights.floats(tensors), assign=True)
             exact = {k[6:]: v for k, v in tensors.items() if k.startswith("exact.")}
@@ -94,6 +100,15 @@ class Codec:
         self.network = network.eval().requires_grad_(False)
         network.move_rest(self.device, dtype)
         self.heads: dict[Path | None, Classifier] = {}
+
+    def _check_qualities(self) -> None:
+        """Raises BadInputError unless the network has the qualities that the manifest says."""
+        levels, given = self.config.levels, self.entry.qualities
+        if (given is None) != (levels == 1) or (given is not None and given[1] > levels):
+            shown = "one fixed quality" if levels == 1 else f"the qualities 1 to {levels}"
+            raise BadInputError(
+                f"{self.entry.path}: {self.entry.name} has {shown}, its manifest says otherwise"
+            )
 
     @classmethod
     def load(

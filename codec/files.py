@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import BadInputError, TicodecError
+from .errors import BadInputError, TicodecError, UsageError
 
 try:
     import fcntl
@@ -31,6 +32,17 @@ def read_file(path: Path) -> bytes:
         raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
     except ValueError as error:  # a zero byte in its name
         raise BadInputError(f"{str(path)!r}: cannot be read: {error}") from error
+
+
+def check_name(path: Path) -> None:
+    """Raises UsageError when the system can have no file of that name."""
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"{path}: its name is too long") from error
+    except ValueError as error:  # a zero byte in it
+        raise UsageError(f"{str(path)!r}: {error}") from error
 
 
 def make_folder(path: Path) -> None:
@@ -57,6 +69,8 @@ def _flush_folder(path: Path) -> None:
 def write_file(path: Path, data: bytes | memoryview, modified: float | None = None) -> None:
     """Write beside the target, then rename: a crash, kill -9 or power cut leaves no half a file.
 
+    If the path is a symbolic link, the file that it leads to is written, and the link stays.
+
     Args:
         modified: the file's time of modification, in seconds since 1970; None: now.
 
@@ -64,8 +78,9 @@ def write_file(path: Path, data: bytes | memoryview, modified: float | None = No
     OSError.
     """
     part = None
+    target = Path(os.path.realpath(path))
     try:
-        handle, part = _part(path.parent)
+        handle, part = _part(target.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -74,12 +89,12 @@ def write_file(path: Path, data: bytes | memoryview, modified: float | None = No
                 os.utime(part, (modified, modified))
             os.chmod(part, 0o666 & ~UMASK)  # noqa: PTH101  mkstemp made it private
             if fcntl is not None:  # rename under the lock, so that `remove_parts` leaves it alone
-                os.replace(part, path)  # noqa: PTH105
+                os.replace(part, target)  # noqa: PTH105
                 part = None
         if part is not None:
-            os.replace(part, path)  # noqa: PTH105
+            os.replace(part, target)  # noqa: PTH105
             part = None
-        _flush_folder(path.parent)
+        _flush_folder(target.parent)
     except OSError as error:
         raise TicodecError(f"{path}: cannot be written: {reason(error)}") from error
     finally:

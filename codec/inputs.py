@@ -41,7 +41,7 @@ def bytes_of(source: object, name: str = "data", kinds: str = FILES) -> bytes:
     Raises UsageError for anything else, BadInputError when a file cannot be read.
     """
     if isinstance(source, str | os.PathLike):
-        return read_file(Path(os.fsdecode(source)))
+        return read_file(_path(name, source))
     if isinstance(source, bytes):
         return source
     if hasattr(source, "read"):
@@ -166,7 +166,14 @@ def path_of(name: str, value: object) -> Path | None:
         return None
     if not isinstance(value, str | os.PathLike):
         raise UsageError(f"`{name}` must be a path, not {_kind(value)}")
-    return Path(os.fsdecode(value))
+    return _path(f"`{name}`", value)
+
+
+def _path(shown: str, value: str | os.PathLike[Any]) -> Path:
+    path = os.fsdecode(value)
+    if not path:  # as a `Path` it would be the current folder
+        raise UsageError(f"{shown} is an empty path")
+    return Path(path)
 
 
 def _kind(value: object) -> str:

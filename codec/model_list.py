@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from ticodec import weights
@@ -68,7 +69,7 @@ def _facts(entry: weights.Entry) -> InstalledModel:
         parameters=entry.parameters,
         weights=entry.fingerprint.hex(),
         file=str(entry.path),
-        installed=entry.path.exists(),
+        installed=os.path.exists(entry.path),  # noqa: PTH110  also False for impossible names
         trained=entry.trained,
         labels=head.labels if head else entry.labels,
         classifier=head.trained if head else "",

@@ -28,6 +28,8 @@ from typing import Any
 from ticodec.errors import BadInputError
 
 MANIFEST = "manifest.json"
+#: A `.tic` file can hold qualities below this: it has 16 bits for them, in steps of 1/4096.
+QUALITIES_END = 16
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return parse(folder, json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise BadInputError(f"{path}: no manifest of weights there: {error.strerror}") from error
+        missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        what = "no manifest of weights there" if missing else "cannot be read"
+        raise BadInputError(f"{path}: {what}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"{path}: damaged manifest of weights: {error}") from error
 
@@ -212,8 +216,9 @@ class Fields:
         if value is None:
             return None
         numbers = isinstance(value, list) and all(type(number) in (int, float) for number in value)
-        if not numbers or len(value) != 2 or not value[0] <= value[1]:
-            raise self.wrong("qualities", "must be null or two numbers, the lower first")
+        if not numbers or len(value) != 2 or not 1 <= value[0] <= value[1] < QUALITIES_END:
+            rule = f"must be null or two numbers from 1 to {QUALITIES_END}, the lower first"
+            raise self.wrong("qualities", rule)
         return (value[0], value[1])
 
     def list_of_fields(self, name: str) -> list[Fields]:

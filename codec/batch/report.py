@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ticodec.errors import UsageError
-from ticodec.files import write_file
+from ticodec.files import check_name, write_file
 
 from .messages import Row
 from .table import Table
@@ -92,6 +92,7 @@ def check_report(path: Path, table: Table | None) -> None:
     """Raises UsageError when a report cannot have that name."""
     if table is not None and path.absolute() == Path(table.url).absolute():
         raise UsageError(f"{path} is the table of labels; give the report another name")
+    check_name(path)
     if path.suffix.lower() not in (".json", ".csv"):
         raise UsageError(f"{path}: a report ends in .json or .csv")
     if not path.parent.is_dir():

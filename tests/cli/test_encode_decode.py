@@ -197,6 +197,53 @@ def test_help_without_arguments(run) -> None:
     assert "ticodec: " not in result.err
 
 
+def test_an_empty_argument_is_refused(run, encoded: Path, tmp_path: Path, monkeypatch) -> None:
+    """It is what a script passes whose variable is not set: `--out "$OUT"`."""
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    for words in (
+        ("decode", ""),
+        ("info", ""),
+        ("decode", encoded, ""),
+        ("export", encoded, "--out", ""),
+        ("export", encoded, "--out="),
+        ("batch", "encode", "", "out"),
+        ("classify", encoded, "--weights", ""),
+    ):
+        run(*words).fails(2, "'' is no file, name or number")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_too_long_a_name_is_found_before_any_work(run, photo: Path, encoded: Path) -> None:
+    for name in ("n" * 300, "é" * 150):
+        long = photo.with_name(f"{name}.png")
+        run("decode", encoded, long).fails(2, f"{long}: its name is too long")
+        run("encode", long, *TINY).fails(2, f"{long}: its name is too long")
+    report = photo.with_name(f"{'n' * 300}.json")
+    arguments = ("batch", "encode", photo, photo.parent / "out", *TINY, "--report", report)
+    run(*arguments).fails(2, f"{report}: its name is too long")
+    assert not (photo.parent / "out").exists()
+
+
+def test_limits_below_one(run, photo: Path) -> None:
+    run("encode", photo, "-f", *TINY, "--max-pixels", -5).fails(2, "--max-pixels")
+    run("encode", photo, "-f", *TINY, "--max-pixels", 0).fails(2, "--max-pixels")
+
+
+def test_errors_name_the_file_whatever_it_is_called(run, tmp_path: Path, monkeypatch) -> None:
+    """Also if the message, or its name for an argument, happens to be the file's name."""
+    monkeypatch.chdir(tmp_path)
+    Path("not").write_text("hello")
+    run("encode", "not", *TINY).fails(3, "not: not an image")
+    for name in ("`quality`.png", "`quality`", "a `quality` b.png"):
+        Path(name).write_text("hello")
+        run("encode", name, *TINY).fails(3, f"ticodec: {name}: not an image")
+        output = Path(name).with_suffix(".tic")
+        output.write_text("there")
+        run("encode", name, *TINY).fails(2, f"ticodec: {output} exists already")
+        output.unlink()
+
+
 def test_streams_that_know_no_unicode_or_are_closed(photo: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ticodec.cli.app", "encode", str(photo), "-f", *TINY]
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
@@ -289,4 +336,24 @@ def test_a_link_that_leads_nowhere_is_not_replaced(run, encoded: Path, tmp_path:
     link = tmp_path / "link.png"
     link.symlink_to(tmp_path / "nowhere")
     run("decode", encoded, link).fails(2, "link.png exists already; -f overwrites it")
+    assert link.is_symlink()
+
+
+def test_the_file_that_a_link_leads_to_is_written(run, encoded: Path, tmp_path: Path) -> None:
+    """Atomically, so beside that file; the link stays."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file.png").write_bytes(b"old")
+    link, second = tmp_path / "link.png", tmp_path / "second.png"
+    link.symlink_to("folder/file.png")
+    second.symlink_to("link.png")
+    for name in (link, second):
+        (folder / "file.png").write_bytes(b"old")
+        assert run("decode", encoded, name, "-f").code == 0
+        assert name.is_symlink()
+        assert Image.open(folder / "file.png").size == (90, 70)
+    assert [path.name for path in folder.iterdir()] == ["file.png"]
+    link.unlink()
+    link.symlink_to("nowhere/file.png")
+    run("decode", encoded, link, "-f").fails(2, "link.png: there is no folder", "nowhere")
     assert link.is_symlink()

@@ -314,3 +314,16 @@ def test_many_are_pictures(tiny) -> None:
 def test_a_classifier_of_an_impossible_name(joint, tic: Path) -> None:
     with pytest.raises(BadInputError, match="null byte"):
         ticodec.classify(tic, head="a\0b")
+
+
+def test_an_empty_path_is_not_the_current_folder(tic: Path) -> None:
+    for call in (encode, ticodec.decode, ticodec.classify, ticodec.info):
+        with pytest.raises(UsageError, match="is an empty path"):
+            call("")
+    with pytest.raises(UsageError, match="`head` is an empty path"):
+        ticodec.classify(tic, head="")
+
+
+def test_a_codec_is_not_made_of_a_name() -> None:
+    with pytest.raises(UsageError, match=r"not str; Codec.load takes a model's name"):
+        Codec("tiny")  # type: ignore[arg-type]

@@ -177,6 +177,9 @@ def test_looking_up_imports_no_torch() -> None:
         ({"qualities": [8, 1]}, "x: qualities must be null or two numbers"),
         ({"qualities": [1]}, "x: qualities must be null or two numbers"),
         ({"qualities": ["1", "8"]}, "x: qualities must be null or two numbers"),
+        ({"qualities": [0.5, 8]}, "x: qualities must be null or two numbers from 1"),
+        ({"qualities": [1, 10**400]}, "x: qualities must be null or two numbers from 1"),
+        ({"qualities": [1, 16]}, "x: qualities must be null or two numbers from 1"),
         ({"history": "long"}, "x: history must be a list"),
         ({"history": [3]}, "x: history must be an object"),
         ({"head": []}, "x: head must be an object"),
@@ -238,3 +241,29 @@ def test_a_manifest_that_is_too_deep(user: Path, run) -> None:
 def test_a_file_of_an_impossible_name(user: Path, run, photo: Path) -> None:
     write(user, {"x": fields("a", file="a\0b")})
     run("encode", photo, "-m", "x").fails(3, "null byte")
+
+
+def test_a_manifest_that_cannot_be_read(user: Path, run) -> None:
+    (user / "manifest.json").mkdir(parents=True)
+    run("models").fails(3, "manifest.json: cannot be read: Is a directory")
+
+
+def test_too_long_a_file_name_in_a_manifest(user: Path, run, photo: Path) -> None:
+    """It is listed as missing, as any other file that is not there."""
+    write(user, {"x": fields("a", file="n" * 300)})
+    rows = json.loads(run("models", "--json").out)
+    assert [row["installed"] for row in rows if row["name"] == "x"] == [False]
+    run("encode", photo, "-m", "x").fails(3, "n" * 300, "missing: File name too long")
+
+
+@pytest.mark.parametrize("qualities", [[9, 12], [1, 9], None])
+def test_qualities_that_the_weights_do_not_have(
+    user: Path, run, photo: Path, qualities: object
+) -> None:
+    shutil.copytree(GOLDEN / "weights", user)
+    manifest = json.loads((user / "manifest.json").read_text())
+    manifest["models"]["tiny"]["qualities"] = qualities
+    (user / "manifest.json").write_text(json.dumps(manifest))
+    run("encode", photo, "-m", "tiny").fails(
+        3, "tiny has the qualities 1 to 8, its manifest says otherwise"
+    )
