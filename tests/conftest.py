@@ -25,6 +25,7 @@ os.environ.setdefault("TICODEC_BF16", "0")
 
 from support import (  # imports torch, which reads these
     GOLDEN,
+    ROOT,
     SAMPLES,
     Result,
     fork_workers,
@@ -42,6 +43,34 @@ atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 
 # The tiny network is found besides the shipped ones.
 os.environ["TICODEC_WEIGHTS"] = str(GOLDEN / "weights")
+
+#: Files that take longest, the longest first; they begin first.
+LONGEST = (
+    "cli/test_batch_ray.py",
+    "cli/test_batch_faults.py",
+    "test_scripts.py",
+    "training/test_distributed.py",
+    "cli/test_evaluate_compare.py",
+    "training/test_head.py",
+    "codec/test_exactness.py",
+    "training/test_training.py",
+    "evaluation/test_accuracy_command.py",
+    "cli/test_encode_decode.py",
+    "training/test_head_start.py",
+    "evaluation/test_workers.py",
+    "codec/test_attention_gpu.py",
+    "codec/test_cost.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker is left with one while others are idle.
+
+    By default pytest-xdist begins with the files of most tests, which are short ones: those of
+    few tests start processes. `make test` says --no-loadscope-reorder.
+    """
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True, scope="session")

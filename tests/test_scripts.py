@@ -169,7 +169,7 @@ class Here:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_script_runs(
-    name: str, files, script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    name: str, files, script, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     assert name in CALLS, f"{name} is new: say in CALLS how it is run on toy weights"
     module = script(ROOT / name)
@@ -182,7 +182,7 @@ def test_every_script_runs(
         if isinstance(call.gives, Path):
             assert call.gives.stat().st_size > 0
         else:
-            assert call.gives in capsys.readouterr().out
+            assert call.gives in capfd.readouterr().out
 
 
 def test_what_is_known_of_scripts_is_there() -> None:

@@ -75,7 +75,8 @@ def cluster() -> Iterator[Cluster]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     made = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": port}
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "ray_client_server_port": port, "include_dashboard": False},
     )
     made.client = f"ray://127.0.0.1:{port}"
     yield made
