@@ -74,7 +74,7 @@ def main() -> None:
         if code == 130:  # typer returns this after Ctrl-C
             raise KeyboardInterrupt
     except TicodecError as error:
-        _fail(with_flags(str(error), typed=sys.argv[1:]), error.exit_code)
+        _fail(with_flags(str(error), names=sys.argv[1:]), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
     except MemoryError:

@@ -207,7 +207,7 @@ def classify(
 
 def _run(common: Common, job: Job, table: Table | None) -> None:
     """Run a job, show it, report it. Raises TicodecError unless all files are done."""
-    from ticodec.batch.messages import PAST
+    from ticodec.batch.messages import PAST, files
     from ticodec.batch.report import Totals, check_report, write_report
     from ticodec.batch.run import Run
 
@@ -227,7 +227,7 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     try:
         with closing(run.rows()) as rows, display:
             for row in rows:
-                row.error = with_flags(row.error)
+                row.error = with_flags(row.error, names=(row.file, row.output))
                 totals.add(row)
                 display.show(row)
     except KeyboardInterrupt:
@@ -251,14 +251,14 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
         first = next(row for row in every if row.status == "failed")
         missing = totals.files - totals.whole
         raise TicodecError(
-            f"{missing:,} of {totals.files:,} files not {PAST[job.action]}; the first: "
+            f"{missing:,} of {files(totals.files)} not {PAST[job.action]}; the first: "
             f"{first.file}: {first.error}"
         )
 
 
 def _say_what(run: Run, as_json: bool) -> None:
     """Print what a run would do, a line per file."""
-    from ticodec.batch.messages import Item
+    from ticodec.batch.messages import Item, files
 
     entries: list[dict[str, Any]] = []
     for file in run.sifted():
@@ -266,7 +266,8 @@ def _say_what(run: Run, as_json: bool) -> None:
             entries.append({"file": file.name, "output": file.output, "status": "todo"})
         else:
             entry = {"file": file.file, "output": file.output, "status": file.status}
-            entries.append(entry | ({"error": with_flags(file.error)} if file.error else {}))
+            error = with_flags(file.error, names=(file.file, file.output))
+            entries.append(entry | ({"error": error} if error else {}))
     if as_json:
         print_json(entries)
         return
@@ -275,4 +276,4 @@ def _say_what(run: Run, as_json: bool) -> None:
         what = {"todo": run.job.action, "skipped": "up to date"}.get(entry["status"], "")
         print(f"{what or entry['error']}: {entry['file']}{arrow}")
     todo = sum(entry["status"] == "todo" for entry in entries)
-    print(f"{todo:,} of {len(entries):,} files to {run.job.action}; nothing was done")
+    print(f"{todo:,} of {files(len(entries))} to {run.job.action}; nothing was done")

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from ticodec.batch.messages import PAST, files
+
 if TYPE_CHECKING:
     from ticodec.batch.messages import Job, Row
     from ticodec.batch.report import Totals
@@ -62,7 +64,7 @@ class Display:
         if self.live:
             self.live.start()
         elif not self.quiet:
-            self._print(f"{self.files:,} files to {self.run.job.action}")
+            self._print(f"{files(self.files)} to {self.run.job.action}")
         return self
 
     def __exit__(
@@ -96,7 +98,7 @@ class Display:
         """The progress of the run in one line."""
         totals, task = self.totals, self.progress.tasks[0]
         rate = totals.done_pixels / 1e6 / max(1e-9, time.monotonic() - self.started)
-        parts = [f"{totals.files:,} of {self.files:,} files", f"{rate:.1f} MP/s"]
+        parts = [f"{totals.files:,} of {files(self.files)}", f"{rate:.1f} MP/s"]
         if self.run.job.target is not None:
             parts.append(
                 f"{decimal(totals.bytes_in)} → {decimal(totals.bytes_out)}{_ratio(totals)}"
@@ -116,40 +118,38 @@ class Display:
 
 def print_summary(job: Job, totals: Totals, seconds: float, others: int) -> None:
     """Print what a run did on stdout: counts, sizes, and the reasons of failures."""
-    from ticodec.batch.messages import PAST
-
     table = Table.grid(padding=(0, 2))
     counts = totals.counts
     done = PAST[job.action]
     if not totals.files:
-        print(f"nothing to {job.action} below {job.source}; {others:,} other files")
+        print(f"nothing to {job.action} below {job.source}; left out: {files(others)}")
         return
     rate = totals.done_pixels / 1e6 / max(seconds, 1e-9)
     if counts["done"] or not counts["skipped"]:
         table.add_row(
             done,
-            f"{counts['done']:,} files, {totals.done_pixels / 1e6:.1f} megapixels in "
+            f"{files(counts['done'])}, {totals.done_pixels / 1e6:.1f} megapixels in "
             f"{_duration(seconds)}, {rate:.2f} MP/s",
         )
     if counts["skipped"]:
-        table.add_row("up to date", f"{counts['skipped']:,} files")
+        table.add_row("up to date", files(counts["skipped"]))
     if job.target is not None and totals.whole:
         sizes = f"{decimal(totals.bytes_in)} → {decimal(totals.bytes_out)}{_ratio(totals)}"
         if job.action == "encode":
             sizes += f", {totals.bytes_out * 8 / max(1, totals.pixels):.3f} bits a pixel"
         table.add_row("size", sizes)
     if totals.retried:
-        table.add_row("second try", f"{totals.retried:,} files: a worker died with them")
+        table.add_row("second try", f"{files(totals.retried)}: a worker died at the first try")
     if totals.deleted:
-        table.add_row("deleted", f"{totals.deleted:,} source files, after their check")
+        table.add_row("deleted", f"{files(totals.deleted)} of the source, after their check")
     if counts["failed"]:
-        table.add_row("failed", f"{counts['failed']:,} files")
+        table.add_row("failed", files(counts["failed"]))
         for reason, count in totals.reasons.most_common(REASONS):
             table.add_row("", Text(f"{count:,}× {reason}"))
         if len(totals.reasons) > REASONS:
             table.add_row("", f"and {len(totals.reasons) - REASONS:,} other reasons; see --report")
     if counts["left"]:
-        table.add_row("not done", f"{counts['left']:,} files; the same command goes on")
+        table.add_row("not done", f"{files(counts['left'])}; the same command goes on")
     Console().print(table)
 
 

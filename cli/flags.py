@@ -34,18 +34,18 @@ FLAGS |= {name: f"--{name.replace('_', '-')}" for name in SAME}
 ARGUMENT = re.compile(r"(?<![^\s(])`(\w+)`(?=[,;:.?!)]*(\s|$))")
 
 
-def with_flags(message: str, flags: Mapping[str, str] = FLAGS, typed: Iterable[str] = ()) -> str:
+def with_flags(message: str, flags: Mapping[str, str] = FLAGS, names: Iterable[str] = ()) -> str:
     """A message of the library, its arguments (in backticks) replaced by the flags of commands.
 
     "raise `max_pixels`" becomes "raise --max-pixels". Other words in backticks stay.
 
     Args:
-        typed: what the user typed. Words that have backticks there stay: they are parts of names.
+        names: of files, or whatever the user typed. Words that have backticks in them stay.
     """
-    names = " ".join(typed)
+    kept = " ".join(names)
 
     def replaced(match: re.Match[str]) -> str:
-        return match[0] if match[0] in names else flags.get(match[1], match[0])
+        return match[0] if match[0] in kept else flags.get(match[1], match[0])
 
     return ARGUMENT.sub(replaced, message)
 

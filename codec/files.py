@@ -19,6 +19,8 @@ except ImportError:  # Windows has no such locks, so parts that killed writers l
 
 #: Names of files that are being written. Short: a name may be as long as the system allows.
 PART_PREFIX, PART_SUFFIX = ".ticodec-", ".part"
+#: The most bytes in a file's name, on Linux, macOS and Windows.
+NAME_MAX = 255
 #: Reading the umask means setting it, so this is done once, before threads write files.
 UMASK = os.umask(0)
 os.umask(UMASK)
@@ -35,7 +37,9 @@ def read_file(path: Path) -> bytes:
 
 
 def check_name(path: Path) -> None:
-    """Raises UsageError when the system can have no file of that name."""
+    """Raises UsageError when the system can have no file of that name, which may not exist yet."""
+    if any(len(os.fsencode(part)) > NAME_MAX for part in path.parts):
+        raise UsageError(f"{path}: its name is too long")
     try:
         path.lstat()
     except OSError as error:

@@ -9,6 +9,7 @@ help find it there.
 from __future__ import annotations
 
 import struct
+import zlib
 from abc import ABC, abstractmethod
 from io import BytesIO
 from typing import Any
@@ -72,7 +73,8 @@ class Writer(ABC):
             self.save(image, out, quality, note)
         except REFUSALS as error:
             raise UsageError(f"cannot be written as {self.name}: {error}") from error
-        return out.getvalue() + (trailer(note) if note and not self.holds_note else b"")
+        data = out.getvalue()
+        return data + (trailer(note, data) if note and not self.holds_note else b"")
 
     def checked_quality(self, quality: int | None) -> int | None:
         """The quality to write with. Raises UsageError when the format does not have it."""
@@ -210,9 +212,12 @@ def readable_exif(image: Image.Image) -> dict[str, Any]:
     return {"exif": image.info["exif"]}
 
 
-def trailer(note: str) -> bytes:
-    """A note to append to a file, which readers of all formats ignore: a `free` box as in AVIF."""
-    text = f"{NOTE} {note}".encode("ascii")
+def trailer(note: str, image: bytes) -> bytes:
+    """A note to append to an image's file, with the CRC-32 of that file.
+
+    Readers of all formats ignore it: it is a `free` box as in AVIF.
+    """
+    text = f"{NOTE} {note} image {zlib.crc32(image):08x}".encode("ascii")
     return struct.pack(">I4s", 8 + len(text), b"free") + text
 
 
@@ -220,16 +225,15 @@ def trailer(note: str) -> bytes:
 TRAILER_MAX = 128
 
 
-def note_in(tail: bytes) -> str | None:
-    """The note of a trailer, in the last `TRAILER_MAX` bytes of a whole file; None: there is none.
+def note_in(file: bytes) -> str | None:
+    """The note of a trailer; None: there is none; "": the image before it is not what was written.
 
     A PNG has its note elsewhere (`batch/provenance.py`).
     """
     mark = f"free{NOTE} ".encode()
-    at = tail.rfind(mark)
-    if at < 4 or int.from_bytes(tail[at - 4 : at], "big") != len(tail) - at + 4:
+    at = file.rfind(mark, max(0, len(file) - TRAILER_MAX))
+    if at < 4 or int.from_bytes(file[at - 4 : at], "big") != len(file) - at + 4:
         return None
-    try:
-        return tail[at + len(mark) :].decode("ascii")
-    except UnicodeDecodeError:
-        return None
+    note, _, expected = file[at + len(mark) :].rpartition(b" image ")
+    whole = expected == b"%08x" % zlib.crc32(file[: at - 4])
+    return note.decode("ascii", "replace") if whole else ""

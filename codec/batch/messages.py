@@ -16,6 +16,11 @@ PAST = {"encode": "encoded", "decode": "decoded", "classify": "classified"}
 Status = Literal["done", "skipped", "failed", "left"]
 
 
+def files(count: int) -> str:
+    """ "1 file" or "2,000 files"."""
+    return f"{count:,} file{'' if count == 1 else 's'}"
+
+
 def _store() -> str:
     """$TICODEC_WEIGHTS with absolute paths, for processes with another working directory."""
     paths = os.environ.get("TICODEC_WEIGHTS", "").split(os.pathsep)

@@ -6,6 +6,7 @@ SRC ─► list ─► suffix, include, exclude ─► names of outputs ─► u
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -156,6 +157,9 @@ def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
             output = listed.get(item.output) if listed is not None else target.look(item.output)
             if output is None:
                 return item
+            if _is_source(item, source, target):
+                error = f"{item.output} is a link to its own source"
+                return Row.of(item, "failed", error=error)
             if output.problem is not None:
                 return Row.of(item, "failed", error=f"{item.output} is there: {output.problem}")
             if job.action == "encode":
@@ -174,6 +178,14 @@ def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
 
     with ThreadPoolExecutor(LOOKING) as pool:
         yield from pool.map(look, items)
+
+
+def _is_source(item: Item, source: Place, target: Place) -> bool:
+    """Whether writing an item's output would replace the file that it is made of."""
+    if not isinstance(source, Local) or not isinstance(target, Local):
+        return False
+    written, read = target.root / item.output, source.root / item.name
+    return os.path.realpath(written) == os.path.realpath(read)
 
 
 def _wanted(job: Job) -> tuple[bytes, int]:

@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable
 
-from ticodec.writers import NOTE, TRAILER_MAX, note_in
+from ticodec.writers import NOTE, note_in
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -28,13 +28,16 @@ def note_of(tic: bytes, quality: int | None = None) -> str:
 
 
 def read_note(read: Callable[[int, int | None], bytes]) -> str | None:
-    """The note of an image file; None if there is none, or the file is not whole.
+    """The note of an image file; None: it has none; "": it has one, but the image is damaged.
+
+    A file whose end is missing has no note. In a PNG only the note and the end are checked; files
+    of other formats are read whole, and checked by their checksum.
 
     Args:
         read: returns data[start:end] of the file.
     """
-    tail = read(-TRAILER_MAX, None)
-    return _of_png(read(0, HEAD)) if tail.endswith(END) else note_in(tail)
+    tail = read(-len(END), None)
+    return _of_png(read(0, HEAD)) if tail == END else note_in(read(0, None))
 
 
 def _of_png(head: bytes) -> str | None:

@@ -19,9 +19,9 @@ from typing import Any
 
 from ticodec import weights
 from ticodec.errors import BadInputError, TicodecError, UsageError
-from ticodec.files import PART_PREFIX, PART_SUFFIX, read_file, remove_parts
+from ticodec.files import PART_PREFIX, PART_SUFFIX, check_name, read_file, remove_parts
 
-from .messages import Item, Job, Row
+from .messages import Item, Job, Row, files
 from .storage import Local, Place, place
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -57,6 +57,8 @@ class Table:
             "top": job.top,
         }
         self.parts = f"{self.name}.parts"
+        if isinstance(self.place, Local):
+            check_name(self.place.root / self.parts)
         self.records: dict[str, Record] = {}
         self.unsaved: list[Record] = []
         self.saved, self.written = time.monotonic(), 0
@@ -100,7 +102,7 @@ class Table:
         gone = known.keys() - {_name(item.name) for item in items}
         if gone and not self.job.replace:
             raise BadInputError(
-                f"{self.url} has {len(gone):,} files that this run has not ({min(gone)}, …); give "
+                f"{self.url} has {files(len(gone))} that this run has not ({min(gone)}, …); give "
                 "the table another name, or `replace` to drop them"
             )
 
@@ -176,8 +178,8 @@ class Table:
 
     def _part_names(self) -> list[str]:
         try:
-            files = place(f"{self.place.url.rstrip('/')}/{self.parts}").files()
-            return sorted(file.name for file in files if PART_NAME.fullmatch(file.name))
+            listed = place(f"{self.place.url.rstrip('/')}/{self.parts}").files()
+            return sorted(file.name for file in listed if PART_NAME.fullmatch(file.name))
         except TicodecError:  # no folder of parts
             return []
 

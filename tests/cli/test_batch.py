@@ -193,7 +193,7 @@ def test_labels_of_a_tree_come_in_one_table_and_only_new_ones_are_made(
     before = out.read_bytes()
     make_photos(source, ["d.png"], 64)
     (source / "a.png").unlink()
-    run(*arguments).fails(3, "has 1 files that this run has not (a.png, …)", "-f")
+    run(*arguments).fails(3, "has 1 file that this run has not (a.png, …)", "-f")
     assert out.read_bytes() == before
     assert run(*arguments, "--force").code == 0
     total = summary(report)
@@ -297,7 +297,7 @@ def test_the_end_is_one_line_and_a_code(tmp_path: Path, run):
     empty = run("batch", "decode", source, target)
     assert (empty.code, empty.err) == (0, "0 files to decode\n")
     assert "nothing to decode" in empty.out
-    assert "1 other files" in empty.out
+    assert "left out: 1 file\n" in empty.out
 
 
 def test_on_error_stop_begins_nothing_more(tmp_path: Path, run):
@@ -363,3 +363,37 @@ def test_deleting_is_finished_by_the_next_run(tmp_path: Path, run):
     assert summary(report)["deleted"] == 2
     assert tree(source) == {}
     assert tree(target) == before
+
+
+def test_a_link_among_the_outputs(tmp_path: Path, run):
+    """What it leads to is written, unless that is the photo itself."""
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
+    make_photos(source, ["a.png", "b.png"])
+    target.mkdir()
+    before = tree(source)
+    (tmp_path / "a.tic").write_bytes(b"")
+    (target / "a.tic").symlink_to("../a.tic")
+    (target / "b.tic").symlink_to("../in/b.png")
+    arguments = ("batch", "encode", source, target, "-m", "tiny", "-j", 1, "-f", "--report", report)
+    assert run(*arguments).code == 1
+    assert [row["status"] for row in rows(report).values()] == ["done", "failed"]
+    assert "b.tic is a link to its own source" in rows(report)["b.png"]["error"]
+    assert tree(source) == before
+    assert (target / "a.tic").is_symlink()
+    assert ticodec.info(tmp_path / "a.tic")["width"] == 48
+
+
+def test_one_file_is_not_files(tmp_path: Path, run):
+    make_photos(tmp_path / "in", ["a.png"])
+    arguments = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", "-j", 1)
+    assert "1 of 1 file to encode" in run(*arguments, "--dry-run").out
+    done = run(*arguments)
+    assert done.err.startswith("1 file to encode\n")
+    assert "1 file, 0.0 megapixels" in done.out
+    assert run(*arguments).out.split("  ")[:2] == ["up to date", "1 file"]
+
+
+def test_a_table_of_too_long_a_name(tmp_path: Path, run, joint):
+    make_photos(tmp_path / "in", ["a.png"])
+    table = tmp_path / f"{'n' * 250}.csv"
+    run("batch", "classify", tmp_path / "in", table, "-m", "joint").fails(2, "its name is too long")

@@ -159,10 +159,20 @@ def test_a_note_is_found_again_and_does_no_harm(name: str) -> None:
     assert noted.startswith(plain)
     assert largest_difference(opened(noted), opened(plain)) == 0
     assert tags_of(opened(noted).getexif()) == tags_of(image.getexif())
-    tail = noted[-writers.TRAILER_MAX :]
-    assert note_in(tail) == "crc32 0badcafe quality 95"
-    for other in (plain[-writers.TRAILER_MAX :], tail[:-1], tail + b"\0", b"", b"freeticodec x"):
+    assert note_in(noted) == "crc32 0badcafe quality 95"
+    for other in (plain, noted[:-1], noted + b"\0", b"", b"freeticodec x"):
         assert note_in(other) is None
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "PNG"])
+def test_a_note_knows_the_bytes_of_its_image(name: str) -> None:
+    writer = next(writer for writer in WRITERS if writer.name == name)
+    noted = writer.write(image_of("RGB"), None, "crc32 0badcafe")
+    end = len(noted) - len("....freeticodec crc32 0badcafe image 00000000")
+    for at in (0, end // 2, end - 1):
+        changed = noted[:at] + bytes([noted[at] ^ 1]) + noted[at + 1 :]
+        assert note_in(changed) == "", at
+    assert note_in(noted[1:]) == ""
 
 
 def test_a_format_is_added_in_one_place(monkeypatch, run, golden, tmp_path) -> None:

@@ -195,6 +195,8 @@ def test_a_folder_that_the_variable_cannot_name(checkpoints, tmp_path: Path, run
 def test_a_bad_name_is_found_before_compiling(home: Path, tmp_path: Path, run) -> None:
     checkpoint.save(tmp_path / "empty.pt", {})
     run("export", tmp_path / "empty.pt", "--name", "a/b").fails(2, "--name must be letters")
+    long = "n" * 250
+    run("export", tmp_path / "empty.pt", "--name", long).fails(2, long, "its name is too long")
     assert not home.exists()
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from ticodec.errors import UsageError
-from ticodec.files import locked, make_folder, read_file, write_file
+from ticodec.files import check_name, locked, make_folder, read_file, write_file
 from ticodec.weights import Entry
 from ticodec.weights.manifest import MANIFEST, HeadEntry, read_manifest
 
@@ -67,6 +67,8 @@ def check_folder(folder: Path, name: str | None = None) -> None:
     """
     if name is not None and not re.fullmatch(r"\w[\w.+-]*", name):
         raise UsageError(f"`name` must be letters, digits and . + - _, not {name!r}")
+    if name is not None:
+        check_name(folder / f"{name}-{'0' * 8}{SUFFIX}")
     if (folder / MANIFEST).exists():
         read_manifest(folder)
 
