@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 HELP = """Encode, decode or classify whole trees: folders, s3://…, zip files.
 
 If anything went wrong, run the same command again: it leaves out what is done and unchanged. \
-Exit codes: 0 all files, 1 some failed, 2 wrong usage, 130 interrupted."""
+Exit codes: 0 all files, 1 some failed, 2 wrong usage, 3 weights or a \
+table that cannot be used, 130 interrupted."""
 
 app = typer.Typer(help=HELP, no_args_is_help=True)
 

@@ -15,13 +15,14 @@ def models(as_json: Json = False) -> None:
     if as_json:
         print_json([asdict(model) for model in listed])
         return
+    from rich import box
     from rich.console import Console
     from rich.table import Column, Table
 
     # How a model was trained takes a sentence or two: only --json and the model cards have it.
-    origin = Column("from", min_width=15)
-    columns = ("model", "qualities", "parameters", "weights", origin, "labels")
-    table = Table(*columns, pad_edge=False)
+    others = ("qualities", "parameters", "weights", "from", "labels")
+    columns = [Column("model", overflow="fold"), *(Column(name, no_wrap=True) for name in others)]
+    table = Table(*columns, box=box.SIMPLE_HEAD)
     for model in listed:
         low_high = model.qualities
         table.add_row(

@@ -22,7 +22,10 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, or cuda:
 MaxPixels = Annotated[
     int,
     typer.Option(
-        "--max-pixels", min=1, help="Refuse larger images.", show_default=f"{MAX_PIXELS:,}"
+        "--max-pixels",
+        min=1,
+        help=f"Refuse larger images. \\[default: {MAX_PIXELS:,}]",
+        show_default=False,
     ),
 ]
 Format = Annotated[

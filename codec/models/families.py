@@ -9,9 +9,11 @@ add one, write
     a compiler       `training/export/`                   from the one to the other
     a trainer        `training/`        a `Trainer`
 
-and one entry of `FAMILIES`. These classes are named by where they are, as "module:name" within
-the package, and imported when they are needed: `ticodec info` reads this file without torch, and
-nothing that runs a codec imports training.
+and one entry of `FAMILIES`. An entry may name another family's class, but for the trainer, which
+is marked with the `kind`. A trainer of photos is a subclass of `codec_trainer.Trainer` with its
+own `kind`, `build` and `config_from`. These classes are named by where they are, as "module:name"
+within the package, and imported when they are needed: `ticodec info` reads this file without torch,
+and nothing that runs a codec imports training.
 """
 
 from __future__ import annotations

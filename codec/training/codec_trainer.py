@@ -78,13 +78,14 @@ class Trainer(BaseTrainer[ModelConfig, PhotoData]):
         size = CALIBRATION_SIZE
         try:
             validation = Photos(images, size, self.device, step)
-        except BadInputError:  # few or small photos: better a look at them than none
+        except BadInputError:  # small photos: better a look at those of training than none
             validation, size = photos, self.options.crop
         crops = validation.centres(size)
         if self.calibration is None:
             self.calibration = (crops[:CALIBRATION] * 255).round().byte().cpu()
+        held = "none (too small)" if validation is photos else len(validation)
         line = (
-            f"{len(photos)} photos to train on, {len(validation)} held out, "
+            f"{len(photos)} photos to train on, {held} held out, "
             f"{photos.left_out} left out (too small or unreadable)"
         )
         return PhotoData(photos, crops[:VALIDATION_IMAGES]), line

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from ticodec.psnr import psnr_of_mse
 
@@ -34,13 +35,7 @@ class Log:
 
     def __init__(self, trainer: AnyTrainer, out: Path, console: Console) -> None:
         self.trainer, self.out, self.console = trainer, out, console
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[stats]}"),
-            console=console,
-        )
+        self.bar = progress_bar(console)
         self.sums = torch.zeros(len(trainer.columns), device=trainer.device)  # read seldom
 
     @contextmanager
@@ -96,6 +91,17 @@ class Log:
             append(self.out / "validation.csv", {"step": t.step, "crops": t.crops, **row})
         shown = "; ".join(" ".join(f"{k} {v:g}" for k, v in row.items()) for row in rows)
         self.console.print(f"step {t.step}, held-out estimate: {shown}")
+
+
+def progress_bar(console: Console) -> Progress:
+    """A phase's name, time and `stats`, which take several lines where the window is narrow."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[stats]}", table_column=Column(no_wrap=False)),
+        console=console,
+    )
 
 
 def shown_as(name: str, value: float) -> str:

@@ -84,6 +84,15 @@ def test_models(run) -> None:
     assert all(name in table for name in rows)
 
 
+def test_the_table_of_models_is_whole_in_80_columns(run, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("TICODEC_WEIGHTS")  # the weights that ship have the longest names
+    lines = [line for line in run("models").out.splitlines() if line.strip()]
+    assert max(map(len, lines)) <= 80
+    for line in lines:
+        assert line.endswith((" ", "─")), "its right edge is cut off"
+
+
 def test_version(run) -> None:
     assert run("--version").out == f"ticodec {ticodec.__version__}\n"
 
@@ -102,6 +111,7 @@ def test_every_command_is_in_the_readme(run) -> None:
     ("command", "default"),
     [
         ("encode", "4"),
+        ("info", "512,000,000"),
         ("evaluate", "1,2,3,4,5,6,7,8"),
         ("train", "0.0001; labelled: 0.001; step 2: 0.0001"),
         ("compare", "4"),

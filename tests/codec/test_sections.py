@@ -12,15 +12,15 @@ from ticodec import container, sections
 
 def test_a_section_is_added_in_one_place(monkeypatch, tiny) -> None:
     """One entry: it is taken from an image, stored, named by `info`, and put back."""
-    added = sections.Metadata(7, "comment", "comment")
+    added = sections.Metadata(100, "caption", "caption")  # a number that is still free
     monkeypatch.setattr(sections, "SECTIONS", (*sections.SECTIONS, added))
     image = Image.fromarray(make_pixels(20, 30))
-    image.info["comment"] = b"from the sea"
+    image.info["caption"] = b"from the sea"
     data = tiny.encode(image)
-    assert ticodec.info(data)["sections"][-1] == {"type": "comment", "bytes": 12}
-    assert tiny.decode(data).to_image().info["comment"] == b"from the sea"
+    assert ticodec.info(data)["sections"][-1] == {"type": "caption", "bytes": 12}
+    assert tiny.decode(data).to_image().info["caption"] == b"from the sea"
     monkeypatch.undo()
-    assert ticodec.info(data)["sections"][-1]["type"] == "7", "an older version skips it"
+    assert ticodec.info(data)["sections"][-1]["type"] == "100", "an older version skips it"
     assert tiny.decode(data).metadata == {}
 
 

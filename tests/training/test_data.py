@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import CPU, make_pixels
+from support import CPU, SMALL, SMALL_RUN, make_pixels
 
 from ticodec.errors import BadInputError
 from ticodec.image_files import list_images
+from ticodec.training.codec_trainer import Trainer
 from ticodec.training.data.decoding import Decoding
 from ticodec.training.data.photos import Photos, split
 
@@ -87,3 +88,12 @@ def test_photos_are_read_as_the_encoder_reads_them(tmp_path: Path) -> None:
     turned, wide = photos.pixels.numpy().reshape(2, -1)
     assert np.array_equal(turned.reshape(96, 64, 3), np.rot90(pixels, -1))
     assert np.array_equal(wide.reshape(64, 96, 3), np.repeat(pixels[..., :1], 3, 2))
+
+
+def test_photos_that_are_trained_on_are_not_said_to_be_held_out(tmp_path: Path) -> None:
+    """The held-out photo is too small to judge the weights by, so those of training are taken."""
+    for number in range(2):
+        Image.fromarray(make_pixels(96, 96, number)).save(tmp_path / f"{number}.png")
+    data, line = Trainer(SMALL, SMALL_RUN, CPU).load_data(tmp_path, lambda _: None)
+    assert line.startswith("1 photos to train on, none (too small) held out, 0 left out")
+    assert len(data.held) == 1
