@@ -35,6 +35,14 @@ LEARNED: dict[str, Any] = {
 FIRST = TrainOptions(step=1, **LEARNED)
 SECOND = replace(FIRST, step=2, weight_decay=0.0)
 
+#: How much fits of layers are made from. Toys have 16 channels and need little: to encode images
+#: for as much as real networks need took most of the time of these tests.
+FITS = {
+    "ticodec.training.halving.FITTED_LATENTS": 128,
+    "ticodec.training.head_trainer.FITTED": 32,
+    "ticodec.training.head_trainer.STITCHED": 256,
+}
+
 #: Facts of a run, as its history tells them.
 RUN = {"device": "CPU", "lr": 1e-3, "crop": 64, "batch": 4}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from support import CPU, make_pixels
-from toys import write_toys
+from toys import FITS, write_toys
 
 from ticodec.image_files import list_images
 from ticodec.training.codec_trainer import PhotoData
@@ -18,14 +18,10 @@ from ticodec.training.data.photos import Photos
 
 @pytest.fixture(autouse=True, scope="module")
 def few_latents() -> Iterator[None]:
-    """Toys have 16 channels: what is fitted to them needs a few latents, not thousands.
-
-    Encoding the images for that took most of the time of these tests.
-    """
+    """What is fitted to toys needs a few latents, not thousands."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ticodec.training.halving.FITTED_LATENTS", 128)
-        patch.setattr("ticodec.training.head_trainer.FITTED", 32)
-        patch.setattr("ticodec.training.head_trainer.STITCHED", 256)
+        for name, count in FITS.items():
+            patch.setattr(name, count)
         yield
 
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from rich.console import Console
 from support import CPU, ROOT, SMALL, SMALL_RUN
-from toys import FIRST, FOLDERS, ICAT, PIXELS, SECOND, of_tiny, quiet, same, saved
+from toys import FIRST, FITS, FOLDERS, ICAT, PIXELS, SECOND, of_tiny, quiet, same, saved
 
 from ticodec.errors import TicodecError, UsageError
-from ticodec.training import checkpoint, distributed, halving
+from ticodec.training import checkpoint, distributed
 from ticodec.training.codec_trainer import PhotoData, Trainer
 from ticodec.training.distributed import Ranks
 from ticodec.training.export.cards import training as card_lines
@@ -78,7 +78,8 @@ def stepped(trainer: BaseTrainer, batch: tuple[torch.Tensor, ...]) -> dict:
 def worker(folder: Path, toys: Path) -> None:
     """All that two ranks have to show, in one start of torchrun; at the end one of them dies."""
     photos = toys / FOLDERS[0]
-    halving.FITTED_LATENTS = 512  # as for all tests: toys need no more
+    for name, count in FITS.items():  # as for all tests of training
+        pytest.MonkeyPatch().setattr(name, count)
     with distributed.together() as ranks:
         for kind in KINDS:
             trainer = made(kind, seed=ranks.rank)  # other weights, until they share
