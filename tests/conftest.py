@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from PIL import Image
@@ -99,6 +100,20 @@ def bf16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     api._loaded.cache_clear()  # codecs that were loaded with the other type
     yield request.param
     api._loaded.cache_clear()
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are put together and not rendered: their files say only what format they have.
+
+    Rendering took half of the time of reports of a few small photos. It is for tests that look
+    at other parts of a report.
+    """
+
+    def save(self: object, out: BinaryIO, *, format: str, **_: object) -> None:
+        out.write({"svg": b"<?xml ?><svg/>", "png": b"\x89PNG"}[format])
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ def test_evaluate(run, photos: Path, tmp_path: Path) -> None:
     assert (out / "report.html").stat().st_size > 50_000
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_tables_are_never_cut(run, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     (tmp_path / "in").mkdir()
@@ -56,6 +57,7 @@ def test_tables_are_never_cut(run, tmp_path: Path, monkeypatch) -> None:
             assert word in done.out.split()
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_evaluate_json(run, photos: Path, tmp_path: Path) -> None:
     done = run("evaluate", photos, *TINY, "-q", "2", "--against", "none", "--json",
                "--out", tmp_path / "report")  # fmt: skip
@@ -66,6 +68,7 @@ def test_evaluate_json(run, photos: Path, tmp_path: Path) -> None:
     assert facts["means"][0]["bytes"] > 40
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_an_unreadable_image_is_reported_and_the_run_goes_on(run, photos, tmp_path) -> None:
     (photos / "bad.png").write_bytes(b"nothing")
     (photos / "empty.jpg").touch()
@@ -130,6 +133,7 @@ def started(photos: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.usefixtures("unrendered")
 def test_ctrl_c_keeps_what_is_measured(run, started, photos, tmp_path, jobs: int) -> None:
     out = tmp_path / "report"
     lines = out / "measurements.jsonl"
@@ -219,6 +223,7 @@ def test_compare(run, photos: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_models_of_one_fixed_quality(run, photos: Path, fixed, tmp_path: Path) -> None:
     assert run("compare", photos / "0.png", "-m", fixed.name, "--against", "none").code == 0
     done = run("evaluate", photos, "-m", f"tiny,{fixed.name}", "-q", "2,5", "--against", "none",
@@ -230,6 +235,7 @@ def test_models_of_one_fixed_quality(run, photos: Path, fixed, tmp_path: Path) -
     run("evaluate", photos, "-m", fixed.name, "-q", "2").fails(2, "one fixed quality")
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_peer_that_fails_is_left_out(run, photos: Path, monkeypatch) -> None:
     def fail(*_: object) -> bytes:  # as Pillow does with a photo that the format cannot hold
         raise ValueError("encoding error 5")
@@ -240,6 +246,7 @@ def test_a_peer_that_fails_is_left_out(run, photos: Path, monkeypatch) -> None:
     assert (photos / "0.html").exists()
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_compare_opens_a_browser_when_asked(run, photos: Path, monkeypatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)

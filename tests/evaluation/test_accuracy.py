@@ -57,6 +57,7 @@ def test_names_are_compared_without_case_and_underscores() -> None:
     assert rank_of("golf", labels) is None
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_classifier_of_pixels_sees_every_codec_and_the_originals(classes, tmp_path, pixels):
     """One that always ranks classes alike: every number is known beforehand."""
     done = measure.evaluate(classes, specs(), tmp_path / "report", classifier=pixels)
@@ -159,6 +160,7 @@ def test_peers_keep_their_measurements_when_a_model_learns_to_classify(
     assert ranks == {"tench": 7, "golf ball": 6, "chain saw": 1, None: None}
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_measurements_are_of_one_classifier(classes, tmp_path, pixels, asked) -> None:
     out = tmp_path / "report"
     plain = measure.evaluate(classes, specs(), out)
@@ -197,6 +199,7 @@ def test_a_class_is_that_of_its_folder_now(classes, tmp_path, pixels, asked) -> 
     assert len(asked) == 2
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_without_classes_nothing_is_different(photos, tmp_path, headed, pixels, asked) -> None:
     """Neither a head nor a classifier changes a report of images in no class folder."""
     out = tmp_path / "report"

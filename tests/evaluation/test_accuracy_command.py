@@ -68,6 +68,7 @@ def test_classifiers_that_cannot_be_used(command, classes, tmp_path, headed, pix
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_evaluate_with_a_classifier_of_latents_of_ones_own(
     command, classes, tmp_path, headed
 ) -> None:

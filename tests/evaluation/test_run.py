@@ -153,6 +153,7 @@ def test_a_report_is_not_wiped_for_one_that_cannot_be_made(photos, tmp_path, mon
     measure.ready.cache_clear()
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_unreadable_images_are_left_out(tmp_path) -> None:
     folder = tmp_path / "in"
     (folder / ".hidden").mkdir(parents=True)
@@ -181,6 +182,7 @@ def test_unreadable_images_are_left_out(tmp_path) -> None:
         "📷" * 60 + ".png", os.fsdecode(b"caf\xe9.png"), "new\nline.png",
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("unrendered")
 def test_names_may_be_anything(name: str, tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"cost$_$ x \xff")  # which matplotlib takes for mathematics
     folder.mkdir()
@@ -215,6 +217,7 @@ def test_images_that_a_codec_cannot_code_are_left_out_of_every_mean(photos, tmp_
     assert found.failed == {f"sub/{AWKWARD}": "at quality 50, jpeg: ValueError: does not like it"}
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_images_that_go_away_leave_the_page_without_them(tmp_path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(2):
@@ -229,6 +232,7 @@ def test_images_that_go_away_leave_the_page_without_them(tmp_path) -> None:
     assert json.loads((tmp_path / "report" / "report.json").read_text())["images"] == 2
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_lossless_and_all_but_lossless_results(tmp_path) -> None:
     """No number of dB is infinite, and what has none is left out of the curves."""
     folder = tmp_path / "in"
@@ -250,6 +254,7 @@ def test_lossless_and_all_but_lossless_results(tmp_path) -> None:
     assert failed == {}
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_compare_leaves_out_what_cannot_code_the_photo(tmp_path) -> None:
     Image.fromarray(make_pixels(2, 17000)).save(tmp_path / "wide.png")
     specs = [CoderSpec("tiny", True, "cpu"), CoderSpec("webp"), CoderSpec("jpeg")]
@@ -260,6 +265,7 @@ def test_compare_leaves_out_what_cannot_code_the_photo(tmp_path) -> None:
     assert b"<h1>wide.png: tiny against jpeg</h1>" in page
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_small_images_have_no_ms_ssim(tmp_path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
