@@ -1,7 +1,7 @@
 """Trained weights: the files, their manifest and cards, and the store that finds them."""
 
 from .manifest import Entry, HeadEntry
-from .store import entries, find, find_fingerprint, floats, of, read, read_head
+from .store import entries, find, find_fingerprint, floats, folders, names, of, read, read_head
 
 __all__ = [
     "Entry",
@@ -10,6 +10,8 @@ __all__ = [
     "find",
     "find_fingerprint",
     "floats",
+    "folders",
+    "names",
     "of",
     "read",
     "read_head",

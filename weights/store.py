@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -92,6 +93,15 @@ def _manifest(folder: Path) -> Manifest | None:
         if missing and folder == user_folder() and folder not in _named():
             return None
         raise
+
+
+def names() -> set[str]:
+    """Every name that weights have, in the folders that can be read."""
+    found: set[str] = set()
+    for folder in folders():
+        with suppress(BadInputError):
+            found |= {entry.name for entry in entries(folder)}
+    return found
 
 
 def find(name: str | None = None) -> Entry:

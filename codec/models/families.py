@@ -3,15 +3,15 @@
 A family is an architecture: its networks, how its latents are coded, and how it is trained. To
 add one, write
 
-    a config         here in `models/config.py`          its dimensions
+    a config         `models/config.py`                   its dimensions
     a network        `models/`          a `CodecNetwork`  float code, as it is trained
     a latent coder   `entropy/`         a `LatentCoder`   the same on exact integers
     a compiler       `training/export/`                   from the one to the other
     a trainer        `training/`        a `Trainer`
 
 and one entry of `FAMILIES`. An entry may name another family's class, but for the trainer, which
-is marked with the `kind`. A trainer of photos is a subclass of `codec_trainer.Trainer` with its
-own `kind`, `build` and `config_from`. These classes are named by where they are, as "module:name"
+is marked with the `kind`: of photos it is a subclass of `codec_trainer.Trainer` that says no more
+than its `kind`. These classes are named by where they are, as "module:name"
 within the package, and imported when they are needed: `ticodec info` reads this file without torch,
 and nothing that runs a codec imports training.
 """

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ticodec.errors import BadInputError, UsageError
 from ticodec.image_files import list_images
-from ticodec.models.config import ModelConfig
-from ticodec.models.tic import Network
+from ticodec.models.codec_network import CodecNetwork
+from ticodec.models.config import CodecConfig
+from ticodec.models.families import build, config_from
 from ticodec.psnr import psnr_of_mse
 
 from .data.decoding import Decoding, useful_processes
@@ -43,19 +44,19 @@ class Loading(NamedTuple):
     training: int
 
 
-class Trainer(BaseTrainer[ModelConfig, PhotoData]):
+class Trainer(BaseTrainer[CodecConfig, PhotoData]):
     """A codec in training, see `BaseTrainer`."""
 
     kind = "codec"
     columns = Loss._fields
     loading: Loading | None = None
 
-    def build(self) -> Network:
+    def build(self) -> CodecNetwork:
         """The network; crops must fit its strides."""
         if self.options.crop % self.config.stride_z:
             raise UsageError(f"`crop` must be a multiple of {self.config.stride_z}")
         self.lambdas = torch.tensor(self.config.lambdas, device=self.device)
-        return Network(self.config)
+        return build(self.config)
 
     def begin_loading(self, folder: Path) -> Decoding:
         """Let other processes decode the photos of a folder from now on, if there are cores."""
@@ -140,12 +141,12 @@ class Trainer(BaseTrainer[ModelConfig, PhotoData]):
         }
 
     @classmethod
-    def config_from(cls, fields: dict[str, Any]) -> ModelConfig:
+    def config_from(cls, fields: dict[str, Any]) -> CodecConfig:
         """The network's dimensions."""
-        return ModelConfig.from_dict(fields)
+        return config_from(fields)
 
     @classmethod
-    def training_of(cls, config: ModelConfig, options: TrainOptions) -> Training:
+    def training_of(cls, config: CodecConfig, options: TrainOptions) -> Training:
         """Always the same."""
         return Training.CODEC
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ticodec import weights
 from ticodec.errors import UsageError
 from ticodec.files import locked, make_folder
-from ticodec.models.config import HeadConfig
+from ticodec.models.config import CodecConfig, HeadConfig
 
 from .checkpoint import is_checkpoint
 from .distributed import Ranks
@@ -100,9 +101,24 @@ def next_command(made: Path, data: Path, trainer: AnyTrainer) -> str:
     """What to type after a run that wrote the checkpoint `made`, for a POSIX shell."""
     checkpoint = _as_argument(made)
     if not is_step_1(trainer):
-        return shlex.join(["ticodec", "export", checkpoint])
+        name = _free_name(trainer)
+        return shlex.join(["ticodec", "export", checkpoint, *(["--name", name] if name else [])])
     folders = ["--data", _as_argument(data), "--out", _as_argument(_free_folder(made.parent))]
     return shlex.join(["ticodec", "train", "--step", "2", "--init", checkpoint, *folders])
+
+
+def _free_name(trainer: AnyTrainer) -> str:
+    """A name to export a codec by, where installed weights have that of its model; else ""."""
+    if not isinstance(trainer.config, CodecConfig):
+        return ""
+    model = trainer.config.model
+    names = weights.names()
+    if model not in names:
+        return ""
+    own, number = f"my-{model}", 2
+    while own in names:
+        own, number = f"my-{model}-{number}", number + 1
+    return own
 
 
 def _free_folder(first_step: Path) -> Path:

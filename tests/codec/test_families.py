@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from support import ROOT
 
 from ticodec.models import families
 from ticodec.models.config import CodecConfig
@@ -47,3 +50,13 @@ def test_names_numbers_and_kinds_are_each_used_once() -> None:
 def test_dimensions_of_no_family_are_refused(fields: object) -> None:
     with pytest.raises(ValueError, match="model"):
         config_from(fields)  # type: ignore[arg-type]
+
+
+def test_the_format_document_has_every_model() -> None:
+    line = next(
+        line
+        for line in (ROOT / "docs" / "format.md").read_text().splitlines()
+        if line.startswith("| 7 | 1 | model:")
+    )
+    pairs = re.findall(r"(\d+) `([\w-]+)`", line)
+    assert {name: int(number) for number, name in pairs} == families.MODEL_IDS

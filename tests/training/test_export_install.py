@@ -244,3 +244,20 @@ def test_a_classifier_gets_its_own_card_after_a_crash(tmp_path: Path, monkeypatc
         assert found.pop("x.safetensors") == b"new"
         assert found.pop("x.md") == b"card of new"
         assert sorted(found.values()) == [b"card of old", b"old"]
+
+
+def test_a_name_of_another_folder_is_not_taken_over_without_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the shipped weights have one, which is the default model's."""
+    behind, mine, unsearched = (tmp_path / name for name in ("behind", "mine", "unsearched"))
+    old, _ = install_codec(behind, made("x", b"old"))
+    monkeypatch.setattr("ticodec.weights.folders", lambda: [mine, tmp_path / "none", behind])
+    with pytest.raises(UsageError, match=rf"x is the name of the weights {old.sha256[:8]} in "):
+        install_codec(mine, made("x", b"new"))
+    assert not mine.exists()
+    install_codec(mine, made("y", b"new"))
+    install_codec(mine, made("x", b"old"))  # the same weights
+    install_codec(mine, made("x", b"new"), force=True)
+    install_codec(unsearched, made("x", b"new"))  # hides nothing
+    assert contents(behind).keys() == {old.path.name, f"{old.path.stem}.md", "manifest.json"}

@@ -116,8 +116,19 @@ def test_what_to_type_next_is_quoted() -> None:
     trainer = Trainer(SMALL, SMALL_RUN, CPU)
     made = Path("my runs/it's $HOME; rm *.pt/trunk.pt")
     command = next_command(made, Path("photos"), trainer)
-    assert shlex.split(command) == ["ticodec", "export", str(made)]
-    assert next_command(Path("-x/trunk.pt"), Path(), trainer) == "ticodec export ./-x/trunk.pt"
+    named = ["--name", "my-tic-lite"]  # other weights are called tic-lite
+    assert shlex.split(command) == ["ticodec", "export", str(made), *named]
+    command = next_command(Path("-x/trunk.pt"), Path(), HeadTrainer(PIXELS, FIRST, CPU))
+    assert command == "ticodec export ./-x/trunk.pt"
+
+
+def test_the_name_to_export_by_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(SMALL, SMALL_RUN, CPU)
+    names = {"tic-lite", "my-tic-lite", "my-tic-lite-2"}
+    monkeypatch.setattr("ticodec.weights.names", lambda: names)
+    assert next_command(Path("t.pt"), Path(), trainer).endswith("--name my-tic-lite-3")
+    names.remove("tic-lite")
+    assert next_command(Path("t.pt"), Path(), trainer) == "ticodec export t.pt"
 
 
 def test_what_to_type_next_does_the_second_step(

@@ -22,12 +22,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ticodec.errors import UsageError
+from ticodec import weights
+from ticodec.errors import BadInputError, UsageError
 from ticodec.files import check_name, locked, make_folder, read_file, write_file
 from ticodec.weights import Entry
 from ticodec.weights.manifest import MANIFEST, HeadEntry, read_manifest
@@ -83,9 +85,12 @@ def install_codec(
         force: let it take over a name that other weights have; they stay as an earlier entry.
 
     Returns its entry, and whether anything was changed: the same weights may be there already.
-    Raises UsageError when other weights have the name, TicodecError when the disk refuses.
+    Raises UsageError when other weights have the name, there or in another folder that is
+    searched, TicodecError when the disk refuses.
     """
     check_folder(folder, made.name)
+    if not force:
+        _check_name_elsewhere(folder, made)
     make_folder(folder)
     with locked(folder / LOCK, PATIENCE, "another export"):
         manifest = _manifest(folder)
@@ -100,6 +105,22 @@ def install_codec(
             write_file(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
         entry = next(e for e in read_manifest(folder).entries if e.name == made.name)
     return entry, wrote or manifest != before
+
+
+def _check_name_elsewhere(folder: Path, made: Made) -> None:
+    """Raises UsageError when the name stands for weights of another folder, and no longer would."""
+    searched = [place.absolute() for place in weights.folders()]
+    if folder.absolute() not in searched:
+        return
+    for behind in searched[searched.index(folder.absolute()) + 1 :]:
+        with suppress(BadInputError):  # a folder that is not there, or damaged, hides nothing
+            for entry in weights.entries(behind):
+                if entry.name != made.name or entry.sha256 == made.fields["sha256"]:
+                    continue
+                raise UsageError(
+                    f"{made.name} is the name of the weights {entry.fingerprint.hex()} in "
+                    f"{behind}; give another `name`, or `force` to let it stand for these"
+                )
 
 
 def install_head(
