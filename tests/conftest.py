@@ -24,14 +24,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # other tests than one that is not. Tests of both use the fixture `bf16`.
 os.environ.setdefault("TICODEC_BF16", "0")
 
+from faster import fork_workers, share_command
 from support import (  # imports torch, which reads these
     GOLDEN,
     ROOT,
     SAMPLES,
     Result,
-    fork_workers,
     make_pixels,
-    share_command,
 )
 
 share_command()

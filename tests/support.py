@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import multiprocessing
-import os
-import sys
-from multiprocessing import reduction
 from pathlib import Path
 
 import numpy as np
 import torch
-import typer.main
 
 from ticodec.codec import Codec
 from ticodec.models.config import ModelConfig
@@ -41,61 +35,6 @@ class Result:
         assert lines[0].startswith("ticodec: ")
         for word in words:
             assert word in lines[0]
-
-
-class Errors:
-    """Standard error of this process; on its way to a worker it becomes the worker's own."""
-
-    def __reduce__(self) -> tuple:
-        return take_errors, (reduction.DupFd(2),)
-
-
-def take_errors(errors: reduction.DupFd) -> None:
-    """Write errors where another process does."""
-    handle = errors.detach()
-    os.dup2(handle, 2)
-    os.close(handle)
-
-
-class Forked(multiprocessing.context.ForkServerProcess):
-    """A worker with the environment and standard error of its starter, not of what forks it."""
-
-    def __init__(self, *arguments, **options) -> None:
-        super().__init__(*arguments, **options)
-        self.environment = dict(os.environ)
-        self.errors = Errors()
-
-    def run(self) -> None:
-        os.environ.clear()
-        os.environ.update(self.environment)
-        super().run()
-
-
-class Forking(multiprocessing.context.ForkServerContext):
-    """How `Forked` ones are started."""
-
-    Process = Forked
-
-
-def fork_workers() -> None:
-    """Let what runs in this process fork its workers off a server that has imported PyTorch.
-
-    That takes 3 s of a core, and takes them once instead of once a worker. Commands that tests
-    run as processes of their own start workers as users have them.
-    """
-    if sys.platform != "linux":
-        return
-    forking, get_context = Forking(), multiprocessing.get_context
-    forking.set_forkserver_preload(["ticodec.batch.worker", "ticodec.evaluation.measure"])
-    multiprocessing.get_context = lambda how=None: forking if how == "spawn" else get_context(how)
-
-
-def share_command() -> None:
-    """Let all calls of the command in this process share what typer makes of its signatures.
-
-    That takes 0.1 s and more, every time.
-    """
-    typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 def make_pixels(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -15,7 +15,7 @@ import json, sys
 from collections import Counter
 from pathlib import Path
 import numpy as np
-from support import share_command
+from faster import share_command
 from ticodec import container
 from ticodec.cli import app
 
