@@ -52,11 +52,13 @@ def start_worker(threads: int) -> None:
         threading.Thread(target=give_up, daemon=True).start()
         sys.exit(128 + signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, end)
+    # Until it has started there is nothing to unwind, and a pool prints what ends this function.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     when_starter_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     import torch  # takes seconds, in which the starter may end too
 
     torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, end)
 
 
 def start_helper() -> None:

@@ -17,6 +17,32 @@ STUCK = """if True:
 """
 
 
+EARLY = """if True:
+    import os, signal, sys
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+    from ticodec import processes
+
+    class Told:
+        def find_spec(self, name, *_):
+            if name == "torch":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def start():
+        sys.meta_path.insert(0, Told())
+        processes.start_worker(1)
+
+    with ProcessPoolExecutor(1, get_context("fork"), start) as pool:
+        print(type(pool.submit(print).exception()).__name__, flush=True)
+"""
+
+
+def test_a_worker_that_is_told_to_end_while_it_starts_says_nothing() -> None:
+    """Its pool would print a traceback of whatever ends `start_worker` by an exception."""
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("BrokenProcessPool\n", "")
+
+
 def test_a_worker_that_cannot_unwind_ends_all_the_same() -> None:
     """As one does that waits for a lock which a killed worker held."""
     script = STUCK.format(end="os.kill(os.getpid(), signal.SIGTERM)")
