@@ -28,6 +28,11 @@ def folder_of_ray() -> Iterator[Path]:
         patch.delenv("RAY_ADDRESS", raising=False)
         # On busy machines a server of Ray's client, forked among threads, does not always start.
         patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")
+        # Ask every second whether a node lives, twice before it is dead: a killed one answers at
+        # once that it is not there, and a slow one has ten seconds to answer.
+        patch.setenv("RAY_health_check_initial_delay_ms", "0")
+        patch.setenv("RAY_health_check_period_ms", "1000")
+        patch.setenv("RAY_health_check_failure_threshold", "2")
         patch.setenv("RAY_AUTH_MODE", "disabled")  # or a token of this machine's user is asked for
         yield Path(folder)
 
