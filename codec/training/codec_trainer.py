@@ -15,7 +15,7 @@ from ticodec.errors import BadInputError, UsageError
 from ticodec.image_files import list_images
 from ticodec.models.codec_network import CodecNetwork
 from ticodec.models.config import CodecConfig
-from ticodec.models.families import build, config_from
+from ticodec.models.families import build
 from ticodec.psnr import psnr_of_mse
 
 from .data.decoding import Decoding, useful_processes
@@ -139,11 +139,6 @@ class Trainer(BaseTrainer[CodecConfig, PhotoData]):
             "psnr": round(db / len(x), 3),
             "bpp_rounded": round(rounded / pixels, 4),
         }
-
-    @classmethod
-    def config_from(cls, fields: dict[str, Any]) -> CodecConfig:
-        """The network's dimensions."""
-        return config_from(fields)
 
     @classmethod
     def training_of(cls, config: CodecConfig, options: TrainOptions) -> Training:

@@ -180,11 +180,6 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         return rows
 
     @classmethod
-    def config_from(cls, fields: dict[str, Any]) -> IcatConfig:
-        """The network's dimensions."""
-        return IcatConfig.from_dict(fields)
-
-    @classmethod
     def training_of(cls, config: IcatConfig, options: TrainOptions) -> Training:
         """The step."""
         return Training.STEP_1 if options.step == 1 else Training.STEP_2

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.config import Dimensions
+from ticodec.models.families import config_from
 from ticodec.models.inference import fast_bf16
 
 from . import checkpoint
@@ -159,9 +160,9 @@ class BaseTrainer(ABC, Generic[C, D]):
         return ""
 
     @classmethod
-    @abstractmethod
     def config_from(cls, fields: dict[str, Any]) -> C:
-        """The config of a checkpoint. Raises ValueError on bad fields."""
+        """The config in a checkpoint, by default a codec's. Raises ValueError on bad fields."""
+        return cast(C, config_from(fields))
 
     @classmethod
     @abstractmethod

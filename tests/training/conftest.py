@@ -7,13 +7,25 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support import CPU, make_pixels
+from support import CPU, SMALL, make_pixels
 from toys import FITS, write_toys
 
 from ticodec.image_files import list_images
+from ticodec.models import families
 from ticodec.training.codec_trainer import PhotoData
 from ticodec.training.data.decoding import Decoding
 from ticodec.training.data.photos import Photos
+
+
+@pytest.fixture
+def photos_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with `photos`, three of 90×100; `tic-lite` is a small network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(families.PRESETS, "tic-lite", SMALL)
+    (tmp_path / "photos").mkdir()
+    for seed in range(3):
+        Image.fromarray(make_pixels(90, 100, seed)).save(tmp_path / "photos" / f"{seed}.png")
+    return tmp_path
 
 
 @pytest.fixture(autouse=True, scope="module")

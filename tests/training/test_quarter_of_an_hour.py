@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from support import SMALL, make_pixels
 
-from ticodec.models import families
 from ticodec.training import checkpoint, loop, parts, run_log
 
 OPTIONS = ("--crop", 64, "--batch", 2, "--device", "cpu", "--lr", 1e-3, "--warmup", 2)
@@ -24,13 +22,8 @@ LATE = 5
 
 
 @pytest.fixture
-def train(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """`ticodec train` on a few photos, in a folder of its own, with a small network."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(families.PRESETS, "tic-lite", SMALL)
-    (tmp_path / "photos").mkdir()
-    for seed in range(3):
-        Image.fromarray(make_pixels(90, 100, seed)).save(tmp_path / "photos" / f"{seed}.png")
+def train(run, photos_here: Path):
+    """`ticodec train` on photos, in a folder of its own, with a small network."""
     return lambda *arguments: run("train", "--data", "photos", *OPTIONS, *arguments)
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from PIL import Image
-from support import CPU, SMALL, SMALL_RUN, make_pixels
+from support import CPU, SMALL, SMALL_RUN
 from toys import FIRST, ICAT, PIXELS, VIT, of_tiny, write_toys
 
 from ticodec.errors import TicodecError
@@ -26,13 +25,8 @@ COMMON = ("--crop", 64, "--batch", 2, "--max-steps", 1, "--device", "cpu")
 
 
 @pytest.fixture
-def train(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """`ticodec train` on two photos, in a folder of its own, with a small network."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(families.PRESETS, "tic-lite", SMALL)
-    (tmp_path / "photos").mkdir()
-    for seed in range(2):
-        Image.fromarray(make_pixels(70, 70, seed)).save(tmp_path / "photos" / f"{seed}.png")
+def train(run, photos_here: Path):
+    """`ticodec train` on photos, in a folder of its own, with a small network."""
     return lambda *arguments: run("train", "--data", "photos", *COMMON, *arguments)
 
 
