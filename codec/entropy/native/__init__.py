@@ -1,0 +1,35 @@
+"""The C extension of the exact path: where it is found, and the switch that turns it off.
+
+It is optional. Without a compiler the package installs and runs without it, more slowly and with
+the same results. `TICODEC_NATIVE=0` in the environment turns it off.
+
+    rans.c        symbols to streams and back          rans.h has what it promises
+    module*.c     the same as functions of Python, which check their arguments
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from functools import cache
+from types import ModuleType
+
+#: Of the functions in the extension. One that was built from other sources is not used.
+API = 1
+
+
+@cache
+def module() -> ModuleType | None:
+    """The extension; None where it is turned off, missing, of another version, or does not load."""
+    if os.environ.get("TICODEC_NATIVE") == "0":
+        return None
+    try:
+        found = importlib.import_module(f"{__name__}._exact")
+    except (ImportError, OSError):
+        return None
+    return found if getattr(found, "API", None) == API else None
+
+
+def active() -> bool:
+    """Whether the extension is used in this process."""
+    return module() is not None

@@ -1,0 +1,80 @@
+"""Symbols coded by compressai's C++ coder, made safe on any bytes.
+
+`compressai.ans` does not check bounds: fed with a damaged stream it reads past its buffer, and
+its own escape codes have unbounded length. Therefore
+
+  * no table has an escape symbol (its frequency is 0, so it is never decoded); so each symbol
+    reads at most one 32-bit word, after two for the start;
+  * a buffer has 4·n + 8 zero bytes behind the stream, which n symbols cannot leave, and whoever
+    decodes counts the symbols.
+
+Its encoder has a buffer of one word a symbol, but a stream of one to three symbols takes up to
+n/2 + 3 words, and aborts the process. The four free symbols at the end of every stream of ours
+prevent that.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .rans_tables import Ints, Slices
+
+
+@cache
+def extension() -> Any | None:
+    """compressai's compiled coder, loaded by its path; None where there is none that loads.
+
+    Importing the package instead would run compressai/__init__, which pulls in
+    torchvision, scipy and more: 2.5 s, none of it needed to code symbols.
+    """
+    spec = importlib.util.find_spec("compressai")
+    for folder in (spec.submodule_search_locations if spec else None) or []:
+        for suffix in EXTENSION_SUFFIXES:
+            path = Path(folder) / f"ans{suffix}"
+            if path.exists():
+                try:
+                    return _load(path)
+                except (ImportError, OSError):
+                    return None
+    return None
+
+
+def _load(path: Path) -> Any:
+    loader = ExtensionFileLoader("compressai.ans", str(path))
+    spec = importlib.util.spec_from_file_location("compressai.ans", path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    sys.modules.setdefault("compressai.ans", module)
+    return module
+
+
+class CompressaiEncoder:
+    """A `SymbolEncoder`. `coder` is compressai's extension."""
+
+    def __init__(self, coder: Any) -> None:
+        self._encoder = coder.BufferedRansEncoder()
+
+    def encode(self, values: Ints, indexes: Ints, slices: Slices) -> None:
+        self._encoder.encode_with_indexes(values.tolist(), indexes.tolist(), *slices)
+
+    def finish(self) -> bytes:
+        return bytes(self._encoder.flush())
+
+
+class CompressaiDecoder:
+    """A `SymbolDecoder` of at most `count` symbols; whoever uses it counts them."""
+
+    def __init__(self, coder: Any, data: bytes, count: int) -> None:
+        self._decoder = coder.RansDecoder()
+        self._decoder.set_stream(data + bytes(4 * count + 8))
+
+    def decode(self, indexes: Ints, slices: Slices) -> Ints:
+        return np.array(self._decoder.decode_stream(indexes.tolist(), *slices), np.int64)

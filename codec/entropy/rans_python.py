@@ -1,0 +1,64 @@
+"""Symbols coded in Python: for where there is no compiled coder. Slow, about 1 µs a symbol.
+
+It is also the shortest description of a stream; `ticodec.entropy.rans` has the idea.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import chain, repeat
+
+import numpy as np
+
+from .rans_tables import Ints, Slices
+
+#: The state stays at this or above, except in damaged streams.
+LOWER_BOUND = 1 << 31
+BITS = 16
+MASK = (1 << BITS) - 1
+WORD = (1 << 32) - 1
+
+
+class PythonEncoder:
+    """A `SymbolEncoder`: collects slices, and codes them from the last to the first."""
+
+    def __init__(self) -> None:
+        self._slices: list[tuple[int, int]] = []
+
+    def encode(self, values: Ints, indexes: Ints, slices: Slices) -> None:
+        for value, index in zip(values.tolist(), indexes.tolist(), strict=True):
+            cdf, symbol = slices.cdfs[index], value - slices.offsets[index]
+            self._slices.append((cdf[symbol], cdf[symbol + 1] - cdf[symbol]))
+
+    def finish(self) -> bytes:
+        state, words = LOWER_BOUND, []
+        for start, width in reversed(self._slices):
+            if state >= width << 47:
+                words.append(state & WORD)
+                state >>= 32
+            state = (state // width << BITS) + state % width + start
+        self._slices = []
+        words += [state >> 32, state & WORD]
+        return b"".join(word.to_bytes(4, "little") for word in reversed(words))
+
+
+class PythonDecoder:
+    """A `SymbolDecoder`. At most one word is read for each symbol, and zeros behind the end."""
+
+    def __init__(self, data: bytes) -> None:
+        words = (data[at : at + 4] for at in range(0, len(data), 4))
+        self._words = chain((int.from_bytes(word, "little") for word in words), repeat(0))
+        self._state = next(self._words) | next(self._words) << 32
+
+    def decode(self, indexes: Ints, slices: Slices) -> Ints:
+        state, values = self._state, []
+        for index in indexes.tolist():
+            cdf, slot = slices.cdfs[index], state & MASK
+            symbol = bisect_right(cdf, slot) - 1
+            values.append(symbol + slices.offsets[index])
+            start, end = cdf[symbol], cdf[symbol + 1]
+            state = (end - start) * (state >> BITS) + slot - start
+            if state < LOWER_BOUND:
+                state = state << 32 | next(self._words)
+        self._state = state
+        return np.array(values, np.int64)
