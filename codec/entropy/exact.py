@@ -109,10 +109,14 @@ class Ops:
             raise ValueError(f"{c} channels are too many to normalise exactly; the limit is 362")
         total = x.ints.sum(-1, keepdim=True)
         squares = (x.ints * x.ints).sum(-1, keepdim=True)
-        epsilon = max(1.0, float(round(1e-5 * c * c * 4**x.frac)))
-        variance = c * squares - total * total + epsilon
+        variance = c * squares - total * total + self.epsilon(c, x.frac)
         normal = (c * x.ints - total) / torch.sqrt(variance)
         return Fixed(round_to(normal, NORM_BITS, NARROW), NORM_BITS)
+
+    @staticmethod
+    def epsilon(channels: int, frac: int) -> float:
+        """LayerNorm's ε = 10⁻⁵ in the units of C² times a variance on a grid of frac bits."""
+        return max(1.0, float(round(1e-5 * channels * channels * 4**frac)))
 
     def scores(self, q: Tensor, k: Tensor, frac: int) -> Tensor:
         """q kᵀ on the grid of scores. The factor 1/√d is in q's weights."""
@@ -127,14 +131,17 @@ class Ops:
 
     def gelu(self, x: Fixed) -> Fixed:
         """GELU(x) = relu(x) + D(|x|), with D from a table; x has at most GELU_BITS."""
-        if x.frac not in self.gelu_tables:
-            step = 2 ** (GELU_BITS - x.frac)
-            curve = self.parameter("gelu").double()[::step]
-            table = round_to(curve, x.frac - GELU_VALUE_BITS, NARROW)
-            self.gelu_tables[x.frac] = torch.cat([table, table.new_zeros(1)])
-        table = self.gelu_tables[x.frac]
+        table = self.gelu_table(x.frac)
         index = x.ints.abs().clamp_(max=len(table) - 1).long()
         return Fixed(x.ints.clamp(min=0) + table[index], x.frac)
+
+    def gelu_table(self, frac: int) -> Tensor:
+        """D on a grid of frac bits, at most GELU_BITS; the last entry, 0, is for all beyond."""
+        if frac not in self.gelu_tables:
+            curve = self.parameter("gelu").double()[:: 2 ** (GELU_BITS - frac)]
+            table = round_to(curve, frac - GELU_VALUE_BITS, NARROW)
+            self.gelu_tables[frac] = torch.cat([table, table.new_zeros(1)])
+        return self.gelu_tables[frac]
 
     def leaky_relu(self, x: Fixed) -> Fixed:
         """LeakyReLU with slope 328 / 2¹⁵."""

@@ -1,0 +1,69 @@
+/* Compiles layers_body.h once for each instruction set, and chooses when the program runs. */
+#include "layers.h"
+
+#include <math.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+/* 1.5 · 2^52: adding and subtracting it rounds numbers below 2^51 half to even. */
+#define ROUNDER 6755399441055744.0
+#define LEAKY_FACTOR (328.0 / 32768.0)
+
+/* Also takes NaN to a bound, so that what follows may use it as an index. */
+static inline double clamped(double x, double low, double high) {
+    x = x < high ? x : high;
+    return x > low ? x : low;
+}
+
+static inline double rounded(double x) { return (x + ROUNDER) - ROUNDER; }
+
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define NAME(name) JOIN(name, SET)
+#define STRING_(a) #a
+#define STRING(a) STRING_(a)
+
+#define SET plain
+#define TARGET
+#define VECTOR 16
+#define ROWS 4
+#define LOAD_WEIGHTS(p) {(double)(p)[0], (double)(p)[1]}
+#include "layers_body.h"
+
+#if defined(__x86_64__)
+#define SET avx2
+#define TARGET __attribute__((target("avx2,fma")))
+#define VECTOR 32
+#define ROWS 4
+#define LOAD_WEIGHTS(p)                                                                            \
+    _mm256_cvtepi32_pd(_mm_cvtepi16_epi32(_mm_loadl_epi64((const __m128i *)(p))))
+#include "layers_body.h"
+
+#define SET avx512
+#define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
+#define VECTOR 64
+#define ROWS 8
+#define LOAD_WEIGHTS(p)                                                                            \
+    _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(p))))
+#include "layers_body.h"
+#endif
+
+const kernels *kernels_find(const char *name) {
+    const kernels *all[3];
+    size_t count = 0;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+        all[count++] = &kernels_avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        all[count++] = &kernels_avx2;
+#endif
+    all[count++] = &kernels_plain;
+    if (!name) return all[0];
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(all[i]->name, name)) return all[i];
+    return NULL;
+}

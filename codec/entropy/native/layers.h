@@ -1,0 +1,111 @@
+/* Layers on integers that are carried in doubles: the arithmetic of `exact.Ops`, in C.
+ *
+ * Which numbers, and why every machine gets the same bits
+ * -------------------------------------------------------
+ * Activations are integers of at most 25 bits, weights are integers of 16 bits. A sum of their
+ * products stays below 2^53: the export checks it for every output, with the largest activation
+ * that there can be. Up to 2^53 a double holds every integer, so such a sum is exact: it depends
+ * neither on the order of its additions, nor on the width of the vectors, nor on whether a
+ * multiplication and an addition are fused. A power of two changes only the exponent.
+ *
+ * What is not a sum of products is one correctly rounded IEEE operation at a time (division,
+ * square root), a comparison, or a table.
+ *
+ * A compiler may fuse a product and a sum where the product is exact anyway. It must not reorder
+ * divisions or assume that there are no NaN: never compile this with -ffast-math.
+ *
+ * Rows of activations are padded to a multiple of BLOCK with zeros.
+ */
+#ifndef TICODEC_LAYERS_H
+#define TICODEC_LAYERS_H
+
+#include <float.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if !defined(FLT_EVAL_METHOD) || FLT_EVAL_METHOD != 0
+#error "doubles with excess precision would not give the same bits; the torch path runs instead"
+#endif
+
+/* Outputs of a layer that lie together in memory. */
+#define BLOCK 16
+/* Largest activations, as in exact.py. */
+#define NARROW 32767.0
+#define WIDE 262143.0
+#define LONG_LIMIT 16777215.0
+/* Fractional bits: of a normalised token, of attention scores, of probabilities. */
+#define NORM_BITS 11
+#define SCORE_BITS 10
+#define PROBABILITY_BITS 15
+/* The exp table has this many entries: exp(-i / 2^10). */
+#define EXP_SIZE 16384
+
+/* A multiple of BLOCK that is at least n. */
+#define PADDED(n) (((n) + BLOCK - 1) / BLOCK * BLOCK)
+
+/* output = (x · weight + bias) · scale, rounded half to even and clamped to ±limit.
+ *
+ * weight: [PADDED(out) / BLOCK][in][BLOCK]; bias: integers, [PADDED(out)];
+ * scale: powers of two, [PADDED(out)]. Padding is zero. */
+typedef struct {
+    size_t in, out;
+    int16_t *weight;
+    double *bias, *scale;
+    double limit;
+} layer;
+
+/* relu(x) + table[|x|], the last entry for all that is larger. */
+typedef struct {
+    size_t size;
+    int32_t *table;
+} curve;
+
+/* The arithmetic for one instruction set. */
+typedef struct {
+    const char *name;
+
+    /* Outputs of blocks first … last - 1 for `rows` rows of x, which are `width` apart, to `out`.
+     * `add` (NULL for none), laid out like `out`, is added before rounding.
+     * `raw`: neither round nor clamp. */
+    void (*linear)(const layer *l, const double *x, size_t width, size_t rows, size_t first,
+                   size_t last, const double *add, int raw, double *out, size_t out_width);
+
+    /* LayerNorm of `channels` values without its affine part, see `Ops.norm`. */
+    void (*norm)(const double *x, size_t channels, double epsilon, double *out);
+
+    /* GELU of `count` values in place. */
+    void (*gelu)(const curve *c, double *x, size_t count);
+
+    /* LeakyReLU of `count` values in place, slope 328 / 2^15. */
+    void (*leaky_relu)(double *x, size_t count);
+
+    /* out = clamp(round(x · factor)), `count` values. factor is a power of two. */
+    void (*requantise)(const double *x, double factor, double limit, double *out, size_t count);
+
+    /* x = clamp(x + y), `count` values. */
+    void (*add)(double *x, const double *y, double limit, size_t count);
+
+    /* Attention of one neighbourhood or window, for BLOCK heads at a time, one a lane.
+     * q, k, v: [tokens][depth][BLOCK] integers; bias [queries][tokens][BLOCK]; query number i has
+     * the scores of row min(i, tokens - 1), so that several queries can share the last row.
+     * summed: [1 or queries][tokens][BLOCK]: probabilities, added up over queries if `together`.
+     * See exact.py `scores` and `softmax`. */
+    void (*probabilities)(const double *q, const double *k, size_t tokens, size_t depth,
+                          size_t queries, double factor, const int32_t *bias, const int32_t *exp,
+                          int together, double *scores, double *summed);
+
+    /* out [depth][BLOCK] = the sum over tokens of weights [tokens][BLOCK] · v. */
+    void (*weigh)(const double *weights, const double *v, size_t tokens, size_t depth, double *out);
+
+    /* The number of thresholds that each of `count` scales reaches. */
+    void (*scale_indexes)(const double *scales, const double *thresholds, size_t tables,
+                          uint16_t *indexes, size_t count);
+
+    /* int16 and float to double. */
+    void (*widen)(const int16_t *x, double *out, size_t count);
+} kernels;
+
+/* The best one that this processor has, or the named one. NULL: there is no such. */
+const kernels *kernels_find(const char *name);
+
+#endif

@@ -1,0 +1,39 @@
+/* See team.h. */
+#include "team.h"
+
+#if defined(_WIN32)
+#include <windows.h>
+#define let_others_run() SwitchToThread()
+#else
+#include <sched.h>
+#define let_others_run() sched_yield()
+#endif
+
+#if defined(__x86_64__)
+#define pause_briefly() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define pause_briefly() __asm__ volatile("isb")
+#else
+#define pause_briefly() ((void)0)
+#endif
+
+#define LOOKS 2000
+
+void team_wait(team *t) {
+    if (t->size == 1) return;
+    unsigned stage = atomic_load(&t->stage);
+    if (atomic_fetch_add(&t->waiting, 1) + 1 == t->size) {
+        atomic_store(&t->waiting, 0);
+        atomic_store(&t->stage, stage + 1);
+        return;
+    }
+    for (int look = 0; atomic_load_explicit(&t->stage, memory_order_acquire) == stage; look++) {
+        if (look < LOOKS) pause_briefly();
+        else let_others_run();
+    }
+}
+
+void team_share(size_t count, size_t thread, size_t threads, size_t *first, size_t *last) {
+    *first = count * thread / threads;
+    *last = count * (thread + 1) / threads;
+}

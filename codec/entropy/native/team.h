@@ -1,0 +1,25 @@
+/* Threads that work on one job and wait for each other between its stages.
+ *
+ * The threads belong to the caller (Python starts them), so nothing here depends on a system's
+ * threads. A stage takes some microseconds, less than it takes to put a thread to sleep: who waits
+ * watches a counter for a while, and then lets others run between looks.
+ */
+#ifndef TICODEC_TEAM_H
+#define TICODEC_TEAM_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+typedef struct {
+    size_t size;
+    atomic_size_t waiting;
+    atomic_uint stage;
+} team;
+
+/* Returns when all threads of the team have called it. */
+void team_wait(team *t);
+
+/* This thread's share of `count` things: *first … *last - 1. */
+void team_share(size_t count, size_t thread, size_t threads, size_t *first, size_t *last);
+
+#endif

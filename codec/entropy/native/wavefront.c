@@ -1,0 +1,290 @@
+/* See wavefront.h. */
+#include "wavefront.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RING 8
+/* Latents and means are in units of 2^-8. */
+#define MEAN_UNIT 256.0
+/* What a LONG number drops before LayerNorm, which takes 19 bits. */
+#define LONG_SPARE 64.0
+
+typedef struct {
+    size_t map, row, column;
+} place;
+
+struct wavefront {
+    const network *n;
+    map *maps;
+    size_t count, threads, longest; /* longest: most positions of a step */
+    team team;
+    atomic_int result;
+    /* Of the step: */
+    place *places;
+    size_t *firsts; /* places of map m: firsts[m] … firsts[m + 1] - 1 */
+    double *x, *norm, *hidden, *features, *mixed, *deep, *scales, *means, *new;
+    uint16_t *indexes;
+    int32_t *values;
+    double **scratch; /* of each thread: what attention needs */
+};
+
+static size_t token_width(const network *n) { return 3 * n->groups * n->depth * BLOCK; }
+
+/* Doubles of scratch: q, k, v of the tokens, scores, probabilities, the result. */
+static size_t scratch_size(const network *n) {
+    return TOKENS * token_width(n) + TOKENS * TOKENS * BLOCK + TOKENS * BLOCK + n->depth * BLOCK +
+           3 * PADDED(n->M);
+}
+
+wavefront *wavefront_make(const network *n, const map *maps, size_t count, size_t threads) {
+    wavefront *w = calloc(1, sizeof *w);
+    if (!w) return NULL;
+    w->n = n, w->count = count, w->threads = threads;
+    w->team.size = threads;
+    for (size_t m = 0; m < count; m++) {
+        size_t steep = (maps[m].width + 2) / 3;
+        w->longest += steep < maps[m].height ? steep : maps[m].height;
+    }
+    size_t rows = w->longest ? w->longest : 1, M = PADDED(n->M);
+    int good = 1;
+#define MAKE(name, size) good &= (w->name = calloc((size), sizeof *w->name)) != NULL
+    MAKE(maps, count + 1);
+    MAKE(places, rows);
+    MAKE(firsts, count + 1);
+    MAKE(x, rows * M);
+    MAKE(norm, rows * M);
+    MAKE(hidden, rows * PADDED(n->mlp1.out));
+    MAKE(features, rows * PADDED(n->hyper.in));
+    MAKE(mixed, rows * PADDED(n->hyper.out));
+    MAKE(deep, rows * PADDED(n->conv2.out));
+    MAKE(scales, rows * M);
+    MAKE(means, rows * M);
+    MAKE(new, rows * M);
+    MAKE(indexes, rows * M);
+    MAKE(values, rows * M);
+    MAKE(scratch, threads);
+    for (size_t i = 0; good && i < threads; i++) MAKE(scratch[i], scratch_size(n));
+    for (size_t m = 0; good && m < count; m++) {
+        w->maps[m] = maps[m];
+        MAKE(maps[m].ring, maps[m].height * RING * token_width(n));
+    }
+    if (good) return w;
+    wavefront_free(w);
+    return NULL;
+}
+
+void wavefront_free(wavefront *w) {
+    if (!w) return;
+    for (size_t m = 0; w->maps && m < w->count; m++) free(w->maps[m].ring);
+    for (size_t i = 0; w->scratch && i < w->threads; i++) free(w->scratch[i]);
+    void *all[] = {w->maps, w->places, w->firsts, w->x, w->norm, w->hidden, w->features, w->mixed,
+                   w->deep, w->scales, w->means, w->new, w->indexes, w->values, w->scratch, w};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+/* The positions of step t of all maps, by map, top row first: column = t - 3 · row. */
+static void place_step(wavefront *w, size_t t) {
+    size_t placed = 0;
+    for (size_t m = 0; m < w->count; m++) {
+        w->firsts[m] = placed;
+        size_t height = w->maps[m].height, width = w->maps[m].width;
+        size_t top = t < width ? 0 : (t - width) / 3 + 1;
+        for (size_t row = top; row < height && 3 * row <= t; row++)
+            w->places[placed++] = (place){m, row, t - 3 * row};
+    }
+    w->firsts[w->count] = placed;
+}
+
+static size_t position(const map *m, place p) { return p.row * m->width + p.column; }
+
+static int16_t *cell(const wavefront *w, const map *m, size_t row, size_t column) {
+    return m->ring + (row * RING + column % RING) * token_width(w->n);
+}
+
+/* A position's neighbourhood to x (the CAM's residual) and to norm. */
+static void attend(const wavefront *w, size_t number, double *scratch) {
+    const network *n = w->n;
+    place p = w->places[number];
+    const map *m = &w->maps[p.map];
+    size_t part = n->groups * n->depth * BLOCK, group = n->depth * BLOCK, M = PADDED(n->M);
+    double *tokens = scratch; /* [3][groups][13][depth][BLOCK] */
+    double *scores = tokens + TOKENS * 3 * part;
+    double *summed = scores + TOKENS * TOKENS * BLOCK;
+    double *seen = summed + TOKENS * BLOCK;
+    double *total = seen + n->depth * BLOCK, *mixed = total + M, *short_x = mixed + M;
+    memset(total, 0, M * sizeof *total);
+    for (size_t i = 0; i < TOKENS; i++) {
+        const int16_t *token = n->masked;
+        size_t row = p.row + i / 5, column = p.column + i % 5; /* each 2 too large */
+        int inside = row >= 2 && column >= 2 && column - 2 < m->width;
+        if (i < NEIGHBOURS && inside) {
+            token = cell(w, m, row - 2, column - 2);
+            const double *y = m->y_hat + ((row - 2) * m->width + column - 2) * n->M;
+            for (size_t c = 0; c < n->M; c++) total[c] += y[c];
+        }
+        for (size_t g = 0; g < 3 * n->groups; g++)
+            n->run->widen(token + g * group, tokens + (g * TOKENS + i) * group, group);
+    }
+    for (size_t g = 0; g < n->groups; g++) {
+        const double *q = tokens + g * TOKENS * group, *k = q + TOKENS * part;
+        const double *v = k + TOKENS * part;
+        const int32_t *bias = n->bias + g * QUERIES_ALL * TOKENS * BLOCK;
+        n->run->probabilities(q, k, TOKENS, n->depth, QUERIES_ALL, n->score_factor, bias, n->exp, 1,
+                              scores, summed);
+        n->run->weigh(summed, v, TOKENS, n->depth, seen);
+        for (size_t lane = 0; lane < BLOCK && g * BLOCK + lane < n->heads; lane++)
+            for (size_t e = 0; e < n->depth; e++)
+                mixed[(g * BLOCK + lane) * n->depth + e] = seen[e * BLOCK + lane];
+    }
+    memset(mixed + n->M, 0, (M - n->M) * sizeof *mixed);
+    double *x = w->x + number * M;
+    n->run->requantise(total, n->y_factor, LONG_LIMIT, x, M);
+    n->run->requantise(mixed, n->v_factor, LONG_LIMIT, mixed, M);
+    n->run->add(x, mixed, LONG_LIMIT, M);
+    n->run->requantise(x, 1 / LONG_SPARE, WIDE, short_x, M);
+    n->run->norm(short_x, n->M, n->x_epsilon, w->norm + number * M);
+}
+
+/* Features of a position, from the map to the step's rows. */
+static void fetch_features(const wavefront *w, size_t number) {
+    const map *m = &w->maps[w->places[number].map];
+    size_t channels = w->n->hyper.in;
+    const float *from = m->features + position(m, w->places[number]) * channels;
+    double *to = w->features + number * PADDED(channels);
+    for (size_t c = 0; c < channels; c++) to[c] = from[c];
+}
+
+/* Symbols of a map's positions of this step, from or to its stream; ŷ and its norm. */
+static int code(wavefront *w, size_t number) {
+    const network *n = w->n;
+    const map *m = &w->maps[number];
+    size_t first = w->firsts[number], count = w->firsts[number + 1] - first, M = PADDED(n->M);
+    if (!count) return RANS_OK;
+    /* The coder takes rows without padding. */
+    int32_t *values = w->values + first * M;
+    uint16_t *indexes = w->indexes + first * M;
+    if (M != n->M)
+        for (size_t i = 1; i < count; i++)
+            memmove(indexes + i * n->M, indexes + i * M, n->M * sizeof *indexes);
+    if (m->reader) {
+        int failed = rans_read(m->reader, values, indexes, count * n->M, m->tables);
+        if (failed) return failed;
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t at = position(m, w->places[first + i]) * n->M;
+        const double *mean = w->means + (first + i) * M;
+        double *new = w->new + (first + i) * M;
+        int32_t *value = values + i * n->M;
+        if (m->writer)
+            for (size_t c = 0; c < n->M; c++) {
+                double step = m->y[at + c] - mean[c] * (1 / MEAN_UNIT);
+                step = step < SYMBOL_MAX ? step : SYMBOL_MAX;
+                step = step > -SYMBOL_MAX ? step : -SYMBOL_MAX;
+                value[c] = (int32_t)((step + 6755399441055744.0) - 6755399441055744.0);
+            }
+        for (size_t c = 0; c < n->M; c++) {
+            if (value[c] > SYMBOL_MAX || value[c] < -SYMBOL_MAX) return RANS_IMPOSSIBLE;
+            double y = value[c] * MEAN_UNIT + mean[c];
+            m->symbols[at + c] = (int16_t)value[c];
+            m->y_hat[at + c] = y;
+            new[c] = y < -WIDE ? -WIDE : y > WIDE ? WIDE : y;
+        }
+        n->run->norm(new, n->M, n->y_epsilon, w->norm + (first + i) * M);
+    }
+    return m->writer ? rans_write(m->writer, values, indexes, count * n->M, m->tables) : RANS_OK;
+}
+
+/* Some outputs of a layer for all rows of the step. */
+static void apply(const wavefront *w, const layer *l, const double *x, size_t first, size_t last,
+                  const double *add, int raw, double *out) {
+    size_t rows = w->firsts[w->count];
+    w->n->run->linear(l, x, PADDED(l->in), rows, first, last, add, raw, out, PADDED(l->out));
+}
+
+static void activate(const wavefront *w, const layer *l, const curve *c, size_t first, size_t last,
+                     double *x) {
+    for (size_t row = 0; row < w->firsts[w->count]; row++)
+        w->n->run->gelu(c, x + row * PADDED(l->out) + first * BLOCK, (last - first) * BLOCK);
+}
+
+/* One step of all maps: the part of one thread. */
+static void step(wavefront *w, size_t thread, int (*interrupted)(void *), void *context) {
+    const network *n = w->n;
+    size_t rows = w->firsts[w->count], M = PADDED(n->M), first, last;
+
+    team_share(rows, thread, w->threads, &first, &last);
+    for (size_t i = first; i < last; i++) attend(w, i, w->scratch[thread]), fetch_features(w, i);
+    team_wait(&w->team);
+
+    team_share(PADDED(n->mlp1.out) / BLOCK, thread, w->threads, &first, &last);
+    apply(w, &n->mlp1, w->norm, first, last, NULL, 0, w->hidden);
+    activate(w, &n->mlp1, &n->after_mlp1, first, last, w->hidden);
+    team_wait(&w->team);
+
+    team_share(M / BLOCK, thread, w->threads, &first, &last);
+    apply(w, &n->mlp2, w->hidden, first, last, NULL, 0, w->new);
+    for (size_t row = 0; row < rows; row++) {
+        size_t at = row * M + first * BLOCK;
+        n->run->add(w->x + at, w->new + at, LONG_LIMIT, (last - first) * BLOCK);
+    }
+    team_wait(&w->team);
+
+    team_share(PADDED(n->context.out) / BLOCK, thread, w->threads, &first, &last);
+    apply(w, &n->hyper, w->features, first, last, NULL, 1, w->mixed);
+    apply(w, &n->context, w->x, first, last, w->mixed, 0, w->mixed);
+    activate(w, &n->context, &n->after_context, first, last, w->mixed);
+    team_wait(&w->team);
+
+    team_share(PADDED(n->conv2.out) / BLOCK, thread, w->threads, &first, &last);
+    apply(w, &n->conv2, w->mixed, first, last, NULL, 0, w->deep);
+    activate(w, &n->conv2, &n->after_conv2, first, last, w->deep);
+    team_wait(&w->team);
+
+    team_share(M / BLOCK, thread, w->threads, &first, &last);
+    apply(w, &n->scales, w->deep, first, last, NULL, 0, w->scales);
+    apply(w, &n->means, w->deep, first, last, NULL, 0, w->means);
+    for (size_t row = 0; row < rows; row++) {
+        size_t at = row * M + first * BLOCK;
+        n->run->scale_indexes(w->scales + at, n->thresholds, n->tables, w->indexes + at,
+                              (last - first) * BLOCK);
+    }
+    team_wait(&w->team);
+
+    /* Only here may `result` be set, so that all threads see the same after the next wait. */
+    for (size_t m = thread; m < w->count; m += w->threads) {
+        int failed = code(w, m);
+        if (failed) atomic_store(&w->result, failed);
+    }
+    if (!thread) {
+        int failed = interrupted ? interrupted(context) : 0;
+        if (failed) atomic_store(&w->result, failed);
+    }
+    team_wait(&w->team);
+    if (atomic_load(&w->result)) return;
+
+    team_share(PADDED(n->qkv.out) / BLOCK, thread, w->threads, &first, &last);
+    apply(w, &n->qkv, w->norm, first, last, NULL, 0, w->hidden);
+    for (size_t row = 0; row < rows; row++) {
+        place p = w->places[row];
+        const double *from = w->hidden + row * token_width(n);
+        int16_t *to = cell(w, &w->maps[p.map], p.row, p.column);
+        for (size_t c = first * BLOCK; c < last * BLOCK; c++) to[c] = (int16_t)from[c];
+    }
+    team_wait(&w->team);
+}
+
+int wavefront_run(wavefront *w, size_t thread, int (*interrupted)(void *), void *context) {
+    size_t steps = 0;
+    for (size_t m = 0; m < w->count; m++) {
+        size_t of_map = w->maps[m].width + 3 * (w->maps[m].height - 1);
+        steps = of_map > steps ? of_map : steps;
+    }
+    for (size_t t = 0; t < steps; t++) {
+        if (!thread) place_step(w, t);
+        team_wait(&w->team);
+        if (w->firsts[w->count]) step(w, thread, interrupted, context);
+        if (atomic_load(&w->result)) break;
+    }
+    return atomic_load(&w->result);
+}
