@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ticodec.errors import BadInputError
@@ -21,7 +22,7 @@ from ticodec.models.config import STRIDE_Y, CodecConfig
 from ticodec.models.families import family_of
 
 from .exact import Ops
-from .latent_coder import LatentMap
+from .latent_coder import LatentMap, NativeStream
 from .rans import Ints, Reader, Tables, Writer
 from .tic_context import MEAN_BITS
 
@@ -114,7 +115,7 @@ class EntropyCoder:
 
     def run(self, images: Sequence[Encoding | Decoding]) -> list[Tensor]:
         """Encode or decode y of several images; returns ŷ (h·w, M) of each."""
-        maps = [LatentMap(self.z_hat(*image.z), image.code) for image in images]
+        maps = [LatentMap(self.z_hat(*image.z), image) for image in images]
         return [y_hat * 2.0**-MEAN_BITS for y_hat in self.latents.run(maps)]
 
     def z_hat(self, z_symbols: Ints, height: int, width: int) -> Tensor:
@@ -142,7 +143,7 @@ class Encoding:
         height, width, m = y.shape
         self.z = ZMap(z_symbols, height // owner.z_to_y, width // owner.z_to_y)
         self.flat = y.reshape(-1, m).double().to(owner.device)
-        self.symbols = np.zeros((height * width, m), np.int64)
+        self.symbols = np.zeros((height * width, m), np.int16)
         self.writer, self.tables = Writer(), owner.y_tables
 
     def code(self, positions: Tensor, means: Tensor, indexes: Tensor) -> Tensor:
@@ -151,6 +152,12 @@ class Encoding:
         self.writer.write(values.flatten(), indexes.flatten().cpu().numpy(), self.tables)
         self.symbols[positions.cpu().numpy()] = values
         return step
+
+    def native(self) -> NativeStream | None:
+        writer, tables = self.writer.native, self.tables.native
+        if writer is None or tables is None:
+            return None
+        return NativeStream(self.flat.numpy(), writer, tables, self.symbols)
 
     def finish(self) -> Coded:
         return Coded(self.z_stream, self.writer.finish(), _bytes(self.z.symbols, self.symbols))
@@ -166,7 +173,7 @@ class Decoding:
         self.z = ZMap(z_symbols.reshape(cells, owner.config.N), streams.height, streams.width)
         positions_y = cells * owner.z_to_y**2
         self.shape = (streams.height * owner.z_to_y, streams.width * owner.z_to_y, m)
-        self.symbols = np.zeros((positions_y, m), np.int64)
+        self.symbols = np.zeros((positions_y, m), np.int16)
         self.reader, self.tables = Reader(streams.y, positions_y * m), owner.y_tables
         self.device = owner.device
 
@@ -175,6 +182,12 @@ class Decoding:
         values = _checked(read).reshape(-1, self.shape[-1])
         self.symbols[positions.cpu().numpy()] = values
         return torch.from_numpy(values).to(self.device).double()
+
+    def native(self) -> NativeStream | None:
+        reader, tables = self.reader.native, self.tables.native
+        if reader is None or tables is None:
+            return None
+        return NativeStream(None, reader, tables, self.symbols)
 
     def finish(self, y_hat: Tensor) -> Decoded:
         return Decoded(y_hat.reshape(self.shape).cpu(), _bytes(self.z.symbols, self.symbols))
@@ -186,5 +199,5 @@ def _checked(values: Ints) -> Ints:
     return values
 
 
-def _bytes(z_symbols: Ints, y_symbols: Ints) -> bytes:
+def _bytes(z_symbols: Ints, y_symbols: NDArray[np.int16]) -> bytes:
     return z_symbols.astype("<i2").tobytes() + y_symbols.astype("<i2").tobytes()

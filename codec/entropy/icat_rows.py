@@ -79,4 +79,4 @@ class IcatLatentCoder:
 
     def run(self, maps: Sequence[LatentMap]) -> list[Tensor]:
         """Code maps one after the other, a row at a time."""
-        return [run_rows(self.ops, z_hat, self.thresholds, code) for z_hat, code in maps]
+        return [run_rows(self.ops, z_hat, self.thresholds, stream.code) for z_hat, stream in maps]

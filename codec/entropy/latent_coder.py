@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 #: Codes some positions and returns their symbols (P, M). Encoding quantises and writes them,
@@ -13,20 +15,45 @@ from torch import Tensor
 PositionCoder = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+class NativeStream(NamedTuple):
+    """Where the C extension takes symbols from, or puts them.
+
+    Args:
+        y: latents to encode, (h·w, M), float64; None when decoding.
+        coder: the capsule of a rANS writer, or of a reader; tables: that of its tables.
+        symbols: filled with all symbols, (h·w, M), int16.
+    """
+
+    y: NDArray[np.float64] | None
+    coder: object
+    tables: object
+    symbols: NDArray[np.int16]
+
+
+class SymbolStream(Protocol):
+    """The symbols of y of one image, on their way into a stream or out of it."""
+
+    #: Called with all positions of y, raster numbers, in the family's order.
+    code: PositionCoder
+
+    def native(self) -> NativeStream | None:
+        """The same for the C extension, which is used instead of `code`. None where it is not."""
+
+
 class LatentMap(NamedTuple):
     """The latents of one image, to be coded.
 
     Args:
         z_hat: ẑ (h/n, w/n, N), integers, n = stride of z over that of y.
-        code: called with all positions of y, raster numbers, in the family's order.
+        stream: of its symbols.
     """
 
     z_hat: Tensor
-    code: PositionCoder
+    stream: SymbolStream
 
 
 class LatentCoder(Protocol):
-    """Predicts mean and scale of every latent, and calls the map's `code` with them."""
+    """Predicts mean and scale of every latent, and hands them to the map's stream."""
 
     def run(self, maps: Sequence[LatentMap]) -> list[Tensor]:
         """ŷ of each map, (h·w, M), float64 integers in units of 2^-8."""

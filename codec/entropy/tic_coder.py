@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ticodec.models.config import STRIDE_Y, ModelConfig
 
+from . import native
 from .exact import Fixed, Ops
 from .latent_coder import LatentMap
+from .native.wavefront import NativeMap, NativeWavefront
 from .tic_context import Context
 from .tic_hyper import hyper_synthesis
 from .wavefront import Map, run_wavefront
@@ -25,26 +27,50 @@ class TicLatentCoder:
     Args:
         ops: compiled layers; config: dimensions.
         thresholds: of the scale tables, (tables - 1,), float64.
+
+    `native` is the wavefront in C, None where the extension is missing or turned off. Setting it to
+    None makes the torch path run.
     """
 
     def __init__(self, ops: Ops, config: ModelConfig, thresholds: Tensor) -> None:
         self.ops, self.config, self.thresholds = ops, config, thresholds
         self.context = Context(ops, config)
         self.z_to_y = config.stride_z // STRIDE_Y
+        self.native: NativeWavefront | None = None
+        module = native.module()
+        if module is not None and ops.device.type == "cpu":
+            self.native = NativeWavefront.of(module, self.context, thresholds)
 
     def run(self, maps: Sequence[LatentMap]) -> list[Tensor]:
         """Code maps together, step by step of their wavefronts."""
-        n = self.z_to_y
-        bordered = [
-            Map(self.hyper(z_hat), z_hat.shape[0] * n, z_hat.shape[1] * n, code)
-            for z_hat, code in maps
+        streams = [latents.stream.native() for latents in maps]
+        if self.native is not None and all(stream is not None for stream in streams):
+            return self.native.run(
+                [
+                    NativeMap(self.features(latents.z_hat).ints.float(), *self.size(latents), stream)
+                    for latents, stream in zip(maps, streams, strict=True)
+                    if stream is not None
+                ]
+            )
+        ready = [
+            Map(self.hyper(latents.z_hat), *self.size(latents), latents.stream.code)
+            for latents in maps
         ]
-        return run_wavefront(self.context, self.thresholds, bordered)
+        return run_wavefront(self.context, self.thresholds, ready)
+
+    def size(self, latents: LatentMap) -> tuple[int, int]:
+        """Height and width of y."""
+        height, width = latents.z_hat.shape[:2]
+        return height * self.z_to_y, width * self.z_to_y
+
+    def features(self, z_hat: Tensor) -> Fixed:
+        """ẑ (h/4, w/4, N) through h_s, to (h·w, 2M)."""
+        features = hyper_synthesis(self.ops, self.config, z_hat[None])
+        return Fixed(features.ints.flatten(0, 2), features.frac)
 
     def hyper(self, z_hat: Tensor) -> Tensor:
-        """ẑ (h/4, w/4, N) through h_s and its part of the head's first layer, to (h·w, 10M/3).
+        """`features` through its part of the head's first layer, to (h·w, 10M/3).
 
         See `Context.hyper_part`.
         """
-        features = hyper_synthesis(self.ops, self.config, z_hat[None])
-        return self.context.hyper_part(Fixed(features.ints.flatten(0, 2), features.frac))
+        return self.context.hyper_part(self.features(z_hat))

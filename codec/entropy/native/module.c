@@ -15,7 +15,7 @@ typedef struct {
 
 static const array_kind kinds[] = {
     [INT16] = {"h", 2, "int16"},  [UINT16] = {"H", 2, "uint16"},  [INT32] = {"il", 4, "int32"},
-    [INT64] = {"lq", 8, "int64"}, [FLOAT64] = {"d", 8, "float64"},
+    [INT64] = {"lq", 8, "int64"}, [FLOAT32] = {"f", 4, "float32"}, [FLOAT64] = {"d", 8, "float64"},
 };
 
 int array_of(PyObject *object, Py_buffer *view, array_type type, int writable, const char *name)
@@ -56,7 +56,8 @@ static int fill(PyObject *module)
 {
     if (PyModule_AddIntConstant(module, "API", API))
         return -1;
-    return PyModule_AddFunctions(module, rans_methods);
+    return PyModule_AddFunctions(module, rans_methods) ||
+           PyModule_AddFunctions(module, wavefront_methods);
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, fill}, {0, NULL}};

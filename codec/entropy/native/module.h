@@ -13,7 +13,7 @@
 
 /* -- arrays ------------------------------------------------------------------------ */
 
-typedef enum { INT16, UINT16, INT32, INT64, FLOAT64 } array_type;
+typedef enum { INT16, UINT16, INT32, INT64, FLOAT32, FLOAT64 } array_type;
 
 /* Hold the buffer of a contiguous, aligned array of `type`, of any shape, as
  * `view->buf`; `view->len / view->itemsize` is how many numbers it has. Release it with
@@ -33,7 +33,7 @@ static inline size_t array_length(const Py_buffer *view)
 
 /* -- rANS -------------------------------------------------------------------------- */
 
-extern PyMethodDef rans_methods[];
+extern PyMethodDef rans_methods[], wavefront_methods[];
 
 /* The tables in a capsule that `tables` made; NULL with an exception set for anything else. They
  * live as long as the capsule. */

@@ -23,7 +23,7 @@ struct wavefront {
     /* Of the step: */
     place *places;
     size_t *firsts; /* places of map m: firsts[m] … firsts[m + 1] - 1 */
-    double *x, *norm, *hidden, *features, *mixed, *deep, *scales, *means, *new;
+    double *x, *norm, *hidden, *token, *features, *mixed, *deep, *scales, *means, *new;
     uint16_t *indexes;
     int32_t *values;
     double **scratch; /* of each thread: what attention needs */
@@ -55,6 +55,7 @@ wavefront *wavefront_make(const network *n, const map *maps, size_t count, size_
     MAKE(x, rows * M);
     MAKE(norm, rows * M);
     MAKE(hidden, rows * PADDED(n->mlp1.out));
+    MAKE(token, rows * token_width(n));
     MAKE(features, rows * PADDED(n->hyper.in));
     MAKE(mixed, rows * PADDED(n->hyper.out));
     MAKE(deep, rows * PADDED(n->conv2.out));
@@ -78,7 +79,7 @@ void wavefront_free(wavefront *w) {
     if (!w) return;
     for (size_t m = 0; w->maps && m < w->count; m++) free(w->maps[m].ring);
     for (size_t i = 0; w->scratch && i < w->threads; i++) free(w->scratch[i]);
-    void *all[] = {w->maps, w->places, w->firsts, w->x, w->norm, w->hidden, w->features, w->mixed,
+    void *all[] = {w->maps, w->places, w->firsts, w->x, w->norm, w->hidden, w->token, w->features, w->mixed,
                    w->deep, w->scales, w->means, w->new, w->indexes, w->values, w->scratch, w};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
@@ -264,10 +265,10 @@ static void step(wavefront *w, size_t thread, int (*interrupted)(void *), void *
     if (atomic_load(&w->result)) return;
 
     team_share(PADDED(n->qkv.out) / BLOCK, thread, w->threads, &first, &last);
-    apply(w, &n->qkv, w->norm, first, last, NULL, 0, w->hidden);
+    apply(w, &n->qkv, w->norm, first, last, NULL, 0, w->token);
     for (size_t row = 0; row < rows; row++) {
         place p = w->places[row];
-        const double *from = w->hidden + row * token_width(n);
+        const double *from = w->token + row * token_width(n);
         int16_t *to = cell(w, &w->maps[p.map], p.row, p.column);
         for (size_t c = first * BLOCK; c < last * BLOCK; c++) to[c] = (int16_t)from[c];
     }
@@ -284,6 +285,7 @@ int wavefront_run(wavefront *w, size_t thread, int (*interrupted)(void *), void 
         if (!thread) place_step(w, t);
         team_wait(&w->team);
         if (w->firsts[w->count]) step(w, thread, interrupted, context);
+        else team_wait(&w->team); /* narrow maps have steps without positions */
         if (atomic_load(&w->result)) break;
     }
     return atomic_load(&w->result);

@@ -29,6 +29,7 @@ from ticodec.entropy.exact import (
     WIDE,
     Ops,
 )
+from ticodec.errors import BadInputError
 from ticodec.entropy.latent_coder import NativeStream
 from ticodec.entropy.tic_context import MEAN_BITS, SCALE_LIMIT, Context
 
@@ -55,7 +56,7 @@ class NativeMap(NamedTuple):
     stream: NativeStream
 
 
-class Network:
+class NativeWavefront:
     """The CAM and the entropy head, packed for the extension.
 
     Args:
@@ -69,7 +70,7 @@ class Network:
     """
 
     def __init__(
-        self, module: ModuleType, context: Context, thresholds: Tensor, instructions: str | None
+        self, module: ModuleType, context: Context, thresholds: Tensor, instructions: str | None = None
     ) -> None:
         self.module, self.M = module, context.M
         ops, m, heads = context.ops, context.M, context.heads
@@ -109,6 +110,16 @@ class Network:
             instructions,
         )
 
+    @classmethod
+    def of(
+        cls, module: ModuleType, context: Context, thresholds: Tensor
+    ) -> NativeWavefront | None:
+        """The same, or None where only the torch path can take these weights."""
+        try:
+            return cls(module, context, thresholds)
+        except ValueError:
+            return None
+
     def run(self, maps: Sequence[NativeMap]) -> list[Tensor]:
         """Code maps; fills their streams' symbols, and returns ŷ of each as `run_wavefront` does.
 
@@ -119,7 +130,10 @@ class Network:
             (m.height, m.width, m.features.numpy(), *m.stream, y_hat)
             for m, y_hat in zip(maps, y_hats, strict=True)
         )
-        run_team(self.module, self.network, arguments)
+        try:
+            run_team(self.module, self.network, arguments)
+        except ValueError as error:
+            raise BadInputError(f"damaged file: {error}") from None
         return [torch.from_numpy(y_hat) for y_hat in y_hats]
 
 
