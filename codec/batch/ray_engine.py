@@ -13,7 +13,6 @@ import os
 import pickle
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -193,19 +192,16 @@ class RayEngine:
         sources = ray.data.from_items(
             [{"item": pickle.dumps(item)} for item in items], override_num_blocks=blocks
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what Ray 2.64 removes; that version is excluded
-            rows = sources.map_batches(
-                Actor,
-                fn_constructor_args=(self.job, self.ledger),
-                batch_size=share,
-                compute=ray.data.ActorPoolStrategy(
-                    min_size=1, max_size=self.jobs, initial_size=self.jobs
-                ),
-                num_cpus=self.cpus,
-                num_gpus=self.gpus,
-                ray_remote_args_fn=lambda: {"max_restarts": 0, "max_task_retries": 0},
-            )
+        rows = sources.map_batches(
+            Actor,
+            fn_constructor_args=(self.job, self.ledger),
+            batch_size=share,
+            compute=ray.data.ActorPoolStrategy(
+                min_size=1, max_size=self.jobs, initial_size=self.jobs
+            ),
+            num_cpus=self.cpus,
+            num_gpus=self.gpus,
+        )
         try:
             for batch in rows.iter_batches(batch_size=None, prefetch_batches=0):
                 for pickled in batch["row"]:
