@@ -22,7 +22,8 @@ types: $(VENV)/installed-dev
 
 install: $(VENV)/installed
 
-$(VENV)/installed: pyproject.toml
+# The extension is compiled as the package is installed.
+$(VENV)/installed: pyproject.toml setup.py $(wildcard codec/entropy/native/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ticodec needs Python 3.11 or later")'
 	@echo 'Installing into $(VENV): PyTorch and what it needs, about 6 GB, a minute or two …'
 	$(PYTHON) -m venv $(VENV)
@@ -40,4 +41,4 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo
+	rm -rf $(VENV) build dist *.egg-info demo codec/entropy/native/_exact.*

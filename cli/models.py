@@ -35,6 +35,9 @@ def models(as_json: Json = False) -> None:
             style="dim" if model.state in ("hidden", "earlier") else None,
         )
     Console(markup=False).print(table)
+    if listed:
+        where = "in the C extension" if listed[0].native else "without the C extension, more slowly"
+        print(f"the exact path runs {where}")
     states = {model.state for model in listed}
     if "hidden" in states:
         print("hidden: the name stands for weights of a folder that is searched earlier")

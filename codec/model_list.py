@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from ticodec import weights
+from ticodec.entropy import native
 from ticodec.weights import store
 
 
@@ -28,6 +29,7 @@ class InstalledModel:
         classifier: one line on how its classifier was made, if that is a separate file; else "".
         classifier_file: the path of that file, or ""; earlier_classifiers: paths of those that it
             replaced.
+        native: whether its exact path runs in the C extension here; else in PyTorch and Python.
     """
 
     name: str
@@ -45,6 +47,7 @@ class InstalledModel:
     classifier: str
     classifier_file: str
     earlier_classifiers: tuple[str, ...]
+    native: bool
 
 
 def list_models() -> list[InstalledModel]:
@@ -75,4 +78,5 @@ def _facts(entry: weights.Entry) -> InstalledModel:
         classifier=head.trained if head else "",
         classifier_file=str(head.path) if head else "",
         earlier_classifiers=tuple(str(earlier.path) for earlier in head.earlier) if head else (),
+        native=native.active(),
     )

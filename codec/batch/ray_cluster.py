@@ -9,7 +9,8 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from ticodec.errors import TicodecError, UsageError
+from ticodec.errors import TicodecError
+from ticodec.extras import of_extra
 
 #: How often a cluster is asked to start a server for Ray's client, which sometimes fails.
 ATTEMPTS = 3
@@ -36,11 +37,9 @@ def join(address: str) -> bool:
     Raises UsageError without Ray, TicodecError when there is no cluster at the address.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters comes as rows
-    try:
+    with of_extra("ray", "a Ray cluster"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise UsageError("Ray is missing; pip install 'ticodec[ray]'") from error
     if ray.is_initialized():
         return False
     _reach(address)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ticodec import weights
 from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.extras import of_extra
 from ticodec.files import PART_PREFIX, PART_SUFFIX, check_name, read_file, remove_parts
 
 from .messages import Item, Job, Row, files
@@ -231,9 +232,7 @@ def _name(name: str) -> str:
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    try:
+    with of_extra("parquet", "a Parquet table"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError as error:
-        raise UsageError("Parquet needs pyarrow; pip install 'ticodec[parquet]'") from error
     return pyarrow, pyarrow.parquet

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .metrics import decibel
+from .packages import evaluation_packages
 
 PUBLISHED = Path(__file__).parent / "published.json"
 
@@ -83,7 +84,8 @@ def delta(anchor: Curve, test: Curve, metric: str = "psnr") -> Delta:
 
     PCHIP through dB and log rate, integrated where both curves have values; no extrapolation.
     """
-    from bjontegaard import bd_psnr, bd_rate
+    with evaluation_packages():
+        from bjontegaard import bd_psnr, bd_rate
 
     for curve in (anchor, test):
         pairs = curve.of(metric)

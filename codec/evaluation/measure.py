@@ -22,6 +22,7 @@ from . import metrics
 from .coder import Coder, errors_named_after
 from .folder_labels import PixelFile, folder_class
 from .measurements import LINES, Key, Measurement, Store, check_folder
+from .packages import check_evaluation_packages
 from .registry import CoderSpec, make
 from .workers import outcomes
 
@@ -239,9 +240,11 @@ def evaluate(
     Images in folders that have the name of a class are classified too: from the bitstream by models
     that can do this, and from the pixels that every coder decoded by `classifier`.
 
-    Raises UsageError for a coder that cannot be used, BadInputError for a folder without
-    readable images, TicodecError when the disk refuses or a worker process dies.
+    Raises UsageError for a coder that cannot be used or without the extra `evaluate`,
+    BadInputError for a folder without readable images, TicodecError when the disk refuses or a
+    worker process dies.
     """
+    check_evaluation_packages()
     check_folder(out)
     for spec in specs:
         make(spec)

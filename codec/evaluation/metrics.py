@@ -8,6 +8,8 @@ import numpy as np
 
 from ticodec.picture import Pixels
 
+from .packages import evaluation_packages
+
 #: MS-SSIM halves the image four times and needs a window of 11 pixels at the end.
 SMALLEST_MS_SSIM = 161
 
@@ -21,7 +23,9 @@ def ms_ssim(a: Pixels, b: Pixels) -> float | None:
     if min(a.shape[:2]) < SMALLEST_MS_SSIM:
         return None
     import torch
-    from pytorch_msssim import ms_ssim as measure
+
+    with evaluation_packages():
+        from pytorch_msssim import ms_ssim as measure
 
     def tensor(pixels: Pixels) -> torch.Tensor:
         return torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))  # (1, 3, H, W)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .bd import Curve
+from .packages import evaluation_packages
 from .pictures import Card, data_uri
 from .plots import LABELS, rd_plot
 from .report_tables import Table, number, utf_8
@@ -33,8 +34,9 @@ def render(
         tables: those that are `folded` are open if there are no cards.
         cards: the pictures.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
+    with evaluation_packages():
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(HERE),

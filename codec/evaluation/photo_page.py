@@ -11,6 +11,7 @@ from ticodec.container import MAX_PIXELS
 from . import bd, page, report_tables
 from .measure import Progress, load
 from .measurements import Measurement
+from .packages import check_evaluation_packages
 from .pictures import Card, matched_card
 from .registry import CoderSpec, make
 from .report_tables import Table
@@ -32,8 +33,9 @@ def compare(
     Returns the page, the measurements (a list per quality, with one per coder), and the errors of
     coders that could not code the photo, by name.
     Raises BadInputError for a photo that cannot be read, UsageError for a coder that cannot be
-    used, TicodecError when the first one fails.
+    used or without the extra `evaluate`, TicodecError when the first one fails.
     """
+    check_evaluation_packages()
     coders = [make(spec) for spec in specs]
     source, _ = load(photo, max_pixels)
     settings = coders[0].ladder if qualities else (coders[0].default,)

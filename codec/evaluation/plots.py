@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 
 from .bd import Curve
+from .packages import evaluation_packages
 
 #: (bits a pixel, value) of each point of a curve, rising in rate.
 Pairs = Sequence[tuple[float, float]]
@@ -61,9 +62,10 @@ def picture(
     Args:
         draw: draws on matplotlib's axes. label: of the vertical axis. legend: its options.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with evaluation_packages():
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     ground, ink, lines = GROUNDS[dark]
     with mpl.rc_context({"svg.hashsalt": "ticodec", "svg.fonttype": "path", "font.size": 10}):

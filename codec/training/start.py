@@ -71,7 +71,10 @@ def kind_of(request: Request) -> str:
 
 
 def trainer_class(kind: str) -> type[AnyTrainer]:
-    """The trainer of a kind. Those of labels import torchvision: only when asked."""
+    """The trainer of a kind. Those of labels import torchvision: only when asked.
+
+    Raises UsageError when the extra `train` is needed and not installed.
+    """
     if kind == checkpoint.HEAD:
         from .head_trainer import HeadTrainer
 

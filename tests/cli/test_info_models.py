@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import ticodec
+from ticodec.entropy import native
 
 TORCH_FREE = """
 import sys
@@ -84,10 +85,25 @@ def test_models(run) -> None:
     assert all(name in table for name in rows)
 
 
+@pytest.mark.parametrize("switch", ["", "0"])
+def test_models_say_where_the_exact_path_runs(run, monkeypatch, switch: str) -> None:
+    monkeypatch.setenv("TICODEC_NATIVE", switch)
+    native.module.cache_clear()
+    try:
+        there = native.active()
+        assert not (there and switch)
+        assert {row["native"] for row in json.loads(run("models", "--json").out)} == {there}
+        words = "in the C extension" if there else "without the C extension"
+        assert words in run("models").out.splitlines()[-1]
+    finally:
+        native.module.cache_clear()
+
+
 def test_the_table_of_models_is_whole_in_80_columns(run, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("TICODEC_WEIGHTS")  # the weights that ship have the longest names
-    lines = [line for line in run("models").out.splitlines() if line.strip()]
+    *lines, last = [line for line in run("models").out.splitlines() if line.strip()]
+    assert last.startswith("the exact path runs ")
     assert max(map(len, lines)) <= 80
     for line in lines:
         assert line.endswith((" ", "─")), "its right edge is cut off"

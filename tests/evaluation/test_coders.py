@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -165,8 +166,8 @@ def test_unknown_peers_are_refused() -> None:
 
 
 def test_jpegxl_says_what_it_needs(monkeypatch) -> None:
-    monkeypatch.setattr("ticodec.evaluation.peers.jpegxl.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="pip install pillow-jxl-plugin"):
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    with pytest.raises(UsageError, match=r"^jpegxl needs packages .* pip install 'ticodec\[jxl\]'"):
         make_peer("jpegxl")
 
 

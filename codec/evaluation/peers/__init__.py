@@ -37,14 +37,14 @@ class Peer:
 
 
 PILLOW = "Pillow"
-COMPRESSAI = "CompressAI, which fetches its weights"
+COMPRESSAI = "CompressAI, which fetches its weights; Python 3.11 or 3.12"
 
 PEERS = {
     "jpeg": Peer("pillow:Jpeg", PILLOW, usual=True),
     "webp": Peer("pillow:WebP", PILLOW, usual=True),
     "avif": Peer("pillow:Avif", PILLOW, usual=True),
     "jpeg2000": Peer("pillow:Jpeg2000", PILLOW, usual=True),
-    "jpegxl": Peer("jpegxl:JpegXl", "the extra `jxl`: `pip install pillow-jxl-plugin`"),
+    "jpegxl": Peer("jpegxl:JpegXl", "`pip install 'ticodec[jxl]'`"),
     "bpg": Peer("programs:Bpg", "`bpgenc` and `bpgdec` on the PATH"),
     "vtm": Peer(
         "programs:Vtm",

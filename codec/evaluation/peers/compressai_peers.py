@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ class CompressAIPeer(Coder):
     """A model of `compressai.zoo`, by its name there, trained for MSE, on the CPU.
 
     Its file here: image size, latent size and the length of each string, then the strings.
+
+    Raises UsageError when CompressAI is not installed.
     """
 
     suffix = ".bin"
@@ -27,7 +29,13 @@ class CompressAIPeer(Coder):
 
     def __init__(self) -> None:
         self.networks: dict[float, Any] = {}  # by setting
-        self.version = f"CompressAI {version('compressai')}"
+        try:
+            self.version = f"CompressAI {version('compressai')}"
+        except PackageNotFoundError as error:
+            raise UsageError(
+                f"{self.name} needs CompressAI, which needs Python below 3.13: "
+                "pip install 'ticodec[evaluate]' there"
+            ) from error
 
     def prepare(self) -> None:
         """Fetch and load every quality's network."""

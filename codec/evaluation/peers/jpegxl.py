@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from importlib.util import find_spec
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
 
-from ticodec.errors import UsageError
 from ticodec.evaluation.coder import Coder
+from ticodec.extras import of_extra
 from ticodec.picture import Pixels
 
 
@@ -26,9 +25,8 @@ class JpegXl(Coder):
     ladder = (5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0)
 
     def __init__(self) -> None:
-        if find_spec("pillow_jxl") is None:
-            raise UsageError("jpegxl needs another package: pip install pillow-jxl-plugin")
-        import pillow_jxl  # noqa: F401  registers the format with Pillow
+        with of_extra("jxl", "jpegxl"):
+            import pillow_jxl  # noqa: F401  registers the format with Pillow
 
         self.version = f"pillow-jxl-plugin {version('pillow-jxl-plugin')}"
 

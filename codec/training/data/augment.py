@@ -1,6 +1,7 @@
 """Augmentation: what is done to the images a classifier learns from, with torchvision's transforms.
 
-Only training code imports this module: torchvision takes seconds to import.
+Only training code imports this module: torchvision takes seconds to import, and is in the extra
+`train`. Importing this module without it raises UsageError.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms import v2
 
 from ticodec.errors import UsageError
+from ticodec.extras import of_extra
 
 from ..options import AUGMENTATIONS, TrainOptions
+
+with of_extra("train", "training on labelled images"):
+    from torchvision.transforms import v2
 
 BICUBIC = v2.InterpolationMode.BICUBIC
 GREY = 128  # of what rotations and shifts leave empty

@@ -1,0 +1,20 @@
+"""The packages that measuring needs besides the package's own: the extra `evaluate`."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from ticodec.extras import check_extra, of_extra
+
+EXTRA, USER = "evaluate", "evaluation"
+MODULES = ("bjontegaard", "jinja2", "matplotlib", "pytorch_msssim")
+
+
+def evaluation_packages() -> AbstractContextManager[None]:
+    """For a block that imports some of `MODULES`. It raises UsageError when one is missing."""
+    return of_extra(EXTRA, USER)
+
+
+def check_evaluation_packages() -> None:
+    """Raises UsageError when one of `MODULES` is missing; it imports none of them."""
+    check_extra(EXTRA, USER, *MODULES)
