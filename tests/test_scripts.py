@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -72,6 +73,14 @@ def flops_classify(files: SimpleNamespace) -> list[Call]:
     return [Call(["--side", 32, "--models", "tic-lite,icat-lite"], "icat-lite")]
 
 
+def fuzz_native(files: SimpleNamespace) -> list[Call]:
+    """Under the sanitizers where gcc has them."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is missing")
+    plain = [] if importlib.import_module("fuzz_native").sanitizer() else ["--plain"]
+    return [Call(["--count", 2000, *plain], "2,000 mutations: 0 findings")]
+
+
 def large_images(files: SimpleNamespace) -> list[Call]:
     return [
         Call(["accuracy", files.classes, "-m", "joint", "-q", 1, "--count", 1], "896 px, 1 images"),
@@ -104,6 +113,7 @@ CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
     "tests/benchmarks/bench_training.py": bench_training,
     "tests/benchmarks/cost_of_exactness.py": cost_of_exactness,
     "tests/benchmarks/flops_classify.py": flops_classify,
+    "tests/benchmarks/fuzz_native.py": fuzz_native,
     "tests/benchmarks/large_images.py": large_images,
     "docs/tools/demo.py": demo,
     "docs/tools/labels.py": labels,

@@ -1,0 +1,165 @@
+"""Damaged input through the C extension under AddressSanitizer and UBSan: nothing may come of it.
+
+Builds the extension in a temporary folder, and feeds it with mutated and truncated streams,
+tables and indexes. Each of them must end in symbols or in a checked error: a signal, an access
+outside, undefined behaviour, a hang, any other exception, or a wrong round trip is a finding.
+
+    python tests/benchmarks/fuzz_native.py [--count 1000000] [--target rans] [--plain]
+
+`--plain` is the ordinary build: no sanitizers, with optimisation, and several times as fast.
+A finding says how to run its batch alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import importlib.util
+import os
+import subprocess as processes
+import sys
+import sysconfig
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from importlib.machinery import ExtensionFileLoader
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from fuzzing import rans
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "codec" / "entropy" / "native"
+COMMON = ["-std=gnu11", "-shared", "-fPIC", "-pthread", "-DPy_LIMITED_API=0x030B0000"]
+PLAIN = ["-O3"]
+SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
+SANITIZED += ["-fno-sanitize-recover=undefined"]
+#: Mutations that one batch makes; each batch has its own random numbers.
+BATCH = 500
+#: Seconds after which a batch is taken to hang. It takes less than one, and up to ten sanitized.
+HANG = 120
+
+#: What is fuzzed, by name: a function of the extension, random numbers and a count of mutations.
+#: It counts how they end, as "symbols" or as names of checked errors, and lets all other
+#: exceptions through.
+TARGETS: dict[str, Callable[[ModuleType, np.random.Generator, int], Counter[str]]] = {
+    "rans": rans.batch,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    made.add_argument("--count", type=int, default=1_000_000, help="mutations")
+    made.add_argument("--target", choices=[*TARGETS], default="rans")
+    made.add_argument("--plain", action="store_true", help="without sanitizers")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--first", type=int, default=0, help="number of the first batch")
+    made.add_argument("--extension", type=Path, help="do it here, with this build")
+    return made
+
+
+def build(folder: Path, plain: bool) -> Path:
+    """Compile the extension. The compiler's errors go to standard error."""
+    out = folder / "_exact.abi3.so"
+    include = sysconfig.get_paths()["include"]
+    flags = [*COMMON, *(PLAIN if plain else SANITIZED), f"-I{include}"]
+    processes.run(["gcc", *flags, *sorted(SOURCES.glob("*.c")), "-o", out, "-lm"], check=True)
+    return out
+
+
+def sanitizer() -> str | None:
+    """The library of AddressSanitizer, to be loaded before Python; None where it is missing."""
+    asked = ["gcc", "-print-file-name=libasan.so"]
+    try:
+        path = processes.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, processes.CalledProcessError):
+        return None
+    return str(Path(path).resolve()) if Path(path).is_absolute() else None
+
+
+def environment(plain: bool) -> dict[str, str]:
+    """Of the process that fuzzes."""
+    if plain:
+        return dict(os.environ)
+    library = sanitizer()
+    if library is None:
+        raise SystemExit("gcc's libasan is missing; `--plain` works without it")
+    return os.environ | {
+        "LD_PRELOAD": library,
+        "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=32",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "PYTHONMALLOC": "malloc",  # so that bytes objects have guards around them, too
+    }
+
+
+def load(path: Path) -> ModuleType:
+    """The extension of this file."""
+    loader = ExtensionFileLoader("_exact", str(path))
+    spec = importlib.util.spec_from_file_location("_exact", path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def fuzz(arguments: argparse.Namespace) -> None:
+    """All mutations, in this process. Ends the process where one hangs."""
+    module, target = load(arguments.extension), TARGETS[arguments.target]
+    ends: Counter[str] = Counter()
+    batches = -(-arguments.count // BATCH)
+    start = shown = time.monotonic()
+    for number in range(arguments.first, arguments.first + batches):
+        print(f"batch {number}", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback_later(HANG, exit=True)
+        count = min(BATCH, arguments.count - (number - arguments.first) * BATCH)
+        ends += target(module, np.random.default_rng([arguments.seed, number]), count)
+        now = time.monotonic()
+        if now - shown > 10:
+            shown = now
+            print(f"{ends.total():,} of {arguments.count:,}, {now - start:.0f} s", flush=True)
+    faulthandler.cancel_dump_traceback_later()
+    symbols = ends.pop("symbols", 0)
+    errors = ", ".join(f"{name} {count:,}" for name, count in sorted(ends.items()))
+    print(
+        f"{symbols + ends.total():,} mutations: 0 findings; {ends.total():,} ended in checked "
+        f"errors ({errors}), {symbols:,} in symbols",
+        flush=True,
+    )
+
+
+def main(words: list[str] | None = None) -> None:
+    arguments = parser().parse_args(words)
+    if arguments.extension:
+        fuzz(arguments)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        surroundings = environment(arguments.plain)
+        extension = build(Path(folder), arguments.plain)
+        given = [f"--{name}={getattr(arguments, name)}" for name in ("count", "target", "seed")]
+        again = [*given, f"--first={arguments.first}", f"--extension={extension}"]
+        log = Path(folder) / "log"
+        with log.open("w") as errors:
+            done = processes.run(
+                [sys.executable, __file__, *again], env=surroundings, stderr=errors
+            )
+        if done.returncode:
+            report(log.read_text(errors="replace"), arguments, done.returncode)
+
+
+def report(log: str, arguments: argparse.Namespace, code: int) -> None:
+    """Show a finding, and end with exit code 1."""
+    *_, number = [0, *(line for line in log.splitlines() if line.startswith("batch "))]
+    print("\n".join(line for line in log.splitlines() if not line.startswith("batch ")))
+    first = str(number).removeprefix("batch ")
+    plain = " --plain" if arguments.plain else ""
+    print(
+        f"1 finding (exit code {code}); again: --target {arguments.target} --seed "
+        f"{arguments.seed} --first {first} --count {BATCH}{plain}"
+    )
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

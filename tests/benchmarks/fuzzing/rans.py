@@ -1,0 +1,155 @@
+"""Damaged streams, tables, values and indexes for the rANS coder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .mutate import EDGES, Random, mutated, mutated_integers
+
+TOTAL = 1 << 16
+#: What the coder may raise on damage, and how it says it.
+CHECKED = (ValueError, IndexError)
+MESSAGES = {
+    "these are no entropy tables": "no tables",
+    "no entropy table has this number": "no such table",
+    "a value is too far outside its table": "too far outside",
+    "the entropy stream ends too early": "too many values",
+    "impossible symbol in an entropy stream": "impossible escape",
+}
+#: Streams of one batch; each is mutated again and again.
+STREAMS = 10
+
+
+class Original:
+    """Tables, and a stream that is right."""
+
+    def __init__(self, module: ModuleType, random: Random) -> None:
+        widest = random.choice([1, 3, 20, 255, 2000])
+        self.halves = random.integers(1, widest + 1, random.integers(1, 7))
+        parts = [frequencies(2 * int(half) + 1, random) for half in self.halves]
+        self.frequencies = np.concatenate(parts)
+        self.tables = module.tables(self.halves, self.frequencies)
+        count = int(random.choice([0, 1, 2, 5, 40, 200]))
+        self.indexes = random.integers(0, len(self.halves), count).astype(np.uint16)
+        self.values = values_for(self.halves[self.indexes], random)
+        self.stream = coded(module, self.values, self.indexes, self.tables)
+        back = decoded(module, self.stream, self.indexes, self.tables, count)
+        if not np.array_equal(back, self.values):
+            raise AssertionError("a stream that is right is read wrongly")
+
+
+def frequencies(symbols: int, random: Random) -> np.ndarray:
+    """Of a table: flat, or with almost all in one symbol."""
+    weights = random.random(symbols) ** random.choice([0, 1, 40])
+    made = 1 + np.floor(weights / weights.sum() * (TOTAL - symbols)).astype(np.int64)
+    made[made.argmax()] += TOTAL - made.sum()
+    return made
+
+
+def values_for(ends: np.ndarray, random: Random) -> np.ndarray:
+    """Values inside tables of these K, at their ends, and as far outside as there are escapes."""
+    inside = random.integers(-ends, ends + 1)
+    outside = ends + random.choice([0, 1, 15, 16, 4095, 65535], len(ends))
+    which = random.random(len(ends)) < random.choice([0, 0.1, 1])
+    signs = random.choice([-1, 1], len(ends))
+    return np.where(which, signs * outside, inside).astype(np.int32)
+
+
+def coded(module: ModuleType, values: np.ndarray, indexes: np.ndarray, tables: Any) -> bytes:
+    """A stream that is written in two calls."""
+    writer, cut = module.writer(), len(values) // 3
+    module.write(writer, values[:cut], indexes[:cut], tables)
+    module.write(writer, values[cut:], indexes[cut:], tables)
+    return module.finish(writer)
+
+
+def decoded(
+    module: ModuleType, data: bytes, indexes: np.ndarray, tables: Any, limit: int
+) -> np.ndarray:
+    """What is read in the same two calls. Arrays of exactly their size, so that guards see all."""
+    reader, cut = module.reader(data, limit), len(indexes) // 3
+    parts = []
+    for part in (indexes[:cut].copy(), indexes[cut:].copy()):
+        values = np.empty(len(part), np.int32)
+        module.read(reader, part, values, tables)
+        parts.append(values)
+    return np.concatenate(parts)
+
+
+def damaged_stream(module: ModuleType, original: Original, random: Random) -> None:
+    data = mutated(original.stream, random)
+    decoded(module, data, original.indexes, original.tables, len(original.indexes))
+
+
+def damaged_indexes(module: ModuleType, original: Original, random: Random) -> None:
+    """Other indexes, and sometimes more of them than were announced; the stream may be right."""
+    indexes = mutated_integers(original.indexes.astype(np.int64), random).astype(np.uint16)
+    data = mutated(original.stream, random) if random.random() < 0.5 else original.stream
+    limit = len(indexes) - int(random.random() < 0.2 and len(indexes) > 0)
+    decoded(module, data, indexes, original.tables, limit)
+
+
+def damaged_tables(module: ModuleType, original: Original, random: Random) -> None:
+    """Tables that are refused, or that code what they say."""
+    halves, numbers = original.halves, original.frequencies
+    if random.random() < 0.5:
+        halves = mutated_integers(halves, random)
+    if random.random() < 0.7:
+        numbers = mutated_integers(numbers, random)
+    tables = module.tables(halves, numbers)
+    if numbers.min() < 1 or (2 * halves + 1).sum() != len(numbers):
+        raise AssertionError("wrong tables are taken")
+    indexes = original.indexes % len(halves)
+    values = values_for(halves[indexes], random)
+    stream = coded(module, values, indexes, tables)
+    if not np.array_equal(decoded(module, stream, indexes, tables, len(values)), values):
+        raise AssertionError("a stream of other tables is read wrongly")
+    decoded(module, mutated(stream, random), indexes, tables, len(values))
+
+
+def damaged_values(module: ModuleType, original: Original, random: Random) -> None:
+    """Values and indexes that are refused, or that come back. A refused call writes nothing."""
+    values = mutated_integers(original.values.astype(np.int64), random)
+    for _ in range(random.integers(0, 3)):
+        values = np.append(values, random.choice(EDGES))
+    values = values.astype(np.int32)
+    indexes = np.resize(original.indexes, len(values)) if len(original.indexes) else values * 0
+    if random.random() < 0.3:
+        indexes = mutated_integers(indexes.astype(np.int64), random)[: len(values)]
+        values = values[: len(indexes)]
+    indexes = indexes.astype(np.uint16)
+    writer = module.writer()
+    try:
+        module.write(writer, values, indexes, original.tables)
+    except CHECKED:
+        if len(module.finish(writer)) != 8:
+            raise AssertionError("a refused call has written something") from None
+        raise
+    reader, back = module.reader(module.finish(writer), len(values)), np.empty_like(values)
+    module.read(reader, indexes, back, original.tables)
+    if not np.array_equal(back, values):
+        raise AssertionError("values come back wrongly")
+
+
+KINDS = (damaged_stream, damaged_indexes, damaged_tables, damaged_values)
+SHARES = (0.55, 0.15, 0.15, 0.15)
+
+
+def batch(module: ModuleType, random: Random, count: int) -> Counter[str]:
+    """Make `count` mutations; count how they end."""
+    ends: Counter[str] = Counter()
+    originals = [Original(module, random) for _ in range(STREAMS)]
+    for number in range(count):
+        kind = KINDS[random.choice(len(KINDS), p=SHARES)]
+        try:
+            kind(module, originals[number % STREAMS], random)
+            ends["symbols"] += 1
+        except CHECKED as error:
+            if str(error) not in MESSAGES:
+                raise
+            ends[MESSAGES[str(error)]] += 1
+    return ends
