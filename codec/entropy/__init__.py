@@ -1,1 +1,1 @@
-"""Exact entropy coding: integer networks, the wavefront, rANS behind a guard."""
+"""Exact entropy coding: integer networks, the wavefront, rANS that is safe on any bytes."""

@@ -60,7 +60,8 @@ from .rans_native import NativeReader, NativeWriter
 from .rans_python import PythonDecoder, PythonEncoder
 from .rans_tables import TOTAL, Ints, Tables
 
-__all__ = ["BACKENDS", "EXCESS_MAX", "TOTAL", "Ints", "Reader", "Tables", "Writer", "backends"]
+__all__ = ["BACKENDS", "EXCESS_MAX", "TOTAL", "Ints", "Reader", "Tables", "Writer"]
+__all__ += ["backends", "default_backend"]
 
 
 class _Writer(Protocol):
@@ -116,13 +117,14 @@ def backends() -> list[str]:
 
 
 @cache
-def _best() -> str:
+def default_backend() -> str:
+    """Name of the coder that is used when none is named."""
     return next(name for name, backend in BACKENDS.items() if backend.load() is not None)
 
 
 def _chosen(name: str | None) -> tuple[object, Backend]:
     """A coder and what it has loaded."""
-    backend = BACKENDS[name or _best()]
+    backend = BACKENDS[name or default_backend()]
     loaded = backend.load()
     if loaded is None:
         raise TicodecError(f"the entropy coder {name} is missing")

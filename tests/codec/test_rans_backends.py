@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from coders import each, param
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,20 +21,6 @@ from ticodec.entropy.rans_escapes import WORST, EscapeReader
 from ticodec.entropy.rans_python import PythonDecoder
 from ticodec.errors import BadInputError, TicodecError
 
-MISSING = {
-    "native": "the C extension is not built here",
-    "compressai": "compressai is not installed here",
-}
-
-
-def param(*names: str) -> Any:
-    """A parameter of a test, which is skipped where one of these coders is missing."""
-    missing = [MISSING[name] for name in names if name not in backends()]
-    marks = [pytest.mark.skip(reason=missing[0])] if missing else []
-    return pytest.param(*names, marks=marks, id="-".join(names))
-
-
-each = pytest.mark.parametrize("name", [param(name) for name in BACKENDS])
 pairs = pytest.mark.parametrize(
     ("one", "other"), [param(*pair) for pair in itertools.combinations(BACKENDS, 2)]
 )

@@ -1,0 +1,25 @@
+"""Parameters of tests that run with each of the entropy coders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ticodec.entropy.rans import BACKENDS, backends
+
+MISSING = {
+    "native": "the C extension is not built here",
+    "compressai": "compressai is not installed here",
+}
+
+
+def param(*names: str) -> Any:
+    """A parameter of a test, which is skipped where one of these coders is missing."""
+    missing = [MISSING[name] for name in names if name not in backends()]
+    marks = [pytest.mark.skip(reason=missing[0])] if missing else []
+    return pytest.param(*names, marks=marks, id="-".join(names))
+
+
+#: One argument, `name`: the name of a coder.
+each = pytest.mark.parametrize("name", [param(name) for name in BACKENDS])
