@@ -47,9 +47,7 @@ class TicLatentCoder:
         if self.native is not None and all(stream is not None for stream in streams):
             return self.native.run(
                 [
-                    NativeMap(
-                        self.features(latents.z_hat).ints.float(), *self.size(latents), stream
-                    )
+                    NativeMap(self.features(latents.z_hat).ints.float(), *self.size(latents), stream)
                     for latents, stream in zip(maps, streams, strict=True)
                     if stream is not None
                 ]
