@@ -11,14 +11,6 @@
 #define ROUNDER 6755399441055744.0
 #define LEAKY_FACTOR (328.0 / 32768.0)
 
-/* Also takes NaN to a bound, so that what follows may use it as an index. */
-static inline double clamped(double x, double low, double high) {
-    x = x < high ? x : high;
-    return x > low ? x : low;
-}
-
-static inline double rounded(double x) { return (x + ROUNDER) - ROUNDER; }
-
 #define JOIN_(a, b) a##_##b
 #define JOIN(a, b) JOIN_(a, b)
 #define NAME(name) JOIN(name, SET)
@@ -28,25 +20,20 @@ static inline double rounded(double x) { return (x + ROUNDER) - ROUNDER; }
 #define SET plain
 #define TARGET
 #define VECTOR 16
-#define ROWS 4
-#define LOAD_WEIGHTS(p) {(double)(p)[0], (double)(p)[1]}
+#define ROWS 6
 #include "layers_body.h"
 
 #if defined(__x86_64__)
 #define SET avx2
 #define TARGET __attribute__((target("avx2,fma")))
 #define VECTOR 32
-#define ROWS 4
-#define LOAD_WEIGHTS(p)                                                                            \
-    _mm256_cvtepi32_pd(_mm_cvtepi16_epi32(_mm_loadl_epi64((const __m128i *)(p))))
+#define ROWS 6
 #include "layers_body.h"
 
 #define SET avx512
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
 #define VECTOR 64
-#define ROWS 8
-#define LOAD_WEIGHTS(p)                                                                            \
-    _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(p))))
+#define ROWS 12
 #include "layers_body.h"
 #endif
 

@@ -14,7 +14,7 @@
  * A compiler may fuse a product and a sum where the product is exact anyway. It must not reorder
  * divisions or assume that there are no NaN: never compile this with -ffast-math.
  *
- * Rows of activations are padded to a multiple of BLOCK with zeros.
+ * Rows of activations are padded to a multiple of BLOCK with zeros. Counts are multiples of BLOCK.
  */
 #ifndef TICODEC_LAYERS_H
 #define TICODEC_LAYERS_H
@@ -39,6 +39,9 @@
 #define PROBABILITY_BITS 15
 /* The exp table has this many entries: exp(-i / 2^10). */
 #define EXP_SIZE 16384
+
+/* Tokens of a window or neighbourhood. */
+#define MOST_TOKENS 25
 
 /* A multiple of BLOCK that is at least n. */
 #define PADDED(n) (((n) + BLOCK - 1) / BLOCK * BLOCK)
@@ -98,10 +101,10 @@ typedef struct {
     void (*weigh)(const double *weights, const double *v, size_t tokens, size_t depth, double *out);
 
     /* The number of thresholds that each of `count` scales reaches. */
-    void (*scale_indexes)(const double *scales, const double *thresholds, size_t tables,
+    void (*scale_indexes)(const double *scales, const double *thresholds, size_t count_thresholds,
                           uint16_t *indexes, size_t count);
 
-    /* int16 and float to double. */
+    /* int16 to double. */
     void (*widen)(const int16_t *x, double *out, size_t count);
 } kernels;
 

@@ -1,197 +1,237 @@
 /* The functions of `kernels` for one instruction set; layers.c includes this once for each.
  *
  * It defines before: SET (a suffix for names), TARGET (an attribute of functions), VECTOR (bytes
- * of a vector), ROWS (rows that share one read of the weights: 8, or 4 if registers are few) and
- * LOAD_WEIGHTS (int16 from memory to a vector of doubles).
+ * of a vector) and ROWS (how many rows at most share one read of the weights: as many as there are
+ * registers for, 6 or 12).
  */
 #define LANES (VECTOR / 8)
 /* Vectors of outputs that are summed at once. */
 #define WIDTH 2
 
 typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_alias));
+#define vec NAME(vector)
+#define AT(p) (*(vec *)(p))
+#define READ(p) (*(const vec *)(p))
+/* What GCC and clang do not make of plain loops. `min` and `max` take NaN to b. */
+#if VECTOR == 64
+#define WEIGHTS(p) _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(p))))
+#define INTEGERS(p) _mm512_cvtepi32_pd(_mm256_loadu_si256((const void *)(p)))
+#define LOOKUP(table, at) \
+    _mm512_cvtepi32_pd(_mm256_i32gather_epi32(table, _mm512_cvttpd_epi32(at), 4))
+#define MIN(a, b) _mm512_min_pd(a, b)
+#define MAX(a, b) _mm512_max_pd(a, b)
+#elif VECTOR == 32
+#define WEIGHTS(p) _mm256_cvtepi32_pd(_mm_cvtepi16_epi32(_mm_loadl_epi64((const void *)(p))))
+#define INTEGERS(p) _mm256_cvtepi32_pd(_mm_loadu_si128((const void *)(p)))
+#define LOOKUP(table, at) \
+    _mm256_cvtepi32_pd(_mm_i32gather_epi32(table, _mm256_cvttpd_epi32(at), 4))
+#define MIN(a, b) _mm256_min_pd(a, b)
+#define MAX(a, b) _mm256_max_pd(a, b)
+#else
+#define WEIGHTS(p) ((vec){(double)(p)[0], (double)(p)[1]})
+#define INTEGERS(p) ((vec){(double)(p)[0], (double)(p)[1]})
+#define LOOKUP(table, at) \
+    ((vec){(double)(table)[(int32_t)(at)[0]], (double)(table)[(int32_t)(at)[1]]})
+#define MIN(a, b) NAME(min)(a, b)
+#define MAX(a, b) NAME(max)(a, b)
+static inline vec NAME(min)(vec a, vec b) {
+    return (vec){a[0] < b[0] ? a[0] : b[0], a[1] < b[1] ? a[1] : b[1]};
+}
+static inline vec NAME(max)(vec a, vec b) {
+    return (vec){a[0] > b[0] ? a[0] : b[0], a[1] > b[1] ? a[1] : b[1]};
+}
+#endif
+#define ALL(number) ((vec){0} + (number))
+#define CLAMP(x, limit) MAX(MIN(x, ALL(limit)), ALL(-(limit)))
+#define ROUND(x) (((x) + ROUNDER) - ROUNDER)
 
 /* Sums of products of R rows of x with WIDTH vectors of outputs, to sums [R][WIDTH · LANES]. */
-#define DEFINE_TILE(R)                                                                             \
-    TARGET static void NAME(tile##R)(const double *restrict x, size_t width,                       \
-                                     const int16_t *restrict weight, size_t in,                    \
-                                     double *restrict sums) {                                      \
-        NAME(vector) s[R][WIDTH];                                                                  \
-        for (int r = 0; r < R; r++)                                                                \
-            for (int v = 0; v < WIDTH; v++) s[r][v] = (NAME(vector)){0};                           \
-        for (size_t k = 0; k < in; k++, weight += BLOCK)                                           \
-            for (int v = 0; v < WIDTH; v++) {                                                      \
-                NAME(vector) w = (NAME(vector))LOAD_WEIGHTS(weight + v * LANES);                                 \
-                for (int r = 0; r < R; r++) s[r][v] += x[r * width + k] * w;                       \
-            }                                                                                      \
-        for (int r = 0; r < R; r++)                                                                \
-            for (int v = 0; v < WIDTH; v++)                                                        \
-                *(NAME(vector) *)(sums + (r * WIDTH + v) * LANES) = s[r][v];                       \
+#define DEFINE_TILE(R)                                                                            \
+    TARGET static void NAME(tile##R)(const double *restrict x, size_t width,                      \
+                                     const int16_t *restrict weight, size_t in,                   \
+                                     double *restrict sums) {                                     \
+        vec s[R][WIDTH];                                                                          \
+        for (int r = 0; r < R; r++)                                                               \
+            for (int v = 0; v < WIDTH; v++) s[r][v] = ALL(0);                                     \
+        for (size_t k = 0; k < in; k++, weight += BLOCK)                                          \
+            for (int v = 0; v < WIDTH; v++) {                                                     \
+                vec w = WEIGHTS(weight + v * LANES);                                              \
+                for (int r = 0; r < R; r++) s[r][v] += x[r * width + k] * w;                      \
+            }                                                                                     \
+        for (int r = 0; r < R; r++)                                                               \
+            for (int v = 0; v < WIDTH; v++) AT(sums + (r * WIDTH + v) * LANES) = s[r][v];         \
     }
 
 DEFINE_TILE(1)
 DEFINE_TILE(2)
+DEFINE_TILE(3)
 DEFINE_TILE(4)
-#if ROWS == 8
+DEFINE_TILE(5)
+DEFINE_TILE(6)
+#if ROWS == 12
+DEFINE_TILE(7)
 DEFINE_TILE(8)
+DEFINE_TILE(9)
+DEFINE_TILE(10)
+DEFINE_TILE(11)
+DEFINE_TILE(12)
 #endif
+
+static void (*const NAME(tiles)[])(const double *restrict, size_t, const int16_t *restrict, size_t,
+                                   double *restrict) = {
+    NAME(tile1), NAME(tile2), NAME(tile3), NAME(tile4),  NAME(tile5),  NAME(tile6),
+#if ROWS == 12
+    NAME(tile7), NAME(tile8), NAME(tile9), NAME(tile10), NAME(tile11), NAME(tile12),
+#endif
+};
+
+/* Adds the bias, scales, rounds and stores what a tile summed up for n rows. */
+TARGET static void NAME(store)(const layer *l, const double *sums, size_t n, size_t channel,
+                               const double *add, int raw, double *out, size_t out_width) {
+    for (size_t r = 0; r < n; r++)
+        for (size_t v = 0; v < WIDTH; v++) {
+            size_t c = channel + v * LANES, at = r * out_width + c;
+            vec value = (READ(sums + (r * WIDTH + v) * LANES) + READ(l->bias + c)) *
+                        READ(l->scale + c);
+            if (add) value += READ(add + at);
+            if (!raw) value = ROUND(CLAMP(value, l->limit));
+            AT(out + at) = value;
+        }
+}
 
 TARGET static void NAME(linear)(const layer *l, const double *x, size_t width, size_t rows,
                                 size_t first, size_t last, const double *add, int raw, double *out,
                                 size_t out_width) {
     double sums[ROWS * WIDTH * LANES];
-    for (size_t channel = first * BLOCK; channel < last * BLOCK; channel += WIDTH * LANES) {
-        const int16_t *weight =
-            l->weight + channel / BLOCK * BLOCK * l->in + channel % BLOCK;
-        const double *bias = l->bias + channel, *scale = l->scale + channel;
-        for (size_t row = 0, n; row < rows; row += n) {
-            const double *from = x + row * width;
-            size_t left = rows - row;
-#if ROWS == 8
-            if (left >= 8) NAME(tile8)(from, width, weight, l->in, sums), n = 8;
-            else
-#endif
-            if (left >= 4) NAME(tile4)(from, width, weight, l->in, sums), n = 4;
-            else if (left >= 2) NAME(tile2)(from, width, weight, l->in, sums), n = 2;
-            else NAME(tile1)(from, width, weight, l->in, sums), n = 1;
-            for (size_t r = 0; r < n; r++) {
-                const double *sum = sums + r * WIDTH * LANES;
-                size_t at = (row + r) * out_width + channel;
-                double value[WIDTH * LANES];
-                for (int i = 0; i < WIDTH * LANES; i++) value[i] = (sum[i] + bias[i]) * scale[i];
-                if (add)
-                    for (int i = 0; i < WIDTH * LANES; i++) value[i] += add[at + i];
-                if (!raw)
-                    for (int i = 0; i < WIDTH * LANES; i++)
-                        value[i] = rounded(clamped(value[i], -l->limit, l->limit));
-                memcpy(out + at, value, sizeof value);
-            }
+    size_t tiles = (rows + ROWS - 1) / ROWS; /* all about as high as the others */
+    for (size_t c = first * BLOCK; c < last * BLOCK; c += WIDTH * LANES) {
+        const int16_t *weight = l->weight + c / BLOCK * BLOCK * l->in + c % BLOCK;
+        for (size_t tile = 0; tile < tiles; tile++) {
+            size_t row = rows * tile / tiles, n = rows * (tile + 1) / tiles - row;
+            size_t at = row * out_width;
+            NAME(tiles)[n - 1](x + row * width, width, weight, l->in, sums);
+            NAME(store)(l, sums, n, c, add ? add + at : NULL, raw, out + at, out_width);
         }
     }
 }
 
 TARGET static void NAME(norm)(const double *x, size_t channels, double epsilon, double *out) {
-    double totals[BLOCK] = {0}, squared[BLOCK] = {0}, total = 0, squares = 0;
-    for (size_t i = 0; i < PADDED(channels); i += BLOCK)
-        for (int l = 0; l < BLOCK; l++) {
-            totals[l] += x[i + l];
-            squared[l] += x[i + l] * x[i + l];
-        }
-    for (int l = 0; l < BLOCK; l++) total += totals[l], squares += squared[l];
-    double c = (double)channels;
+    vec totals = ALL(0), squared = ALL(0);
+    for (size_t i = 0; i < PADDED(channels); i += LANES) {
+        totals += READ(x + i);
+        squared += READ(x + i) * READ(x + i);
+    }
+    double total = 0, squares = 0, c = (double)channels;
+    for (int l = 0; l < LANES; l++) total += totals[l], squares += squared[l];
     double deviation = sqrt(c * squares - total * total + epsilon);
-    for (size_t i = 0; i < PADDED(channels); i++) {
-        double normal = (c * x[i] - total) / deviation;
-        out[i] = clamped(rounded(normal * (1 << NORM_BITS)), -NARROW, NARROW);
+    for (size_t i = 0; i < PADDED(channels); i += LANES) {
+        vec normal = (c * READ(x + i) - total) / deviation;
+        AT(out + i) = ROUND(CLAMP(normal * (1 << NORM_BITS), NARROW));
     }
 }
 
 TARGET static void NAME(gelu)(const curve *c, double *x, size_t count) {
-    const int32_t *table = c->table;
     double last = (double)(c->size - 1);
-    for (size_t i = 0; i < count; i++) {
-        int32_t index = (int32_t)clamped(fabs(x[i]), 0, last);
-        x[i] = (x[i] > 0 ? x[i] : 0) + table[index];
+    for (size_t i = 0; i < count; i += LANES) {
+        vec positive = MAX(READ(x + i), ALL(0)), size = MAX(READ(x + i), -READ(x + i));
+        AT(x + i) = positive + (vec)LOOKUP(c->table, (vec)MAX(MIN(size, ALL(last)), ALL(0)));
     }
 }
 
 TARGET static void NAME(leaky_relu)(double *x, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        double low = rounded(x[i] * LEAKY_FACTOR);
-        x[i] = x[i] < 0 ? low : x[i];
+    for (size_t i = 0; i < count; i += LANES) {
+        vec low = MIN(READ(x + i), ALL(0));
+        AT(x + i) = MAX(READ(x + i), ALL(0)) + ROUND(low * LEAKY_FACTOR);
     }
 }
 
 TARGET static void NAME(requantise)(const double *x, double factor, double limit, double *out,
                                     size_t count) {
-    for (size_t i = 0; i < count; i++) out[i] = rounded(clamped(x[i] * factor, -limit, limit));
+    for (size_t i = 0; i < count; i += LANES)
+        AT(out + i) = ROUND(CLAMP(READ(x + i) * factor, limit));
 }
 
 TARGET static void NAME(add)(double *x, const double *y, double limit, size_t count) {
-    for (size_t i = 0; i < count; i++) x[i] = clamped(x[i] + y[i], -limit, limit);
+    for (size_t i = 0; i < count; i += LANES) AT(x + i) = CLAMP(READ(x + i) + READ(y + i), limit);
 }
 
-/* Scores of all queries with one key: sums over the depth, in up to 13 registers at once. */
+/* Scores of all queries with each key: sums over the depth, as many queries at once as there are
+ * registers for. */
 #define QUERIES 13
 
 TARGET static void NAME(score)(const double *q, const double *k, size_t tokens, size_t depth,
                                double factor, double *scores) {
-    for (size_t key = 0; key < tokens; key++)
-        for (size_t query = 0; query < tokens; query += QUERIES)
-            for (int lane = 0; lane < BLOCK; lane += LANES) {
-                size_t n = tokens - query < QUERIES ? tokens - query : QUERIES;
-                const double *of = q + query * depth * BLOCK + lane;
-                const double *with = k + key * depth * BLOCK + lane;
-                NAME(vector) s[QUERIES];
-                for (int i = 0; i < QUERIES; i++) s[i] = (NAME(vector)){0};
-                if (n == QUERIES) {
-                    for (size_t e = 0; e < depth; e++) {
-                        NAME(vector) value = *(const NAME(vector) *)(with + e * BLOCK);
-                        for (int i = 0; i < QUERIES; i++)
-                            s[i] += value * *(const NAME(vector) *)(of + (i * depth + e) * BLOCK);
-                    }
-                } else {
-                    for (size_t i = 0; i < n; i++)
-                        for (size_t e = 0; e < depth; e++)
-                            s[i] += *(const NAME(vector) *)(with + e * BLOCK) *
-                                    *(const NAME(vector) *)(of + (i * depth + e) * BLOCK);
-                }
-                for (size_t i = 0; i < n; i++) {
-                    NAME(vector) scaled = s[i] * factor;
-                    *(NAME(vector) *)(scores + ((query + i) * tokens + key) * BLOCK + lane) =
-                        (scaled + ROUNDER) - ROUNDER;
-                }
+    for (size_t at = 0; at < tokens * (BLOCK / LANES); at++) {
+        size_t key = at / (BLOCK / LANES), lane = at % (BLOCK / LANES) * LANES;
+        const double *with = k + key * depth * BLOCK + lane;
+        for (size_t first = 0; first < tokens; first += QUERIES) {
+            const double *of = q + first * depth * BLOCK + lane;
+            size_t n = tokens - first < QUERIES ? tokens - first : QUERIES;
+            vec s[QUERIES];
+            for (int i = 0; i < QUERIES; i++) s[i] = ALL(0);
+            if (n == QUERIES) {
+                for (size_t e = 0; e < depth * BLOCK; e += BLOCK)
+                    for (size_t i = 0; i < QUERIES; i++)
+                        s[i] += READ(with + e) * READ(of + i * depth * BLOCK + e);
+            } else {
+                for (size_t i = 0; i < n; i++)
+                    for (size_t e = 0; e < depth * BLOCK; e += BLOCK)
+                        s[i] += READ(with + e) * READ(of + i * depth * BLOCK + e);
             }
+            for (size_t i = 0; i < n; i++)
+                AT(scores + ((first + i) * tokens + key) * BLOCK + lane) = ROUND(s[i] * factor);
+        }
+    }
+}
+
+/* The softmax of one query, LANES heads. */
+TARGET static void NAME(softmax)(const double *scores, const int32_t *bias, const int32_t *exp,
+                                 size_t tokens, int more, double *out) {
+    vec score[MOST_TOKENS], largest = READ(scores) + (vec)INTEGERS(bias), total = ALL(0);
+    for (size_t j = 0; j < tokens; j++) {
+        score[j] = READ(scores + j * BLOCK) + (vec)INTEGERS(bias + j * BLOCK);
+        largest = MAX(score[j], largest);
+    }
+    for (size_t j = 0; j < tokens; j++) {
+        vec below = MAX(MIN(largest - score[j], ALL(EXP_SIZE - 1)), ALL(0));
+        score[j] = (vec)LOOKUP(exp, below);
+        total += score[j];
+    }
+    for (size_t j = 0; j < tokens; j++) {
+        vec p = ROUND(score[j] * (1 << PROBABILITY_BITS) / total);
+        if (more) p += READ(out + j * BLOCK);
+        AT(out + j * BLOCK) = p;
+    }
 }
 
 TARGET static void NAME(probabilities)(const double *q, const double *k, size_t tokens,
                                        size_t depth, size_t queries, double factor,
                                        const int32_t *bias, const int32_t *exp, int together,
-                                       double *scores, double *summed) {
+                                       double *scores, double *out) {
+    size_t row = tokens * BLOCK;
     NAME(score)(q, k, tokens, depth, factor, scores);
-    if (together) memset(summed, 0, tokens * BLOCK * sizeof *summed);
-    for (size_t i = 0; i < queries; i++) {
-        const double *row = scores + (i < tokens ? i : tokens - 1) * tokens * BLOCK;
-        const int32_t *b = bias + i * tokens * BLOCK;
-        double *out = summed + (together ? 0 : i * tokens * BLOCK);
-        double largest[BLOCK], total[BLOCK] = {0}, weights[25][BLOCK];
-        for (int l = 0; l < BLOCK; l++) largest[l] = row[l] + b[l];
-        for (size_t j = 1; j < tokens; j++)
-            for (int l = 0; l < BLOCK; l++) {
-                double score = row[j * BLOCK + l] + b[j * BLOCK + l];
-                largest[l] = largest[l] > score ? largest[l] : score;
-            }
-        for (size_t j = 0; j < tokens; j++)
-            for (int l = 0; l < BLOCK; l++) {
-                double below = largest[l] - (row[j * BLOCK + l] + b[j * BLOCK + l]);
-                weights[j][l] = exp[(int32_t)clamped(below, 0, EXP_SIZE - 1)];
-                total[l] += weights[j][l];
-            }
-        for (size_t j = 0; j < tokens; j++)
-            for (int l = 0; l < BLOCK; l++) {
-                double p = rounded(weights[j][l] * (1 << PROBABILITY_BITS) / total[l]);
-                if (together) out[j * BLOCK + l] += p;
-                else out[j * BLOCK + l] = p;
-            }
-    }
+    for (size_t i = 0; i < queries; i++)
+        for (size_t lane = 0; lane < BLOCK; lane += LANES)
+            NAME(softmax)(scores + (i < tokens ? i : tokens - 1) * row + lane,
+                          bias + i * row + lane, exp, tokens, together && i,
+                          out + (together ? 0 : i * row) + lane);
 }
 
 TARGET static void NAME(weigh)(const double *weights, const double *v, size_t tokens, size_t depth,
                                double *out) {
-    for (size_t e = 0; e < depth; e++)
-        for (int lane = 0; lane < BLOCK; lane += LANES) {
-            NAME(vector) s = {0};
-            for (size_t j = 0; j < tokens; j++)
-                s += *(const NAME(vector) *)(weights + j * BLOCK + lane) *
-                     *(const NAME(vector) *)(v + (j * depth + e) * BLOCK + lane);
-            *(NAME(vector) *)(out + e * BLOCK + lane) = s;
-        }
+    for (size_t e = 0; e < depth * BLOCK; e += LANES) {
+        vec s = ALL(0);
+        for (size_t j = 0; j < tokens; j++)
+            s += READ(weights + j * BLOCK + e % BLOCK) * READ(v + j * depth * BLOCK + e);
+        AT(out + e) = s;
+    }
 }
 
 TARGET static void NAME(scale_indexes)(const double *scales, const double *thresholds,
-                                       size_t tables, uint16_t *indexes, size_t count) {
+                                       size_t count_thresholds, uint16_t *indexes, size_t count) {
     for (size_t i = 0; i < count; i += BLOCK) {
         double reached[BLOCK] = {0};
-        for (size_t t = 0; t < tables; t++)
+        for (size_t t = 0; t < count_thresholds; t++)
             for (int l = 0; l < BLOCK; l++)
                 reached[l] += scales[i + l] >= thresholds[t] ? 1.0 : 0.0;
         for (int l = 0; l < BLOCK; l++) indexes[i + l] = (uint16_t)reached[l];
@@ -199,7 +239,7 @@ TARGET static void NAME(scale_indexes)(const double *scales, const double *thres
 }
 
 TARGET static void NAME(widen)(const int16_t *x, double *out, size_t count) {
-    for (size_t i = 0; i < count; i++) out[i] = x[i];
+    for (size_t i = 0; i < count; i += LANES) AT(out + i) = (vec)WEIGHTS(x + i);
 }
 
 static const kernels NAME(kernels) = {
@@ -214,5 +254,15 @@ static const kernels NAME(kernels) = {
 #undef LANES
 #undef WIDTH
 #undef QUERIES
-#undef LOAD_WEIGHTS
+#undef vec
+#undef AT
+#undef READ
+#undef WEIGHTS
+#undef INTEGERS
+#undef LOOKUP
+#undef MIN
+#undef MAX
+#undef ALL
+#undef CLAMP
+#undef ROUND
 #undef DEFINE_TILE
