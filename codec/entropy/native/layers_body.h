@@ -12,12 +12,15 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 #define vec NAME(vector)
 #define AT(p) (*(vec *)(p))
 #define READ(p) (*(const vec *)(p))
-/* What GCC and clang do not make of plain loops. `min` and `max` take NaN to b. */
+/* What GCC and clang do not make of plain loops. MIN and MAX take NaN to b;
+ * COUNT adds 1 to the lanes of n where x is at least `least`. */
 #if VECTOR == 64
 #define WEIGHTS(p) _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(p))))
 #define INTEGERS(p) _mm512_cvtepi32_pd(_mm256_loadu_si256((const void *)(p)))
 #define LOOKUP(table, at) \
     _mm512_cvtepi32_pd(_mm256_i32gather_epi32(table, _mm512_cvttpd_epi32(at), 4))
+#define COUNT(n, x, least) \
+    (vec) _mm512_mask_add_pd(n, _mm512_cmp_pd_mask(x, ALL(least), _CMP_GE_OQ), n, ALL(1))
 #define MIN(a, b) _mm512_min_pd(a, b)
 #define MAX(a, b) _mm512_max_pd(a, b)
 #elif VECTOR == 32
@@ -25,6 +28,8 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 #define INTEGERS(p) _mm256_cvtepi32_pd(_mm_loadu_si128((const void *)(p)))
 #define LOOKUP(table, at) \
     _mm256_cvtepi32_pd(_mm_i32gather_epi32(table, _mm256_cvttpd_epi32(at), 4))
+#define COUNT(n, x, least) \
+    ((n) + (vec)_mm256_and_pd(_mm256_cmp_pd(x, ALL(least), _CMP_GE_OQ), ALL(1)))
 #define MIN(a, b) _mm256_min_pd(a, b)
 #define MAX(a, b) _mm256_max_pd(a, b)
 #else
@@ -32,6 +37,7 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 #define INTEGERS(p) ((vec){(double)(p)[0], (double)(p)[1]})
 #define LOOKUP(table, at) \
     ((vec){(double)(table)[(int32_t)(at)[0]], (double)(table)[(int32_t)(at)[1]]})
+#define COUNT(n, x, least) ((n) + (vec){(x)[0] >= (least), (x)[1] >= (least)})
 #define MIN(a, b) NAME(min)(a, b)
 #define MAX(a, b) NAME(max)(a, b)
 static inline vec NAME(min)(vec a, vec b) {
@@ -229,12 +235,10 @@ TARGET static void NAME(weigh)(const double *weights, const double *v, size_t to
 
 TARGET static void NAME(scale_indexes)(const double *scales, const double *thresholds,
                                        size_t count_thresholds, uint16_t *indexes, size_t count) {
-    for (size_t i = 0; i < count; i += BLOCK) {
-        double reached[BLOCK] = {0};
-        for (size_t t = 0; t < count_thresholds; t++)
-            for (int l = 0; l < BLOCK; l++)
-                reached[l] += scales[i + l] >= thresholds[t] ? 1.0 : 0.0;
-        for (int l = 0; l < BLOCK; l++) indexes[i + l] = (uint16_t)reached[l];
+    for (size_t i = 0; i < count; i += LANES) {
+        vec scale = READ(scales + i), reached = ALL(0);
+        for (size_t t = 0; t < count_thresholds; t++) reached = COUNT(reached, scale, thresholds[t]);
+        for (size_t l = 0; l < LANES; l++) indexes[i + l] = (uint16_t)reached[l];
     }
 }
 
@@ -260,6 +264,7 @@ static const kernels NAME(kernels) = {
 #undef WEIGHTS
 #undef INTEGERS
 #undef LOOKUP
+#undef COUNT
 #undef MIN
 #undef MAX
 #undef ALL
