@@ -1,4 +1,4 @@
-"""Symbols coded in Python: for where there is no compiled coder. Slow, about 1 µs a symbol.
+"""Symbols coded in Python: for where there is no compiled coder. It is slow.
 
 It is also the shortest description of a stream; `ticodec.entropy.rans` has the idea.
 """

@@ -18,8 +18,7 @@ static const array_kind kinds[] = {
     [INT64] = {"lq", 8, "int64"}, [FLOAT32] = {"f", 4, "float32"}, [FLOAT64] = {"d", 8, "float64"},
 };
 
-int array_of(PyObject *object, Py_buffer *view, array_type type, int writable, const char *name)
-{
+int array_of(PyObject *object, Py_buffer *view, array_type type, int writable, const char *name) {
     const array_kind *kind = &kinds[type];
     int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
     if (PyObject_GetBuffer(object, view, flags)) {
@@ -39,8 +38,7 @@ int array_of(PyObject *object, Py_buffer *view, array_type type, int writable, c
 }
 
 int array_of_length(PyObject *object, Py_buffer *view, array_type type, int writable,
-                    const char *name, size_t count)
-{
+                    const char *name, size_t count) {
     if (array_of(object, view, type, writable, name))
         return -1;
     if (array_length(view) != count) {
@@ -52,8 +50,7 @@ int array_of_length(PyObject *object, Py_buffer *view, array_type type, int writ
     return 0;
 }
 
-static int fill(PyObject *module)
-{
+static int fill(PyObject *module) {
     if (PyModule_AddIntConstant(module, "API", API))
         return -1;
     return PyModule_AddFunctions(module, rans_methods) ||
@@ -69,7 +66,6 @@ static struct PyModuleDef definition = {
     .m_slots = slots,
 };
 
-PyMODINIT_FUNC PyInit__exact(void)
-{
+PyMODINIT_FUNC PyInit__exact(void) {
     return PyModuleDef_Init(&definition);
 }

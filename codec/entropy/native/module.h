@@ -40,8 +40,8 @@ extern PyMethodDef rans_methods[], wavefront_methods[];
 const rans_tables *tables_in(PyObject *capsule);
 
 /* The writer or reader in a capsule, taken for this thread alone; NULL with an exception set for
- * anything else, and when it is taken already. Call these with the GIL held. Whoever takes one gives
- * it back with `give_back`, and may release the GIL in between. */
+ * anything else, and when it is taken already. Call these with the GIL held. Whoever takes one
+ * gives it back with `give_back`, and may release the GIL in between. */
 rans_writer *take_writer(PyObject *capsule);
 rans_reader *take_reader(PyObject *capsule);
 void give_back(PyObject *capsule);

@@ -13,8 +13,7 @@ typedef struct {
     int taken; /* read and written with the GIL held */
 } holder;
 
-PyObject *raise_rans(int code)
-{
+PyObject *raise_rans(int code) {
     switch (code) {
     case RANS_NO_MEMORY:
         return PyErr_NoMemory();
@@ -41,8 +40,7 @@ PyObject *raise_rans(int code)
 
 /* -- capsules ---------------------------------------------------------------------- */
 
-const rans_tables *tables_in(PyObject *capsule)
-{
+const rans_tables *tables_in(PyObject *capsule) {
     if (!PyCapsule_IsValid(capsule, TABLES)) {
         PyErr_SetString(PyExc_TypeError, "these are no tables of the coder");
         return NULL;
@@ -50,8 +48,7 @@ const rans_tables *tables_in(PyObject *capsule)
     return PyCapsule_GetPointer(capsule, TABLES);
 }
 
-static void *take(PyObject *capsule, const char *name)
-{
+static void *take(PyObject *capsule, const char *name) {
     if (!PyCapsule_IsValid(capsule, name)) {
         PyErr_Format(PyExc_TypeError, "this is no %s", name);
         return NULL;
@@ -65,44 +62,37 @@ static void *take(PyObject *capsule, const char *name)
     return held->coder;
 }
 
-rans_writer *take_writer(PyObject *capsule)
-{
+rans_writer *take_writer(PyObject *capsule) {
     return take(capsule, WRITER);
 }
 
-rans_reader *take_reader(PyObject *capsule)
-{
+rans_reader *take_reader(PyObject *capsule) {
     return take(capsule, READER);
 }
 
-void give_back(PyObject *capsule)
-{
+void give_back(PyObject *capsule) {
     holder *held = PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule));
     held->taken = 0;
 }
 
-static void drop_tables(PyObject *capsule)
-{
+static void drop_tables(PyObject *capsule) {
     rans_tables_free(PyCapsule_GetPointer(capsule, TABLES));
 }
 
-static void drop_writer(PyObject *capsule)
-{
+static void drop_writer(PyObject *capsule) {
     holder *held = PyCapsule_GetPointer(capsule, WRITER);
     rans_writer_free(held->coder);
     free(held);
 }
 
-static void drop_reader(PyObject *capsule)
-{
+static void drop_reader(PyObject *capsule) {
     holder *held = PyCapsule_GetPointer(capsule, READER);
     rans_reader_free(held->coder);
     free(held);
 }
 
 /* A capsule that owns `coder`; NULL with an exception set, and the coder is the caller's still. */
-static PyObject *hold(void *coder, const char *name, PyCapsule_Destructor drop)
-{
+static PyObject *hold(void *coder, const char *name, PyCapsule_Destructor drop) {
     holder *held = coder ? malloc(sizeof *held) : NULL;
     if (!held)
         return PyErr_NoMemory();
@@ -115,8 +105,7 @@ static PyObject *hold(void *coder, const char *name, PyCapsule_Destructor drop)
 
 /* -- functions --------------------------------------------------------------------- */
 
-static PyObject *make_tables(PyObject *Py_UNUSED(module), PyObject *arguments)
-{
+static PyObject *make_tables(PyObject *Py_UNUSED(module), PyObject *arguments) {
     PyObject *first, *second, *capsule = NULL;
     Py_buffer halves, frequencies;
     if (!PyArg_ParseTuple(arguments, "OO:tables", &first, &second) ||
@@ -136,8 +125,7 @@ static PyObject *make_tables(PyObject *Py_UNUSED(module), PyObject *arguments)
     return capsule;
 }
 
-static PyObject *make_writer(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
-{
+static PyObject *make_writer(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing)) {
     rans_writer *writer = rans_writer_make();
     PyObject *capsule = hold(writer, WRITER, drop_writer);
     if (!capsule)
@@ -145,8 +133,7 @@ static PyObject *make_writer(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(no
     return capsule;
 }
 
-static PyObject *write_values(PyObject *Py_UNUSED(module), PyObject *arguments)
-{
+static PyObject *write_values(PyObject *Py_UNUSED(module), PyObject *arguments) {
     PyObject *capsule, *first, *second, *third;
     Py_buffer values, indexes;
     if (!PyArg_ParseTuple(arguments, "OOOO:write", &capsule, &first, &second, &third))
@@ -171,8 +158,7 @@ static PyObject *write_values(PyObject *Py_UNUSED(module), PyObject *arguments)
     return code ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *finish(PyObject *Py_UNUSED(module), PyObject *capsule)
-{
+static PyObject *finish(PyObject *Py_UNUSED(module), PyObject *capsule) {
     rans_writer *writer = take_writer(capsule);
     if (!writer)
         return NULL;
@@ -190,8 +176,7 @@ static PyObject *finish(PyObject *Py_UNUSED(module), PyObject *capsule)
     return stream;
 }
 
-static PyObject *make_reader(PyObject *Py_UNUSED(module), PyObject *arguments)
-{
+static PyObject *make_reader(PyObject *Py_UNUSED(module), PyObject *arguments) {
     Py_buffer data;
     Py_ssize_t limit;
     if (!PyArg_ParseTuple(arguments, "y*n:reader", &data, &limit))
@@ -209,8 +194,7 @@ static PyObject *make_reader(PyObject *Py_UNUSED(module), PyObject *arguments)
     return capsule;
 }
 
-static PyObject *read_values(PyObject *Py_UNUSED(module), PyObject *arguments)
-{
+static PyObject *read_values(PyObject *Py_UNUSED(module), PyObject *arguments) {
     PyObject *capsule, *first, *second, *third;
     Py_buffer indexes, values;
     if (!PyArg_ParseTuple(arguments, "OOOO:read", &capsule, &first, &second, &third))

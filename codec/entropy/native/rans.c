@@ -24,8 +24,8 @@ enum {
 
 typedef struct {
     int32_t half;
-    size_t first;         /* where the table begins in `starts` */
-    uint16_t bins[BINS];  /* symbol that has slot 256 b: where the search for slots of bin b begins */
+    size_t first;        /* where the table begins in `starts` */
+    uint16_t bins[BINS]; /* the symbol of slot 256 b: a search for later slots begins there */
 } table;
 
 struct rans_tables {
@@ -37,8 +37,7 @@ struct rans_tables {
 };
 
 /* Whether the numbers are tables. The sum cannot overflow: at most 65536 tables of 65535. */
-static int sizes_fit(const int64_t *halves, size_t tables, size_t count)
-{
+static int sizes_fit(const int64_t *halves, size_t tables, size_t count) {
     if (tables < 1 || tables > TABLES_MAX)
         return 0;
     uint64_t sum = 0;
@@ -51,8 +50,7 @@ static int sizes_fit(const int64_t *halves, size_t tables, size_t count)
 }
 
 /* Fill the table's starts (2K + 2) and bins; 0 when the frequencies are not those of a table. */
-static int prepare(table *one, uint16_t *starts, const int64_t *frequencies)
-{
+static int prepare(table *one, uint16_t *starts, const int64_t *frequencies) {
     int32_t symbols = 2 * one->half + 1;
     int64_t sum = 0;
     for (int32_t s = 0; s < symbols; s++) {
@@ -74,8 +72,7 @@ static int prepare(table *one, uint16_t *starts, const int64_t *frequencies)
 }
 
 int rans_tables_make(rans_tables **out, const int64_t *halves, size_t tables,
-                     const int64_t *frequencies, size_t count)
-{
+                     const int64_t *frequencies, size_t count) {
     *out = NULL;
     if (!sizes_fit(halves, tables, count))
         return RANS_BAD_TABLES;
@@ -104,15 +101,13 @@ int rans_tables_make(rans_tables **out, const int64_t *halves, size_t tables,
     return RANS_OK;
 }
 
-void rans_tables_free(rans_tables *tables)
-{
+void rans_tables_free(rans_tables *tables) {
     if (tables)
         free(tables->starts);
     free(tables);
 }
 
-size_t rans_tables_count(const rans_tables *tables)
-{
+size_t rans_tables_count(const rans_tables *tables) {
     return tables->count;
 }
 
@@ -128,21 +123,18 @@ struct rans_writer {
     size_t count, capacity;
 };
 
-rans_writer *rans_writer_make(void)
-{
+rans_writer *rans_writer_make(void) {
     return calloc(1, sizeof(rans_writer));
 }
 
-void rans_writer_free(rans_writer *writer)
-{
+void rans_writer_free(rans_writer *writer) {
     if (writer)
         free(writer->slices);
     free(writer);
 }
 
 /* Make room for `more` symbols. */
-static int reserve(rans_writer *writer, size_t more)
-{
+static int reserve(rans_writer *writer, size_t more) {
     /* rans_finish needs four bytes for each of count + FREE_SYMBOLS symbols and two words more. */
     const size_t most = SIZE_MAX / sizeof(slice) - FREE_SYMBOLS - 2;
     if (more > most || writer->count > most - more)
@@ -162,13 +154,11 @@ static int reserve(rans_writer *writer, size_t more)
 }
 
 /* |value|; right for INT32_MIN, too. */
-static inline int64_t magnitude(int32_t value)
-{
+static inline int64_t magnitude(int32_t value) {
     return value < 0 ? -(int64_t)value : value;
 }
 
-static inline int digits_of(int64_t excess)
-{
+static inline int digits_of(int64_t excess) {
     int digits = 0;
     for (; excess; excess >>= 4)
         digits++;
@@ -178,14 +168,12 @@ static inline int digits_of(int64_t excess)
 /* |values[i]| - K of the value's table, or -1 for an index that is none. Others may write into the
  * caller's arrays meanwhile, so no index is taken to be right because it once was. */
 static inline int64_t excess_at(const rans_tables *tables, const int32_t *values,
-                                const uint16_t *indexes, size_t i)
-{
+                                const uint16_t *indexes, size_t i) {
     size_t index = indexes[i];
     return index < tables->count ? magnitude(values[i]) - tables->table[index].half : -1;
 }
 
-static inline void put_digit(rans_writer *writer, int64_t digit)
-{
+static inline void put_digit(rans_writer *writer, int64_t digit) {
     slice *to = &writer->slices[writer->count++];
     to->start = (uint16_t)(digit * DIGIT_WIDTH);
     to->width = DIGIT_WIDTH;
@@ -193,8 +181,7 @@ static inline void put_digit(rans_writer *writer, int64_t digit)
 
 /* The escapes of a call: first all the counts of digits, then all the digits. */
 static int write_escapes(rans_writer *writer, const int32_t *values, const uint16_t *indexes,
-                         size_t n, const rans_tables *tables)
-{
+                         size_t n, const rans_tables *tables) {
     for (size_t i = 0; i < n; i++) {
         int64_t excess = excess_at(tables, values, indexes, i);
         if (excess < 0)
@@ -220,8 +207,7 @@ static int write_escapes(rans_writer *writer, const int32_t *values, const uint1
 }
 
 static int write_all(rans_writer *writer, const int32_t *values, const uint16_t *indexes, size_t n,
-                     const rans_tables *tables)
-{
+                     const rans_tables *tables) {
     if (reserve(writer, n))
         return RANS_NO_MEMORY;
     int outside = 0;
@@ -245,8 +231,7 @@ static int write_all(rans_writer *writer, const int32_t *values, const uint16_t 
 }
 
 int rans_write(rans_writer *writer, const int32_t *values, const uint16_t *indexes, size_t n,
-               const rans_tables *tables)
-{
+               const rans_tables *tables) {
     if (!n)
         return RANS_OK;
     size_t before = writer->count;
@@ -258,8 +243,7 @@ int rans_write(rans_writer *writer, const int32_t *values, const uint16_t *index
 
 /* One step of the encoder. Gives a word where the state gets too large: it is below width · 2^47
  * before the division, and so below 2^63 afterwards. */
-static inline uint64_t encode(uint64_t state, slice symbol, uint32_t **words)
-{
+static inline uint64_t encode(uint64_t state, slice symbol, uint32_t **words) {
     if (state >= (uint64_t)symbol.width << 47) {
         *--*words = (uint32_t)state;
         state >>= 32;
@@ -268,8 +252,7 @@ static inline uint64_t encode(uint64_t state, slice symbol, uint32_t **words)
     return (quotient << PRECISION) + (state - quotient * symbol.width) + symbol.start;
 }
 
-int rans_finish(rans_writer *writer, uint8_t **bytes, size_t *size)
-{
+int rans_finish(rans_writer *writer, uint8_t **bytes, size_t *size) {
     /* A symbol gives at most one word, and the state at the end gives two. Pages of this buffer
      * that no word is written to are never really there. */
     size_t most = writer->count + FREE_SYMBOLS + 2;
@@ -316,13 +299,11 @@ struct rans_reader {
 };
 
 /* The next word; 0 behind the end. */
-static inline uint32_t next_word(const rans_reader *reader, size_t *at)
-{
+static inline uint32_t next_word(const rans_reader *reader, size_t *at) {
     return *at < reader->count ? reader->words[(*at)++] : 0;
 }
 
-rans_reader *rans_reader_make(const uint8_t *data, size_t size, size_t limit)
-{
+rans_reader *rans_reader_make(const uint8_t *data, size_t size, size_t limit) {
     size_t count = size / 4 + (size % 4 != 0);
     if (count > (SIZE_MAX - sizeof(rans_reader)) / sizeof(uint32_t))
         return NULL;
@@ -340,15 +321,13 @@ rans_reader *rans_reader_make(const uint8_t *data, size_t size, size_t limit)
     return reader;
 }
 
-void rans_reader_free(rans_reader *reader)
-{
+void rans_reader_free(rans_reader *reader) {
     free(reader);
 }
 
 /* The place after a symbol. `start` and `width` are of the slice that the state's slot is in. One
  * word at most is read, even where damage has made the state so small that one is not enough. */
-static inline place advance(const rans_reader *reader, place from, uint32_t start, uint32_t width)
-{
+static inline place advance(const rans_reader *reader, place from, uint32_t start, uint32_t width) {
     uint64_t slot = from.state & (TOTAL - 1);
     from.state = width * (from.state >> PRECISION) + slot - start;
     if (from.state < LOWER_BOUND)
@@ -356,23 +335,20 @@ static inline place advance(const rans_reader *reader, place from, uint32_t star
     return from;
 }
 
-static inline int read_digit(rans_reader *reader)
-{
+static inline int read_digit(rans_reader *reader) {
     uint32_t digit = (uint32_t)(reader->place.state & (TOTAL - 1)) / DIGIT_WIDTH;
     reader->place = advance(reader, reader->place, digit * DIGIT_WIDTH, DIGIT_WIDTH);
     return (int)digit;
 }
 
-static inline int32_t with_sign_of(int32_t value, int64_t size)
-{
+static inline int32_t with_sign_of(int32_t value, int64_t size) {
     return (int32_t)(value < 0 ? -size : size);
 }
 
 /* Put the excesses onto the values that are at an end of their table. Between the two loops such a
  * value is K and its count of digits. */
 static int read_escapes(rans_reader *reader, int32_t *values, const uint16_t *indexes, size_t n,
-                        const rans_tables *tables)
-{
+                        const rans_tables *tables) {
     for (size_t i = 0; i < n; i++) {
         if (excess_at(tables, values, indexes, i) != 0)
             continue;
@@ -396,8 +372,7 @@ static int read_escapes(rans_reader *reader, int32_t *values, const uint16_t *in
 }
 
 static int read_all(rans_reader *reader, int32_t *values, const uint16_t *indexes, size_t n,
-                    const rans_tables *tables)
-{
+                    const rans_tables *tables) {
     int outside = 0;
     place here = reader->place;
     for (size_t i = 0; i < n; i++) {
@@ -411,7 +386,8 @@ static int read_all(rans_reader *reader, int32_t *values, const uint16_t *indexe
         /* The last slot of a symbol is one before the next start; 65535 for the last symbol. */
         while ((uint16_t)(starts[symbol + 1] - 1) < slot)
             symbol++;
-        here = advance(reader, here, starts[symbol], (uint16_t)(starts[symbol + 1] - starts[symbol]));
+        uint16_t start = starts[symbol], width = (uint16_t)(starts[symbol + 1] - start);
+        here = advance(reader, here, start, width);
         int32_t value = (int32_t)symbol - one->half;
         outside |= magnitude(value) == one->half;
         values[i] = value;
@@ -421,8 +397,7 @@ static int read_all(rans_reader *reader, int32_t *values, const uint16_t *indexe
 }
 
 int rans_read(rans_reader *reader, int32_t *values, const uint16_t *indexes, size_t n,
-              const rans_tables *tables)
-{
+              const rans_tables *tables) {
     if (n > reader->left)
         return RANS_ENDS_EARLY;
     place before = reader->place;

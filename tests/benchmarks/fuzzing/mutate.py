@@ -48,7 +48,7 @@ def mutated_integers(numbers: np.ndarray, random: Random) -> np.ndarray:
             case 0:
                 changed[at] = random.choice(EDGES)
             case 1:
-                changed[at] += random.integers(-2, 3)
+                changed[at : at + 1] += random.integers(-2, 3)
             case 2:
                 changed[[at, other]] = changed[[other, at]]
             case 3:
@@ -57,7 +57,6 @@ def mutated_integers(numbers: np.ndarray, random: Random) -> np.ndarray:
                 changed = np.insert(changed, at, random.choice(EDGES))
             case 5:  # a sum that stays, or comes back after it has overflowed
                 step = random.choice(np.array([1, 2**16, 2**62, 2**63 - 1]))
-                with np.errstate(over="ignore"):
-                    changed[at] += step
-                    changed[other] -= step
+                changed[at : at + 1] += step  # of arrays, which overflow without a warning
+                changed[other : other + 1] -= step
     return changed
