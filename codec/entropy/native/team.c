@@ -3,10 +3,13 @@
 
 #if defined(_WIN32)
 #include <windows.h>
-#define let_others_run() SwitchToThread()
+static void sleep_briefly(void) { Sleep(0); }
 #else
-#include <sched.h>
-#define let_others_run() sched_yield()
+#include <time.h>
+static void sleep_briefly(void) {
+    struct timespec t = {0, 50 * 1000};
+    nanosleep(&t, NULL);
+}
 #endif
 
 #if defined(__x86_64__)
@@ -29,7 +32,7 @@ void team_wait(team *t) {
     }
     for (int look = 0; atomic_load_explicit(&t->stage, memory_order_acquire) == stage; look++) {
         if (look < LOOKS) pause_briefly();
-        else let_others_run();
+        else sleep_briefly();
     }
 }
 

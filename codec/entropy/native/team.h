@@ -1,8 +1,9 @@
 /* Threads that work on one job and wait for each other between its stages.
  *
  * The threads belong to the caller (Python starts them), so nothing here depends on a system's
- * threads. A stage takes some microseconds, less than it takes to put a thread to sleep: who waits
- * watches a counter for a while, and then lets others run between looks.
+ * threads. A stage takes some microseconds, less than it takes to put a thread to sleep. Who waits
+ * therefore watches a counter for a while. If the others are still not there, the system runs
+ * something else in their place; then it sleeps between looks, so that they get its processor.
  */
 #ifndef TICODEC_TEAM_H
 #define TICODEC_TEAM_H
