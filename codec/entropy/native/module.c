@@ -54,7 +54,8 @@ static int fill(PyObject *module) {
     if (PyModule_AddIntConstant(module, "API", API))
         return -1;
     return PyModule_AddFunctions(module, rans_methods) ||
-           PyModule_AddFunctions(module, wavefront_methods);
+           PyModule_AddFunctions(module, wavefront_methods) ||
+           PyModule_AddFunctions(module, job_methods);
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, fill}, {0, NULL}};

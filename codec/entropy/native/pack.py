@@ -1,0 +1,64 @@
+"""Compiled layers in the form that the extension takes: 16 outputs of a layer lie together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ticodec.entropy.exact import Ops
+
+#: Outputs of a layer that lie together, and heads that are computed together: BLOCK in layers.h.
+BLOCK = 16
+
+Layer = tuple[NDArray[np.int16], NDArray[np.float64], NDArray[np.float64], float]
+
+
+def head_lanes(channels: int, heads: int) -> NDArray[np.int64]:
+    """Which output of a qkv layer lies where: (3·groups·depth·16,), -1 for none.
+
+    A layer has [3][heads][depth]; the extension wants [3][groups][depth][16 heads].
+    """
+    depth, groups = channels // heads, -(-heads // BLOCK)
+    order = np.full((3, groups * BLOCK, depth), -1)
+    order[:, :heads] = np.arange(3 * channels).reshape(3, heads, depth)
+    return order.reshape(3, groups, BLOCK, depth).transpose(0, 1, 3, 2).flatten()
+
+
+def pack(
+    ops: Ops,
+    name: str,
+    limit: float,
+    order: NDArray[np.int64] | None = None,
+    inputs: NDArray[np.int64] | None = None,
+) -> Layer:
+    """Weight, bias, scale and limit of a layer in the form of `layer` in layers.h.
+
+    Args:
+        order: which output lies where, inputs: which input; -1 for none. By default all, in order.
+    """
+    weight, bias, exponent = (ops.parameters[f"{name}.{k}"] for k in ("weight", "bias", "exponent"))
+    if order is None:
+        order = np.arange(len(weight))
+    if inputs is not None:
+        weight = torch.from_numpy(rows_of(weight.t(), inputs)).t()
+    order = np.append(order, np.full(-len(order) % BLOCK, -1))
+    rows = rows_of(weight, order)
+    packed = np.ascontiguousarray(rows.reshape(-1, BLOCK, rows.shape[1]).transpose(0, 2, 1))
+    scale = np.ldexp(1.0, rows_of(exponent, order).astype(np.int32))
+    return packed, rows_of(bias, order).astype(np.float64), scale, float(limit)
+
+
+def rows_of(tensor: Tensor, order: NDArray[np.int64]) -> NDArray[Any]:
+    """Rows of a tensor in this order; zeros where it is -1."""
+    rows = tensor.cpu().numpy()[order]
+    rows[order < 0] = 0
+    return rows
+
+
+def int32(tensor: Tensor) -> NDArray[np.int32]:
+    """A tensor of integers as an array of int32."""
+    return tensor.cpu().numpy().astype(np.int32)
