@@ -32,7 +32,9 @@ from fuzzing import rans
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "codec" / "entropy" / "native"
-COMMON = ["-std=gnu11", "-shared", "-fPIC", "-pthread", "-DPy_LIMITED_API=0x030B0000"]
+#: As in setup.py.
+COMMON = ["-std=gnu11", "-shared", "-fPIC", "-pthread", "-ffp-contract=off", "-fvisibility=hidden"]
+COMMON += ["-DPy_LIMITED_API=0x030B0000"]
 PLAIN = ["-O3"]
 SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
 SANITIZED += ["-fno-sanitize-recover=undefined"]
