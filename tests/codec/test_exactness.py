@@ -30,6 +30,7 @@ CONFIGURATIONS = {
     "AVX2": ({}, {"ATEN_CPU_CAPABILITY": "avx2"}),
     "oneDNN off": ({"no_onednn": True}, {}),
     "oneDNN capped, 1 thread": ({"threads": 1}, {"ONEDNN_MAX_CPU_ISA": "AVX2"}),
+    "torch, without the C extension": ({}, {"TICODEC_NATIVE": "0"}),
     "other BLAS kernels": ({}, {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "MKL_CBWR": "COMPATIBLE"}),
 }
 if torch.backends.cpu.get_cpu_capability().startswith("AVX512"):  # elsewhere torch crashes

@@ -1,0 +1,289 @@
+"""The wavefront in C gives what the torch path gives, bit for bit, and takes any bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ticodec import weights
+from ticodec.codec import Codec
+from ticodec.entropy import native
+from ticodec.entropy.coder import Coded, EntropyCoder, Streams
+from ticodec.entropy.exact import LONG
+from ticodec.entropy.native.wavefront import NativeWavefront, head_lanes
+from ticodec.errors import BadInputError
+from ticodec.models.families import build, preset
+from ticodec.training.export.weights_file import compile_entropy
+
+pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is not built here")
+
+#: Which instructions the extension can be told to use; not every processor has all.
+INSTRUCTIONS = ["plain", "avx2", "avx512"]
+#: Widths and heads that fill blocks of 16 and that do not, and more heads than lanes.
+SHAPES = {"lite": None, "24 by 3": (24, 3), "40 by 20": (40, 20), "48 by 16": (48, 16)}
+
+
+@cache
+def coder(shape: str) -> EntropyCoder:
+    """An entropy coder of random weights, or of tic-lite's."""
+    if shape == "lite":
+        return Codec(weights.find("tic-lite"), "cpu", bf16=False).entropy
+    m, heads = SHAPES[shape]
+    torch.manual_seed(m)
+    config = preset("tic-lite", N=32, M=m, cam_heads=heads)
+    network = build(config).eval()
+    with torch.no_grad():
+        torch.nn.init.normal_(network.cam.bias_table)
+        torch.nn.init.normal_(network.cam.qkv.weight, std=0.3)
+    y, z = latents(config, 2, 3, 9, 4.0)
+    parameters = compile_entropy(network, y[None].float(), z[None].float())
+    return EntropyCoder(config, parameters, torch.device("cpu"))
+
+
+def latents(config, height: int, width: int, seed: int, spread: float):
+    """Random y (4·height, 4·width, M) and z (height, width, N); some values are far outside."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randn(4 * height, 4 * width, config.M, generator=generator) * spread
+    far = torch.rand(y.shape, generator=generator) < 0.002
+    y = torch.where(far, y * 5000, y)
+    return y, torch.randn(height, width, config.N, generator=generator) * 2
+
+
+@contextmanager
+def path(of: EntropyCoder, instructions: str | None, threads: int = 1) -> Iterator[EntropyCoder]:
+    """A coder that runs in C with these instructions, or, for None, in torch."""
+    kept, count = of.latents.native, torch.get_num_threads()
+    of.latents.native = None
+    if instructions:
+        of.latents.native = in_c(of, instructions)
+    torch.set_num_threads(threads)
+    try:
+        yield of
+    finally:
+        of.latents.native = kept
+        torch.set_num_threads(count)
+
+
+def in_c(of: EntropyCoder, instructions: str) -> NativeWavefront:
+    try:
+        return NativeWavefront(native.module(), of.latents.context, of.thresholds, instructions)
+    except ValueError:
+        pytest.skip(f"this processor has no {instructions}")
+
+
+sizes = st.tuples(st.integers(1, 4), st.integers(1, 5))
+
+
+@pytest.mark.parametrize("instructions", INSTRUCTIONS)
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=6, deadline=None)
+@given(
+    shapes=st.lists(sizes, min_size=1, max_size=3),
+    seed=st.integers(0, 99),
+    spread=st.sampled_from([0.1, 3.0, 200.0]),
+    threads=st.integers(1, 3),
+)
+def test_streams_and_latents_are_those_of_torch(
+    shape: str, instructions: str, shapes: list[tuple[int, int]], seed: int, spread: float,
+    threads: int,
+) -> None:  # fmt: skip
+    of = coder(shape)
+    images = [latents(of.config, *size, seed + i, spread) for i, size in enumerate(shapes)]
+    with path(of, None):
+        expected = of.encode_many(images)
+    streams = [
+        Streams(coded.z_stream, coded.y_stream, *size)
+        for coded, size in zip(expected, shapes, strict=True)
+    ]
+    with path(of, None):
+        decoded = of.decode_many(streams)
+    with path(of, instructions, threads):
+        assert of.encode_many(images) == expected
+        for ours, theirs in zip(of.decode_many(streams), decoded, strict=True):
+            assert ours.symbols == theirs.symbols
+            assert torch.equal(ours.y_hat, theirs.y_hat)
+
+
+def outcome(of: EntropyCoder, streams: Streams) -> bytes | str:
+    """The symbols of streams, or how they are refused."""
+    try:
+        return of.decode(*streams).symbols
+    except BadInputError as error:
+        return str(error)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    damage=st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), max_size=4),
+    keep=st.floats(0, 1),
+)
+def test_damaged_streams_end_the_same_way(damage: list[tuple[int, int]], keep: float) -> None:
+    of = coder("24 by 3")
+    coded = whole()
+    data = bytearray(coded.y_stream[: int(keep * len(coded.y_stream))] or b"\0")
+    for place, change in damage:
+        data[place % len(data)] ^= change
+    streams = Streams(coded.z_stream, bytes(data), 2, 3)
+    with path(of, None):
+        expected = outcome(of, streams)
+    with path(of, "plain", 2):
+        assert outcome(of, streams) == expected
+
+
+@cache
+def whole() -> Coded:
+    """Streams of a map of 8 × 12 with many outliers."""
+    of = coder("24 by 3")
+    return of.encode(*latents(of.config, 2, 3, 1, 300.0))
+
+
+def test_an_impossible_escape_is_refused_by_both() -> None:
+    """All digits are 15 where a stream is nothing but ones, so an escape has 15 of them."""
+    of = coder("24 by 3")
+    seen = set()
+    for instructions in (None, "plain"):
+        for fill in range(256):
+            streams = Streams(whole().z_stream, bytes([fill]) * 3000, 2, 3)
+            with path(of, instructions):
+                if isinstance(result := outcome(of, streams), str):
+                    seen.add((instructions, result))
+    message = "damaged file: impossible symbol in an entropy stream"
+    assert seen == {(None, message), ("plain", message)}
+
+
+def test_latents_that_are_no_numbers_do_no_harm() -> None:
+    of = coder("24 by 3")
+    y, z = latents(of.config, 1, 1, 1, 3.0)
+    y[0, 0], y[1, 1], y[2, 2] = float("nan"), float("inf"), -float("inf")
+    with path(of, "plain"):
+        coded = of.encode(y, z)
+        assert of.decode(coded.z_stream, coded.y_stream, 1, 1).symbols == coded.symbols
+
+
+def test_weights_of_chance_do_no_harm() -> None:
+    """Whatever numbers weights have, the extension stays within its arrays and comes back."""
+    of = coder("24 by 3")
+    y, z = latents(of.config, 2, 3, 1, 3.0)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        parameters = dict(of.ops.parameters)
+        for name, tensor in parameters.items():
+            if name.startswith(("cam.", "head.")) and not name.endswith("frac"):
+                most = 40 if name.endswith("exponent") else 2**15
+                chance = torch.randint(-most, most, tensor.shape, generator=generator)
+                parameters[name] = chance.to(tensor.dtype)
+        other = EntropyCoder(of.config, parameters, torch.device("cpu"))
+        if other.latents.native is not None:
+            other.encode(y, z)
+
+
+def test_weights_whose_scores_are_too_large_go_to_torch() -> None:
+    of = coder("24 by 3")
+    parameters = {**of.ops.parameters, "cam.qkv.frac": torch.tensor(-1, dtype=torch.int16)}
+    assert EntropyCoder(of.config, parameters, torch.device("cpu")).latents.native is None
+
+
+def test_features_fit_float32() -> None:
+    """They are handed over as float32, which holds integers up to 2^24."""
+    assert LONG <= 2**24
+    of = coder("lite")
+    features = of.latents.features(torch.full((2, 3, of.config.N), 30000.0)).ints
+    assert torch.equal(features.float().double(), features)
+
+
+def test_every_output_of_qkv_has_one_lane() -> None:
+    for channels, heads in [(128, 16), (24, 3), (40, 20)]:
+        order = head_lanes(channels, heads)
+        assert len(order) % (3 * 16) == 0
+        assert sorted(order[order >= 0]) == list(range(3 * channels))
+
+
+def test_threads_may_code_at_the_same_time() -> None:
+    of = coder("48 by 16")
+    images = [latents(of.config, 2, 3, seed, 3.0) for seed in range(4)]
+    with path(of, None):
+        expected = [of.encode(*image) for image in images]
+    coded: list[Coded | None] = [None] * 4
+
+    def work(number: int) -> None:
+        coded[number] = of.encode(*images[number])
+
+    with path(of, "plain", 2):
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert coded == expected
+
+
+def test_ctrl_c_ends_it() -> None:
+    """A map that takes minutes ends within a second, with KeyboardInterrupt, and no thread stays."""
+    program = """
+        import threading, sys, torch
+        from ticodec import weights
+        from ticodec.codec import Codec
+        coder = Codec(weights.find("tic-lite"), "cpu", bf16=False).entropy
+        wavefront, config = coder.latents.native, coder.config
+        from ticodec.entropy.coder import Encoding
+        from ticodec.entropy.native.wavefront import NativeMap
+        torch.set_num_threads(2)
+        encoding = Encoding(coder, torch.zeros(400, 600, config.M), torch.zeros(100, 150, config.N))
+        features = torch.zeros(400 * 600, 2 * config.M)
+        print("ready", flush=True)
+        try:
+            wavefront.run([NativeMap(features, 400, 600, encoding.native())])
+        except KeyboardInterrupt:
+            print("interrupted", threading.active_count(), flush=True)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    threading.Event().wait(0.3)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert out == "interrupted 1\n"
+
+
+def test_arguments_are_checked() -> None:
+    module, of = native.module(), coder("24 by 3")
+    network = of.latents.native.network
+    m = of.config.M
+    good = {
+        "height": 2, "width": 3, "features": np.zeros((6, 2 * m), np.float32), "y": None,
+        "coder": module.reader(b"", 6 * m), "tables": of.y_tables.native,
+        "symbols": np.zeros((6, m), np.int16), "y_hat": np.zeros((6, m)),
+    }  # fmt: skip
+    module.run(module.wavefront(network, (tuple(good.values()),), 1), 0)
+    bad = {
+        "height": 0, "width": 2**40, "features": np.zeros((6, 2 * m)), "y": np.zeros(5),
+        "coder": of.y_tables.native, "tables": of.z_tables.native,
+        "symbols": np.zeros((6, m), np.int32), "y_hat": np.zeros((5, m)),
+    }  # fmt: skip
+    for name, value in bad.items():
+        with pytest.raises((TypeError, ValueError, BufferError)):
+            module.wavefront(network, (tuple({**good, name: value}.values()),), 1)
+    job = module.wavefront(network, (), 1)
+    with pytest.raises(TypeError):
+        module.run(job, 1)
+    module.run(job, 0)
+    with pytest.raises(TypeError):
+        module.run(job, 0)  # each thread once
