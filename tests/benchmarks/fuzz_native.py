@@ -33,8 +33,8 @@ from fuzzing import rans
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "codec" / "entropy" / "native"
 #: As in setup.py.
-COMMON = ["-std=gnu11", "-shared", "-fPIC", "-pthread", "-ffp-contract=off", "-fvisibility=hidden"]
-COMMON += ["-DPy_LIMITED_API=0x030B0000"]
+COMMON = ["-std=gnu11", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"]
+COMMON += ["-fvisibility=hidden", "-DPy_LIMITED_API=0x030B0000"]
 PLAIN = ["-O3"]
 SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
 SANITIZED += ["-fno-sanitize-recover=undefined"]
