@@ -32,7 +32,7 @@ Three coders
 All write the same streams, those of `compressai.ans`, and read each other's. The first that is
 there is used:
 
-    native      the C extension           about 10 ns a symbol   native/rans.c, rans_native.py
+    native      the C extension           about 10 ns a symbol   native/rans.h, rans_native.py
     compressai  compressai's extension    about 120 ns           rans_compressai.py, rans_escapes.py
     python      Python alone              about 500 ns           rans_python.py, rans_escapes.py
 

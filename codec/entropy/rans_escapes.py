@@ -1,7 +1,7 @@
 """Escapes for values outside their tables, on top of a coder that has none.
 
 compressai's coder and the one in Python code symbols of a table; here are the escapes, in numpy.
-The C extension has its own of the same form (`native/rans.c`). See `ticodec.entropy.rans`.
+The C extension has its own of the same form (`native/rans.h`). See `ticodec.entropy.rans`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 It is optional. Without a compiler the package installs and runs without it, more slowly and with
 the same results. `TICODEC_NATIVE=0` in the environment turns it off.
 
-    rans.c        symbols to streams and back          rans.h has what it promises
+    rans_*.c      symbols to streams and back          rans.h has what they promise
     module*.c     the same as functions of Python, which check their arguments
 """
 
