@@ -263,6 +263,33 @@ def test_ctrl_c_ends_it() -> None:
     assert out == "interrupted 1\n"
 
 
+def test_a_system_without_threads_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = coder("24 by 3")
+    image = latents(of.config, 2, 3, 1, 3.0)
+    start, started = threading.Thread.start, []
+
+    def refuse(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    with path(of, "plain", 4):
+        expected = of.encode(*image)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert of.encode(*image) == expected
+
+
+def test_a_team_that_is_disbanded_does_not_wait_for_ever() -> None:
+    module, of = native.module(), coder("24 by 3")
+    job = module.wavefront(of.latents.native.network, (), 2)
+    waiting = threading.Thread(target=module.run, args=(job, 1))
+    waiting.start()
+    module.disband(job)
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
 def test_arguments_are_checked() -> None:
     module, of = native.module(), coder("24 by 3")
     network = of.latents.native.network

@@ -13,6 +13,7 @@
 
 #include "layers.h"
 #include "rans.h"
+#include "team.h"
 
 /* -- arrays ------------------------------------------------------------------------ */
 
@@ -81,6 +82,7 @@ typedef struct {
     PyObject **coders;    /* capsules taken, given back when it ends */
     PyObject *arguments;
     atomic_flag *started; /* of each thread */
+    team team; /* gathers before the work begins */
 } job;
 
 /* A capsule with an empty job, which has room for so many views and coders, and keeps the arguments

@@ -25,7 +25,7 @@ PyObject *job_make(PyObject *arguments, Py_ssize_t threads, size_t views, size_t
     job *j = calloc(1, sizeof *j);
     if (!j) return PyErr_NoMemory();
     Py_INCREF(arguments);
-    j->arguments = arguments, j->threads = (size_t)threads;
+    j->arguments = arguments, j->threads = j->team.size = (size_t)threads;
     j->views = calloc(views + 1, sizeof *j->views);
     j->coders = calloc(coders + 1, sizeof *j->coders);
     j->started = calloc(j->threads, sizeof *j->started);
@@ -83,14 +83,26 @@ static PyObject *run(PyObject *self, PyObject *args) {
     }
     python p = {NULL, now()};
     p.thread = PyEval_SaveThread();
-    int failed = j->run_work(j->work, (size_t)thread, thread ? NULL : interrupted, &p);
+    int failed = team_gather(&j->team)
+                     ? j->run_work(j->work, (size_t)thread, thread ? NULL : interrupted, &p)
+                     : 0;
     PyEval_RestoreThread(p.thread);
     if (failed < 0 && !thread) return NULL; /* the handler's exception is set */
     if (failed > 0 && !thread) return raise_rans(failed);
     Py_RETURN_NONE;
 }
 
+/* disband(job): threads of a job that still wait for others to call `run` return. */
+static PyObject *disband(PyObject *self, PyObject *capsule) {
+    (void)self;
+    job *j = PyCapsule_GetPointer(capsule, JOB);
+    if (!j) return NULL;
+    team_disband(&j->team);
+    Py_RETURN_NONE;
+}
+
 PyMethodDef job_methods[] = {
     {"run", run, METH_VARARGS, NULL},
+    {"disband", disband, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -22,6 +22,23 @@ static void sleep_briefly(void) {
 
 #define LOOKS 2000
 
+/* Between two looks, of which this is number `look`. */
+static void pass_time(int look) {
+    if (look < LOOKS) pause_briefly();
+    else sleep_briefly();
+}
+
+int team_gather(team *t) {
+    atomic_fetch_add(&t->gathered, 1);
+    for (int look = 0; atomic_load(&t->gathered) < t->size; look += look < LOOKS) {
+        if (atomic_load(&t->disbanded)) return 0;
+        pass_time(look);
+    }
+    return 1;
+}
+
+void team_disband(team *t) { atomic_store(&t->disbanded, 1); }
+
 void team_wait(team *t) {
     if (t->size == 1) return;
     unsigned stage = atomic_load(&t->stage);
@@ -30,10 +47,7 @@ void team_wait(team *t) {
         atomic_store(&t->stage, stage + 1);
         return;
     }
-    for (int look = 0; atomic_load_explicit(&t->stage, memory_order_acquire) == stage; look++) {
-        if (look < LOOKS) pause_briefly();
-        else sleep_briefly();
-    }
+    for (int look = 0; atomic_load(&t->stage) == stage; look += look < LOOKS) pass_time(look);
 }
 
 void team_share(size_t count, size_t thread, size_t threads, size_t *first, size_t *last) {

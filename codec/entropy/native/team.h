@@ -15,7 +15,16 @@ typedef struct {
     size_t size;
     atomic_size_t waiting;
     atomic_uint stage;
+    atomic_size_t gathered;
+    atomic_int disbanded;
 } team;
+
+/* Waits until all threads of the team have called it, before the first stage.
+ * Returns 1, or 0 when the team was disbanded before all were there. */
+int team_gather(team *t);
+
+/* Ends the waiting of `team_gather`: somebody will not come. */
+void team_disband(team *t);
 
 /* Returns when all threads of the team have called it. */
 void team_wait(team *t);

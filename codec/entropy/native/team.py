@@ -22,16 +22,29 @@ def run_team(module: ModuleType, job_of: Callable[[int], Any]) -> None:
 
     Raises what the job raises, and KeyboardInterrupt.
     """
-    count = min(torch.get_num_threads(), MOST_THREADS)
-    job = job_of(count)
-    others = [
-        threading.Thread(target=module.run, args=(job, number), daemon=True)
-        for number in range(1, count)
-    ]
-    for thread in others:
-        thread.start()
+    job: Any = None
+    begin = threading.Event()
+
+    def help_out(number: int) -> None:
+        begin.wait()
+        if job is not None:
+            module.run(job, number)
+
+    others: list[threading.Thread] = []
     try:
+        for number in range(1, min(torch.get_num_threads(), MOST_THREADS)):
+            thread = threading.Thread(target=help_out, args=(number,), daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more threads: fewer do the work
+                break
+            others.append(thread)
+        job = job_of(1 + len(others))
+        begin.set()
         module.run(job, 0)
     finally:
+        begin.set()
+        if job is not None:
+            module.disband(job)  # Ctrl-C may have come before `run`
         for thread in others:
             thread.join()
