@@ -13,9 +13,11 @@ A finding says how to run its batch alone.
 from __future__ import annotations
 
 import argparse
+import ast
 import faulthandler
 import importlib.util
 import os
+import re
 import subprocess as processes
 import sys
 import sysconfig
@@ -32,10 +34,7 @@ from fuzzing import rans
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "codec" / "entropy" / "native"
-#: As in setup.py.
-COMMON = ["-std=gnu11", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"]
-COMMON += ["-fvisibility=hidden", "-DPy_LIMITED_API=0x030B0000"]
-PLAIN = ["-O3"]
+COMMON = ["-shared", "-fPIC", "-DPy_LIMITED_API=0x030B0000"]
 SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
 SANITIZED += ["-fno-sanitize-recover=undefined"]
 #: Mutations that one batch makes; each batch has its own random numbers.
@@ -62,12 +61,19 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def flags() -> list[str]:
+    """Of the compiler, as setup.py has them."""
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    named = re.findall(r"^UNIX \+?= (\[.*\])$", text, flags=re.MULTILINE)
+    return [flag for part in named for flag in ast.literal_eval(part)]
+
+
 def build(folder: Path, plain: bool) -> Path:
     """Compile the extension. The compiler's errors go to standard error."""
     out = folder / "_exact.abi3.so"
     include = sysconfig.get_paths()["include"]
-    flags = [*COMMON, *(PLAIN if plain else SANITIZED), f"-I{include}"]
-    processes.run(["gcc", *flags, *sorted(SOURCES.glob("*.c")), "-o", out, "-lm"], check=True)
+    how = [*flags(), *COMMON, *([] if plain else SANITIZED), f"-I{include}"]
+    processes.run(["gcc", *how, *sorted(SOURCES.glob("*.c")), "-o", out, "-lm"], check=True)
     return out
 
 
