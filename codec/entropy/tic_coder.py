@@ -15,6 +15,7 @@ from ticodec.models.config import STRIDE_Y, ModelConfig
 from . import native
 from .exact import Fixed, Ops
 from .latent_coder import LatentMap
+from .native.hyper import NativeHyper
 from .native.wavefront import NativeMap, NativeWavefront
 from .tic_context import Context
 from .tic_hyper import hyper_synthesis
@@ -28,8 +29,8 @@ class TicLatentCoder:
         ops: compiled layers; config: dimensions.
         thresholds: of the scale tables, (tables - 1,), float64.
 
-    `native` is the wavefront in C, None where the extension is missing or turned off. Setting it to
-    None makes the torch path run.
+    `native` is the wavefront in C and `native_hyper` h_s, None where the extension is missing or
+    turned off. Setting them to None makes the torch path run.
     """
 
     def __init__(self, ops: Ops, config: ModelConfig, thresholds: Tensor) -> None:
@@ -37,9 +38,11 @@ class TicLatentCoder:
         self.context = Context(ops, config)
         self.z_to_y = config.stride_z // STRIDE_Y
         self.native: NativeWavefront | None = None
+        self.native_hyper: NativeHyper | None = None
         module = native.module()
         if module is not None and ops.device.type == "cpu":
             self.native = NativeWavefront.of(module, self.context, thresholds)
+            self.native_hyper = NativeHyper.of(module, ops, config)
 
     def run(self, maps: Sequence[LatentMap]) -> list[Tensor]:
         """Code maps together, step by step of their wavefronts."""
@@ -47,7 +50,7 @@ class TicLatentCoder:
         if self.native is not None and all(stream is not None for stream in streams):
             return self.native.run(
                 [
-                    NativeMap(self.features(latents.z_hat).ints.float(), *self.size(latents), stream)
+                    NativeMap(self.native_features(latents.z_hat), *self.size(latents), stream)
                     for latents, stream in zip(maps, streams, strict=True)
                     if stream is not None
                 ]
@@ -67,6 +70,12 @@ class TicLatentCoder:
         """ẑ (h/4, w/4, N) through h_s, to (h·w, 2M)."""
         features = hyper_synthesis(self.ops, self.config, z_hat[None])
         return Fixed(features.ints.flatten(0, 2), features.frac)
+
+    def native_features(self, z_hat: Tensor) -> Tensor:
+        """The integers of `features` in float32; by the extension, if it can."""
+        if self.native_hyper is not None:
+            return self.native_hyper.run(z_hat)
+        return self.features(z_hat).ints.float()
 
     def hyper(self, z_hat: Tensor) -> Tensor:
         """`features` through its part of the head's first layer, to (h·w, 10M/3).

@@ -40,8 +40,8 @@
 /* The exp table has this many entries: exp(-i / 2^10). */
 #define EXP_SIZE 16384
 
-/* Tokens of a window or neighbourhood. */
-#define MOST_TOKENS 25
+/* Most tokens of a window or neighbourhood. */
+#define MOST_TOKENS 64
 
 /* A multiple of BLOCK that is at least n. */
 #define PADDED(n) (((n) + BLOCK - 1) / BLOCK * BLOCK)

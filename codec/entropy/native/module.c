@@ -55,6 +55,7 @@ static int fill(PyObject *module) {
         return -1;
     return PyModule_AddFunctions(module, rans_methods) ||
            PyModule_AddFunctions(module, wavefront_methods) ||
+           PyModule_AddFunctions(module, hyper_methods) ||
            PyModule_AddFunctions(module, job_methods);
 }
 

@@ -96,6 +96,6 @@ void *job_hold(job *j, PyObject *object, array_type type, int writable, const ch
 
 /* -- functions of the module ------------------------------------------------------- */
 
-extern PyMethodDef rans_methods[], wavefront_methods[], job_methods[];
+extern PyMethodDef rans_methods[], wavefront_methods[], hyper_methods[], job_methods[];
 
 #endif

@@ -1,0 +1,145 @@
+"""The hyper-synthesis of TIC in C: the same features as `ticodec.entropy.tic_hyper`, faster.
+
+    Ops (torch) ──► pack ──► weights, once a model
+    ẑ ─────────────────────► run ──► hyper features
+
+`hyper.h` has the data flow. A transposed convolution becomes four layers, one for each parity of
+output positions, which read only the taps that do not meet zeros. A layer whose windows are shifted
+has four tables of position biases: the masks of windows at the edges are in them.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ticodec.entropy.exact import EXP_SIZE, LONG, NARROW, SCORE_BITS, WIDE, Ops
+from ticodec.models.attention import shift_regions
+from ticodec.models.config import ModelConfig
+
+from .pack import BLOCK, Layer, head_lanes, int32, pack
+from .team import run_team
+
+#: Most tokens of a window: MOST_TOKENS in layers.h.
+MOST_TOKENS = 64
+#: LayerNorm is exact up to here, see `Ops.norm`.
+MOST_CHANNELS = 362
+#: What the score of a masked pair gets. Scores are smaller than `LARGEST`, so its exp is the
+#: table's last entry, as that of NEVER in exact.py.
+MASKED, LARGEST = -(2**31), 2**29
+#: Of the nine taps of a transposed convolution, the rows or columns that an even and an odd row or
+#: column of output meets.
+TAPS = ((1,), (0, 2))
+
+
+class NativeHyper:
+    """h_s, packed for the extension.
+
+    Args:
+        module: the extension.
+        ops: the compiled layers; config: dimensions.
+        instructions: of which kind: "avx512", "avx2", "plain". The best one by default.
+
+    Raises ValueError when this processor lacks the instructions, or when the weights have numbers
+    that only the torch path can take.
+    """
+
+    def __init__(
+        self, module: ModuleType, ops: Ops, config: ModelConfig, instructions: str | None = None
+    ) -> None:
+        self.module, self.config = module, config
+        if config.hyper_window**2 > MOST_TOKENS or config.N > MOST_CHANNELS:
+            raise ValueError("the windows or the channels are too many")
+        self.features = len(ops.parameters["h_s.out.weight"])
+        self.weights = module.hyper(
+            (config.N, config.hyper_window, self.features, config.hyper_activation == "leaky_relu"),
+            tuple(_stage(ops, config, stage) for stage in (1, 0)),
+            (pack(ops, "h_s.out", LONG),),
+            int32(ops.exp[:EXP_SIZE]),
+            instructions,
+        )
+
+    @classmethod
+    def of(cls, module: ModuleType, ops: Ops, config: ModelConfig) -> NativeHyper | None:
+        """The same, or None where only the torch path can take these weights."""
+        try:
+            return cls(module, ops, config)
+        except ValueError:
+            return None
+
+    def run(self, z_hat: Tensor) -> Tensor:
+        """ẑ (h/4, w/4, N), integers, to features (h·w, 2M), integers in float32.
+
+        They have 25 bits at most, so float32 holds them. Raises KeyboardInterrupt.
+        """
+        height, width = z_hat.shape[:2]
+        z = z_hat.clamp(-NARROW, NARROW).to(torch.int16).contiguous().numpy()
+        features = np.empty((16 * height * width, self.features), np.float32)
+        size = (height, width)
+        run_team(
+            self.module,
+            lambda count: self.module.synthesis(self.weights, size, z, features, count),
+        )
+        return torch.from_numpy(features)
+
+
+def _stage(ops: Ops, c: ModelConfig, stage: int) -> tuple[Any, ...]:
+    """Heads, layers of the transposed convolution, Swin layers, LayerNorm's epsilon."""
+    up, frac = f"h_s.up{stage}", int(ops.parameters[f"h_s.up{stage}.frac"])
+    places = np.arange(9 * c.N).reshape(3, 3, c.N)
+    parities = tuple(
+        pack(ops, up, WIDE, inputs=places[np.ix_(rows, columns)].flatten())
+        for rows in TAPS
+        for columns in TAPS
+    )
+    heads = c.hyper_heads[stage]
+    layers = tuple(
+        _swin_layer(ops, c, f"h_s.stb{stage}.{i}", heads, frac, shifted=i % 2 == 1)
+        for i in range(c.hyper_depths[stage])
+    )
+    return heads, parities, layers, ops.epsilon(c.N, frac)
+
+
+def _swin_layer(
+    ops: Ops, c: ModelConfig, name: str, heads: int, frac: int, shifted: bool
+) -> tuple[Any, ...]:
+    """Layers, width of the hidden one, its GELU, whether it is shifted, biases, scores' factor."""
+    fracs = {k: int(ops.parameters[f"{name}.{k}.frac"]) for k in ("qkv", "proj", "mlp1", "mlp2")}
+    if fracs["proj"] != frac or fracs["mlp2"] != frac:
+        raise ValueError("a residual is on another grid")
+    factor = 2.0 ** (SCORE_BITS - 2 * fracs["qkv"])
+    bias = ops.parameters[f"{name}.bias"].cpu().numpy().astype(np.int64)
+    if c.N // heads * NARROW**2 * factor + np.abs(bias).max() >= LARGEST:
+        raise ValueError("scores could be too large for masks")
+    order = head_lanes(c.N, heads)
+    layers: tuple[Layer, ...] = (
+        pack(ops, f"{name}.qkv", NARROW, order),
+        pack(ops, f"{name}.proj", WIDE, inputs=order[: len(order) // 3]),
+        pack(ops, f"{name}.mlp1", NARROW),
+        pack(ops, f"{name}.mlp2", WIDE),
+    )
+    hidden = len(ops.parameters[f"{name}.mlp1.weight"])
+    curve = int32(ops.gelu_table(fracs["mlp1"]))
+    return layers, hidden, (curve,), shifted, _biases(bias, c.hyper_window, shifted), factor
+
+
+def _biases(bias: NDArray[np.int64], window: int, shifted: bool) -> NDArray[np.int32]:
+    """Position biases (heads, T, T) to [patterns][groups][T][T][16], with masks.
+
+    The patterns are those of a map of 2 × 2 windows: inside, last column, last row, both.
+    """
+    heads, tokens = bias.shape[:2]
+    groups = -(-heads // BLOCK)
+    lanes = np.zeros((groups * BLOCK, tokens, tokens), np.int64)
+    lanes[:heads] = bias
+    lanes = lanes.reshape(groups, BLOCK, tokens, tokens).transpose(0, 2, 3, 1)[None]
+    if shifted and window // 2:
+        regions = shift_regions(2 * window, 2 * window, window).numpy()
+        apart = regions[:, :, None] != regions[:, None, :]  # (4, T, T)
+        lanes = np.where(apart[:, None, :, :, None], MASKED, lanes)
+    return np.ascontiguousarray(lanes, np.int32)
