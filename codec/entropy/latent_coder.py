@@ -33,8 +33,8 @@ class NativeStream(NamedTuple):
 class SymbolStream(Protocol):
     """The symbols of y of one image, on their way into a stream or out of it."""
 
-    #: Called with all positions of y, raster numbers, in the family's order.
-    code: PositionCoder
+    def code(self, positions: Tensor, means: Tensor, indexes: Tensor) -> Tensor:
+        """A `PositionCoder`; it is called with all positions of y, in the family's order."""
 
     def native(self) -> NativeStream | None:
         """The same for the C extension, which is used instead of `code`. None where it is not."""

@@ -231,7 +231,7 @@ def test_threads_may_code_at_the_same_time() -> None:
 
 
 def test_ctrl_c_ends_it() -> None:
-    """A map that takes minutes ends within a second, with KeyboardInterrupt, and no thread stays."""
+    """A map that takes minutes ends within a second; KeyboardInterrupt comes, no thread stays."""
     program = """
         import threading, sys, torch
         from ticodec import weights
