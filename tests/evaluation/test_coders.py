@@ -173,6 +173,7 @@ def test_jpegxl_says_what_it_needs(monkeypatch) -> None:
 
 def test_zoo_codes_with_compressai(tmp_path, monkeypatch, crop: np.ndarray) -> None:
     """CompressAI's real network and coder; its published weights are not here, others are."""
+    pytest.importorskip("compressai")
     from compressai.zoo import image_models
     from compressai.zoo.image import model_urls
 
@@ -198,6 +199,7 @@ def test_zoo_codes_with_compressai(tmp_path, monkeypatch, crop: np.ndarray) -> N
 
 
 def test_zoo_without_its_weights_is_a_clear_line(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("compressai")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(UsageError, match="CompressAI cannot get its weights for quality 1"):
