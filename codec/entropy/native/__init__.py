@@ -4,6 +4,10 @@ It is optional. Without a compiler the package installs and runs without it, mor
 the same results. `TICODEC_NATIVE=0` in the environment turns it off.
 
     rans_*.c      symbols to streams and back          rans.h has what they promise
+    layers.c      layers on integers                   for three sets of instructions
+    wavefront.c   symbols of all latents, step by step
+    hyper.c       h_s: hyper latents to features
+    team.c        threads that wait for each other
     module*.c     the same as functions of Python, which check their arguments
 """
 

@@ -1,0 +1,264 @@
+"""h_s in C gives what the torch path gives, bit for bit, and takes any weights."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ticodec import weights
+from ticodec.codec import Codec
+from ticodec.entropy import native
+from ticodec.entropy.coder import EntropyCoder
+from ticodec.entropy.exact import LONG, Ops
+from ticodec.entropy.native.hyper import MASKED, NativeHyper, _biases
+from ticodec.entropy.tic_hyper import hyper_synthesis
+from ticodec.models.config import ModelConfig
+from ticodec.models.families import build, preset
+from ticodec.training.export.weights_file import compile_entropy
+
+pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is not built here")
+
+#: Which instructions the extension can be told to use; not every processor has all.
+INSTRUCTIONS = ["plain", "avx2", "avx512"]
+#: Networks whose sizes fill blocks of 16 and that do not; windows of one token and of most.
+TOYS: dict[str, dict[str, Any]] = {
+    "narrow": {"N": 24, "hyper_heads": (3, 4), "hyper_activation": "leaky_relu"},
+    "many heads": {"N": 40, "hyper_heads": (20, 40), "hyper_depths": (3, 1)},
+    "odd window": {"N": 16, "hyper_window": 3, "hyper_heads": (4, 2), "mlp_ratio": 3},
+    "largest window": {"N": 16, "hyper_window": 8, "hyper_heads": (16, 2)},
+    "no window": {"N": 16, "hyper_window": 1, "hyper_heads": (2, 4)},
+    "no layers": {"N": 16, "hyper_depths": (0, 2), "hyper_heads": (16, 16)},
+}
+
+
+@cache
+def network(name: str) -> tuple[Ops, ModelConfig]:
+    """Integer layers of a toy of random weights, or of a network that is shipped or trained."""
+    if name not in TOYS:
+        coder = Codec(weights.find(name), "cpu", bf16=False).entropy
+        return coder.ops, coder.config
+    config = preset("tic-lite", M=16, cam_heads=4, heads=(4, 4, 4), **TOYS[name])
+    torch.manual_seed(len(name))
+    random = build(config).eval()
+    with torch.no_grad():
+        for key, value in random.h_s.named_parameters():
+            if "bias_table" in key or "qkv.weight" in key:
+                torch.nn.init.normal_(value, std=0.5)
+            elif "norm" in key or "bias" in key:
+                value += 0.2 * torch.randn_like(value)
+    z = torch.randn(1, 3, 5, config.N) * 4
+    parameters = compile_entropy(random, torch.randn(1, 12, 20, config.M), z)
+    return Ops(parameters, torch.device("cpu")), config
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    kept = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(kept)
+
+
+def extension() -> ModuleType:
+    module = native.module()
+    assert module is not None
+    return module
+
+
+@cache
+def in_c(name: str, instructions: str) -> NativeHyper:
+    try:
+        return NativeHyper(extension(), *network(name), instructions)
+    except ValueError as error:
+        if "instructions" not in str(error):
+            raise
+        pytest.skip(f"this processor has no {instructions}")
+
+
+def symbols(size: tuple[int, int], channels: int, seed: int, spread: float) -> torch.Tensor:
+    """Random ẑ of this size; some values are far outside."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(*size, channels, generator=generator) * spread
+    far = torch.rand(z.shape, generator=generator) < 0.002
+    return torch.where(far, z * 50000, z).round().long()
+
+
+@pytest.mark.parametrize("instructions", INSTRUCTIONS)
+@pytest.mark.parametrize("name", ["tic-lite", "tiny", *TOYS])
+@settings(max_examples=8, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    seed=st.integers(0, 99),
+    spread=st.sampled_from([0.0, 1.0, 10.0, 3000.0]),
+    count=st.integers(1, 3),
+)
+def test_features_are_those_of_torch(
+    name: str, instructions: str, size: tuple[int, int], seed: int, spread: float, count: int
+) -> None:
+    ours, (ops, config) = in_c(name, instructions), network(name)
+    z = symbols(size, config.N, seed, spread)
+    expected = hyper_synthesis(ops, config, z[None]).ints.flatten(0, 2)
+    with threads(count):
+        features = ours.run(z)
+    assert features.dtype == torch.float32
+    assert torch.equal(features.double(), expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (23, 31)])
+def test_so_are_those_of_longer_maps(size: tuple[int, int]) -> None:
+    ops, config = network("narrow")
+    z = symbols(size, config.N, 1, 5.0)
+    with threads(2):
+        features = NativeHyper(extension(), ops, config).run(z)
+    assert torch.equal(features.double(), hyper_synthesis(ops, config, z[None]).ints.flatten(0, 2))
+
+
+def test_the_coder_uses_it() -> None:
+    config = network("tic-lite")[1]
+    latents = Codec(weights.find("tic-lite"), "cpu", bf16=False).entropy.latents
+    assert isinstance(latents.native_hyper, NativeHyper)
+    z = symbols((2, 3), config.N, 3, 3.0)
+    features = latents.native_features(z)
+    latents.native_hyper = None
+    assert torch.equal(features, latents.native_features(z))
+
+
+def test_masked_scores_are_out_of_reach() -> None:
+    """A pair that only the roll brought together has another bias, in all windows at an edge."""
+    bias = np.arange(2 * 16 * 16).reshape(2, 16, 16)
+    plain, shifted = (_biases(bias, 4, shifted) for shifted in (False, True))
+    assert plain.shape == (1, 1, 16, 16, 16)
+    assert shifted.shape == (4, 1, 16, 16, 16)
+    assert np.array_equal(plain[0], shifted[0])
+    assert [int((pattern == MASKED).any()) for pattern in shifted] == [0, 1, 1, 1]
+    kept = shifted != MASKED
+    assert np.array_equal(shifted[kept], np.broadcast_to(plain, shifted.shape)[kept])
+
+
+@pytest.mark.parametrize(
+    ("layer", "value"), [("stb0.1.qkv", 2), ("stb0.0.proj", 3), ("stb1.1.mlp2", 3)]
+)
+def test_weights_with_other_grids_go_to_torch(layer: str, value: int) -> None:
+    ops, config = network("narrow")
+    changed = {**ops.parameters, f"h_s.{layer}.frac": torch.tensor(value, dtype=torch.int16)}
+    assert NativeHyper.of(extension(), Ops(changed, ops.device), config) is None
+
+
+@pytest.mark.parametrize("changes", [{"hyper_window": 9}, {"N": 368, "hyper_heads": (16, 16)}])
+def test_so_do_sizes_that_it_does_not_take(changes: dict[str, Any]) -> None:
+    ops, config = network("narrow")
+    assert NativeHyper.of(extension(), ops, replace(config, **changes)) is None
+
+
+def test_weights_of_chance_do_no_harm() -> None:
+    """Whatever numbers weights have, the extension stays within its arrays and comes back."""
+    ops, config = network("narrow")
+    z = symbols((2, 3), config.N, 1, 3.0)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        parameters = dict(ops.parameters)
+        for name, tensor in parameters.items():
+            if name.startswith("h_s.") and not name.endswith("frac"):
+                most = 40 if name.endswith("exponent") else 2**15
+                chance = torch.randint(-most, most, tensor.shape, generator=generator)
+                parameters[name] = chance.to(tensor.dtype)
+        ours = NativeHyper.of(extension(), Ops(parameters, ops.device), config)
+        assert ours is not None
+        assert ours.run(z).abs().max() <= LONG
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    ours = in_c("narrow", "plain")
+    n, features = ours.config.N, ours.features
+    z, out = np.zeros(6 * n, np.int16), np.zeros(96 * features, np.float32)
+    job = extension().synthesis
+    job(ours.weights, (2, 3), z, out, 1)
+    for size in [(2, 2), (3, 3)]:
+        with pytest.raises(BufferError):
+            job(ours.weights, size, z, out, 1)
+    for size in [(0, 3), (-2, -3), (2**62, 2)]:
+        with pytest.raises(TypeError):
+            job(ours.weights, size, z, out, 1)
+    with pytest.raises(BufferError):
+        job(ours.weights, (2, 3), z.astype(np.int32), out, 1)
+    with pytest.raises(BufferError):
+        job(ours.weights, (2, 3), z, out[1:], 1)
+    for count in (0, 2000):
+        with pytest.raises(TypeError):
+            job(ours.weights, (2, 3), z, out, count)
+    with pytest.raises(ValueError, match="PyCapsule"):
+        job(job, (2, 3), z, out, 1)
+
+
+def test_threads_may_run_it_at_the_same_time() -> None:
+    ours = in_c("narrow", "plain")
+    maps = [symbols((3, 4), ours.config.N, seed, 3.0) for seed in range(4)]
+    expected = [ours.run(z) for z in maps]
+    found: list[torch.Tensor | None] = [None] * 4
+
+    def work(number: int) -> None:
+        found[number] = ours.run(maps[number])
+
+    with threads(2):
+        workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    for one, other in zip(found, expected, strict=True):
+        assert one is not None
+        assert torch.equal(one, other)
+
+
+def test_ctrl_c_ends_it() -> None:
+    """A map that takes seconds ends at once; no thread stays."""
+    program = """
+        import threading, time, torch
+        from ticodec import weights
+        from ticodec.codec import Codec
+        hyper = Codec(weights.find("tic-lite"), "cpu", bf16=False).entropy.latents.native_hyper
+        torch.set_num_threads(2)
+        z = torch.zeros(150, 150, 96)
+        print("ready", flush=True)
+        try:
+            hyper.run(z)
+        except KeyboardInterrupt:
+            print("interrupted", threading.active_count(), flush=True)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    threading.Event().wait(0.3)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert out == "interrupted 1\n"
+
+
+def test_a_coder_of_damaged_weights_reads_on_torch() -> None:
+    """Weights that the extension refuses make a coder without it."""
+    ops, config = network("tic-lite")
+    parameters = {**ops.parameters, "h_s.stb0.1.qkv.frac": torch.tensor(0, dtype=torch.int16)}
+    assert EntropyCoder(config, parameters, ops.device).latents.native_hyper is None
