@@ -16,6 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from importlib.util import find_spec
@@ -90,6 +91,13 @@ def large_images(files: SimpleNamespace) -> list[Call]:
     ]
 
 
+def other_machines(files: SimpleNamespace) -> list[Call]:
+    """Cross compilers and emulators are not everywhere."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is missing")
+    return [Call(["--here", "--cases", "golden"], "| the same | the same |")]
+
+
 def demo(files: SimpleNamespace) -> list[Call]:
     words = ["--image", files.photo, "--model", "tiny", "--quality", "5", "--out", files.out]
     return [Call(words, files.out / "side-by-side.png")]
@@ -117,6 +125,7 @@ CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
     "tests/benchmarks/flops_classify.py": flops_classify,
     "tests/benchmarks/fuzz_native.py": fuzz_native,
     "tests/benchmarks/large_images.py": large_images,
+    "tests/benchmarks/other_machines.py": other_machines,
     "docs/tools/demo.py": demo,
     "docs/tools/labels.py": labels,
     "docs/tools/screenshot.py": screenshot,
@@ -224,6 +233,31 @@ def test_a_stage_that_moved_is_missed(script) -> None:
         clock.measure("encode", lambda: codec.g_a(-1) + codec.h_a(-1))
     clock.restore()
     assert codec.g_a is abs
+
+
+def test_other_bits_are_found(tmp_path: Path, script) -> None:
+    """A stream or an array that comes out otherwise is reported, for each count of threads."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is missing")
+    module = script(ROOT / "tests/benchmarks/other_machines.py")
+    here = Path(sysconfig.get_paths()["include"])
+    extension = module.load(module.build.compile_extension(tmp_path / "_exact.so", "gcc", here))
+    replay, blobs = module.replay.replay, []
+    case = next(module.CASES["golden"]())
+    jobs, differs = module.record(case, extension, blobs)
+    assert differs == ""
+    for job in jobs:
+        assert replay(extension, job, blobs, None) == ""
+        changed = next(at for at, (_, before, after) in enumerate(job["arrays"]) if before != after)
+        code, before, _ = job["arrays"][changed]
+        other = {**job, "arrays": [*job["arrays"]]}
+        other["arrays"][changed] = (code, before, before)
+        assert replay(extension, other, blobs, None) == f"array {changed} has other numbers"
+        calls = [
+            (*call[:3], ("value", b"")) if call[0] == "finish" else call for call in job["calls"]
+        ]
+        found = replay(extension, {**job, "calls": calls}, blobs, None)
+        assert found == "finish returns something else"
 
 
 # -- commands that documents quote --------------------------------------------------

@@ -1,0 +1,93 @@
+"""Repeats recorded calls of the C extension, and says whether everything came out the same.
+
+It runs on machines that have no numpy and no torch, so it uses the standard library alone.
+`other_machines.py` starts it: python replay.py EXTENSION JOBS. It prints JSON: for each job and
+instruction set what differs, "" for nothing, null where the processor lacks the instructions.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import pickle
+import sys
+import threading
+from array import array
+from importlib.machinery import ExtensionFileLoader
+from pathlib import Path
+
+INSTRUCTIONS = ("avx512", "avx2", "plain")
+
+
+def load(path):
+    """The extension of this file."""
+    loader = ExtensionFileLoader("_exact", path)
+    spec = importlib.util.spec_from_file_location("_exact", path, loader=loader)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def swapped(numbers):
+    """An array from little-endian to this machine's order, or back."""
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def replay(module, job, blobs, instructions):
+    """Repeat the calls of a job; what differs, "" for nothing."""
+    arrays = [swapped(array(code, blobs[before])) for code, before, _ in job["arrays"]]
+    made, helpers, arguments = {}, [], []
+
+    def value_of(form):
+        kind, value = form
+        if kind == "tuple":
+            return tuple(value_of(part) for part in value)
+        if kind == "instructions":
+            return instructions
+        return {"array": arrays, "made": made}[kind][value] if kind != "value" else value
+
+    for name, helper, forms, (kind, expected) in job["calls"]:
+        arguments = [value_of(form) for form in forms]
+        if kind == "dropped":
+            del made[expected]
+            continue
+        if helper:
+            helpers.append(threading.Thread(target=getattr(module, name), args=arguments))
+            helpers[-1].start()
+            continue
+        result = getattr(module, name)(*arguments)
+        if kind == "made":
+            made[expected] = result
+            result = None
+        elif result != expected:
+            return f"{name} returns something else"
+        if name == "run":
+            while helpers:
+                helpers.pop().join()
+    for number, (_, _, after) in enumerate(job["arrays"]):
+        if swapped(arrays[number]).tobytes() != blobs[after]:
+            return f"array {number} has other numbers"
+    return ""
+
+
+def outcome(module, job, blobs, instructions):
+    """`replay`, None where this processor lacks the instructions."""
+    try:
+        return replay(module, job, blobs, instructions)
+    except ValueError as error:
+        if "lacks these instructions" not in str(error):
+            raise
+        return None
+
+
+def main(extension, jobs):
+    module = load(extension)
+    blobs, all_jobs = pickle.loads(Path(jobs).read_bytes())
+    found = [{name: outcome(module, job, blobs, name) for name in INSTRUCTIONS} for job in all_jobs]
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
