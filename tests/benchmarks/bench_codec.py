@@ -2,9 +2,10 @@
 
     python tests/benchmarks/bench_codec.py --models tic-plus --cold --json numbers.json
 
-All on the CPU, in one process, in turns (A B A B …) after a warm-up of each; loading is not
-timed. Memory is the peak of a fresh process that loads a model and codes the image once.
-`--cold` times whole commands. Without installed weights of a name, random ones are used.
+All on the CPU, in one process, in turns (A B A B …) after a warm-up of each; loading is not timed.
+Each model runs its exact path in C and in torch, see docs/exactness.md. Memory is the peak of a
+fresh process that loads a model and codes the image once. `--cold` times whole commands. Without
+installed weights of a name, random ones are used.
 """
 
 from __future__ import annotations
@@ -18,110 +19,33 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from speed.clock import EXACT, STAGES, Clock, timed, watch_stages
+from speed.exact_path import PATHS, available, on_path, products, rate
 
 # torch is imported late: while this process is small, its children's peak memory is their own.
 
 PHOTO = Path(__file__).parents[2] / "docs/samples/kodim23.png"
 QUALITY, CROP, COLD_REPEATS, PEER_REPEATS = 5, 256, 3, 3  # a run of a peer takes long
-#: What is shown. "wavefront" is what entropy coding takes besides h_s and rANS; in the joint
-#: model, which has no wavefront, its rows. "other" is what no stage accounts for.
-STAGES = {
-    "encode": ("g_a", "h_a", "h_s", "wavefront", "rANS", "other"),
-    "decode": ("h_s", "wavefront", "rANS", "g_s", "other"),
-}
 NOTES = """Weights: {kinds}; of peers random: their time is that of network and context loop.
 Streams of random weights are unrealistically large, which makes rANS time pessimistic."""
-
-
-class Clock(defaultdict[str, float]):
-    """Adds up the seconds spent in functions, by name.
-
-    Functions are replaced by timed ones until `restore` is called.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(float)
-        self.replaced: list[tuple[Any, str, Any]] = []
-
-    def watch(self, name: str, owner: Any, *attributes: str) -> None:
-        """Time functions of an object, a class or a module, which has them under these names."""
-        for attribute in attributes:
-            function = getattr(owner, attribute)
-            setattr(owner, attribute, self._timed(name, function))
-            self.replaced.append((owner, attribute, function))
-
-    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*args: Any, **options: Any) -> Any:
-            start = time.perf_counter()
-            result = function(*args, **options)
-            self[name] += time.perf_counter() - start
-            return result
-
-        return timed
-
-    def restore(self) -> None:
-        """Put back all that `watch` replaced."""
-        for owner, attribute, function in reversed(self.replaced):
-            setattr(owner, attribute, function)
-        self.replaced.clear()
-
-    def measure(self, way: str, function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-        """(result, seconds of all and of each stage of `STAGES`) of one call of ticodec.
-
-        Raises RuntimeError when no call was seen of what belongs to a stage: its code has moved.
-        """
-        self.clear()
-        result, total = timed(function, *args)
-        spans = dict(self)
-        unseen = {"entropy", *STAGES[way]} - {"wavefront", "other"} - set(spans)
-        if unseen:
-            names = ", ".join(sorted(unseen))
-            raise RuntimeError(f"{way}: no call of {names} was seen; see `watch_stages`")
-        spans["wavefront"] = spans.pop("entropy") - spans["h_s"] - spans["rANS"]
-        spans["other"] = total - sum(spans.values())
-        return result, {way: total} | {f"{way} {stage}": spans[stage] for stage in STAGES[way]}
-
-
-def timed(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
-    """(result, seconds) of one call."""
-    start = time.perf_counter()
-    result = function(*args)
-    return result, time.perf_counter() - start
-
-
-def watch_stages(clock: Clock, codec: Any) -> None:
-    """Time what the stages of `STAGES` are made of, in a codec and in what codecs share.
-
-    A stage whose code has moved is looked for in vain, and `Clock.measure` says so.
-    """
-    from ticodec.entropy import icat_rows
-    from ticodec.entropy.rans import Reader, Writer
-    from ticodec.entropy.tic_coder import TicLatentCoder
-
-    for stage in ("g_a", "h_a", "g_s"):
-        clock.watch(stage, codec, stage)
-    clock.watch("entropy", codec.entropy, "encode_many", "decode_many")
-    clock.watch("h_s", TicLatentCoder, "hyper")
-    clock.watch("h_s", icat_rows, "mean_scale")
-    clock.watch("rANS", Writer, "write", "finish")
-    clock.watch("rANS", Reader, "read")
 
 
 @dataclass
 class Contestant:
     """One codec in one setting; `encode` makes strings, `decode` takes them.
 
-    `codec`: ticodec's own, whose stages are timed; None for a peer.
+    `codec`: ticodec's own, whose stages are timed; None for a peer. `path`: the way of its exact
+    path.
     """
 
     name: str
@@ -130,6 +54,7 @@ class Contestant:
     decode: Callable[[list[bytes]], Any]
     repeats: int
     codec: Any = None
+    path: str = ""
     peak_mib: dict[str, float] = field(default_factory=dict)
     size: int = 0
     samples: list[dict[str, float]] = field(default_factory=list)
@@ -144,11 +69,14 @@ class Contestant:
             clock = Clock()
             watch_stages(clock, self.codec)
             try:
-                coded, encoding = clock.measure("encode", self.encode)
-                _, decoding = clock.measure("decode", self.decode, coded)
+                with on_path(self.path, self.codec):
+                    coded, encoding = clock.measure("encode", self.encode)
+                    _, decoding = clock.measure("decode", self.decode, coded)
             finally:
                 clock.restore()
             sample = encoding | decoding
+            for way in STAGES:
+                sample[f"{way} exact path"] = sum(sample[f"{way} {stage}"] for stage in EXACT)
         self.size = sum(map(len, coded))
         if keep:
             self.samples.append(sample)
@@ -234,22 +162,26 @@ def bf16_pays() -> bool:
     return fast_bf16(torch.device("cpu"))
 
 
-def contestant(
-    name: str, weights: str, entry: Any, bf16: bool, photo: Path, repeats: int
-) -> Contestant:
-    """ticodec with some weights."""
+def contestants(
+    name: str, weights: str, entry: Any, bf16: bool, photo: Path, repeats: int, paths: list[str]
+) -> list[Contestant]:
+    """ticodec with some weights, on each of these paths."""
     from ticodec.codec import Codec
 
     codec = Codec(entry, "cpu", bf16)
     picture, quality = picture_of(photo), quality_of(entry)
-    return Contestant(
-        name,
-        weights,
-        encode=lambda: [codec.encode(picture, quality)],
-        decode=lambda coded: codec.decode(coded[0]),
-        repeats=repeats,
-        codec=codec,
-    )
+    return [
+        Contestant(
+            f"{name} {path}",
+            weights,
+            encode=lambda: [codec.encode(picture, quality)],
+            decode=lambda coded: codec.decode(coded[0]),
+            repeats=repeats,
+            codec=codec,
+            path=path,
+        )
+        for path in paths
+    ]
 
 
 def quality_of(entry: Any) -> float | None:
@@ -304,13 +236,21 @@ def quote(values: list[float]) -> str:
     return f"{middle:,.0f} ({low:,.0f}–{high:,.0f})"
 
 
-def tables(own: list[Contestant], peers: list[Contestant], chilled: dict[str, Any]) -> list[Table]:
-    """What is printed: stages, totals, whole commands, ratios."""
+def tables(
+    own: list[Contestant],
+    peers: list[Contestant],
+    chilled: dict[str, Any],
+    threads: int,
+    size: tuple[int, int],
+) -> list[Table]:
+    """What is printed: stages, the exact path, totals, whole commands, ratios."""
     stages = Table("stage", *(c.name for c in own), title="ticodec, ms: median (min–max)")
     for way, names in STAGES.items():
         for stage in names:
             stages.add_row(f"{way} {stage}", *(quote(c.values(f"{way} {stage}")) for c in own))
-        stages.add_row(way, *(quote(c.values(way)) for c in own), style="bold", end_section=True)
+        for total in (f"{way} exact path", way):
+            cells = (quote(c.values(total)) for c in own)
+            stages.add_row(total, *cells, style="bold", end_section=total == way)
     columns = ("codec", "weights", "encode ms", "decode ms", "bytes", "peak MiB (encode, decode)")
     totals = Table(*columns, title="totals")
     for c in [*own, *peers]:
@@ -327,7 +267,36 @@ def tables(own: list[Contestant], peers: list[Contestant], chilled: dict[str, An
             middle, fastest = (f(p.values(way)) / f(values) for f in (statistics.median, min))
             cells.append(f"{middle:.1f} × ({fastest:.1f} ×)")
         ratios.add_row(f"{p.name} {way}", *cells)
-    return [table for table in (stages, totals, commands, ratios) if table.row_count]
+    exact = exact_paths(own, threads, size)
+    return [table for table in (stages, exact, totals, commands, ratios) if table.row_count]
+
+
+def medians(of: Contestant, what: str) -> list[float]:
+    """Seconds of encoding and of decoding, `what` with the way in its place."""
+    return [statistics.median(of.values(what.format(way))) for way in STAGES]
+
+
+def exact_paths(own: list[Contestant], threads: int, size: tuple[int, int]) -> Table:
+    """How much faster C is than torch, and the time that the products alone would take."""
+    columns = ("model", "torch / C: exact path", "whole", "products", "floor ms", "C / floor")
+    table = Table(*columns, title="the exact path: ratios of medians; encode, decode")
+    speed = rate(threads)
+    pairs = [(c, t) for c, t in pairwise(own) if (c.path, t.path) == PATHS]
+    for c, torch in pairs:
+        ratios = []
+        for what in ("{} exact path", "{}"):
+            slow, fast = (medians(of, what) for of in (torch, c))
+            ratios.append(", ".join(f"{a / b:.1f} ×" for a, b in zip(slow, fast, strict=True)))
+        count = products(c.codec, *size)
+        cells = ["", "", ""]
+        if count is not None:
+            floor = count / speed
+            times = (seconds / floor for seconds in medians(c, "{} exact path"))
+            cells = [f"{count / 1e9:.2f} · 10⁹", f"{1000 * floor:.0f}",
+                     ", ".join(f"{time:.1f} ×" for time in times)]  # fmt: skip
+        table.add_row(c.name.removesuffix(" C"), *ratios, *cells)
+    table.caption = f"float64 products on {threads} threads: {speed / 1e9:.0f} · 10⁹ a second"
+    return table
 
 
 def parser() -> argparse.ArgumentParser:
@@ -337,6 +306,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--models", default="tic-plus,tic-lite", help="installed names or presets")
     options.add_argument("--peers", default="mbt2018,cheng2020_anchor", help="'' for none")
     options.add_argument("--types", help="bf16,fp32 or one of them; bf16 only where it is fast")
+    options.add_argument("--paths", help="of the exact path: C,torch or one of them")
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--cold", action="store_true", help="also time whole commands")
@@ -369,9 +339,11 @@ def main(words: list[str] | None = None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+        paths = options.paths.split(",") if options.paths else available()
         for (name, entry, kind, bf16), peak_mib in zip(settings, peaks, strict=True):
-            own.append(contestant(name, kind, entry, bf16, photo, repeats))
-            own[-1].peak_mib = peak_mib
+            made = contestants(name, kind, entry, bf16, photo, repeats, paths)
+            made[0].peak_mib = peak_mib
+            own += made
     rivals, limit = filter(None, options.peers.split(",")), min(repeats, PEER_REPEATS)
     peers = [peer(name, photo, limit) for name in rivals]
     for turn in range(repeats + 1):  # the first is the warm-up
@@ -382,7 +354,8 @@ def main(words: list[str] | None = None) -> None:
     cpu = f"{threads} threads of {torch.backends.cpu.get_cpu_capability()}"
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(f"{photo.name}, {cpu}, torch {torch.__version__}", highlight=False)
-    console.print(*tables(own, peers, chilled), sep="\n")
+    size = picture_of(photo).pixels.shape[:2]
+    console.print(*tables(own, peers, chilled, threads, size), sep="\n")
     kinds = ", ".join(f"{name} {kind}" for name, (_, kind) in models.items())
     console.print(NOTES.format(kinds=kinds), highlight=False)
     if options.json:

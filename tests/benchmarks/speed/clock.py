@@ -1,0 +1,92 @@
+"""How long the stages of encoding and decoding take."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+#: What is shown. "wavefront" is what entropy coding takes besides h_s and rANS; in the joint
+#: model, which has no wavefront, its rows. In the C extension the rANS of y is part of it.
+#: "other" is what no stage accounts for.
+STAGES = {
+    "encode": ("g_a", "h_a", "h_s", "wavefront", "rANS", "other"),
+    "decode": ("h_s", "wavefront", "rANS", "g_s", "other"),
+}
+#: Together these are the exact path.
+EXACT = ("h_s", "wavefront", "rANS")
+
+
+class Clock(defaultdict[str, float]):
+    """Adds up the seconds spent in functions, by name.
+
+    Functions are replaced by timed ones until `restore` is called.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(float)
+        self.replaced: list[tuple[Any, str, Any]] = []
+
+    def watch(self, name: str, owner: Any, *attributes: str) -> None:
+        """Time functions of an object, a class or a module, which has them under these names."""
+        for attribute in attributes:
+            function = getattr(owner, attribute)
+            setattr(owner, attribute, self._timed(name, function))
+            self.replaced.append((owner, attribute, function))
+
+    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            result = function(*args, **options)
+            self[name] += time.perf_counter() - start
+            return result
+
+        return timed
+
+    def restore(self) -> None:
+        """Put back all that `watch` replaced."""
+        for owner, attribute, function in reversed(self.replaced):
+            setattr(owner, attribute, function)
+        self.replaced.clear()
+
+    def measure(self, way: str, function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
+        """(result, seconds of all and of each stage of `STAGES`) of one call of ticodec.
+
+        Raises RuntimeError when no call was seen of what belongs to a stage: its code has moved.
+        """
+        self.clear()
+        result, total = timed(function, *args)
+        spans = dict(self)
+        unseen = {"entropy", *STAGES[way]} - {"wavefront", "other"} - set(spans)
+        if unseen:
+            names = ", ".join(sorted(unseen))
+            raise RuntimeError(f"{way}: no call of {names} was seen; see `watch_stages`")
+        spans["wavefront"] = spans.pop("entropy") - spans["h_s"] - spans["rANS"]
+        spans["other"] = total - sum(spans.values())
+        return result, {way: total} | {f"{way} {stage}": spans[stage] for stage in STAGES[way]}
+
+
+def timed(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    """(result, seconds) of one call."""
+    start = time.perf_counter()
+    result = function(*args)
+    return result, time.perf_counter() - start
+
+
+def watch_stages(clock: Clock, codec: Any) -> None:
+    """Time what the stages of `STAGES` are made of, in a codec and in what codecs share.
+
+    A stage whose code has moved is looked for in vain, and `Clock.measure` says so.
+    """
+    from ticodec.entropy import icat_rows
+    from ticodec.entropy.rans import Reader, Writer
+    from ticodec.entropy.tic_coder import TicLatentCoder
+
+    for stage in ("g_a", "h_a", "g_s"):
+        clock.watch(stage, codec, stage)
+    clock.watch("entropy", codec.entropy, "encode_many", "decode_many")
+    clock.watch("h_s", TicLatentCoder, "hyper", "native_features")
+    clock.watch("h_s", icat_rows, "mean_scale")
+    clock.watch("rANS", Writer, "write", "finish")
+    clock.watch("rANS", Reader, "read")
