@@ -30,7 +30,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from fuzzing import rans, wavefront
+from fuzzing import hyper, rans, wavefront
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "codec" / "entropy" / "native"
@@ -48,6 +48,7 @@ HANG = 120
 TARGETS: dict[str, Callable[[ModuleType, np.random.Generator, int], Counter[str]]] = {
     "rans": rans.batch,
     "wavefront": wavefront.batch,
+    "hyper": hyper.batch,
 }
 
 
