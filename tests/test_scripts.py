@@ -242,8 +242,8 @@ def test_other_bits_are_found(tmp_path: Path, script) -> None:
     if shutil.which("gcc") is None:
         pytest.skip("gcc is missing")
     module = script(ROOT / "tests/benchmarks/other_machines.py")
-    here = Path(sysconfig.get_paths()["include"])
-    extension = module.load(module.build.compile_extension(tmp_path / "_exact.so", "gcc", here))
+    here = [Path(sysconfig.get_paths()["include"])]
+    extension = module.load(module.build.compile_extension(tmp_path / "_exact.so", "gcc", here, []))
     replay, blobs = module.replay.replay, []
     case = next(module.CASES["golden"]())
     jobs, differs = module.record(case, extension, blobs)

@@ -6,10 +6,11 @@ extension compiled for other processors under QEMU. All streams, symbols and lat
 same. It ends with exit code 1 when any of them differs.
 
     python tests/benchmarks/other_machines.py --root FOLDER [--machines aarch64,s390x]
-    python tests/benchmarks/other_machines.py --here [--cases golden]
+    python tests/benchmarks/other_machines.py --here [--cases golden] [--flags=-ffast-math]
 
 FOLDER keeps Debian's Python of the other machines, about 60 MB each; it is fetched when it is not
-there. `--here` needs none, and tries this processor only.
+there. `--here` needs none, and tries this processor only. `--flags` are more flags for what repeats
+the calls: with -ffast-math the bits must differ, and with -O0 they must not.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--here", action="store_true", help="try this processor only")
     made.add_argument("--machines", default=",".join(build.MACHINES), help="which others to try")
     made.add_argument("--cases", default=",".join(CASES), help="what is coded")
+    made.add_argument("--flags", default="", help="more flags of the compilers")
     made.add_argument("--python", default="3.11", help="version of Debian's Python")
     return made
 
@@ -116,7 +118,10 @@ def prepare(machine: build.Machine, arguments: argparse.Namespace, folder: Path)
     include = root / "usr" / "include"
     name = f"python{arguments.python}"
     extension = build.compile_extension(
-        folder / f"{machine.name}.so", machine.compiler, include / name, include
+        folder / f"{machine.name}.so",
+        machine.compiler,
+        [include / name, include],
+        arguments.flags.split(),
     )
     command = [machine.emulator, "-L", root, root / "usr" / "bin" / name]
     return Runner(machine.name, command, extension)
@@ -150,11 +155,11 @@ def main(words: list[str] | None = None) -> None:
     makers = some(arguments.cases, CASES)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        here = Path(sysconfig.get_paths()["include"])
-        extension = build.compile_extension(folder / "_exact.abi3.so", "gcc", here)
+        here, more = [Path(sysconfig.get_paths()["include"])], arguments.flags.split()
+        module = load(build.compile_extension(folder / "recorded.so", "gcc", here, []))
+        extension = build.compile_extension(folder / "repeated.so", "gcc", here, more)
         runners = [Runner(platform.machine(), [sys.executable], extension)]
         runners += [prepare(machine, arguments, folder) for machine in machines]
-        module = load(extension)
         names, sizes, recorded = [], [], []
         blobs: list[bytes] = []
         jobs: list[dict[str, Any]] = []

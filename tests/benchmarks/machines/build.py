@@ -77,9 +77,9 @@ def fetch(machine: Machine, root: Path, python: str) -> None:
     shutil.rmtree(state)
 
 
-def compile_extension(out: Path, compiler: str, *includes: Path) -> Path:
-    """Compile the extension as setup.py does."""
-    how = [*flags(), *COMMON, *(f"-I{folder}" for folder in includes)]
+def compile_extension(out: Path, compiler: str, includes: list[Path], more: list[str]) -> Path:
+    """Compile the extension as setup.py does, with some more flags."""
+    how = [*flags(), *COMMON, *more, *(f"-I{folder}" for folder in includes)]
     processes.run([compiler, *how, *sorted(SOURCES.glob("*.c")), "-o", out, "-lm"], check=True)
     return out
 
