@@ -90,7 +90,7 @@ class Codec:
             self.entropy = EntropyCoder(self.config, exact, torch.device("cpu"))
         except BadInputError:
             raise
-        except (ValueError, KeyError, RuntimeError) as error:
+        except (ValueError, LookupError, RuntimeError, BufferError) as error:
             raise BadInputError(f"{entry.path}: not weights of this ticodec: {error}") from error
         use_bf16 = fast_bf16(self.device) if bf16 is None else bf16
         dtype = self.dtype = torch.bfloat16 if use_bf16 else torch.float32

@@ -65,6 +65,8 @@ class Ops:
     Args:
         parameters: name to tensor.
         device: where to run; every device gives the same bits.
+
+    Raises KeyError or ValueError where a table is missing or has the wrong size.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], device: torch.device) -> None:
@@ -73,6 +75,9 @@ class Ops:
         self.layers: dict[str, tuple[Tensor, Tensor, int]] = {}
         self.gelu_tables: dict[int, Tensor] = {}
         self.exp = self.parameter("exp").double()
+        for name, size in (("exp", EXP_SIZE), ("gelu", GELU_REACH << GELU_BITS)):
+            if name in parameters and len(parameters[name]) != size:
+                raise ValueError(f"the table of {name} has the wrong size")
 
     def parameter(self, name: str) -> Tensor:
         """A stored tensor, on this device."""

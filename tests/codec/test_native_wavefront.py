@@ -25,7 +25,7 @@ from ticodec.entropy.coder import Coded, EntropyCoder, Streams
 from ticodec.entropy.exact import LONG
 from ticodec.entropy.native.wavefront import NativeWavefront, head_lanes
 from ticodec.errors import BadInputError
-from ticodec.models.families import build, preset
+from ticodec.models.families import build, config_from, preset
 from ticodec.training.export.weights_file import compile_entropy
 
 pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is not built here")
@@ -155,7 +155,7 @@ def test_an_impossible_escape_is_refused_by_both() -> None:
     of = coder("24 by 3")
     seen = set()
     for instructions in (None, "plain"):
-        for fill in range(256):
+        for fill in range(1, 256, 23):
             streams = Streams(whole().z_stream, bytes([fill]) * 3000, 2, 3)
             with path(of, instructions):
                 if isinstance(result := outcome(of, streams), str):
@@ -194,6 +194,34 @@ def test_weights_whose_scores_are_too_large_go_to_torch() -> None:
     of = coder("24 by 3")
     parameters = {**of.ops.parameters, "cam.qkv.frac": torch.tensor(-1, dtype=torch.int16)}
     assert EntropyCoder(of.config, parameters, torch.device("cpu")).latents.native is None
+
+
+def test_layers_that_do_not_fit_are_refused_when_weights_are_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For every array of the exact path: a row more, a row less, or missing."""
+    entry = weights.find("tiny")
+    fields, tensors = weights.read(entry)
+    exact = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("exact.")}
+    names = [
+        name
+        for name, tensor in exact.items()
+        if name.startswith(("cam", "head", "h_s", "exp", "gelu")) and tensor.ndim
+    ]
+    assert len(names) > 20
+    refused = (BadInputError, ValueError, LookupError, RuntimeError, BufferError)
+    config = config_from(fields)
+    for name in names:
+        whole = exact[name]
+        without = {key: value for key, value in exact.items() if key != name}
+        longer, shorter = torch.cat([whole, whole[:1]]), whole[:-1]
+        for damaged in ({**exact, name: longer}, {**exact, name: shorter}, without):
+            with pytest.raises(refused):
+                EntropyCoder(config, damaged, torch.device("cpu"))
+    damaged = {**tensors, "exact.cam.mlp1.weight": tensors["exact.cam.mlp1.weight"][:-1]}
+    monkeypatch.setattr(weights, "read", lambda _: (fields, damaged))
+    with pytest.raises(BadInputError, match="not weights of this ticodec"):
+        Codec(entry, "cpu", bf16=False)
 
 
 def test_features_fit_float32() -> None:

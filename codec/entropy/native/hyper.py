@@ -22,7 +22,7 @@ from ticodec.entropy.exact import EXP_SIZE, LONG, NARROW, SCORE_BITS, WIDE, Ops
 from ticodec.models.attention import shift_regions
 from ticodec.models.config import ModelConfig
 
-from .pack import BLOCK, Layer, head_lanes, int32, pack
+from .pack import BLOCK, Layer, TorchOnlyError, head_lanes, int32, pack
 from .team import run_team
 
 #: Most tokens of a window: MOST_TOKENS in layers.h.
@@ -45,8 +45,9 @@ class NativeHyper:
         ops: the compiled layers; config: dimensions.
         instructions: of which kind: "avx512", "avx2", "plain". The best one by default.
 
-    Raises ValueError when this processor lacks the instructions, or when the weights have numbers
-    that only the torch path can take.
+    Raises ValueError when this processor lacks the instructions, TorchOnlyError when the weights
+    have numbers that only the torch path can take, and ValueError, IndexError or BufferError when
+    they do not fit the model.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class NativeHyper:
     ) -> None:
         self.module, self.config = module, config
         if config.hyper_window**2 > MOST_TOKENS or config.N > MOST_CHANNELS:
-            raise ValueError("the windows or the channels are too many")
+            raise TorchOnlyError("the windows or the channels are too many")
         self.features = len(ops.parameters["h_s.out.weight"])
         self.weights = module.hyper(
             (config.N, config.hyper_window, self.features, config.hyper_activation == "leaky_relu"),
@@ -69,7 +70,7 @@ class NativeHyper:
         """The same, or None where only the torch path can take these weights."""
         try:
             return cls(module, ops, config)
-        except ValueError:
+        except TorchOnlyError:
             return None
 
     def run(self, z_hat: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ def _stage(ops: Ops, c: ModelConfig, stage: int) -> tuple[Any, ...]:
     up, frac = f"h_s.up{stage}", int(ops.parameters[f"h_s.up{stage}.frac"])
     places = np.arange(9 * c.N).reshape(3, 3, c.N)
     parities = tuple(
-        pack(ops, up, WIDE, inputs=places[np.ix_(rows, columns)].flatten())
+        pack(ops, up, WIDE, inputs=places[np.ix_(rows, columns)].flatten(), width=9 * c.N)
         for rows in TAPS
         for columns in TAPS
     )
@@ -111,15 +112,17 @@ def _swin_layer(
     """Layers, width of the hidden one, its GELU, whether it is shifted, biases, scores' factor."""
     fracs = {k: int(ops.parameters[f"{name}.{k}.frac"]) for k in ("qkv", "proj", "mlp1", "mlp2")}
     if fracs["proj"] != frac or fracs["mlp2"] != frac:
-        raise ValueError("a residual is on another grid")
+        raise TorchOnlyError("a residual is on another grid")
     factor = 2.0 ** (SCORE_BITS - 2 * fracs["qkv"])
     bias = ops.parameters[f"{name}.bias"].cpu().numpy().astype(np.int64)
+    if bias.shape != (heads, c.hyper_window**2, c.hyper_window**2):
+        raise ValueError(f"{name} has the wrong number of biases")
     if c.N // heads * NARROW**2 * factor + np.abs(bias).max() >= LARGEST:
-        raise ValueError("scores could be too large for masks")
+        raise TorchOnlyError("scores could be too large for masks")
     order = head_lanes(c.N, heads)
     layers: tuple[Layer, ...] = (
         pack(ops, f"{name}.qkv", NARROW, order),
-        pack(ops, f"{name}.proj", WIDE, inputs=order[: len(order) // 3]),
+        pack(ops, f"{name}.proj", WIDE, inputs=order[: len(order) // 3], width=c.N),
         pack(ops, f"{name}.mlp1", NARROW),
         pack(ops, f"{name}.mlp2", WIDE),
     )

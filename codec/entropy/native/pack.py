@@ -17,6 +17,10 @@ BLOCK = 16
 Layer = tuple[NDArray[np.int16], NDArray[np.float64], NDArray[np.float64], float]
 
 
+class TorchOnlyError(ValueError):
+    """The weights have numbers that only the torch path can take."""
+
+
 def head_lanes(channels: int, heads: int) -> NDArray[np.int64]:
     """Which output of a qkv layer lies where: (3·groups·depth·16,), -1 for none.
 
@@ -34,15 +38,23 @@ def pack(
     limit: float,
     order: NDArray[np.int64] | None = None,
     inputs: NDArray[np.int64] | None = None,
+    width: int | None = None,
 ) -> Layer:
     """Weight, bias, scale and limit of a layer in the form of `layer` in layers.h.
 
     Args:
         order: which output lies where, inputs: which input; -1 for none. By default all, in order.
+        width: how many inputs the stored weight must have; `inputs` may leave some out.
+
+    Raises ValueError or IndexError when the layer has other sizes.
     """
     weight, bias, exponent = (ops.parameters[f"{name}.{k}"] for k in ("weight", "bias", "exponent"))
     if order is None:
         order = np.arange(len(weight))
+    if not len(weight) == len(bias) == len(exponent) == order.max(initial=-1) + 1:
+        raise ValueError(f"layer {name} has the wrong number of outputs")
+    if width is not None and weight.shape[1] != width:
+        raise ValueError(f"layer {name} has the wrong number of inputs")
     if inputs is not None:
         weight = torch.from_numpy(rows_of(weight.t(), inputs)).t()
     order = np.append(order, np.full(-len(order) % BLOCK, -1))

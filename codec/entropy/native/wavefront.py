@@ -31,7 +31,7 @@ from ticodec.entropy.latent_coder import NativeStream
 from ticodec.entropy.tic_context import MEAN_BITS, SCALE_LIMIT, Context
 from ticodec.errors import BadInputError
 
-from .pack import BLOCK, head_lanes, int32, pack, rows_of
+from .pack import BLOCK, TorchOnlyError, head_lanes, int32, pack, rows_of
 from .team import run_team
 
 
@@ -59,8 +59,9 @@ class NativeWavefront:
         thresholds: of the scale tables, (tables - 1,), float64.
         instructions: of which kind: "avx512", "avx2", "plain". The best one by default.
 
-    Raises ValueError when this processor lacks the instructions, or when the weights have numbers
-    that only the torch path can take.
+    Raises ValueError when this processor lacks the instructions, TorchOnlyError when the weights
+    have numbers that only the torch path can take, and ValueError, IndexError or BufferError when
+    they do not fit the model.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class NativeWavefront:
         deep = ops.parameters["head.conv2.weight"].shape[0]
         frac, qkv_frac = int(ops.parameters["cam.frac"]), context.qkv_frac
         if qkv_frac < 0:
-            raise ValueError("scores could be too large to round")
+            raise TorchOnlyError("scores could be too large to round")
         layers = (
             pack(ops, "cam.qkv", NARROW, order),
             pack(ops, "cam.mlp1", NARROW),
@@ -114,7 +115,7 @@ class NativeWavefront:
         """The same, or None where only the torch path can take these weights."""
         try:
             return cls(module, context, thresholds)
-        except ValueError:
+        except TorchOnlyError:
             return None
 
     def run(self, maps: Sequence[NativeMap]) -> list[Tensor]:
