@@ -57,7 +57,9 @@ def bench_codec(files: SimpleNamespace) -> list[Call]:
             files.out / "n.json",
         ),
         Call([*some, "--models", "joint", "--peers", ""], "decode wavefront"),
-        Call([*some, "--models", "unknown", "--peers", peer], f"{peer or 'unknown'} decode"),
+        Call(
+            [*some, "--models", "unknown", "--peers", peer], f"{peer} decode" if peer else "unknown"
+        ),
     ]
 
 
