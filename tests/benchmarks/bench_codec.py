@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -304,7 +305,8 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--image", type=Path, default=PHOTO, metavar="PHOTO")
     options.add_argument("--models", default="tic-plus,tic-lite", help="installed names or presets")
-    options.add_argument("--peers", default="mbt2018,cheng2020_anchor", help="'' for none")
+    peers = "mbt2018,cheng2020_anchor" if find_spec("compressai") else ""
+    options.add_argument("--peers", default=peers, help="of CompressAI; '' for none")
     options.add_argument("--types", help="bf16,fp32 or one of them; bf16 only where it is fast")
     options.add_argument("--paths", help="of the exact path: C,torch or one of them")
     options.add_argument("--threads", type=int, default=2)

@@ -19,7 +19,7 @@ from functools import cache
 from types import ModuleType
 
 #: Of the functions in the extension. One that was built from other sources is not used.
-API = 1
+API = 2
 
 
 @cache
