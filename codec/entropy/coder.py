@@ -23,6 +23,7 @@ from ticodec.models.families import family_of
 
 from .exact import Ops
 from .latent_coder import LatentMap, NativeStream
+from .parameters import check_parameters
 from .rans import Ints, Reader, Tables, Writer
 from .tic_context import MEAN_BITS
 
@@ -60,11 +61,15 @@ class EntropyCoder:
     Args:
         config: dimensions; parameters: what `compile_entropy` made.
         device: where to run; every device gives the same streams.
+
+    Raises ValueError, KeyError, IndexError, RuntimeError or BufferError for parameters that are not
+    those of such a network.
     """
 
     def __init__(
         self, config: CodecConfig, parameters: Mapping[str, Tensor], device: torch.device
     ) -> None:
+        check_parameters(parameters)
         self.config, self.device = config, device
         self.ops = Ops(parameters, device)
         self.z_to_y = config.stride_z // STRIDE_Y
@@ -79,6 +84,8 @@ class EntropyCoder:
         z_fits = len(self.centres) == len(self.z_tables.halves) == config.N
         if not z_fits or len(self.thresholds) + 1 != len(self.y_tables.halves):
             raise BadInputError("damaged weights: the entropy tables do not fit the model")
+        if (self.thresholds.diff() <= 0).any():
+            raise BadInputError("damaged weights: the thresholds of the scales do not ascend")
 
     def encode(self, y: Tensor, z: Tensor) -> Coded:
         """Latents y (h, w, M) and z (h/n, w/n, N), gains applied, to streams.

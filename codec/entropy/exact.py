@@ -142,6 +142,8 @@ class Ops:
 
     def gelu_table(self, frac: int) -> Tensor:
         """D on a grid of frac bits, at most GELU_BITS; the last entry, 0, is for all beyond."""
+        if frac > GELU_BITS:
+            raise ValueError(f"GELU has no grid of {frac} bits")
         if frac not in self.gelu_tables:
             curve = self.parameter("gelu").double()[:: 2 ** (GELU_BITS - frac)]
             table = round_to(curve, frac - GELU_VALUE_BITS, NARROW)
@@ -154,8 +156,9 @@ class Ops:
         return Fixed(torch.where(x.ints < 0, low, x.ints), x.frac)
 
     def add(self, x: Fixed, y: Fixed, limit: int = WIDE) -> Fixed:
-        """Sum of two tensors on the same grid."""
-        assert x.frac == y.frac
+        """Sum of two tensors on the same grid. Raises ValueError when they are not."""
+        if x.frac != y.frac:
+            raise ValueError("a residual is on another grid")
         return Fixed((x.ints + y.ints).clamp_(-limit, limit), x.frac)
 
     def swin_layer(self, name: str, x: Fixed, heads: int, window: int, shift: int) -> Fixed:

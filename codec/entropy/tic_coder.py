@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ticodec.models.cam import NEIGHBOURS
 from ticodec.models.config import STRIDE_Y, ModelConfig
 
 from . import native
@@ -43,6 +44,20 @@ class TicLatentCoder:
         if module is not None and ops.device.type == "cpu":
             self.native = NativeWavefront.of(module, self.context, thresholds)
             self.native_hyper = NativeHyper.of(module, ops, config)
+        if self.native is None or self.native_hyper is None:
+            self.check_layers()
+
+    def check_layers(self) -> None:
+        """Raises now, not with the first image, when a layer is missing or does not fit.
+
+        One position goes through all of them, on the torch path. The extension checks for itself.
+        """
+        m, zeros = self.config.M, self.ops.exp.new_zeros
+        hyper = self.hyper(zeros(1, 1, self.config.N))[:1]
+        near = self.context.masked.expand(1, len(NEIGHBOURS), -1)
+        for numbers in self.context.predict(near, zeros(1, len(NEIGHBOURS), m), hyper):
+            if numbers.shape != (1, m):
+                raise ValueError("the head has the wrong number of outputs")
 
     def run(self, maps: Sequence[LatentMap]) -> list[Tensor]:
         """Code maps together, step by step of their wavefronts."""

@@ -153,13 +153,18 @@ def test_masked_scores_are_out_of_reach() -> None:
     assert np.array_equal(shifted[kept], np.broadcast_to(plain, shifted.shape)[kept])
 
 
-@pytest.mark.parametrize(
-    ("layer", "value"), [("stb0.1.qkv", 2), ("stb0.0.proj", 3), ("stb1.1.mlp2", 3)]
-)
-def test_weights_with_other_grids_go_to_torch(layer: str, value: int) -> None:
+def test_weights_with_large_scores_go_to_torch() -> None:
     ops, config = network("narrow")
-    changed = {**ops.parameters, f"h_s.{layer}.frac": torch.tensor(value, dtype=torch.int16)}
+    changed = {**ops.parameters, "h_s.stb0.1.qkv.frac": torch.tensor(2, dtype=torch.int16)}
     assert NativeHyper.of(extension(), Ops(changed, ops.device), config) is None
+
+
+@pytest.mark.parametrize("layer", ["stb0.0.proj", "stb1.1.mlp2"])
+def test_weights_with_residuals_on_other_grids_are_refused(layer: str) -> None:
+    ops, config = network("narrow")
+    changed = {**ops.parameters, f"h_s.{layer}.frac": torch.tensor(3, dtype=torch.int16)}
+    with pytest.raises(ValueError, match="another grid"):
+        NativeHyper(extension(), Ops(changed, ops.device), config)
 
 
 @pytest.mark.parametrize("changes", [{"hyper_window": 9}, {"N": 368, "hyper_heads": (16, 16)}])

@@ -56,11 +56,11 @@ class NativeHyper:
         self.module, self.config = module, config
         if config.hyper_window**2 > MOST_TOKENS or config.N > MOST_CHANNELS:
             raise TorchOnlyError("the windows or the channels are too many")
-        self.features = len(ops.parameters["h_s.out.weight"])
+        self.features = 2 * config.M
         self.weights = module.hyper(
             (config.N, config.hyper_window, self.features, config.hyper_activation == "leaky_relu"),
             tuple(_stage(ops, config, stage) for stage in (1, 0)),
-            (pack(ops, "h_s.out", LONG),),
+            (pack(ops, "h_s.out", LONG, self.features),),
             int32(ops.exp[:EXP_SIZE]),
             instructions,
         )
@@ -94,7 +94,7 @@ def _stage(ops: Ops, c: ModelConfig, stage: int) -> tuple[Any, ...]:
     up, frac = f"h_s.up{stage}", int(ops.parameters[f"h_s.up{stage}.frac"])
     places = np.arange(9 * c.N).reshape(3, 3, c.N)
     parities = tuple(
-        pack(ops, up, WIDE, inputs=places[np.ix_(rows, columns)].flatten(), width=9 * c.N)
+        pack(ops, up, WIDE, c.N, inputs=places[np.ix_(rows, columns)].flatten(), width=9 * c.N)
         for rows in TAPS
         for columns in TAPS
     )
@@ -112,7 +112,7 @@ def _swin_layer(
     """Layers, width of the hidden one, its GELU, whether it is shifted, biases, scores' factor."""
     fracs = {k: int(ops.parameters[f"{name}.{k}.frac"]) for k in ("qkv", "proj", "mlp1", "mlp2")}
     if fracs["proj"] != frac or fracs["mlp2"] != frac:
-        raise TorchOnlyError("a residual is on another grid")
+        raise ValueError("a residual is on another grid")
     factor = 2.0 ** (SCORE_BITS - 2 * fracs["qkv"])
     bias = ops.parameters[f"{name}.bias"].cpu().numpy().astype(np.int64)
     if bias.shape != (heads, c.hyper_window**2, c.hyper_window**2):
@@ -121,10 +121,10 @@ def _swin_layer(
         raise TorchOnlyError("scores could be too large for masks")
     order = head_lanes(c.N, heads)
     layers: tuple[Layer, ...] = (
-        pack(ops, f"{name}.qkv", NARROW, order),
-        pack(ops, f"{name}.proj", WIDE, inputs=order[: len(order) // 3], width=c.N),
+        pack(ops, f"{name}.qkv", NARROW, order=order),
+        pack(ops, f"{name}.proj", WIDE, c.N, inputs=order[: len(order) // 3], width=c.N),
         pack(ops, f"{name}.mlp1", NARROW),
-        pack(ops, f"{name}.mlp2", WIDE),
+        pack(ops, f"{name}.mlp2", WIDE, c.N),
     )
     hidden = len(ops.parameters[f"{name}.mlp1.weight"])
     curve = int32(ops.gelu_table(fracs["mlp1"]))

@@ -36,6 +36,7 @@ def pack(
     ops: Ops,
     name: str,
     limit: float,
+    outputs: int | None = None,
     order: NDArray[np.int64] | None = None,
     inputs: NDArray[np.int64] | None = None,
     width: int | None = None,
@@ -43,6 +44,7 @@ def pack(
     """Weight, bias, scale and limit of a layer in the form of `layer` in layers.h.
 
     Args:
+        outputs: how many the layer must have; None where another layer's inputs tell.
         order: which output lies where, inputs: which input; -1 for none. By default all, in order.
         width: how many inputs the stored weight must have; `inputs` may leave some out.
 
@@ -50,7 +52,7 @@ def pack(
     """
     weight, bias, exponent = (ops.parameters[f"{name}.{k}"] for k in ("weight", "bias", "exponent"))
     if order is None:
-        order = np.arange(len(weight))
+        order = np.arange(len(weight) if outputs is None else outputs)
     if not len(weight) == len(bias) == len(exponent) == order.max(initial=-1) + 1:
         raise ValueError(f"layer {name} has the wrong number of outputs")
     if width is not None and weight.shape[1] != width:

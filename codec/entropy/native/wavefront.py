@@ -76,19 +76,21 @@ class NativeWavefront:
         order = head_lanes(m, heads)
         shapes = {n: ops.parameters[f"{n}.weight"].shape for n in ("cam.mlp1", "head.hyper")}
         hidden, (mixed, features) = shapes["cam.mlp1"][0], shapes["head.hyper"]
+        if features != 2 * m:
+            raise ValueError("layer head.hyper has the wrong number of inputs")
         deep = ops.parameters["head.conv2.weight"].shape[0]
         frac, qkv_frac = int(ops.parameters["cam.frac"]), context.qkv_frac
-        if qkv_frac < 0:
-            raise TorchOnlyError("scores could be too large to round")
+        if ops.parameters["head.context.bias"].any():
+            raise TorchOnlyError("the torch path leaves out this bias, which is zero by export")
         layers = (
-            pack(ops, "cam.qkv", NARROW, order),
+            pack(ops, "cam.qkv", NARROW, order=order),
             pack(ops, "cam.mlp1", NARROW),
-            pack(ops, "cam.mlp2", LONG),
+            pack(ops, "cam.mlp2", LONG, m),
             pack(ops, "head.hyper", LONG),
-            pack(ops, "head.context", LONG),
+            pack(ops, "head.context", LONG, mixed),
             pack(ops, "head.conv2", LONG),
-            pack(ops, "head.scales", SCALE_LIMIT),
-            pack(ops, "head.means", WIDE),
+            pack(ops, "head.scales", SCALE_LIMIT, m),
+            pack(ops, "head.means", WIDE, m),
         )
         curved = ("cam.mlp1", "head.context", "head.conv2")
         fracs = [int(ops.parameters[f"{name}.frac"]) for name in curved]
