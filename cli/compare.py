@@ -38,6 +38,7 @@ def compare(
 ) -> None:
     """Compare codecs on one photo: a page with a slider, every codec at the same size."""
     from ticodec.errors import TicodecError, UsageError
+    from ticodec.evaluation.packages import check_evaluation_packages
     from ticodec.evaluation.photo_page import compare as compare_photo
     from ticodec.files import write_file
 
@@ -46,6 +47,7 @@ def compare(
     target = output_for(photo, target, ".html", force)
     qualities = qualities_of(quality)
     specs = coder_specs(model, qualities, against, device)
+    check_evaluation_packages()
     with about(photo), bars(quiet or as_json) as progress:
         page, rows, failed = compare_photo(Path(photo), specs, qualities, max_pixels, progress)
     write_file(Path(target), page)

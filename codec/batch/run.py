@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from ticodec import memory, weights
 from ticodec.errors import UsageError
+from ticodec.extras import check_extra
 from ticodec.processes import cores
 
 from .local import Here, LocalEngine
@@ -61,8 +62,8 @@ class Run:
 
     `reported` has the rows that `rows` has yielded.
 
-    Raises TicodecError when the run cannot begin: there is no such source or no such quality, or
-    the target cannot be written.
+    Raises TicodecError when the run cannot begin: there is no such source or no such quality, the
+    target cannot be written, or a package is missing.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class Run:
         self.shared = place(job.source).shared and (job.target is None or place(job.target).shared)
         if options.engine == "ray" and not self.shared:
             raise UsageError("memory:// is seen by one process only; use the local engine")
+        if options.engine == "ray" and not dry:
+            check_extra("ray", "a Ray cluster", "ray")
         if table is not None and not dry:
             table.prepare()
         self.known = {} if table is None else table.known()
