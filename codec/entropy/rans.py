@@ -5,11 +5,11 @@ How range asymmetric numeral systems (rANS) code a symbol
 The coder's state is one integer. A table gives every symbol a slice of the numbers
 0 … 65535, as wide as it is probable:
 
-    table of scale 0.6, half-width K = 2
+    table of scale 0.49, half-width K = 3 (not drawn to scale)
 
-      0      27            13,300                        52,236          65,509   65,536
-      ├──────┼───────────────┼──────────────────────────────┼────────────────┼──────┤
-        -2          -1                     0                        +1          +2
+      0      1       76          10,131               55,404         65,460   65,535   65,536
+      ├──────┼───────┼─────────────┼────────────────────┼───────────────┼────────┼───────┤
+         -3     -2         -1                 0                +1           +2       +3
 
 Decoding looks at the state's low 16 bits, finds the slice they fall into (that is the
 symbol), and shrinks the state by the slice's width; when the state gets small, one
@@ -29,8 +29,8 @@ digits of its excess (0 to 4), and then all the digits, lowest first. So a value
 
 Three coders
 ------------
-All write the same streams, those of `compressai.ans`, and read each other's. The first that is
-there is used:
+All write the same streams, those of `compressai.ans`, and read each other's. The first one that is
+installed is used:
 
     native      the C extension           about 10 ns a symbol   native/rans.h, rans_native.py
     compressai  compressai's extension    about 120 ns           rans_compressai.py, rans_escapes.py
@@ -84,8 +84,9 @@ class Backend(NamedTuple):
     """A coder.
 
     Args:
-        load: gives what the others take first; None where this coder is missing.
-        writer: makes one. reader: makes one of a stream and the number of values it has.
+        load: gives what this coder needs; None where that is missing.
+        writer: makes a writer, from what `load` gave.
+        reader: makes a reader, from what `load` gave, a stream, and how many values it has.
     """
 
     load: Callable[[], object | None]

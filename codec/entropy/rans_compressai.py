@@ -3,14 +3,14 @@
 `compressai.ans` does not check bounds: fed with a damaged stream it reads past its buffer, and
 its own escape codes have unbounded length. Therefore
 
-  * no table has an escape symbol (its frequency is 0, so it is never decoded); so each symbol
-    reads at most one 32-bit word, after two for the start;
-  * a buffer has 4·n + 8 zero bytes behind the stream, which n symbols cannot leave, and whoever
-    decodes counts the symbols.
+  * every table's escape symbol has frequency 0, so it is never decoded. Thus the decoder reads two
+    32-bit words at the start, and at most one more for each symbol;
+  * the stream is followed by 4·n + 8 zero bytes, which n symbols cannot leave, and whoever decodes
+    counts the symbols.
 
-Its encoder has a buffer of one word a symbol, but a stream of one to three symbols takes up to
-n/2 + 3 words, and aborts the process. The four free symbols at the end of every stream of ours
-prevent that.
+Its encoder has a buffer of one word for each symbol. But a stream of n = 1 to 3 symbols takes up to
+n/2 + 3 words, and then the encoder aborts the process. The four free symbols at the end of every
+stream of ours prevent that.
 """
 
 from __future__ import annotations

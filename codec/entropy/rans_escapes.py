@@ -1,7 +1,8 @@
 """Escapes for values outside their tables, on top of a coder that has none.
 
-compressai's coder and the one in Python code symbols of a table; here are the escapes, in numpy.
-The C extension has its own of the same form (`native/rans.h`). See `ticodec.entropy.rans`.
+compressai's coder and the one in Python only code symbols of a table; this adds the escapes, in
+numpy. The C extension has escapes of its own, in the same form (`native/rans.h`). See
+`ticodec.entropy.rans`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class EscapeWriter:
         halves = tables.halves[indexes]
         outside = np.flatnonzero((values >= halves) | (values <= -halves))
         outliers, ends = values[outside], halves[outside]
-        # Neither an outlier minus K above 0 nor one plus K below 0 overflows.
+        # K is subtracted from positive numbers and added to negative ones: neither overflows.
         excess = np.where(outliers > 0, outliers - ends, -(outliers + ends))
         if excess.max(initial=0) > EXCESS_MAX:
             raise ValueError("a value is too far outside its table")

@@ -21,7 +21,7 @@ class NativeWriter:
         self.native: object = module.writer()
 
     def write(self, values: Ints, indexes: Ints, tables: Tables) -> None:
-        # What int32 does not hold is too far outside, and so are the ends of int32.
+        # Values beyond int32 are too far outside every table, and so are the ends of int32.
         small = values.clip(_INT32.min, _INT32.max).astype(np.int32)
         self._module.write(self.native, small, indexes.astype(np.uint16), tables.native)
 

@@ -1,4 +1,4 @@
-/* Any bytes to values, without leaving them. */
+/* Reads values from any bytes, and never reads outside them. */
 #include "rans_inside.h"
 
 #include <stdlib.h>
@@ -64,8 +64,8 @@ static inline int32_t with_sign_of(int32_t value, int64_t size) {
     return (int32_t)(value < 0 ? -size : size);
 }
 
-/* Put the excesses onto the values that are at an end of their table. Between the two loops such a
- * value is K and its count of digits. */
+/* Add the excesses to the values that are at an end of their table. The first loop adds the count of
+ * digits to K; the second replaces it by what the digits say. */
 static int read_escapes(rans_reader *reader, int32_t *values, const uint16_t *indexes, size_t n,
                         const rans_tables *tables) {
     for (size_t i = 0; i < n; i++) {
