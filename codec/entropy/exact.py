@@ -7,10 +7,11 @@ in float64**, on a fixed-point grid, so that every machine rounds alike:
     integers x ──► x @ W ──► exact sum, any order ──► round to the grid ──► clamp ──► integers
    16…25 bits     16 bits       below 2⁵³            half to even
 
-  * A sum of products of activations (16 bits, at most 25) and weights (16 bits) stays below 2⁵³.
+  * A sum of products of activations (16 to 25 bits) and weights (16 bits) stays below 2⁵³.
     Up to there float64 holds every integer, so the sum does not depend on the order of summation,
     on fused multiply-adds or on the number of threads. (Weights carry a power-of-two factor; the
-    argument is the same in units of that factor. `compile.py` checks the bound for every output.)
+    argument is the same in units of that factor. `training/export/compile.py` checks the bound for
+    every output.)
   * Between products there are only single IEEE operations, each correctly rounded
     everywhere: + - × ÷ and sqrt of float64, rounding, comparing, and integer tables for
     exp and GELU. No library exp, no float reduction, no convolution primitive.

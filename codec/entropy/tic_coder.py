@@ -30,8 +30,9 @@ class TicLatentCoder:
         ops: compiled layers; config: dimensions.
         thresholds: of the scale tables, (tables - 1,), float64.
 
-    `native` is the wavefront in C and `native_hyper` h_s, None where the extension is missing or
-    turned off. Setting them to None makes the torch path run.
+    `native` is the wavefront in C and `native_hyper` h_s in C. They are None where the extension is
+    missing or turned off, on other devices than the CPU, and where only torch can take the weights.
+    Setting them to None makes the torch path run.
     """
 
     def __init__(self, ops: Ops, config: ModelConfig, thresholds: Tensor) -> None:

@@ -3,12 +3,15 @@
 It is optional. Without a compiler the package installs and runs without it, more slowly and with
 the same results. `TICODEC_NATIVE=0` in the environment turns it off.
 
-    rans_*.c      symbols to streams and back          rans.h has what they promise
-    layers.c      layers on integers                   for three sets of instructions
-    wavefront.c   symbols of all latents, step by step
-    hyper.c       h_s: hyper latents to features
-    team.c        threads that wait for each other
-    module*.c     the same as functions of Python, which check their arguments
+    Python               checks arguments        does the work
+    ../rans_native.py ─► module_rans.c      ─► rans_*.c      symbols to a stream and back
+    wavefront.py      ─► module_wavefront.c ─► wavefront.c   symbols of all latents, step by step
+    hyper.py          ─► module_hyper.c     ─► hyper.c       h_s: hyper latents to features
+
+wavefront.c codes its symbols by rans_*.c. wavefront.c and hyper.c compute with layers.c (layers on
+integers, for three sets of instructions), and their threads wait for each other in team.c. pack.py
+brings weights into the form that layers.c reads; team.py starts the threads. Each .h file says what
+its .c file promises.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import os
 from functools import cache
 from types import ModuleType
 
-#: Of the functions in the extension. One that was built from other sources is not used.
+#: The version of the extension's functions. An extension with another number was built from other
+#: sources, and is not used.
 API = 2
 
 

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of a product at a time: few enough for the cache, many to each reading of the weights. */
+/* Rows that a product takes at a time: few enough for the cache, enough to be worth reading the
+ * weights. */
 #define CHUNK 48
 
 typedef struct {
@@ -15,7 +16,7 @@ typedef struct {
 struct hyper_work {
     const hyper *h;
     hyper_map map;
-    size_t threads, rows; /* rows: most of a product */
+    size_t threads, rows; /* rows: how many a product has at most */
     team team;
     atomic_int result;
     atomic_size_t *taken; /* of each step: how many of its pieces have been taken */
@@ -89,8 +90,9 @@ void hyper_free(hyper_work *w) {
 
 /* -- sharing ----------------------------------------------------------------------- */
 
-/* The number of a piece of this step that is still to do; 0 when there is none. Whatever ended the
- * work, all threads go through all steps, so that none waits for one that has left. */
+/* Takes a piece of this step that nobody has taken yet. Returns 1 and its number in `piece`, or 0
+ * when none is left or the work was ended. Even then all threads go through all steps, so that none
+ * waits for one that has left. */
 static int take(worker *t, size_t pieces, size_t *piece) {
     if (t->interrupted) {
         int failed = t->interrupted(t->context);
@@ -157,7 +159,7 @@ static void finish(const worker *t, size_t first, size_t last) {
     double *gathered = t->scratch, *out = gathered + CHUNK * width;
     for (size_t i = first; i < last; i++) {
         double *at = gathered + (i - first) * width;
-        /* One row above is a row number that is too large, and outside too. */
+        /* Row 0 - 1 is the largest size_t, which `fetch` takes for outside. So is column 0 - 1. */
         for (size_t dy = 0; dy < 3; dy++)
             for (size_t dx = 0; dx < 3; dx++, at += h->N)
                 fetch(from, i / from->width + dy - 1, i % from->width + dx - 1, h->N, at);
@@ -198,8 +200,9 @@ static double *token_of(const grid *g, size_t window, size_t number, size_t toke
     return g->x + (row % g->height * g->width + column % g->width) * PADDED(channels);
 }
 
-/* Attention of a window. q: its part of the tokens' q [tokens][depth][BLOCK]; k and v are `part`
- * behind it. seen: [tokens][groups][depth][BLOCK]. */
+/* Attention of a window. q: of the window's tokens in the first group of heads,
+ * [tokens][depth][BLOCK]; their k lies `part` doubles behind it, their v as far behind k. The next
+ * group lies part / groups behind. seen: [tokens][groups][depth][BLOCK]. */
 static void attend(const hyper *h, const hyper_stage *s, const swin_layer *l, const double *q,
                    size_t part, const int32_t *bias, double *scores, double *seen) {
     size_t tokens = h->window * h->window, head = s->depth * BLOCK, all = tokens * tokens * BLOCK;
@@ -230,7 +233,8 @@ static void transform(const worker *t, size_t stage, const swin_layer *l, size_t
         memcpy(x + i * P, from, P * sizeof *x);
         h->run->norm(x + i * P, h->N, s->epsilon, norm + i * P);
     }
-    /* [3][groups][rows][depth][BLOCK]; `linear` writes from where its first block would be. */
+    /* token: [3][groups][rows][depth][BLOCK]. `linear` writes a group's outputs g · head behind the
+     * pointer that it gets, so g · (rows - 1) · head more gives g · rows · head. */
     for (size_t g = 0; g < 3 * s->groups; g++)
         h->run->linear(&l->qkv, norm, P, rows, g * s->depth, (g + 1) * s->depth, NULL, 0,
                        token + g * (rows - 1) * head, head);
@@ -257,7 +261,7 @@ static void transform(const worker *t, size_t stage, const swin_layer *l, size_t
 
 /* -- all --------------------------------------------------------------------------- */
 
-/* The range of things in a piece, of `size` each but the last. */
+/* Where a piece of `count` things ends. A piece has `size` of them, the last one the rest. */
 static size_t end_of(size_t piece, size_t size, size_t count) {
     return (piece + 1) * size < count ? (piece + 1) * size : count;
 }

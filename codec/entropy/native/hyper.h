@@ -3,11 +3,14 @@
  *   ẑ ─► up ─► [Swin layers] ─► + ─► up ─► [Swin layers] ─► + ─► out ─► features
  *          └──────────────────┘        └──────────────────┘
  *
- * A transposed convolution of stride 2 is a convolution of a map with zeros between its positions.
- * Each of the four parities of output positions meets 1, 2, 2 or 4 of the nine taps; the others
- * meet zeros. So there are four small layers. A convolution gathers the neighbourhoods of some
- * positions to rows. A Swin layer takes some windows from the first LayerNorm to the end of the
- * MLP, all in a thread's cache. Threads wait for each other only between layers.
+ * `up` is a transposed convolution, and a LeakyReLU if the model has one. A transposed convolution
+ * of stride 2 is a convolution of a map with zeros between its positions. An output in an even or
+ * odd row and an even or odd column (its parity) needs 1, 2, 2 or 4 of the nine taps; the others
+ * meet zeros. So there are four small layers, one for each parity.
+ *
+ * In a convolution, a thread gathers the neighbourhoods of some positions into rows. In a Swin
+ * layer, a thread takes some windows from the first LayerNorm to the end of the MLP; their values
+ * stay in its cache. Threads wait for each other only between layers.
  */
 #ifndef TICODEC_HYPER_H
 #define TICODEC_HYPER_H
@@ -29,7 +32,8 @@ typedef struct {
 } swin_layer;
 
 /* The patterns of a shifted layer: windows inside, in the last column, in the last row, in both.
- * Their biases keep tokens apart that only the roll brought together. Others have one pattern. */
+ * Their biases keep apart the tokens that only the roll has brought together. A layer that is not
+ * shifted has one pattern. */
 #define patterns_of(swin) ((swin)->shift ? (size_t)4 : (size_t)1)
 
 typedef struct {

@@ -3,9 +3,10 @@
     Ops (torch) ──► pack ──► weights, once a model
     ẑ ─────────────────────► run ──► hyper features
 
-`hyper.h` has the data flow. A transposed convolution becomes four layers, one for each parity of
-output positions, which read only the taps that do not meet zeros. A layer whose windows are shifted
-has four tables of position biases: the masks of windows at the edges are in them.
+`hyper.h` has the data flow. A transposed convolution becomes four layers: one each for even and odd
+rows with even and odd columns of the output. Each reads only the taps that do not meet zeros. A
+Swin layer whose windows are shifted has four tables of position biases, which contain the masks of
+windows at the edges.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from .team import run_team
 MOST_TOKENS = 64
 #: LayerNorm is exact up to here, see `Ops.norm`.
 MOST_CHANNELS = 362
-#: What the score of a masked pair gets. Scores are smaller than `LARGEST`, so its exp is the
-#: table's last entry, as that of NEVER in exact.py.
+#: The bias of a masked pair. All other scores are smaller than `LARGEST`, so the exp of this one is
+#: the table's last entry, as with NEVER in exact.py.
 MASKED, LARGEST = -(2**31), 2**29
-#: Of the nine taps of a transposed convolution, the rows or columns that an even and an odd row or
-#: column of output meets.
+#: Which rows of the 3 × 3 taps of a transposed convolution do not meet zeros: for an even row of
+#: the output, and for an odd one. It is the same for columns.
 TAPS = ((1,), (0, 2))
 
 
@@ -43,11 +44,11 @@ class NativeHyper:
     Args:
         module: the extension.
         ops: the compiled layers; config: dimensions.
-        instructions: of which kind: "avx512", "avx2", "plain". The best one by default.
+        instructions: the set to use: "avx512", "avx2", "plain". By default the best one.
 
     Raises ValueError when this processor lacks the instructions, TorchOnlyError when the weights
     have numbers that only the torch path can take, and ValueError, IndexError or BufferError when
-    they do not fit the model.
+    the weights do not fit the model.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class NativeHyper:
 
     @classmethod
     def of(cls, module: ModuleType, ops: Ops, config: ModelConfig) -> NativeHyper | None:
-        """The same, or None where only the torch path can take these weights."""
+        """A `NativeHyper`, or None where only the torch path can take these weights."""
         try:
             return cls(module, ops, config)
         except TorchOnlyError:
@@ -76,7 +77,8 @@ class NativeHyper:
     def run(self, z_hat: Tensor) -> Tensor:
         """ẑ (h/4, w/4, N), integers, to features (h·w, 2M), integers in float32.
 
-        They have 25 bits at most, so float32 holds them. Raises KeyboardInterrupt.
+        Features have 25 bits at most, sign included, so float32 holds them. Raises
+        KeyboardInterrupt.
         """
         height, width = z_hat.shape[:2]
         z = z_hat.clamp(-NARROW, NARROW).to(torch.int16).contiguous().numpy()
@@ -90,7 +92,11 @@ class NativeHyper:
 
 
 def _stage(ops: Ops, c: ModelConfig, stage: int) -> tuple[Any, ...]:
-    """Heads, layers of the transposed convolution, Swin layers, LayerNorm's epsilon."""
+    """What `read_stage` in module_hyper.c takes.
+
+    It is a tuple: how many heads, the four layers of the transposed convolution, the Swin layers,
+    LayerNorm's epsilon.
+    """
     up, frac = f"h_s.up{stage}", int(ops.parameters[f"h_s.up{stage}.frac"])
     places = np.arange(9 * c.N).reshape(3, 3, c.N)
     parities = tuple(
@@ -109,7 +115,11 @@ def _stage(ops: Ops, c: ModelConfig, stage: int) -> tuple[Any, ...]:
 def _swin_layer(
     ops: Ops, c: ModelConfig, name: str, heads: int, frac: int, shifted: bool
 ) -> tuple[Any, ...]:
-    """Layers, width of the hidden one, its GELU, whether it is shifted, biases, scores' factor."""
+    """What `read_swin` in module_hyper.c takes.
+
+    It is a tuple: the linear layers, the width of the hidden one, its GELU table, whether windows
+    are shifted, position biases, the factor from q · k to scores.
+    """
     fracs = {k: int(ops.parameters[f"{name}.{k}.frac"]) for k in ("qkv", "proj", "mlp1", "mlp2")}
     if fracs["proj"] != frac or fracs["mlp2"] != frac:
         raise ValueError("a residual is on another grid")

@@ -7,8 +7,6 @@
 #include <immintrin.h>
 #endif
 
-/* 1.5 · 2^52: adding and subtracting it rounds numbers below 2^51 half to even. */
-#define ROUNDER 6755399441055744.0
 #define LEAKY_FACTOR (328.0 / 32768.0)
 
 #define JOIN_(a, b) a##_##b

@@ -14,7 +14,8 @@
  * A compiler may fuse a product and a sum where the product is exact anyway. It must not reorder
  * divisions or assume that there are no NaN: never compile this with -ffast-math.
  *
- * Rows of activations are padded to a multiple of BLOCK with zeros. Counts are multiples of BLOCK.
+ * Rows of activations are padded to a multiple of BLOCK with zeros. Every `count` below is a
+ * multiple of BLOCK.
  */
 #ifndef TICODEC_LAYERS_H
 #define TICODEC_LAYERS_H
@@ -43,7 +44,10 @@
 /* Most tokens of a window or neighbourhood. */
 #define MOST_TOKENS 64
 
-/* A multiple of BLOCK that is at least n. */
+/* 1.5 · 2^52: adding and subtracting it rounds numbers below 2^51 half to even. */
+#define ROUNDER 6755399441055744.0
+
+/* The least multiple of BLOCK that is not below n. */
 #define PADDED(n) (((n) + BLOCK - 1) / BLOCK * BLOCK)
 
 /* output = (x · weight + bias) · scale, rounded half to even and clamped to ±limit.
@@ -57,7 +61,7 @@ typedef struct {
     double limit;
 } layer;
 
-/* relu(x) + table[|x|], the last entry for all that is larger. */
+/* relu(x) + table[|x|]; the last entry is for all |x| beyond it, too. */
 typedef struct {
     size_t size;
     int32_t *table;
@@ -67,7 +71,8 @@ typedef struct {
 typedef struct {
     const char *name;
 
-    /* Outputs of blocks first … last - 1 for `rows` rows of x, which are `width` apart, to `out`.
+    /* Computes the outputs in blocks first … last - 1, for `rows` rows of x. Rows of x lie `width`
+     * apart, rows of out `out_width`. Output c of a row goes to out[c], whatever `first` is.
      * `add` (NULL for none), laid out like `out`, is added before rounding.
      * `raw`: neither round nor clamp. */
     void (*linear)(const layer *l, const double *x, size_t width, size_t rows, size_t first,
@@ -91,6 +96,7 @@ typedef struct {
     /* Attention of one neighbourhood or window, for BLOCK heads at a time, one a lane.
      * q, k, v: [tokens][depth][BLOCK] integers; bias [queries][tokens][BLOCK]; query number i has
      * the scores of row min(i, tokens - 1), so that several queries can share the last row.
+     * scores: room for [tokens][tokens][BLOCK].
      * summed: [1 or queries][tokens][BLOCK]: probabilities, added up over queries if `together`.
      * See exact.py `scores` and `softmax`. */
     void (*probabilities)(const double *q, const double *k, size_t tokens, size_t depth,
@@ -108,7 +114,8 @@ typedef struct {
     void (*widen)(const int16_t *x, double *out, size_t count);
 } kernels;
 
-/* The best one that this processor has, or the named one. NULL: there is no such. */
+/* The kernels with this name, or the best ones if the name is NULL. Returns NULL where this
+ * processor cannot run them, or none have that name. */
 const kernels *kernels_find(const char *name);
 
 #endif

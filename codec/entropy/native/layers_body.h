@@ -1,8 +1,8 @@
 /* The functions of `kernels` for one instruction set; layers.c includes this once for each.
  *
- * It defines before: SET (a suffix for names), TARGET (an attribute of functions), VECTOR (bytes
- * of a vector) and ROWS (how many rows at most share one read of the weights: as many as there are
- * registers for, 6 or 12).
+ * layers.c defines these macros before each: SET (a suffix for names), TARGET (an attribute of
+ * functions), VECTOR (bytes of a vector) and ROWS (how many rows at most share one read of the
+ * weights: as many as there are registers for, 6 or 12).
  */
 #define LANES (VECTOR / 8)
 /* Vectors of outputs that are summed at once. */
@@ -12,7 +12,7 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 #define vec NAME(vector)
 #define AT(p) (*(vec *)(p))
 #define READ(p) (*(const vec *)(p))
-/* What GCC and clang do not make of plain loops. MIN and MAX take NaN to b;
+/* GCC and clang do not make these instructions of plain loops. MIN and MAX take NaN to b;
  * COUNT adds 1 to the lanes of n where x is at least `least`. */
 #if VECTOR == 64
 #define WEIGHTS(p) _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(p))))
@@ -135,7 +135,7 @@ TARGET static void NAME(convert)(const int16_t *weight, size_t count, double *pa
         for (int v = 0; v < WIDTH; v++) AT(panel + v * LANES) = (vec)WEIGHTS(weight + v * LANES);
 }
 
-/* Inputs whose weights are converted at once, and most tiles that then read them. */
+/* For how many inputs weights are converted at once, and how many tiles at most then read them. */
 #define PANEL 192
 #define TILES 8
 
@@ -145,7 +145,7 @@ TARGET static void NAME(outputs)(const layer *l, const double *x, size_t width, 
                                  size_t out_width) {
     _Alignas(64) double sums[TILES][ROWS * WIDTH * LANES], panel[PANEL * WIDTH * LANES];
     const int16_t *weight = l->weight + channel / BLOCK * BLOCK * l->in + channel % BLOCK;
-    size_t tiles = (rows + ROWS - 1) / ROWS; /* all about as high as the others */
+    size_t tiles = (rows + ROWS - 1) / ROWS; /* of nearly the same height */
     memset(sums, 0, tiles * sizeof *sums);
     if (tiles == 1) NAME(packed)[rows - 1](x, width, weight, l->in, *sums);
     for (size_t k = 0; tiles > 1 && k < l->in; k += PANEL) {

@@ -53,10 +53,10 @@ static int read_network(network *n, PyObject *args) {
         if (read_curve(curves, i, three[i])) return -1;
     Py_buffer view;
     if (array_of(thresholds, &view, FLOAT64, 0, "thresholds")) return -1;
-    n->tables = array_length(&view);
+    n->count_thresholds = array_length(&view);
     PyBuffer_Release(&view);
-    if (n->tables > UINT16_MAX) return PyErr_BadArgument(), -1;
-    if (!(n->thresholds = copy_of(thresholds, FLOAT64, "thresholds", n->tables))) return -1;
+    if (n->count_thresholds > UINT16_MAX) return PyErr_BadArgument(), -1;
+    if (!(n->thresholds = copy_of(thresholds, FLOAT64, "thresholds", n->count_thresholds))) return -1;
     size_t biases = n->groups * QUERIES_ALL * TOKENS * BLOCK;
     if (!(n->bias = copy_of(bias, INT32, "bias", biases))) return -1;
     if (!(n->exp = copy_of(exp, INT32, "exp", EXP_SIZE))) return -1;
@@ -94,7 +94,7 @@ static int read_map(job *j, const network *n, PyObject *tuple, map *m) {
     m->height = (size_t)height, m->width = (size_t)width;
     size_t cells = m->height * m->width, latents = cells * n->M;
     if (!(m->tables = tables_in(tables))) return -1;
-    if (rans_tables_count(m->tables) != n->tables + 1) return PyErr_BadArgument(), -1;
+    if (rans_tables_count(m->tables) != n->count_thresholds + 1) return PyErr_BadArgument(), -1;
     if (!(m->features = job_hold(j, features, FLOAT32, 0, "features", cells * n->hyper.in))) return -1;
     if (y != Py_None && !(m->y = job_hold(j, y, FLOAT64, 0, "y", latents))) return -1;
     if (!(m->symbols = job_hold(j, symbols, INT16, 1, "symbols", latents))) return -1;

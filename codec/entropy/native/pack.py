@@ -22,9 +22,10 @@ class TorchOnlyError(ValueError):
 
 
 def head_lanes(channels: int, heads: int) -> NDArray[np.int64]:
-    """Which output of a qkv layer lies where: (3·groups·depth·16,), -1 for none.
+    """The output of a qkv layer that goes to each place: (3·groups·depth·16,), -1 for none.
 
-    A layer has [3][heads][depth]; the extension wants [3][groups][depth][16 heads].
+    The layer has its outputs as [3][heads][depth]; the extension wants them as
+    [3][groups][depth][16 heads].
     """
     depth, groups = channels // heads, -(-heads // BLOCK)
     order = np.full((3, groups * BLOCK, depth), -1)
@@ -45,7 +46,8 @@ def pack(
 
     Args:
         outputs: how many the layer must have; None where another layer's inputs tell.
-        order: which output lies where, inputs: which input; -1 for none. By default all, in order.
+        order: the output that goes to each place, -1 for none. By default all, in order.
+        inputs: the same for inputs.
         width: how many inputs the stored weight must have; `inputs` may leave some out.
 
     Raises ValueError or IndexError when the layer has other sizes.

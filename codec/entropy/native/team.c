@@ -20,9 +20,10 @@ static void sleep_briefly(void) {
 #define pause_briefly() ((void)0)
 #endif
 
+/* After so many looks a thread sleeps between them. */
 #define LOOKS 2000
 
-/* Between two looks, of which this is number `look`. */
+/* What a thread does after look number `look`, before the next. */
 static void pass_time(int look) {
     if (look < LOOKS) pause_briefly();
     else sleep_briefly();

@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-#: More threads than this wait for each other longer than they work.
+#: With more threads than this, each waits for the others longer than it works.
 MOST_THREADS = 8
 
 
 def run_team(module: ModuleType, job_of: Callable[[int], Any]) -> None:
-    """Run a job on as many threads as torch has, of which this is one.
+    """Run a job on as many threads as torch uses, at most MOST_THREADS; this is one of them.
 
     Args:
         module: the extension.
-        job_of: makes the job for so many threads.
+        job_of: makes the job; it is given the number of threads.
 
     Raises what the job raises, and KeyboardInterrupt.
     """
@@ -45,6 +45,6 @@ def run_team(module: ModuleType, job_of: Callable[[int], Any]) -> None:
     finally:
         begin.set()
         if job is not None:
-            module.disband(job)  # Ctrl-C may have come before `run`
+            module.disband(job)  # Ctrl-C may have come before `run`: nobody waits for it
         for thread in others:
             thread.join()

@@ -7,8 +7,8 @@
 #define RING 8
 /* Latents and means are in units of 2^-8. */
 #define MEAN_UNIT 256.0
-/* What a LONG number drops before LayerNorm, which takes 19 bits. */
-#define LONG_SPARE 64.0
+/* 2^LONG_SPARE of exact.py: a LONG number drops six bits before LayerNorm, which takes 19. */
+#define SPARE_UNIT 64.0
 
 typedef struct {
     size_t map, row, column;
@@ -17,7 +17,7 @@ typedef struct {
 struct wavefront {
     const network *n;
     map *maps;
-    size_t count, threads, longest; /* longest: most positions of a step */
+    size_t count, threads, longest; /* longest: how many positions a step has at most */
     team team;
     atomic_int result;
     /* Of the step: */
@@ -42,9 +42,10 @@ wavefront *wavefront_make(const network *n, const map *maps, size_t count, size_
     if (!w) return NULL;
     w->n = n, w->count = count, w->threads = threads;
     w->team.size = threads;
+    /* A step moves three columns to the left from row to row. */
     for (size_t m = 0; m < count; m++) {
-        size_t steep = (maps[m].width + 2) / 3;
-        w->longest += steep < maps[m].height ? steep : maps[m].height;
+        size_t rows = (maps[m].width + 2) / 3;
+        w->longest += rows < maps[m].height ? rows : maps[m].height;
     }
     size_t rows = w->longest ? w->longest : 1, M = PADDED(n->M);
     int good = 1;
@@ -103,7 +104,8 @@ static int16_t *cell(const wavefront *w, const map *m, size_t row, size_t column
     return m->ring + (row * RING + column % RING) * token_width(w->n);
 }
 
-/* A position's neighbourhood to x (the CAM's residual) and to norm. */
+/* The attention of a position. It fills the position's rows of x (the CAM's residual) and of norm
+ * (that residual's LayerNorm). */
 static void attend(const wavefront *w, size_t number, double *scratch) {
     const network *n = w->n;
     place p = w->places[number];
@@ -117,7 +119,7 @@ static void attend(const wavefront *w, size_t number, double *scratch) {
     memset(total, 0, M * sizeof *total);
     for (size_t i = 0; i < TOKENS; i++) {
         const int16_t *token = n->masked;
-        size_t row = p.row + i / 5, column = p.column + i % 5; /* each 2 too large */
+        size_t row = p.row + i / 5, column = p.column + i % 5; /* 2 too large, so never below 0 */
         int inside = row >= 2 && column >= 2 && column - 2 < m->width;
         if (i < NEIGHBOURS && inside) {
             token = cell(w, m, row - 2, column - 2);
@@ -143,7 +145,7 @@ static void attend(const wavefront *w, size_t number, double *scratch) {
     n->run->requantise(total, n->y_factor, LONG_LIMIT, x, M);
     n->run->requantise(mixed, n->v_factor, LONG_LIMIT, mixed, M);
     n->run->add(x, mixed, LONG_LIMIT, M);
-    n->run->requantise(x, 1 / LONG_SPARE, WIDE, short_x, M);
+    n->run->requantise(x, 1 / SPARE_UNIT, WIDE, short_x, M);
     n->run->norm(short_x, n->M, n->x_epsilon, w->norm + number * M);
 }
 
@@ -156,7 +158,8 @@ static void fetch_features(const wavefront *w, size_t number) {
     for (size_t c = 0; c < channels; c++) to[c] = from[c];
 }
 
-/* Symbols of a map's positions of this step, from or to its stream; ŷ and its norm. */
+/* Codes a map's positions of this step. It reads their symbols from the map's stream or writes them
+ * to it, and fills ŷ and its norm. Returns RANS_OK or an error of rans.h. */
 static int code(wavefront *w, size_t number) {
     const network *n = w->n;
     const map *m = &w->maps[number];
@@ -182,7 +185,7 @@ static int code(wavefront *w, size_t number) {
                 double step = m->y[at + c] - mean[c] * (1 / MEAN_UNIT);
                 step = step < SYMBOL_MAX ? step : SYMBOL_MAX;
                 step = step > -SYMBOL_MAX ? step : -SYMBOL_MAX;
-                value[c] = (int32_t)((step + 6755399441055744.0) - 6755399441055744.0);
+                value[c] = (int32_t)((step + ROUNDER) - ROUNDER);
             }
         for (size_t c = 0; c < n->M; c++) {
             if (value[c] > SYMBOL_MAX || value[c] < -SYMBOL_MAX) return RANS_IMPOSSIBLE;
@@ -247,7 +250,7 @@ static void step(wavefront *w, size_t thread, int (*interrupted)(void *), void *
     apply(w, &n->means, w->deep, first, last, NULL, 0, w->means);
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * M + first * BLOCK;
-        n->run->scale_indexes(w->scales + at, n->thresholds, n->tables, w->indexes + at,
+        n->run->scale_indexes(w->scales + at, n->thresholds, n->count_thresholds, w->indexes + at,
                               (last - first) * BLOCK);
     }
     team_wait(&w->team);

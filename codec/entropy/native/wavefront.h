@@ -6,8 +6,10 @@
  *                                                  features of h_s ─► hyper ─────────────────┤
  *     ring of q, k, v ◄─ qkv ◄─ norm ◄─ ŷ ◄─ symbols ◄─ coder ◄─ means, scales ◄─ conv2 ◄────┘
  *
- * The q, k, v of a row are read for the last time eight steps after they were written, so a ring
- * of eight columns a row is enough, and stays in the cache.
+ * The first + adds the sum of the neighbours' ŷ, the second the input of the norm before it.
+ *
+ * The q, k, v of a position are read for the last time in the eighth step after they were written.
+ * So a ring of eight columns is enough for each row, and it stays in the cache.
  */
 #ifndef TICODEC_WAVEFRONT_H
 #define TICODEC_WAVEFRONT_H
@@ -34,7 +36,7 @@ typedef struct {
     int32_t *exp;         /* [EXP_SIZE] */
     int16_t *masked;      /* q, k, v of a token that is not coded yet */
     double *thresholds;   /* of the scale tables, ascending */
-    size_t tables;        /* how many thresholds */
+    size_t count_thresholds; /* one fewer than scale tables */
     double score_factor;  /* from q · k to the grid of scores */
     double y_factor;      /* from the grid of means to that of the CAM */
     double v_factor;      /* from probability · v to the grid of the CAM */
@@ -51,7 +53,7 @@ typedef struct {
     const rans_tables *tables;
     int16_t *symbols;      /* out, [height · width][M] */
     double *y_hat;         /* out, [height · width][M], in units of 2^-8 */
-    int16_t *ring;         /* own: [height][8][3 · groups · depth · BLOCK] */
+    int16_t *ring;         /* the wavefront's own: [height][8][3 · groups · depth · BLOCK] */
 } map;
 
 typedef struct wavefront wavefront;

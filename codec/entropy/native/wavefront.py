@@ -57,11 +57,11 @@ class NativeWavefront:
         module: the extension.
         context: the compiled layers.
         thresholds: of the scale tables, (tables - 1,), float64.
-        instructions: of which kind: "avx512", "avx2", "plain". The best one by default.
+        instructions: the set to use: "avx512", "avx2", "plain". By default the best one.
 
     Raises ValueError when this processor lacks the instructions, TorchOnlyError when the weights
     have numbers that only the torch path can take, and ValueError, IndexError or BufferError when
-    they do not fit the model.
+    the weights do not fit the model.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class NativeWavefront:
 
     @classmethod
     def of(cls, module: ModuleType, context: Context, thresholds: Tensor) -> NativeWavefront | None:
-        """The same, or None where only the torch path can take these weights."""
+        """A `NativeWavefront`, or None where only the torch path can take these weights."""
         try:
             return cls(module, context, thresholds)
         except TorchOnlyError:
