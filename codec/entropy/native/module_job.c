@@ -68,7 +68,8 @@ static int interrupted(void *context) {
     return failed;
 }
 
-/* run(job, thread): one thread's part, without the GIL. Each thread calls it once. */
+/* run(job, thread) -> whether the work was done: one thread's part, without the GIL. Each thread
+ * calls it once. False: the team was disbanded before all were there, and nothing was done. */
 static PyObject *run(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *capsule;
@@ -83,13 +84,12 @@ static PyObject *run(PyObject *self, PyObject *args) {
     }
     python p = {NULL, now()};
     p.thread = PyEval_SaveThread();
-    int failed = team_gather(&j->team)
-                     ? j->run_work(j->work, (size_t)thread, thread ? NULL : interrupted, &p)
-                     : 0;
+    int all = team_gather(&j->team), failed = 0;
+    if (all) failed = j->run_work(j->work, (size_t)thread, thread ? NULL : interrupted, &p);
     PyEval_RestoreThread(p.thread);
     if (failed < 0 && !thread) return NULL; /* the handler's exception is set */
     if (failed > 0 && !thread) return raise_rans(failed);
-    Py_RETURN_NONE;
+    return PyBool_FromLong(all);
 }
 
 /* disband(job): threads of a job that still wait for others to call `run` return. */

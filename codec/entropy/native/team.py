@@ -20,15 +20,21 @@ def run_team(module: ModuleType, job_of: Callable[[int], Any]) -> None:
         module: the extension.
         job_of: makes the job; it is given the number of threads.
 
-    Raises what the job raises, and KeyboardInterrupt.
+    Raises what the job raises, what ended one of the other threads, and KeyboardInterrupt.
     """
     job: Any = None
     begin = threading.Event()
+    failures: list[Exception] = []
 
     def help_out(number: int) -> None:
-        begin.wait()
-        if job is not None:
-            module.run(job, number)
+        try:
+            begin.wait()
+            if job is not None:
+                module.run(job, number)
+        except Exception as error:  # no memory, for example
+            failures.append(error)
+            if job is not None:
+                module.disband(job)  # nobody waits for this thread
 
     others: list[threading.Thread] = []
     try:
@@ -41,7 +47,8 @@ def run_team(module: ModuleType, job_of: Callable[[int], Any]) -> None:
             others.append(thread)
         job = job_of(1 + len(others))
         begin.set()
-        module.run(job, 0)
+        if failures or not module.run(job, 0):
+            raise failures[0]
     finally:
         begin.set()
         if job is not None:
