@@ -69,7 +69,7 @@ def main() -> None:
     _prepare_streams()
     try:
         _refuse_empty_arguments(sys.argv[1:])
-        code = typer.main.get_command(app).main(standalone_mode=False)
+        code = typer.main.get_command(app).main(prog_name="ticodec", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:  # typer returns this after Ctrl-C
             raise KeyboardInterrupt
@@ -85,7 +85,9 @@ def main() -> None:
         _fail(f"the output cannot be written: {error.strerror or error}", 1)
     except ClickException as error:
         message = error.format_message()
-        _fail(f"{message} (see ticodec --help)" if message else "", 2)
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "ticodec"
+        _fail(f"{message} (see {command} --help)" if message else "", 2)
     except Exception as error:
         if "out of memory" in str(error) or "not enough memory" in str(error):  # torch's
             _fail("not enough memory for this image on this device", 1)

@@ -171,17 +171,18 @@ def test_quality_out_of_range(run, photo: Path, quality: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "command"),
     [
-        ["encode"],
-        ["encode", "a.png", "-q", "high"],
-        ["encode", "a.png", "--speed", "9"],
-        ["transcode", "a.png"],
-        ["decode", "a.tic", "b.png", "c.png"],
+        (["encode"], "ticodec encode"),
+        (["encode", "a.png", "-q", "high"], "ticodec encode"),
+        (["encode", "a.png", "--speed", "9"], "ticodec encode"),
+        (["transcode", "a.png"], "ticodec"),
+        (["decode", "a.tic", "b.png", "c.png"], "ticodec decode"),
+        (["batch", "encode", "photos"], "ticodec batch encode"),
     ],
 )
-def test_wrong_words(run, arguments: list[str]) -> None:
-    run(*arguments).fails(2, "see ticodec --help")
+def test_wrong_words(run, arguments: list[str], command: str) -> None:
+    run(*arguments).fails(2, f"(see {command} --help)")
 
 
 def test_odd_names(run, photo: Path) -> None:
