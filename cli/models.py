@@ -9,6 +9,7 @@ from .output import Json, print_json
 
 def models(as_json: Json = False) -> None:
     """List the installed models."""
+    from ticodec.entropy.native import turned_off
     from ticodec.model_list import list_models
 
     listed = list_models()
@@ -36,8 +37,9 @@ def models(as_json: Json = False) -> None:
         )
     Console(markup=False).print(table)
     if listed:
-        where = "in the C extension" if listed[0].native else "without the C extension, more slowly"
-        print(f"the exact path runs {where}")
+        off = " (TICODEC_NATIVE=0)" if turned_off() else ""
+        without = f"without the C extension{off}, more slowly"
+        print(f"the exact path runs {'in the C extension' if listed[0].native else without}")
     states = {model.state for model in listed}
     if "hidden" in states:
         print("hidden: the name stands for weights of a folder that is searched earlier")

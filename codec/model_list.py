@@ -29,7 +29,7 @@ class InstalledModel:
         classifier: one line on how its classifier was made, if that is a separate file; else "".
         classifier_file: the path of that file, or ""; earlier_classifiers: paths of those that it
             replaced.
-        native: whether its exact path runs in the C extension here; else in PyTorch and Python.
+        native: whether the C extension is used here; else PyTorch and Python do its work.
     """
 
     name: str

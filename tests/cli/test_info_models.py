@@ -94,7 +94,9 @@ def test_models_say_where_the_exact_path_runs(run, monkeypatch, switch: str) -> 
         assert not (there and switch)
         assert {row["native"] for row in json.loads(run("models", "--json").out)} == {there}
         words = "in the C extension" if there else "without the C extension"
-        assert words in run("models").out.splitlines()[-1]
+        last = run("models").out.splitlines()[-1]
+        assert words in last
+        assert ("TICODEC_NATIVE=0" in last) == bool(switch), "it says what turned the extension off"
     finally:
         native.module.cache_clear()
 

@@ -29,13 +29,18 @@ API = 3
 @cache
 def module() -> ModuleType | None:
     """The extension; None where it is turned off, missing, of another version, or does not load."""
-    if os.environ.get("TICODEC_NATIVE") == "0":
+    if turned_off():
         return None
     try:
         found = importlib.import_module(f"{__name__}._exact")
     except (ImportError, OSError):
         return None
     return found if getattr(found, "API", None) == API else None
+
+
+def turned_off() -> bool:
+    """Whether the environment says not to use the extension."""
+    return os.environ.get("TICODEC_NATIVE") == "0"
 
 
 def active() -> bool:
