@@ -52,6 +52,7 @@ def run_team(module: ModuleType, job_of: Callable[[int], Any]) -> None:
     finally:
         begin.set()
         if job is not None:
-            module.disband(job)  # Ctrl-C may have come before `run`: nobody waits for it
+            # Ctrl-C may have come before `run`; the others must not wait for this thread then.
+            module.disband(job)
         for thread in others:
             thread.join()
