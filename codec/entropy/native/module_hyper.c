@@ -136,7 +136,8 @@ static PyObject *make_synthesis(PyObject *self, PyObject *args) {
 }
 
 PyMethodDef hyper_methods[] = {
-    {"hyper", make_hyper, METH_VARARGS, NULL},
-    {"synthesis", make_synthesis, METH_VARARGS, NULL},
+    {"hyper", make_hyper, METH_VARARGS, "The weights of h_s. See native/hyper.py."},
+    {"synthesis", make_synthesis, METH_VARARGS,
+     "The job of h_s for one image. See native/hyper.py."},
     {NULL, NULL, 0, NULL},
 };

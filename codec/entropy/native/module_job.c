@@ -102,7 +102,9 @@ static PyObject *disband(PyObject *self, PyObject *capsule) {
 }
 
 PyMethodDef job_methods[] = {
-    {"run", run, METH_VARARGS, NULL},
-    {"disband", disband, METH_O, NULL},
+    {"run", run, METH_VARARGS,
+     "run(job, thread): one thread's part of a job. Each thread calls it once."},
+    {"disband", disband, METH_O,
+     "disband(job): let threads return that wait for others to call run."},
     {NULL, NULL, 0, NULL},
 };

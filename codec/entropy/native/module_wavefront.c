@@ -133,7 +133,9 @@ static PyObject *make_wavefront(PyObject *self, PyObject *args) {
 }
 
 PyMethodDef wavefront_methods[] = {
-    {"network", make_network, METH_VARARGS, NULL},
-    {"wavefront", make_wavefront, METH_VARARGS, NULL},
+    {"network", make_network, METH_VARARGS,
+     "The CAM and the entropy head. See native/wavefront.py."},
+    {"wavefront", make_wavefront, METH_VARARGS,
+     "The job of a wavefront. See native/wavefront.py."},
     {NULL, NULL, 0, NULL},
 };
