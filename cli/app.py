@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ticodec import __version__
-from ticodec.errors import TicodecError, UsageError
+from ticodec.errors import TicodecError, UsageError, is_memory_short
 
 from . import batch, classify, compare, decode, encode, evaluate, export, info, models, train
 from .flags import with_flags
@@ -89,7 +89,7 @@ def main() -> None:
         command = context.command_path if context else "ticodec"
         _fail(f"{message} (see {command} --help)" if message else "", 2)
     except Exception as error:
-        if "out of memory" in str(error) or "not enough memory" in str(error):  # torch's
+        if is_memory_short(error):
             _fail("not enough memory for this image on this device", 1)
         if os.environ.get("TICODEC_DEBUG"):
             raise

@@ -23,7 +23,7 @@ from ticodec import memory, sections, weights
 from ticodec.classifier import Classifier, Label, load_head
 from ticodec.container import MAX_PIXELS, QUALITY_STEPS, Container, Header, symbol_crc, write
 from ticodec.entropy.coder import Coded, EntropyCoder, Streams
-from ticodec.errors import BadInputError, UsageError
+from ticodec.errors import BadInputError, TicodecError, UsageError, is_memory_short
 from ticodec.inputs import (
     FileLike,
     ImageLike,
@@ -67,7 +67,8 @@ class Codec:
         bf16: run the transforms in bf16; None: where the hardware is fast at it. This changes
             pixels by less than a grey level, and never the symbols that a file decodes to.
 
-    Raises BadInputError when the weights are missing or damaged, UsageError for a device.
+    Raises BadInputError when the weights are missing or damaged, UsageError for a device,
+    TicodecError when they do not fit into memory.
     """
 
     def __init__(
@@ -91,6 +92,8 @@ class Codec:
         except BadInputError:
             raise
         except (ValueError, LookupError, RuntimeError, BufferError) as error:
+            if is_memory_short(error):
+                raise TicodecError(f"{entry.path}: not enough memory for these weights") from error
             raise BadInputError(f"{entry.path}: not weights of this ticodec: {error}") from error
         use_bf16 = fast_bf16(self.device) if bf16 is None else bf16
         dtype = self.dtype = torch.bfloat16 if use_bf16 else torch.float32

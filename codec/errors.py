@@ -29,3 +29,12 @@ class Interrupted(TicodecError):
     """Stopped by Ctrl-C; the message says what is kept (exit code 130)."""
 
     exit_code = 130
+
+
+#: How torch says that memory is short: on a GPU, on Windows, elsewhere.
+_SHORT = ("out of memory", "not enough memory", "can't allocate memory")
+
+
+def is_memory_short(error: BaseException) -> bool:
+    """Whether this says that memory was too short, in Python's words or in torch's."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _SHORT)

@@ -24,7 +24,7 @@ from ticodec import api, container, weights
 from ticodec.codec import Codec
 from ticodec.container import Container
 from ticodec.entropy.wavefront import width_of_steps
-from ticodec.errors import TicodecError
+from ticodec.errors import TicodecError, is_memory_short
 from ticodec.image_files import read_picture
 from ticodec.models.config import STRIDE_Y
 from ticodec.picture import Picture
@@ -372,7 +372,7 @@ class Worker:
         shown = self.source.shown(item.name)
         cause = error.__cause__ if isinstance(error, TicodecError) else error
         fatal = isinstance(cause, OSError) and cause.errno in USELESS
-        if isinstance(error, MemoryError) or "out of memory" in text or "not enough mem" in text:
+        if is_memory_short(error):
             text = "not enough memory for this image"
         elif not isinstance(error, TicodecError | OSError):
             text = f"internal error, please report it: {type(error).__name__}: {text}"

@@ -90,7 +90,7 @@ class EntropyCoder:
     def encode(self, y: Tensor, z: Tensor) -> Coded:
         """Latents y (h, w, M) and z (h/n, w/n, N), gains applied, to streams.
 
-        n is 4; for icat it is 2.
+        n is 4; for icat it is 2. Raises BadInputError where a latent is infinite or NaN.
         """
         return self.encode_many([(y, z)])[0]
 
@@ -142,6 +142,8 @@ class Encoding:
     """One image that is being encoded: `code` quantises and writes the next positions of y."""
 
     def __init__(self, owner: EntropyCoder, y: Tensor, z: Tensor) -> None:
+        if not (y.isfinite().all() and z.isfinite().all()):
+            raise BadInputError("damaged weights: the latents of this image are not finite")
         rounded = z.double().round().numpy().astype(np.int64) - owner.centres
         z_symbols = rounded.clip(-SYMBOL_MAX, SYMBOL_MAX).reshape(-1, owner.config.N)
         writer = Writer()

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.entropy import native
-from ticodec.entropy.coder import Coded, EntropyCoder, Streams
+from ticodec.entropy.coder import Coded, Encoding, EntropyCoder, Streams
 from ticodec.entropy.exact import LONG
 from ticodec.entropy.native.wavefront import NativeWavefront, head_lanes
 from ticodec.errors import BadInputError
@@ -167,9 +167,12 @@ def test_an_impossible_escape_is_refused_by_both() -> None:
 def test_latents_that_are_no_numbers_do_no_harm() -> None:
     of = coder("24 by 3")
     y, z = latents(of.config, 1, 1, 1, 3.0)
-    y[0, 0], y[1, 1], y[2, 2] = float("nan"), float("inf"), -float("inf")
     with path(of, "plain"):
-        coded = of.encode(y, z)
+        encoding = Encoding(of, y, z)
+        for position, value in [(0, "nan"), (5, "inf"), (10, "-inf")]:
+            encoding.flat[position] = float(value)
+        of.run([encoding])
+        coded = encoding.finish()
         assert of.decode(coded.z_stream, coded.y_stream, 1, 1).symbols == coded.symbols
 
 

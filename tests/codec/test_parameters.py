@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from torch import Tensor
 from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.entropy import native
-from ticodec.errors import BadInputError
+from ticodec.errors import BadInputError, TicodecError
+from ticodec.picture import Picture
 
 #: Damages of any tensor.
 DAMAGES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -97,3 +99,38 @@ def test_layers_that_do_not_fit(monkeypatch: pytest.MonkeyPatch, name: str) -> N
     narrow = layer["weight"][:, :-1].contiguous()
     assert refused(monkeypatch, **{f"{name}.weight": narrow})
     assert refused(monkeypatch, **{f"{name}.{kind}": value[:-1] for kind, value in layer.items()})
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("part", ["float.g_a", "float.h_a"])
+def test_latents_that_are_no_numbers(
+    monkeypatch: pytest.MonkeyPatch, part: str, value: float
+) -> None:
+    """Networks of such numbers load, but code nothing."""
+    entry = weights.find("tiny")
+    fields, tensors = weights.read(entry)
+    damaged = {
+        name: torch.full_like(tensor, value) if name.startswith(part) else tensor
+        for name, tensor in tensors.items()
+    }
+    monkeypatch.setattr(weights, "read", lambda _: (fields, damaged))
+    codec = Codec(entry, "cpu", bf16=False)
+    with pytest.raises(BadInputError, match="not finite"):
+        codec.encode_many([Picture(np.zeros((9, 9, 3), np.uint8))])
+
+
+def test_memory_that_is_too_short_is_not_called_damage(
+    tiny: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What torch says of memory, on loading, is passed on as such."""
+    with pytest.raises(RuntimeError) as short:
+        torch.empty(2**50, dtype=torch.int8)
+
+    def fail(*_: object) -> None:
+        raise short.value
+
+    monkeypatch.setattr("ticodec.codec.EntropyCoder", fail)
+    with pytest.raises(TicodecError, match="not enough memory") as error:
+        Codec(tiny.entry, "cpu", bf16=False)
+    assert error.value.exit_code == 1
