@@ -32,7 +32,7 @@ class TestLoader:
         assert native.module() is None
         assert not native.active()
 
-    @pytest.mark.parametrize("error", [ImportError("no"), OSError("no"), ModuleNotFoundError("no")])
+    @pytest.mark.parametrize("error", [ImportError("no"), OSError("no"), SystemError("no")])
     def test_one_that_does_not_load_is_not_used(
         self, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
@@ -42,10 +42,19 @@ class TestLoader:
         monkeypatch.setattr(importlib, "import_module", fail)
         assert native.module() is None
 
-    @pytest.mark.parametrize("found", [SimpleNamespace(), SimpleNamespace(API=native.API + 1)])
-    def test_one_of_another_version_is_not_used(
+    @pytest.mark.parametrize("found", [SimpleNamespace(), SimpleNamespace(API=native.API)])
+    def test_one_without_functions_is_not_used(
         self, monkeypatch: pytest.MonkeyPatch, found: object
     ) -> None:
+        monkeypatch.setattr(importlib, "import_module", lambda name: found)
+        assert native.module() is None
+
+    @needed
+    def test_one_of_another_version_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        module = native.module()
+        assert module is not None
+        found = SimpleNamespace(**{**vars(module), "API": native.API + 1})
+        native.module.cache_clear()
         monkeypatch.setattr(importlib, "import_module", lambda name: found)
         assert native.module() is None
 

@@ -24,6 +24,9 @@ from types import ModuleType
 #: The version of the extension's functions. An extension with another number was built from other
 #: sources, and is not used.
 API = 3
+#: What it must have.
+FUNCTIONS: tuple[str, ...] = ("tables", "writer", "write", "finish", "reader", "read")
+FUNCTIONS += ("network", "wavefront", "hyper", "synthesis", "run", "disband")
 
 
 @cache
@@ -33,9 +36,10 @@ def module() -> ModuleType | None:
         return None
     try:
         found = importlib.import_module(f"{__name__}._exact")
-    except (ImportError, OSError):
+    except Exception:  # whatever a foreign or damaged file does when it is loaded
         return None
-    return found if getattr(found, "API", None) == API else None
+    complete = all(hasattr(found, name) for name in FUNCTIONS)
+    return found if complete and getattr(found, "API", None) == API else None
 
 
 def turned_off() -> bool:
