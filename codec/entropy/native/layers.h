@@ -14,8 +14,8 @@
  * A compiler may fuse a product and a sum where the product is exact anyway. It must not reorder
  * divisions or assume that there are no NaN: never compile this with -ffast-math.
  *
- * Rows of activations are padded to a multiple of BLOCK with zeros. Every `count` below is a
- * multiple of BLOCK.
+ * Rows of activations are padded to a multiple of BLOCK with zeros; what `norm` writes there is not
+ * zero, and nothing reads it. Every `count` below is a multiple of BLOCK.
  */
 #ifndef TICODEC_LAYERS_H
 #define TICODEC_LAYERS_H
