@@ -11,6 +11,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror codec/entropy/native/*.[ch]
 	$(MAKE) --no-print-directory types
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -39,6 +40,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i codec/entropy/native/*.[ch]
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo codec/entropy/native/_exact.*

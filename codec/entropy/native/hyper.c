@@ -223,7 +223,8 @@ static void transform(const worker *t, size_t stage, const swin_layer *l, size_t
     const hyper_stage *s = &h->stages[stage];
     const grid *map = &t->w->padded[stage];
     size_t tokens = h->window * h->window, rows = (last - first) * tokens, P = PADDED(h->N);
-    size_t head = s->depth * BLOCK, seen_width = s->groups * head, hidden_width = PADDED(l->mlp1.out);
+    size_t head = s->depth * BLOCK, seen_width = s->groups * head,
+           hidden_width = PADDED(l->mlp1.out);
     size_t across = map->width / h->window, down = map->height / h->window;
     size_t part = rows * seen_width; /* q, k or v of all tokens */
     double *x = t->scratch, *norm = x + rows * P, *token = norm + rows * P;
@@ -240,8 +241,7 @@ static void transform(const worker *t, size_t stage, const swin_layer *l, size_t
                        token + g * (rows - 1) * head, head);
     for (size_t number = first; number < last; number++) {
         size_t at = (number - first) * tokens, pattern = 0;
-        if (l->shift)
-            pattern = 2 * (number / across == down - 1) + (number % across == across - 1);
+        if (l->shift) pattern = 2 * (number / across == down - 1) + (number % across == across - 1);
         attend(h, s, l, token + at * head, part,
                l->bias + pattern * s->groups * tokens * tokens * BLOCK, scores,
                seen + at * seen_width);

@@ -17,25 +17,24 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 #if VECTOR == 64
 #define WEIGHTS(p) _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(p))))
 #define INTEGERS(p) _mm512_cvtepi32_pd(_mm256_loadu_si256((const void *)(p)))
-#define LOOKUP(table, at) \
+#define LOOKUP(table, at)                                                                          \
     _mm512_cvtepi32_pd(_mm256_i32gather_epi32(table, _mm512_cvttpd_epi32(at), 4))
-#define COUNT(n, x, least) \
+#define COUNT(n, x, least)                                                                         \
     (vec) _mm512_mask_add_pd(n, _mm512_cmp_pd_mask(x, ALL(least), _CMP_GE_OQ), n, ALL(1))
 #define MIN(a, b) _mm512_min_pd(a, b)
 #define MAX(a, b) _mm512_max_pd(a, b)
 #elif VECTOR == 32
 #define WEIGHTS(p) _mm256_cvtepi32_pd(_mm_cvtepi16_epi32(_mm_loadl_epi64((const void *)(p))))
 #define INTEGERS(p) _mm256_cvtepi32_pd(_mm_loadu_si128((const void *)(p)))
-#define LOOKUP(table, at) \
-    _mm256_cvtepi32_pd(_mm_i32gather_epi32(table, _mm256_cvttpd_epi32(at), 4))
-#define COUNT(n, x, least) \
+#define LOOKUP(table, at) _mm256_cvtepi32_pd(_mm_i32gather_epi32(table, _mm256_cvttpd_epi32(at), 4))
+#define COUNT(n, x, least)                                                                         \
     ((n) + (vec)_mm256_and_pd(_mm256_cmp_pd(x, ALL(least), _CMP_GE_OQ), ALL(1)))
 #define MIN(a, b) _mm256_min_pd(a, b)
 #define MAX(a, b) _mm256_max_pd(a, b)
 #else
 #define WEIGHTS(p) ((vec){(double)(p)[0], (double)(p)[1]})
 #define INTEGERS(p) ((vec){(double)(p)[0], (double)(p)[1]})
-#define LOOKUP(table, at) \
+#define LOOKUP(table, at)                                                                          \
     ((vec){(double)(table)[(int32_t)(at)[0]], (double)(table)[(int32_t)(at)[1]]})
 #define COUNT(n, x, least) ((n) + (vec){(x)[0] >= (least), (x)[1] >= (least)})
 #define MIN(a, b) NAME(min)(a, b)
@@ -51,128 +50,7 @@ static inline vec NAME(max)(vec a, vec b) {
 #define CLAMP(x, limit) MAX(MIN(x, ALL(limit)), ALL(-(limit)))
 #define ROUND(x) (((x) + ROUNDER) - ROUNDER)
 
-/* Adds products of R rows of x with WIDTH vectors of outputs to sums [R][WIDTH · LANES]. `packed`
- * reads weights as they lie in a layer, `panel` those that `convert` wrote. */
-#define STEP_packed BLOCK
-#define STEP_panel (WIDTH * LANES)
-#define DEFINE_TILE(KIND, R, TYPE, LOAD)                                                          \
-    TARGET static void NAME(KIND##R)(const double *restrict x, size_t width,                      \
-                                     const TYPE *restrict weight, size_t in,                      \
-                                     double *restrict sums) {                                     \
-        vec s[R][WIDTH];                                                                          \
-        for (int r = 0; r < R; r++)                                                               \
-            for (int v = 0; v < WIDTH; v++) s[r][v] = READ(sums + (r * WIDTH + v) * LANES);       \
-        for (size_t k = 0; k < in; k++, weight += STEP_##KIND) {                                  \
-            vec w[WIDTH];                                                                         \
-            for (int v = 0; v < WIDTH; v++) w[v] = (vec)LOAD(weight + v * LANES);                 \
-            for (int r = 0; r < R; r++)                                                           \
-                for (int v = 0; v < WIDTH; v++) s[r][v] += x[r * width + k] * w[v];               \
-        }                                                                                         \
-        for (int r = 0; r < R; r++)                                                               \
-            for (int v = 0; v < WIDTH; v++) AT(sums + (r * WIDTH + v) * LANES) = s[r][v];         \
-    }
-
-DEFINE_TILE(packed, 1, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 2, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 3, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 4, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 5, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 6, int16_t, WEIGHTS)
-DEFINE_TILE(panel, 1, double, READ)
-DEFINE_TILE(panel, 2, double, READ)
-DEFINE_TILE(panel, 3, double, READ)
-DEFINE_TILE(panel, 4, double, READ)
-DEFINE_TILE(panel, 5, double, READ)
-DEFINE_TILE(panel, 6, double, READ)
-#if ROWS == 12
-DEFINE_TILE(packed, 7, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 8, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 9, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 10, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 11, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 12, int16_t, WEIGHTS)
-DEFINE_TILE(panel, 7, double, READ)
-DEFINE_TILE(panel, 8, double, READ)
-DEFINE_TILE(panel, 9, double, READ)
-DEFINE_TILE(panel, 10, double, READ)
-DEFINE_TILE(panel, 11, double, READ)
-DEFINE_TILE(panel, 12, double, READ)
-#endif
-
-static void (*const NAME(packed)[])(const double *restrict, size_t, const int16_t *restrict, size_t,
-                                    double *restrict) = {
-    NAME(packed1), NAME(packed2), NAME(packed3), NAME(packed4),  NAME(packed5),  NAME(packed6),
-#if ROWS == 12
-    NAME(packed7), NAME(packed8), NAME(packed9), NAME(packed10), NAME(packed11), NAME(packed12),
-#endif
-};
-
-static void (*const NAME(panel)[])(const double *restrict, size_t, const double *restrict, size_t,
-                                   double *restrict) = {
-    NAME(panel1), NAME(panel2), NAME(panel3), NAME(panel4),  NAME(panel5),  NAME(panel6),
-#if ROWS == 12
-    NAME(panel7), NAME(panel8), NAME(panel9), NAME(panel10), NAME(panel11), NAME(panel12),
-#endif
-};
-
-/* Adds the bias, scales, rounds and stores what a tile summed up for n rows. */
-TARGET static void NAME(store)(const layer *l, const double *sums, size_t n, size_t channel,
-                               const double *add, int raw, double *out, size_t out_width) {
-    for (size_t r = 0; r < n; r++)
-        for (size_t v = 0; v < WIDTH; v++) {
-            size_t c = channel + v * LANES, at = r * out_width + c;
-            vec value = (READ(sums + (r * WIDTH + v) * LANES) + READ(l->bias + c)) *
-                        READ(l->scale + c);
-            if (add) value += READ(add + at);
-            if (!raw) value = ROUND(CLAMP(value, l->limit));
-            AT(out + at) = value;
-        }
-}
-
-/* The weights of a tile's outputs for `count` inputs, as doubles. */
-TARGET static void NAME(convert)(const int16_t *weight, size_t count, double *panel) {
-    for (size_t i = 0; i < count; i++, weight += BLOCK, panel += WIDTH * LANES)
-        for (int v = 0; v < WIDTH; v++) AT(panel + v * LANES) = (vec)WEIGHTS(weight + v * LANES);
-}
-
-/* For how many inputs weights are converted at once, and how many tiles at most then read them. */
-#define PANEL 192
-#define TILES 8
-
-/* WIDTH vectors of outputs from `channel` on, for up to TILES · ROWS rows. */
-TARGET static void NAME(outputs)(const layer *l, const double *x, size_t width, size_t rows,
-                                 size_t channel, const double *add, int raw, double *out,
-                                 size_t out_width) {
-    _Alignas(64) double sums[TILES][ROWS * WIDTH * LANES], panel[PANEL * WIDTH * LANES];
-    const int16_t *weight = l->weight + channel / BLOCK * BLOCK * l->in + channel % BLOCK;
-    size_t tiles = (rows + ROWS - 1) / ROWS; /* of nearly the same height */
-    memset(sums, 0, tiles * sizeof *sums);
-    if (tiles == 1) NAME(packed)[rows - 1](x, width, weight, l->in, *sums);
-    for (size_t k = 0; tiles > 1 && k < l->in; k += PANEL) {
-        size_t in = l->in - k < PANEL ? l->in - k : PANEL;
-        NAME(convert)(weight + k * BLOCK, in, panel);
-        for (size_t tile = 0; tile < tiles; tile++) {
-            size_t row = rows * tile / tiles, n = rows * (tile + 1) / tiles - row;
-            NAME(panel)[n - 1](x + row * width + k, width, panel, in, sums[tile]);
-        }
-    }
-    for (size_t tile = 0; tile < tiles; tile++) {
-        size_t row = rows * tile / tiles, n = rows * (tile + 1) / tiles - row;
-        size_t at = row * out_width;
-        NAME(store)(l, sums[tile], n, channel, add ? add + at : NULL, raw, out + at, out_width);
-    }
-}
-
-TARGET static void NAME(linear)(const layer *l, const double *x, size_t width, size_t rows,
-                                size_t first, size_t last, const double *add, int raw, double *out,
-                                size_t out_width) {
-    for (size_t row = 0; row < rows; row += TILES * ROWS) {
-        size_t n = rows - row < TILES * ROWS ? rows - row : TILES * ROWS, at = row * out_width;
-        for (size_t c = first * BLOCK; c < last * BLOCK; c += WIDTH * LANES)
-            NAME(outputs)(l, x + row * width, width, n, c, add ? add + at : NULL, raw, out + at,
-                          out_width);
-    }
-}
+#include "layers_product.h"
 
 TARGET static void NAME(norm)(const double *x, size_t channels, double epsilon, double *out) {
     vec totals = ALL(0), squared = ALL(0);
@@ -290,7 +168,8 @@ TARGET static void NAME(scale_indexes)(const double *scales, const double *thres
                                        size_t count_thresholds, uint16_t *indexes, size_t count) {
     for (size_t i = 0; i < count; i += LANES) {
         vec scale = READ(scales + i), reached = ALL(0);
-        for (size_t t = 0; t < count_thresholds; t++) reached = COUNT(reached, scale, thresholds[t]);
+        for (size_t t = 0; t < count_thresholds; t++)
+            reached = COUNT(reached, scale, thresholds[t]);
         for (size_t l = 0; l < LANES; l++) indexes[i + l] = (uint16_t)reached[l];
     }
 }
@@ -300,8 +179,9 @@ TARGET static void NAME(widen)(const int16_t *x, double *out, size_t count) {
 }
 
 static const kernels NAME(kernels) = {
-    STRING(SET), NAME(linear), NAME(norm), NAME(gelu), NAME(leaky_relu), NAME(requantise),
-    NAME(add), NAME(probabilities), NAME(weigh), NAME(scale_indexes), NAME(widen),
+    STRING(SET),      NAME(linear),        NAME(norm),  NAME(gelu),
+    NAME(leaky_relu), NAME(requantise),    NAME(add),   NAME(probabilities),
+    NAME(weigh),      NAME(scale_indexes), NAME(widen),
 };
 
 #undef SET
@@ -311,8 +191,6 @@ static const kernels NAME(kernels) = {
 #undef LANES
 #undef WIDTH
 #undef QUERIES
-#undef PANEL
-#undef TILES
 #undef vec
 #undef AT
 #undef READ
@@ -325,6 +203,3 @@ static const kernels NAME(kernels) = {
 #undef ALL
 #undef CLAMP
 #undef ROUND
-#undef DEFINE_TILE
-#undef STEP_packed
-#undef STEP_panel

@@ -14,7 +14,7 @@ typedef struct {
 } array_kind;
 
 static const array_kind kinds[] = {
-    [INT16] = {"h", 2, "int16"},  [UINT16] = {"H", 2, "uint16"},  [INT32] = {"il", 4, "int32"},
+    [INT16] = {"h", 2, "int16"},  [UINT16] = {"H", 2, "uint16"},   [INT32] = {"il", 4, "int32"},
     [INT64] = {"lq", 8, "int64"}, [FLOAT32] = {"f", 4, "float32"}, [FLOAT64] = {"d", 8, "float64"},
 };
 
@@ -39,8 +39,7 @@ int array_of(PyObject *object, Py_buffer *view, array_type type, int writable, c
 
 int array_of_length(PyObject *object, Py_buffer *view, array_type type, int writable,
                     const char *name, size_t count) {
-    if (array_of(object, view, type, writable, name))
-        return -1;
+    if (array_of(object, view, type, writable, name)) return -1;
     if (array_length(view) != count) {
         PyErr_Format(PyExc_BufferError, "%s has %zu numbers, not %zu", name, array_length(view),
                      count);
@@ -51,8 +50,7 @@ int array_of_length(PyObject *object, Py_buffer *view, array_type type, int writ
 }
 
 static int fill(PyObject *module) {
-    if (PyModule_AddIntConstant(module, "API", API))
-        return -1;
+    if (PyModule_AddIntConstant(module, "API", API)) return -1;
     return PyModule_AddFunctions(module, rans_methods) ||
            PyModule_AddFunctions(module, wavefront_methods) ||
            PyModule_AddFunctions(module, hyper_methods) ||
@@ -68,6 +66,4 @@ static struct PyModuleDef definition = {
     .m_slots = slots,
 };
 
-PyMODINIT_FUNC PyInit__exact(void) {
-    return PyModuleDef_Init(&definition);
-}
+PyMODINIT_FUNC PyInit__exact(void) { return PyModuleDef_Init(&definition); }

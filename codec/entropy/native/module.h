@@ -30,8 +30,7 @@ int array_of(PyObject *object, Py_buffer *view, array_type type, int writable, c
 int array_of_length(PyObject *object, Py_buffer *view, array_type type, int writable,
                     const char *name, size_t count);
 
-static inline size_t array_length(const Py_buffer *view)
-{
+static inline size_t array_length(const Py_buffer *view) {
     return (size_t)(view->len / view->itemsize);
 }
 
@@ -57,7 +56,8 @@ PyObject *raise_rans(int code);
 #define MOST_CHANNELS 65536
 #define MOST_CELLS ((size_t)1 << 40)
 
-/* A copy of an array of `count` numbers, for `free`; NULL with an exception set if it is not that. */
+/* A copy of an array of `count` numbers, for `free`; NULL with an exception set if it is not that.
+ */
 void *copy_of(PyObject *object, array_type type, const char *name, size_t count);
 
 /* Number `number` of a tuple of layers, (weight, bias, scale, limit), which has these sizes.
@@ -78,11 +78,11 @@ typedef struct {
     int (*run_work)(void *work, size_t thread, int (*interrupted)(void *), void *context);
     void (*free_work)(void *work);
     size_t threads, views_held, coders_held;
-    Py_buffer *views;     /* held until the job ends */
-    PyObject **coders;    /* capsules taken, given back when it ends */
+    Py_buffer *views;  /* held until the job ends */
+    PyObject **coders; /* capsules taken, given back when it ends */
     PyObject *arguments;
     atomic_flag *started; /* of each thread */
-    team team; /* gathers before the work begins */
+    team team;            /* gathers before the work begins */
 } job;
 
 /* A capsule with an empty job, which has room for so many views and coders, and keeps the arguments
@@ -90,7 +90,8 @@ typedef struct {
 PyObject *job_make(PyObject *arguments, Py_ssize_t threads, size_t views, size_t coders,
                    job **made);
 
-/* The buffer of an array of `count` numbers, held until the job ends; NULL with an exception set. */
+/* The buffer of an array of `count` numbers, held until the job ends; NULL with an exception set.
+ */
 void *job_hold(job *j, PyObject *object, array_type type, int writable, const char *name,
                size_t count);
 

@@ -22,7 +22,9 @@ static void free_hyper(hyper *h) {
     free_layer(&h->out), free(h->exp), free(h);
 }
 
-static void hyper_destructor(PyObject *capsule) { free_hyper(PyCapsule_GetPointer(capsule, HYPER)); }
+static void hyper_destructor(PyObject *capsule) {
+    free_hyper(PyCapsule_GetPointer(capsule, HYPER));
+}
 
 /* (layers, hidden, curves, shifted, bias, score factor) */
 static int read_swin(const hyper *h, const hyper_stage *s, PyObject *tuple, swin_layer *l) {

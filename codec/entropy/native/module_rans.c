@@ -62,13 +62,9 @@ static void *take(PyObject *capsule, const char *name) {
     return held->coder;
 }
 
-rans_writer *take_writer(PyObject *capsule) {
-    return take(capsule, WRITER);
-}
+rans_writer *take_writer(PyObject *capsule) { return take(capsule, WRITER); }
 
-rans_reader *take_reader(PyObject *capsule) {
-    return take(capsule, READER);
-}
+rans_reader *take_reader(PyObject *capsule) { return take(capsule, READER); }
 
 void give_back(PyObject *capsule) {
     holder *held = PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule));
@@ -94,12 +90,10 @@ static void drop_reader(PyObject *capsule) {
 /* A capsule that owns `coder`; NULL with an exception set, and the coder is the caller's still. */
 static PyObject *hold(void *coder, const char *name, PyCapsule_Destructor drop) {
     holder *held = coder ? malloc(sizeof *held) : NULL;
-    if (!held)
-        return PyErr_NoMemory();
+    if (!held) return PyErr_NoMemory();
     *held = (holder){coder, 0};
     PyObject *capsule = PyCapsule_New(held, name, drop);
-    if (!capsule)
-        free(held);
+    if (!capsule) free(held);
     return capsule;
 }
 
@@ -115,10 +109,8 @@ static PyObject *make_tables(PyObject *Py_UNUSED(module), PyObject *arguments) {
         rans_tables *made;
         int code = rans_tables_make(&made, halves.buf, array_length(&halves), frequencies.buf,
                                     array_length(&frequencies));
-        if (code)
-            raise_rans(code);
-        else if (!(capsule = PyCapsule_New(made, TABLES, drop_tables)))
-            rans_tables_free(made);
+        if (code) raise_rans(code);
+        else if (!(capsule = PyCapsule_New(made, TABLES, drop_tables))) rans_tables_free(made);
         PyBuffer_Release(&frequencies);
     }
     PyBuffer_Release(&halves);
@@ -128,49 +120,40 @@ static PyObject *make_tables(PyObject *Py_UNUSED(module), PyObject *arguments) {
 static PyObject *make_writer(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing)) {
     rans_writer *writer = rans_writer_make();
     PyObject *capsule = hold(writer, WRITER, drop_writer);
-    if (!capsule)
-        rans_writer_free(writer);
+    if (!capsule) rans_writer_free(writer);
     return capsule;
 }
 
 static PyObject *write_values(PyObject *Py_UNUSED(module), PyObject *arguments) {
     PyObject *capsule, *first, *second, *third;
     Py_buffer values, indexes;
-    if (!PyArg_ParseTuple(arguments, "OOOO:write", &capsule, &first, &second, &third))
-        return NULL;
+    if (!PyArg_ParseTuple(arguments, "OOOO:write", &capsule, &first, &second, &third)) return NULL;
     const rans_tables *tables = tables_in(third);
-    if (!tables || array_of(first, &values, INT32, 0, "values"))
-        return NULL;
+    if (!tables || array_of(first, &values, INT32, 0, "values")) return NULL;
     int code = -1; /* an exception is set */
     if (!array_of_length(second, &indexes, UINT16, 0, "indexes", array_length(&values))) {
         rans_writer *writer = take_writer(capsule);
         if (writer) {
-            Py_BEGIN_ALLOW_THREADS
-            code = rans_write(writer, values.buf, indexes.buf, array_length(&values), tables);
-            Py_END_ALLOW_THREADS
-            give_back(capsule);
+            Py_BEGIN_ALLOW_THREADS code =
+                rans_write(writer, values.buf, indexes.buf, array_length(&values), tables);
+            Py_END_ALLOW_THREADS give_back(capsule);
         }
         PyBuffer_Release(&indexes);
     }
     PyBuffer_Release(&values);
-    if (code > 0)
-        raise_rans(code);
+    if (code > 0) raise_rans(code);
     return code ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *finish(PyObject *Py_UNUSED(module), PyObject *capsule) {
     rans_writer *writer = take_writer(capsule);
-    if (!writer)
-        return NULL;
+    if (!writer) return NULL;
     uint8_t *bytes;
     size_t size;
     int code;
-    Py_BEGIN_ALLOW_THREADS
-    code = rans_finish(writer, &bytes, &size);
-    Py_END_ALLOW_THREADS
-    give_back(capsule);
-    if (code)
-        return raise_rans(code);
+    Py_BEGIN_ALLOW_THREADS code = rans_finish(writer, &bytes, &size);
+    Py_END_ALLOW_THREADS give_back(capsule);
+    if (code) return raise_rans(code);
     PyObject *stream = PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size);
     free(bytes);
     return stream;
@@ -179,16 +162,14 @@ static PyObject *finish(PyObject *Py_UNUSED(module), PyObject *capsule) {
 static PyObject *make_reader(PyObject *Py_UNUSED(module), PyObject *arguments) {
     Py_buffer data;
     Py_ssize_t limit;
-    if (!PyArg_ParseTuple(arguments, "y*n:reader", &data, &limit))
-        return NULL;
+    if (!PyArg_ParseTuple(arguments, "y*n:reader", &data, &limit)) return NULL;
     PyObject *capsule = NULL;
     if (limit < 0) {
         PyErr_SetString(PyExc_ValueError, "limit is negative");
     } else {
         rans_reader *reader = rans_reader_make(data.buf, (size_t)data.len, (size_t)limit);
         capsule = hold(reader, READER, drop_reader);
-        if (!capsule)
-            rans_reader_free(reader);
+        if (!capsule) rans_reader_free(reader);
     }
     PyBuffer_Release(&data);
     return capsule;
@@ -197,25 +178,21 @@ static PyObject *make_reader(PyObject *Py_UNUSED(module), PyObject *arguments) {
 static PyObject *read_values(PyObject *Py_UNUSED(module), PyObject *arguments) {
     PyObject *capsule, *first, *second, *third;
     Py_buffer indexes, values;
-    if (!PyArg_ParseTuple(arguments, "OOOO:read", &capsule, &first, &second, &third))
-        return NULL;
+    if (!PyArg_ParseTuple(arguments, "OOOO:read", &capsule, &first, &second, &third)) return NULL;
     const rans_tables *tables = tables_in(third);
-    if (!tables || array_of(first, &indexes, UINT16, 0, "indexes"))
-        return NULL;
+    if (!tables || array_of(first, &indexes, UINT16, 0, "indexes")) return NULL;
     int code = -1; /* an exception is set */
     if (!array_of_length(second, &values, INT32, 1, "values", array_length(&indexes))) {
         rans_reader *reader = take_reader(capsule);
         if (reader) {
-            Py_BEGIN_ALLOW_THREADS
-            code = rans_read(reader, values.buf, indexes.buf, array_length(&indexes), tables);
-            Py_END_ALLOW_THREADS
-            give_back(capsule);
+            Py_BEGIN_ALLOW_THREADS code =
+                rans_read(reader, values.buf, indexes.buf, array_length(&indexes), tables);
+            Py_END_ALLOW_THREADS give_back(capsule);
         }
         PyBuffer_Release(&values);
     }
     PyBuffer_Release(&indexes);
-    if (code > 0)
-        raise_rans(code);
+    if (code > 0) raise_rans(code);
     return code ? NULL : Py_NewRef(Py_None);
 }
 

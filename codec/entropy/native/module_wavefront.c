@@ -11,8 +11,7 @@
 static void free_network(network *n) {
     layer *layers[] = {&n->qkv,     &n->mlp1,  &n->mlp2,   &n->hyper,
                        &n->context, &n->conv2, &n->scales, &n->means};
-    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
-        free_layer(layers[i]);
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) free_layer(layers[i]);
     free(n->after_mlp1.table), free(n->after_context.table), free(n->after_conv2.table);
     free(n->bias), free(n->exp), free(n->masked), free(n->thresholds), free(n);
 }
@@ -41,10 +40,13 @@ static int read_network(network *n, PyObject *args) {
     n->M = (size_t)M, n->heads = (size_t)heads, n->depth = n->M / n->heads;
     n->groups = PADDED(n->heads) / BLOCK;
     size_t token = 3 * n->groups * n->depth * BLOCK;
-    struct { layer *layer; Py_ssize_t in, out; } all[] = {
-        {&n->qkv, M, (Py_ssize_t)token}, {&n->mlp1, M, hidden}, {&n->mlp2, hidden, M},
-        {&n->hyper, features, mixed}, {&n->context, M, mixed}, {&n->conv2, mixed, deep},
-        {&n->scales, deep, M}, {&n->means, deep, M},
+    struct {
+        layer *layer;
+        Py_ssize_t in, out;
+    } all[] = {
+        {&n->qkv, M, (Py_ssize_t)token}, {&n->mlp1, M, hidden},   {&n->mlp2, hidden, M},
+        {&n->hyper, features, mixed},    {&n->context, M, mixed}, {&n->conv2, mixed, deep},
+        {&n->scales, deep, M},           {&n->means, deep, M},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (read_layer(layers, i, (size_t)all[i].in, (size_t)all[i].out, all[i].layer)) return -1;
@@ -56,7 +58,8 @@ static int read_network(network *n, PyObject *args) {
     n->count_thresholds = array_length(&view);
     PyBuffer_Release(&view);
     if (n->count_thresholds > UINT16_MAX) return PyErr_BadArgument(), -1;
-    if (!(n->thresholds = copy_of(thresholds, FLOAT64, "thresholds", n->count_thresholds))) return -1;
+    if (!(n->thresholds = copy_of(thresholds, FLOAT64, "thresholds", n->count_thresholds)))
+        return -1;
     size_t biases = n->groups * QUERIES_ALL * TOKENS * BLOCK;
     if (!(n->bias = copy_of(bias, INT32, "bias", biases))) return -1;
     if (!(n->exp = copy_of(exp, INT32, "exp", EXP_SIZE))) return -1;
@@ -69,7 +72,8 @@ static PyObject *make_network(PyObject *self, PyObject *args) {
     (void)self;
     network *n = calloc(1, sizeof *n);
     if (!n) return PyErr_NoMemory();
-    PyObject *capsule = read_network(n, args) ? NULL : PyCapsule_New(n, NETWORK, network_destructor);
+    PyObject *capsule =
+        read_network(n, args) ? NULL : PyCapsule_New(n, NETWORK, network_destructor);
     if (!capsule) free_network(n);
     return capsule;
 }
@@ -95,7 +99,8 @@ static int read_map(job *j, const network *n, PyObject *tuple, map *m) {
     size_t cells = m->height * m->width, latents = cells * n->M;
     if (!(m->tables = tables_in(tables))) return -1;
     if (rans_tables_count(m->tables) != n->count_thresholds + 1) return PyErr_BadArgument(), -1;
-    if (!(m->features = job_hold(j, features, FLOAT32, 0, "features", cells * n->hyper.in))) return -1;
+    if (!(m->features = job_hold(j, features, FLOAT32, 0, "features", cells * n->hyper.in)))
+        return -1;
     if (y != Py_None && !(m->y = job_hold(j, y, FLOAT64, 0, "y", latents))) return -1;
     if (!(m->symbols = job_hold(j, symbols, INT16, 1, "symbols", latents))) return -1;
     if (!(m->y_hat = job_hold(j, y_hat, FLOAT64, 1, "y_hat", latents))) return -1;
@@ -135,7 +140,6 @@ static PyObject *make_wavefront(PyObject *self, PyObject *args) {
 PyMethodDef wavefront_methods[] = {
     {"network", make_network, METH_VARARGS,
      "The CAM and the entropy head. See native/wavefront.py."},
-    {"wavefront", make_wavefront, METH_VARARGS,
-     "The job of a wavefront. See native/wavefront.py."},
+    {"wavefront", make_wavefront, METH_VARARGS, "The job of a wavefront. See native/wavefront.py."},
     {NULL, NULL, 0, NULL},
 };

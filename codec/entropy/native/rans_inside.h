@@ -36,9 +36,7 @@ struct rans_tables {
 };
 
 /* |value|; right for INT32_MIN, too. */
-static inline int64_t magnitude(int32_t value) {
-    return value < 0 ? -(int64_t)value : value;
-}
+static inline int64_t magnitude(int32_t value) { return value < 0 ? -(int64_t)value : value; }
 
 /* |values[i]| - K of the value's table, or -1 for an index that is none. Others may write into the
  * caller's arrays meanwhile, so no index is taken to be right because it once was. */

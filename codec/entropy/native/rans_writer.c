@@ -13,13 +13,10 @@ struct rans_writer {
     size_t count, capacity;
 };
 
-rans_writer *rans_writer_make(void) {
-    return calloc(1, sizeof(rans_writer));
-}
+rans_writer *rans_writer_make(void) { return calloc(1, sizeof(rans_writer)); }
 
 void rans_writer_free(rans_writer *writer) {
-    if (writer)
-        free(writer->slices);
+    if (writer) free(writer->slices);
     free(writer);
 }
 
@@ -27,17 +24,13 @@ void rans_writer_free(rans_writer *writer) {
 static int reserve(rans_writer *writer, size_t more) {
     /* rans_finish needs four bytes for each of count + FREE_SYMBOLS symbols and two words more. */
     const size_t most = SIZE_MAX / sizeof(slice) - FREE_SYMBOLS - 2;
-    if (more > most || writer->count > most - more)
-        return RANS_NO_MEMORY;
+    if (more > most || writer->count > most - more) return RANS_NO_MEMORY;
     size_t needed = writer->count + more;
-    if (needed <= writer->capacity)
-        return RANS_OK;
+    if (needed <= writer->capacity) return RANS_OK;
     size_t capacity = writer->capacity < most / 2 ? 2 * writer->capacity : most;
-    if (capacity < needed)
-        capacity = needed;
+    if (capacity < needed) capacity = needed;
     slice *grown = realloc(writer->slices, capacity * sizeof *grown);
-    if (!grown)
-        return RANS_NO_MEMORY;
+    if (!grown) return RANS_NO_MEMORY;
     writer->slices = grown;
     writer->capacity = capacity;
     return RANS_OK;
@@ -45,8 +38,7 @@ static int reserve(rans_writer *writer, size_t more) {
 
 static inline int digits_of(int64_t excess) {
     int digits = 0;
-    for (; excess; excess >>= 4)
-        digits++;
+    for (; excess; excess >>= 4) digits++;
     return digits;
 }
 
@@ -61,22 +53,16 @@ static int write_escapes(rans_writer *writer, const int32_t *values, const uint1
                          size_t n, const rans_tables *tables) {
     for (size_t i = 0; i < n; i++) {
         int64_t excess = excess_at(tables, values, indexes, i);
-        if (excess < 0)
-            continue;
-        if (excess > EXCESS_MAX)
-            return RANS_TOO_FAR;
-        if (reserve(writer, 1))
-            return RANS_NO_MEMORY;
+        if (excess < 0) continue;
+        if (excess > EXCESS_MAX) return RANS_TOO_FAR;
+        if (reserve(writer, 1)) return RANS_NO_MEMORY;
         put_digit(writer, digits_of(excess));
     }
     for (size_t i = 0; i < n; i++) {
         int64_t excess = excess_at(tables, values, indexes, i);
-        if (excess <= 0)
-            continue;
-        if (excess > EXCESS_MAX)
-            return RANS_TOO_FAR;
-        if (reserve(writer, DIGITS))
-            return RANS_NO_MEMORY;
+        if (excess <= 0) continue;
+        if (excess > EXCESS_MAX) return RANS_TOO_FAR;
+        if (reserve(writer, DIGITS)) return RANS_NO_MEMORY;
         for (int digit = digits_of(excess); digit; digit--, excess >>= 4)
             put_digit(writer, excess & 15);
     }
@@ -85,14 +71,12 @@ static int write_escapes(rans_writer *writer, const int32_t *values, const uint1
 
 static int write_all(rans_writer *writer, const int32_t *values, const uint16_t *indexes, size_t n,
                      const rans_tables *tables) {
-    if (reserve(writer, n))
-        return RANS_NO_MEMORY;
+    if (reserve(writer, n)) return RANS_NO_MEMORY;
     int outside = 0;
     slice *to = writer->slices + writer->count;
     for (size_t i = 0; i < n; i++) {
         size_t index = indexes[i];
-        if (index >= tables->count)
-            return RANS_BAD_INDEX;
+        if (index >= tables->count) return RANS_BAD_INDEX;
         const table *one = &tables->table[index];
         int32_t half = one->half, value = values[i];
         if (value >= half || value <= -half) {
@@ -109,12 +93,10 @@ static int write_all(rans_writer *writer, const int32_t *values, const uint16_t 
 
 int rans_write(rans_writer *writer, const int32_t *values, const uint16_t *indexes, size_t n,
                const rans_tables *tables) {
-    if (!n)
-        return RANS_OK;
+    if (!n) return RANS_OK;
     size_t before = writer->count;
     int code = write_all(writer, values, indexes, n, tables);
-    if (code)
-        writer->count = before;
+    if (code) writer->count = before;
     return code;
 }
 
@@ -134,14 +116,11 @@ int rans_finish(rans_writer *writer, uint8_t **bytes, size_t *size) {
      * that no word is written to are never really there. */
     size_t most = writer->count + FREE_SYMBOLS + 2;
     uint32_t *buffer = malloc(most * sizeof *buffer);
-    if (!buffer)
-        return RANS_NO_MEMORY;
+    if (!buffer) return RANS_NO_MEMORY;
     uint32_t *words = buffer + most;
     uint64_t state = LOWER_BOUND;
-    for (int i = 0; i < FREE_SYMBOLS; i++)
-        state = encode(state, (slice){0, FREE_WIDTH}, &words);
-    for (size_t i = writer->count; i; i--)
-        state = encode(state, writer->slices[i - 1], &words);
+    for (int i = 0; i < FREE_SYMBOLS; i++) state = encode(state, (slice){0, FREE_WIDTH}, &words);
+    for (size_t i = writer->count; i; i--) state = encode(state, writer->slices[i - 1], &words);
     *--words = (uint32_t)(state >> 32);
     *--words = (uint32_t)state;
     size_t count = (size_t)(buffer + most - words);

@@ -1,10 +1,10 @@
 /* Threads that work on one job and wait for each other between its stages.
  *
  * The threads belong to the caller (Python starts them), so nothing here depends on a system's
- * threads. A stage takes some microseconds, less than it takes to put a thread to sleep. So a thread
- * that waits first looks at a counter again and again. If the others still do not come, they have
- * probably lost their processors to other work. Then the thread sleeps between looks, so that they
- * can have its processor.
+ * threads. A stage takes some microseconds, less than it takes to put a thread to sleep. So a
+ * thread that waits first looks at a counter again and again. If the others still do not come, they
+ * have probably lost their processors to other work. Then the thread sleeps between looks, so that
+ * they can have its processor.
  */
 #ifndef TICODEC_TEAM_H
 #define TICODEC_TEAM_H

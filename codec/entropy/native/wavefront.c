@@ -80,8 +80,9 @@ void wavefront_free(wavefront *w) {
     if (!w) return;
     for (size_t m = 0; w->maps && m < w->count; m++) free(w->maps[m].ring);
     for (size_t i = 0; w->scratch && i < w->threads; i++) free(w->scratch[i]);
-    void *all[] = {w->maps, w->places, w->firsts, w->x, w->norm, w->hidden, w->token, w->features, w->mixed,
-                   w->deep, w->scales, w->means, w->new, w->indexes, w->values, w->scratch, w};
+    void *all[] = {w->maps,  w->places,   w->firsts, w->x,       w->norm,   w->hidden,
+                   w->token, w->features, w->mixed,  w->deep,    w->scales, w->means,
+                   w->new,   w->indexes,  w->values, w->scratch, w};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 

@@ -32,14 +32,14 @@ typedef struct {
     size_t M, heads, groups, depth;
     layer qkv, mlp1, mlp2, hyper, context, conv2, scales, means;
     curve after_mlp1, after_context, after_conv2;
-    int32_t *bias;        /* [groups][25][13][BLOCK], in units of 2^-10 */
-    int32_t *exp;         /* [EXP_SIZE] */
-    int16_t *masked;      /* q, k, v of a token that is not coded yet */
-    double *thresholds;   /* of the scale tables, ascending */
-    size_t count_thresholds; /* one fewer than scale tables */
-    double score_factor;  /* from q · k to the grid of scores */
-    double y_factor;      /* from the grid of means to that of the CAM */
-    double v_factor;      /* from probability · v to the grid of the CAM */
+    int32_t *bias;               /* [groups][25][13][BLOCK], in units of 2^-10 */
+    int32_t *exp;                /* [EXP_SIZE] */
+    int16_t *masked;             /* q, k, v of a token that is not coded yet */
+    double *thresholds;          /* of the scale tables, ascending */
+    size_t count_thresholds;     /* one fewer than scale tables */
+    double score_factor;         /* from q · k to the grid of scores */
+    double y_factor;             /* from the grid of means to that of the CAM */
+    double v_factor;             /* from probability · v to the grid of the CAM */
     double y_epsilon, x_epsilon; /* of the two LayerNorms */
 } network;
 
@@ -51,9 +51,9 @@ typedef struct {
     rans_writer *writer;   /* one of the two */
     rans_reader *reader;
     const rans_tables *tables;
-    int16_t *symbols;      /* out, [height · width][M] */
-    double *y_hat;         /* out, [height · width][M], in units of 2^-8 */
-    int16_t *ring;         /* the wavefront's own: [height][8][3 · groups · depth · BLOCK] */
+    int16_t *symbols; /* out, [height · width][M] */
+    double *y_hat;    /* out, [height · width][M], in units of 2^-8 */
+    int16_t *ring;    /* the wavefront's own: [height][8][3 · groups · depth · BLOCK] */
 } map;
 
 typedef struct wavefront wavefront;
