@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -63,6 +65,13 @@ class TestLoader:
         module = native.module()
         assert module is not None
         assert module.API == native.API
+
+
+@pytest.mark.skipif(native.turned_off(), reason="TICODEC_NATIVE=0")
+def test_where_there_is_a_compiler_there_is_the_extension() -> None:
+    """So that no other test is skipped because its sources do not compile."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    assert native.active() or compiler is None
 
 
 @pytest.fixture

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from native_support import output_after_ctrl_c
 
 from ticodec import weights
 from ticodec.codec import Codec
@@ -248,18 +244,7 @@ def test_ctrl_c_ends_it() -> None:
         except KeyboardInterrupt:
             print("interrupted", threading.active_count(), flush=True)
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    threading.Event().wait(0.3)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
-    assert out == "interrupted 1\n"
+    assert output_after_ctrl_c(program) == "interrupted 1\n"
 
 
 def test_a_coder_of_damaged_weights_reads_on_torch() -> None:

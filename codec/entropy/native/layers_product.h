@@ -26,31 +26,23 @@
             for (int v = 0; v < WIDTH; v++) AT(sums + (r * WIDTH + v) * LANES) = s[r][v];          \
     }
 
-DEFINE_TILE(packed, 1, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 2, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 3, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 4, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 5, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 6, int16_t, WEIGHTS)
-DEFINE_TILE(panel, 1, double, READ)
-DEFINE_TILE(panel, 2, double, READ)
-DEFINE_TILE(panel, 3, double, READ)
-DEFINE_TILE(panel, 4, double, READ)
-DEFINE_TILE(panel, 5, double, READ)
-DEFINE_TILE(panel, 6, double, READ)
+#define DEFINE_TILES(R)                                                                            \
+    DEFINE_TILE(packed, R, int16_t, WEIGHTS)                                                       \
+    DEFINE_TILE(panel, R, double, READ)
+
+DEFINE_TILES(1)
+DEFINE_TILES(2)
+DEFINE_TILES(3)
+DEFINE_TILES(4)
+DEFINE_TILES(5)
+DEFINE_TILES(6)
 #if ROWS == 12
-DEFINE_TILE(packed, 7, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 8, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 9, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 10, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 11, int16_t, WEIGHTS)
-DEFINE_TILE(packed, 12, int16_t, WEIGHTS)
-DEFINE_TILE(panel, 7, double, READ)
-DEFINE_TILE(panel, 8, double, READ)
-DEFINE_TILE(panel, 9, double, READ)
-DEFINE_TILE(panel, 10, double, READ)
-DEFINE_TILE(panel, 11, double, READ)
-DEFINE_TILE(panel, 12, double, READ)
+DEFINE_TILES(7)
+DEFINE_TILES(8)
+DEFINE_TILES(9)
+DEFINE_TILES(10)
+DEFINE_TILES(11)
+DEFINE_TILES(12)
 #endif
 
 static void (*const NAME(packed)[])(const double *restrict, size_t, const int16_t *restrict, size_t,
@@ -131,5 +123,6 @@ TARGET static void NAME(linear)(const layer *l, const double *x, size_t width, s
 #undef STEP_packed
 #undef STEP_panel
 #undef DEFINE_TILE
+#undef DEFINE_TILES
 #undef PANEL
 #undef TILES

@@ -134,9 +134,10 @@ static PyObject *write_values(PyObject *Py_UNUSED(module), PyObject *arguments) 
     if (!array_of_length(second, &indexes, UINT16, 0, "indexes", array_length(&values))) {
         rans_writer *writer = take_writer(capsule);
         if (writer) {
-            Py_BEGIN_ALLOW_THREADS code =
-                rans_write(writer, values.buf, indexes.buf, array_length(&values), tables);
-            Py_END_ALLOW_THREADS give_back(capsule);
+            Py_BEGIN_ALLOW_THREADS
+            code = rans_write(writer, values.buf, indexes.buf, array_length(&values), tables);
+            Py_END_ALLOW_THREADS
+            give_back(capsule);
         }
         PyBuffer_Release(&indexes);
     }
@@ -151,8 +152,10 @@ static PyObject *finish(PyObject *Py_UNUSED(module), PyObject *capsule) {
     uint8_t *bytes;
     size_t size;
     int code;
-    Py_BEGIN_ALLOW_THREADS code = rans_finish(writer, &bytes, &size);
-    Py_END_ALLOW_THREADS give_back(capsule);
+    Py_BEGIN_ALLOW_THREADS
+    code = rans_finish(writer, &bytes, &size);
+    Py_END_ALLOW_THREADS
+    give_back(capsule);
     if (code) return raise_rans(code);
     PyObject *stream = PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size);
     free(bytes);
@@ -185,9 +188,10 @@ static PyObject *read_values(PyObject *Py_UNUSED(module), PyObject *arguments) {
     if (!array_of_length(second, &values, INT32, 1, "values", array_length(&indexes))) {
         rans_reader *reader = take_reader(capsule);
         if (reader) {
-            Py_BEGIN_ALLOW_THREADS code =
-                rans_read(reader, values.buf, indexes.buf, array_length(&indexes), tables);
-            Py_END_ALLOW_THREADS give_back(capsule);
+            Py_BEGIN_ALLOW_THREADS
+            code = rans_read(reader, values.buf, indexes.buf, array_length(&indexes), tables);
+            Py_END_ALLOW_THREADS
+            give_back(capsule);
         }
         PyBuffer_Release(&values);
     }

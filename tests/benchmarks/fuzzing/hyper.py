@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .batches import run_batch
 from .mutate import EDGES, Random
 from .wavefront import BLOCK, CHECKED, EXP_SIZE, INSTRUCTIONS, damaged_array, layer, padded, run
 
@@ -130,19 +131,15 @@ def damaged_map(module: ModuleType, original: Weights, random: Random) -> None:
     run(module, module.synthesis(weights, tuple(size), z, features, threads), threads)
 
 
-KINDS = (damaged_weights, damaged_map)
-SHARES = (0.7, 0.3)
+SHARES = {damaged_weights: 0.7, damaged_map: 0.3}
+
+
+def ending(error: Exception) -> str | None:
+    """Which checked error it is."""
+    return f"refused ({type(error).__name__})" if isinstance(error, CHECKED) else None
 
 
 def batch(module: ModuleType, random: Random, count: int) -> Counter[str]:
     """Make `count` mutations; count how they end."""
-    ends: Counter[str] = Counter()
     originals = [Weights(module, random) for _ in range(WEIGHTS)]
-    for number in range(count):
-        kind = KINDS[random.choice(len(KINDS), p=SHARES)]
-        try:
-            kind(module, originals[number % WEIGHTS], random)
-            ends["symbols"] += 1
-        except (*CHECKED, OverflowError) as error:  # the last: sizes that Py_ssize_t does not hold
-            ends[f"refused ({type(error).__name__})"] += 1
-    return ends
+    return run_batch(module, random, count, originals, SHARES, ending)

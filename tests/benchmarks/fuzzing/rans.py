@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .batches import run_batch
 from .mutate import EDGES, Random, mutated, mutated_integers
 
 TOTAL = 1 << 16
@@ -135,21 +136,15 @@ def damaged_values(module: ModuleType, original: Original, random: Random) -> No
         raise AssertionError("values come back wrongly")
 
 
-KINDS = (damaged_stream, damaged_indexes, damaged_tables, damaged_values)
-SHARES = (0.55, 0.15, 0.15, 0.15)
+SHARES = {damaged_stream: 0.55, damaged_indexes: 0.15, damaged_tables: 0.15, damaged_values: 0.15}
+
+
+def ending(error: Exception) -> str | None:
+    """What a checked error says, shortly. Another message is no checked error."""
+    return MESSAGES.get(str(error)) if isinstance(error, CHECKED) else None
 
 
 def batch(module: ModuleType, random: Random, count: int) -> Counter[str]:
     """Make `count` mutations; count how they end."""
-    ends: Counter[str] = Counter()
     originals = [Original(module, random) for _ in range(STREAMS)]
-    for number in range(count):
-        kind = KINDS[random.choice(len(KINDS), p=SHARES)]
-        try:
-            kind(module, originals[number % STREAMS], random)
-            ends["symbols"] += 1
-        except CHECKED as error:
-            if str(error) not in MESSAGES:
-                raise
-            ends[MESSAGES[str(error)]] += 1
-    return ends
+    return run_batch(module, random, count, originals, SHARES, ending)

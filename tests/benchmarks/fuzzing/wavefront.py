@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from .batches import run_batch
 from .mutate import EDGES, Random, mutated
 from .rans import MESSAGES, frequencies
 
 BLOCK, EXP_SIZE, QUERIES, TOKENS = 16, 16384, 25, 13
-#: What the functions may raise: damage of a stream, arguments that do not fit each other.
-CHECKED = (ValueError, IndexError, TypeError, BufferError)
+#: What the functions may raise: damage of a stream, arguments that do not fit each other, sizes
+#: that Py_ssize_t does not hold.
+CHECKED = (ValueError, IndexError, TypeError, BufferError, OverflowError)
 NETWORKS = 4
 INSTRUCTIONS = ("plain", "avx2", "avx512")
 
@@ -189,21 +191,16 @@ def damaged_map(module: ModuleType, original: Network, random: Random) -> None:
     run(module, module.wavefront(made(module, original.arguments), (tuple(latents),), 1), 1)
 
 
-KINDS = (damaged_stream, damaged_network, damaged_map)
-SHARES = (0.5, 0.3, 0.2)
+SHARES = {damaged_stream: 0.5, damaged_network: 0.3, damaged_map: 0.2}
+
+
+def ending(error: Exception) -> str | None:
+    """What a checked error says or is."""
+    refused = f"refused ({type(error).__name__})"
+    return MESSAGES.get(str(error), refused) if isinstance(error, CHECKED) else None
 
 
 def batch(module: ModuleType, random: Random, count: int) -> Counter[str]:
     """Make `count` mutations; count how they end."""
-    ends: Counter[str] = Counter()
     originals = [Network(module, random) for _ in range(NETWORKS)]
-    for number in range(count):
-        kind = KINDS[random.choice(len(KINDS), p=SHARES)]
-        try:
-            kind(module, originals[number % NETWORKS], random)
-            ends["symbols"] += 1
-        except CHECKED as error:
-            ends[MESSAGES.get(str(error), f"refused ({type(error).__name__})")] += 1
-        except OverflowError:  # sizes that Py_ssize_t does not hold
-            ends["refused (OverflowError)"] += 1
-    return ends
+    return run_batch(module, random, count, originals, SHARES, ending)
