@@ -163,10 +163,7 @@ class Encoding:
         return step
 
     def native(self) -> NativeStream | None:
-        writer, tables = self.writer.native, self.tables.native
-        if writer is None or tables is None:
-            return None
-        return NativeStream(self.flat.numpy(), writer, tables, self.symbols)
+        return native_stream(self.flat.numpy(), self.writer, self.tables, self.symbols)
 
     def finish(self) -> Coded:
         return Coded(self.z_stream, self.writer.finish(), _bytes(self.z.symbols, self.symbols))
@@ -193,13 +190,22 @@ class Decoding:
         return torch.from_numpy(values).to(self.device).double()
 
     def native(self) -> NativeStream | None:
-        reader, tables = self.reader.native, self.tables.native
-        if reader is None or tables is None:
-            return None
-        return NativeStream(None, reader, tables, self.symbols)
+        return native_stream(None, self.reader, self.tables, self.symbols)
 
     def finish(self, y_hat: Tensor) -> Decoded:
         return Decoded(y_hat.reshape(self.shape).cpu(), _bytes(self.z.symbols, self.symbols))
+
+
+def native_stream(
+    y: NDArray[np.float64] | None,
+    coder: Writer | Reader,
+    tables: Tables,
+    symbols: NDArray[np.int16],
+) -> NativeStream | None:
+    """See `NativeStream`; None where another rANS coder than the extension's is used."""
+    if coder.native is None or tables.native is None:
+        return None
+    return NativeStream(y, coder.native, tables.native, symbols)
 
 
 def _checked(values: Ints) -> Ints:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ticodec.entropy.exact import GELU_BITS, LONG, NARROW, Fixed, Ops
+from ticodec.entropy.parameters import FRAC_MAX
 from ticodec.errors import TicodecError
 from ticodec.models.conv import Conv
 
 #: Room left above the largest value seen in calibration, on 16 bits and on more.
 MARGIN, MARGIN_WIDE = 2.0, 4.0
-FRAC_MAX = 14
 
 Affine = tuple[Tensor, Tensor]  # weight (out, in), bias (out,), float64
 
