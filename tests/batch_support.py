@@ -97,6 +97,12 @@ def children(pid: int, marked: bytes = b"spawn_main") -> list[int]:
     return found
 
 
+def bytes_written(pid: int) -> int:
+    """How many bytes a process has written, to files and pipes."""
+    numbers = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(numbers["wchar"])
+
+
 def wait_until(condition, process: subprocess.Popen | None = None) -> None:
     """Wait for something that has to happen, for as long as a busy machine may take.
 
