@@ -8,6 +8,11 @@ import sys
 import textwrap
 import time
 
+from ticodec.entropy import native
+
+#: The instruction sets that the extension has for this processor; none where it is not built.
+INSTRUCTIONS: tuple[str, ...] = getattr(native.module(), "INSTRUCTIONS", ())
+
 
 def output_after_ctrl_c(program: str) -> str:
     """What a Python program prints after Ctrl-C, which comes soon after it has said "ready"."""

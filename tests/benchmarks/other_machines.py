@@ -36,8 +36,8 @@ REPLAY = Path(replay.__file__)
 THREADS = (1, 2)
 #: Parts of the exact path, by functions of the extension.
 PARTS = {"h_s": "synthesis", "wavefront": "wavefront", "rANS": "finish"}
-#: For each job and instruction set what differs, "" for nothing, None where it is not there.
-Found = list[dict[str, str | None]]
+#: For each job and instruction set what differs, "" for nothing.
+Found = list[dict[str, str]]
 
 
 class Runner(NamedTuple):
@@ -127,13 +127,12 @@ def prepare(machine: build.Machine, arguments: argparse.Namespace, folder: Path)
     return Runner(machine.name, command, extension)
 
 
-def columns(title: str, found: Found) -> dict[str, list[str | None]]:
-    """What differs by column, for each job; instruction sets that are not there are left out."""
-    names = [name for name in replay.INSTRUCTIONS if all(job[name] is not None for job in found)]
-    return {f"{title} {name}": [job[name] for job in found] for name in names}
+def columns(title: str, found: Found) -> dict[str, list[str]]:
+    """What differs by column, for each job."""
+    return {f"{title} {name}": [job[name] for job in found] for name in found[0]}
 
 
-def table(names: list[str], sizes: list[str], cells: dict[str, list[str | None]]) -> bool:
+def table(names: list[str], sizes: list[str], cells: dict[str, list[str]]) -> bool:
     """Print a row for each case; whether all of it is the same."""
     heads = ["coded", "compared, by what is in C", *cells]
     print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
@@ -171,7 +170,7 @@ def main(words: list[str] | None = None) -> None:
             jobs += of_case
         file = folder / "jobs.pickle"
         file.write_bytes(pickle.dumps((blobs, jobs)))
-        cells: dict[str, list[str | None]] = {f"{platform.machine()} torch": recorded}
+        cells: dict[str, list[str]] = {f"{platform.machine()} torch": recorded}
         for runner in runners:
             cells |= columns(runner.machine, runner.run(file))
     same = table(names, sizes, cells)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_support import output_after_ctrl_c
+from native_support import INSTRUCTIONS, output_after_ctrl_c
 
 from ticodec import weights
 from ticodec.codec import Codec
@@ -30,8 +30,6 @@ from ticodec.training.export.weights_file import compile_entropy
 
 pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is not built here")
 
-#: Which instructions the extension can be told to use; not every processor has all.
-INSTRUCTIONS = ["plain", "avx2", "avx512"]
 #: Networks whose sizes fill blocks of 16 and that do not; windows of one token and of most.
 TOYS: dict[str, dict[str, Any]] = {
     "narrow": {"N": 24, "hyper_heads": (3, 4), "hyper_activation": "leaky_relu"},
@@ -81,12 +79,7 @@ def extension() -> ModuleType:
 
 @cache
 def in_c(name: str, instructions: str) -> NativeHyper:
-    try:
-        return NativeHyper(extension(), *network(name), instructions)
-    except ValueError as error:
-        if "instructions" not in str(error):
-            raise
-        pytest.skip(f"this processor has no {instructions}")
+    return NativeHyper(extension(), *network(name), instructions)
 
 
 def symbols(size: tuple[int, int], channels: int, seed: int, spread: float) -> torch.Tensor:

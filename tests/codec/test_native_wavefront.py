@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_support import output_after_ctrl_c
+from native_support import INSTRUCTIONS, output_after_ctrl_c
 
 from ticodec import weights
 from ticodec.codec import Codec
@@ -26,8 +26,6 @@ from ticodec.training.export.weights_file import compile_entropy
 
 pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is not built here")
 
-#: Which instructions the extension can be told to use; not every processor has all.
-INSTRUCTIONS = ["plain", "avx2", "avx512"]
 #: Widths and heads that fill blocks of 16 and that do not, and more heads than lanes.
 SHAPES = {"lite": None, "24 by 3": (24, 3), "40 by 20": (40, 20), "48 by 16": (48, 16)}
 
@@ -64,20 +62,14 @@ def path(of: EntropyCoder, instructions: str | None, threads: int = 1) -> Iterat
     kept, count = of.latents.native, torch.get_num_threads()
     of.latents.native = None
     if instructions:
-        of.latents.native = in_c(of, instructions)
+        context = of.latents.context
+        of.latents.native = NativeWavefront(native.module(), context, of.thresholds, instructions)
     torch.set_num_threads(threads)
     try:
         yield of
     finally:
         of.latents.native = kept
         torch.set_num_threads(count)
-
-
-def in_c(of: EntropyCoder, instructions: str) -> NativeWavefront:
-    try:
-        return NativeWavefront(native.module(), of.latents.context, of.thresholds, instructions)
-    except ValueError:
-        pytest.skip(f"this processor has no {instructions}")
 
 
 sizes = st.tuples(st.integers(1, 4), st.integers(1, 5))

@@ -23,10 +23,10 @@ from types import ModuleType
 
 #: The version of the extension's functions. An extension with another number was built from other
 #: sources, and is not used.
-API = 3
+API = 4
 #: What it must have.
 FUNCTIONS: tuple[str, ...] = ("tables", "writer", "write", "finish", "reader", "read")
-FUNCTIONS += ("network", "wavefront", "hyper", "synthesis", "run", "disband")
+FUNCTIONS += ("network", "wavefront", "hyper", "synthesis", "run", "disband", "INSTRUCTIONS")
 
 
 @cache

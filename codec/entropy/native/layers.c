@@ -33,20 +33,28 @@
 #define VECTOR 64
 #define ROWS 12
 #include "layers_body.h"
+
+#include "layers_vnni.h"
 #endif
 
-const kernels *kernels_find(const char *name) {
-    const kernels *all[3];
+size_t kernels_here(const kernels *all[MOST_SETS]) {
     size_t count = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-        all[count++] = &kernels_avx512;
+    int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    if (avx512 && __builtin_cpu_supports("avx512vnni")) all[count++] = &kernels_avx512vnni;
+    if (avx512) all[count++] = &kernels_avx512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         all[count++] = &kernels_avx2;
 #endif
     all[count++] = &kernels_plain;
+    return count;
+}
+
+const kernels *kernels_find(const char *name) {
+    const kernels *all[MOST_SETS];
+    size_t count = kernels_here(all);
     if (!name) return all[0];
     for (size_t i = 0; i < count; i++)
         if (!strcmp(all[i]->name, name)) return all[i];

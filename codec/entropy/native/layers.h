@@ -15,7 +15,7 @@
  * divisions or assume that there are no NaN: never compile this with -ffast-math.
  *
  * Rows of activations are padded to a multiple of BLOCK with zeros; what `norm` writes there is not
- * zero, and nothing reads it. Every `count` below is a multiple of BLOCK.
+ * zero, and at most a weight of zero meets it. Every `count` below is a multiple of BLOCK.
  */
 #ifndef TICODEC_LAYERS_H
 #define TICODEC_LAYERS_H
@@ -49,11 +49,13 @@
 
 /* The least multiple of BLOCK that is not below n. */
 #define PADDED(n) (((n) + BLOCK - 1) / BLOCK * BLOCK)
+/* Pairs that hold n inputs. The last one of an odd number has a weight of zero. */
+#define PAIRS(n) (((n) + 1) / 2)
 
 /* output = (x · weight + bias) · scale, rounded half to even and clamped to ±limit.
  *
- * weight: [PADDED(out) / BLOCK][in][BLOCK]; bias: integers, [PADDED(out)];
- * scale: powers of two, [PADDED(out)]. Padding is zero. */
+ * weight: [PADDED(out) / BLOCK][PAIRS(in)][BLOCK][2], so that the weights of two inputs lie side by
+ * side; bias: integers, [PADDED(out)]; scale: powers of two, [PADDED(out)]. Padding is zero. */
 typedef struct {
     size_t in, out;
     int16_t *weight;
@@ -113,6 +115,11 @@ typedef struct {
     /* int16 to double. */
     void (*widen)(const int16_t *x, double *out, size_t count);
 } kernels;
+
+/* Puts the kernels that this processor can run into `all`, the best ones first. Returns how many.
+ */
+#define MOST_SETS 4
+size_t kernels_here(const kernels *all[MOST_SETS]);
 
 /* The kernels with this name, or the best ones if the name is NULL. Returns NULL where this
  * processor cannot run them, or none have that name. */

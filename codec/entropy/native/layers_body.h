@@ -15,7 +15,7 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 /* GCC and clang do not make these instructions of plain loops. MIN and MAX take NaN to b;
  * COUNT adds 1 to the lanes of n where x is at least `least`. */
 #if VECTOR == 64
-#define WEIGHTS(p) _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(p))))
+#define SHORTS(p) _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(p))))
 #define INTEGERS(p) _mm512_cvtepi32_pd(_mm256_loadu_si256((const void *)(p)))
 #define LOOKUP(table, at)                                                                          \
     _mm512_cvtepi32_pd(_mm256_i32gather_epi32(table, _mm512_cvttpd_epi32(at), 4))
@@ -24,7 +24,7 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 #define MIN(a, b) _mm512_min_pd(a, b)
 #define MAX(a, b) _mm512_max_pd(a, b)
 #elif VECTOR == 32
-#define WEIGHTS(p) _mm256_cvtepi32_pd(_mm_cvtepi16_epi32(_mm_loadl_epi64((const void *)(p))))
+#define SHORTS(p) _mm256_cvtepi32_pd(_mm_cvtepi16_epi32(_mm_loadl_epi64((const void *)(p))))
 #define INTEGERS(p) _mm256_cvtepi32_pd(_mm_loadu_si128((const void *)(p)))
 #define LOOKUP(table, at) _mm256_cvtepi32_pd(_mm_i32gather_epi32(table, _mm256_cvttpd_epi32(at), 4))
 #define COUNT(n, x, least)                                                                         \
@@ -32,7 +32,7 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 #define MIN(a, b) _mm256_min_pd(a, b)
 #define MAX(a, b) _mm256_max_pd(a, b)
 #else
-#define WEIGHTS(p) ((vec){(double)(p)[0], (double)(p)[1]})
+#define SHORTS(p) ((vec){(double)(p)[0], (double)(p)[1]})
 #define INTEGERS(p) ((vec){(double)(p)[0], (double)(p)[1]})
 #define LOOKUP(table, at)                                                                          \
     ((vec){(double)(table)[(int32_t)(at)[0]], (double)(table)[(int32_t)(at)[1]]})
@@ -175,7 +175,7 @@ TARGET static void NAME(scale_indexes)(const double *scales, const double *thres
 }
 
 TARGET static void NAME(widen)(const int16_t *x, double *out, size_t count) {
-    for (size_t i = 0; i < count; i += LANES) AT(out + i) = (vec)WEIGHTS(x + i);
+    for (size_t i = 0; i < count; i += LANES) AT(out + i) = (vec)SHORTS(x + i);
 }
 
 static const kernels NAME(kernels) = {
@@ -194,7 +194,7 @@ static const kernels NAME(kernels) = {
 #undef vec
 #undef AT
 #undef READ
-#undef WEIGHTS
+#undef SHORTS
 #undef INTEGERS
 #undef LOOKUP
 #undef COUNT

@@ -5,30 +5,56 @@
  * tile converts them as it reads them. For several tiles they are converted once, in panels that
  * stay in the cache.
  */
+/* The weights of a tile's outputs for two inputs. */
+TARGET static inline void NAME(read_pair)(const int16_t *weight, vec w[2][WIDTH]) {
+#if VECTOR == 64
+    __m512i both = _mm512_loadu_si512(weight);
+    __m512i all[2] = {_mm512_srai_epi32(_mm512_slli_epi32(both, 16), 16),
+                      _mm512_srai_epi32(both, 16)};
+    for (int i = 0; i < 2; i++) {
+        w[i][0] = _mm512_cvtepi32_pd(_mm512_castsi512_si256(all[i]));
+        w[i][1] = _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(all[i], 1));
+    }
+#elif VECTOR == 32
+    __m256i both = _mm256_loadu_si256((const void *)weight);
+    __m256i all[2] = {_mm256_srai_epi32(_mm256_slli_epi32(both, 16), 16),
+                      _mm256_srai_epi32(both, 16)};
+    for (int i = 0; i < 2; i++) {
+        w[i][0] = _mm256_cvtepi32_pd(_mm256_castsi256_si128(all[i]));
+        w[i][1] = _mm256_cvtepi32_pd(_mm256_extracti128_si256(all[i], 1));
+    }
+#else
+    for (int v = 0; v < WIDTH; v++, weight += 2 * LANES)
+        for (int i = 0; i < 2; i++) w[i][v] = (vec){weight[i], weight[2 + i]};
+#endif
+}
+
 /* Adds products of R rows of x with WIDTH vectors of outputs to sums [R][WIDTH · LANES]. `packed`
  * reads weights as they lie in a layer, `panel` those that `convert` wrote. */
-#define STEP_packed BLOCK
-#define STEP_panel (WIDTH * LANES)
-#define DEFINE_TILE(KIND, R, TYPE, LOAD)                                                           \
+#define DEFINE_TILE(KIND, R, TYPE, INPUTS, READ_WEIGHTS, STEP)                                     \
     TARGET static void NAME(KIND##R)(const double *restrict x, size_t width,                       \
                                      const TYPE *restrict weight, size_t in,                       \
                                      double *restrict sums) {                                      \
         vec s[R][WIDTH];                                                                           \
         for (int r = 0; r < R; r++)                                                                \
             for (int v = 0; v < WIDTH; v++) s[r][v] = READ(sums + (r * WIDTH + v) * LANES);        \
-        for (size_t k = 0; k < in; k++, weight += STEP_##KIND) {                                   \
-            vec w[WIDTH];                                                                          \
-            for (int v = 0; v < WIDTH; v++) w[v] = (vec)LOAD(weight + v * LANES);                  \
-            for (int r = 0; r < R; r++)                                                            \
-                for (int v = 0; v < WIDTH; v++) s[r][v] += x[r * width + k] * w[v];                \
+        for (size_t k = 0; k < in; k += INPUTS, weight += STEP) {                                  \
+            vec w[INPUTS][WIDTH];                                                                  \
+            READ_WEIGHTS(weight, w);                                                               \
+            for (int i = 0; i < INPUTS; i++)                                                       \
+                for (int r = 0; r < R; r++)                                                        \
+                    for (int v = 0; v < WIDTH; v++) s[r][v] += x[r * width + k + i] * w[i][v];     \
         }                                                                                          \
         for (int r = 0; r < R; r++)                                                                \
             for (int v = 0; v < WIDTH; v++) AT(sums + (r * WIDTH + v) * LANES) = s[r][v];          \
     }
 
+#define READ_PANEL(weight, w)                                                                      \
+    for (int v = 0; v < WIDTH; v++) w[0][v] = READ(weight + v * LANES)
+
 #define DEFINE_TILES(R)                                                                            \
-    DEFINE_TILE(packed, R, int16_t, WEIGHTS)                                                       \
-    DEFINE_TILE(panel, R, double, READ)
+    DEFINE_TILE(packed, R, int16_t, 2, NAME(read_pair), 2 * BLOCK)                                 \
+    DEFINE_TILE(panel, R, double, 1, READ_PANEL, WIDTH *LANES)
 
 DEFINE_TILES(1)
 DEFINE_TILES(2)
@@ -75,10 +101,14 @@ TARGET static void NAME(store)(const layer *l, const double *sums, size_t n, siz
         }
 }
 
-/* The weights of a tile's outputs for `count` inputs, as doubles. */
+/* The weights of a tile's outputs for `count` inputs, as doubles. An odd count is rounded up. */
 TARGET static void NAME(convert)(const int16_t *weight, size_t count, double *panel) {
-    for (size_t i = 0; i < count; i++, weight += BLOCK, panel += WIDTH * LANES)
-        for (int v = 0; v < WIDTH; v++) AT(panel + v * LANES) = (vec)WEIGHTS(weight + v * LANES);
+    for (size_t k = 0; k < count; k += 2, weight += 2 * BLOCK) {
+        vec w[2][WIDTH];
+        NAME(read_pair)(weight, w);
+        for (int i = 0; i < 2; i++)
+            for (int v = 0; v < WIDTH; v++, panel += LANES) AT(panel) = w[i][v];
+    }
 }
 
 /* For how many inputs weights are converted at once, and how many tiles at most then read them. */
@@ -90,7 +120,8 @@ TARGET static void NAME(outputs)(const layer *l, const double *x, size_t width, 
                                  size_t channel, const double *add, int raw, double *out,
                                  size_t out_width) {
     _Alignas(64) double sums[TILES][ROWS * WIDTH * LANES], panel[PANEL * WIDTH * LANES];
-    const int16_t *weight = l->weight + channel / BLOCK * BLOCK * l->in + channel % BLOCK;
+    const int16_t *weight =
+        l->weight + channel / BLOCK * BLOCK * 2 * PAIRS(l->in) + channel % BLOCK * 2;
     size_t tiles = (rows + ROWS - 1) / ROWS; /* of nearly the same height */
     memset(sums, 0, tiles * sizeof *sums);
     if (tiles == 1) NAME(packed)[rows - 1](x, width, weight, l->in, *sums);
@@ -120,8 +151,7 @@ TARGET static void NAME(linear)(const layer *l, const double *x, size_t width, s
     }
 }
 
-#undef STEP_packed
-#undef STEP_panel
+#undef READ_PANEL
 #undef DEFINE_TILE
 #undef DEFINE_TILES
 #undef PANEL

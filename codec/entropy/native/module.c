@@ -5,7 +5,7 @@
 
 /* Raised whenever a function changes what it takes or gives. `native/__init__.py` has the same
  * number, and does not use an extension that has another. */
-enum { API = 3 };
+enum { API = 4 };
 
 typedef struct {
     const char *letters; /* of the struct module, for numbers of this machine */
@@ -49,8 +49,22 @@ int array_of_length(PyObject *object, Py_buffer *view, array_type type, int writ
     return 0;
 }
 
+/* INSTRUCTIONS: names of the kernels that this processor can run, the best ones first. */
+static int add_instructions(PyObject *module) {
+    const kernels *all[MOST_SETS];
+    size_t count = kernels_here(all);
+    PyObject *names = PyTuple_New((Py_ssize_t)count);
+    for (size_t i = 0; names && i < count; i++) {
+        PyObject *name = PyUnicode_FromString(all[i]->name);
+        if (!name || PyTuple_SetItem(names, (Py_ssize_t)i, name)) Py_CLEAR(names);
+    }
+    int failed = !names || PyModule_AddObjectRef(module, "INSTRUCTIONS", names);
+    Py_XDECREF(names);
+    return failed ? -1 : 0;
+}
+
 static int fill(PyObject *module) {
-    if (PyModule_AddIntConstant(module, "API", API)) return -1;
+    if (PyModule_AddIntConstant(module, "API", API) || add_instructions(module)) return -1;
     return PyModule_AddFunctions(module, rans_methods) ||
            PyModule_AddFunctions(module, wavefront_methods) ||
            PyModule_AddFunctions(module, hyper_methods) ||

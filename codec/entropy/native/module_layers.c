@@ -19,7 +19,7 @@ int read_layer(PyObject *layers, size_t number, size_t in, size_t out, layer *l)
     PyObject *tuple = PyTuple_GetItem(layers, (Py_ssize_t)number), *weight, *bias, *scale;
     if (!tuple || !PyArg_ParseTuple(tuple, "OOOd", &weight, &bias, &scale, &l->limit)) return -1;
     l->in = in, l->out = out;
-    if (!(l->weight = copy_of(weight, INT16, name, PADDED(out) * in))) return -1;
+    if (!(l->weight = copy_of(weight, INT16, name, PADDED(out) * 2 * PAIRS(in)))) return -1;
     if (!(l->bias = copy_of(bias, FLOAT64, name, PADDED(out)))) return -1;
     return (l->scale = copy_of(scale, FLOAT64, name, PADDED(out))) ? 0 : -1;
 }

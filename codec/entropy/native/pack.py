@@ -1,4 +1,7 @@
-"""Compiled layers in the form that the extension takes: 16 outputs of a layer lie together."""
+"""Compiled layers in the form that the extension takes: 16 outputs of a layer lie together.
+
+Of each, the weights of two inputs lie side by side.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,9 @@ def pack(
         weight = torch.from_numpy(rows_of(weight.t(), inputs)).t()
     order = np.append(order, np.full(-len(order) % BLOCK, -1))
     rows = rows_of(weight, order)
-    packed = np.ascontiguousarray(rows.reshape(-1, BLOCK, rows.shape[1]).transpose(0, 2, 1))
+    rows = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
+    pairs = rows.reshape(-1, BLOCK, rows.shape[1] // 2, 2)
+    packed = np.ascontiguousarray(pairs.transpose(0, 2, 1, 3))
     scale = np.ldexp(1.0, rows_of(exponent, order).astype(np.int32))
     return packed, rows_of(bias, order).astype(np.float64), scale, float(limit)
 

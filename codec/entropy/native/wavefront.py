@@ -57,7 +57,7 @@ class NativeWavefront:
         module: the extension.
         context: the compiled layers.
         thresholds: of the scale tables, (tables - 1,), float64.
-        instructions: the set to use: "avx512", "avx2", "plain". By default the best one.
+        instructions: the set to use, one of `module.INSTRUCTIONS`. By default the best one.
 
     Raises ValueError when this processor lacks the instructions, TorchOnlyError when the weights
     have numbers that only the torch path can take, and ValueError, IndexError or BufferError when

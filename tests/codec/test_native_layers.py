@@ -1,0 +1,77 @@
+"""Layers in C whose products are as large as they can be, against the torch path."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from native_support import INSTRUCTIONS
+from torch import Tensor
+
+from ticodec import weights
+from ticodec.codec import Codec
+from ticodec.entropy import native
+from ticodec.entropy.coder import Encoding, EntropyCoder
+from ticodec.entropy.exact import Fixed
+from ticodec.entropy.native.wavefront import NativeWavefront
+
+pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is not built here")
+
+
+def rows_of(count: int, least: int, largest: int, inputs: int) -> Tensor:
+    """Rows of one extreme, of the other, of both in turn, and of chance: (count, inputs)."""
+    generator = torch.Generator().manual_seed(0)
+    chance = torch.randint(0, 2, (count, inputs), generator=generator) * (largest - least) + least
+    chance[torch.rand(count, inputs, generator=generator) < 0.1] = 0
+    chance[0::4], chance[1::4] = least, largest
+    chance[2::4, 0::2], chance[2::4, 1::2] = least, largest
+    return chance
+
+
+def extreme(bits: int) -> EntropyCoder:
+    """tic-lite's coder; its means are products of the features with the largest weights.
+
+    The layers between are the identity.
+    """
+    of = Codec(weights.find("tic-lite"), "cpu", bf16=False).entropy
+    parameters = dict(of.ops.parameters)
+    mixed, inputs = parameters["head.hyper.weight"].shape
+    parameters["head.hyper.weight"] = rows_of(mixed, -(2**15), 2**15 - 1, inputs).short()
+    parameters["head.context.weight"] = torch.zeros_like(parameters["head.context.weight"])
+    scales = {"hyper": -bits, "context": 0, "conv2": 0, "means": -6}
+    for name, exponent in scales.items():
+        of_layer = parameters[f"head.{name}.exponent"]
+        parameters[f"head.{name}.exponent"] = torch.full_like(of_layer, exponent)
+        bias = parameters[f"head.{name}.bias"]
+        parameters[f"head.{name}.bias"] = torch.zeros_like(bias)
+    for name in ("conv2", "means"):
+        weight = parameters[f"head.{name}.weight"]
+        parameters[f"head.{name}.weight"] = torch.eye(*weight.shape).short()
+    return EntropyCoder(of.config, parameters, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("bits", [8, 15, 16, 17, 18, 24, 26])
+def test_they_are_those_of_torch(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes at which AVX-512 VNNI splits numbers in another way, and more than a file can need."""
+    of, size = extreme(bits), 2**bits
+    m = of.config.M
+    features = rows_of(16, -size, size - 1, 2 * m).float()
+    latents = of.latents
+    monkeypatch.setattr(latents, "features", lambda z: Fixed(features.double(), 0))
+    monkeypatch.setattr(latents, "native_features", lambda z: features)
+    y, z = torch.zeros(4, 4, m), torch.zeros(1, 1, of.config.N)
+
+    def coded() -> tuple[bytes, Tensor]:
+        encoding = Encoding(of, y, z)
+        (y_hat,) = of.run([encoding])
+        return encoding.finish().symbols, y_hat
+
+    latents.native = None
+    symbols, y_hat = coded()
+    assert len(set(symbols)) > 8
+    for instructions in INSTRUCTIONS:
+        latents.native = NativeWavefront(
+            native.module(), latents.context, of.thresholds, instructions
+        )
+        found, also = coded()
+        assert found == symbols, instructions
+        assert torch.equal(also, y_hat), instructions
