@@ -278,8 +278,8 @@ def medians(of: Contestant, what: str) -> list[float]:
 
 
 def exact_paths(own: list[Contestant], threads: int, size: tuple[int, int]) -> Table:
-    """How much faster C is than torch, and the time that the products alone would take."""
-    columns = ("model", "torch / C: exact path", "whole", "products", "floor ms", "C / floor")
+    """How much faster C is than torch, and what the products alone would take in float64."""
+    columns = ("model", "torch / C: exact path", "whole", "products", "in float64 ms", "C / that")
     table = Table(*columns, title="the exact path: ratios of medians; encode, decode")
     speed = rate(threads)
     pairs = [(c, t) for c, t in pairwise(own) if (c.path, t.path) == PATHS]
@@ -291,9 +291,9 @@ def exact_paths(own: list[Contestant], threads: int, size: tuple[int, int]) -> T
         count = products(c.codec, *size)
         cells = ["", "", ""]
         if count is not None:
-            floor = count / speed
-            times = (seconds / floor for seconds in medians(c, "{} exact path"))
-            cells = [f"{count / 1e9:.2f} · 10⁹", f"{1000 * floor:.0f}",
+            alone = count / speed
+            times = (seconds / alone for seconds in medians(c, "{} exact path"))
+            cells = [f"{count / 1e9:.2f} · 10⁹", f"{1000 * alone:.0f}",
                      ", ".join(f"{time:.1f} ×" for time in times)]  # fmt: skip
         table.add_row(c.name.removesuffix(" C"), *ratios, *cells)
     table.caption = f"float64 products on {threads} threads: {speed / 1e9:.0f} · 10⁹ a second"

@@ -12,9 +12,13 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 #define vec NAME(vector)
 #define AT(p) (*(vec *)(p))
 #define READ(p) (*(const vec *)(p))
-/* GCC and clang do not make these instructions of plain loops. MIN and MAX take NaN to b;
- * COUNT adds 1 to the lanes of n where x is at least `least`. */
+/* GCC and clang do not make these instructions of plain loops. FIRSTS and SECONDS convert int16
+ * that lie in pairs, with LANES pairs: the first or the second number of each. MIN and MAX take NaN
+ * to b; COUNT adds 1 to the lanes of n where x is at least `least`. */
 #if VECTOR == 64
+#define PAIRS_AT(p) _mm256_loadu_si256((const void *)(p))
+#define FIRSTS(p) _mm512_cvtepi32_pd(_mm256_madd_epi16(PAIRS_AT(p), _mm256_set1_epi32(1)))
+#define SECONDS(p) _mm512_cvtepi32_pd(_mm256_srai_epi32(PAIRS_AT(p), 16))
 #define SHORTS(p) _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(p))))
 #define INTEGERS(p) _mm512_cvtepi32_pd(_mm256_loadu_si256((const void *)(p)))
 #define LOOKUP(table, at)                                                                          \
@@ -24,6 +28,9 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 #define MIN(a, b) _mm512_min_pd(a, b)
 #define MAX(a, b) _mm512_max_pd(a, b)
 #elif VECTOR == 32
+#define PAIRS_AT(p) _mm_loadu_si128((const void *)(p))
+#define FIRSTS(p) _mm256_cvtepi32_pd(_mm_madd_epi16(PAIRS_AT(p), _mm_set1_epi32(1)))
+#define SECONDS(p) _mm256_cvtepi32_pd(_mm_srai_epi32(PAIRS_AT(p), 16))
 #define SHORTS(p) _mm256_cvtepi32_pd(_mm_cvtepi16_epi32(_mm_loadl_epi64((const void *)(p))))
 #define INTEGERS(p) _mm256_cvtepi32_pd(_mm_loadu_si128((const void *)(p)))
 #define LOOKUP(table, at) _mm256_cvtepi32_pd(_mm_i32gather_epi32(table, _mm256_cvttpd_epi32(at), 4))
@@ -32,6 +39,8 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 #define MIN(a, b) _mm256_min_pd(a, b)
 #define MAX(a, b) _mm256_max_pd(a, b)
 #else
+#define FIRSTS(p) ((vec){(double)(p)[0], (double)(p)[2]})
+#define SECONDS(p) ((vec){(double)(p)[1], (double)(p)[3]})
 #define SHORTS(p) ((vec){(double)(p)[0], (double)(p)[1]})
 #define INTEGERS(p) ((vec){(double)(p)[0], (double)(p)[1]})
 #define LOOKUP(table, at)                                                                          \
@@ -194,6 +203,9 @@ static const kernels NAME(kernels) = {
 #undef vec
 #undef AT
 #undef READ
+#undef PAIRS_AT
+#undef FIRSTS
+#undef SECONDS
 #undef SHORTS
 #undef INTEGERS
 #undef LOOKUP

@@ -6,27 +6,11 @@
  * stay in the cache.
  */
 /* The weights of a tile's outputs for two inputs. */
-TARGET static inline void NAME(read_pair)(const int16_t *weight, vec w[2][WIDTH]) {
-#if VECTOR == 64
-    __m512i both = _mm512_loadu_si512(weight);
-    __m512i all[2] = {_mm512_srai_epi32(_mm512_slli_epi32(both, 16), 16),
-                      _mm512_srai_epi32(both, 16)};
-    for (int i = 0; i < 2; i++) {
-        w[i][0] = _mm512_cvtepi32_pd(_mm512_castsi512_si256(all[i]));
-        w[i][1] = _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(all[i], 1));
+TARGET static inline void NAME(read_pairs)(const int16_t *weight, vec w[2][WIDTH]) {
+    for (int v = 0; v < WIDTH; v++, weight += 2 * LANES) {
+        w[0][v] = (vec)FIRSTS(weight);
+        w[1][v] = (vec)SECONDS(weight);
     }
-#elif VECTOR == 32
-    __m256i both = _mm256_loadu_si256((const void *)weight);
-    __m256i all[2] = {_mm256_srai_epi32(_mm256_slli_epi32(both, 16), 16),
-                      _mm256_srai_epi32(both, 16)};
-    for (int i = 0; i < 2; i++) {
-        w[i][0] = _mm256_cvtepi32_pd(_mm256_castsi256_si128(all[i]));
-        w[i][1] = _mm256_cvtepi32_pd(_mm256_extracti128_si256(all[i], 1));
-    }
-#else
-    for (int v = 0; v < WIDTH; v++, weight += 2 * LANES)
-        for (int i = 0; i < 2; i++) w[i][v] = (vec){weight[i], weight[2 + i]};
-#endif
 }
 
 /* Adds products of R rows of x with WIDTH vectors of outputs to sums [R][WIDTH · LANES]. `packed`
@@ -53,7 +37,7 @@ TARGET static inline void NAME(read_pair)(const int16_t *weight, vec w[2][WIDTH]
     for (int v = 0; v < WIDTH; v++) w[0][v] = READ(weight + v * LANES)
 
 #define DEFINE_TILES(R)                                                                            \
-    DEFINE_TILE(packed, R, int16_t, 2, NAME(read_pair), 2 * BLOCK)                                 \
+    DEFINE_TILE(packed, R, int16_t, 2, NAME(read_pairs), 2 * BLOCK)                                \
     DEFINE_TILE(panel, R, double, 1, READ_PANEL, WIDTH *LANES)
 
 DEFINE_TILES(1)
@@ -105,7 +89,7 @@ TARGET static void NAME(store)(const layer *l, const double *sums, size_t n, siz
 TARGET static void NAME(convert)(const int16_t *weight, size_t count, double *panel) {
     for (size_t k = 0; k < count; k += 2, weight += 2 * BLOCK) {
         vec w[2][WIDTH];
-        NAME(read_pair)(weight, w);
+        NAME(read_pairs)(weight, w);
         for (int i = 0; i < 2; i++)
             for (int v = 0; v < WIDTH; v++, panel += LANES) AT(panel) = w[i][v];
     }

@@ -1,4 +1,4 @@
-"""The two ways of the exact path, and how fast it could be at most."""
+"""The two ways of the exact path, and what its products cost in float64."""
 
 from __future__ import annotations
 
