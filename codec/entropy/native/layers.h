@@ -14,6 +14,8 @@
  * A compiler may fuse a product and a sum where the product is exact anyway. It must not reorder
  * divisions or assume that there are no NaN: never compile this with -ffast-math.
  *
+ * layers_vnni.h multiplies in integers instead, and says why that gives the same sums.
+ *
  * Rows of activations are padded to a multiple of BLOCK with zeros; what `norm` writes there is not
  * zero, and at most a weight of zero meets it. Every `count` below is a multiple of BLOCK.
  */
