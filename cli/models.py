@@ -9,7 +9,7 @@ from .output import Json, print_json
 
 def models(as_json: Json = False) -> None:
     """List the installed models."""
-    from ticodec.entropy.native import turned_off
+    from ticodec.entropy.native import module, turned_off
     from ticodec.model_list import list_models
 
     listed = list_models()
@@ -38,8 +38,10 @@ def models(as_json: Json = False) -> None:
     Console(markup=False).print(table)
     if listed:
         off = " (TICODEC_NATIVE=0)" if turned_off() else ""
-        without = f"without the C extension{off}, more slowly"
-        print(f"the exact path runs {'in the C extension' if listed[0].native else without}")
+        where = f"without the C extension{off}, more slowly"
+        if (extension := module()) is not None:
+            where = f"in the C extension ({extension.INSTRUCTIONS[0]})"
+        print(f"the exact path runs {where}")
     states = {model.state for model in listed}
     if "hidden" in states:
         print("hidden: the name stands for weights of a folder that is searched earlier")

@@ -93,7 +93,9 @@ def test_models_say_where_the_exact_path_runs(run, monkeypatch, switch: str) -> 
         there = native.active()
         assert not (there and switch)
         assert {row["native"] for row in json.loads(run("models", "--json").out)} == {there}
-        words = "in the C extension" if there else "without the C extension"
+        words = "without the C extension"
+        if (extension := native.module()) is not None:
+            words = f"in the C extension ({extension.INSTRUCTIONS[0]})"
         last = run("models").out.splitlines()[-1]
         assert words in last
         assert ("TICODEC_NATIVE=0" in last) == bool(switch), "it says what turned the extension off"

@@ -8,10 +8,11 @@ the same results. `TICODEC_NATIVE=0` in the environment turns it off.
     wavefront.py      ─► module_wavefront.c ─► wavefront.c   symbols of all latents, step by step
     hyper.py          ─► module_hyper.c     ─► hyper.c       h_s: hyper latents to features
 
-wavefront.c codes its symbols by rans_*.c. wavefront.c and hyper.c compute with layers.c (layers on
-integers, for three sets of instructions), and their threads wait for each other in team.c. pack.py
-brings weights into the form that layers.c reads; team.py starts the threads. Each .h file says what
-its .c file promises.
+wavefront.c codes its symbols by rans_*.c. wavefront.c and hyper.c compute with layers.c: layers on
+integers, with kernels for several instruction sets. INSTRUCTIONS of the module names those of this
+processor, the best one first. Threads wait for each other in team.c. pack.py brings weights into
+the form that layers.c reads; team.py starts the threads. Each .h file says what its .c file
+promises.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from types import ModuleType
 #: sources, and is not used.
 API = 4
 #: What it must have.
-FUNCTIONS: tuple[str, ...] = ("tables", "writer", "write", "finish", "reader", "read")
-FUNCTIONS += ("network", "wavefront", "hyper", "synthesis", "run", "disband", "INSTRUCTIONS")
+NAMES: tuple[str, ...] = ("tables", "writer", "write", "finish", "reader", "read")
+NAMES += ("network", "wavefront", "hyper", "synthesis", "run", "disband", "INSTRUCTIONS")
 
 
 @cache
@@ -38,7 +39,7 @@ def module() -> ModuleType | None:
         found = importlib.import_module(f"{__name__}._exact")
     except Exception:  # whatever a foreign or damaged file does when it is loaded
         return None
-    complete = all(hasattr(found, name) for name in FUNCTIONS)
+    complete = all(hasattr(found, name) for name in NAMES)
     return found if complete and getattr(found, "API", None) == API else None
 
 

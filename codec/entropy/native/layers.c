@@ -1,4 +1,5 @@
-/* Compiles layers_body.h once for each instruction set, and chooses when the program runs. */
+/* Compiles layers_body.h for instruction sets, and chooses a set when the program runs. AVX-512
+ * VNNI has a `linear` of its own, in layers_vnni.h, and takes the rest of the set avx512. */
 #include "layers.h"
 
 #include <math.h>

@@ -16,8 +16,9 @@
  *
  * layers_vnni.h multiplies in integers instead, and says why that gives the same sums.
  *
- * Rows of activations are padded to a multiple of BLOCK with zeros; what `norm` writes there is not
- * zero, and at most a weight of zero meets it. Every `count` below is a multiple of BLOCK.
+ * Rows of activations have room for a multiple of BLOCK numbers. What lies behind the last one may
+ * be any finite number, since at most a weight of zero meets it; only `norm` needs zeros there.
+ * Every `count` below is a multiple of BLOCK.
  */
 #ifndef TICODEC_LAYERS_H
 #define TICODEC_LAYERS_H
@@ -51,7 +52,7 @@
 
 /* The least multiple of BLOCK that is not below n. */
 #define PADDED(n) (((n) + BLOCK - 1) / BLOCK * BLOCK)
-/* Pairs that hold n inputs. The last one of an odd number has a weight of zero. */
+/* How many pairs hold n inputs. If n is odd, the last weight is zero. */
 #define PAIRS(n) (((n) + 1) / 2)
 
 /* output = (x · weight + bias) · scale, rounded half to even and clamped to ±limit.
@@ -118,9 +119,11 @@ typedef struct {
     void (*widen)(const int16_t *x, double *out, size_t count);
 } kernels;
 
+/* How many sets of kernels there are. */
+#define MOST_SETS 4
+
 /* Puts the kernels that this processor can run into `all`, the best ones first. Returns how many.
  */
-#define MOST_SETS 4
 size_t kernels_here(const kernels *all[MOST_SETS]);
 
 /* The kernels with this name, or the best ones if the name is NULL. Returns NULL where this

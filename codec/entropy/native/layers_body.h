@@ -12,9 +12,9 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
 #define vec NAME(vector)
 #define AT(p) (*(vec *)(p))
 #define READ(p) (*(const vec *)(p))
-/* GCC and clang do not make these instructions of plain loops. FIRSTS and SECONDS convert int16
- * that lie in pairs, with LANES pairs: the first or the second number of each. MIN and MAX take NaN
- * to b; COUNT adds 1 to the lanes of n where x is at least `least`. */
+/* GCC and clang do not make these instructions of plain loops. Of LANES pairs of int16, FIRSTS
+ * gives the first numbers as doubles and SECONDS the second ones; madd by (1, 0) keeps the first.
+ * MIN and MAX take NaN to b; COUNT adds 1 to the lanes of n where x is at least `least`. */
 #if VECTOR == 64
 #define PAIRS_AT(p) _mm256_loadu_si256((const void *)(p))
 #define FIRSTS(p) _mm512_cvtepi32_pd(_mm256_madd_epi16(PAIRS_AT(p), _mm256_set1_epi32(1)))

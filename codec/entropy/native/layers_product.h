@@ -1,11 +1,13 @@
 /* `linear` for one instruction set: products of rows of activations with the weights of a layer.
  *
- * layers_body.h includes this, and has the names that it uses. A tile is up to ROWS rows by WIDTH
- * vectors of outputs: as many sums as there are registers for. Weights lie in memory as int16. One
- * tile converts them as it reads them. For several tiles they are converted once, in panels that
- * stay in the cache.
+ * layers_body.h includes this file and defines the macros that it uses. A tile is up to ROWS rows
+ * by WIDTH vectors of outputs: as many sums as there are registers for. Weights lie in memory as
+ * int16. If there is only one tile, it converts them as it reads them. For several tiles they are
+ * converted once, in panels that stay in the cache.
  */
-/* The weights of a tile's outputs for two inputs. */
+
+/* Reads the weights of a tile's outputs as doubles: w[0] those of the first input of a pair, w[1]
+ * those of the second. */
 TARGET static inline void NAME(read_pairs)(const int16_t *weight, vec w[2][WIDTH]) {
     for (int v = 0; v < WIDTH; v++, weight += 2 * LANES) {
         w[0][v] = (vec)FIRSTS(weight);
@@ -14,7 +16,8 @@ TARGET static inline void NAME(read_pairs)(const int16_t *weight, vec w[2][WIDTH
 }
 
 /* Adds products of R rows of x with WIDTH vectors of outputs to sums [R][WIDTH · LANES]. `packed`
- * reads weights as they lie in a layer, `panel` those that `convert` wrote. */
+ * reads weights as they lie in a layer, and of an odd number of inputs one x more, whose weight is
+ * zero. `panel` reads weights that `convert` wrote. */
 #define DEFINE_TILE(KIND, R, TYPE, INPUTS, READ_WEIGHTS, STEP)                                     \
     TARGET static void NAME(KIND##R)(const double *restrict x, size_t width,                       \
                                      const TYPE *restrict weight, size_t in,                       \

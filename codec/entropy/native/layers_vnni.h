@@ -1,33 +1,41 @@
-/* `linear` with AVX-512 VNNI, whose instruction vpdpwssd multiplies 32 pairs of int16 and adds the
- * products to 16 sums of 32 bits. Products in doubles take four instructions for that.
+/* `linear` with AVX-512 VNNI. Its instruction vpdpwssd does 32 products of int16 at once and adds
+ * them to 16 sums of 32 bits. An activation takes two or three such products, because it is split;
+ * 32 products of doubles take four instructions.
  *
  *     x, doubles ─► split ─► planes, int16 ─┬─► add_tile: sums of 32 bits ─► sums, doubles ─► out
  *     weights, int16 as they lie in memory ─┘
  *
+ * layers.c includes this after the set avx512, and uses functions of that set. A tile of that set
+ * is as wide as a BLOCK, so `store_avx512` takes the sums that are made here.
+ *
  * Why every bit of the result is the same
  * ---------------------------------------
- * An activation is split into planes of int16: x = low + 2^8 · middle + 2^16 · high. `low` and
- * `middle` are bytes from 0 to 255, and |high| is at most 2^8, as |x| is below 2^24. If it is below
- * 2^18 for all rows, two planes do: x = low + 2^8 · middle with |middle| up to 2^10. The size of a
- * weight is at most 2^15. So 32 bits hold the sums of this many products:
+ * An activation from -2^24 to 2^24 - 1 is split into planes of int16:
+ * x = low + 2^8 · middle + 2^16 · high. `low` and `middle` are from 0 to 255, `high` is from -2^8
+ * to 2^8 - 1. If all activations of a slice of inputs are from -2^18 to 2^18 - 1, there are two
+ * planes: x = low + 2^8 · middle, with `middle` from -2^10 to 2^10 - 1. If they are from -2^16 to
+ * 2^16 - 1, `middle` is from -2^8 to 2^8 - 1. A weight is at most 2^15 in size. So 32 bits hold the
+ * sum of this many products:
  *
- *     sizes up to 2^8:   PANEL inputs, 240 · 2^8  · 2^15 < 2^31
- *     sizes up to 2^10:  PART inputs,   60 · 2^10 · 2^15 < 2^31
+ *     planes of numbers up to 2^8 in size:    SLICE inputs, 240 · 2^8  · 2^15 < 2^31
+ *     planes of numbers up to 2^10 in size:   PART inputs,   60 · 2^10 · 2^15 < 2^31
  *
- * Then the sums of the planes are put together in doubles. That gives the sum of x · weight over
- * these inputs. It and its parts are below 2^48, so nothing is rounded. Such sums are added up in
- * doubles, as in layers_product.h. Only damaged weights give activations of 2^24 or more; the
- * products in doubles take those.
+ * Then doubles put the sums of the planes together, which gives the sum of x · weight over these
+ * inputs. This sum and each step towards it are below 2^48 in size, so nothing is rounded. Such
+ * sums are added up in doubles, as in layers_product.h. Larger activations come only from damaged
+ * weights; the products in doubles take them.
  */
 
-/* Rows of a tile, tiles of a call, blocks of outputs of a call. */
+/* The most rows of a tile; the most tiles, and blocks of outputs, of one call of `linear_some`. */
 #define HEIGHT 8
 #define TILES 2
 #define BLOCKS 16
-/* Inputs whose products fit into 32 bits, see above. A panel is whole BLOCKs and whole parts. */
-#define PANEL 240
+/* Inputs that are split at once, and a part of them; see above. SLICE is a multiple of BLOCK and of
+ * PART; PART is even. */
+#define SLICE 240
 #define PART 60
-/* Room for a panel's row. Rows whose distance is a power of two would share places of the cache. */
+/* Room of a row of a plane: 576 bytes. With 512 bytes the rows would compete for the same few lines
+ * of the cache. */
 #define STRIDE 288
 #define PLANES 3
 
@@ -35,14 +43,15 @@
 
 typedef int32_t __attribute__((may_alias)) pair; /* two int16 */
 
-/* A panel of the rows of a tile. */
+/* A slice of the inputs of a tile's rows. */
 typedef struct {
     int16_t plane[PLANES][HEIGHT][STRIDE];
     size_t rows, planes, part; /* part: how many inputs may be summed up in 32 bits */
-} panel_rows;
+} slice;
 
-/* Splits `count` inputs of n rows. Returns 0 if one of them has more than 25 bits. */
-VNNI static int split(const double *x, size_t width, size_t n, size_t count, panel_rows *to) {
+/* Splits `count` inputs of n rows; reads and writes up to the next multiple of 16. Returns 0 if one
+ * of them has more than 25 bits. */
+VNNI static int split(const double *x, size_t width, size_t n, size_t count, slice *to) {
     __m512i seen = _mm512_setzero_si512();
     for (size_t r = 0; r < n; r++)
         for (size_t k = 0; k < count; k += 16) {
@@ -62,17 +71,17 @@ VNNI static int split(const double *x, size_t width, size_t n, size_t count, pan
     uint32_t bits = (uint32_t)_mm512_reduce_or_epi32(seen);
     to->rows = n;
     to->planes = bits < 1 << 18 ? 2 : 3;
-    to->part = bits < 1 << 16 || to->planes == 3 ? PANEL : PART;
+    to->part = bits < 1 << 16 || to->planes == 3 ? SLICE : PART;
     for (size_t r = 0; to->planes == 3 && r < n; r++) /* what is above the byte is in `high` */
         for (size_t k = 0; k < count; k++) to->plane[1][r][k] &= 255;
     return bits < 1 << 24;
 }
 
-/* Adds the products of R rows of P planes with the weights of a block to sums [R][BLOCK]. `count`
- * inputs from number `from` of the panel on, an even number. R and P are constants.
+/* Adds the products of R rows of P planes with the weights of a block to sums [R][BLOCK]: of
+ * `count` inputs of the slice from number `from` on. Both are even. R and P are constants.
  *
- * vpdpwssd is written out because GCC 12 copies the sums before each intrinsic. */
-VNNI static inline __attribute__((always_inline)) void add_tile(const panel_rows *x, size_t from,
+ * vpdpwssd stands here as assembly because GCC 12 copies the sums before each of its intrinsics. */
+VNNI static inline __attribute__((always_inline)) void add_tile(const slice *x, size_t from,
                                                                 size_t count, const int16_t *weight,
                                                                 double *sums, const int R,
                                                                 const int P) {
@@ -101,12 +110,12 @@ VNNI static inline __attribute__((always_inline)) void add_tile(const panel_rows
 }
 
 #define DEFINE_TILES(R)                                                                            \
-    VNNI static void tile2_##R(const panel_rows *x, size_t from, size_t count,                     \
-                               const int16_t *weight, double *sums) {                              \
+    VNNI static void tile2_##R(const slice *x, size_t from, size_t count, const int16_t *weight,   \
+                               double *sums) {                                                     \
         add_tile(x, from, count, weight, sums, R, 2);                                              \
     }                                                                                              \
-    VNNI static void tile3_##R(const panel_rows *x, size_t from, size_t count,                     \
-                               const int16_t *weight, double *sums) {                              \
+    VNNI static void tile3_##R(const slice *x, size_t from, size_t count, const int16_t *weight,   \
+                               double *sums) {                                                     \
         add_tile(x, from, count, weight, sums, R, 3);                                              \
     }
 DEFINE_TILES(1)
@@ -118,32 +127,31 @@ DEFINE_TILES(6)
 DEFINE_TILES(7)
 DEFINE_TILES(8)
 
-/* By planes and rows, from two planes and one row on. */
-static void (*const tiles[][HEIGHT])(const panel_rows *, size_t, size_t, const int16_t *,
-                                     double *) = {
+/* Of P planes and R rows: tiles[P - 2][R - 1]. */
+static void (*const tiles[][HEIGHT])(const slice *, size_t, size_t, const int16_t *, double *) = {
     {tile2_1, tile2_2, tile2_3, tile2_4, tile2_5, tile2_6, tile2_7, tile2_8},
     {tile3_1, tile3_2, tile3_3, tile3_4, tile3_5, tile3_6, tile3_7, tile3_8},
 };
 
 /* `linear` for up to TILES · HEIGHT rows and BLOCKS blocks. Returns 0, and has written nothing, if
  * an activation has more than 25 bits. */
-VNNI static int linear_panels(const layer *l, const double *x, size_t width, size_t rows,
-                              size_t first, size_t last, const double *add, int raw, double *out,
-                              size_t out_width) {
+VNNI static int linear_some(const layer *l, const double *x, size_t width, size_t rows,
+                            size_t first, size_t last, const double *add, int raw, double *out,
+                            size_t out_width) {
     _Alignas(64) double sums[BLOCKS][TILES * HEIGHT * BLOCK];
-    _Alignas(64) panel_rows panels[TILES];
+    _Alignas(64) slice slices[TILES];
     size_t count = (rows + HEIGHT - 1) / HEIGHT, in = 2 * PAIRS(l->in);
     memset(sums, 0, (last - first) * sizeof *sums);
-    for (size_t k = 0; k < in; k += PANEL) {
-        size_t inputs = in - k < PANEL ? in - k : PANEL;
+    for (size_t k = 0; k < in; k += SLICE) {
+        size_t inputs = in - k < SLICE ? in - k : SLICE;
         for (size_t t = 0; t < count; t++) { /* tiles of nearly the same height */
             size_t row = rows * t / count, n = rows * (t + 1) / count - row;
-            if (!split(x + row * width + k, width, n, inputs, &panels[t])) return 0;
+            if (!split(x + row * width + k, width, n, inputs, &slices[t])) return 0;
         }
         for (size_t b = first; b < last; b++) {
             const int16_t *weight = l->weight + (b * in + k) * BLOCK;
             double *to = sums[b - first];
-            for (const panel_rows *p = panels; p < panels + count; to += p++->rows * BLOCK)
+            for (const slice *p = slices; p < slices + count; to += p++->rows * BLOCK)
                 for (size_t i = 0; i < inputs; i += p->part)
                     tiles[p->planes - 2][p->rows - 1](
                         p, i, inputs - i < p->part ? inputs - i : p->part, weight + i * BLOCK, to);
@@ -164,7 +172,7 @@ static void linear_avx512vnni(const layer *l, const double *x, size_t width, siz
         double *to = out + row * out_width;
         for (size_t b = first; b < last; b += BLOCKS) {
             size_t end = last - b < BLOCKS ? last : b + BLOCKS;
-            if (!linear_panels(l, some, width, n, b, end, more, raw, to, out_width))
+            if (!linear_some(l, some, width, n, b, end, more, raw, to, out_width))
                 linear_avx512(l, some, width, n, b, end, more, raw, to, out_width);
         }
     }
@@ -179,7 +187,7 @@ static const kernels kernels_avx512vnni = {
 #undef HEIGHT
 #undef TILES
 #undef BLOCKS
-#undef PANEL
+#undef SLICE
 #undef PART
 #undef STRIDE
 #undef PLANES

@@ -1,6 +1,6 @@
 """Compiled layers in the form that the extension takes: 16 outputs of a layer lie together.
 
-Of each, the weights of two inputs lie side by side.
+The weights of each lie in pairs: those of inputs 0 and 1, of 2 and 3, and so on.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def pack(
     """Weight, bias, scale and limit of a layer in the form of `layer` in layers.h.
 
     Args:
-        outputs: how many the layer must have; None where another layer's inputs tell.
+        outputs: how many the layer must have; None where the inputs of the next layer tell.
         order: the output that goes to each place, -1 for none. By default all, in order.
         inputs: the same for inputs.
         width: how many inputs the stored weight must have; `inputs` may leave some out.
@@ -66,9 +66,9 @@ def pack(
         weight = torch.from_numpy(rows_of(weight.t(), inputs)).t()
     order = np.append(order, np.full(-len(order) % BLOCK, -1))
     rows = rows_of(weight, order)
-    rows = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
+    rows = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))  # an odd one gets a weight of zero
     pairs = rows.reshape(-1, BLOCK, rows.shape[1] // 2, 2)
-    packed = np.ascontiguousarray(pairs.transpose(0, 2, 1, 3))
+    packed = np.ascontiguousarray(pairs.transpose(0, 2, 1, 3))  # [blocks][pairs][16][2]
     scale = np.ldexp(1.0, rows_of(exponent, order).astype(np.int32))
     return packed, rows_of(bias, order).astype(np.float64), scale, float(limit)
 

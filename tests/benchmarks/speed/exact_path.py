@@ -1,4 +1,4 @@
-"""The two ways of the exact path, and what its products cost in float64."""
+"""The ways of the exact path, and what its products cost in float64."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-#: By name: in C where the extension is built, and in torch with the next best entropy coder.
+#: By name: in C where the extension is built, and in torch with the next best entropy coder. A name
+#: of `INSTRUCTIONS` is C with these instructions.
 PATHS = ("C", "torch")
+#: h_s and wavefront of a codec for a set of instructions, so that they are packed once.
+PACKED: dict[tuple[int, str], dict[str, Any]] = {}
 #: Of the products that are timed to see what this machine can do.
 SIDE, ROUNDS = 1024, 9
 #: Of the nine taps of a transposed convolution of stride 2, what an output reads on average.
@@ -30,15 +33,34 @@ def on_path(name: str, codec: Any) -> Iterator[None]:
     if name == "C":
         yield
         return
-    kept = {key: value for key, value in vars(codec.entropy.latents).items() if "native" in key}
+    latents = vars(codec.entropy.latents)
+    kept = {key: value for key, value in latents.items() if "native" in key}
     backend, others = rans.default_backend, [b for b in rans.backends() if b != "native"]
-    vars(codec.entropy.latents).update(dict.fromkeys(kept))
-    rans.default_backend = lambda: others[0]  # type: ignore[assignment]
+    if name == "torch":
+        latents.update(dict.fromkeys(kept))
+        rans.default_backend = lambda: others[0]  # type: ignore[assignment]
+    elif kept:
+        latents.update(packed(codec, name))
     try:
         yield
     finally:
         rans.default_backend = backend
-        vars(codec.entropy.latents).update(kept)
+        latents.update(kept)
+
+
+def packed(codec: Any, instructions: str) -> dict[str, Any]:
+    """The attributes of a TIC codec's latent coder that run in C, for these instructions."""
+    from ticodec.entropy import native
+    from ticodec.entropy.native.hyper import NativeHyper
+    from ticodec.entropy.native.wavefront import NativeWavefront
+
+    key = (id(codec), instructions)
+    if key not in PACKED:
+        module, latents = native.module(), codec.entropy.latents
+        wavefront = NativeWavefront(module, latents.context, latents.thresholds, instructions)
+        hyper = NativeHyper(module, latents.ops, latents.config, instructions)
+        PACKED[key] = {"native": wavefront, "native_hyper": hyper}
+    return PACKED[key]
 
 
 def products(codec: Any, height: int, width: int) -> int | None:
