@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -25,6 +27,21 @@ def afresh() -> Iterator[None]:
     native.module.cache_clear()
     yield
     native.module.cache_clear()
+
+
+@needed
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux lists what it can do")
+def test_the_processor_has_kernels_for_its_instructions() -> None:
+    """A set that was forgotten would only make the lists of other tests shorter."""
+    needs = {
+        "avx512vnni": {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"},
+        "avx512": {"avx512f", "avx512dq", "avx512bw", "avx512vl"},
+        "avx2": {"avx2", "fma"},
+        "plain": set(),
+    }
+    flags = set(Path("/proc/cpuinfo").read_text().split()) if platform.machine() == "x86_64" else ()
+    expected = tuple(name for name, needed in needs.items() if needed.issubset(flags))
+    assert expected == native.module().INSTRUCTIONS
 
 
 @pytest.mark.usefixtures("afresh")

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is 
 #: Networks whose sizes fill blocks of 16 and that do not; windows of one token and of most.
 TOYS: dict[str, dict[str, Any]] = {
     "narrow": {"N": 24, "hyper_heads": (3, 4), "hyper_activation": "leaky_relu"},
+    "odd": {"N": 25, "hyper_heads": (5, 1)},
     "many heads": {"N": 40, "hyper_heads": (20, 40), "hyper_depths": (3, 1)},
     "odd window": {"N": 16, "hyper_window": 3, "hyper_heads": (4, 2), "mlp_ratio": 3},
     "largest window": {"N": 16, "hyper_window": 8, "hyper_heads": (16, 2)},
@@ -47,7 +48,7 @@ def network(name: str) -> tuple[Ops, ModelConfig]:
     if name not in TOYS:
         coder = Codec(weights.find(name), "cpu", bf16=False).entropy
         return coder.ops, coder.config
-    config = preset("tic-lite", M=16, cam_heads=4, heads=(4, 4, 4), **TOYS[name])
+    config = preset("tic-lite", M=16, cam_heads=4, heads=(1, 1, 1), **TOYS[name])
     torch.manual_seed(len(name))
     random = build(config).eval()
     with torch.no_grad():

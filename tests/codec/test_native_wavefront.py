@@ -26,8 +26,14 @@ from ticodec.training.export.weights_file import compile_entropy
 
 pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is not built here")
 
-#: Widths and heads that fill blocks of 16 and that do not, and more heads than lanes.
-SHAPES = {"lite": None, "24 by 3": (24, 3), "40 by 20": (40, 20), "48 by 16": (48, 16)}
+#: Widths and heads that fill blocks of 16 and that do not, an odd width, and more heads than lanes.
+SHAPES = {
+    "lite": None,
+    "15 by 5": (15, 5),
+    "24 by 3": (24, 3),
+    "40 by 20": (40, 20),
+    "48 by 16": (48, 16),
+}
 
 
 @cache

@@ -98,14 +98,14 @@ VNNI static inline __attribute__((always_inline)) void add_tile(const slice *x, 
     }
 #pragma GCC unroll 16
     for (int i = 0; i < 2 * R; i++) { /* half a block of outputs of a row */
-        __m512d sum = _mm512_loadu_pd(sums + 8 * i);
+        __m512d sum = _mm512_setzero_pd();
 #pragma GCC unroll 3
         for (int p = 0; p < P; p++) {
             __m256i plane = _mm512_castsi512_si256(s[i / 2 * P + p]);
             if (i % 2) plane = _mm512_extracti64x4_epi64(s[i / 2 * P + p], 1);
             sum += _mm512_cvtepi32_pd(plane) * (double)(1 << 8 * p);
         }
-        _mm512_storeu_pd(sums + 8 * i, sum);
+        _mm512_storeu_pd(sums + 8 * i, _mm512_loadu_pd(sums + 8 * i) + sum);
     }
 }
 
