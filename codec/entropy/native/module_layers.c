@@ -17,7 +17,13 @@ void *copy_of(PyObject *object, array_type type, const char *name, size_t count)
 int read_layer(PyObject *layers, size_t number, size_t in, size_t out, layer *l) {
     static const char *name = "layer";
     PyObject *tuple = PyTuple_GetItem(layers, (Py_ssize_t)number), *weight, *bias, *scale;
-    if (!tuple || !PyArg_ParseTuple(tuple, "OOOd", &weight, &bias, &scale, &l->limit)) return -1;
+    Py_ssize_t inputs; /* the weight's size does not tell: of an odd number it has one more */
+    if (!tuple || !PyArg_ParseTuple(tuple, "OOOdn", &weight, &bias, &scale, &l->limit, &inputs))
+        return -1;
+    if (inputs < 0 || (size_t)inputs != in) {
+        PyErr_Format(PyExc_BufferError, "a layer has %zd inputs, not %zu", inputs, in);
+        return -1;
+    }
     l->in = in, l->out = out;
     if (!(l->weight = copy_of(weight, INT16, name, PADDED(out) * 2 * PAIRS(in)))) return -1;
     if (!(l->bias = copy_of(bias, FLOAT64, name, PADDED(out)))) return -1;

@@ -17,7 +17,7 @@ from ticodec.entropy.exact import Ops
 #: Outputs of a layer that lie together, and heads that are computed together: BLOCK in layers.h.
 BLOCK = 16
 
-Layer = tuple[NDArray[np.int16], NDArray[np.float64], NDArray[np.float64], float]
+Layer = tuple[NDArray[np.int16], NDArray[np.float64], NDArray[np.float64], float, int]
 
 
 class TorchOnlyError(ValueError):
@@ -45,7 +45,7 @@ def pack(
     inputs: NDArray[np.int64] | None = None,
     width: int | None = None,
 ) -> Layer:
-    """Weight, bias, scale and limit of a layer in the form of `layer` in layers.h.
+    """Weight, bias, scale, limit and number of inputs of a layer, as `layer` in layers.h has them.
 
     Args:
         outputs: how many the layer must have; None where the inputs of the next layer tell.
@@ -66,11 +66,12 @@ def pack(
         weight = torch.from_numpy(rows_of(weight.t(), inputs)).t()
     order = np.append(order, np.full(-len(order) % BLOCK, -1))
     rows = rows_of(weight, order)
-    rows = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))  # an odd one gets a weight of zero
-    pairs = rows.reshape(-1, BLOCK, rows.shape[1] // 2, 2)
+    count = rows.shape[1]
+    even = np.pad(rows, ((0, 0), (0, count % 2)))  # an odd one gets a weight of zero
+    pairs = even.reshape(-1, BLOCK, even.shape[1] // 2, 2)
     packed = np.ascontiguousarray(pairs.transpose(0, 2, 1, 3))  # [blocks][pairs][16][2]
     scale = np.ldexp(1.0, rows_of(exponent, order).astype(np.int32))
-    return packed, rows_of(bias, order).astype(np.float64), scale, float(limit)
+    return packed, rows_of(bias, order).astype(np.float64), scale, float(limit), count
 
 
 def rows_of(tensor: Tensor, order: NDArray[np.int64]) -> NDArray[Any]:

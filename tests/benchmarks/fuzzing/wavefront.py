@@ -25,7 +25,7 @@ def padded(size: int) -> int:
 
 
 def layer(inputs: int, outputs: int, limit: float, random: Random) -> list[Any]:
-    """Weight, bias, scale and limit. The sums are small enough to be exact."""
+    """Weight, bias, scale, limit, number of inputs. The sums are small enough to be exact."""
     weight = random.integers(-2000, 2001, (padded(outputs), inputs + inputs % 2))
     bias = random.integers(-(2**20), 2**20, padded(outputs)).astype(np.float64)
     scale = 2.0 ** random.integers(-14, -6, padded(outputs))
@@ -33,7 +33,7 @@ def layer(inputs: int, outputs: int, limit: float, random: Random) -> list[Any]:
     for array in (weight, bias, scale):
         array[outputs:] = 0
     pairs = weight.reshape(-1, BLOCK, weight.shape[1] // 2, 2).transpose(0, 2, 1, 3)
-    return [np.ascontiguousarray(pairs, np.int16), bias, scale, limit]
+    return [np.ascontiguousarray(pairs, np.int16), bias, scale, limit, inputs]
 
 
 class Network:
@@ -147,6 +147,8 @@ def damaged_network(module: ModuleType, original: Network, random: Random) -> No
             place = random.integers(0, 3)
             values = arguments[1][random.integers(0, 8)]
             values[place] = damaged_array(values[place], random)
+        case 1 if random.random() < 0.2:
+            arguments[1][random.integers(0, 8)][4] = int(random.choice(EDGES))
         case 1:
             arguments[1][random.integers(0, 8)][3] = random.choice([0, -1, np.nan, np.inf, 1e300])
         case 2:
