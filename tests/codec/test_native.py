@@ -39,8 +39,10 @@ def test_the_processor_has_kernels_for_its_instructions() -> None:
         "avx2": {"avx2", "fma"},
         "plain": set(),
     }
-    flags = set(Path("/proc/cpuinfo").read_text().split()) if platform.machine() == "x86_64" else ()
-    expected = tuple(name for name, needed in needs.items() if needed.issubset(flags))
+    here = (
+        set(Path("/proc/cpuinfo").read_text().split()) if platform.machine() == "x86_64" else set()
+    )
+    expected = tuple(name for name, flags in needs.items() if flags <= here)
     assert expected == native.module().INSTRUCTIONS
 
 

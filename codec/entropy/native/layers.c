@@ -16,6 +16,18 @@
 #define STRING_(a) #a
 #define STRING(a) STRING_(a)
 
+/* A definition for each height that a tile can have. */
+#define TO_6(WHAT) WHAT(1) WHAT(2) WHAT(3) WHAT(4) WHAT(5) WHAT(6)
+#define TO_8(WHAT) TO_6(WHAT) WHAT(7) WHAT(8)
+#define TO_12(WHAT) TO_8(WHAT) WHAT(9) WHAT(10) WHAT(11) WHAT(12)
+
+/* Shares rows among tiles of nearly the same height. Returns the height of tile number `tile` and
+ * puts its first row into `row`. */
+static size_t tile_rows(size_t rows, size_t tile, size_t tiles, size_t *row) {
+    *row = rows * tile / tiles;
+    return rows * (tile + 1) / tiles - *row;
+}
+
 #define SET plain
 #define TARGET
 #define VECTOR 16
@@ -29,8 +41,9 @@
 #define ROWS 6
 #include "layers_body.h"
 
+#define AVX512 "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
 #define SET avx512
-#define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
+#define TARGET __attribute__((target(AVX512)))
 #define VECTOR 64
 #define ROWS 12
 #include "layers_body.h"

@@ -124,8 +124,7 @@ typedef struct {
 /* How many sets of kernels there are. */
 #define MOST_SETS 4
 
-/* Puts the kernels that this processor can run into `all`, the best ones first. Returns how many.
- */
+/* Lists the kernels that this processor can run, the best ones first. Returns how many. */
 size_t kernels_here(const kernels *all[MOST_SETS]);
 
 /* The kernels with this name, or the best ones if the name is NULL. Returns NULL where this

@@ -43,36 +43,21 @@ TARGET static inline void NAME(read_pairs)(const int16_t *weight, vec w[2][WIDTH
     DEFINE_TILE(packed, R, int16_t, 2, NAME(read_pairs), 2 * BLOCK)                                \
     DEFINE_TILE(panel, R, double, 1, READ_PANEL, WIDTH *LANES)
 
-DEFINE_TILES(1)
-DEFINE_TILES(2)
-DEFINE_TILES(3)
-DEFINE_TILES(4)
-DEFINE_TILES(5)
-DEFINE_TILES(6)
 #if ROWS == 12
-DEFINE_TILES(7)
-DEFINE_TILES(8)
-DEFINE_TILES(9)
-DEFINE_TILES(10)
-DEFINE_TILES(11)
-DEFINE_TILES(12)
+#define TO_ROWS TO_12
+#else
+#define TO_ROWS TO_6
 #endif
+#define PACKED(R) NAME(packed##R),
+#define FROM_PANEL(R) NAME(panel##R),
 
+TO_ROWS(DEFINE_TILES)
+
+/* By height, from one row on. */
 static void (*const NAME(packed)[])(const double *restrict, size_t, const int16_t *restrict, size_t,
-                                    double *restrict) = {
-    NAME(packed1), NAME(packed2), NAME(packed3), NAME(packed4),  NAME(packed5),  NAME(packed6),
-#if ROWS == 12
-    NAME(packed7), NAME(packed8), NAME(packed9), NAME(packed10), NAME(packed11), NAME(packed12),
-#endif
-};
-
+                                    double *restrict) = {TO_ROWS(PACKED)};
 static void (*const NAME(panel)[])(const double *restrict, size_t, const double *restrict, size_t,
-                                   double *restrict) = {
-    NAME(panel1), NAME(panel2), NAME(panel3), NAME(panel4),  NAME(panel5),  NAME(panel6),
-#if ROWS == 12
-    NAME(panel7), NAME(panel8), NAME(panel9), NAME(panel10), NAME(panel11), NAME(panel12),
-#endif
-};
+                                   double *restrict) = {TO_ROWS(FROM_PANEL)};
 
 /* Adds the bias, scales, rounds and stores what a tile summed up for n rows. */
 TARGET static void NAME(store)(const layer *l, const double *sums, size_t n, size_t channel,
@@ -109,19 +94,19 @@ TARGET static void NAME(outputs)(const layer *l, const double *x, size_t width, 
     _Alignas(64) double sums[TILES][ROWS * WIDTH * LANES], panel[PANEL * WIDTH * LANES];
     const int16_t *weight =
         l->weight + channel / BLOCK * BLOCK * 2 * PAIRS(l->in) + channel % BLOCK * 2;
-    size_t tiles = (rows + ROWS - 1) / ROWS; /* of nearly the same height */
+    size_t tiles = (rows + ROWS - 1) / ROWS;
     memset(sums, 0, tiles * sizeof *sums);
     if (tiles == 1) NAME(packed)[rows - 1](x, width, weight, l->in, *sums);
     for (size_t k = 0; tiles > 1 && k < l->in; k += PANEL) {
         size_t in = l->in - k < PANEL ? l->in - k : PANEL;
         NAME(convert)(weight + k * BLOCK, in, panel);
         for (size_t tile = 0; tile < tiles; tile++) {
-            size_t row = rows * tile / tiles, n = rows * (tile + 1) / tiles - row;
+            size_t row, n = tile_rows(rows, tile, tiles, &row);
             NAME(panel)[n - 1](x + row * width + k, width, panel, in, sums[tile]);
         }
     }
     for (size_t tile = 0; tile < tiles; tile++) {
-        size_t row = rows * tile / tiles, n = rows * (tile + 1) / tiles - row;
+        size_t row, n = tile_rows(rows, tile, tiles, &row);
         size_t at = row * out_width;
         NAME(store)(l, sums[tile], n, channel, add ? add + at : NULL, raw, out + at, out_width);
     }
@@ -141,5 +126,8 @@ TARGET static void NAME(linear)(const layer *l, const double *x, size_t width, s
 #undef READ_PANEL
 #undef DEFINE_TILE
 #undef DEFINE_TILES
+#undef TO_ROWS
+#undef PACKED
+#undef FROM_PANEL
 #undef PANEL
 #undef TILES

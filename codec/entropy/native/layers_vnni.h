@@ -39,7 +39,7 @@
 #define STRIDE 288
 #define PLANES 3
 
-#define VNNI __attribute__((target("avx512vnni,avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
+#define VNNI __attribute__((target("avx512vnni," AVX512)))
 
 typedef int32_t __attribute__((may_alias)) pair; /* two int16 */
 
@@ -83,8 +83,7 @@ VNNI static int split(const double *x, size_t width, size_t n, size_t count, sli
  * vpdpwssd stands here as assembly because GCC 12 copies the sums before each of its intrinsics. */
 VNNI static inline __attribute__((always_inline)) void add_tile(const slice *x, size_t from,
                                                                 size_t count, const int16_t *weight,
-                                                                double *sums, const int R,
-                                                                const int P) {
+                                                                double *sums, int R, int P) {
     __m512i s[PLANES * HEIGHT];
 #pragma GCC unroll 24
     for (int i = 0; i < R * P; i++) s[i] = _mm512_setzero_si512();
@@ -118,19 +117,15 @@ VNNI static inline __attribute__((always_inline)) void add_tile(const slice *x, 
                                double *sums) {                                                     \
         add_tile(x, from, count, weight, sums, R, 3);                                              \
     }
-DEFINE_TILES(1)
-DEFINE_TILES(2)
-DEFINE_TILES(3)
-DEFINE_TILES(4)
-DEFINE_TILES(5)
-DEFINE_TILES(6)
-DEFINE_TILES(7)
-DEFINE_TILES(8)
+#define TILE_2(R) tile2_##R,
+#define TILE_3(R) tile3_##R,
+
+TO_8(DEFINE_TILES)
 
 /* Of P planes and R rows: tiles[P - 2][R - 1]. */
 static void (*const tiles[][HEIGHT])(const slice *, size_t, size_t, const int16_t *, double *) = {
-    {tile2_1, tile2_2, tile2_3, tile2_4, tile2_5, tile2_6, tile2_7, tile2_8},
-    {tile3_1, tile3_2, tile3_3, tile3_4, tile3_5, tile3_6, tile3_7, tile3_8},
+    {TO_8(TILE_2)},
+    {TO_8(TILE_3)},
 };
 
 /* `linear` for up to TILES · HEIGHT rows and BLOCKS blocks. Returns 0, and has written nothing, if
@@ -144,8 +139,8 @@ VNNI static int linear_some(const layer *l, const double *x, size_t width, size_
     memset(sums, 0, (last - first) * sizeof *sums);
     for (size_t k = 0; k < in; k += SLICE) {
         size_t inputs = in - k < SLICE ? in - k : SLICE;
-        for (size_t t = 0; t < count; t++) { /* tiles of nearly the same height */
-            size_t row = rows * t / count, n = rows * (t + 1) / count - row;
+        for (size_t t = 0; t < count; t++) {
+            size_t row, n = tile_rows(rows, t, count, &row);
             if (!split(x + row * width + k, width, n, inputs, &slices[t])) return 0;
         }
         for (size_t b = first; b < last; b++) {
@@ -167,13 +162,13 @@ static void linear_avx512vnni(const layer *l, const double *x, size_t width, siz
                               size_t out_width) {
     size_t calls = (rows + TILES * HEIGHT - 1) / (TILES * HEIGHT);
     for (size_t call = 0; call < calls; call++) {
-        size_t row = rows * call / calls, n = rows * (call + 1) / calls - row;
-        const double *some = x + row * width, *more = add ? add + row * out_width : NULL;
+        size_t row, n = tile_rows(rows, call, calls, &row);
+        const double *from = x + row * width, *added = add ? add + row * out_width : NULL;
         double *to = out + row * out_width;
         for (size_t b = first; b < last; b += BLOCKS) {
             size_t end = last - b < BLOCKS ? last : b + BLOCKS;
-            if (!linear_some(l, some, width, n, b, end, more, raw, to, out_width))
-                linear_avx512(l, some, width, n, b, end, more, raw, to, out_width);
+            if (!linear_some(l, from, width, n, b, end, added, raw, to, out_width))
+                linear_avx512(l, from, width, n, b, end, added, raw, to, out_width);
         }
     }
 }
@@ -193,3 +188,5 @@ static const kernels kernels_avx512vnni = {
 #undef PLANES
 #undef VNNI
 #undef DEFINE_TILES
+#undef TILE_2
+#undef TILE_3

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 #: By name: in C where the extension is built, and in torch with the next best entropy coder. A name
 #: of `INSTRUCTIONS` is C with these instructions.
 PATHS = ("C", "torch")
-#: h_s and wavefront of a codec for a set of instructions, so that they are packed once.
-PACKED: dict[tuple[int, str], dict[str, Any]] = {}
 #: Of the products that are timed to see what this machine can do.
 SIDE, ROUNDS = 1024, 9
 #: Of the nine taps of a transposed convolution of stride 2, what an output reads on average.
@@ -48,19 +47,17 @@ def on_path(name: str, codec: Any) -> Iterator[None]:
         latents.update(kept)
 
 
+@cache
 def packed(codec: Any, instructions: str) -> dict[str, Any]:
     """The attributes of a TIC codec's latent coder that run in C, for these instructions."""
     from ticodec.entropy import native
     from ticodec.entropy.native.hyper import NativeHyper
     from ticodec.entropy.native.wavefront import NativeWavefront
 
-    key = (id(codec), instructions)
-    if key not in PACKED:
-        module, latents = native.module(), codec.entropy.latents
-        wavefront = NativeWavefront(module, latents.context, latents.thresholds, instructions)
-        hyper = NativeHyper(module, latents.ops, latents.config, instructions)
-        PACKED[key] = {"native": wavefront, "native_hyper": hyper}
-    return PACKED[key]
+    module, latents = native.module(), codec.entropy.latents
+    wavefront = NativeWavefront(module, latents.context, latents.thresholds, instructions)
+    hyper = NativeHyper(module, latents.ops, latents.config, instructions)
+    return {"native": wavefront, "native_hyper": hyper}
 
 
 def products(codec: Any, height: int, width: int) -> int | None:
