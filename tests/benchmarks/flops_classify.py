@@ -18,15 +18,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ticodec.models.config import VITS
-from ticodec.models.families import build, preset
+from ticodec.models.families import PRESETS, build, preset
 from ticodec.models.icat import Icat
 from ticodec.models.swin import pad_to_multiple
 from ticodec.models.vit import ViT
 
 CLASSES = 1000
 #: Presets, and the Transformer that reads their latents or the pixels they decode to.
-PAIRS = {"icat": "vit", "icat-lite": "vit-lite", "tic": "vit", "tic-plus": "vit"}
-PAIRS |= {"tic-lite": "vit-lite"}
+PAIRS = {name: "vit-lite" if name.endswith("-lite") else "vit" for name in PRESETS}
 
 
 def gflop(run: object) -> float:

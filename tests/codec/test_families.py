@@ -37,6 +37,20 @@ def test_presets_are_of_their_family_and_survive_json(family: Family) -> None:
         assert families.default_head(config.model) in families.VITS.values()
 
 
+def test_which_widths_are_the_codes_and_which_are_ours() -> None:
+    tic, plus = ("tic", (2, 2, 2)), ("tic-plus", (2, 4, 6))
+    known = {name: (c.model, c.depths, c.N, c.M) for name, c in families.TIC.presets.items()}
+    assert known == {
+        "tic": (*tic, 128, 320),  # ours: one network for every quality
+        "tic-low": (*tic, 128, 192),  # of the paper's code, as is "-high"
+        "tic-high": (*tic, 192, 320),
+        "tic-plus": (*plus, 128, 320),
+        "tic-plus-low": (*plus, 128, 192),
+        "tic-plus-high": (*plus, 192, 320),
+        "tic-lite": ("tic-lite", (0, 2, 2), 96, 128),
+    }
+
+
 def test_names_numbers_and_kinds_are_each_used_once() -> None:
     names = [name for family in FAMILIES for name in family.models]
     numbers = [model.number for family in FAMILIES for model in family.models.values()]

@@ -109,8 +109,8 @@ def lite() -> Iterator[Case]:
 
 
 def random() -> Iterator[Case]:
-    """Random weights: TIC+ of full width, and one whose sizes fill no vector."""
-    yield untrained("`tic-plus`, random weights", preset("tic-plus"))
+    """Random weights: TIC+ with the widths of its code, and one whose sizes fill no vector."""
+    yield untrained("`tic-plus-low`, random weights", preset("tic-plus-low"))
     odd = preset("tic-lite", N=32, M=40, cam_heads=20)
     yield untrained("M = 40, 20 heads, random weights", odd)
 
