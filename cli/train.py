@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from ticodec.models.config import VITS
+from ticodec.models.families import PRESETS
 from ticodec.training.options import OPTIONS, TrainOptions
 from ticodec.training.parts import PartOptions
 from ticodec.training.schedule import Limits
@@ -20,6 +22,8 @@ from .dataclass_options import Given, with_fields
 from .flags import flags_named
 from .output import Device
 
+#: What `--model` takes where no weights are meant: codecs, and classifiers of pixels.
+NAMES = (*PRESETS, *VITS)
 #: Arguments of `Request` and of this command whose flag has the same name.
 ARGUMENTS = (
     "data",
@@ -51,7 +55,7 @@ def train(
     left: Given[PartOptions],
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Preset: tic, icat, vit, … \\[default: tic-lite]"),
+        typer.Option("--model", help=f"Preset: {', '.join(NAMES)}. \\[default: tic-lite]"),
     ] = None,
     out: Annotated[
         Path | None,

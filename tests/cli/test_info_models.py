@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 import ticodec
 from ticodec.entropy import native
+from ticodec.models.config import VITS
+from ticodec.models.families import PRESETS
 
 TORCH_FREE = """
 import sys
@@ -141,3 +144,9 @@ def test_help_shows_defaults(run, monkeypatch, command: str, default: str) -> No
     """Rich takes what is in brackets for markup unless told otherwise."""
     monkeypatch.setenv("COLUMNS", "200")
     assert f"[default: {default}]" in run(command, "--help").out
+
+
+def test_help_of_train_lists_every_preset(run, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    words = re.findall(r"[\w-]+", run("train", "--help").out)
+    assert {*PRESETS, *VITS} <= set(words)
