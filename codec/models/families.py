@@ -144,6 +144,8 @@ FAMILIES = (TIC, ICAT)
 #: Model names, and the numbers that stand for them in a `.tic` header.
 MODEL_IDS = {name: model.number for family in FAMILIES for name, model in family.models.items()}
 PRESETS = {name: config for family in FAMILIES for name, config in family.presets.items()}
+#: Fields of a config that a preset does not fix: options of a training and its data decide them.
+DECIDED = ("lambdas", "activation", "hyper_activation", "aggregation", "labels", "halving")
 
 
 def family_of(model: str) -> Family:
@@ -164,6 +166,19 @@ def config_from(fields: dict[str, Any]) -> CodecConfig:
     if not isinstance(fields, dict):
         raise ValueError("model dimensions must be named")
     return family_of(str(fields.get("model"))).config.from_dict(fields)
+
+
+def preset_name(config: CodecConfig) -> str:
+    """The preset whose sizes a config has; the name of its model where there is none."""
+    for name, known in PRESETS.items():
+        if sizes(known) == sizes(config):
+            return name
+    return config.model
+
+
+def sizes(config: CodecConfig) -> dict[str, Any]:
+    """The fields of a config that its preset fixes."""
+    return {name: value for name, value in config.to_dict().items() if name not in DECIDED}
 
 
 def build(config: CodecConfig) -> CodecNetwork:

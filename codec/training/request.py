@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ticodec.errors import UsageError
 from ticodec.models.config import VITS, CodecConfig, Dimensions
-from ticodec.models.families import preset
+from ticodec.models.families import preset, preset_name
 
 from .options import TrainOptions
 from .pretrained import ExistingCodec, find_codec
@@ -85,8 +85,8 @@ class Request:
         if self.init is None:
             return None
         codec = find_codec(self.init)
-        name = codec.config.model
-        if self.model is not None and name not in (self.model, preset(self.model).model):
+        name = preset_name(codec.config)
+        if self.model not in (None, name, codec.config.model):
             raise UsageError(f"`init` {self.init} is a {name}; leave `model` out")
         return codec
 

@@ -11,6 +11,7 @@ from ticodec import weights
 from ticodec.errors import UsageError
 from ticodec.files import locked, make_folder
 from ticodec.models.config import CodecConfig, HeadConfig
+from ticodec.models.families import preset_name
 
 from .checkpoint import is_checkpoint
 from .distributed import Ranks
@@ -108,16 +109,19 @@ def next_command(made: Path, data: Path, trainer: AnyTrainer) -> str:
 
 
 def _free_name(trainer: AnyTrainer) -> str:
-    """A name to export a codec by, where installed weights have that of its model; else ""."""
+    """A name to export a codec by that no installed weights have; "" is that of its model.
+
+    It is the name of its preset if that is free. Several presets are one model in other sizes.
+    """
     if not isinstance(trainer.config, CodecConfig):
         return ""
-    model = trainer.config.model
+    preset = preset_name(trainer.config)
     names = weights.names()
-    if model not in names:
-        return ""
-    own, number = f"my-{model}", 2
+    if preset not in names:
+        return "" if preset == trainer.config.model else preset
+    own, number = f"my-{preset}", 2
     while own in names:
-        own, number = f"my-{model}-{number}", number + 1
+        own, number = f"my-{preset}-{number}", number + 1
     return own
 
 

@@ -9,7 +9,15 @@ from support import ROOT
 
 from ticodec.models import families
 from ticodec.models.config import CodecConfig
-from ticodec.models.families import FAMILIES, Family, config_from, family_of, imported
+from ticodec.models.families import (
+    FAMILIES,
+    Family,
+    config_from,
+    family_of,
+    imported,
+    preset,
+    preset_name,
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.kind)
@@ -49,6 +57,16 @@ def test_which_widths_are_the_codes_and_which_are_ours() -> None:
         "tic-plus-high": (*plus, 192, 320),
         "tic-lite": ("tic-lite", (0, 2, 2), 96, 128),
     }
+
+
+def test_a_config_is_named_after_the_preset_with_its_sizes() -> None:
+    changes = {"lambdas": (0.0067,), "activation": "none", "hyper_activation": "none"}
+    for name in families.TIC.presets:
+        assert preset_name(preset(name, **changes)) == name
+    for name in families.ICAT.presets:
+        changed = preset(name, labels=("ant", "bee"), aggregation=False, halving=True)
+        assert preset_name(changed) == name
+    assert preset_name(preset("tic-plus-low", M=208)) == "tic-plus"
 
 
 def test_names_numbers_and_kinds_are_each_used_once() -> None:

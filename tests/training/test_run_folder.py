@@ -6,6 +6,7 @@ import errno
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -125,6 +126,21 @@ def test_the_name_to_export_by_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next_command(Path("t.pt"), Path(), trainer) == "ticodec export t.pt"
 
 
+def test_the_name_to_export_by_is_that_of_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three presets are a `tic-plus`; weights of one should not take the name of another's."""
+    names = {"tic-plus", "tic-plus-high"}
+    monkeypatch.setattr("ticodec.weights.names", lambda: names)
+
+    def name(preset: str) -> str:
+        trainer = SimpleNamespace(config=families.preset(preset), recorded_options=dict)
+        return next_command(Path("t.pt"), Path(), trainer).removeprefix("ticodec export t.pt")
+
+    assert name("tic-plus") == " --name my-tic-plus"
+    assert name("tic-plus-low") == " --name tic-plus-low"
+    assert name("tic-plus-high") == " --name my-tic-plus-high"
+    assert name("tic") == ""
+
+
 def test_what_to_type_next_does_the_second_step(
     run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +159,7 @@ def test_what_to_type_next_does_the_second_step(
     assert done.code == 0, done.err
     second = Path("it's $a run-2")
     assert shlex.split(done.out.rpartition("next: ")[2]) == [
-        "ticodec", "export", str(second / "trunk.pt"),
+        "ticodec", "export", str(second / "trunk.pt"), "--name", "my-icat-lite",
     ]  # fmt: skip
     state = checkpoint.load(second / "trunk.pt")
     assert [entry["step"] for entry in state["history"]] == [1, 2]
