@@ -12,9 +12,9 @@ from toys import FITS, write_toys
 
 from ticodec.image_files import list_images
 from ticodec.models import families
-from ticodec.training.codec_trainer import PhotoData
 from ticodec.training.data.decoding import Decoding
 from ticodec.training.data.photos import Photos
+from ticodec.training.photo_trainer import PhotoData
 
 
 @pytest.fixture

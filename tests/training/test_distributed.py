@@ -18,12 +18,13 @@ from toys import FIRST, FITS, FOLDERS, ICAT, PIXELS, SECOND, of_tiny, quiet, sam
 
 from ticodec.errors import TicodecError, UsageError
 from ticodec.training import checkpoint, distributed
-from ticodec.training.codec_trainer import PhotoData, Trainer
+from ticodec.training.codec_trainer import Trainer
 from ticodec.training.distributed import Ranks
 from ticodec.training.export.cards import training as card_lines
 from ticodec.training.head_trainer import HeadTrainer
 from ticodec.training.joint_trainer import JointTrainer
 from ticodec.training.loop import run
+from ticodec.training.photo_trainer import PhotoData
 from ticodec.training.schedule import Limits
 from ticodec.training.trainer import BaseTrainer
 

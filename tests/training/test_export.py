@@ -20,10 +20,11 @@ from ticodec.codec import Codec
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.config import ModelConfig
 from ticodec.training import checkpoint
-from ticodec.training.codec_trainer import PhotoData, Trainer
+from ticodec.training.codec_trainer import Trainer
 from ticodec.training.export.sources import merged
 from ticodec.training.export.weights_file import export
 from ticodec.training.options import TrainOptions
+from ticodec.training.photo_trainer import PhotoData
 
 
 def test_a_failed_export_leaves_the_installed_weights_alone(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from support import CPU
 from support import SMALL as CONFIG
 from support import SMALL_RUN as OPTIONS
 
-from ticodec.training.codec_trainer import PhotoData, Trainer
+from ticodec.training.codec_trainer import Trainer
 from ticodec.training.optimizer import Muon, orthogonal
 from ticodec.training.options import OPTIMIZERS
+from ticodec.training.photo_trainer import PhotoData
 
 
 def test_steps_that_are_not_finite_are_skipped_and_counted(data: PhotoData) -> None:

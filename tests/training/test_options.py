@@ -19,6 +19,7 @@ from ticodec.training.options import OPTIONS, TrainOptions, check_resumable, che
 NAMES = [entry.name for entry in fields(TrainOptions)]
 #: For each option that has a check, a value that it refuses.
 BAD = {
+    "freeze": "gains",
     "crop": 100,
     "batch": 0,
     "lr": 0.0,
@@ -120,6 +121,7 @@ def test_the_history_has_what_a_training_uses() -> None:
     common = {"crop", "batch", "lr", "warmup", "seed", "optimizer", "weight_decay"}
     own = {
         Training.CODEC: {"balance", "shrink"},
+        Training.ENTROPY: {"balance", "shrink"},
         Training.STEP_1: {"step", "smoothing", "augment", "smallest"},
         Training.STEP_2: {"step", "smoothing", "augment", "smallest", "balance", "ratio"},
         Training.HEAD: {"smoothing", "augment", "smallest", "views", "enlarge"},

@@ -16,9 +16,10 @@ from ticodec.errors import BadInputError, UsageError
 from ticodec.models.config import PAPER_LAMBDAS
 from ticodec.models.tic import Output
 from ticodec.training import checkpoint
-from ticodec.training.codec_trainer import PhotoData, Trainer
+from ticodec.training.codec_trainer import Trainer
 from ticodec.training.losses import lambda_at, rate_distortion
 from ticodec.training.options import OPTIMIZERS, TrainOptions
+from ticodec.training.photo_trainer import PhotoData
 
 
 @pytest.mark.usefixtures("bf16")

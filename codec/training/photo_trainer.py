@@ -1,0 +1,118 @@
+"""What trainers of codecs on photos share: the photos, the network, and how a run begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from ticodec.errors import BadInputError, UsageError
+from ticodec.image_files import list_images
+from ticodec.models.codec_network import CodecNetwork
+from ticodec.models.config import CodecConfig
+from ticodec.models.families import build
+
+from .data.decoding import Decoding, useful_processes
+from .data.photos import Photos, split
+from .option_field import Training
+from .options import TrainOptions
+from .request import Beginning, Request
+from .trainer import CALIBRATION, CALIBRATION_SIZE, BaseTrainer
+
+VALIDATION_IMAGES = 16
+VALIDATION_QUALITIES = (1.0, 3.0, 5.0, 8.0)
+
+#: What is trained on.
+D = TypeVar("D")
+
+
+class PhotoData(NamedTuple):
+    """Photos to train on, and held-out crops (n, size, size, 3), float32 in [0, 1]."""
+
+    photos: Photos
+    held: Tensor
+
+
+class Loading(NamedTuple):
+    """Photos that are being decoded; the first `training` are to train on, the others held out."""
+
+    decoding: Decoding
+    training: int
+
+
+class PhotoTrainer(BaseTrainer[CodecConfig, D]):
+    """A codec in training on photos, see `BaseTrainer`."""
+
+    kind = "codec"
+    #: The kind of training, as far as options differ.
+    training: ClassVar[Training] = Training.CODEC
+    network: CodecNetwork
+    average: CodecNetwork
+    loading: Loading | None = None
+
+    def build(self) -> CodecNetwork:
+        """The network; crops must fit its strides."""
+        if self.options.crop % self.config.stride_z:
+            raise UsageError(f"`crop` must be a multiple of {self.config.stride_z}")
+        self.lambdas = torch.tensor(self.config.lambdas, device=self.device)
+        return build(self.config)
+
+    def begin_loading(self, folder: Path) -> Decoding:
+        """Let other processes decode the photos of a folder from now on, if there are cores."""
+        self.loading = self.decode(folder)
+        return self.loading.decoding
+
+    def decode(self, folder: Path) -> Loading:
+        """The photos of a folder, every 50th by name held out."""
+        training, held = split(list_images(folder))
+        paths = [*training, *held]
+        decoding = Decoding(paths, useful_processes(len(paths), self.ranks.here))
+        return Loading(decoding, len(training))
+
+    def load_photos(self, folder: Path, tick: Callable[[int], None]) -> tuple[PhotoData, str]:
+        """Photos of a folder, every 50th by name held out; keeps a few crops for export.
+
+        `tick(total)` is called once a file. Raises BadInputError when none can be used.
+        """
+        decoding, count = self.loading or self.decode(folder)
+        self.loading = None
+        images, step = iter(decoding), partial(tick, len(decoding))
+        photos = Photos(islice(images, count), self.options.crop, self.device, step)
+        size = CALIBRATION_SIZE
+        try:
+            validation = Photos(images, size, self.device, step)
+        except BadInputError:  # small photos: better a look at those of training than none
+            validation, size = photos, self.options.crop
+        crops = validation.centres(size)
+        if self.calibration is None:
+            self.calibration = (crops[:CALIBRATION] * 255).round().byte().cpu()
+        held = "none (too small)" if validation is photos else len(validation)
+        line = (
+            f"{len(photos)} photos to train on, {held} held out, "
+            f"{photos.left_out} left out (too small or unreadable)"
+        )
+        return PhotoData(photos, crops[:VALIDATION_IMAGES]), line
+
+    def validation_qualities(self) -> list[float]:
+        """Those of `VALIDATION_QUALITIES` that the network has."""
+        return [q for q in VALIDATION_QUALITIES if q <= self.config.levels]
+
+    @classmethod
+    def training_of(cls, config: CodecConfig, options: TrainOptions) -> Training:
+        """Always the same."""
+        return cls.training
+
+    @classmethod
+    def beginning(cls, request: Request) -> Beginning:
+        """A preset with random weights, or the codec of `init` with its own dimensions."""
+        options = TrainOptions.of(cls.training, request.options)
+        if request.codec is None:
+            return Beginning(request.preset(), options)
+        request.refuse_dimensions()
+        config, floats, history = request.codec
+        return Beginning(config, options, floats, history)
