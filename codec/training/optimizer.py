@@ -23,8 +23,9 @@ class Optimizer:
     """Adam, and Muon beside it, stepping together at one learning rate.
 
     Args:
-        network: whose parameters are trained; kind: "adam", or "muon" for the weights of the
-            linear layers (Adam keeps the rest); lr: learning rate of both.
+        network: whose parameters are trained, but for frozen ones.
+        kind: "adam", or "muon" for the weights of the linear layers (Adam keeps the rest).
+        lr: learning rate of both.
         decay: weight decay of AdamW, of the weights of layers; biases, norms, embeddings, gains
             and priors have none.
     """
@@ -32,9 +33,10 @@ class Optimizer:
     def __init__(self, network: nn.Module, kind: str, lr: float, decay: float = 0.0) -> None:
         matrices = []
         if kind == "muon":
-            matrices = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
+            linear = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
+            matrices = [weight for weight in linear if weight.requires_grad]
         taken = {id(p) for p in matrices}
-        rest = [p for p in network.parameters() if id(p) not in taken]
+        rest = [p for p in network.parameters() if p.requires_grad and id(p) not in taken]
         self.lr = lr
         self.adam: torch.optim.Optimizer = torch.optim.Adam(rest, lr=lr, fused=True)
         if decay:

@@ -15,6 +15,7 @@ class Training(StrEnum):
     """What is trained, as far as options differ; the value is its name in messages and help."""
 
     CODEC = "codecs"
+    ENTROPY = "codecs with frozen transforms"
     STEP_1 = "icat's step 1"
     STEP_2 = "icat's step 2"
     HEAD = "heads"
@@ -26,7 +27,9 @@ ICAT = (Training.STEP_1, Training.STEP_2)
 CLASSIFIERS = (Training.HEAD, Training.PIXELS)
 LABELLED = (*ICAT, *CLASSIFIERS)
 #: Where a rate is part of the loss.
-RATED = (Training.CODEC, Training.STEP_2)
+RATED = (Training.CODEC, Training.ENTROPY, Training.STEP_2)
+#: Training on photos.
+PHOTOS = (Training.CODEC, Training.ENTROPY)
 
 
 def names_of(trainings: Iterable[Training]) -> str:
@@ -34,6 +37,8 @@ def names_of(trainings: Iterable[Training]) -> str:
     names = [training.value for training in trainings]
     if set(ICAT) <= set(trainings):
         names = ["icat", *(name for name in names if name not in ICAT)]
+    if set(PHOTOS) <= set(trainings):  # those with frozen transforms are codecs, too
+        names.remove(Training.ENTROPY)
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
@@ -107,7 +112,7 @@ def option(
         labelled = default
     if step_2 is None:
         step_2 = labelled
-    own = {Training.CODEC: default, Training.STEP_2: step_2}
+    own = {**dict.fromkeys(PHOTOS, default), Training.STEP_2: step_2}
     defaults = {training: own.get(training, labelled) for training in trainings}
     described = Option(help, defaults, must, check, fixed, recorded)
     return field(default=default, metadata={"option": described, "help": described.described()})

@@ -13,9 +13,21 @@ from typing import Any, Self
 
 from ticodec.errors import UsageError
 
-from .option_field import CLASSIFIERS, ICAT, LABELLED, RATED, Option, Training, names_of, option
+from .option_field import (
+    CLASSIFIERS,
+    ICAT,
+    LABELLED,
+    PHOTOS,
+    RATED,
+    Option,
+    Training,
+    names_of,
+    option,
+)
 
 OPTIMIZERS = ("adam", "muon")
+#: The value of `freeze` that is not "".
+FROZEN = "transforms"
 #: How labelled images are augmented: see `data.augment.Augmentation`.
 AUGMENTATIONS = ("full", "mild", "none")
 
@@ -97,7 +109,16 @@ class TrainOptions:
         "Photos are shrunk by a random factor from 1 to this before they are cropped.",
         "be from 1 to 4",
         lambda shrink: 1 <= shrink <= 4,
-        trainings=(Training.CODEC,),
+        trainings=PHOTOS,
+    )
+    freeze: str = option(
+        "",
+        "transforms: keep g_a, g_s and the gains of `init` as they are, and train what predicts "
+        "and codes latents, on latents that are encoded once.",
+        "be transforms, or left out",
+        lambda freeze: freeze in ("", FROZEN),
+        trainings=PHOTOS,
+        fixed=True,
     )
     quality_range: tuple[float, float] = option(
         (1.0, 8.0),

@@ -38,7 +38,8 @@ def start(request: Request) -> AnyTrainer:
     if request.lmbda is not None and not 0 < request.lmbda < math.inf:
         raise UsageError("`lmbda` must be a number above 0")
     try:
-        return trainer_class(kind_of(request)).begin(request)
+        frozen = bool(request.options.get("freeze"))
+        return trainer_class(kind_of(request), frozen).begin(request)
     except TicodecError:
         raise
     except (ValueError, RuntimeError) as error:  # of a shape that does not fit
@@ -60,7 +61,9 @@ def resume(
     state = checkpoint.load(path)
     if "optimizer" not in state:
         raise UsageError(f"{path} has averaged weights alone; `init` begins a run from them")
-    return trainer_class(checkpoint.kind_of(state)).restored(path, state, device, compile, given)
+    frozen = bool(dict(state.get("options", {})).get("freeze"))
+    kind = trainer_class(checkpoint.kind_of(state), frozen)
+    return kind.restored(path, state, device, compile, given)
 
 
 def kind_of(request: Request) -> str:
@@ -70,11 +73,18 @@ def kind_of(request: Request) -> str:
     return family_of(request.config.model).kind
 
 
-def trainer_class(kind: str) -> type[AnyTrainer]:
+def trainer_class(kind: str, frozen: bool = False) -> type[AnyTrainer]:
     """The trainer of a kind. Those of labels import torchvision: only when asked.
+
+    Args:
+        frozen: with frozen transforms, where a kind has that: others refuse the option `freeze`.
 
     Raises UsageError when the extra `train` is needed and not installed.
     """
+    if frozen and kind == "codec":
+        from .entropy_trainer import EntropyTrainer
+
+        return EntropyTrainer
     if kind == checkpoint.HEAD:
         from .head_trainer import HeadTrainer
 

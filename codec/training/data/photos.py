@@ -104,6 +104,13 @@ class Photos:
         )
         return crops.permute(0, 2, 3, 1).clamp(0, 1).contiguous()
 
+    def whole(self, number: int) -> Tensor:
+        """One image, (H, W, 3), float32 in [0, 1]."""
+        height, width = self.sizes[number].tolist()
+        start = int(self.starts[number])
+        pixels = self.pixels[start : start + height * width * 3]
+        return pixels.view(height, width, 3).float() / 255
+
     def centres(self, size: int) -> Tensor:
         """The middle crop of every image: (n, size, size, 3), float32 in [0, 1]."""
         top, left = ((self.sizes - size) // 2).unbind(1)

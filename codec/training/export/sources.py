@@ -16,6 +16,7 @@ from ticodec.models.config import Dimensions, HeadConfig
 from ticodec.models.families import config_from
 from ticodec.training import checkpoint
 from ticodec.training.standardised_input import folded
+from ticodec.training.symbol_counts import SymbolCounts, summed
 
 from .one_thread import one_thread
 
@@ -29,6 +30,7 @@ class Checkpoints:
         kind: of their trainer; config, options: theirs, as plain fields.
         average: the mean of their weights; history: every run that led to them.
         calibration: validation images (n, H, W, 3) uint8, or None; count: how many there are.
+        symbols: counts that tables are fitted to, of all together, or None.
     """
 
     source: Path
@@ -39,6 +41,7 @@ class Checkpoints:
     history: list[dict[str, Any]]
     calibration: Tensor | None
     count: int
+    symbols: SymbolCounts | None = None
 
 
 @one_thread()
@@ -66,6 +69,7 @@ def load(sources: Sequence[Path]) -> Checkpoints:
             history=merged([state["history"] for state in states]),
             calibration=first["calibration"],
             count=len(states),
+            symbols=summed(counts_of(state) for state in states),
         )
     except TicodecError:
         raise
@@ -79,6 +83,12 @@ def parsed(state: dict[str, Any]) -> Dimensions:
     if checkpoint.kind_of(state) == checkpoint.HEAD:
         return HeadConfig.from_dict(state["config"])
     return config_from(state["config"])
+
+
+def counts_of(state: dict[str, Any]) -> SymbolCounts | None:
+    """The counts in a checkpoint, if it has any."""
+    counts = state.get("symbols")
+    return None if counts is None else SymbolCounts(**counts)
 
 
 def mean(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -1,4 +1,6 @@
-"""Making the integer tables that weights files store. Runs at export only.
+"""Making the integer tables that weights files store: of a model, or of what was counted.
+
+Runs at export only.
 
 Coding never computes a probability: it uses these integers, so two machines cannot
 disagree about them.
@@ -24,6 +26,7 @@ from ticodec.entropy.exact import (
 from ticodec.entropy.rans import TOTAL
 from ticodec.entropy.tic_context import SCALE_BITS
 from ticodec.models.prior import SCALE_MIN, FactorizedPrior
+from ticodec.training.symbol_counts import REACH_Y, REACH_Z
 
 #: Tables from 0.11 to FINE_MAX, and from there to SCALE_MAX, each log-spaced. Ballé et al.
 #: have 64 from 0.11 to 256; a finer grid where nearly all latents are costs little time and
@@ -33,6 +36,8 @@ COARSE_SCALES, SCALE_MAX = 32, 256.0
 #: A gaussian table reaches so far that this mass lies beyond, within these half-widths.
 TAIL = 1e-6
 HALF_MIN, HALF_MAX = 3, 255
+#: Symbols of the model that are added to those that were counted, in every table.
+MODELLED = 500.0
 
 
 def scale_grid() -> NDArray[np.float64]:
@@ -64,31 +69,61 @@ def mass_above(x: float, scale: float) -> float:
     return 0.5 * math.erfc(x / scale / math.sqrt(2))
 
 
-def gaussian_tables() -> dict[str, Tensor]:
-    """halves (92,) and frequencies of y's tables; each end symbol has the mass beyond it."""
+def gaussian_tables(counts: Tensor | None = None) -> dict[str, Tensor]:
+    """halves (92,) and frequencies of y's tables; each end symbol has the mass beyond it.
+
+    Args:
+        counts: of symbols by table, see `SymbolCounts`; None: the tables are the gaussians'. With
+            them a table is what was counted, made symmetric, and the gaussian where little was.
+    """
     halves, frequencies = [], []
-    for scale in scale_grid():
+    for number, scale in enumerate(scale_grid()):
         half = HALF_MIN
         while half < HALF_MAX and 2 * mass_above(half - 0.5, scale) > TAIL:
             half += 1
         edges = [mass_above(v - 0.5, scale) for v in range(-half + 1, half + 1)]
         mass = -np.diff(np.array([1.0, *edges, 0.0]))
+        if counts is not None:
+            seen = within(counts[number].numpy(), REACH_Y, half)
+            mass = fitted(mass, (seen + seen[::-1]) / 2)
         halves.append(half)
         frequencies.append(integer_frequencies(mass))
     return _pack(halves, frequencies)
 
 
+def fitted(mass: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The distribution that counts of symbols show, with MODELLED more that the model would have.
+
+    Args:
+        mass: the model's probabilities, (n,); counts: (n,).
+    """
+    return (counts + MODELLED * mass) / (counts.sum() + MODELLED)
+
+
+def within(counts: NDArray[np.int64], middle: int, half: int) -> NDArray[np.float64]:
+    """Counts of the 2·half + 1 symbols around one; each end has all that are beyond it."""
+    inner = counts[middle - half : middle + half + 1].astype(np.float64)
+    inner[0] += counts[: middle - half].sum()
+    inner[-1] += counts[middle + half + 1 :].sum()
+    return inner
+
+
 @torch.no_grad()
-def prior_tables(prior: FactorizedPrior) -> tuple[dict[str, Tensor], Tensor]:
-    """Tables of z, one a channel, from the trained prior, and each channel's centre (N,)."""
-    reach = 4 * HALF_MAX
+def prior_tables(
+    prior: FactorizedPrior, counts: Tensor | None = None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Tables of z, one a channel, from the trained prior, and each channel's centre (N,).
+
+    `counts` of rounded z by channel, see `SymbolCounts`, take part as in `gaussian_tables`.
+    """
+    reach = REACH_Z
     at = torch.arange(-reach, reach + 1).double() - 0.5
     exact = prior.double()
     channels = exact.matrices[0].shape[0]
     below = exact.logits(at.expand(channels, 1, -1))[:, 0].sigmoid().numpy()  # P(z < at)
     prior.float()
     halves, frequencies, centres = [], [], []
-    for cumulative in below:
+    for channel, cumulative in enumerate(below):
         centre = int(np.clip(np.searchsorted(cumulative, 0.5) - 1, HALF_MAX, 7 * HALF_MAX))
         half = HALF_MIN
         while half < HALF_MAX and (
@@ -96,8 +131,11 @@ def prior_tables(prior: FactorizedPrior) -> tuple[dict[str, Tensor], Tensor]:
         ):
             half += 1
         inner = cumulative[centre - half + 1 : centre + half + 1]
+        mass = np.diff(np.array([0.0, *inner, 1.0]))
+        if counts is not None:
+            mass = fitted(mass, within(counts[channel].numpy(), centre, half))
         halves.append(half)
-        frequencies.append(integer_frequencies(np.diff(np.array([0.0, *inner, 1.0]))))
+        frequencies.append(integer_frequencies(mass))
         centres.append(centre - reach)
     return _pack(halves, frequencies), torch.tensor(centres, dtype=torch.int32)
 

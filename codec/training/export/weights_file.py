@@ -20,6 +20,7 @@ from ticodec.models.codec_network import CodecNetwork
 from ticodec.models.config import CodecConfig, HeadConfig
 from ticodec.models.families import build, config_from, family_of
 from ticodec.models.vit import ViT
+from ticodec.training.symbol_counts import SymbolCounts
 from ticodec.weights import Entry
 from ticodec.weights.store import FORMAT
 
@@ -46,34 +47,40 @@ def calibration_latents(network: CodecNetwork, images: Tensor) -> tuple[Tensor, 
 
 
 @torch.no_grad()
-def compile_entropy(network: CodecNetwork, y: Tensor, z: Tensor) -> dict[str, Tensor]:
+def compile_entropy(
+    network: CodecNetwork, y: Tensor, z: Tensor, symbols: SymbolCounts | None = None
+) -> dict[str, Tensor]:
     """All integers that coding needs: layers, tables and thresholds, by name.
 
     Args:
         network: trained, on the CPU.
         y, z: latents of calibration images, gains applied: (B, h, w, M), (B, h/n, w/n, N).
+        symbols: what the tables are fitted to; None: they are those of gaussians and the prior.
     """
     result = family_of(network.config.model).compile(network, y, z)
-    prior, centres = tables.prior_tables(network.prior)
+    counts_y, counts_z = symbols or (None, None)
+    prior, centres = tables.prior_tables(network.prior, counts_z)
     result |= {f"z.{k}": v for k, v in prior.items()} | {"z.centres": centres}
-    result |= {f"y.{k}": v for k, v in tables.gaussian_tables().items()}
+    result |= {f"y.{k}": v for k, v in tables.gaussian_tables(counts_y).items()}
     return result | {"y.thresholds": tables.scale_thresholds()}
 
 
 @one_thread()
-def weights_bytes(network: CodecNetwork, images: Tensor) -> bytes:
+def weights_bytes(
+    network: CodecNetwork, images: Tensor, symbols: SymbolCounts | None = None
+) -> bytes:
     """A weights file: `float.*` in fp16, `exact.*` as integers, the config in its metadata.
 
     Args:
         network: trained, on the CPU; its weights are rounded to fp16.
-        images: for calibration, (B, H, W, 3) uint8.
+        images: for calibration, (B, H, W, 3) uint8. symbols: see `compile_entropy`.
 
     The same arguments give the same bytes, see `one_thread`.
     """
     half = {k: v.half() for k, v in network.state_dict().items()}
     network.load_state_dict({k: v.float() for k, v in half.items()})
     y, z = calibration_latents(network, images)
-    exact = compile_entropy(network, y, z)
+    exact = compile_entropy(network, y, z, symbols)
     tensors = {f"float.{k}": v for k, v in half.items()}
     tensors |= {f"exact.{k}": v for k, v in exact.items()}
     metadata = {"format": str(FORMAT), "config": json.dumps(network.config.to_dict())}
@@ -102,7 +109,7 @@ def make_codec(checkpoints: Checkpoints, name: str | None = None) -> Made:
     if checkpoints.options.get("step", 2) == 1:
         raise UsageError(f"{source}: the first step only; `step` 2 with `init` goes on from it")
     name = name or config.model
-    data = weights_bytes(network.eval(), checkpoints.calibration)
+    data = weights_bytes(network.eval(), checkpoints.calibration, checkpoints.symbols)
     fields = entry_fields(
         name,
         data,

@@ -1,0 +1,228 @@
+"""Training what predicts latents, g_a, g_s and the gains frozen: `--freeze transforms`.
+
+    photos ─► g_a, once ─► y ─► ·gain ─► h_a ─► z ─► round ─► h_s ─┐
+                           │                     └► prior          ├─► head ─► scales, means
+                           └► integer coder, once ─► ŷ ─► CAM ─────┘
+
+    symbols = round(y - means):  their bits by the scales, and their prior      moves the scales
+    y - means, not rounded:      its bits by the same scales                    moves the means
+    ŷ - y, weighted by what an error of each latent does to pixels              moves the means
+
+Rounding has no gradient. While a whole network learns, noise stands for it, and a context model
+sees noise where it will see ŷ. Here the scales learn from symbols as files have them. The means
+cannot: they learn from y itself, which a gaussian of the same width is convolved with a bin for.
+
+At the end of a phase symbols are counted, by table; export fits the tables to the counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ticodec.entropy.coder import Encoding, EntropyCoder
+from ticodec.entropy.tic_context import SCALE_BITS, scale_indexes
+from ticodec.errors import UsageError
+from ticodec.models.codec_network import CodecNetwork, straight_through_round
+from ticodec.models.config import STRIDE_Y
+from ticodec.models.prior import gaussian_likelihood
+from ticodec.psnr import psnr_of_mse
+
+from .encoded_photos import EncodedPhotos, encode_photos, fast_analysis
+from .export.tables import scale_thresholds
+from .export.weights_file import calibration_latents, compile_entropy
+from .losses import lambda_at
+from .option_field import Training
+from .photo_trainer import PhotoTrainer
+from .request import Beginning, Request
+from .sensitivity import sensitivity
+from .symbol_counts import SymbolCounts
+from .trainer import Row
+
+#: What is trained; the rest is frozen.
+TRAINED = ("h_a", "h_s", "cam", "head", "prior")
+#: Windows in which symbols are counted at the end of a phase.
+COUNTED = 512
+
+
+class EncodedData(NamedTuple):
+    """What is trained on.
+
+    Args:
+        photos: their latents. held: held-out crops (n, size, size, 3), float32 in [0, 1].
+        held_y: their latents before the gain, (n, h, w, M), float32.
+    """
+
+    photos: EncodedPhotos
+    held: Tensor
+    held_y: Tensor
+
+
+class EntropyLoss(NamedTuple):
+    """Scalars of one batch: the loss to minimise, and the rate of its symbols as files have it."""
+
+    loss: Tensor
+    bpp: Tensor
+
+
+class EntropyTrainer(PhotoTrainer[EncodedData]):
+    """h_a, h_s, context model, head and prior in training, see the module and `BaseTrainer`."""
+
+    training = Training.ENTROPY
+    columns = EntropyLoss._fields
+    symbols: SymbolCounts | None = None
+
+    def build(self) -> CodecNetwork:
+        """The network, its transforms and gains frozen."""
+        network = super().build().requires_grad_(False)
+        for name in TRAINED:
+            network.get_submodule(name).requires_grad_(True)
+        return network
+
+    def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[EncodedData, str]:
+        """Photos of a folder, encoded; every 50th by name is held out.
+
+        Raises BadInputError when no photo can be used.
+        """
+        o, seen = self.options, 0
+
+        def counted(total: int) -> None:
+            nonlocal seen
+            seen += 1
+            tick(total)
+
+        (photos, held), line = self.load_photos(folder, counted)
+        generator = torch.Generator().manual_seed(o.seed + 1)
+        self.costs = sensitivity(self.average, held[:8], generator)
+        total = seen + len(photos) * (2 if o.shrink > 1 else 1)
+        encoded = encode_photos(
+            self.average,
+            self.coder(),
+            photos,
+            o.crop,
+            o.shrink,
+            o.quality_range,
+            generator,
+            lambda: tick(total),
+        )
+        g_a = fast_analysis(self.average, self.device)
+        held_y = torch.cat([g_a(x[None] - 0.5) for x in held])
+        positions = sum(y[..., 0].numel() for y in encoded.maps)
+        line += f"\n{positions * STRIDE_Y**2 / 1e6:.0f} megapixels encoded"
+        return EncodedData(encoded, held, held_y), line
+
+    def coder(self) -> EntropyCoder:
+        """The integer coder that an export of the averaged weights would have."""
+        assert self.calibration is not None  # `load_photos` makes it
+        network = deepcopy(self.average).cpu().eval()
+        latents = calibration_latents(network, self.calibration)
+        with torch.no_grad():
+            exact = compile_entropy(network, *latents)
+        return EntropyCoder(self.config, exact, torch.device("cpu"))
+
+    def share(self) -> None:
+        """Raises UsageError where several processes were started."""
+        if self.ranks.world > 1:
+            raise UsageError("`freeze` trains in one process; start it without torchrun")
+
+    def batch(self, data: EncodedData) -> tuple[Tensor, Tensor, Tensor]:
+        """y before the gain, levels (B,), and ŷ of random windows, see `EncodedPhotos`."""
+        o = self.options
+        return data.photos.windows(o.batch, o.crop // STRIDE_Y, self.sampler)
+
+    def example(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Noise in the shapes of a batch."""
+        o, side = self.options, self.options.crop // STRIDE_Y
+        y = torch.randn(o.batch, side, side, self.config.M, device=self.device)
+        levels = torch.rand(o.batch, device=self.device) * (self.config.levels - 1)
+        return y, levels, y.round()
+
+    def forward(self, *batch: Any) -> EntropyLoss:
+        """Loss of windows of y before the gain (B, h, w, M), at levels (B,), with ŷ around."""
+        y, level, y_hat = batch
+        network = self.network
+        up, down = network.scaling(level)
+        y = y * up
+        with self.autocast():
+            z = network.h_a(y).float()
+            scales, means = network.prediction(straight_through_round(z), y_hat)
+        symbols = (y - means).detach().round()
+        coded = bits(gaussian_likelihood(symbols, torch.zeros_like(symbols), scales))
+        near = bits(gaussian_likelihood(y, means, scales.detach()))
+        coded_z = bits(network.prior.likelihood(z.detach().round()))
+        frozen = deepcopy(network.prior).requires_grad_(False)
+        noisy_z = bits(frozen.likelihood(z + torch.rand_like(z) - 0.5))
+        error = ((symbols + means - y) * down).pow(2) * self.costs
+        trade = lambda_at(level, self.lambdas)
+        cost = coded + near + coded_z + noisy_z + trade * 255**2 / 3 * error.flatten(1).sum(1)
+        pixels = y.shape[1] * y.shape[2] * STRIDE_Y**2
+        loss = (cost / pixels / (130 * trade) ** self.options.balance).mean()
+        return EntropyLoss(loss, ((coded + coded_z) / pixels).mean().detach())
+
+    @torch.no_grad()
+    def validate(self, data: EncodedData) -> list[Row]:
+        """Bits of held-out crops as the integer coder writes them, and their PSNR."""
+        coder = self.coder()
+        return [self.measured(data, quality, coder) for quality in self.validation_qualities()]
+
+    def measured(self, data: EncodedData, quality: float, coder: EntropyCoder) -> Row:
+        """One quality of `validate`."""
+        up, down = self.average.scaling(torch.tensor([quality - 1], device=self.device))
+        coded, db = 0, 0.0
+        for x, y in zip(data.held, data.held_y, strict=True):
+            scaled = y * up[0]
+            z = self.average.h_a(scaled[None])[0]
+            encoding = Encoding(coder, scaled.cpu(), z.cpu())
+            (y_hat,) = coder.run([encoding])
+            streams = encoding.finish()
+            coded += len(streams.z_stream) + len(streams.y_stream)
+            with self.autocast():
+                x_hat = self.average.g_s(y_hat.reshape(y.shape)[None].to(y) * down)[0].float() + 0.5
+            db += psnr_of_mse(float((x_hat.clamp(0, 1) - x).pow(2).mean()))
+        pixels = data.held.numel() / 3
+        return {
+            "quality": quality,
+            "bpp": round(8 * coded / pixels, 4),
+            "psnr": round(db / len(data.held), 3),
+        }
+
+    @torch.no_grad()
+    def finish(self, data: EncodedData) -> str:
+        """Count symbols by table, for the tables of the export."""
+        network = self.average
+        thresholds = scale_thresholds().to(self.device)
+        counts = SymbolCounts.none(len(thresholds) + 1, self.config.N)
+        generator = torch.Generator().manual_seed(self.options.seed + 2)
+        o = self.options
+        for _ in range(-(-COUNTED // o.batch)):
+            y, level, y_hat = data.photos.windows(o.batch, o.crop // STRIDE_Y, generator)
+            y = y * network.scaling(level)[0]
+            with self.autocast():
+                z = network.h_a(y).float().round()
+                scales, means = network.prediction(z, y_hat)
+            indexes = scale_indexes((scales * 2**SCALE_BITS).round().int(), thresholds)
+            counts.add(indexes, (y - means).round(), z)
+        self.symbols = counts
+        return f"{int(counts.y.sum()):,} symbols counted for the tables"
+
+    def state(self) -> dict[str, Any]:
+        """Everything `restore` needs, and the counts for the export."""
+        counts = None if self.symbols is None else self.symbols._asdict()
+        return {**super().state(), "symbols": counts}
+
+    @classmethod
+    def beginning(cls, request: Request) -> Beginning:
+        """The codec of `init`. Raises UsageError without one."""
+        if request.codec is None:
+            raise UsageError("`freeze` keeps the transforms of trained weights: give `init`")
+        return super().beginning(request)
+
+
+def bits(likelihoods: Tensor) -> Tensor:
+    """What symbols of these likelihoods (B, …) cost, in bits, (B,)."""
+    return -likelihoods.log2().flatten(1).sum(1)

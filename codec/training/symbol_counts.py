@@ -1,0 +1,59 @@
+"""How often each symbol was coded with each table. Export fits the tables to that.
+
+A gaussian of the right width is still not the distribution of what it predicts: real symbols are
+zero more often, and large more often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+#: Symbols of y and values of z beyond these count as the last one.
+REACH_Y, REACH_Z = 255, 1020
+
+
+class SymbolCounts(NamedTuple):
+    """Counts, int64.
+
+    Args:
+        y: of symbols -255 … 255 by the number of their scale table, (tables, 511).
+        z: of rounded z from -1020 to 1020 by channel, (N, 2041).
+    """
+
+    y: Tensor
+    z: Tensor
+
+    @classmethod
+    def none(cls, tables: int, channels: int) -> SymbolCounts:
+        """Nothing counted yet."""
+        shape_y, shape_z = (tables, 2 * REACH_Y + 1), (channels, 2 * REACH_Z + 1)
+        return cls(*(torch.zeros(shape, dtype=torch.long) for shape in (shape_y, shape_z)))
+
+    def add(self, indexes: Tensor, symbols: Tensor, z: Tensor) -> None:
+        """Count what was coded.
+
+        Args:
+            indexes: the table of each latent; symbols: of each, of the same shape.
+            z: rounded, (..., N).
+        """
+        self._add(self.y, indexes.flatten(), symbols.flatten(), REACH_Y)
+        channels = torch.arange(z.shape[-1], device=z.device).expand_as(z)
+        self._add(self.z, channels.flatten(), z.flatten(), REACH_Z)
+
+    @staticmethod
+    def _add(counts: Tensor, rows: Tensor, values: Tensor, reach: int) -> None:
+        columns = values.long().clamp(-reach, reach) + reach
+        cells = rows * counts.shape[1] + columns
+        counts += torch.bincount(cells.cpu(), minlength=counts.numel()).view_as(counts)
+
+
+def summed(several: Iterable[SymbolCounts | None]) -> SymbolCounts | None:
+    """The counts of several networks whose mean is taken; None if one of them has none."""
+    counts = list(several)
+    if any(one is None for one in counts):
+        return None
+    return SymbolCounts(*(sum(parts) for parts in zip(*counts, strict=True)))  # type: ignore[misc, arg-type]
