@@ -119,6 +119,12 @@ def screenshot(files: SimpleNamespace) -> list[Call]:
     return [Call([page, files.out / "page.jpg"], files.out / "page.jpg")]
 
 
+def worst(files: SimpleNamespace) -> list[Call]:
+    out = files.out / "worst"
+    words = [files.photos, "--held-out", "-m", "tiny", "-q", "1,3", "--out", out]
+    return [Call(words, out / "0.png"), Call(words, "0: ")]
+
+
 CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
     "tests/benchmarks/bench_batch.py": bench_batch,
     "tests/benchmarks/bench_codec.py": bench_codec,
@@ -131,6 +137,7 @@ CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
     "docs/tools/demo.py": demo,
     "docs/tools/labels.py": labels,
     "docs/tools/screenshot.py": screenshot,
+    "docs/tools/worst.py": worst,
 }
 
 

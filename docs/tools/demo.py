@@ -36,12 +36,15 @@ def psnr(a: Image.Image, b: Image.Image) -> float:
     return float(10 * np.log10(255**2 / max(np.mean(error**2), 1e-9)))
 
 
-def side_by_side(left: Image.Image, right: Image.Image, path: Path) -> None:
-    """Both images in one, a white line between."""
-    both = Image.new("RGB", (left.width + right.width + 8, left.height), "white")
-    both.paste(left, (0, 0))
-    both.paste(right, (left.width + 8, 0))
-    both.save(path)
+def beside(*images: Image.Image, gap: int = 8) -> Image.Image:
+    """Images of one height in a row, white between them."""
+    width = sum(image.width for image in images) + gap * (len(images) - 1)
+    row = Image.new("RGB", (width, images[0].height), "white")
+    left = 0
+    for image in images:
+        row.paste(image, (left, 0))
+        left += image.width + gap
+    return row
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,7 +84,8 @@ def main(words: list[str] | None = None) -> None:
             f"{decoded['seconds']:.1f}",
         )
     shown = min(qualities, key=lambda quality: abs(quality - SHOWN))
-    side_by_side(original, Image.open(out / f"q{shown:g}.png"), out / "side-by-side.png")
+    both = beside(original, Image.open(out / f"q{shown:g}.png"))
+    both.save(out / "side-by-side.png")
     Console().print(table)
     print(f"original and quality {shown:g}, side by side: {out / 'side-by-side.png'}")
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from demo import beside
 from PIL import Image, ImageDraw, ImageFont
 
 SIZE = 320
@@ -68,12 +69,7 @@ def main(words: list[str] | None = None) -> None:
     a = parser().parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         panels = [panel(photo, a.model, a.quality, Path(folder)) for photo in a.photos]
-    gap = 12
-    width = sum(p.width for p in panels) + gap * (len(panels) - 1)
-    out = Image.new("RGB", (width, panels[0].height), PAPER)
-    for number, part in enumerate(panels):
-        out.paste(part, (number * (SIZE + gap), 0))
-    out.save(a.out, optimize=True)
+    beside(*panels, gap=12).save(a.out, optimize=True)
 
 
 if __name__ == "__main__":

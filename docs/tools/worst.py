@@ -1,0 +1,184 @@
+"""The images on which a model is furthest behind AVIF, and where in them.
+
+Every image is coded at some qualities, and by AVIF to the same number of bytes or the next below.
+Images are ranked by the mean of AVIF's PSNR minus the model's. Of the worst ones a picture is
+written, a row a quality: original, model and AVIF, where the model's error exceeds AVIF's most.
+
+    python docs/tools/worst.py FOLDER [--held-out] [-m tic-plus] [-q 1,3,6,8] [--out worst]
+
+Measurements and files stay in `--out`: what is there is not coded again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from bisect import bisect_right
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from demo import beside
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+from rich.table import Table
+
+from ticodec import weights
+from ticodec.evaluation.bd import finite_decibel
+from ticodec.evaluation.measure import Evaluation, Source, load, pixels_of, ready
+from ticodec.evaluation.measurements import Measurement, Store
+from ticodec.evaluation.registry import CoderSpec, make
+from ticodec.image_files import list_images
+from ticodec.picture import Pixels
+from ticodec.training.data.photos import split
+
+#: Side of a crop in pixels, and how many times larger it is shown.
+SIDE, ZOOM = 128, 2
+CAPTION = 18
+
+
+@dataclass
+class Pair:
+    """An image at one quality: the model's measurement, and AVIF's at its bytes or the next below.
+
+    behind, similar: how far the model is behind, in dB of PSNR and of MS-SSIM; the second is None
+    for an image that is too small.
+    """
+
+    ours: Measurement
+    avif: Measurement
+
+    @property
+    def behind(self) -> float:
+        return _psnr(self.avif) - _psnr(self.ours)
+
+    @property
+    def similar(self) -> float | None:
+        pair = finite_decibel(self.avif.ms_ssim), finite_decibel(self.ours.ms_ssim)
+        return None if pair[0] is None or pair[1] is None else pair[0] - pair[1]
+
+
+def _psnr(row: Measurement) -> float:
+    return inf if row.psnr is None else row.psnr
+
+
+def behind(pairs: list[Pair]) -> float:
+    """How far the model is behind on an image, in dB of PSNR: the mean of its qualities."""
+    return fmean(pair.behind for pair in pairs)
+
+
+def measured(run: Evaluation, source: Source) -> list[Pair]:
+    """An image's measurements, made unless they are known."""
+    ours, avif = run.specs
+    pairs = []
+    for quality in run.coders[0].ladder:
+        row = run.add(ours, source, quality)
+        settings = run.coders[1].settings
+        above = bisect_right(settings, row.bytes, key=lambda s: run.add(avif, source, s).bytes)
+        pairs.append(Pair(row, run.add(avif, source, settings[max(0, above - 1)])))
+    return pairs
+
+
+def decoded(run: Evaluation, source: Source, row: Measurement) -> Pixels:
+    """The pixels (H, W, 3) uint8 of a measured file."""
+    spec = next(spec for spec in run.specs if spec.name == row.coder)
+    return ready(spec).decode(run.path(source, make(spec), row.setting).read_bytes())
+
+
+def worst_place(original: Pixels, ours: Pixels, avif: Pixels) -> tuple[int, int]:
+    """(top, left) of the crop in which the model's squared error exceeds AVIF's most."""
+
+    def error(pixels: Pixels) -> NDArray[np.float64]:
+        return np.square(pixels.astype(float) - original).sum(2)  # (H, W)
+
+    sums = np.pad((error(ours) - error(avif)).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    side = [min(SIDE, length) for length in original.shape[:2]]
+    down, across = sums[side[0] :] - sums[: -side[0]], side[1]
+    crops = down[:, across:] - down[:, :-across]  # (H - side + 1, W - side + 1)
+    top, left = np.unravel_index(crops.argmax(), crops.shape)
+    return int(top), int(left)
+
+
+def panel(pixels: Pixels, place: tuple[int, int], caption: str) -> Image.Image:
+    """The crop at a place, enlarged, and a line below it."""
+    top, left = place
+    crop = Image.fromarray(pixels[top : top + SIDE, left : left + SIDE])
+    crop = crop.resize((crop.width * ZOOM, crop.height * ZOOM), Image.Resampling.NEAREST)
+    out = Image.new("RGB", (crop.width, crop.height + CAPTION), "white")
+    out.paste(crop)
+    draw, font = ImageDraw.Draw(out), ImageFont.load_default(12)
+    draw.text((2, crop.height + 1), caption, "#222222", font)
+    return out
+
+
+def picture(run: Evaluation, source: Source, pairs: list[Pair]) -> Image.Image:
+    """A row a quality: original, the model and AVIF where they differ most."""
+    original, rows = pixels_of(source), []
+    for pair in pairs:
+        versions = [decoded(run, source, row) for row in (pair.ours, pair.avif)]
+        place = worst_place(original, *versions)
+        panels = [panel(original, place, f"{source.path.stem}, x {place[1]}, y {place[0]}")]
+        for row, pixels in zip((pair.ours, pair.avif), versions, strict=True):
+            caption = f"{row.coder} {row.setting:g}: {row.bytes:,} bytes, {_psnr(row):.2f} dB"
+            panels.append(panel(pixels, place, caption))
+        rows.append(beside(*panels))
+    out = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
+    for number, row in enumerate(rows):
+        out.paste(row, (0, number * row.height))
+    return out
+
+
+def ranking(ranked: list[tuple[Source, list[Pair]]]) -> Table:
+    """A line an image, the worst first: dB of PSNR / of MS-SSIM behind AVIF at each quality."""
+    names = [f"{pair.ours.coder} {pair.ours.setting:g}" for pair in ranked[0][1]]
+    table = Table(title="AVIF's PSNR / MS-SSIM minus the model's, dB, and AVIF's bytes in %")
+    table.add_column("image", no_wrap=True)
+    for name in ("mean", *names):
+        table.add_column(name, justify="right")
+    for source, pairs in ranked:
+        cells = []
+        for pair in pairs:
+            similar = "-" if pair.similar is None else f"{pair.similar:+.2f}"
+            share = pair.avif.bytes / pair.ours.bytes
+            cells.append(f"{pair.behind:+.2f} / {similar} {share:.0%}")
+        table.add_row(source.path.stem, f"{behind(pairs):+.2f}", *cells)
+    return table
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("folder", type=Path, help="of images")
+    options.add_argument("--held-out", action="store_true", help="every 50th image only, by name")
+    options.add_argument("-m", "--model", help="by default the default one")
+    options.add_argument("-q", "--quality", default="1,3,6,8", help="several, by comma")
+    options.add_argument("--count", type=int, default=3, help="of pictures")
+    options.add_argument("--out", type=Path, default=Path("worst"), metavar="FOLDER")
+    return options
+
+
+def main(words: list[str] | None = None) -> None:
+    """Measure, rank, and write the pictures of the worst."""
+    a = parser().parse_args(words)
+    qualities = tuple(float(word) for word in a.quality.split(","))
+    ours = CoderSpec(weights.find(a.model).name, ours=True, qualities=qualities)
+    specs = [ours, CoderSpec("avif")]
+    paths = list_images(a.folder)
+    sources = [load(path)[0] for path in (split(paths)[1] if a.held_out else paths)]
+    run = Evaluation(sources, specs, [ready(spec) for spec in specs], Store(a.out))
+    ranked = []
+    for source in sources:
+        ranked.append((source, measured(run, source)))
+        print(f"{source.path.stem}: {behind(ranked[-1][1]):+.2f} dB", flush=True)
+    ranked.sort(key=lambda item: behind(item[1]), reverse=True)
+    Console(width=40 + 24 * len(qualities)).print(ranking(ranked))
+    for source, pairs in ranked[: a.count]:
+        path = a.out / f"{source.path.stem}.png"
+        picture(run, source, pairs).save(path)
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
