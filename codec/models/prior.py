@@ -71,18 +71,28 @@ class FactorizedPrior(nn.Module):
         for width in self.WIDTHS[1:-1]:
             self.factors.append(nn.Parameter(torch.zeros(channels, width, 1)))
 
-    def logits(self, z: Tensor) -> Tensor:
-        """Logit of the cumulative at z; (channels, 1, n) to the same shape."""
-        for i, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
+    def logits(self, z: Tensor, frozen: bool = False) -> Tensor:
+        """Logit of the cumulative at z; (channels, 1, n) to the same shape.
+
+        `frozen`: the gradient goes to z alone, not to the prior.
+        """
+        matrices, biases, factors = (
+            [part.detach() if frozen else part for part in parts]
+            for parts in (self.matrices, self.biases, self.factors)
+        )
+        for i, (matrix, bias) in enumerate(zip(matrices, biases, strict=True)):
             z = F.softplus(matrix) @ z + bias
-            if i < len(self.factors):
-                z = z + self.factors[i].tanh() * z.tanh()
+            if i < len(factors):
+                z = z + factors[i].tanh() * z.tanh()
         return z
 
-    def likelihood(self, z: Tensor) -> Tensor:
-        """Probability of [z - ½, z + ½]; (..., channels), float32, to the same shape."""
+    def likelihood(self, z: Tensor, frozen: bool = False) -> Tensor:
+        """Probability of [z - ½, z + ½]; (..., channels), float32, to the same shape.
+
+        `frozen`: see `logits`.
+        """
         flat = z.reshape(-1, z.shape[-1]).t()[:, None]  # (channels, 1, n)
-        lower, upper = self.logits(flat - 0.5), self.logits(flat + 0.5)
+        lower, upper = self.logits(flat - 0.5, frozen), self.logits(flat + 0.5, frozen)
         sign = -(lower + upper).sign().detach()  # work on the side where sigmoid is small
         p = ((sign * upper).sigmoid() - (sign * lower).sigmoid()).abs()
         return lower_bound(p[:, 0].t().reshape(z.shape), LIKELIHOOD_MIN)

@@ -80,6 +80,8 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
     def build(self) -> CodecNetwork:
         """The network, its transforms and gains frozen."""
         network = super().build().requires_grad_(False)
+        # What `sensitivity` finds is written in here: the pass is compiled before photos are there.
+        self.costs = torch.ones(self.config.M, device=self.device)
         for name in TRAINED:
             network.get_submodule(name).requires_grad_(True)
         return network
@@ -98,7 +100,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
 
         (photos, held), line = self.load_photos(folder, counted)
         generator = torch.Generator().manual_seed(o.seed + 1)
-        self.costs = sensitivity(self.average, held[:8], generator)
+        self.costs.copy_(sensitivity(self.average, held[:8], generator))
         total = seen + len(photos) * (2 if o.shrink > 1 else 1)
         encoded = encode_photos(
             self.average,
@@ -155,8 +157,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         coded = bits(gaussian_likelihood(symbols, torch.zeros_like(symbols), scales))
         near = bits(gaussian_likelihood(y, means, scales.detach()))
         coded_z = bits(network.prior.likelihood(z.detach().round()))
-        frozen = deepcopy(network.prior).requires_grad_(False)
-        noisy_z = bits(frozen.likelihood(z + torch.rand_like(z) - 0.5))
+        noisy_z = bits(network.prior.likelihood(z + torch.rand_like(z) - 0.5, frozen=True))
         error = ((symbols + means - y) * down).pow(2) * self.costs
         trade = lambda_at(level, self.lambdas)
         cost = coded + near + coded_z + noisy_z + trade * 255**2 / 3 * error.flatten(1).sum(1)

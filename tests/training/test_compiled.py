@@ -15,12 +15,14 @@ from toys import FIRST, ICAT, PIXELS, SECOND, of_tiny, quiet
 from ticodec.training import compiled
 from ticodec.training.codec_trainer import Trainer
 from ticodec.training.distributed import Ranks
+from ticodec.training.entropy_trainer import EntropyTrainer
 from ticodec.training.head_trainer import HeadTrainer
 from ticodec.training.joint_trainer import JointTrainer
 from ticodec.training.trainer import BaseTrainer
 
 KINDS = {
     "codec": (Trainer, SMALL, SMALL_RUN),
+    "frozen": (EntropyTrainer, SMALL, replace(SMALL_RUN, freeze="transforms")),
     "step 1": (JointTrainer, ICAT, FIRST),
     "step 2": (JointTrainer, ICAT, SECOND),
     "pixels": (HeadTrainer, PIXELS, FIRST),
