@@ -33,6 +33,7 @@ from ticodec.models.config import STRIDE_Y
 from ticodec.models.prior import gaussian_likelihood
 from ticodec.psnr import psnr_of_mse
 
+from .data.decoding import Decoding
 from .encoded_photos import EncodedPhotos, encode_photos, fast_analysis
 from .export.tables import scale_thresholds
 from .export.weights_file import calibration_latents, compile_entropy
@@ -86,6 +87,12 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
             network.get_submodule(name).requires_grad_(True)
         return network
 
+    def begin_loading(self, folder: Path) -> Decoding:
+        """As for every codec. Raises UsageError where several processes were started."""
+        if self.ranks.world > 1:
+            raise UsageError("`freeze` trains in one process; start it without torchrun")
+        return super().begin_loading(folder)
+
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[EncodedData, str]:
         """Photos of a folder, encoded; every 50th by name is held out.
 
@@ -126,11 +133,6 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         with torch.no_grad():
             exact = compile_entropy(network, *latents)
         return EntropyCoder(self.config, exact, torch.device("cpu"))
-
-    def share(self) -> None:
-        """Raises UsageError where several processes were started."""
-        if self.ranks.world > 1:
-            raise UsageError("`freeze` trains in one process; start it without torchrun")
 
     def batch(self, data: EncodedData) -> tuple[Tensor, Tensor, Tensor]:
         """y before the gain, levels (B,), and ŷ of random windows, see `EncodedPhotos`."""
