@@ -107,7 +107,7 @@ def encode_photos(
     """
     device = photos.pixels.device
     g_a = fast_analysis(network, device)
-    low, high = qualities
+    low, high = (min(quality, network.config.levels) for quality in qualities)
     maps: list[Tensor] = []
     codings: list[Coding] = []
     for x in pieces(photos, side, shrink, generator):

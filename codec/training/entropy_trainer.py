@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -220,10 +221,20 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
 
     @classmethod
     def beginning(cls, request: Request) -> Beginning:
-        """The codec of `init`. Raises UsageError without one."""
+        """The codec of `init`, for the qualities that it was trained for or some of them.
+
+        Raises UsageError without one, and for other qualities: their gains would stay untrained.
+        """
         if request.codec is None:
             raise UsageError("`freeze` keeps the transforms of trained weights: give `init`")
-        return super().beginning(request)
+        start, (low, high) = super().beginning(request), request.codec.qualities
+        qualities = request.options.get("quality_range", (low, high))
+        if qualities[0] < low or qualities[1] > high:
+            raise UsageError(
+                f"`quality_range` must be within {low:g} to {high:g}: the transforms that "
+                "`freeze` keeps were trained for no others"
+            )
+        return replace(start, options=replace(start.options, quality_range=qualities))
 
 
 def bits(likelihoods: Tensor) -> Tensor:

@@ -114,5 +114,5 @@ class PhotoTrainer(BaseTrainer[CodecConfig, D]):
         if request.codec is None:
             return Beginning(request.preset(), options)
         request.refuse_dimensions()
-        config, floats, history = request.codec
-        return Beginning(config, options, floats, history)
+        codec = request.codec
+        return Beginning(codec.config, options, codec.floats, codec.history)

@@ -34,11 +34,17 @@ UNEXPORTED = "unexported"
 
 
 class ExistingCodec(NamedTuple):
-    """A codec to begin from: its dimensions, its weights by name, and the runs that made them."""
+    """A codec to begin from.
+
+    Args:
+        config: its dimensions; floats: its weights by name; history: the runs that made them.
+        qualities: the lowest and the highest that it was trained for; 1 and 1 for one fixed λ.
+    """
 
     config: CodecConfig
     floats: Weights
     history: list[dict[str, Any]]
+    qualities: tuple[float, float]
 
 
 def find_codec(init: str) -> ExistingCodec:
@@ -50,13 +56,16 @@ def find_codec(init: str) -> ExistingCodec:
     if not checkpoint.is_checkpoint(path):
         entry = weights.find(init)
         fields, tensors = weights.read(entry)
-        return ExistingCodec(config_from(fields), weights.floats(tensors), list(entry.history))
+        floats, history = weights.floats(tensors), list(entry.history)
+        return ExistingCodec(config_from(fields), floats, history, entry.qualities or (1.0, 1.0))
     state = checkpoint.load(path)
     if checkpoint.kind_of(state) == checkpoint.HEAD:
         raise UsageError(f"{init} is a classifier; `head` begins from it")
     try:
-        return ExistingCodec(config_from(state["config"]), state["average"], state["history"])
-    except (KeyError, ValueError) as error:
+        config = config_from(state["config"])
+        low, high = (min(q, config.levels) for q in state["options"]["quality_range"])
+        return ExistingCodec(config, state["average"], state["history"], (low, high))
+    except (KeyError, ValueError, TypeError) as error:
         raise BadInputError(f"{init}: not a checkpoint of this version: {error}") from error
 
 
