@@ -43,7 +43,7 @@ from .option_field import Training
 from .photo_trainer import PhotoTrainer
 from .request import Beginning, Request
 from .sensitivity import sensitivity
-from .symbol_counts import SymbolCounts
+from .symbol_counts import SymbolCounts, counts_of
 from .trainer import Row
 
 #: What is trained; the rest is frozen.
@@ -127,12 +127,14 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         return EncodedData(encoded, held, held_y), line
 
     def coder(self) -> EntropyCoder:
-        """The integer coder that an export of the averaged weights would have."""
+        """The integer coder of the averaged weights, its tables fitted to the last counts.
+
+        It is that of an export but for one thing: an export first rounds weights to half precision.
+        """
         assert self.calibration is not None  # `load_photos` makes it
         network = deepcopy(self.average).cpu().eval()
         latents = calibration_latents(network, self.calibration)
-        with torch.no_grad():
-            exact = compile_entropy(network, *latents)
+        exact = compile_entropy(network, *latents, self.symbols)
         return EntropyCoder(self.config, exact, torch.device("cpu"))
 
     def batch(self, data: EncodedData) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,7 +172,10 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
 
     @torch.no_grad()
     def validate(self, data: EncodedData) -> list[Row]:
-        """Bits of held-out crops as the integer coder writes them, and their PSNR."""
+        """Bits of held-out crops in streams that the integer coder writes, and their PSNR.
+
+        Until symbols have been counted the tables are those of gaussians: then the rate is higher.
+        """
         coder = self.coder()
         return [self.measured(data, quality, coder) for quality in self.validation_qualities()]
 
@@ -215,9 +220,14 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         return f"{int(counts.y.sum()):,} symbols counted for the tables"
 
     def state(self) -> dict[str, Any]:
-        """Everything `restore` needs, and the counts for the export."""
+        """Everything `restore` needs, and the last counts, which export needs."""
         counts = None if self.symbols is None else self.symbols._asdict()
         return {**super().state(), "symbols": counts}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue where `state` was taken, but for ŷ, see the class."""
+        super().restore(state)
+        self.symbols = counts_of(state)
 
     @classmethod
     def beginning(cls, request: Request) -> Beginning:

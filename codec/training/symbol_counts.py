@@ -1,27 +1,27 @@
-"""How often each symbol was coded with each table. Export fits the tables to that.
+"""How often each symbol was coded with each table. Export fits the tables to the counts.
 
-A gaussian of the right width is still not the distribution of what it predicts: real symbols are
-zero more often, and large more often.
+Where a gaussian has the right width it still has the wrong shape: of real symbols more are zero,
+and more are large.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-#: Symbols of y and values of z beyond these count as the last one.
+#: Symbols of y and values of z beyond these are counted as the last one.
 REACH_Y, REACH_Z = 255, 1020
 
 
 class SymbolCounts(NamedTuple):
-    """Counts, int64.
+    """Counts, int64, on the CPU.
 
     Args:
-        y: of symbols -255 … 255 by the number of their scale table, (tables, 511).
-        z: of rounded z from -1020 to 1020 by channel, (N, 2041).
+        y: of the symbols -255 … 255, by the number of their scale's table, (tables, 511).
+        z: of rounded z from -1020 to 1020, by channel, (N, 2041).
     """
 
     y: Tensor
@@ -37,7 +37,7 @@ class SymbolCounts(NamedTuple):
         """Count what was coded.
 
         Args:
-            indexes: the table of each latent; symbols: of each, of the same shape.
+            indexes: of the table of each latent, whole numbers; symbols: of each, the same shape.
             z: rounded, (..., N).
         """
         self._add(self.y, indexes.flatten(), symbols.flatten(), REACH_Y)
@@ -50,9 +50,21 @@ class SymbolCounts(NamedTuple):
         cells = rows * counts.shape[1] + columns
         counts += torch.bincount(cells.cpu(), minlength=counts.numel()).view_as(counts)
 
+    def check(self, tables: int, channels: int) -> None:
+        """Raises ValueError unless these are counts for so many tables and channels."""
+        for name, count, wanted in zip("yz", self, self.none(tables, channels), strict=True):
+            if count.shape != wanted.shape or count.dtype != wanted.dtype or (count < 0).any():
+                raise ValueError(f"symbols of {name} that were counted for other tables")
+
+
+def counts_of(state: dict[str, Any]) -> SymbolCounts | None:
+    """The counts in a checkpoint, if it has any."""
+    counts = state.get("symbols")
+    return None if counts is None else SymbolCounts(**counts)
+
 
 def summed(several: Iterable[SymbolCounts | None]) -> SymbolCounts | None:
-    """The counts of several networks whose mean is taken; None if one of them has none."""
+    """Counts of several networks, added up; None if one of them has none."""
     counts = list(several)
     if any(one is None for one in counts):
         return None

@@ -16,7 +16,7 @@ from ticodec.models.config import Dimensions, HeadConfig
 from ticodec.models.families import config_from
 from ticodec.training import checkpoint
 from ticodec.training.standardised_input import folded
-from ticodec.training.symbol_counts import SymbolCounts, summed
+from ticodec.training.symbol_counts import SymbolCounts, counts_of, summed
 
 from .one_thread import one_thread
 
@@ -83,12 +83,6 @@ def parsed(state: dict[str, Any]) -> Dimensions:
     if checkpoint.kind_of(state) == checkpoint.HEAD:
         return HeadConfig.from_dict(state["config"])
     return config_from(state["config"])
-
-
-def counts_of(state: dict[str, Any]) -> SymbolCounts | None:
-    """The counts in a checkpoint, if it has any."""
-    counts = state.get("symbols")
-    return None if counts is None else SymbolCounts(**counts)
 
 
 def mean(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:

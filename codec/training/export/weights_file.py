@@ -55,7 +55,8 @@ def compile_entropy(
     Args:
         network: trained, on the CPU.
         y, z: latents of calibration images, gains applied: (B, h, w, M), (B, h/n, w/n, N).
-        symbols: what the tables are fitted to; None: they are those of gaussians and the prior.
+        symbols: counts that the tables are fitted to; None: they are those of gaussians and of the
+            prior.
     """
     result = family_of(network.config.model).compile(network, y, z)
     counts_y, counts_z = symbols or (None, None)
@@ -73,7 +74,8 @@ def weights_bytes(
 
     Args:
         network: trained, on the CPU; its weights are rounded to fp16.
-        images: for calibration, (B, H, W, 3) uint8. symbols: see `compile_entropy`.
+        images: for calibration, (B, H, W, 3) uint8.
+        symbols: see `compile_entropy`.
 
     The same arguments give the same bytes, see `one_thread`.
     """
@@ -101,6 +103,8 @@ def make_codec(checkpoints: Checkpoints, name: str | None = None) -> Made:
         config = config_from(checkpoints.config)
         network = build(config)
         network.load_state_dict(checkpoints.average)
+        if checkpoints.symbols is not None:
+            checkpoints.symbols.check(len(tables.scale_grid()), config.N)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         message = f"{source}: not a checkpoint of a codec of this version: {error}"
         raise BadInputError(message) from error
