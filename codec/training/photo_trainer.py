@@ -111,6 +111,8 @@ class PhotoTrainer(BaseTrainer[CodecConfig, D]):
     def beginning(cls, request: Request) -> Beginning:
         """A preset with random weights, or the codec of `init` with its own dimensions."""
         options = TrainOptions.of(cls.training, request.options)
+        if options.freeze and cls.training is not Training.ENTROPY:
+            raise UsageError(f"`freeze` is not for models of the kind {cls.kind}; leave it out")
         if request.codec is None:
             return Beginning(request.preset(), options)
         request.refuse_dimensions()

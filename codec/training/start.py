@@ -61,7 +61,8 @@ def resume(
     state = checkpoint.load(path)
     if "optimizer" not in state:
         raise UsageError(f"{path} has averaged weights alone; `init` begins a run from them")
-    frozen = bool(dict(state.get("options", {})).get("freeze"))
+    stored = state.get("options")
+    frozen = isinstance(stored, dict) and bool(stored.get("freeze"))
     kind = trainer_class(checkpoint.kind_of(state), frozen)
     return kind.restored(path, state, device, compile, given)
 
@@ -77,7 +78,7 @@ def trainer_class(kind: str, frozen: bool = False) -> type[AnyTrainer]:
     """The trainer of a kind. Those of labels import torchvision: only when asked.
 
     Args:
-        frozen: with frozen transforms, where a kind has that: others refuse the option `freeze`.
+        frozen: with the option `freeze`, which TIC alone has: other trainers refuse it.
 
     Raises UsageError when the extra `train` is needed and not installed.
     """
