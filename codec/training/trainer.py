@@ -281,7 +281,8 @@ class BaseTrainer(ABC, Generic[C, D]):
         """Move the averaged weights; the average is short at first, to forget the start."""
         decay = min(self.options.ema, (self.step + 1) / (self.step + 10))
         pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
-        mean, now = map(list, zip(*pairs, strict=True))
+        trained = [(mean, now) for mean, now in pairs if now.requires_grad]
+        mean, now = map(list, zip(*trained, strict=True))
         torch._foreach_lerp_(mean, now, 1 - decay)
 
     # -- history --------------------------------------------------------------------
