@@ -1,11 +1,12 @@
 """Latents of photos, encoded once and kept: what an entropy model is trained on.
 
-photos ─► mirror, shrink ─► g_a ─► y, without gain ──────────────────────► kept, float16
+photos ─► shrink, mirror ─► g_a ─► y, without gain ────────────────────────► kept, float16
                                    └► ·gain of a few levels ─► coder ─► ŷ ─► kept, float16
 
-A batch is windows of both at the same places. A step on latents costs a hundredth of one that runs
-g_a and g_s. ŷ comes from the integer coder, so the context that is learned from is the one that a
-file has: with noise in place of rounding, neighbours tell more about y than ŷ does.
+A batch is windows of both, from the same places. A step on latents costs a hundredth of one that
+runs g_a and g_s. ŷ is that of the integer coder, the context that a file has.
+
+In memory a pixel takes 2·M/256 bytes for y and as much for each ŷ: 10 with M = 320.
 """
 
 from __future__ import annotations
@@ -21,22 +22,28 @@ from torch.nn.functional import interpolate
 from ticodec.entropy.coder import Encoding, EntropyCoder
 from ticodec.errors import BadInputError
 from ticodec.models.codec_network import CodecNetwork
+from ticodec.models.config import STRIDE_Y
 from ticodec.models.inference import Transform, fast_bf16
 
 from .data.photos import Photos
 
 #: Levels that each map is coded at, each in a range of its own.
 CODED_LEVELS = 3
-#: Photos are shrunk by this factor at least, if at all.
+#: Photos that are shrunk are at least this many times smaller, or `shrink` times if that is less.
 SHRUNK_LEAST = 1.3
-#: Sides of pieces are multiples of this, so that z has whole positions.
+#: One position of z covers this many pixels each way. Sides of pieces are multiples of it.
 STRIDE_Z = 64
-#: z has one position for this many of y each way; windows begin where one does.
-Z_TO_Y = 4
+#: And so many positions of y each way. Windows begin where a position of z does.
+Z_TO_Y = STRIDE_Z // STRIDE_Y
 
 
 class Coding(NamedTuple):
-    """ŷ of a map at one level: the map's number, the level, and ŷ (h, w, M), float16."""
+    """ŷ of a map at one level.
+
+    Args:
+        map: number of the map; level: of the quality, from 0.
+        y_hat: (h, w, M), float16, gain applied.
+    """
 
     map: int
     level: float
@@ -44,11 +51,11 @@ class Coding(NamedTuple):
 
 
 class EncodedPhotos:
-    """Latents of photos and what they decode to, in memory.
+    """Latents of pieces of photos, y and ŷ, in memory.
 
     Args:
-        maps: y of each, before the gain, (h, w, M), float16.
-        codings: ŷ of them, several for each, gains applied.
+        maps: y of each piece, before the gain, (h, w, M), float16, on the CPU.
+        codings: ŷ of these maps, at several levels each, on the CPU.
         device: where batches go.
     """
 
@@ -60,12 +67,14 @@ class EncodedPhotos:
     def windows(
         self, count: int, side: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Windows at random places, large maps more often.
+        """Windows at random places; a map's share of them is that of its area.
 
         Args:
-            count: B; side: of the windows, in latents, a multiple of 4 that fits into every map.
+            count: of windows, B.
+            side: of a window, in latents: a multiple of 4 that is at most that of every map.
             generator: a CPU generator, which alone decides.
-        Returns: y before the gain (B, side, side, M), levels (B,), and ŷ as y; all float32.
+        Returns: y before the gain, (B, side, side, M); levels, (B,); ŷ of the same windows, gain
+            applied, (B, side, side, M). All float32, on the device.
         """
         drawn = torch.rand(count, generator=generator, dtype=torch.float64)
         picks = torch.searchsorted(self.share, drawn).clamp(max=len(self.codings) - 1).tolist()
@@ -95,15 +104,18 @@ def encode_photos(
     generator: torch.Generator,
     tick: Callable[[], None],
 ) -> EncodedPhotos:
-    """Run g_a once over photos, and code what comes out at a few levels.
+    """Run g_a once over the pieces of photos, and code each map at a few levels.
+
+    The range of levels has `CODED_LEVELS` parts of one width. Of each part one level is drawn.
 
     Args:
         network: on the device of the photos; coder: of the same network, on the CPU.
-        side, shrink: see `pieces`. qualities: the lowest and the highest, from 1.
+        side, shrink: see `pieces`.
+        qualities: the lowest and the highest, from 1; for one above the network's that is taken.
         generator: a CPU generator, which alone decides.
         tick: called once a piece.
 
-    Raises BadInputError when no photo is as large as `side`.
+    Raises BadInputError when there is no piece: every photo is smaller than `side`.
     """
     device = photos.pixels.device
     g_a = fast_analysis(network, device)
@@ -128,7 +140,7 @@ def encode_photos(
 
 
 def fast_analysis(network: CodecNetwork, device: torch.device) -> Transform:
-    """g_a of a network as the encoder runs it."""
+    """g_a of a network as the encoder runs it, bf16 where that is fast."""
     dtype = torch.bfloat16 if fast_bf16(device) else torch.float32
     return Transform(deepcopy(network.g_a), device, dtype, keep_last=True)
 
@@ -137,7 +149,11 @@ def fast_analysis(network: CodecNetwork, device: torch.device) -> Transform:
 def code(
     network: CodecNetwork, coder: EntropyCoder, y: Tensor, levels: list[float]
 ) -> list[Tensor]:
-    """ŷ (h, w, M), float16 on the CPU, of y (h, w, M), before the gain, at each of the levels."""
+    """ŷ at each of the levels, (h, w, M), float16, on the CPU, gain applied.
+
+    Args:
+        y: before the gain, (h, w, M), float32, on the network's device.
+    """
     encodings = []
     for level in levels:
         up, _ = network.scaling(torch.tensor([level], device=y.device))
@@ -150,13 +166,14 @@ def code(
 def pieces(
     photos: Photos, side: int, shrink: float, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """What of each photo is encoded: all of it, and once more shrunk; (H, W, 3) float32 in [0, 1].
+    """What is encoded: each photo as it is, and once more shrunk; (H, W, 3), float32 in [0, 1].
 
-    Sides are multiples of 64, since the middle is cut out. Half of them are mirrored.
+    Of each the middle is cut out, as much as has sides that are multiples of 64. Chance decides
+    whether it is mirrored, and the factor of shrinking.
 
     Args:
-        side: pieces that are smaller than this, in pixels, are left out.
-        shrink: the largest factor; 1: photos are encoded once, as large as they are.
+        side: pieces with a side below this many pixels are left out.
+        shrink: the largest factor; 1: nothing is shrunk, and each photo is encoded once.
         generator: a CPU generator, which alone decides.
     """
     least = min(SHRUNK_LEAST, shrink)

@@ -1,18 +1,27 @@
-"""Training what predicts latents, g_a, g_s and the gains frozen: `--freeze transforms`.
+"""Training what predicts and codes latents: `--freeze transforms`.
+
+g_a, g_s and the gains stay as they are. The rest learns from latents that are encoded once.
 
     photos ─► g_a, once ─► y ─► ·gain ─► h_a ─► z ─► round ─► h_s ─┐
                            │                     └► prior          ├─► head ─► scales, means
                            └► integer coder, once ─► ŷ ─► CAM ─────┘
 
-    symbols = round(y - means):  their bits by the scales, and their prior      moves the scales
-    y - means, not rounded:      its bits by the same scales                    moves the means
-    ŷ - y, weighted by what an error of each latent does to pixels              moves the means
+The loss is a sum. Through each term one thing learns:
 
-Rounding has no gradient. While a whole network learns, noise stands for it, and a context model
-sees noise where it will see ŷ. Here the scales learn from symbols as files have them. The means
-cannot: they learn from y itself, which a gaussian of the same width is convolved with a bin for.
+    scales   bits of the symbols, round(y - means), as a file has them
+    means    bits of y - means, not rounded, by the same scales
+    means    what the errors ŷ - y do to pixels, see `sensitivity`, times λ as in every codec's loss
+    prior    bits of round(z), as a file has it
+    h_a      bits of z with noise, by the same prior
 
-At the end of a phase symbols are counted, by table; export fits the tables to the counts.
+Rounding has no gradient. Scales and prior do without it, so they learn from what is really coded.
+Means and h_a cannot: for means y is not rounded, and for h_a noise stands for the rounding of z.
+h_a learns through scales and means too, as if z was not rounded.
+
+The CAM sees ŷ of the integer coder, as in a file. While a whole network learns, it sees y with
+noise, which tells more about y than ŷ does.
+
+At the end of a phase symbols are counted, and export fits the tables to the counts: `SymbolCounts`.
 """
 
 from __future__ import annotations
@@ -46,7 +55,7 @@ from .sensitivity import sensitivity
 from .symbol_counts import SymbolCounts, counts_of
 from .trainer import Row
 
-#: What is trained; the rest is frozen.
+#: Parts of the network that are trained.
 TRAINED = ("h_a", "h_s", "cam", "head", "prior")
 #: Windows in which symbols are counted at the end of a phase.
 COUNTED = 512
@@ -56,7 +65,8 @@ class EncodedData(NamedTuple):
     """What is trained on.
 
     Args:
-        photos: their latents. held: held-out crops (n, size, size, 3), float32 in [0, 1].
+        photos: latents of photos, to train on.
+        held: crops of held-out photos, (n, size, size, 3), float32 in [0, 1].
         held_y: their latents before the gain, (n, h, w, M), float32.
     """
 
@@ -66,21 +76,32 @@ class EncodedData(NamedTuple):
 
 
 class EntropyLoss(NamedTuple):
-    """Scalars of one batch: the loss to minimise, and the rate of its symbols as files have it."""
+    """Scalars of one batch: the loss to minimise, and the rate.
+
+    `bpp` counts symbols and rounded z. It differs from the rate of a file in three things: ŷ is
+    that of the weights that photos were encoded with, h_s and CAM are float code, and symbols cost
+    what they do by gaussians. The loss counts the bits of y and z twice, see the module.
+    """
 
     loss: Tensor
     bpp: Tensor
 
 
 class EntropyTrainer(PhotoTrainer[EncodedData]):
-    """h_a, h_s, context model, head and prior in training, see the module and `BaseTrainer`."""
+    """h_a, h_s, context model, head and prior in training, see the module and `BaseTrainer`.
+
+    A run that is resumed encodes its photos again. y, the levels and the places of windows are what
+    they were; ŷ is coded with the averaged weights of the checkpoint, and so is nearer to what
+    files will have than before. All else goes on bit by bit.
+    """
 
     training = Training.ENTROPY
     columns = EntropyLoss._fields
+    #: Counted at the end of the last phase; None before that.
     symbols: SymbolCounts | None = None
 
     def build(self) -> CodecNetwork:
-        """The network, its transforms and gains frozen."""
+        """The network, all but `TRAINED` frozen."""
         network = super().build().requires_grad_(False)
         # What `sensitivity` finds is written in here: the pass is compiled before photos are there.
         self.costs = torch.ones(self.config.M, device=self.device)
@@ -123,7 +144,8 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         g_a = fast_analysis(self.average, self.device)
         held_y = torch.cat([g_a(x[None] - 0.5) for x in held])
         positions = sum(y[..., 0].numel() for y in encoded.maps)
-        line += f"\n{positions * STRIDE_Y**2 / 1e6:.0f} megapixels encoded"
+        line += f"\n{positions * STRIDE_Y**2 / 1e6:,.1f} megapixels encoded, "
+        line += f"in {len(encoded.maps):,} pieces"
         return EncodedData(encoded, held, held_y), line
 
     def coder(self) -> EntropyCoder:
@@ -150,7 +172,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         return y, levels, y.round()
 
     def forward(self, *batch: Any) -> EntropyLoss:
-        """Loss of windows of y before the gain (B, h, w, M), at levels (B,), with ŷ around."""
+        """Loss of windows of y before the gain (B, h, w, M), at levels (B,), and their ŷ."""
         y, level, y_hat = batch
         network = self.network
         up, down = network.scaling(level)
@@ -202,7 +224,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
 
     @torch.no_grad()
     def finish(self, data: EncodedData) -> str:
-        """Count symbols by table, for the tables of the export."""
+        """Count symbols in random windows, for the tables of the export."""
         network = self.average
         thresholds = scale_thresholds().to(self.device)
         counts = SymbolCounts.none(len(thresholds) + 1, self.config.N)

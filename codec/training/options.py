@@ -113,8 +113,8 @@ class TrainOptions:
     )
     freeze: str = option(
         "",
-        "transforms: keep g_a, g_s and the gains of `init` as they are, and train what predicts "
-        "and codes latents, on latents that are encoded once.",
+        "transforms: keep g_a, g_s and the gains of --init as they are, and train only what "
+        "predicts and codes latents. Photos are encoded once, before training.",
         "be transforms, or left out",
         lambda freeze: freeze in ("", FROZEN),
         trainings=PHOTOS,

@@ -4,7 +4,8 @@
     validation.csv   the averaged weights on what was held out
 
 Both have `bpp`, the rate with noise that is learned, and behind it `bpp_rounded`, the rate of
-rounded latents: noise costs bits that rounding does not, so the former is far above a file's.
+rounded latents: noise costs bits that rounding does not, so the former is far above a file's. With
+frozen transforms there is `bpp` alone, of rounded latents; in `validation.csv` of whole streams.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""How much a small error of each latent changes the picture.
+"""How much a small error of a latent changes the picture.
 
-    ŷ ─► g_s ─► x̂ ─► Σ x̂·v ─► gradient g at ŷ,  v random of variance 1:  E[g²] = Σ (∂x̂/∂ŷ)²
+An error e of one latent ŷ changes each value of x̂ by e·∂x̂/∂ŷ. The squares of these changes sum up
+to e²·S, where S = Σ (∂x̂/∂ŷ)². So S tells what errors cost without running g_s in every step. It is
+measured once, since g_s is frozen: by random numbers v, one for each value of x̂, of variance 1.
 
-With g_s frozen this tells what an error of ŷ costs in pixels, without running g_s in every step.
+    ŷ ─► g_s ─► x̂ ─► Σ x̂·v ─► its gradient g at ŷ:  the mean of g² over all v is S
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ GROUP = 4
 
 
 def sensitivity(network: CodecNetwork, images: Tensor, generator: torch.Generator) -> Tensor:
-    """The summed squared change of all pixel values for an error of 1 in a latent, (M,).
+    """S of each channel of ŷ, divided by the gain as g_s reads it; (M,), float32, pixels in [0, 1].
 
-    The mean over positions, over the lowest, the middle and the highest level, and over images.
+    It is the mean over positions, over images, and over the lowest, the middle and the highest
+    level. Errors of several latents are taken to add up by their squares.
 
     Args:
         network: on the device of the images; its parameters take no gradient.

@@ -1,6 +1,6 @@
-"""Making the integer tables that weights files store: of a model, or of what was counted.
+"""Making the integer tables that weights files store. Never runs where a file is coded.
 
-Runs at export only.
+A table has the shape of a model, a gaussian or the trained prior, or of symbols that were counted.
 
 Coding never computes a probability: it uses these integers, so two machines cannot
 disagree about them.
@@ -36,7 +36,7 @@ COARSE_SCALES, SCALE_MAX = 32, 256.0
 #: A gaussian table reaches so far that this mass lies beyond, within these half-widths.
 TAIL = 1e-6
 HALF_MIN, HALF_MAX = 3, 255
-#: Symbols of the model that are added to those that were counted, in every table.
+#: To what was counted for a table so many symbols are added, spread as the model would have them.
 MODELLED = 500.0
 
 
@@ -73,8 +73,9 @@ def gaussian_tables(counts: Tensor | None = None) -> dict[str, Tensor]:
     """halves (92,) and frequencies of y's tables; each end symbol has the mass beyond it.
 
     Args:
-        counts: of symbols by table, see `SymbolCounts`; None: the tables are the gaussians'. With
-            them a table is what was counted, made symmetric, and the gaussian where little was.
+        counts: of symbols by table, (92, 511), see `SymbolCounts`. A table then has the shape of
+            what was counted, made symmetric; where little was counted, nearly that of its gaussian.
+            None: all have that of their gaussians.
     """
     halves, frequencies = [], []
     for number, scale in enumerate(scale_grid()):
@@ -92,16 +93,16 @@ def gaussian_tables(counts: Tensor | None = None) -> dict[str, Tensor]:
 
 
 def fitted(mass: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The distribution that counts of symbols show, with MODELLED more that the model would have.
+    """Probabilities (n,) that sum to 1, by what was counted and `MODELLED` symbols of the model.
 
     Args:
-        mass: the model's probabilities, (n,); counts: (n,).
+        mass: the model's probabilities, (n,), which sum to 1; counts: of each symbol, (n,).
     """
     return (counts + MODELLED * mass) / (counts.sum() + MODELLED)
 
 
 def within(counts: NDArray[np.int64], middle: int, half: int) -> NDArray[np.float64]:
-    """Counts of the 2·half + 1 symbols around one; each end has all that are beyond it."""
+    """Counts of the 2·half + 1 symbols around the column `middle`; each end has what is beyond."""
     inner = counts[middle - half : middle + half + 1].astype(np.float64)
     inner[0] += counts[: middle - half].sum()
     inner[-1] += counts[middle + half + 1 :].sum()
@@ -114,7 +115,8 @@ def prior_tables(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Tables of z, one a channel, from the trained prior, and each channel's centre (N,).
 
-    `counts` of rounded z by channel, see `SymbolCounts`, take part as in `gaussian_tables`.
+    `counts` of rounded z by channel, (N, 2041), take part as in `gaussian_tables`, but a table of z
+    need not be symmetric.
     """
     reach = REACH_Z
     at = torch.arange(-reach, reach + 1).double() - 0.5
