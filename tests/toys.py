@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from support import CPU, SMALL_RUN
 
 from ticodec import weights
 from ticodec.models.config import HeadConfig, IcatConfig, ViTConfig
+from ticodec.training.entropy_trainer import TRAINED, EntropyTrainer
 from ticodec.training.options import TrainOptions
+from ticodec.training.pretrained import find_codec
 from ticodec.training.trainer import BaseTrainer
 
 LABELS = ("blue sea", "grass", "red")
@@ -35,12 +38,13 @@ LEARNED: dict[str, Any] = {
 FIRST = TrainOptions(step=1, **LEARNED)
 SECOND = replace(FIRST, step=2, weight_decay=0.0)
 
-#: How much fits of layers are made from. Toys have 16 channels and need little: to encode images
+#: How much layers and tables are fitted to. Toys have 16 channels and need little: to encode images
 #: for as much as real networks need took most of the time of these tests.
 FITS = {
     "ticodec.training.halving.FITTED_LATENTS": 128,
     "ticodec.training.head_trainer.FITTED": 32,
     "ticodec.training.head_trainer.STITCHED": 256,
+    "ticodec.training.entropy_trainer.COUNTED": 32,
 }
 
 #: Facts of a run, as its history tells them.
@@ -95,3 +99,21 @@ def saved(trainer: BaseTrainer, toys: Path, path: Path, steps: int = 2) -> Path:
         trainer.train_step(data)
     trainer.save(path)
     return path
+
+
+def frozen_tiny(spoilt: float = 0.0, **changes: object) -> EntropyTrainer:
+    """A trainer of the tiny network, its transforms frozen.
+
+    Args:
+        spoilt: how much noise its trained parts get, of the spread of each of their tensors.
+        changes: of the options.
+    """
+    tiny, generator = find_codec("tiny"), torch.Generator().manual_seed(5)
+    floats = {
+        name: value + spoilt * value.std() * torch.randn(value.shape, generator=generator)
+        if name.startswith(TRAINED) and value.numel() > 1
+        else value
+        for name, value in tiny.floats.items()
+    }
+    options = replace(SMALL_RUN, **{"freeze": "transforms", "batch": 4, **changes})
+    return EntropyTrainer(tiny.config, options, CPU, init=floats)
