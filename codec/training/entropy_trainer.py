@@ -57,7 +57,7 @@ from .trainer import Row
 
 #: Parts of the network that are trained.
 TRAINED = ("h_a", "h_s", "cam", "head", "prior")
-#: Windows in which symbols are counted at the end of a phase.
+#: Pieces in which symbols are counted at the end of a phase.
 COUNTED = 512
 
 
@@ -90,9 +90,9 @@ class EntropyLoss(NamedTuple):
 class EntropyTrainer(PhotoTrainer[EncodedData]):
     """h_a, h_s, context model, head and prior in training, see the module and `BaseTrainer`.
 
-    A run that is resumed encodes its photos again. y, the levels and the places of windows are what
-    they were; ŷ is coded with the averaged weights of the checkpoint, and so is nearer to what
-    files will have than before. All else goes on bit by bit.
+    A run that is resumed encodes its photos again. y and the levels are what they were; ŷ is coded
+    with the averaged weights of the checkpoint, and so is nearer to what files will have than
+    before. All else goes on bit by bit.
     """
 
     training = Training.ENTROPY
@@ -160,9 +160,8 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         return EntropyCoder(self.config, exact, torch.device("cpu"))
 
     def batch(self, data: EncodedData) -> tuple[Tensor, Tensor, Tensor]:
-        """y before the gain, levels (B,), and ŷ of random windows, see `EncodedPhotos`."""
-        o = self.options
-        return data.photos.windows(o.batch, o.crop // STRIDE_Y, self.sampler)
+        """y before the gain, levels (B,), and ŷ of random pieces, see `EncodedPhotos`."""
+        return data.photos.draw(self.options.batch, self.sampler)
 
     def example(self) -> tuple[Tensor, Tensor, Tensor]:
         """Noise in the shapes of a batch."""
@@ -172,7 +171,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         return y, levels, y.round()
 
     def forward(self, *batch: Any) -> EntropyLoss:
-        """Loss of windows of y before the gain (B, h, w, M), at levels (B,), and their ŷ."""
+        """Loss of pieces of y before the gain (B, h, w, M), at levels (B,), and their ŷ."""
         y, level, y_hat = batch
         network = self.network
         up, down = network.scaling(level)
@@ -224,14 +223,14 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
 
     @torch.no_grad()
     def finish(self, data: EncodedData) -> str:
-        """Count symbols in random windows, for the tables of the export."""
+        """Count symbols of random pieces, for the tables of the export."""
         network = self.average
         thresholds = scale_thresholds().to(self.device)
         counts = SymbolCounts.none(len(thresholds) + 1, self.config.N)
         generator = torch.Generator().manual_seed(self.options.seed + 2)
-        o = self.options
-        for _ in range(-(-COUNTED // o.batch)):
-            y, level, y_hat = data.photos.windows(o.batch, o.crop // STRIDE_Y, generator)
+        batch = self.options.batch
+        for _ in range(-(-COUNTED // batch)):
+            y, level, y_hat = data.photos.draw(batch, generator)
             y = y * network.scaling(level)[0]
             with self.autocast():
                 z = network.h_a(y).float().round()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 from support import CPU, make_pixels
@@ -15,7 +14,14 @@ from ticodec.errors import BadInputError
 from ticodec.models.codec_network import CodecNetwork
 from ticodec.models.families import build
 from ticodec.training.data.photos import Photos
-from ticodec.training.encoded_photos import Coding, EncodedPhotos, encode_photos, pieces
+from ticodec.training.encoded_photos import (
+    Coding,
+    EncodedPhotos,
+    encode_photos,
+    shrunk,
+    sizes,
+    squares,
+)
 from ticodec.training.export.weights_file import calibration_latents, compile_entropy
 from ticodec.training.pretrained import find_codec
 
@@ -67,7 +73,7 @@ def encode(network: CodecNetwork, coder: EntropyCoder):
 
 @pytest.fixture(scope="module")
 def encoded(encode) -> EncodedPhotos:
-    """The two photos, and the first one shrunk; the second one is too small for that."""
+    """Six pieces of the first photo, two of it shrunk, and two of the second."""
     return encode()
 
 
@@ -75,7 +81,7 @@ def latents(network: CodecNetwork, encoded: EncodedPhotos) -> Iterator[tuple[Cod
     """Each coding with the y that was coded, gain applied."""
     for coding in encoded.codings:
         up, _ = network.scaling(torch.tensor([coding.level]))
-        yield coding, encoded.maps[coding.map].float() * up[0]
+        yield coding, encoded.maps[coding.piece].float() * up[0]
 
 
 def test_y_hat_is_what_a_file_decodes_to(
@@ -99,10 +105,10 @@ def test_y_hat_is_within_half_a_step_of_y(network: CodecNetwork, encoded: Encode
 
 
 def test_y_is_that_of_the_photo_or_of_its_mirror_image(network: CodecNetwork, encode) -> None:
-    photos = of_sizes(*[(70, 136)] * 6)
+    photos = of_sizes(*[(70, 68)] * 6)
     mirrored = []
     for number, y in enumerate(encode(photos=photos, shrink=1.0).maps):
-        x = photos.whole(number)[3:67, 4:132]  # the middle
+        x = photos.whole(number)[3:67, 2:66]  # the middle
         both = network.g_a(torch.stack([x, x.flip(1)]) - 0.5)
         errors = (both - y.float()).abs().amax((1, 2, 3))
         assert errors.min() < 2e-3 * both.abs().max() < errors.max()
@@ -111,7 +117,7 @@ def test_y_is_that_of_the_photo_or_of_its_mirror_image(network: CodecNetwork, en
 
 
 def test_levels_are_of_all_parts_of_the_range(encode, encoded: EncodedPhotos) -> None:
-    assert [coding.map for coding in encoded.codings] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [coding.piece for coding in encoded.codings] == [n // 3 for n in range(30)]
     for number, coding in enumerate(encoded.codings):
         part = number % 3
         assert part <= coding.level / 7 * 3 < part + 1
@@ -137,90 +143,59 @@ def test_the_generator_alone_decides(encode, encoded: EncodedPhotos) -> None:
         assert torch.equal(one.y_hat, two.y_hat)
     levels = [[coding.level for coding in each.codings] for each in (encoded, other)]
     assert not set(levels[0]) & set(levels[1])
-    drawn = [encoded.windows(4, 4, seeded(seed)) for seed in (1, 1, 2)]
+    drawn = [encoded.draw(4, seeded(seed)) for seed in (1, 1, 2)]
     assert all(map(torch.equal, drawn[0], drawn[1]))
     assert not torch.equal(drawn[0][0], drawn[2][0])
 
 
-def test_each_piece_is_counted(encode) -> None:
+def test_each_photo_is_counted_at_each_size(encode) -> None:
     ticks: list[None] = []
-    encoded = encode(tick=lambda: ticks.append(None))
-    assert len(ticks) == len(encoded.maps) == 3
+    encode(tick=lambda: ticks.append(None))
+    encode(tick=lambda: ticks.append(None), shrink=1.0)
+    assert len(ticks) == 4 + 2
 
 
-def test_pieces_are_as_large_as_photos_and_once_more_shrunk() -> None:
-    photos = of_sizes((200, 330), (64, 64), (63, 200))
+def test_photos_are_taken_as_they_are_and_once_more_shrunk() -> None:
+    photos = of_sizes((200, 330), (640, 64))
 
-    def sizes(shrink: float, side: int = 64) -> list[tuple[int, ...]]:
-        return [tuple(x.shape[:2]) for x in pieces(photos, side, shrink, seeded(0))]
+    def taken(shrink: float) -> list[tuple[int, ...]]:
+        return [tuple(x.shape[:2]) for x in sizes(photos, shrink, seeded(0))]
 
-    assert sizes(1.0) == [(192, 320), (64, 64)]
-    assert sizes(1.0, 128) == [(192, 320)]
-    assert sizes(1.02) == [(192, 320), (192, 320), (64, 64)]  # 196 × 324
-    whole, shrunk, small = sizes(2.0)
-    assert (whole, small) == ((192, 320), (64, 64))
-    assert (64, 128) <= shrunk <= (128, 192)  # at least 1.3 times, at most twice as small
+    assert taken(1.0) == [(200, 330), (640, 64)]
+    assert taken(1.02) == [(200, 330), (196, 324), (640, 64), (627, 63)]
 
 
-def test_pieces_are_shrunk_by_a_factor_within_the_range() -> None:
+def test_photos_are_shrunk_by_a_factor_within_the_range() -> None:
     photos = of_sizes(*[(640, 64)] * 20)
-    heights = {x.shape[0] for x in pieces(photos, 0, 2.0, seeded(0))} - {640}
-    assert heights <= {320, 384, 448}  # of 320 to 492
-    assert len(heights) == 3
+    heights = [x.shape[0] for x in sizes(photos, 2.0, seeded(0))][1::2]
+    assert 320 <= min(heights) < 350
+    assert 450 < max(heights) <= 492  # at least 1.3 times
 
 
-def test_pixels_of_pieces_stay_in_their_range() -> None:
+def test_pixels_stay_in_their_range_when_they_are_shrunk() -> None:
     """Bicubic filters swing over."""
-    edges = np.zeros((128, 128, 3), np.uint8)
-    edges[:, 64:] = 255
-    whole, shrunk = pieces(Photos([edges], 1, CPU), 64, 1.5, seeded(0))
-    for x in (whole, shrunk):
-        assert (x.min(), x.max()) == (0, 1)
+    edges = torch.zeros(128, 128, 3)
+    edges[:, 64:] = 1
+    small = shrunk(edges, 1.5)
+    assert small.shape == (85, 85, 3)
+    assert (small.min(), small.max()) == (0, 1)
+
+
+def test_squares_lie_side_by_side_spread_over_the_image() -> None:
+    """Pixels that say where they are: (row, column, 0)."""
+    at = torch.meshgrid(torch.arange(200.0), torch.arange(330.0), indexing="ij")
+    x = torch.stack([*at, torch.zeros(200, 330)], -1)
+    found = list(squares(x, 64, seeded(0)))
+    places = [(int(square[0, 0, 0]), int(square[0, :, 1].min())) for square in found]
+    assert places == [(top, left) for top in (2, 68, 134) for left in (2, 67, 133, 199, 264)]
+    mirrored = [bool(square[0, 0, 1] > square[0, -1, 1]) for square in found]
+    assert set(mirrored) == {False, True}
+    for (top, left), square, flipped in zip(places, found, mirrored, strict=True):
+        square = square.flip(1) if flipped else square
+        assert torch.equal(square, x[top : top + 64, left : left + 64])
+    assert not list(squares(x, 256, seeded(0)))
 
 
 def test_photos_that_are_all_too_small_are_bad_input(encode) -> None:
     with pytest.raises(BadInputError, match="no photo is as large as a crop: 256×256 pixels"):
         encode(side=256)
-
-
-# -- windows, of maps that say what is where -------------------------------------------
-
-
-def marked(*sizes: tuple[int, int]) -> EncodedPhotos:
-    """Maps whose latents are (number of the map, row, column); ŷ of two levels, also with these."""
-    maps, codings = [], []
-    for number, (height, width) in enumerate(sizes):
-        at = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        y = torch.stack([torch.full((height, width), number), *at], -1).half()
-        maps.append(y)
-        codings += [Coding(number, level, y + 100 * (level + 1)) for level in (0.5, 6.0)]
-    return EncodedPhotos(maps, codings, CPU)
-
-
-def test_windows_of_y_and_y_hat_are_from_the_same_place() -> None:
-    encoded = marked((8, 12), (20, 16))
-    y, levels, y_hat = encoded.windows(200, 8, seeded(0))
-    assert (y.shape, levels.shape, y_hat.shape) == ((200, 8, 8, 3), (200,), (200, 8, 8, 3))
-    assert {part.dtype for part in (y, levels, y_hat)} == {torch.float32}
-    assert torch.equal(y_hat, y + 100 * (levels[:, None, None, None] + 1))
-    assert set(levels.tolist()) == {0.5, 6.0}
-    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
-    for window in y:
-        number, top, left = window[0, 0].tolist()
-        assert (window[..., 0] == number).all()
-        assert torch.equal(window[..., 1], top + rows)
-        assert torch.equal(window[..., 2], left + columns)
-
-
-def test_windows_begin_at_every_place_where_z_does() -> None:
-    encoded = marked((8, 12), (20, 16))
-    y, _, _ = encoded.windows(600, 8, seeded(0))
-    places = {tuple(map(int, window[0, 0].tolist())) for window in y}
-    small = {(0, 0, left) for left in (0, 4)}
-    large = {(1, top, left) for top in (0, 4, 8, 12) for left in (0, 4, 8)}
-    assert places == small | large
-
-
-def test_large_maps_have_more_windows() -> None:
-    y, _, _ = marked((8, 8), (24, 24)).windows(2000, 8, seeded(0))
-    assert float(y[:, 0, 0, 0].mean()) == pytest.approx(0.9, abs=0.03)

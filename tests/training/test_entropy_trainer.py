@@ -43,7 +43,7 @@ def loaded(folder: Path) -> tuple[EncodedData, Tensor, Tensor]:
     """Photos that the tiny network has encoded; its calibration images, and what errors cost."""
     trainer = frozen_tiny()
     data, line = trainer.load_data(folder, quiet)
-    assert line.splitlines()[1:] == ["0.1 megapixels encoded, in 4 pieces"]
+    assert line.splitlines()[1:] == ["0.1 megapixels encoded, in 16 pieces"]
     return data, trainer.calibration, trainer.costs
 
 
@@ -209,11 +209,11 @@ def test_a_resumed_run_codes_again_with_its_own_weights(
     for old, new in zip(data.photos.codings, again.photos.codings, strict=True):
         assert old[:2] == new[:2]
         changed += not torch.equal(old.y_hat, new.y_hat)
-        y, level = again.photos.maps[new.map].float(), new.level
+        y, level = again.photos.maps[new.piece].float(), new.level
         assert torch.equal(code(network, coder, y, [level])[0], new.y_hat)
     assert changed
-    windows = [each.photos.windows(4, 4, resumed.sampler.clone_state()) for each in (data, again)]
-    assert torch.equal(windows[0][0], windows[1][0])
+    drawn = [each.photos.draw(4, resumed.sampler.clone_state()) for each in (data, again)]
+    assert torch.equal(drawn[0][0], drawn[1][0])
 
 
 def test_counts_are_those_of_the_last_phase(trainer_of, loaded, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_counts_are_those_of_the_last_phase(trainer_of, loaded, tmp_path: Path) 
     assert torch.equal(trainer.sampler.get_state(), drawn[0])
     assert torch.equal(torch.get_rng_state(), drawn[1])
     first = trainer.symbols
-    assert first.y.sum() == 33 * 4 * 4 * 16  # of 33 windows, since there are 3 in a batch
+    assert first.y.sum() == 33 * 4 * 4 * 16  # of 33 pieces, since there are 3 in a batch
     assert first.z.sum() == 33 * 16
     trainer.finish(loaded[0])
     assert all(map(torch.equal, first, trainer.symbols))
@@ -243,8 +243,8 @@ def test_counts_are_those_of_the_last_phase(trainer_of, loaded, tmp_path: Path) 
 def test_photos_are_shrunk_if_that_is_asked_for(folder: Path) -> None:
     totals: list[int] = []
     data, line = frozen_tiny(shrink=2.0).load_data(folder, totals.append)
-    assert len(data.photos.maps) == 8
-    assert line.endswith("megapixels encoded, in 8 pieces")
+    assert len(data.photos.maps) == 20
+    assert line.endswith("megapixels encoded, in 20 pieces")
     assert len(totals) == totals[-1] == 5 + 8
 
 
