@@ -1,22 +1,21 @@
 """Latents of photos, encoded once and kept: what an entropy model is trained on.
 
-photos ─► shrink, cut, mirror ─► g_a ─► y, without gain ────────────────────────► kept, float16
-                                        └► ·gain of a few levels ─► coder ─► ŷ ─► kept, float16
+photos ─► shrink, cut, mirror ─► g_a ─► y, without gain, kept in float16
+                                        └► some of them ─► ·gain ─► h_a, coder ─► ŷ   every step
 
-A batch is some pieces, y and ŷ. A step on latents costs a hundredth of one that runs g_a and g_s.
-ŷ is that of the integer coder, the context that a file has.
+A step on latents costs a hundredth of one that runs g_a and g_s. ŷ is that of the integer coder: it
+is the context that a file has.
 
 Photos are cut before they are encoded, so each piece has borders as an image has. Windows of the
 latents of whole photos have none: what learns from those gets worse at coding whole photos.
 
-In memory a pixel takes 2·M/256 bytes for y and as much for each ŷ: 10 with M = 320.
+In memory a pixel takes 2·M/256 bytes: 2.5 with M = 320.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,73 +28,44 @@ from ticodec.models.inference import Transform, fast_bf16
 
 from .data.photos import Photos
 
-#: Levels that each map is coded at, each in a range of its own.
-CODED_LEVELS = 3
 #: Photos that are shrunk are at least this many times smaller, or `shrink` times if that is less.
 SHRUNK_LEAST = 1.3
 
 
-class Coding(NamedTuple):
-    """ŷ of a piece at one level.
-
-    Args:
-        piece: its number; level: of the quality, from 0.
-        y_hat: (h, w, M), float16, gain applied.
-    """
-
-    piece: int
-    level: float
-    y_hat: Tensor
-
-
 class EncodedPhotos:
-    """Latents of pieces of photos, y and ŷ, in memory.
+    """Latents of pieces of photos, in memory.
 
     Args:
         maps: y of each piece, before the gain, (h, w, M), float16, on the CPU; all of one size.
-        codings: ŷ of these pieces, at several levels each, on the CPU.
         device: where batches go.
     """
 
-    def __init__(self, maps: list[Tensor], codings: list[Coding], device: torch.device) -> None:
-        self.maps, self.codings, self.device = maps, codings, device
+    def __init__(self, maps: list[Tensor], device: torch.device) -> None:
+        self.maps, self.device = maps, device
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Pieces at random, each at one of its levels.
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """y of `count` random pieces, before the gain, (B, h, w, M), float32, on the device.
 
-        Args:
-            count: of pieces, B.
-            generator: a CPU generator, which alone decides.
-        Returns: y before the gain, (B, h, w, M); levels, (B,); ŷ of the same pieces, gain applied,
-            (B, h, w, M). All float32, on the device.
+        `generator` is a CPU generator; it alone decides.
         """
-        numbers = torch.randint(len(self.codings), (count,), generator=generator).tolist()
-        picked = [self.codings[number] for number in numbers]
-        y = torch.stack([self.maps[coding.piece] for coding in picked])
-        y_hat = torch.stack([coding.y_hat for coding in picked])
-        levels = torch.tensor([coding.level for coding in picked], device=self.device)
-        return y.float().to(self.device), levels, y_hat.float().to(self.device)
+        numbers = torch.randint(len(self.maps), (count,), generator=generator).tolist()
+        return torch.stack([self.maps[number] for number in numbers]).float().to(self.device)
 
 
 def encode_photos(
     network: CodecNetwork,
-    coder: EntropyCoder,
     photos: Photos,
     side: int,
     shrink: float,
-    qualities: tuple[float, float],
     generator: torch.Generator,
     tick: Callable[[], None],
 ) -> EncodedPhotos:
-    """Run g_a once over pieces of photos, and code each at a few levels.
-
-    The range of levels has `CODED_LEVELS` parts of one width. Of each part one level is drawn.
+    """Run g_a over pieces of photos.
 
     Args:
-        network: on the device of the photos; coder: of the same network, on the CPU.
+        network: on the device of the photos.
         side: of a piece, in pixels, a multiple of the network's stride; photos that are smaller
             are left out. shrink: see `sizes`.
-        qualities: the lowest and the highest, from 1; for one above the network's that is taken.
         generator: a CPU generator, which alone decides.
         tick: called once a photo, and once more for each that is shrunk.
 
@@ -103,21 +73,14 @@ def encode_photos(
     """
     device = photos.pixels.device
     g_a = fast_analysis(network, device)
-    low, high = (min(quality, network.config.levels) for quality in qualities)
     maps: list[Tensor] = []
-    codings: list[Coding] = []
     for image in sizes(photos, shrink, generator):
         for x in squares(image, side, generator):
-            y = g_a(x[None] - 0.5)[0].half()
-            parts = torch.rand(CODED_LEVELS, generator=generator) + torch.arange(CODED_LEVELS)
-            levels = (low - 1 + (high - low) * parts / CODED_LEVELS).tolist()
-            coded = code(network, coder, y.float(), levels)
-            codings += [Coding(len(maps), *pair) for pair in zip(levels, coded, strict=True)]
-            maps.append(y.cpu())
+            maps.append(g_a(x[None] - 0.5)[0].half().cpu())
         tick()
     if not maps:
         raise BadInputError(f"no photo is as large as a crop: {side}×{side} pixels")
-    return EncodedPhotos(maps, codings, device)
+    return EncodedPhotos(maps, device)
 
 
 def fast_analysis(network: CodecNetwork, device: torch.device) -> Transform:
@@ -126,22 +89,18 @@ def fast_analysis(network: CodecNetwork, device: torch.device) -> Transform:
     return Transform(deepcopy(network.g_a), device, dtype, keep_last=True)
 
 
-@torch.inference_mode()
-def code(
-    network: CodecNetwork, coder: EntropyCoder, y: Tensor, levels: list[float]
-) -> list[Tensor]:
-    """ŷ at each of the levels, (h, w, M), float16, on the CPU, gain applied.
+@torch.no_grad()
+def code(network: CodecNetwork, coder: EntropyCoder, y: Tensor) -> Tensor:
+    """ŷ of latents, as a file has it: (B, h, w, M), float32, on the device of y.
 
     Args:
-        y: before the gain, (h, w, M), float32, on the network's device.
+        network: its h_a runs; coder: of the same network, on the CPU.
+        y: gain applied, (B, h, w, M), float32, on the network's device.
     """
-    encodings = []
-    for level in levels:
-        up, _ = network.scaling(torch.tensor([level], device=y.device))
-        scaled = y * up[0]
-        z = network.h_a(scaled[None])[0]
-        encodings.append(Encoding(coder, scaled.cpu(), z.cpu()))
-    return [y_hat.half().reshape(y.shape) for y_hat in coder.run(encodings)]
+    z = network.h_a(y)
+    encodings = [Encoding(coder, *pair) for pair in zip(y.cpu(), z.cpu(), strict=True)]
+    coded = torch.stack(coder.run(encodings))
+    return coded.reshape(y.shape).to(y)
 
 
 def sizes(photos: Photos, shrink: float, generator: torch.Generator) -> Iterator[Tensor]:

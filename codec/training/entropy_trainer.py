@@ -3,8 +3,8 @@
 g_a, g_s and the gains stay as they are. The rest learns from latents that are encoded once.
 
     photos ─► g_a, once ─► y ─► ·gain ─► h_a ─► z ─► round ─► h_s ─┐
-                           │                     └► prior          ├─► head ─► scales, means
-                           └► integer coder, once ─► ŷ ─► CAM ─────┘
+                                │        │       └► prior          ├─► head ─► scales, means
+                                └────────┴─► integer coder ─► ŷ ─► CAM
 
 The loss is a sum. Through each term one thing learns:
 
@@ -19,7 +19,9 @@ Means and h_a cannot: for means y is not rounded, and for h_a noise stands for t
 h_a learns through scales and means too, as if z was not rounded.
 
 The CAM sees ŷ of the integer coder, as in a file. While a whole network learns, it sees y with
-noise, which tells more about y than ŷ does.
+noise, which tells more about y than ŷ does. The coder is compiled anew every `COMPILED` steps. It
+must not be that of the weights at the beginning: then ŷ has what their h_a sent in z, the new h_a
+learns to send less, and in files that is missing.
 
 At the end of a phase symbols are counted, and export fits the tables to the counts: `SymbolCounts`.
 """
@@ -44,7 +46,8 @@ from ticodec.models.prior import gaussian_likelihood
 from ticodec.psnr import psnr_of_mse
 
 from .data.decoding import Decoding
-from .encoded_photos import EncodedPhotos, encode_photos, fast_analysis
+from .data.photos import draw_levels
+from .encoded_photos import EncodedPhotos, code, encode_photos, fast_analysis
 from .export.tables import scale_thresholds
 from .export.weights_file import calibration_latents, compile_entropy
 from .losses import lambda_at
@@ -57,6 +60,8 @@ from .trainer import Row
 
 #: Parts of the network that are trained.
 TRAINED = ("h_a", "h_s", "cam", "head", "prior")
+#: Steps from one integer coder to the next.
+COMPILED = 40
 #: Pieces in which symbols are counted at the end of a phase.
 COUNTED = 512
 
@@ -78,9 +83,9 @@ class EncodedData(NamedTuple):
 class EntropyLoss(NamedTuple):
     """Scalars of one batch: the loss to minimise, and the rate.
 
-    `bpp` counts symbols and rounded z. It differs from the rate of a file in three things: ŷ is
-    that of the weights that photos were encoded with, h_s and CAM are float code, and symbols cost
-    what they do by gaussians. The loss counts the bits of y and z twice, see the module.
+    `bpp` counts symbols and rounded z. It differs from the rate of a file in two things: h_s and
+    CAM are float code, and symbols cost what they do by gaussians. The loss counts the bits of y
+    and z twice, see the module.
     """
 
     loss: Tensor
@@ -90,15 +95,17 @@ class EntropyLoss(NamedTuple):
 class EntropyTrainer(PhotoTrainer[EncodedData]):
     """h_a, h_s, context model, head and prior in training, see the module and `BaseTrainer`.
 
-    A run that is resumed encodes its photos again. y and the levels are what they were; ŷ is coded
-    with the averaged weights of the checkpoint, and so is nearer to what files will have than
-    before. All else goes on bit by bit.
+    A run that is resumed encodes its photos again, to the same y, and compiles its coder at once.
+    It goes on bit by bit where that would have happened anyway: every `COMPILED` steps.
     """
 
     training = Training.ENTROPY
     columns = EntropyLoss._fields
     #: Counted at the end of the last phase; None before that.
     symbols: SymbolCounts | None = None
+    #: What makes ŷ of batches; and y of the calibration images, gains applied.
+    batch_coder: EntropyCoder | None = None
+    calibration_y: Tensor | None = None
 
     def build(self) -> CodecNetwork:
         """The network, all but `TRAINED` frozen."""
@@ -132,14 +139,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         self.costs.copy_(sensitivity(self.average, held[:8], generator))
         total = seen + len(photos) * (2 if o.shrink > 1 else 1)
         encoded = encode_photos(
-            self.average,
-            self.coder(),
-            photos,
-            o.crop,
-            o.shrink,
-            o.quality_range,
-            generator,
-            lambda: tick(total),
+            self.average, photos, o.crop, o.shrink, generator, lambda: tick(total)
         )
         g_a = fast_analysis(self.average, self.device)
         held_y = torch.cat([g_a(x[None] - 0.5) for x in held])
@@ -148,20 +148,32 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         line += f"in {len(encoded.maps):,} pieces"
         return EncodedData(encoded, held, held_y), line
 
-    def coder(self) -> EntropyCoder:
-        """The integer coder of the averaged weights, its tables fitted to the last counts.
+    def coder(self, network: CodecNetwork) -> EntropyCoder:
+        """The integer coder of the weights of now, its tables fitted to the last counts.
 
         It is that of an export but for one thing: an export first rounds weights to half precision.
+
+        Args:
+            network: those in training, or the average.
         """
-        assert self.calibration is not None  # `load_photos` makes it
-        network = deepcopy(self.average).cpu().eval()
-        latents = calibration_latents(network, self.calibration)
-        exact = compile_entropy(network, *latents, self.symbols)
+        network = deepcopy(network).cpu().eval()
+        if self.calibration_y is None:  # g_a and the gains do not change
+            assert self.calibration is not None  # `load_photos` makes it
+            self.calibration_y, _ = calibration_latents(network, self.calibration)
+        with torch.no_grad():
+            z = network.h_a(self.calibration_y)
+        exact = compile_entropy(network, self.calibration_y, z, self.symbols)
         return EntropyCoder(self.config, exact, torch.device("cpu"))
 
     def batch(self, data: EncodedData) -> tuple[Tensor, Tensor, Tensor]:
-        """y before the gain, levels (B,), and ŷ of random pieces, see `EncodedPhotos`."""
-        return data.photos.draw(self.options.batch, self.sampler)
+        """y before the gain (B, h, w, M), levels (B,), and ŷ of random pieces, as files have it."""
+        if self.batch_coder is None or self.step % COMPILED == 0:
+            self.batch_coder = self.coder(self.network)
+        count = self.options.batch
+        y = data.photos.draw(count, self.sampler)
+        level = self.draw_levels(count, self.config.levels)
+        y_hat = code(self.network, self.batch_coder, y * self.network.scaling(level)[0])
+        return y, level, y_hat
 
     def example(self) -> tuple[Tensor, Tensor, Tensor]:
         """Noise in the shapes of a batch."""
@@ -197,7 +209,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
 
         Until symbols have been counted the tables are those of gaussians: then the rate is higher.
         """
-        coder = self.coder()
+        coder = self.coder(self.average)
         return [self.measured(data, quality, coder) for quality in self.validation_qualities()]
 
     def measured(self, data: EncodedData, quality: float, coder: EntropyCoder) -> Row:
@@ -224,14 +236,16 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
     @torch.no_grad()
     def finish(self, data: EncodedData) -> str:
         """Count symbols of random pieces, for the tables of the export."""
-        network = self.average
+        network, coder = self.average, self.coder(self.average)
         thresholds = scale_thresholds().to(self.device)
         counts = SymbolCounts.none(len(thresholds) + 1, self.config.N)
         generator = torch.Generator().manual_seed(self.options.seed + 2)
+        low, high = (min(q, self.config.levels) for q in self.options.quality_range)
         batch = self.options.batch
         for _ in range(-(-COUNTED // batch)):
-            y, level, y_hat = data.photos.draw(batch, generator)
-            y = y * network.scaling(level)[0]
+            level = draw_levels((low, high), batch, generator, self.device)
+            y = data.photos.draw(batch, generator) * network.scaling(level)[0]
+            y_hat = code(network, coder, y)
             with self.autocast():
                 z = network.h_a(y).float().round()
                 scales, means = network.prediction(z, y_hat)
@@ -246,7 +260,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         return {**super().state(), "symbols": counts}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken, but for ŷ, see the class."""
+        """Continue where `state` was taken, see the class."""
         super().restore(state)
         self.symbols = counts_of(state)
 
