@@ -235,7 +235,9 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
 
     @torch.no_grad()
     def finish(self, data: EncodedData) -> str:
-        """Count symbols of random pieces, for the tables of the export."""
+        """Count symbols of random pieces, for the tables of the export, if a step was taken."""
+        if self.crops == self.begun[0]:  # as with --max-minutes 0, where annealing follows
+            return ""
         network, coder = self.average, self.coder(self.average)
         thresholds = scale_thresholds().to(self.device)
         counts = SymbolCounts.none(len(thresholds) + 1, self.config.N)

@@ -227,6 +227,7 @@ def test_context_is_that_of_the_weights_of_now(
 
 def test_counts_are_those_of_the_last_phase(trainer_of, loaded, tmp_path: Path) -> None:
     trainer = trainer_of(batch=3)
+    assert trainer.finish(loaded[0]) == ""  # nothing has changed yet
     trainer.train_step(loaded[0])
     assert trainer.state()["symbols"] is None
     drawn = trainer.sampler.get_state(), torch.get_rng_state()
