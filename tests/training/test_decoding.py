@@ -116,7 +116,7 @@ def test_a_trainer_loads_what_was_begun(
     loaded = []
     for processes in (0, 2):
         monkeypatch.setattr(
-            "ticodec.training.codec_trainer.useful_processes",
+            "ticodec.training.photo_trainer.useful_processes",
             lambda photos, here, processes=processes: processes,
         )
         trainer, ticks = Trainer(SMALL, SMALL_RUN, CPU), []
