@@ -122,7 +122,7 @@ def screenshot(files: SimpleNamespace) -> list[Call]:
 def worst(files: SimpleNamespace) -> list[Call]:
     out = files.out / "worst"
     words = [files.photos, "--held-out", "-m", "tiny", "-q", "1,3", "--out", out]
-    return [Call(words, out / "0.png"), Call(words, "0: ")]
+    return [Call(words, out / "0.jpg"), Call(words, "0: ")]
 
 
 CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
