@@ -19,14 +19,13 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ticodec.entropy.coder import Encoding, EntropyCoder
 from ticodec.errors import BadInputError
 from ticodec.models.codec_network import CodecNetwork
 from ticodec.models.inference import Transform, fast_bf16
 
-from .data.photos import Photos
+from .data.photos import Photos, resized
 
 #: Photos that are shrunk are at least this many times smaller, or `shrink` times if that is less.
 SHRUNK_LEAST = 1.3
@@ -137,6 +136,4 @@ def spread(length: int, side: int) -> list[int]:
 
 def shrunk(x: Tensor, factor: float) -> Tensor:
     """An image (H, W, 3) in [0, 1], this many times smaller."""
-    size = (round(x.shape[0] / factor), round(x.shape[1] / factor))
-    planes = interpolate(x.permute(2, 0, 1)[None], size, mode="bicubic", antialias=True)
-    return planes[0].permute(1, 2, 0).clamp(0, 1)
+    return resized(x[None], (round(x.shape[0] / factor), round(x.shape[1] / factor)))[0]

@@ -46,7 +46,6 @@ from ticodec.models.prior import gaussian_likelihood
 from ticodec.psnr import psnr_of_mse
 
 from .data.decoding import Decoding
-from .data.photos import draw_levels
 from .encoded_photos import EncodedPhotos, code, encode_photos, fast_analysis
 from .export.tables import scale_thresholds
 from .export.weights_file import calibration_latents, compile_entropy
@@ -56,7 +55,7 @@ from .photo_trainer import PhotoTrainer
 from .request import Beginning, Request
 from .sensitivity import sensitivity
 from .symbol_counts import SymbolCounts, counts_of
-from .trainer import Row
+from .trainer import CALIBRATION, Row
 
 #: Parts of the network that are trained.
 TRAINED = ("h_a", "h_s", "cam", "head", "prior")
@@ -136,7 +135,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
 
         (photos, held), line = self.load_photos(folder, counted)
         generator = torch.Generator().manual_seed(o.seed + 1)
-        self.costs.copy_(sensitivity(self.average, held[:8], generator))
+        self.costs.copy_(sensitivity(self.average, held[:CALIBRATION], generator))
         total = seen + len(photos) * (2 if o.shrink > 1 else 1)
         encoded = encode_photos(
             self.average, photos, o.crop, o.shrink, generator, lambda: tick(total)
@@ -242,10 +241,9 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         thresholds = scale_thresholds().to(self.device)
         counts = SymbolCounts.none(len(thresholds) + 1, self.config.N)
         generator = torch.Generator().manual_seed(self.options.seed + 2)
-        low, high = (min(q, self.config.levels) for q in self.options.quality_range)
         batch = self.options.batch
         for _ in range(-(-COUNTED // batch)):
-            level = draw_levels((low, high), batch, generator, self.device)
+            level = self.draw_levels(batch, self.config.levels, generator)
             y = data.photos.draw(batch, generator) * network.scaling(level)[0]
             y_hat = code(network, coder, y)
             with self.autocast():

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, linear
+from torch.nn.functional import linear
 
 from ticodec.models.config import STRIDE_Y
 from ticodec.models.vit import Halving
 
 from .data.augment import Augmentation
 from .data.class_folder import ClassFolder
-from .data.photos import draw_levels
+from .data.photos import draw_levels, resized
 from .float_latents import GROUP
 from .least_squares import stitch
 from .standardised_input import LEAST
@@ -39,9 +39,7 @@ MILD = Augmentation("mild", smallest=0.35)
 
 def half_size(x: Tensor) -> Tensor:
     """Images (B, H, W, 3) in [0, 1] at half their size; H and W are even."""
-    size = (x.shape[1] // 2, x.shape[2] // 2)
-    small = interpolate(x.permute(0, 3, 1, 2), size, mode="bicubic", antialias=True)
-    return small.clamp(0, 1).permute(0, 2, 3, 1).contiguous()
+    return resized(x, (x.shape[1] // 2, x.shape[2] // 2))
 
 
 def groups(crop: int) -> list[tuple[int, Augmentation]]:

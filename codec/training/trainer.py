@@ -271,10 +271,15 @@ class BaseTrainer(ABC, Generic[C, D]):
         """bf16 where the hardware is fast at it; the likelihoods stay in float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
-    def draw_levels(self, count: int, levels: int) -> Tensor:
-        """Random quality levels within the range of the options, (count,)."""
+    def draw_levels(
+        self, count: int, levels: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Random quality levels within the range of the options, (count,).
+
+        `generator`: a CPU generator; None: that of the batches.
+        """
         low, high = (min(q, levels) for q in self.options.quality_range)
-        return draw_levels((low, high), count, self.sampler, self.device)
+        return draw_levels((low, high), count, generator or self.sampler, self.device)
 
     @torch.no_grad()
     def update_average(self) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ticodec.errors import BadInputError
 from ticodec.picture import Pixels
@@ -37,6 +38,12 @@ def draw_levels(
     """
     low, high = qualities
     return send(low - 1 + (high - low) * torch.rand(count, generator=generator), device)
+
+
+def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (B, H, W, 3) in [0, 1] at another height and width, by a bicubic filter."""
+    planes = interpolate(x.permute(0, 3, 1, 2), size, mode="bicubic", antialias=True)
+    return planes.permute(0, 2, 3, 1).clamp(0, 1).contiguous()
 
 
 class Photos:
@@ -99,10 +106,7 @@ class Photos:
         crops = self.gather(pick, top, left, piece, mirrored)
         if piece == size:
             return crops
-        crops = nn.functional.interpolate(
-            crops.permute(0, 3, 1, 2), (size, size), mode="bicubic", antialias=True
-        )
-        return crops.permute(0, 2, 3, 1).clamp(0, 1).contiguous()
+        return resized(crops, (size, size))
 
     def whole(self, number: int) -> Tensor:
         """One image, (H, W, 3), float32 in [0, 1]."""
