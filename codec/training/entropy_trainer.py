@@ -28,11 +28,11 @@ At the end of a phase symbols are counted, and export fits the tables to the cou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -51,6 +51,7 @@ from .export.tables import scale_thresholds
 from .export.weights_file import calibration_latents, compile_entropy
 from .losses import lambda_at
 from .option_field import Training
+from .options import TrainOptions
 from .photo_trainer import PhotoTrainer
 from .request import Beginning, Request
 from .sensitivity import sensitivity
@@ -272,14 +273,35 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         """
         if request.codec is None:
             raise UsageError("`freeze` keeps the transforms of trained weights: give `init`")
-        start, (low, high) = super().beginning(request), request.codec.qualities
-        qualities = request.options.get("quality_range", (low, high))
-        if qualities[0] < low or qualities[1] > high:
-            raise UsageError(
-                f"`quality_range` must be within {low:g} to {high:g}: the transforms that "
-                "`freeze` keeps were trained for no others"
-            )
+        start = super().beginning(request)
+        qualities = request.options.get("quality_range", request.codec.qualities)
+        refuse_untrained(qualities, request.codec.qualities)
         return replace(start, options=replace(start.options, quality_range=qualities))
+
+    @classmethod
+    def restored(
+        cls,
+        path: Path,
+        state: dict[str, Any],
+        device: torch.device,
+        compile: bool,
+        changes: Mapping[str, Any],
+    ) -> Self:
+        """As for every trainer. Raises UsageError for qualities that the run did not begin with."""
+        trainer = super().restored(path, state, device, compile, changes)
+        began = TrainOptions(**state["options"])
+        refuse_untrained(trainer.options.quality_range, began.quality_range)
+        return trainer
+
+
+def refuse_untrained(qualities: tuple[float, float], trained: tuple[float, float]) -> None:
+    """Raises UsageError for qualities that the transforms were not trained for."""
+    low, high = trained
+    if qualities[0] < low or qualities[1] > high:
+        raise UsageError(
+            f"`quality_range` must be within {low:g} to {high:g}: the transforms that "
+            "`freeze` keeps were trained for no others"
+        )
 
 
 def bits(likelihoods: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 def load_data(trainer: AnyTrainer, folder: Path, console: Console) -> Any:
     """The trainer's data of a folder, under a progress bar."""
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("decoding images", total=None)
+        task = bar.add_task("loading images", total=None)
 
         def tick(total: int) -> None:
             bar.update(task, total=total, advance=1)

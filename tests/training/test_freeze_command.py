@@ -133,6 +133,14 @@ def test_a_run_keeps_to_the_qualities_of_the_weights_that_it_begins_from(tmp_pat
         begun(init=some, options={"quality_range": (5.0, 8.0)})
 
 
+def test_a_resumed_run_keeps_to_the_qualities_that_it_began_with(tmp_path: Path) -> None:
+    trunk = tmp_path / "trunk.pt"
+    begun(options={"quality_range": (2.0, 5.0)}).save(trunk)
+    assert resume(trunk, CPU, options={"quality_range": (3.0, 5.0)}).step == 0
+    with pytest.raises(UsageError, match="`quality_range` must be within 2 to 5"):
+        resume(trunk, CPU, options={"quality_range": (2.0, 6.0)})
+
+
 def test_models_that_have_no_such_training_refuse_it() -> None:
     class Other(Trainer):
         kind = "other"
