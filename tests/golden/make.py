@@ -1,12 +1,16 @@
-"""Makes the golden files. Only for a new format version: old ones must decode for ever.
+"""Makes the golden files. They are made once: old ones must decode for ever.
 
-Run from the repository's root: python tests/golden/make.py v2
+Run from the repository's root, with ticodec installed:
+
+    python tests/golden/make.py v2                       for a new format version
+    python tests/golden/make.py v1 --shipped tic-plus    one file of weights that ship from now on
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +21,18 @@ from PIL import Image
 from support import GOLDEN, make_pixels
 
 import ticodec
+from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.picture import Picture
 from ticodec.writers import writer_of
+
+
+def shipped(version: str, name: str) -> None:
+    """One file of shipped weights: the sample at quality 3."""
+    entry = weights.find(name)
+    codec = Codec(entry, "cpu", bf16=False)
+    crop = Picture(np.asarray(Image.open(GOLDEN / "crop.png").convert("RGB")))
+    write(GOLDEN / version, codec, {f"{name}-{entry.fingerprint.hex()}-q3": (crop, 3)})
 
 
 def main(version: str) -> None:
@@ -61,4 +74,11 @@ def write(folder: Path, codec: Codec, cases: dict[str, tuple[Picture, float]]) -
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    options = ArgumentParser(description="Makes the golden files.")
+    options.add_argument("version", help="folder to write to: the format version, such as v1")
+    options.add_argument("--shipped", metavar="NAME", help="one more file, of shipped weights")
+    given = options.parse_args()
+    if given.shipped:
+        shipped(given.version, given.shipped)
+    else:
+        main(given.version)
