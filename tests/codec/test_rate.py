@@ -14,7 +14,7 @@ from ticodec.models.families import build, config_from
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["tic-lite", "icat-lite"])
+@pytest.mark.parametrize("name", ["tic-plus", "tic-lite", "icat-lite"])
 def test_rounded_bits_are_those_of_a_file(name: str) -> None:
     """With shipped weights, at the lowest quality, where most channels are zero."""
     entry = weights.find(name)
