@@ -28,11 +28,11 @@ At the end of a phase symbols are counted, and export fits the tables to the cou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -279,23 +279,18 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         return replace(start, options=replace(start.options, quality_range=qualities))
 
     @classmethod
-    def restored(
-        cls,
-        path: Path,
-        state: dict[str, Any],
-        device: torch.device,
-        compile: bool,
-        changes: Mapping[str, Any],
-    ) -> Self:
+    def check_resumed(cls, path: Path, began: TrainOptions, options: TrainOptions) -> None:
         """As for every trainer. Raises UsageError for qualities that the run did not begin with."""
-        trainer = super().restored(path, state, device, compile, changes)
-        began = TrainOptions(**state["options"])
-        refuse_untrained(trainer.options.quality_range, began.quality_range)
-        return trainer
+        super().check_resumed(path, began, options)
+        refuse_untrained(options.quality_range, began.quality_range)
 
 
 def refuse_untrained(qualities: tuple[float, float], trained: tuple[float, float]) -> None:
-    """Raises UsageError for qualities that the transforms were not trained for."""
+    """Raises UsageError for qualities that the transforms were not trained for.
+
+    Args:
+        qualities: the lowest and the highest asked for, from 1; trained: those of the transforms.
+    """
     low, high = trained
     if qualities[0] < low or qualities[1] > high:
         raise UsageError(

@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
@@ -370,11 +371,12 @@ class BaseTrainer(ABC, Generic[C, D]):
         """`resume` from the `state` that was read at `path`."""
         try:
             config = cls.config_from(state["config"])
-            options = TrainOptions(**{**state["options"], **changes})
+            began = TrainOptions(**state["options"])
+            if "crop" not in state["options"]:  # which every checkpoint has
+                raise ValueError("its options have no `crop`")
+            options = replace(began, **changes)
             check_used(cls.training_of(config, options), changes)
-            crop = state["options"]["crop"]
-            if cls.crop_is_fixed and options.crop != crop:
-                raise UsageError(f"{path} was begun at `crop` {crop}; `init` takes it to others")
+            cls.check_resumed(path, began, options)
             trainer = cls(config, options, device, compile=compile)
             trainer.restore(state)
         except TicodecError:
@@ -382,6 +384,12 @@ class BaseTrainer(ABC, Generic[C, D]):
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BadInputError(f"{path}: not a checkpoint of this version: {error}") from error
         return trainer
+
+    @classmethod
+    def check_resumed(cls, path: Path, began: TrainOptions, options: TrainOptions) -> None:
+        """Raises UsageError when the options of a run at `path` cannot become these others."""
+        if cls.crop_is_fixed and options.crop != began.crop:
+            raise UsageError(f"{path} was begun at `crop` {began.crop}; `init` takes it to others")
 
 
 AnyTrainer = BaseTrainer[Any, Any]
