@@ -35,8 +35,8 @@ from ticodec.inputs import (
 )
 from ticodec.models.config import STRIDE_Y
 from ticodec.models.families import MODEL_IDS, build, config_from
+from ticodec.models.image_padding import pad_image
 from ticodec.models.inference import Transform, fast_bf16
-from ticodec.models.swin import pad_to_multiple
 from ticodec.picture import Picture
 from ticodec.quality import checked_quality
 
@@ -203,7 +203,7 @@ class Codec:
         """(H, W, 3) uint8 pixels to latents y (h, w, M) and z (h/n, w/n, N), gains applied."""
         up, _ = self.gains(stored)
         x = torch.from_numpy(np.array(pixels))[None].to(self.device).float() / 255 - 0.5
-        y = self.g_a(pad_to_multiple(x, self.config.stride_z)) * up.to(self.device)
+        y = self.g_a(pad_image(x, self.config.stride_z)) * up.to(self.device)
         z = self.h_a(y)
         return y[0].cpu(), z[0].cpu()
 

@@ -49,8 +49,8 @@ def unpartition(x: Tensor, window: int, height: int, width: int) -> Tensor:
 def pad_to_multiple(x: Tensor, side: int) -> Tensor:
     """Repeat the last row and column of (B, H, W, C) up to multiples of `side`; any size from 1×1.
 
-    Images are padded so to the strides of z, and maps to whole windows; what reads the result
-    crops it. Repeated edges cost next to no bits.
+    Maps are padded so to whole windows, and what reads the result crops it. Images are padded
+    by `image_padding`.
     """
     _, h, w, _ = x.shape
     if h % side:

@@ -15,7 +15,7 @@ from ticodec.models.codec_network import CodecNetwork
 from ticodec.models.config import STRIDE_Y
 from ticodec.models.families import build, config_from
 from ticodec.models.icat import Normalize
-from ticodec.models.swin import pad_to_multiple
+from ticodec.models.image_padding import pad_image
 
 #: Images that a CPU runs at a time: of more of them the maps do not stay in its caches, and
 #: `tic-lite` encodes 16 at once at two thirds of the speed.
@@ -34,7 +34,7 @@ def latents(network: CodecNetwork, x: Tensor, level: Tensor) -> Tensor:
         return torch.cat([latents(network, *group) for group in groups])
     h, w = x.shape[1] // STRIDE_Y, x.shape[2] // STRIDE_Y
     up, down = network.scaling(level)
-    y = network.g_a(pad_to_multiple(x - 0.5, network.config.stride_z)).float() * up
+    y = network.g_a(pad_image(x - 0.5, network.config.stride_z)).float() * up
     z = network.h_a(y).float().round()
     _, means = network.prediction(z, y.round())
     y_hat = (y - means).round() + means
@@ -45,7 +45,7 @@ def latents(network: CodecNetwork, x: Tensor, level: Tensor) -> Tensor:
 def unquantised(network: CodecNetwork, x: Tensor) -> Tensor:
     """y of images (B, H, W, 3) in [0, 1], as a joint model's first step has it: (B, h, w, M)."""
     h, w = x.shape[1] // STRIDE_Y, x.shape[2] // STRIDE_Y
-    return network.g_a(pad_to_multiple(x - 0.5, network.config.stride_z))[:, :h, :w].float()
+    return network.g_a(pad_image(x - 0.5, network.config.stride_z))[:, :h, :w].float()
 
 
 def of_pixels(x: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ def test_transforms_do_not_change_their_input() -> None:
     assert torch.equal(fast(y), first)
 
 
-def test_padding_repeats_the_edge_up_to_64() -> None:
+def test_maps_are_padded_by_their_edge() -> None:
     x = torch.rand(1, 1, 65, 3)
     padded = pad_to_multiple(x, 64)
     assert padded.shape == (1, 64, 128, 3)
