@@ -60,7 +60,7 @@ def classify(
         try:
             with working(f"classifying {source}", quiet or as_json), about(source):
                 file, codec = _tic(
-                    source, model, quality, device, max_pixels, alone=len(sources) == 1
+                    source, model, quality, head, device, max_pixels, alone=len(sources) == 1
                 )
                 best = codec.classify(file, count, head)
                 name = codec.entry.name
@@ -92,6 +92,7 @@ def _tic(
     source: str,
     model: str | None,
     quality: float | None,
+    head: Path | None,
     device: str,
     max_pixels: int,
     alone: bool,
@@ -108,7 +109,7 @@ def _tic(
     parsed = file(data, max_pixels)
     if alone and isinstance(parsed, Container) and (model is not None or quality is not None):
         raise UsageError("a .tic file already; -m and -q are for images that are none yet")
-    return api.coded(parsed, quality, model, device, max_pixels)
+    return api.coded(parsed, quality, model, head, device, max_pixels)
 
 
 def _names(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -104,7 +105,7 @@ def classify(
 
     Args:
         image: a `.tic` file as `decode` takes it; or any image that `encode` takes, which is
-            encoded in memory at quality 4 by the default model.
+            encoded in memory at quality 4, by the weights that `head` reads.
         top: how many labels, the most probable first; fewer when there are fewer.
         head: a classifier's file; None: the one that the file's weights come with.
         device: as `load` takes it; max_pixels: larger images are refused.
@@ -114,8 +115,7 @@ def classify(
     classifier, UsageError for bad arguments.
     """
     whole("top", top)
-    path_of("head", head)
-    container, codec = coded(image, None, None, device, max_pixels)
+    container, codec = coded(image, None, None, path_of("head", head), device, max_pixels)
     return codec.classify(container, top, head)
 
 
@@ -123,14 +123,20 @@ def coded(
     image: ImageLike | Container,
     quality: float | None,
     model: str | None,
+    head: Path | None,
     device: str,
     max_pixels: int,
 ) -> tuple[Container, Codec]:
-    """A `.tic` file and its codec; any other image is encoded first, by `model` at `quality`."""
+    """A `.tic` file and its codec, to be classified; any other image is encoded first.
+
+    Args:
+        quality, model: to encode with; without a model, by the weights that `head` reads.
+        head: the classifier's file; None: the one of the weights.
+    """
     source = tic_or_picture(image, max_pixels)
     if isinstance(source, Container):
         return source, loaded(weights.of(source.header), device)
-    entry = weights.find(model)
+    entry = weights.find_for(model, head)
     checked_quality(entry, quality)
     codec = loaded(entry, device)
     return codec.containers([source], quality)[0], codec

@@ -1,7 +1,18 @@
 """Trained weights: the files, their manifest and cards, and the store that finds them."""
 
 from .manifest import Entry, HeadEntry
-from .store import entries, find, find_fingerprint, floats, folders, names, of, read, read_head
+from .store import (
+    entries,
+    find,
+    find_fingerprint,
+    find_for,
+    floats,
+    folders,
+    names,
+    of,
+    read,
+    read_head,
+)
 
 __all__ = [
     "Entry",
@@ -9,6 +20,7 @@ __all__ = [
     "entries",
     "find",
     "find_fingerprint",
+    "find_for",
     "floats",
     "folders",
     "names",

@@ -121,8 +121,36 @@ def find(name: str | None = None) -> Entry:
     raise UsageError(f"no weights for model {name!r}; installed: {names}")
 
 
+def find_for(model: str | None, head: Path | None) -> Entry:
+    """The weights to encode an image with before it is classified.
+
+    Args:
+        model: their name; None: those whose latents the classifier reads.
+        head: the classifier's file; None: the one of the weights.
+
+    Raises UsageError when there are none of that name; BadInputError when the classifier cannot be
+    read, or when its weights are not installed.
+    """
+    if model is not None or head is None:
+        return find(model)
+    fields, _ = read_head(head, None)
+    try:
+        fingerprint = bytes.fromhex(fields["fingerprint"])
+    except (KeyError, TypeError, ValueError):
+        fingerprint = b""
+    if not fingerprint:  # a classifier of pixels, or damaged: refused where it is loaded
+        return find()
+    try:
+        return find_fingerprint(fingerprint, str(fields.get("codec")))
+    except BadInputError as error:
+        raise BadInputError(f"{head}: {error}") from error
+
+
 def find_fingerprint(fingerprint: bytes, model: str) -> Entry:
-    """The weights that wrote a file, whatever their name stands for now.
+    """The weights of a fingerprint, whatever their name stands for now.
+
+    Args:
+        model: name or architecture of those weights, for the message.
 
     Raises BadInputError when they are not installed.
     """
@@ -130,7 +158,7 @@ def find_fingerprint(fingerprint: bytes, model: str) -> Entry:
         if entry.fingerprint == fingerprint:
             return entry
     raise BadInputError(
-        f"written with weights {fingerprint.hex()} of model {model}, which are not installed; "
+        f"needs the weights {fingerprint.hex()} of model {model}, which are not installed; "
         f"put their folder into {VARIABLE}"
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ticodec.container import MAX_PIXELS
+from ticodec.weights import Entry, find_for
 
 Action = Literal["encode", "decode", "classify"]
 #: What was done to a file, in messages.
@@ -59,6 +60,10 @@ class Job:
     replace: bool = False
     threads: int = 1
     store: str = field(default_factory=_store)
+
+    def entry(self) -> Entry:
+        """The weights that images are encoded with. Raises as `find_for` does."""
+        return find_for(self.model, None if self.head is None else Path(self.head))
 
 
 @dataclass(frozen=True)

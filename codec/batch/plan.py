@@ -61,7 +61,7 @@ def check(job: Job, dry: bool = False) -> None:
     if job.delete_source and not isinstance(source, Local):
         raise UsageError(f"{job.source}: only files of this machine can be deleted after a check")
     if job.action != "decode":
-        checked_quality(weights.find(job.model), job.quality)
+        checked_quality(job.entry(), job.quality)
     else:
         writer_of(job.format).checked_quality(job.output_quality)
     if job.head is not None:
@@ -190,7 +190,7 @@ def _is_source(item: Item, source: Place, target: Place) -> bool:
 
 def _wanted(job: Job) -> tuple[bytes, int]:
     """Fingerprint and stored quality of the files that the job writes."""
-    entry = weights.find(job.model)
+    entry = job.entry()
     quality = checked_quality(entry, job.quality)
     return entry.fingerprint, 0 if quality is None else round(quality * QUALITY_STEPS)
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from ticodec import memory, weights
+from ticodec import memory
 from ticodec.errors import UsageError
 from ticodec.extras import check_extra
 from ticodec.processes import cores
@@ -71,7 +71,7 @@ class Run:
     ) -> None:
         check(job, dry)
         if job.action != "decode":
-            job = replace(job, weights=weights.find(job.model).fingerprint.hex())
+            job = replace(job, weights=job.entry().fingerprint.hex())
         self.job, self.options, self.table = job, options, table
         self.shared = place(job.source).shared and (job.target is None or place(job.target).shared)
         if options.engine == "ray" and not self.shared:

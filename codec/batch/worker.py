@@ -91,7 +91,7 @@ class Worker:
         self.target: Place | None = None if job.target is None else place(job.target)
         self.encoder: Codec | None = None
         if job.action != "decode":
-            self.entry = weights.find(job.model)
+            self.entry = job.entry()
             if job.weights and self.entry.fingerprint.hex() != job.weights:
                 raise TicodecError(
                     f"the weights {self.entry.name} are others on this machine "

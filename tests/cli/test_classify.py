@@ -49,7 +49,7 @@ def head_of(name: str, path: Path, **fields: object) -> Path:
     entry = weights.find(name)
     channels = weights.read(entry)[0]["M"]
     given = {"stem": "latents", "channels": channels, "labels": LABELS, "codec": name}
-    write_head(path, fingerprint=entry.fingerprint.hex(), **{**given, **fields})
+    write_head(path, **{**given, "fingerprint": entry.fingerprint.hex(), **fields})
     return path
 
 
@@ -160,6 +160,32 @@ def test_a_codec_is_asked_for_its_heads_file(run, plain: Path) -> None:
     assert ticodec.classify(plain.read_bytes(), top=1, head=str(head), device="cpu") == found
     with pytest.raises(UsageError, match="`top` must be at least 1, not 0"):
         ticodec.classify(plain.read_bytes(), top=0, head=head, device="cpu")
+
+
+@pytest.mark.usefixtures("bf16", "joint")
+def test_an_image_is_encoded_by_the_weights_that_a_head_reads(run, here: Path) -> None:
+    """Not by the default ones, which are tiny here, unless -m says so."""
+    head = head_of("joint", Path("head.safetensors"))
+    pixels = make_pixels(70, 90)
+    Path("photos").mkdir()
+    Image.fromarray(pixels).save("photos/a.png")
+    (row,) = json.loads(run("classify", "photos/a.png", "--weights", head, "--json").out)
+    assert row["model"] == "joint"
+    tic = ticodec.encode(pixels, model="joint")
+    expected = ticodec.classify(tic, head=head)
+    assert ticodec.classify(pixels, head=head) == expected
+    assert [answer["label"] for answer in row["labels"]] == [x.label for x in expected]
+    result = run("batch", "classify", "photos", "out.csv", "--weights", head, "-j", 1)
+    assert (result.code, Path("out.csv").read_text().count(expected[0].label)) == (0, 1)
+    refused = run("classify", "photos/a.png", "--weights", head, "-m", "tiny")
+    refused.fails(3, "photos/a.png: head.safetensors: this classifier reads", "not the latents")
+
+
+def test_a_head_of_weights_that_are_not_installed(run, photo: Path, here: Path) -> None:
+    head = head_of("tiny", Path("head.safetensors"), fingerprint="01020304", codec="gone")
+    message = "head.safetensors: needs the weights 01020304 of model gone", "not installed"
+    run("classify", photo, "--weights", head).fails(3, *message)
+    run("batch", "classify", photo.parent, "out.csv", "--weights", head).fails(3, *message)
 
 
 def test_heads_that_do_not_fit(run, plain: Path, tic: Path) -> None:
