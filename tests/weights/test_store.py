@@ -220,7 +220,7 @@ def test_manifests_of_before_are_read() -> None:
 
 def test_no_weights_of_that_name(user: Path) -> None:
     write(user, {"x": fields("b", earlier=[fields("c")])})
-    with pytest.raises(UsageError, match=r"no weights for model 'y'; installed: x, tic-lite"):
+    with pytest.raises(UsageError, match=r"no weights for model 'y'; installed: x, tic-plus"):
         weights.find("y")
 
 
