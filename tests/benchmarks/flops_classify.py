@@ -24,8 +24,12 @@ from ticodec.models.swin import pad_to_multiple
 from ticodec.models.vit import ViT
 
 CLASSES = 1000
-#: Presets, and the Transformer that reads their latents or the pixels they decode to.
-PAIRS = {name: "vit-lite" if name.endswith("-lite") else "vit" for name in PRESETS}
+#: Presets, and the Transformer that reads their latents or the pixels they decode to. First those
+#: that ship with weights, as they ship; then those of the papers.
+PAIRS = (
+    *((name, "vit-lite") for name in ("tic-plus", "tic-lite", "icat-lite")),
+    *((name, "vit") for name in PRESETS if not name.endswith("-lite")),
+)
 
 
 def gflop(run: object) -> float:
@@ -36,8 +40,8 @@ def gflop(run: object) -> float:
 
 
 @torch.inference_mode()
-def parts(name: str, side: int) -> dict[str, float]:
-    """Work of each part of a preset at side² pixels."""
+def parts(name: str, vit_name: str, side: int) -> dict[str, float]:
+    """Work of each part of a preset at side² pixels, with one of the Transformers."""
     labels = ("x",) * CLASSES
     config = preset(name, labels=labels) if name.startswith("icat") else preset(name)
     network = build(config).eval()
@@ -45,7 +49,7 @@ def parts(name: str, side: int) -> dict[str, float]:
     y = network.g_a(x)
     z = network.h_a(y)
     shown = y[:, : side // 16, : side // 16]
-    size = VITS[PAIRS[name]]
+    size = VITS[vit_name]
     vit = network.vit if isinstance(network, Icat) else ViT(config.M, size, CLASSES)
     pixels = ViT(768, size, CLASSES)
     work = {"encode": gflop(lambda: network.h_a(network.g_a(x)))}
@@ -65,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--side", type=int, default=224, help="of the image, in pixels")
-    options.add_argument("--models", default=",".join(PAIRS), help="presets, by comma")
+    options.add_argument("--models", default=",".join(PRESETS), help="presets, by comma")
     return options
 
 
@@ -74,20 +78,22 @@ def main(words: list[str] | None = None) -> None:
     options = parser().parse_args(words)
     side = options.side
     table = Table(
-        "GFLOP", "encode", "entropy decode", "rebuild pixels", "ViT on ŷ", "ViT on pixels",
-        "classify", "decode + classify", "ratio", title=f"{side}² pixels",
+        "GFLOP", "classifier", "encode", "entropy decode", "rebuild pixels", "ViT on ŷ",
+        "ViT on pixels", "classify", "decode + classify", "ratio", title=f"{side}² pixels",
     )  # fmt: skip
-    for column in table.columns[1:]:
+    for column in table.columns[2:]:
         column.justify = "right"
-    for name in options.models.split(","):
-        work = parts(name, side)
+    models = options.models.split(",")
+    for name, vit_name in PAIRS:
+        if name not in models:
+            continue
+        work = parts(name, vit_name, side)
         from_stream = work["entropy"] + work["latents"]
         from_pixels = work["entropy"] + work["rebuild"] + work["pixels"]
         numbers = [*work.values(), from_stream, from_pixels]
-        table.add_row(
-            name, *(f"{value:.2f}" for value in numbers), f"{from_stream / from_pixels:.0%}"
-        )
-    Console(width=120).print(table)
+        shown = (f"{value:.2f}" for value in numbers)
+        table.add_row(name, vit_name, *shown, f"{from_stream / from_pixels:.0%}")
+    Console(width=130).print(table)
 
 
 if __name__ == "__main__":
