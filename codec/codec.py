@@ -173,7 +173,9 @@ class Codec:
                 kind = type(picture).__name__
                 raise UsageError(f"pictures must be `Picture`s, not {kind}")
             picture.check()
-            self.check_memory(*picture.pixels.shape[:2])
+            height, width = picture.pixels.shape[:2]
+            remedy = ", a smaller image, or a smaller model such as tic-lite"
+            self.check_memory(height, width, remedy)
             # One picture at a time: its floats, and so its bytes, must not depend on the others.
             latents.append(self.analyse(picture.pixels, stored))
         coded = self.entropy.encode_many(latents)
@@ -207,10 +209,10 @@ class Codec:
         z = self.h_a(y)
         return y[0].cpu(), z[0].cpu()
 
-    def check_memory(self, height: int, width: int) -> None:
+    def check_memory(self, height: int, width: int, remedy: str = "") -> None:
         """Raises TicodecError when an image of that size would not fit into this machine."""
         if self.device.type == "cpu":
-            memory.check(self.config, height, width)
+            memory.check(self.config, height, width, remedy)
 
     # -- decoding -------------------------------------------------------------------
 

@@ -27,14 +27,17 @@ def available() -> int | None:
     return min(limits, default=None)
 
 
-def check(config: CodecConfig, height: int, width: int) -> None:
-    """Raises TicodecError when coding an image of that size would not fit."""
+def check(config: CodecConfig, height: int, width: int, remedy: str) -> None:
+    """Raises TicodecError when coding an image of that size would not fit.
+
+    Args:
+        remedy: what to do then, beside using a machine with more.
+    """
     stride = config.stride_z
     padded = (height + -height % stride) * (width + -width % stride)
     need, have = padded * config.bytes_per_pixel, available()
     if have is not None and need > have:
         raise TicodecError(
             f"{width}×{height} pixels need about {need / 2**30:.1f} GiB of memory with "
-            f"{config.model}, {have / 2**30:.1f} GiB are free; use a machine with more, "
-            "or a smaller image"
+            f"{config.model}, {have / 2**30:.1f} GiB are free; use a machine with more{remedy}"
         )
