@@ -95,17 +95,18 @@ def z_of(coder: EntropyCoder, decoded: Decoded, streams: Streams) -> Tensor:
     return coder.z_hat(symbols.reshape(-1, coder.config.N), streams.height, streams.width)
 
 
-def lite() -> Iterator[Case]:
-    """The shipped tic-lite: a part of a photo, and latents far outside the tables."""
-    entry = weights.find("tic-lite")
-    codec = Codec(entry, "cpu", bf16=False)
+def shipped() -> Iterator[Case]:
+    """tic-plus and tic-lite as they ship: a part of a photo, and latents far outside the tables."""
     pixels = np.asarray(Image.open(SAMPLE).convert("RGB"))[:256, :384]
-    with torch.inference_mode():
-        photo = codec.analyse(pixels, codec.stored_quality(3))
-    parameters = exact(entry)
-    yield Case("`tic-lite`, photo of 384 × 256", codec.config, parameters, [photo])
-    far = [chance(codec.config, 2, 3, 300.0), chance(codec.config, 1, 2, 300.0)]
-    yield Case("`tic-lite`, 2 maps with outliers", codec.config, parameters, far)
+    for name in ("tic-plus", "tic-lite"):
+        entry = weights.find(name)
+        codec = Codec(entry, "cpu", bf16=False)
+        with torch.inference_mode():
+            photo = codec.analyse(pixels, codec.stored_quality(3))
+        parameters = exact(entry)
+        yield Case(f"`{name}`, photo of 384 × 256", codec.config, parameters, [photo])
+        far = [chance(codec.config, 2, 3, 300.0), chance(codec.config, 1, 2, 300.0)]
+        yield Case(f"`{name}`, 2 maps with outliers", codec.config, parameters, far)
 
 
 def random() -> Iterator[Case]:
@@ -135,4 +136,8 @@ def chance(config: CodecConfig, height: int, width: int, spread: float) -> Laten
     return y, torch.randn(height, width, config.N, generator=generator) * 2
 
 
-CASES: dict[str, Callable[[], Iterator[Case]]] = {"golden": golden, "lite": lite, "random": random}
+CASES: dict[str, Callable[[], Iterator[Case]]] = {
+    "golden": golden,
+    "shipped": shipped,
+    "random": random,
+}
