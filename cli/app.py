@@ -62,10 +62,6 @@ def _options(
 
 def main() -> None:
     """Run the command line; every failure is one line on stderr and a documented exit code."""
-    # Torch reads this when it is imported. By default its threads spin while they wait for each
-    # other. With other programs on the cores, a photo that takes 1.1 s with this setting took 25
-    # to 32 s without.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     _prepare_streams()
     try:
         _refuse_empty_arguments(sys.argv[1:])

@@ -17,7 +17,7 @@ from ticodec.writers import DEFAULT
 
 from .dataclass_options import with_fields
 from .flags import with_flags
-from .output import Device, Format, Json, MaxPixels, OutputQuality, Quiet, print_json
+from .output import Device, Format, Json, MaxPixels, Model, OutputQuality, Quiet, print_json
 
 if TYPE_CHECKING:
     from ticodec.batch.messages import Action, Job
@@ -49,9 +49,6 @@ class Engine(StrEnum):
 
 Source = Annotated[str, typer.Argument(metavar="SRC", help="Folder, file, .zip or fsspec URL.")]
 Target = Annotated[str, typer.Argument(metavar="DST", help="Folder or URL; the tree is kept.")]
-Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="A name that `ticodec models` lists.")
-]
 Quality = Annotated[
     float | None, typer.Option("--quality", "-q", help="1 (smallest) to 8. \\[default: 4]")
 ]

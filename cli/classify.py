@@ -38,10 +38,17 @@ def classify(
         Path | None, typer.Option("--weights", help="A classifier's file that `export` wrote.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Model that encodes images first.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model that encodes images first. "
+            "\\[default: the one that --weights reads, else the default model]",
+        ),
     ] = None,
     quality: Annotated[
-        float | None, typer.Option("--quality", "-q", help="Quality to encode images at.")
+        float | None,
+        typer.Option("--quality", "-q", help="Quality to encode images at. \\[default: 4]"),
     ] = None,
     device: Device = "auto",
     as_json: Json = False,

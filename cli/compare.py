@@ -26,7 +26,11 @@ def compare(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Comma-separated names; `ticodec models` lists them."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Comma-separated names that `ticodec models` lists. \\[default: the one it marks]",
+        ),
     ] = None,
     against: Against = None,
     browse: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,

@@ -10,7 +10,7 @@ import typer
 from ticodec.container import MAX_PIXELS
 
 from .input_output import about, output_for, read_input, write_output
-from .output import Device, Force, Json, MaxPixels, Quiet, facts_of, report, working
+from .output import Device, Force, Json, MaxPixels, Model, Quiet, facts_of, report, working
 
 
 def encode(
@@ -22,9 +22,7 @@ def encode(
         float | None,
         typer.Option("--quality", "-q", help="1 (smallest) to 8 (best), e.g. 4.5. \\[default: 4]"),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A name that `ticodec models` lists.")
-    ] = None,
+    model: Model = None,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,

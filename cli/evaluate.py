@@ -17,7 +17,11 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Images, subfolders too.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Comma-separated names; `ticodec models` lists them."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Comma-separated names that `ticodec models` lists. \\[default: the one it marks]",
+        ),
     ] = None,
     quality: Annotated[
         str | None,
@@ -68,7 +72,7 @@ def evaluate(
     from ticodec.evaluation.folder_labels import PixelFile
     from ticodec.evaluation.registry import with_head
 
-    specs = coder_specs(model, qualities_of(quality), against, device)
+    specs = coder_specs(model, qualities_of(quality), against, device, head)
     specs = with_head(specs, head) if head else specs
     pixels = PixelFile.checked(classifier, device) if classifier else None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,9 +43,16 @@ def qualities_of(text: str | None) -> tuple[float, ...] | None:
 
 
 def coder_specs(
-    model: str | None, qualities: tuple[float, ...] | None, against: str | None, device: str
+    model: str | None,
+    qualities: tuple[float, ...] | None,
+    against: str | None,
+    device: str,
+    head: Path | None = None,
 ) -> list[CoderSpec]:
     """The specs of our own models, then those of the peers, all checked.
+
+    Args:
+        head: a classifier's file; without a model, its weights are meant.
 
     Raises UsageError for an unknown name, a quality out of range, a peer not installed.
     """
@@ -53,7 +61,7 @@ def coder_specs(
     from ticodec.evaluation.registry import CoderSpec, make
 
     pick_device(device)
-    names = [weights.find(None).name] if model is None else _words(model, "--model")
+    names = [weights.find_for(None, head).name] if model is None else _words(model, "--model")
     peers = list(USUAL) if against is None else _words(against, "--against")
     if peers == ["none"]:
         peers = []

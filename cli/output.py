@@ -16,6 +16,12 @@ from ticodec.info import info
 from ticodec.writers import DEFAULT, FORMATS, WRITERS
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", help="A name that `ticodec models` lists. \\[default: the one it marks]"
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, or cuda:1 of several.")]

@@ -24,6 +24,10 @@ from .output import Device
 
 #: What `--model` takes where no weights are meant: codecs, and classifiers of pixels.
 NAMES = (*PRESETS, *VITS)
+MODEL_HELP = (
+    f"Preset: {', '.join(NAMES)}. \\[default: the model of --init, else tic-lite; "
+    "with --head the default weights]"
+)
 #: Arguments of `Request` and of this command whose flag has the same name.
 ARGUMENTS = (
     "data",
@@ -55,7 +59,7 @@ def train(
     left: Given[PartOptions],
     model: Annotated[
         str | None,
-        typer.Option("--model", help=f"Preset: {', '.join(NAMES)}. \\[default: tic-lite]"),
+        typer.Option("--model", help=MODEL_HELP),
     ] = None,
     out: Annotated[
         Path | None,

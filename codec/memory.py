@@ -27,15 +27,21 @@ def available() -> int | None:
     return min(limits, default=None)
 
 
+def needed(config: CodecConfig, height: int, width: int) -> float:
+    """Bytes that coding an image of that size takes at most on the CPU, beside the weights."""
+    stride = config.stride_z
+    # Two rows of z more: the transforms work in strips, which are as wide as the image.
+    padded = (height + -height % stride + 2 * stride) * (width + -width % stride)
+    return padded * config.bytes_per_pixel
+
+
 def check(config: CodecConfig, height: int, width: int, remedy: str) -> None:
     """Raises TicodecError when coding an image of that size would not fit.
 
     Args:
         remedy: what to do then, beside using a machine with more.
     """
-    stride = config.stride_z
-    padded = (height + -height % stride) * (width + -width % stride)
-    need, have = padded * config.bytes_per_pixel, available()
+    need, have = needed(config, height, width), available()
     if have is not None and need > have:
         raise TicodecError(
             f"{width}×{height} pixels need about {need / 2**30:.1f} GiB of memory with "

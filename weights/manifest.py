@@ -1,7 +1,7 @@
 """The manifest of a weights folder: what its entries say, checked. Imports no torch.
 
     {
-      "default": "tic-lite",             name of the default model; may be missing, "" or null
+      "default": "tic-plus",             name of the default model; may be missing, "" or null
       "models": {
         "tic-lite": {                    what `-m` calls it
           "model", "file", "sha256", "parameters", "trained",

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -129,28 +130,25 @@ def find_for(model: str | None, head: Path | None) -> Entry:
         head: the classifier's file; None: the one of the weights.
 
     Raises UsageError when there are none of that name; BadInputError when the classifier cannot be
-    read, or when its weights are not installed.
+    read, reads no latents, or its weights are not installed.
     """
     if model is not None or head is None:
         return find(model)
     fields, _ = read_head(head, None)
-    try:
-        fingerprint = bytes.fromhex(fields["fingerprint"])
-    except (KeyError, TypeError, ValueError):
-        fingerprint = b""
-    if not fingerprint:  # a classifier of pixels, or damaged: refused where it is loaded
-        return find()
-    try:
-        return find_fingerprint(fingerprint, str(fields.get("codec")))
-    except BadInputError as error:
-        raise BadInputError(f"{head}: {error}") from error
+    if fields.get("stem") == "pixels":
+        raise BadInputError(f"{head}: this classifier reads pixels, not latents")
+    fingerprint, model = fields.get("fingerprint"), fields.get("codec")
+    if not isinstance(fingerprint, str) or not re.fullmatch("[0-9a-f]{8}", fingerprint):
+        raise BadInputError(f"{head}: this classifier does not say whose latents it reads")
+    named = isinstance(model, str) and model.isprintable() and len(model) < 100
+    return find_fingerprint(bytes.fromhex(fingerprint), str(model) if named else "?", f"{head}: ")
 
 
-def find_fingerprint(fingerprint: bytes, model: str) -> Entry:
+def find_fingerprint(fingerprint: bytes, model: str, where: str = "") -> Entry:
     """The weights of a fingerprint, whatever their name stands for now.
 
     Args:
-        model: name or architecture of those weights, for the message.
+        model: name or architecture of those weights; where: what needs them. For the message.
 
     Raises BadInputError when they are not installed.
     """
@@ -158,7 +156,7 @@ def find_fingerprint(fingerprint: bytes, model: str) -> Entry:
         if entry.fingerprint == fingerprint:
             return entry
     raise BadInputError(
-        f"needs the weights {fingerprint.hex()} of model {model}, which are not installed; "
+        f"{where}needs the weights {fingerprint.hex()} of model {model}, which are not installed; "
         f"put their folder into {VARIABLE}"
     )
 
@@ -245,5 +243,5 @@ def _read(
             return fields, tensors
     except BadInputError:
         raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInputError(f"{path}: not {NAMES[kind]} of ticodec: {error}") from error

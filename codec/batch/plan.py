@@ -220,6 +220,12 @@ def _existing_tic(
     if header is not None and not job.replace:
         if job.delete_source:  # the photo of this output may be gone
             text = f"{output.name} is there, of another photo or settings; `replace` overwrites it"
+            if header.fingerprint != wanted[0]:
+                name = _model(header)
+                text = (
+                    f"{output.name} is there, written by {name}; `model` {name} goes on with it, "
+                    "`replace` overwrites it"
+                )
             return Row.of(item, "failed", error=text)
         if newer:
             text = f"{output.name} is there, of a newer photo or copied; `replace` overwrites it"

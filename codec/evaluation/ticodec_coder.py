@@ -35,13 +35,14 @@ class TicodecCoder(Coder):
         qualities: tuple[float, ...] | None = None,
         head: Path | None = None,
     ) -> None:
-        from ticodec.codec import pick_device
+        from ticodec.codec import ENCODER, pick_device
 
         self.entry, self.device, self.head = entry, device, head
         self.default = checked_quality(entry, None) or 0.0
         self.name = entry.name
         kind = pick_device(device).type  # seconds of one device are not another's
-        self.version = f"ticodec {__version__}, weights {entry.fingerprint.hex()}, {kind}"
+        encoder = f"ticodec {__version__}, encoder {ENCODER}"
+        self.version = f"{encoder}, weights {entry.fingerprint.hex()}, {kind}"
         if entry.qualities is None:
             self.settings = self.ladder = (0.0,)
             if qualities:

@@ -18,7 +18,7 @@ from ticodec.models.families import preset, preset_name
 from .options import TrainOptions
 from .pretrained import ExistingCodec, find_codec
 
-#: The preset that is trained when none is named.
+#: The preset that is trained when none is named: the one that a CPU can train in an hour or two.
 DEFAULT_MODEL = "tic-lite"
 CPU = torch.device("cpu")
 
@@ -29,9 +29,9 @@ class Request:
 
     Args:
         data: folder of images; with one subfolder for each class where labels are learned.
-        model: a preset; with `head`, the name of installed weights, None for the default ones.
-            "vit" and "vit-lite" are classifiers of pixels. None is the model of `init`, else
-            tic-lite.
+        model: a preset; "vit" and "vit-lite" are classifiers of pixels. None is the model of
+            `init`, else tic-lite. With `head`, the name of installed weights, None for the
+            default ones.
         options: options that are given, see `TrainOptions`; the others have their defaults.
         device: where to train.
         resume: a checkpoint to go on from. It brings everything but `options`, which replace

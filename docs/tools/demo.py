@@ -2,7 +2,7 @@
 
 Everything goes through the `ticodec` command, as a user would run it.
 
-    python docs/tools/demo.py [--image PHOTO] [--model tic-lite] [--quality 1,3,5,8] [--out demo]
+    python docs/tools/demo.py [--image PHOTO] [--model NAME] [--quality 1,3,5,8] [--out demo]
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Everything goes through the `ticodec` command, as a user would run it.
 
-    python docs/tools/labels.py PHOTO… [--out docs/images/labels.png] [-q 3] [-m tic-lite]
+    python docs/tools/labels.py PHOTO… [--out docs/images/labels.png] [-q 3] [-m NAME]
 """
 
 from __future__ import annotations

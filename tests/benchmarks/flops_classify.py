@@ -4,7 +4,7 @@ Counts the products of every part at 224² pixels, 2 operations a multiply-add, 
 random weights. Entropy decoding is counted on the float twin of the integer path, which has the
 same products.
 
-    python tests/benchmarks/flops_classify.py [--side 224] [--models tic-lite,icat-lite]
+    python tests/benchmarks/flops_classify.py [--side 224] [--models tic-plus,tic-lite]
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """What size costs: accuracy of `.tic` files of enlarged images, and the joint model's tiles.
 
-    python tests/benchmarks/large_images.py accuracy FOLDER_OF_CLASSES -m tic-lite -q 3
+    python tests/benchmarks/large_images.py accuracy FOLDER_OF_CLASSES -m tic-plus -q 3
     python tests/benchmarks/large_images.py tiles PHOTOS -m icat-lite
 
 `accuracy` enlarges every image 1, 2 and 4 times, encodes, and classifies from the bitstream as
-`classify` does it, halving tic-lite's latents by a layer of the classifier until the map is small;
-beside that by the mean probability over interleaved parts, by means over k×k latents, by tiles of
-the learned grid, and by the whole map with interpolated positions.
+`classify` does it, halving a TIC model's latents by a layer of the classifier until the map is
+small; beside that by the mean probability over interleaved parts, by means over k×k latents, by
+tiles of the learned grid, and by the whole map with interpolated positions.
 `tiles` decodes photos with the shared blocks run in tiles of the learned grid, as `decode` does it,
 and at once over the whole map with interpolated positions: the difference is what the tiles cost.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -223,3 +224,18 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path):
     assert total["done"] + total["left"] == 40
     assert total["done"] <= len(whole(target)) < 40
     assert "the same command goes on" in run.stderr.read().decode().splitlines()[-1]
+
+
+def test_files_of_another_model_keep_their_photos(tmp_path: Path, run, joint):
+    """What to do is said: go on with that model, or overwrite."""
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
+    make_photos(source, ["a.png"], 96)
+    deleting = ("batch", "encode", source, target, "--delete-source-after-verify", "-j", 1)
+    assert run("batch", "encode", source, target, "-m", "joint", "-q", 3).code == 0
+    before = tree(source), tree(target)
+    assert run(*deleting, "-m", "tiny", "--report", report).code == 1
+    (row,) = json.loads(report.read_text())["files"]
+    assert row["error"] == (
+        "a.tic is there, written by joint; -m joint goes on with it, -f overwrites it"
+    )
+    assert (tree(source), tree(target)) == before

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from evaluation.heads import write_head
 from PIL import Image
+from safetensors.torch import save_file
 from support import make_pixels
 
 import ticodec
@@ -179,6 +181,37 @@ def test_an_image_is_encoded_by_the_weights_that_a_head_reads(run, here: Path) -
     assert (result.code, Path("out.csv").read_text().count(expected[0].label)) == (0, 1)
     refused = run("classify", "photos/a.png", "--weights", head, "-m", "tiny")
     refused.fails(3, "photos/a.png: head.safetensors: this classifier reads", "not the latents")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stem": "pixels"}, "reads pixels, not latents"),
+        ({"fingerprint": ""}, "does not say whose latents it reads"),
+        ({"fingerprint": "01020304".upper() + "AB"}, "does not say whose latents it reads"),
+        ({"fingerprint": "zz020304"}, "does not say whose latents it reads"),
+        ({"fingerprint": 5}, "does not say whose latents it reads"),
+        ({"fingerprint": ["01020304"]}, "does not say whose latents it reads"),
+        ({"fingerprint": "01020304", "codec": "a\n\x1b[2J"}, "weights 01020304 of model ?,"),
+        ({"fingerprint": "01020304", "codec": "a" * 1000}, "weights 01020304 of model ?,"),
+    ],
+)
+def test_a_head_that_does_not_name_its_weights(
+    run, photo: Path, here: Path, fields: dict[str, object], message: str
+) -> None:
+    """It is refused before anything is encoded."""
+    head = Path("head.safetensors")
+    text = json.dumps({"stem": "latents", "fingerprint": "", "codec": "tiny"} | fields)
+    save_file({"a": torch.zeros(1)}, head, metadata={"format": "1", "head": text})
+    run("classify", photo, "--weights", head).fails(3, "head.safetensors", message)
+    run("batch", "classify", photo.parent, "out.csv", "--weights", head).fails(3, message)
+
+
+def test_a_head_whose_dimensions_are_nested_without_end(run, photo: Path, here: Path) -> None:
+    head = Path("head.safetensors")
+    metadata = {"format": "1", "head": "[" * 200_000}
+    save_file({"a": torch.zeros(1)}, head, metadata=metadata)
+    run("classify", photo, "--weights", head).fails(3, "head.safetensors: not a classifier")
 
 
 def test_a_head_of_weights_that_are_not_installed(run, photo: Path, here: Path) -> None:

@@ -14,9 +14,10 @@ from PIL import Image
 from support import make_pixels
 
 import ticodec
-from ticodec import container, weights
+from ticodec import container, memory, weights
 from ticodec.codec import Codec, pick_device
 from ticodec.errors import BadInputError, UsageError
+from ticodec.models.families import config_from
 from ticodec.picture import to_picture
 from ticodec.sections import pack_alpha, unpack_alpha
 from ticodec.writers import writer_of
@@ -206,15 +207,18 @@ def test_a_damaged_alpha_plane_is_an_error(tiny, picture) -> None:
             unpack_alpha(damaged, 20, 30)
 
 
-MEMORY = """
+PEAK = """
 import sys
 from pathlib import Path
+import numpy
 import ticodec
 
 def peak():  # not ru_maxrss, which a process inherits from the one that started it
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0])
 
+"""
+PHOTO = f"""{PEAK}
 data = ticodec.encode(sys.argv[1], quality=8, model=sys.argv[2], device="cpu")
 print(peak())
 ticodec.decode(data, device="cpu")
@@ -222,12 +226,35 @@ print(peak())
 """
 
 
-def test_peak_memory_is_under_a_gibibyte(sample) -> None:
-    """One 768×512 photo, encoded, then decoded, in one process, by the default model."""
-    shipped = next(e for e in weights.entries(weights.store.SHIPPED) if e.default)
-    command = [sys.executable, "-c", MEMORY, str(sample), shipped.name]
+#: How much the peak grows by an image of 64×4000, after one of 64×64.
+WIDE = f"""{PEAK}
+codec = ticodec.load(sys.argv[1], device="cpu", bf16=False)
+noise = numpy.random.default_rng(0).integers(0, 256, (64, 4000, 3), numpy.uint8)
+codec.decode(codec.encode(noise[:, :64]))
+before = peak()
+codec.decode(codec.encode(noise))
+print(peak() - before)
+"""
+
+
+def numbers(script: str, *arguments: str) -> list[int]:
+    """What a script prints in a process of its own."""
+    command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert max(map(int, done.stdout.split())) < 1024 * 1024  # KiB
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.parametrize(("name", "mebibytes"), [("tic-plus", 1280), ("tic-lite", 1024)])
+def test_peak_memory_of_a_photo(sample, name: str, mebibytes: int) -> None:
+    """768×512, encoded, then decoded, in one process."""
+    assert max(numbers(PHOTO, str(sample), name)) < mebibytes * 1024
+
+
+@pytest.mark.parametrize("name", ["tic-plus", "tic-lite"])
+def test_as_much_memory_is_asked_for_as_a_wide_image_takes(name: str) -> None:
+    (growth,) = numbers(WIDE, name)
+    asked = memory.needed(config_from(weights.read(weights.find(name))[0]), 64, 4000)
+    assert 0.2 * asked < growth * 1024 < asked
 
 
 def test_outliers_are_coded(tiny) -> None:

@@ -72,17 +72,20 @@ def test_classifiers_that_cannot_be_used(command, classes, tmp_path, headed, pix
 def test_evaluate_with_a_classifier_of_latents_of_ones_own(
     command, classes, tmp_path, headed
 ) -> None:
-    """It is asked in place of the one that the model comes with, which is asked again later."""
+    """It is asked in place of the one that the model comes with, which is asked again later.
+
+    Its weights are measured where -m names none.
+    """
     own = tmp_path / "own.safetensors"
     entry = headed(ranking=RANKING[::-1])
     fields = {"codec": "headed", "fingerprint": entry.fingerprint.hex(), "stem": "latents"}
     channels = read_head(entry.head.path, None)[0].channels
     write_head(own, RANKING, channels=channels, **fields)
-    options = ("-m", "headed", "--device", "cpu", "-q", "2", "--against", "none", "--json")
+    options = ("--device", "cpu", "-q", "2", "--against", "none", "--json")
     options += ("--out", tmp_path / "report")
     said = []
-    for given in (("--weights", own), (), ("--weights", own)):
-        done = command(classes, *options, *given, "--jobs", 2 if given else 1)
+    for given in (("-m", "headed", "--weights", own), ("-m", "headed"), ("--weights", own)):
+        done = command(classes, *options, *given, "--jobs", 2 if own in given else 1)
         assert (done.code, done.err) == (0, "")  # its workers complain of nothing either
         said.append(done.out)
     rows = [row for each in said for row in json.loads(each)["means"]]
