@@ -25,10 +25,12 @@ def pad_image(x: Tensor, stride: int) -> Tensor:
     Args:
         x: float32, of any size from 1×1.
 
-    The bottom is padded first, then the right side of the result.
+    The bottom is padded first, then the right side of the result. All is float32, under autocast
+    too.
     """
-    x = _pad_rows(x, -x.shape[1] % stride)
-    return _pad_rows(x.transpose(1, 2), -x.shape[2] % stride).transpose(1, 2).contiguous()
+    with torch.autocast(x.device.type, enabled=False):
+        x = _pad_rows(x, -x.shape[1] % stride)
+        return _pad_rows(x.transpose(1, 2), -x.shape[2] % stride).transpose(1, 2).contiguous()
 
 
 def _pad_rows(x: Tensor, count: int) -> Tensor:

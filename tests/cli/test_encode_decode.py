@@ -293,7 +293,7 @@ def test_an_image_that_does_not_fit_into_memory(run, photo, encoded, tmp_path, m
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 999 kB\nMemAvailable:  100 kB\n")
     monkeypatch.setattr("ticodec.memory.MEMINFO", meminfo)
-    remedy = "or a smaller model such as tic-lite"  # which a file that is there has no use for
+    remedy = "or a smaller image"  # which a file that is there has no use for
     run("encode", photo, "-f", *TINY).fails(1, "90×70 pixels need about", "GiB", remedy)
     refused = run("decode", encoded, tmp_path / "x.png")
     refused.fails(1, "90×70 pixels need about", "GiB")

@@ -79,7 +79,7 @@ def test_classify_takes_tics_and_images(joint, png: Path, tmp_path: Path, monkey
     assert all(answer == answers[0] for answer in answers)
     assert {type(label) for label in answers[0]} == {ticodec.Label}
     entry = weights.find("joint")
-    monkeypatch.setattr(weights, "find", lambda name=None: entry)
+    monkeypatch.setattr(weights, "find_for", lambda model, head: entry)
     images = [*as_files(png), PIXELS, Image.open(png)]
     answers = [ticodec.classify(image, device="cpu") for image in images]
     assert all(answer == answers[0] for answer in answers)

@@ -16,7 +16,7 @@ from support import make_pixels
 import ticodec
 from ticodec import container, memory, weights
 from ticodec.codec import Codec, pick_device
-from ticodec.errors import BadInputError, UsageError
+from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.families import config_from
 from ticodec.picture import to_picture
 from ticodec.sections import pack_alpha, unpack_alpha
@@ -255,6 +255,16 @@ def test_as_much_memory_is_asked_for_as_a_wide_image_takes(name: str) -> None:
     (growth,) = numbers(WIDE, name)
     asked = memory.needed(config_from(weights.read(weights.find(name))[0]), 64, 4000)
     assert 0.2 * asked < growth * 1024 < asked
+
+
+def test_a_smaller_model_is_named_where_memory_is_short(monkeypatch, picture) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 1000)
+    for name, remedy in (
+        ("tic-plus", "or a smaller model such as tic-lite"),
+        ("tic-lite", "image"),
+    ):
+        with pytest.raises(TicodecError, match=f"^90×70 pixels need about .*{remedy}$"):
+            ticodec.load(name, device="cpu").encode(picture(70, 90))
 
 
 def test_outliers_are_coded(tiny) -> None:

@@ -30,4 +30,7 @@ def test_files_are_as_small_as_the_float_model_says(
     data = codec.encode(Picture(pixels), quality)
     y_hat = codec.latents(container.read(data))
     predicted = predicted_bytes(codec, pixels, y_hat, codec.stored_quality(quality))
-    assert len(data) <= 1.002 * predicted + 40  # at most 40 bytes are the container
+    # Nearly all symbols are sure to be zero at low quality. In tables of 16 bits such a symbol
+    # cannot be as cheap as the float model says.
+    tables = 0.0005 * y_hat.numel() / 8
+    assert len(data) <= 1.002 * predicted + tables + 40  # at most 40 bytes are the container

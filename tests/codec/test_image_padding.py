@@ -31,6 +31,15 @@ def test_nothing_is_padded_where_nothing_is_missing() -> None:
     assert torch.equal(pad_image(x, 64), x)
 
 
+def test_autocast_changes_nothing() -> None:
+    """Classifiers are trained under it."""
+    x = torch.rand(1, 50, 70, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        padded = pad_image(x, 64)
+    assert padded.dtype == torch.float32
+    assert torch.equal(padded, pad_image(x, 64))
+
+
 def test_one_colour_stays_one_colour() -> None:
     colour = torch.tensor([0.1, 0.5, 0.9])
     padded = pad_image(colour.expand(1, 33, 47, 3), 32)
