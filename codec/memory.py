@@ -30,8 +30,8 @@ def available() -> int | None:
 def needed(config: CodecConfig, height: int, width: int) -> float:
     """Bytes that coding an image of that size takes at most on the CPU, beside the weights."""
     stride = config.stride_z
-    # Two rows of z more: the transforms work in strips, which are as wide as the image.
-    padded = (height + -height % stride + 2 * stride) * (width + -width % stride)
+    # Three rows of z more: the transforms work in strips, which are as wide as the image.
+    padded = (height + -height % stride + 3 * stride) * (width + -width % stride)
     return padded * config.bytes_per_pixel
 
 
