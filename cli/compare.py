@@ -10,7 +10,7 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 
-from .evaluation_options import Against, bars, coder_specs, qualities_of
+from .evaluation_options import Against, Models, bars, coder_specs, qualities_of
 from .input_output import about, output_for
 from .output import Device, Force, Json, MaxPixels, Quiet, report
 
@@ -24,14 +24,7 @@ def compare(
         str | None,
         typer.Option("--quality", "-q", help="One, or several, comma-separated. \\[default: 4]"),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Comma-separated names that `ticodec models` lists. \\[default: the one it marks]",
-        ),
-    ] = None,
+    model: Models = None,
     against: Against = None,
     browse: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
     device: Device = "auto",

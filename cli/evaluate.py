@@ -9,20 +9,13 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 
-from .evaluation_options import Against, bars, coder_specs, qualities_of, show_table
+from .evaluation_options import Against, Models, bars, coder_specs, qualities_of, show_table
 from .output import Device, Json, MaxPixels, Quiet, print_json
 
 
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Images, subfolders too.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Comma-separated names that `ticodec models` lists. \\[default: the one it marks]",
-        ),
-    ] = None,
+    model: Models = None,
     quality: Annotated[
         str | None,
         typer.Option(

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 #: Cells with more characters are broken into lines.
 LONG = 15
 
+Models = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Comma-separated names that `ticodec models` lists. \\[default: the one it marks]",
+    ),
+]
 Against = Annotated[
     str | None,
     typer.Option(
