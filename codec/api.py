@@ -132,6 +132,9 @@ def coded(
     Args:
         quality, model: to encode with; without a model, by the weights that `head` reads.
         head: the classifier's file; None: the one of the weights.
+
+    Raises as `classify` does, and UsageError for a model that is not there or a quality that it
+    does not have.
     """
     source = tic_or_picture(image, max_pixels)
     if isinstance(source, Container):

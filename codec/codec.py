@@ -216,7 +216,11 @@ class Codec:
         return y[0].cpu(), z[0].cpu()
 
     def check_memory(self, height: int, width: int, remedy: str = "") -> None:
-        """Raises TicodecError when an image of that size would not fit into this machine."""
+        """Raises TicodecError when an image of that size would not fit into this machine.
+
+        Args:
+            remedy: as `memory.check` takes it.
+        """
         if self.device.type == "cpu":
             memory.check(self.config, height, width, remedy)
 

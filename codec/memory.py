@@ -39,7 +39,7 @@ def check(config: CodecConfig, height: int, width: int, remedy: str) -> None:
     """Raises TicodecError when coding an image of that size would not fit.
 
     Args:
-        remedy: what to do then, beside using a machine with more.
+        remedy: what to do then, beside using a machine with more: the end of the message.
     """
     need, have = needed(config, height, width), available()
     if have is not None and need > have:

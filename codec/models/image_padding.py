@@ -23,7 +23,7 @@ def pad_image(x: Tensor, stride: int) -> Tensor:
     """Images (B, H, W, C), padded on the right and at the bottom to multiples of `stride`.
 
     Args:
-        x: float32, of any size from 1×1.
+        x: float32, of any range and any size from 1×1. stride: in pixels.
 
     The bottom is padded first, then the right side of the result. All is float32, under autocast
     too.

@@ -194,7 +194,7 @@ def peer(name: str, photo: Path, repeats: int) -> Contestant:
     """A model of CompressAI."""
     import torch
 
-    from ticodec.models.swin import pad_to_multiple
+    from ticodec.models.image_padding import pad_image
 
     warnings.simplefilter("ignore")  # of torch about compressai
     from compressai import zoo
@@ -202,7 +202,7 @@ def peer(name: str, photo: Path, repeats: int) -> Contestant:
     torch.manual_seed(0)
     net = getattr(zoo, name)(quality=5, metric="mse", pretrained=False).eval()
     net.update(force=True)
-    x = pad_to_multiple(torch.from_numpy(picture_of(photo).pixels)[None].float() / 255, 64)
+    x = pad_image(torch.from_numpy(picture_of(photo).pixels)[None].float() / 255, 64)
     x = x.permute(0, 3, 1, 2).contiguous()
     shape = [side // 64 for side in x.shape[2:]]  # of its hyper latents
     return Contestant(

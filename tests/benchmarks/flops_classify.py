@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ticodec.models.config import VITS
 from ticodec.models.families import PRESETS, build, preset
 from ticodec.models.icat import Icat
-from ticodec.models.swin import pad_to_multiple
+from ticodec.models.image_padding import pad_image
 from ticodec.models.vit import ViT
 
 CLASSES = 1000
@@ -45,7 +45,7 @@ def parts(name: str, vit_name: str, side: int) -> dict[str, float]:
     labels = ("x",) * CLASSES
     config = preset(name, labels=labels) if name.startswith("icat") else preset(name)
     network = build(config).eval()
-    x = pad_to_multiple(torch.rand(1, side, side, 3) - 0.5, config.stride_z)
+    x = pad_image(torch.rand(1, side, side, 3) - 0.5, config.stride_z)
     y = network.g_a(x)
     z = network.h_a(y)
     shown = y[:, : side // 16, : side // 16]

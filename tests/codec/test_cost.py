@@ -13,12 +13,16 @@ from ticodec import container, weights
 from ticodec.codec import Codec
 from ticodec.picture import Picture
 
+#: Bytes that a file of each model may have beyond 0.2 %. 40 are the container. Of kodim23 at
+#: quality 1 with tic-plus, y takes 10 bytes more than predicted (4 end its stream; 6 since of seven
+#: symbols six are surer than tables of 16 bits can say), and z takes 17 more.
+SPARE = {"tic-plus": 64, "tic-lite": 40}
 
-@pytest.fixture(scope="module")
-def codec() -> Codec:
-    """The default model's codec."""
-    entry = next(e for e in weights.entries(weights.store.SHIPPED) if e.default)
-    return Codec(entry, "cpu", bf16=False)
+
+@pytest.fixture(scope="module", params=SPARE)
+def codec(request: pytest.FixtureRequest) -> Codec:
+    """The codec of a model that ships."""
+    return Codec(weights.find(request.param), "cpu", bf16=False)
 
 
 @pytest.mark.parametrize("quality", [1, 5, 8])
@@ -30,7 +34,4 @@ def test_files_are_as_small_as_the_float_model_says(
     data = codec.encode(Picture(pixels), quality)
     y_hat = codec.latents(container.read(data))
     predicted = predicted_bytes(codec, pixels, y_hat, codec.stored_quality(quality))
-    # Nearly all symbols are sure to be zero at low quality. In tables of 16 bits such a symbol
-    # cannot be as cheap as the float model says.
-    tables = 0.0005 * y_hat.numel() / 8
-    assert len(data) <= 1.002 * predicted + tables + 40  # at most 40 bytes are the container
+    assert len(data) <= 1.002 * predicted + SPARE[codec.entry.name]
