@@ -11,7 +11,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror codec/entropy/native/*.[ch]
+	$(BIN)/clang-format --dry-run -Werror codec/*/native/*.[ch]
 	$(MAKE) --no-print-directory types
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -24,7 +24,7 @@ types: $(VENV)/installed-dev
 install: $(VENV)/installed
 
 # The extension is compiled as the package is installed.
-$(VENV)/installed: pyproject.toml setup.py $(wildcard codec/entropy/native/*.[ch])
+$(VENV)/installed: pyproject.toml setup.py $(wildcard codec/*/native/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ticodec needs Python 3.11 or later")'
 	@echo 'Installing into $(VENV): PyTorch and what it needs, about 6 GB, a minute or two …'
 	$(PYTHON) -m venv $(VENV)
@@ -40,7 +40,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i codec/entropy/native/*.[ch]
+	$(BIN)/clang-format -i codec/*/native/*.[ch]
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo codec/entropy/native/_exact.*
+	rm -rf $(VENV) build dist *.egg-info demo codec/*/native/_*.so

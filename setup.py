@@ -1,7 +1,7 @@
-"""The C extension; everything else about the package is in pyproject.toml.
+"""The C extensions; everything else about the package is in pyproject.toml.
 
-The extension is optional. Where it cannot be compiled, the package installs without it, and the
-exact path runs on PyTorch and in Python: slower, with the same results.
+They are optional. Where they cannot be compiled, the package installs without them, and PyTorch and
+Python do their work: slower, with the same results.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import Any
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-NATIVE = Path("codec/entropy/native")
+EXTENSIONS = {
+    "ticodec.entropy.native._exact": Path("codec/entropy/native"),
+    "ticodec.models.native._kernels": Path("codec/models/native"),
+}
 #: One binary for this Python and all later ones. Builds without the GIL have no such binaries.
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
-#: Multiplications and additions may be fused: wherever they could be, the product is exact, see
-#: layers.h. That doubles the speed.
+#: Multiplications and additions may be fused. In the exact path the product is exact wherever they
+#: could be, see layers.h. That doubles the speed.
 UNIX = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden"]
 MSVC = ["/std:c11", "/O2", "/fp:precise"]
 
@@ -34,13 +37,14 @@ class BuildNative(build_ext):
 setup(
     ext_modules=[
         Extension(
-            "ticodec.entropy.native._exact",
-            sources=sorted(map(str, NATIVE.glob("*.c"))),
-            depends=sorted(map(str, NATIVE.glob("*.h"))),
+            name,
+            sources=sorted(map(str, folder.glob("*.c"))),
+            depends=sorted(map(str, folder.glob("*.h"))),
             define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
             py_limited_api=LIMITED,
             optional=True,
         )
+        for name, folder in EXTENSIONS.items()
     ],
     cmdclass={"build_ext": BuildNative},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},

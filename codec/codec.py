@@ -35,7 +35,7 @@ from ticodec.inputs import (
 )
 from ticodec.models.config import STRIDE_Y
 from ticodec.models.families import MODEL_IDS, build, config_from
-from ticodec.models.image_padding import pad_image
+from ticodec.models.image_padding import PaddedPixels
 from ticodec.models.inference import Transform, fast_bf16
 from ticodec.picture import Picture
 from ticodec.quality import checked_quality
@@ -210,8 +210,8 @@ class Codec:
     def analyse(self, pixels: Any, stored: int) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 pixels to latents y (h, w, M) and z (h/n, w/n, N), gains applied."""
         up, _ = self.gains(stored)
-        x = torch.from_numpy(np.array(pixels))[None].to(self.device).float() / 255 - 0.5
-        y = self.g_a(pad_image(x, self.config.stride_z)) * up.to(self.device)
+        padded = PaddedPixels(pixels, self.config.stride_z)
+        y = self.g_a.run(padded.rows, padded.size) * up.to(self.device)
         z = self.h_a(y)
         return y[0].cpu(), z[0].cpu()
 
@@ -287,10 +287,16 @@ class Codec:
     @torch.inference_mode()
     def synthesise(self, y: Tensor, height: int, width: int) -> Any:
         """ŷ (h, w, M), divided by the gain, to (height, width, 3) uint8 pixels."""
-        x = y[None].float().to(self.device)
-        x = self.g_s(self.network.synthesis_input(x, self.dtype))[0, :height, :width]
-        pixels = ((x + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8)
-        return np.ascontiguousarray(pixels.cpu().numpy())
+        y = self.network.synthesis_input(y[None].float().to(self.device), self.dtype)[0]
+        h, w, m = y.shape
+        pixels = np.empty((height, width, 3), np.uint8)
+        top = 0
+        for rows in self.g_s.bands(lambda first, last: y[first:last], (h, w, m)):
+            rows = rows[: height - top, :width] + 0.5
+            levels = rows.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+            pixels[top : top + len(levels)] = levels.cpu().numpy()
+            top += len(levels)
+        return pixels
 
     # -- classifying ----------------------------------------------------------------
 

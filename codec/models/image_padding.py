@@ -9,7 +9,9 @@ latent into a blur of the edge, which is easy to predict:
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
@@ -29,17 +31,50 @@ def pad_image(x: Tensor, stride: int) -> Tensor:
     too.
     """
     with torch.autocast(x.device.type, enabled=False):
-        x = _pad_rows(x, -x.shape[1] % stride)
-        return _pad_rows(x.transpose(1, 2), -x.shape[2] % stride).transpose(1, 2).contiguous()
+        x = torch.cat([x, _more_rows(x[:, -1:], -x.shape[1] % stride)], 1)
+        edge = x[:, :, -1:].transpose(1, 2)
+        more = _more_rows(edge, -x.shape[2] % stride).transpose(1, 2)
+        return torch.cat([x, more], 2)
 
 
-def _pad_rows(x: Tensor, count: int) -> Tensor:
-    """(B, H, W, C) with `count` more rows at the bottom."""
-    if not count:
-        return x
-    edge = x[:, -1:]  # (B, 1, W, C)
-    share = torch.arange(1, count + 1, device=x.device).div(FADE).clamp(max=1)
-    return torch.cat([x, torch.lerp(edge, _blur(edge), share[:, None, None])], 1)
+class PaddedPixels:
+    """The pixels of one image, padded as by `pad_image`, in bands of rows.
+
+    Args:
+        pixels: (H, W, 3) uint8. stride: in pixels.
+
+    Attributes:
+        size: after padding, (height, width, 3).
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], stride: int) -> None:
+        self.pixels = pixels
+        height, width, _ = pixels.shape
+        self.bottom = _more_rows(_floats(pixels[-1:])[None], -height % stride)[0]
+        edge = torch.cat([_floats(pixels[:, -1:]), self.bottom[:, -1:]])  # (height, 1, 3)
+        right = _more_rows(edge.transpose(0, 1)[None], -width % stride)[0]
+        self.right = right.transpose(0, 1)
+        self.size = (len(edge), width + self.right.shape[1], 3)
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """Rows first … last - 1, (last - first, width, 3), float32 in [-½, ½]."""
+        inside = len(self.pixels)
+        parts = [
+            _floats(self.pixels[first:last]),
+            self.bottom[max(0, first - inside) : max(0, last - inside)],
+        ]
+        return torch.cat([torch.cat(parts), self.right[first:last]], 1)
+
+
+def _floats(pixels: NDArray[np.uint8]) -> Tensor:
+    """uint8 to float32 in [-½, ½]; a copy, since PyTorch warns of arrays that are read-only."""
+    return torch.from_numpy(np.array(pixels)).float() / 255 - 0.5
+
+
+def _more_rows(edge: Tensor, count: int) -> Tensor:
+    """The `count` rows that follow an edge (B, 1, W, C): (B, count, W, C)."""
+    share = torch.arange(1, count + 1, device=edge.device).div(FADE).clamp(max=1)
+    return torch.lerp(edge, _blur(edge), share[:, None, None])
 
 
 def _blur(edge: Tensor) -> Tensor:

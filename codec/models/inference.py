@@ -1,28 +1,31 @@
-"""Running g_a, h_a and g_s fast: channels-last, in strips, in bf16 where it pays.
+"""Running g_a, h_a and g_s fast and in little memory: in bands of rows, in bf16 where it pays.
 
-A Swin layer works on windows that do not overlap, so LN, qkv, attention and MLP run on a
-few rows of windows at a time, in place: the strip stays in cache and no whole-map
-intermediate is ever made. In float32 the result is the module's.
+    map (1, H, W, C) ─► bands of rows ─► layer ─► layer ─► … ─► bands ─► result (1, H', W', C')
 
-    map (H, W, C) ─┬─ strip of window rows ─► LN ─► qkv ─► attention ─► + ─► LN ─► MLP ─► + ─┐
-                   └◄──────────────────────── written back in place ◄───────────────────────┘
+On the CPU the layers are those of the C extension `ticodec.models.native`, which keeps maps in
+float32 and rounds the operands of products to bf16, if it runs in bf16. Without the extension, and
+on GPUs, PyTorch runs them. In float32 the result is the module's, within rounding.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from .attention import shift_regions
+from .bands import Bands, ConvStage, Pointwise, Size, Stage, STBStage
 from .conv import Conv, LinearGDN
-from .swin import STB, SwinLayer, pad_to_multiple, partition, unpartition
+from .swin import STB
 
-#: Tokens in a strip: a few hundred KB of activations, which stay in the second-level cache.
-STRIP_TOKENS = 3072
-BLOCKED = -1e9
+#: Gives rows first … last - 1 of a map, (last - first, W, C), float32.
+Rows = Callable[[int, int], Tensor]
+#: Most bytes of a band. It stays in the processor's cache from one layer to the next.
+BAND_BYTES = 6 << 20
+#: Bands have a multiple of so many rows, where that is not too much: whole windows.
+BAND_UNIT = 8
+
 #: Environment variable: 1 uses bf16 on every machine, 0 on none. Processes started here see it.
 BF16 = "TICODEC_BF16"
 
@@ -47,118 +50,81 @@ class Transform:
 
     Args:
         modules: the trained transform; it is taken over, converted in place.
-        device: where; dtype: of the maps, float32 or bfloat16.
+        device: where; dtype: of the operands, float32 or bfloat16.
         keep_last: run the last convolution in float32, since there bf16 shows in pixels.
     """
 
     def __init__(
         self, modules: nn.Sequential, device: torch.device, dtype: torch.dtype, keep_last: bool
     ) -> None:
-        self.dtype, self.device = dtype, device
-        self.modules = modules.to(device).eval().requires_grad_(False)
-        last = max(i for i, module in enumerate(self.modules) if isinstance(module, Conv))
-        for i, module in enumerate(self.modules):
-            kept = keep_last and i >= last
-            if next(module.parameters(), None) is not None:  # constants keep their digits
-                module.to(torch.float32 if kept else dtype)
+        self.device = device
+        native = device.type == "cpu"
+        modules = modules.to(device).eval().requires_grad_(False)
+        last = max(i for i, module in enumerate(modules) if isinstance(module, Conv))
+        self.stages: list[Stage] = []
+        waiting = list(modules)
+        while waiting:
+            at, module = len(modules) - len(waiting), waiting.pop(0)
+            kept = torch.float32 if keep_last and at >= last else dtype
             if isinstance(module, Conv):
+                after = waiting[0] if waiting else None
+                after = after if isinstance(after, LinearGDN | nn.LeakyReLU) else None
+                module.to(kept)
                 module.conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.biases = {
-            layer: layer.position_bias().detach().contiguous()
-            for layer in self.modules.modules()
-            if isinstance(layer, SwinLayer)
-        }
+                if after is not None:
+                    waiting.pop(0).to(kept)
+                self.stages.append(ConvStage(module, after, kept, native))
+            elif isinstance(module, STB):
+                self.stages.append(STBStage(module.to(kept), kept, native))
+            else:
+                if next(module.parameters(), None) is not None:  # constants keep their digits
+                    module.to(kept)
+                self.stages.append(Pointwise(module))
 
-    @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
         """(1, H, W, C) float32 to the transform's output, float32."""
-        x = x.to(self.device)
-        for module in self.modules:
-            x = x.to(next(module.parameters(), x).dtype)
-            if isinstance(module, STB):
-                x = self.stb(module, x.contiguous())
-            elif isinstance(module, LinearGDN):
-                x = self.gdn(module, x.contiguous())
-            elif isinstance(module, nn.LeakyReLU):
-                x = nn.functional.leaky_relu_(x, module.negative_slope)
-            else:
-                x = module(x)
-        return x.float()
+        _, height, width, channels = x.shape
+        return self.run(lambda first, last: x[0, first:last], (height, width, channels))
 
-    def gdn(self, module: LinearGDN, x: Tensor) -> Tensor:
-        """The normalisation on (1, H, W, C), in place."""
-        for tokens in x.view(-1, x.shape[-1]).split(STRIP_TOKENS):
-            tokens.copy_(module(tokens))
-        return x
+    @torch.inference_mode()
+    def run(self, source: Rows, size: Size) -> Tensor:
+        """A map of that size, which is read in bands, to the output (1, H', W', C')."""
+        result = torch.empty(1, *self.sizes(size)[-1], device=self.device)
+        top = 0
+        for rows in self.bands(source, size):
+            result[0, top : top + len(rows)] = rows
+            top += len(rows)
+        return result
 
-    def stb(self, block: STB, x: Tensor) -> Tensor:
-        """The block on (1, H, W, C)."""
-        _, h, w, _ = x.shape
-        y = pad_to_multiple(x, block.window)
-        y = y.clone() if y is x else y
-        for layer in block.layers:
-            assert isinstance(layer, SwinLayer)
-            for rows, wrapped in strips(y.shape[1], y.shape[2], layer):
-                self.strip(layer, y, rows, wrapped)
-        return y[:, :h, :w].add_(x)
+    def bands(self, source: Rows, size: Size) -> Bands:
+        """The same, but to bands (r, W', C') of the output, each valid until the next one."""
+        sizes = self.sizes(size)
+        height = size[0]
+        # As many rows at once as give a full band of the largest map.
+        step = max(1, min(height * band_rows(one) // one[0] for one in sizes))
+        bands: Bands = (
+            source(top, min(top + step, height)).to(self.device) for top in range(0, height, step)
+        )
+        for stage, one in zip(self.stages, sizes, strict=False):
+            bands = stage.run(split(bands, band_rows(one)), one)
+        return bands
 
-    def strip(self, layer: SwinLayer, y: Tensor, rows: slice, wrapped: int) -> None:
-        """One layer on a strip of window rows of y (1, H, W, C), in place.
-
-        `rows` of the map, and the first `wrapped` rows behind them when the shifted
-        windows wrap around its end.
-        """
-        part = y[0, rows]
-        if wrapped:
-            part = torch.cat([part, y[0, :wrapped]])
-        part = part + self.attend(layer, part, bool(wrapped))
-        normal = layer.norm2(part)
-        hidden = nn.functional.gelu(layer.mlp1(normal))
-        part = part.add_(layer.mlp2(hidden))
-        y[0, rows] = part[: len(part) - wrapped]
-        if wrapped:
-            y[0, :wrapped] = part[len(part) - wrapped :]
-
-    def attend(self, layer: SwinLayer, part: Tensor, wrapped: bool) -> Tensor:
-        """Window attention of a strip (rows, W, C)."""
-        height, width, c = part.shape
-        size, heads = layer.window, layer.heads
-        normal = layer.norm1(part)[None]
-        if layer.shift:
-            normal = normal.roll(-layer.shift, 2)
-        qkv = layer.qkv(partition(normal, size))
-        n, t, _ = qkv.shape
-        q, k, v = qkv.reshape(n, t, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
-        scores = (q * (c // heads) ** -0.5) @ k.transpose(-2, -1)
-        scores += self.biases[layer]
-        if layer.shift:
-            # Only the last column of windows, and the wrapped last row, join map edges.
-            across = width // size
-            blocked = shift_mask(size, scores)
-            rows = scores.reshape(n // across, across, heads, t, t)
-            rows[:, -1].add_(blocked[0])
-            if wrapped:
-                rows[-1].add_(blocked[1])
-        y = scores.softmax(-1) @ v  # (nW, heads, T, d)
-        y = layer.proj(y.transpose(1, 2).reshape(n, t, c))
-        y = unpartition(y, size, height, width)
-        if layer.shift:
-            y = y.roll(layer.shift, 2)
-        return y[0]
+    def sizes(self, size: Size) -> list[Size]:
+        """The size of a map, and of what each layer makes of it."""
+        sizes = [size]
+        for stage in self.stages:
+            sizes.append(stage.size(sizes[-1]))
+        return sizes
 
 
-def shift_mask(window: int, like: Tensor) -> Tensor:
-    """What blocks pairs that the shift joined across the right and the bottom edge, (2, T, T)."""
-    size = 2 * window
-    regions = shift_regions(size, size, window)  # a map of 2×2 windows has all the cases
-    edges = regions[1:3]
-    apart = edges[:, :, None] != edges[:, None, :]
-    return apart.to(like.device, like.dtype) * BLOCKED
+def band_rows(size: Size) -> int:
+    """How many rows a band of such a map has at most."""
+    _, width, channels = size
+    rows = BAND_BYTES // (width * channels * 4)
+    return max(1, rows // BAND_UNIT * BAND_UNIT or rows)
 
 
-def strips(height: int, width: int, layer: SwinLayer) -> Iterator[tuple[slice, int]]:
-    """Strips of whole window rows of a layer: (rows of the map, rows wrapped to its top)."""
-    step = max(1, STRIP_TOKENS // (width * layer.window)) * layer.window
-    for top in range(0, height, step):
-        end = min(top + step, height) + layer.shift
-        yield slice(top + layer.shift, min(end, height)), max(0, end - height)
+def split(source: Bands, most: int) -> Bands:
+    """The same bands in parts of at most so many rows."""
+    for rows in source:
+        yield from rows.split(most)

@@ -9,9 +9,8 @@ from PIL import Image
 from support import SAMPLES
 
 import ticodec
-from ticodec import codec as codec_module
-from ticodec.models.image_padding import FADE, pad_image
-from ticodec.models.swin import pad_to_multiple
+from ticodec.models import image_padding
+from ticodec.models.image_padding import FADE, PaddedPixels, pad_image
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 65), (64, 3), (63, 64), (100, 70)])
@@ -58,10 +57,21 @@ def test_the_edge_fades_into_its_blur() -> None:
     torch.testing.assert_close(turned.T, bottom)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 65), (64, 128), (100, 70)])
+def test_rows_are_those_of_the_padded_image(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    whole = pad_image(torch.from_numpy(pixels)[None].float() / 255 - 0.5, 64)[0]
+    padded = PaddedPixels(pixels, 64)
+    assert padded.size == whole.shape
+    for first in range(0, len(whole), 48):
+        rows = padded.rows(first, min(first + 48, len(whole)))
+        assert torch.equal(rows, whole[first : first + 48])
+
+
 def test_it_is_cheaper_than_a_repeated_edge(monkeypatch: pytest.MonkeyPatch) -> None:
     """With weights that ship, on a photo whose last row and column are detailed."""
     codec = ticodec.load("tic-lite", device="cpu", bf16=False)
     pixels = np.asarray(Image.open(SAMPLES / "kodim23.png"))[100:324, 200:424].copy()
     faded = len(codec.encode(pixels, 3))
-    monkeypatch.setattr(codec_module, "pad_image", pad_to_multiple)
+    monkeypatch.setattr(image_padding, "_blur", lambda edge: edge)
     assert faded < 0.995 * len(codec.encode(pixels, 3))

@@ -1,0 +1,214 @@
+"""Layers that take a map in bands of rows, one after the other, and give bands of the result.
+
+A row of the result needs a few rows of the map above and below it. Each layer keeps those, and
+passes on what is ready. So a whole map is never in memory, and the result is that of a whole map:
+
+    bands of a map (r, W, C) ─► [rows kept; new rows] ─► layer ─► bands of the result (r', W', C')
+
+A band is valid until the next one is asked for: its memory is used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .conv import Conv
+from .native.layers import NativeConv, NativeSwin
+from .swin import STB, SwinLayer
+from .torch_swin import TorchSwin
+
+Bands = Iterator[Tensor]
+#: Height, width and channels of a map.
+Size = tuple[int, int, int]
+
+
+class Stage(Protocol):
+    """A layer that works on bands."""
+
+    def size(self, size: Size) -> Size:
+        """The size of what it makes of a map of that size."""
+
+    def run(self, source: Bands, size: Size) -> Bands:
+        """Bands (r, W, C) of a map of that size to bands of the result."""
+
+
+class Memory:
+    """Rows of a map, in memory that is used again and again, and grows where it must.
+
+    Args:
+        size: of the map; dtype, device: of its numbers.
+        left, right: columns of zeros on both sides, besides those of the map.
+    """
+
+    def __init__(
+        self, size: Size, dtype: torch.dtype, device: torch.device, left: int = 0, right: int = 0
+    ) -> None:
+        _, width, channels = size
+        self.left, self.right = left, right
+        self.held = torch.empty(0, left + width + right, channels, dtype=dtype, device=device)
+
+    def rows(self, count: int) -> Tensor:
+        """(count, left + width + right, C); what is in it is arbitrary, but for those zeros."""
+        if len(self.held) < count:
+            self.held = self.held.new_empty(count, *self.held.shape[1:])
+            self.held[:, : self.left] = 0
+            self.held[:, self.held.shape[1] - self.right :] = 0
+        return self.held[:count]
+
+    def moved(self, kept: Tensor, more: int) -> Tensor:
+        """Some of the rows that were given last, moved to the beginning, and room for more."""
+        kept = kept.clone()
+        rows = self.rows(len(kept) + more)
+        rows[: len(kept)] = kept
+        return rows
+
+
+class Pointwise:
+    """A module that takes each position alone."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.parameter = next(module.parameters(), None)
+
+    def size(self, size: Size) -> Size:
+        return size
+
+    def run(self, source: Bands, size: Size) -> Bands:
+        for rows in source:
+            yield self.module(rows if self.parameter is None else rows.to(self.parameter.dtype))
+
+
+class ConvStage:
+    """A convolution and the activation after it.
+
+    Args:
+        dtype: of the operands, which the modules have already.
+        native: whether the extension runs it, if it has a kernel.
+    """
+
+    def __init__(
+        self, conv: Conv, activation: nn.Module | None, dtype: torch.dtype, native: bool
+    ) -> None:
+        self.inner, self.activation, self.dtype = conv.conv, activation, dtype
+        self.native = NativeConv.of(conv, activation, dtype) if native else None
+        self.transposed = isinstance(self.inner, nn.ConvTranspose2d)
+        #: Rows of the neighbourhood on both sides of a position; rows from one to the next.
+        self.reach = 1 if self.transposed else int(self.inner.kernel_size[0]) // 2
+        self.down = 1 if self.transposed else int(self.inner.stride[0])
+
+    def size(self, size: Size) -> Size:
+        height, width, _ = size
+        if self.transposed:
+            return 2 * height, 2 * width, self.inner.out_channels
+        return -(-height // self.down), -(-width // self.down), self.inner.out_channels
+
+    def run(self, source: Bands, size: Size) -> Bands:
+        height, width, _ = size
+        device = self.inner.weight.device
+        left, right = self.native.borders(width) if self.native else (0, 0)
+        memory = Memory(size, self.dtype, device, left, right)
+        results = None
+        if self.native:
+            up, channels = self.native.up, self.native.outputs
+            results = Memory((0, up * -(-width // self.down), channels), torch.float32, device)
+        count = -(-height // self.down)  # of rows of positions
+        end = (count - 1) * self.down + self.reach + 1  # of their neighbourhoods
+        near = memory.rows(self.reach).zero_()  # from the first row that is needed on
+        received = done = 0
+        for rows in source:
+            received += len(rows)
+            behind = end - height if received == height else 0  # rows of zeros, or none needed
+            near = memory.moved(near, len(rows) + max(0, behind))
+            at = len(near) - max(0, behind)
+            near[at - len(rows) : at, left : left + width] = rows
+            near[at:] = 0
+            ready = count if received == height else (received - 1 - self.reach) // self.down + 1
+            if ready > done:
+                if self.native and results:
+                    yield self.native.run(near, results.rows(self.native.up * (ready - done)))
+                else:
+                    yield self.convolve(near, ready - done)
+                near = near[(ready - done) * self.down :]
+                done = ready
+
+    def convolve(self, near: Tensor, count: int) -> Tensor:
+        """`count` rows of positions by PyTorch; beside `near` (R, W, C) there are zeros."""
+        x = near.permute(2, 0, 1)[None]
+        if isinstance(self.inner, nn.ConvTranspose2d):
+            y = self.inner(x)[:, :, 2 : 2 + 2 * count]  # behind those of the first row of `near`
+        else:
+            x = x[:, :, : (count - 1) * self.down + 2 * self.reach + 1]
+            weight, bias = self.inner.weight, self.inner.bias
+            y = nn.functional.conv2d(x, weight, bias, self.inner.stride, (0, self.reach))
+        y = y[0].permute(1, 2, 0)
+        return y if self.activation is None else self.activation(y)
+
+
+class STBStage:
+    """A Swin Transformer Block. Its layers work in place on the rows that have come in.
+
+        rows ─► x ─┬─► layer ─► layer ─► … ─► + ─► rows        each on the rows that are ready
+                   └──────────────────────────┘
+
+    A layer with shifted windows stays half a window behind the one before it.
+
+    Args:
+        dtype: of the operands, which the block has already.
+        native: whether the extension runs it, if it has a kernel.
+    """
+
+    def __init__(self, block: STB, dtype: torch.dtype, native: bool) -> None:
+        self.window = block.window
+        layers = [layer for layer in block.layers if isinstance(layer, SwinLayer)]
+        found = [NativeSwin.of(layer, dtype) for layer in layers] if native else []
+        able = [layer for layer in found if layer is not None]
+        by_extension = len(able) == len(layers)
+        self.layers: list[NativeSwin | TorchSwin] = [*able]
+        if not by_extension:
+            self.layers = [TorchSwin(layer) for layer in layers]
+        #: The extension keeps maps in float32, PyTorch in the type of the operands.
+        self.dtype = torch.float32 if by_extension else dtype
+        self.device = layers[0].bias_table.device
+
+    def size(self, size: Size) -> Size:
+        return size
+
+    def run(self, source: Bands, size: Size) -> Bands:
+        height, width, channels = size
+        more_rows, more_columns = -height % self.window, -width % self.window
+        padded = (height + more_rows, width + more_columns, channels)
+        inputs, states = (Memory(padded, self.dtype, self.device) for _ in "xy")
+        x, y = inputs.rows(0), states.rows(0)
+        received = first = 0  # rows that have come in; the number of the first row of x and y
+        done = [0] * len(self.layers)  # how many rows each layer has done
+        for rows in source:
+            ended = received + len(rows) == height
+            new = len(rows) + (more_rows if ended else 0)
+            x, y = (m.moved(z[done[-1] - first :], new) for m, z in ((inputs, x), (states, y)))
+            first = done[-1]
+            added = x[len(x) - new :]
+            added[: len(rows), :width] = rows
+            added[len(rows) :, :width] = rows[-1]
+            added[:, width:] = added[:, width - 1 : width]
+            received += new
+            ready = received
+            for number, layer in enumerate(self.layers):
+                if not ended:
+                    whole = (ready - layer.shift) // self.window * self.window + layer.shift
+                    ready = max(done[number], whole)
+                if ready == done[number]:
+                    continue
+                part = slice(done[number] - first, ready - first)
+                layer.run(
+                    y[part] if number else x[part],
+                    x[part] if layer is self.layers[-1] else None,
+                    y[part],
+                    absent=layer.shift if done[number] == 0 else 0,
+                )
+                done[number] = ready
+            if done[-1] > first:
+                yield y[: min(done[-1], height) - first, :width]

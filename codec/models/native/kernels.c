@@ -1,0 +1,94 @@
+/* Compiles kernels_body.h for instruction sets, and chooses a set when the program runs. */
+#include "kernels.h"
+
+#include <math.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define NAME(name) JOIN(name, SET)
+#define STRING_(a) #a
+#define STRING(a) STRING_(a)
+#define INLINE static inline __attribute__((always_inline))
+
+/* What becomes of a product. */
+enum { STORE, ADD, OPERAND, GELU, LEAKY, DIVIDE, MULTIPLY };
+
+/* Rows of operands times the weights of a layer. Row number r begins at a[tap] + r · stride, for
+ * each run of inputs. */
+typedef struct {
+    const void *const *a;
+    size_t taps, stride, rows;
+    const void *weight;   /* of the first block */
+    size_t block;         /* operands from a block of weights to the next */
+    size_t steps, blocks; /* steps: of each tap */
+    const float *start;   /* what sums start with, NULL for zeros; row r at r · start_stride */
+    size_t start_stride;
+    void *out; /* float32, or operands for OPERAND and GELU */
+    size_t out_stride;
+    int end; /* what becomes of it */
+} product_of;
+
+/* Φ(x) - ½ = x · R(2x²/c² - 1) for |x| <= c; the coefficients of R minimise the largest error of
+ * GELU(x) = x · Φ(x): 6·10⁻⁵ for bfloat16, 2·10⁻⁶ for float32. */
+#define C_BF16 4.2f
+#define C_FLOAT 5.0f
+static const float gelu_bf16[] = {0.16785499f,    -0.0814473347f,  0.0558158563f,
+                                  -0.039411112f,  0.0252880956f,   -0.012316869f,
+                                  0.00700529496f, -0.00690158058f, 0.00316027799f};
+static const float gelu_float[] = {0.141363766f,   -0.0702953795f,  0.0515211783f,  -0.040468281f,
+                                   0.0314498243f,  -0.0230741037f,  0.0162833982f,  -0.0117431608f,
+                                   0.00684603614f, -0.00195460874f, 0.00111625509f, -0.00194090924f,
+                                   0.000895984915f};
+
+#define SET plain
+#define TARGET
+#define VECTOR 16
+#define PER 1
+#include "kernels_body.h"
+
+#if defined(__x86_64__)
+#define SET avx2
+#define TARGET __attribute__((target("avx2,fma")))
+#define VECTOR 32
+#define PER 1
+#include "kernels_body.h"
+
+#define SET avx512
+#define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
+#define VECTOR 64
+#define PER 1
+#include "kernels_body.h"
+
+#define SET avx512bf16
+#define TARGET __attribute__((target("avx512bf16,avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
+#define VECTOR 64
+#define PER 2
+#include "kernels_body.h"
+#endif
+
+size_t kernels_here(const kernels *all[MOST_SETS]) {
+    size_t count = 0;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    if (avx512 && __builtin_cpu_supports("avx512bf16")) all[count++] = &kernels_avx512bf16;
+    if (avx512) all[count++] = &kernels_avx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        all[count++] = &kernels_avx2;
+#endif
+    all[count++] = &kernels_plain;
+    return count;
+}
+
+const kernels *kernels_find(const char *name) {
+    const kernels *all[MOST_SETS];
+    size_t count = kernels_here(all);
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(all[i]->name, name)) return all[i];
+    return NULL;
+}

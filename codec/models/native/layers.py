@@ -1,0 +1,279 @@
+"""Swin layers and convolutions in C: their weights, packed once, and one call for rows of a map.
+
+    SwinLayer (torch) ─► pack ─► NativeSwin ─► run(rows of windows)
+    Conv, GDN (torch) ─► pack ─► NativeConv ─► run(rows with borders)
+
+What is constant is folded into the weights beside it: LayerNorm's affine part into qkv and mlp1,
+1/√d and the base of the exponential into q and the position biases.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ticodec.models.attention import shift_regions
+from ticodec.models.conv import Conv, LinearGDN
+from ticodec.models.swin import SwinLayer
+
+from . import kernel_set, module
+from .team import share
+
+#: Outputs that lie together: BLOCK in kernels.h.
+BLOCK = 16
+#: Numbers of the activations in kernels.h.
+NOTHING, LEAKY_RELU, GDN, INVERSE_GDN = range(4)
+#: The slope of LeakyReLU that the kernels know.
+SLOPE = 0.01
+
+Packed = tuple[NDArray[Any], NDArray[np.float32]]
+
+
+class NativeSwin:
+    """A Swin layer for the extension.
+
+    Args:
+        layer: the trained layer; dtype: of its operands, float32 or bfloat16.
+
+    Raises ValueError where the extension has no kernel for such a layer or type.
+    """
+
+    def __init__(self, layer: SwinLayer, dtype: torch.dtype) -> None:
+        self.module, name = _extension(dtype)
+        self.shift = layer.shift
+        c, heads = layer.proj.in_features, layer.heads
+        hidden = layer.mlp1.out_features
+        qkv, bias = _with_norm(layer.qkv, layer.norm1)
+        # The kernels compute powers of 2, not of e.
+        factor = torch.ones(3 * c, 1, dtype=torch.float64)
+        factor[:c] = (c // heads) ** -0.5 * math.log2(math.e)
+        layers = (
+            _pack(qkv * factor, bias * factor[:, 0], dtype),
+            _pack(_double(layer.proj.weight), _double(layer.proj.bias), dtype),
+            _pack(*_with_norm(layer.mlp1, layer.norm2), dtype),
+            _pack(_double(layer.mlp2.weight), _double(layer.mlp2.bias), dtype),
+        )
+        size = (c, heads, layer.window, hidden, layer.shift > 0)
+        self.layer = self.module.swin_layer(name, size, layers, _biases(layer))
+
+    @classmethod
+    def of(cls, layer: SwinLayer, dtype: torch.dtype) -> NativeSwin | None:
+        """A `NativeSwin`, or None where the extension has no kernel for it."""
+        try:
+            return cls(layer, dtype)
+        except ValueError:
+            return None
+
+    def run(self, source: Tensor, add: Tensor | None, to: Tensor, absent: int) -> None:
+        """Rows of windows through the layer; `to` may be `source`.
+
+        Args:
+            source: rows (R, W, C), float32; W is a multiple of the window. add: what is added to
+                the result, or None; to: where it goes; both as `source`.
+            absent: how many rows of the first windows are missing: none, or the shift.
+        """
+        rows, width, _ = source.shape
+        arrays = (source.numpy(), None if add is None else add.numpy(), to.numpy())
+        share(lambda taken: self.module.swin(self.layer, (rows, width, absent), *arrays, taken))
+
+
+class Part(NamedTuple):
+    """A part of a convolution: the outputs of one parity, or all.
+
+    Args:
+        weight: (outputs, runs, inputs of a run), float64: the taps in a row are one run.
+        rows: of each run, from the first row of the neighbourhood on.
+        column: where runs begin. row_out, column_out: the parity.
+    """
+
+    weight: Tensor
+    rows: tuple[int, ...]
+    column: int
+    row_out: int = 0
+    column_out: int = 0
+
+
+class NativeConv:
+    """A convolution and the activation after it, for the extension.
+
+    Args:
+        conv: the trained convolution; activation: a LeakyReLU, a GDN or None.
+        dtype: of its operands, float32 or bfloat16.
+
+    Raises ValueError where the extension has no kernel for such layers or types.
+
+    Attributes:
+        outputs: those of `out`, and zeros up to a whole block.
+        up: rows and columns of outputs for each position; shuffled: they are channels instead.
+    """
+
+    def __init__(self, conv: Conv, activation: nn.Module | None, dtype: torch.dtype) -> None:
+        self.module, name = _extension(dtype)
+        self.dtype, inner = dtype, conv.conv
+        channels, self.out = inner.in_channels, inner.out_channels
+        transposed = isinstance(inner, nn.ConvTranspose2d)
+        self.down = 1 if transposed else int(inner.stride[0])
+        self.border = 1 if transposed else inner.kernel_size[0] // 2
+        # So few outputs would fill a part of a block only: those of all parities are computed
+        # together, from the neighbourhood that all of them need.
+        self.shuffled = transposed and self.out < BLOCK
+        self.up = 2 if transposed and not self.shuffled else 1
+        weight, bias = _double(inner.weight), _double(inner.bias)
+        if not transposed:
+            parts = [_whole(weight)]
+        elif self.shuffled:
+            parts, bias = [_together(weight)], bias.repeat(4)
+        else:
+            parts = [_parity(weight, row, column) for row in (0, 1) for column in (0, 1)]
+        per = 2 if dtype == torch.bfloat16 else 1
+        self.spare = int(any(part.weight.shape[-1] % per for part in parts))
+        self.outputs = -(-len(bias) // BLOCK) * BLOCK  # with those that fill the last block
+        packed = []
+        for part in parts:
+            runs = _padded(part.weight, 2, per)
+            layer = _pack(runs.flatten(1), bias, dtype)
+            packed.append((layer, part.rows, runs.shape[2], part.column, *part[3:]))
+        kind, gdn = _activation(activation, dtype)
+        size = (channels, self.outputs, self.down, self.up, kind)
+        self.layer = self.module.conv_layer(name, size, tuple(packed), gdn)
+
+    @classmethod
+    def of(cls, conv: Conv, activation: nn.Module | None, dtype: torch.dtype) -> NativeConv | None:
+        """A `NativeConv`, or None where the extension has no kernel for it."""
+        try:
+            return cls(conv, activation, dtype)
+        except ValueError:
+            return None
+
+    def borders(self, width: int) -> tuple[int, int]:
+        """Columns of zeros that rows of that width need on the left and on the right.
+
+        One more may be read, with a weight of zero. Rows begin at whole pairs.
+        """
+        wide = width + 2 * self.border + self.spare
+        return self.border, self.border + self.spare + wide % 2
+
+    def run(self, near: Tensor, to: Tensor) -> Tensor:
+        """Rows of outputs, (rows, columns, out).
+
+        Args:
+            near: their neighbourhoods, rows (R, W, C) in `dtype`, with borders; R may be more.
+            to: where the outputs of the kernel go, (up · r, up · w, `outputs`), float32. The
+                result lies in it, or is a copy where it is shuffled.
+        """
+        rows, width = to.shape[0] // self.up, to.shape[1] // self.up
+        size = (*near.shape[:2], rows, width)
+        operands = near.view(torch.int16) if self.dtype == torch.bfloat16 else near
+        arrays = (operands.numpy(), to.numpy())
+        share(lambda taken: self.module.conv(self.layer, size, *arrays, taken))
+        if not self.shuffled:
+            return to[..., : self.out]
+        shares = to[..., : 4 * self.out].unflatten(2, (2, 2, self.out))
+        return shares.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+
+def _extension(dtype: torch.dtype) -> tuple[Any, str]:
+    """The extension, and the name of its kernels. Raises ValueError where there are none."""
+    name = kernel_set(dtype == torch.bfloat16)
+    if name is None:
+        raise ValueError(f"no kernels for {dtype}")
+    return module(), name
+
+
+def _double(x: Tensor | None) -> Tensor:
+    assert x is not None
+    return x.detach().double().cpu()
+
+
+def _with_norm(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer that takes what `norm` makes without its affine part."""
+    weight, bias = _double(linear.weight), _double(linear.bias)
+    return weight * _double(norm.weight), bias + weight @ _double(norm.bias)
+
+
+def _padded(x: Tensor, axis: int, multiple: int) -> Tensor:
+    """Zeros behind the end of an axis, up to a multiple."""
+    shape = list(x.shape)
+    shape[axis] = -shape[axis] % multiple
+    return torch.cat([x, x.new_zeros(shape)], axis)
+
+
+def _pack(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Packed:
+    """Weight (outputs, inputs) and bias as `linear_layer` in kernels.h has them."""
+    per = 2 if dtype == torch.bfloat16 else 1
+    weight = _padded(_padded(weight, 0, BLOCK), 1, per)
+    pairs = weight.reshape(len(weight) // BLOCK, BLOCK, -1, per).transpose(1, 2)
+    packed = pairs.to(dtype).contiguous()  # [blocks][steps][BLOCK][per]
+    if dtype == torch.bfloat16:
+        packed = packed.view(torch.int16)
+    return packed.numpy(), _padded(bias, 0, BLOCK).float().numpy()
+
+
+def _biases(layer: SwinLayer) -> NDArray[np.float32]:
+    """Position biases [patterns][heads][T][T, padded], -inf where a pair is masked.
+
+    The patterns are those of a map of 2 × 2 windows: inside, last column, last row, both.
+    """
+    bias = layer.position_bias().detach().cpu().double() * math.log2(math.e)
+    tokens = bias.shape[1]
+    bias = bias[None]
+    if layer.shift:
+        size = 2 * layer.window
+        regions = shift_regions(size, size, layer.window)
+        apart = regions[:, :, None] != regions[:, None, :]  # (4, T, T)
+        bias = bias.masked_fill(apart[:, None], -math.inf)
+    filled = torch.full((*bias.shape[:3], -(-tokens // BLOCK) * BLOCK), -math.inf)
+    filled[..., :tokens] = bias
+    return filled.numpy()
+
+
+def _whole(weight: Tensor) -> Part:
+    """A convolution (outputs, inputs, k, k)."""
+    runs = weight.permute(0, 2, 3, 1).flatten(2)  # (outputs, k, k · inputs)
+    return Part(runs, tuple(range(runs.shape[1])), 0)
+
+
+def _reach(kernel: int, parity: int) -> list[int]:
+    """Inputs, from their own place, that outputs of a parity see in a transposed convolution."""
+    return [at for at in (-1, 0, 1) if 0 <= parity + kernel // 2 - 2 * at < kernel]
+
+
+def _parity(weight: Tensor, row: int, column: int) -> Part:
+    """The outputs of a parity of a transposed convolution (inputs, outputs, k, k)."""
+    kernel = weight.shape[-1]
+    down, across = _reach(kernel, row), _reach(kernel, column)
+    taps_down = [row + kernel // 2 - 2 * at for at in down]
+    taps_across = [column + kernel // 2 - 2 * at for at in across]
+    taps = weight[:, :, taps_down][..., taps_across]  # (inputs, outputs, rows, columns)
+    runs = taps.permute(1, 2, 3, 0).flatten(2)
+    return Part(runs, tuple(at + 1 for at in down), across[0] + 1, row, column)
+
+
+def _together(weight: Tensor) -> Part:
+    """All four parities of a transposed convolution as outputs of one, (row, column, output)."""
+    inputs, outputs, kernel, _ = weight.shape
+    runs = weight.new_zeros(2, 2, outputs, 3, 3, inputs)
+    for row in (0, 1):
+        for column in (0, 1):
+            for y in _reach(kernel, row):
+                for x in _reach(kernel, column):
+                    tap = (row + kernel // 2 - 2 * y, column + kernel // 2 - 2 * x)
+                    runs[row, column, :, y + 1, x + 1] = weight[:, :, tap[0], tap[1]].t()
+    return Part(runs.reshape(4 * outputs, 3, 3 * inputs), (0, 1, 2), 0)
+
+
+def _activation(after: nn.Module | None, dtype: torch.dtype) -> tuple[int, Packed | None]:
+    """The number of an activation, and the layer that it needs."""
+    if after is None:
+        return NOTHING, None
+    if isinstance(after, LinearGDN):
+        weight, bias = _double(after.gamma_root) ** 2, _double(after.beta_root) ** 2 + 1e-6
+        return INVERSE_GDN if after.inverse else GDN, _pack(weight, bias, dtype)
+    if isinstance(after, nn.LeakyReLU) and after.negative_slope == SLOPE:
+        return LEAKY_RELU, None
+    raise ValueError(f"no kernel for {type(after).__name__}")

@@ -1,0 +1,86 @@
+"""A Swin layer on rows of windows, by PyTorch: for GPUs, and where the extension is missing.
+
+    rows (R, W, C) ─► LN ─► qkv ─► attention ─► + ─► LN ─► MLP ─► + ─► rows
+
+It works on a few rows of windows at a time, so that what is between these steps stays in the
+processor's cache.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .attention import shift_regions
+from .swin import SwinLayer, partition, unpartition
+
+#: Tokens at a time: a few hundred KB of activations, which stay in the second-level cache.
+STRIP_TOKENS = 3072
+BLOCKED = -1e9
+
+
+class TorchSwin:
+    """Args: layer: the trained layer, in the type and on the device in which it is to run."""
+
+    def __init__(self, layer: SwinLayer) -> None:
+        self.layer, self.shift = layer, layer.shift
+        self.bias = layer.position_bias().detach().contiguous()
+        self.blocked = shift_mask(layer.window, self.bias)
+
+    @torch.inference_mode()
+    def run(self, source: Tensor, add: Tensor | None, to: Tensor, absent: int) -> None:
+        """As `NativeSwin.run`, but in the type and on the device of the layer."""
+        rows, width, _ = source.shape
+        size = self.layer.window
+        step = max(1, STRIP_TOKENS // (width * size)) * size
+        for top in range(-absent, rows, step):
+            strip = slice(max(0, top), min(top + step, rows))
+            part = source[strip]
+            missing = strip.start - top, -(strip.stop - top) % size
+            result = self.strip(part, missing)
+            to[strip] = result if add is None else result.add_(add[strip])
+
+    def strip(self, part: Tensor, missing: tuple[int, int]) -> Tensor:
+        """Rows of windows (R, W, C), of which so many rows are missing above and below."""
+        layer = self.layer
+        part = part + self.attend(part, missing)
+        hidden = nn.functional.gelu(layer.mlp1(layer.norm2(part)))
+        return part.add_(layer.mlp2(hidden))
+
+    def attend(self, part: Tensor, missing: tuple[int, int]) -> Tensor:
+        """Window attention of a strip (R, W, C)."""
+        layer, (above, below) = self.layer, missing
+        normal = nn.functional.pad(layer.norm1(part), (0, 0, 0, 0, above, below))[None]
+        _, height, width, c = normal.shape
+        size, heads = layer.window, layer.heads
+        if layer.shift:
+            normal = normal.roll(-layer.shift, 2)
+        qkv = layer.qkv(partition(normal, size))
+        n, t, _ = qkv.shape
+        q, k, v = qkv.reshape(n, t, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
+        scores = (q * (c // heads) ** -0.5) @ k.transpose(-2, -1)
+        scores += self.bias
+        if layer.shift:
+            # Only windows of the last column, and those of which a half is missing, join edges.
+            across = width // size
+            rows = scores.reshape(n // across, across, heads, t, t)
+            rows[:, -1].add_(self.blocked[0])
+            if above:
+                rows[0].add_(self.blocked[1])
+            if below:
+                rows[-1].add_(self.blocked[1])
+        y = scores.softmax(-1) @ v  # (nW, heads, T, d)
+        y = layer.proj(y.transpose(1, 2).reshape(n, t, c))
+        y = unpartition(y, size, height, width)
+        if layer.shift:
+            y = y.roll(layer.shift, 2)
+        return y[0, above : height - below]
+
+
+def shift_mask(window: int, like: Tensor) -> Tensor:
+    """What blocks pairs that the shift joined across the right and the bottom edge, (2, T, T)."""
+    size = 2 * window
+    regions = shift_regions(size, size, window)  # a map of 2×2 windows has all the cases
+    edges = regions[1:3]
+    apart = edges[:, :, None] != edges[:, None, :]
+    return apart.to(like.device, like.dtype) * BLOCKED
