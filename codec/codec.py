@@ -211,7 +211,7 @@ class Codec:
         """(H, W, 3) uint8 pixels to latents y (h, w, M) and z (h/n, w/n, N), gains applied."""
         up, _ = self.gains(stored)
         padded = PaddedPixels(pixels, self.config.stride_z)
-        y = self.g_a.run(padded.rows, padded.size) * up.to(self.device)
+        y = self.g_a.whole(padded.rows, padded.size) * up.to(self.device)
         z = self.h_a(y)
         return y[0].cpu(), z[0].cpu()
 
@@ -290,12 +290,13 @@ class Codec:
         y = self.network.synthesis_input(y[None].float().to(self.device), self.dtype)[0]
         h, w, m = y.shape
         pixels = np.empty((height, width, 3), np.uint8)
-        top = 0
-        for rows in self.g_s.bands(lambda first, last: y[first:last], (h, w, m)):
+
+        def take(top: int, rows: Tensor) -> None:
             rows = rows[: height - top, :width] + 0.5
             levels = rows.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
             pixels[top : top + len(levels)] = levels.cpu().numpy()
-            top += len(levels)
+
+        self.g_s.run(lambda first, last: y[first:last], (h, w, m), take)
         return pixels
 
     # -- classifying ----------------------------------------------------------------

@@ -84,20 +84,26 @@ class Transform:
     def __call__(self, x: Tensor) -> Tensor:
         """(1, H, W, C) float32 to the transform's output, float32."""
         _, height, width, channels = x.shape
-        return self.run(lambda first, last: x[0, first:last], (height, width, channels))
+        return self.whole(lambda first, last: x[0, first:last], (height, width, channels))
 
-    @torch.inference_mode()
-    def run(self, source: Rows, size: Size) -> Tensor:
+    def whole(self, source: Rows, size: Size) -> Tensor:
         """A map of that size, which is read in bands, to the output (1, H', W', C')."""
         result = torch.empty(1, *self.sizes(size)[-1], device=self.device)
-        top = 0
-        for rows in self.bands(source, size):
+
+        def take(top: int, rows: Tensor) -> None:
             result[0, top : top + len(rows)] = rows
-            top += len(rows)
+
+        self.run(source, size, take)
         return result
 
-    def bands(self, source: Rows, size: Size) -> Bands:
-        """The same, but to bands (r, W', C') of the output, each valid until the next one."""
+    @torch.inference_mode()
+    def run(self, source: Rows, size: Size, take: Callable[[int, Tensor], None]) -> None:
+        """A map of that size, which is read in bands, to bands of the output.
+
+        Args:
+            take: gets the number of a band's first row, and the band, (r, W', C'), which is valid
+                until it returns.
+        """
         sizes = self.sizes(size)
         height = size[0]
         # As many rows at once as give a full band of the largest map.
@@ -107,7 +113,10 @@ class Transform:
         )
         for stage, one in zip(self.stages, sizes, strict=False):
             bands = stage.run(split(bands, band_rows(one)), one)
-        return bands
+        top = 0
+        for rows in bands:
+            take(top, rows)
+            top += len(rows)
 
     def sizes(self, size: Size) -> list[Size]:
         """The size of a map, and of what each layer makes of it."""

@@ -5,6 +5,8 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+
+#include "amx.h"
 #endif
 
 #define JOIN_(a, b) a##_##b
@@ -48,6 +50,7 @@ static const float gelu_float[] = {0.141363766f,   -0.0702953795f,  0.0515211783
 #define TARGET
 #define VECTOR 16
 #define PER 1
+#define MATRICES 0
 #include "kernels_body.h"
 
 #if defined(__x86_64__)
@@ -55,19 +58,31 @@ static const float gelu_float[] = {0.141363766f,   -0.0702953795f,  0.0515211783
 #define TARGET __attribute__((target("avx2,fma")))
 #define VECTOR 32
 #define PER 1
+#define MATRICES 0
 #include "kernels_body.h"
 
 #define SET avx512
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
 #define VECTOR 64
 #define PER 1
+#define MATRICES 0
 #include "kernels_body.h"
 
 #define SET avx512bf16
 #define TARGET __attribute__((target("avx512bf16,avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
 #define VECTOR 64
 #define PER 2
+#define MATRICES 0
 #include "kernels_body.h"
+
+#if HAS_AMX
+#define SET amxbf16
+#define TARGET __attribute__((target(AMX "avx512bf16,avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
+#define VECTOR 64
+#define PER 2
+#define MATRICES 1
+#include "kernels_body.h"
+#endif
 #endif
 
 size_t kernels_here(const kernels *all[MOST_SETS]) {
@@ -76,7 +91,11 @@ size_t kernels_here(const kernels *all[MOST_SETS]) {
     __builtin_cpu_init();
     int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    if (avx512 && __builtin_cpu_supports("avx512bf16")) all[count++] = &kernels_avx512bf16;
+    int bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+#if HAS_AMX
+    if (bf16 && amx_allowed()) all[count++] = &kernels_amxbf16;
+#endif
+    if (bf16) all[count++] = &kernels_avx512bf16;
     if (avx512) all[count++] = &kernels_avx512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         all[count++] = &kernels_avx2;

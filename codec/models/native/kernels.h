@@ -87,6 +87,9 @@ typedef struct {
     size_t (*swin_scratch)(const swin_layer *l);
     size_t (*conv_scratch)(const conv_layer *l);
 
+    /* A thread calls these before and after the others; NULL where that is not needed. */
+    void (*begin)(void), (*end)(void);
+
     /* One window. */
     void (*swin)(const swin_layer *l, const swin_rows *r, size_t window, void *scratch);
 

@@ -1,7 +1,8 @@
 /* The functions of `kernels` for one instruction set; kernels.c includes this once for each.
  *
  * It defines these macros before: SET (a suffix for names), TARGET (an attribute of functions),
- * VECTOR (bytes of a vector) and PER (1: operands are float32, 2: bfloat16).
+ * VECTOR (bytes of a vector), PER (1: operands are float32, 2: bfloat16) and MATRICES (whether the
+ * processor multiplies whole tiles, see kernels_amx.h).
  */
 #define LANES (VECTOR / 4)
 #define VECTORS (BLOCK / LANES) /* of a block */
@@ -29,7 +30,6 @@ typedef float NAME(operand);
 #define MIN(a, b) (vec) _mm512_min_ps((__m512)(a), (__m512)(b))
 #define MAX(a, b) (vec) _mm512_max_ps((__m512)(a), (__m512)(b))
 #define SUM(x) _mm512_reduce_add_ps((__m512)(x))
-#define LARGEST(x) _mm512_reduce_max_ps((__m512)(x))
 #else
 #define ROWS 4
 #define WIDTH 1
@@ -44,20 +44,14 @@ INLINE vec NAME(choose)(NAME(integers) which, vec a, vec b) {
 }
 #endif
 #define SUM(x) NAME(sum)(x)
-#define LARGEST(x) NAME(largest)(x)
 INLINE TARGET float NAME(sum)(vec x) {
     float total = 0;
     for (int l = 0; l < LANES; l++) total += x[l];
     return total;
 }
-INLINE TARGET float NAME(largest)(vec x) {
-    float most = x[0];
-    for (int l = 1; l < LANES; l++) most = x[l] > most ? x[l] : most;
-    return most;
-}
 #endif
 
-/* 2^x for x <= 0; the relative error is 8·10⁻⁵ for bfloat16. */
+/* 2^x for x <= 127; the relative error is 8·10⁻⁵ for bfloat16. */
 INLINE TARGET vec NAME(exp2)(vec x) {
     x = MAX(x, ALL(-126.0f));
     vec whole = (x + 12582912.0f) - 12582912.0f, f = x - whole; /* |f| <= ½ */
@@ -166,7 +160,14 @@ INLINE TARGET void NAME(tile)(const product_of *p, size_t row, size_t block, con
 #undef EACH
 }
 
+#if MATRICES
+#include "kernels_amx.h"
+#endif
+
 TARGET static void NAME(product)(const product_of *p) {
+#if MATRICES
+    if (NAME(product_of_tiles)(p)) return;
+#endif
     for (size_t block = 0; block < p->blocks; block += WIDTH) {
         size_t blocks = p->blocks - block < WIDTH ? p->blocks - block : WIDTH, row = 0;
 #define ROWS_OF(BLOCKS)                                                                            \
@@ -211,14 +212,16 @@ TARGET static void NAME(norm)(const float *x, size_t rows, size_t channels, oper
     }
 }
 
+/* Scores beyond ± this do not count: then no sum overflows, and no row has to be searched for its
+ * largest score. Those of trained networks are far smaller. */
+#define LARGEST_SCORE 120.0f
+
 /* softmax of rows of scores [rows][width] as operands; scores are in units of log 2. */
 TARGET static void NAME(softmax)(const float *scores, size_t rows, size_t width, operand *out) {
     for (; rows; rows--, scores += width, out += width) {
-        vec most = READ(scores), total = ALL(0);
-        for (size_t k = LANES; k < width; k += LANES) most = MAX(most, READ(scores + k));
-        vec largest = ALL(LARGEST(most)), e[MOST_TOKENS / LANES];
+        vec total = ALL(0), e[MOST_TOKENS / LANES];
         for (size_t k = 0; k < width; k += LANES)
-            total += e[k / LANES] = NAME(exp2)(READ(scores + k) - largest);
+            total += e[k / LANES] = NAME(exp2)(MIN(READ(scores + k), ALL(LARGEST_SCORE)));
         vec share = ALL(1 / SUM(total));
         for (size_t k = 0; k < width; k += LANES) SAVE(out + k, e[k / LANES] * share);
     }
@@ -434,14 +437,20 @@ TARGET static void NAME(conv)(const conv_layer *l, const conv_rows *r, size_t ro
 }
 
 static const kernels NAME(kernels) = {
-    STRING(SET),        PER,        sizeof(operand), NAME(swin_scratch),
-    NAME(conv_scratch), NAME(swin), NAME(conv),
+    STRING(SET), PER,        sizeof(operand), NAME(swin_scratch), NAME(conv_scratch),
+#if MATRICES
+    amx_begin,   amx_end,
+#else
+    NULL,        NULL,
+#endif
+    NAME(swin),  NAME(conv),
 };
 
 #undef SET
 #undef TARGET
 #undef VECTOR
 #undef PER
+#undef MATRICES
 #undef LANES
 #undef VECTORS
 #undef vec
@@ -455,6 +464,6 @@ static const kernels NAME(kernels) = {
 #undef MIN
 #undef MAX
 #undef SUM
-#undef LARGEST
+#undef LARGEST_SCORE
 #undef HIDDEN
 #undef POSITIONS

@@ -247,7 +247,9 @@ static PyObject *run_swin(PyObject *self, PyObject *arguments) {
         size_t windows = (size_t)((rows + absent + window - 1) / window * (width / window)), i;
         void *scratch = scratch_of(h->run->swin_scratch(l));
         Py_BEGIN_ALLOW_THREADS;
+        if (h->run->begin) h->run->begin();
         while (scratch && (i = take(views[3].buf)) < windows) h->run->swin(l, &r, i, scratch);
+        if (h->run->end) h->run->end();
         Py_END_ALLOW_THREADS;
         result = done(scratch);
     }
@@ -292,8 +294,10 @@ static PyObject *run_conv(PyObject *self, PyObject *arguments) {
             size_t pieces = (size_t)rows * l->count, i;
             void *scratch = scratch_of(h->run->conv_scratch(l));
             Py_BEGIN_ALLOW_THREADS;
+            if (h->run->begin) h->run->begin();
             while (scratch && (i = take(views[2].buf)) < pieces)
                 h->run->conv(l, &r, i / l->count, i % l->count, scratch);
+            if (h->run->end) h->run->end();
             Py_END_ALLOW_THREADS;
             result = done(scratch);
             PyBuffer_Release(&views[2]);

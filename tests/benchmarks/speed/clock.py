@@ -84,7 +84,7 @@ def watch_stages(clock: Clock, codec: Any) -> None:
     from ticodec.entropy.tic_coder import TicLatentCoder
 
     for stage in ("g_a", "h_a", "g_s"):
-        clock.watch(stage, codec, stage)
+        clock.watch(stage, getattr(codec, stage), "run")
     clock.watch("entropy", codec.entropy, "encode_many", "decode_many")
     clock.watch("h_s", TicLatentCoder, "hyper", "native_features")
     clock.watch("h_s", icat_rows, "mean_scale")

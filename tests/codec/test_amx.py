@@ -1,0 +1,93 @@
+"""Products by AMX, which few processors have: here its instructions are emulated in C."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sysconfig
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from support import ROOT
+from torch import nn
+
+from ticodec.models import native
+from ticodec.models.conv import Conv, LinearGDN
+from ticodec.models.native import layers
+from ticodec.models.swin import SwinLayer
+
+SOURCES = ROOT / "codec/models/native"
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The extension, built so that it emulates AMX."""
+    real = native.module()
+    if COMPILER is None or real is None or "avx512bf16" not in dict(real.SETS):
+        pytest.skip("needs a compiler and a processor with AVX512-BF16")
+    built: Path = tmp_path_factory.mktemp("amx") / "_kernels.so"
+    flags = ["-std=gnu11", "-O2", "-shared", "-fPIC", "-DEMULATE_AMX"]
+    include = f"-I{sysconfig.get_paths()['include']}"
+    command = [COMPILER, *flags, include, *map(str, SOURCES.glob("*.c")), "-o", built, "-lm"]
+    subprocess.run(command, check=True)
+    loader = ExtensionFileLoader("_kernels", str(built))
+    spec = spec_from_loader("_kernels", loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def by(name: str, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make layers use a set of kernels."""
+    monkeypatch.setattr(layers, "module", lambda: module)
+    monkeypatch.setattr(layers, "kernel_set", lambda bf16: name)
+
+
+def test_it_comes_first(emulated: ModuleType) -> None:
+    assert emulated.SETS[0] == ("amxbf16", 2)
+
+
+@pytest.mark.parametrize("absent", [0, 4])
+def test_swin_layers_are_those_of_avx512(
+    emulated: ModuleType, absent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole windows, and the half ones at the top and the bottom."""
+    torch.manual_seed(0)
+    layer = SwinLayer(64, 2, 8, absent > 0, 4)
+    nn.init.normal_(layer.bias_table)
+    x = torch.randn(16 - absent, 24, 64)
+    results = []
+    for name in ("avx512bf16", "amxbf16"):
+        by(name, emulated, monkeypatch)
+        y = torch.empty_like(x)
+        layers.NativeSwin(layer, torch.bfloat16).run(x, x, y, absent)
+        results.append(y)
+    torch.testing.assert_close(*results, rtol=0.01, atol=0.01)
+    assert results[0].std() > 1
+
+
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("channels", [(64, 32), (32, 48), (24, 80)])
+def test_convolutions_are_those_of_avx512(
+    emulated: ModuleType, up: bool, channels: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One and two blocks of outputs, rows that are no whole tiles, inputs that are none either."""
+    torch.manual_seed(0)
+    conv, gdn = Conv(*channels, 3, 2, up=up), LinearGDN(channels[1], up)
+    results = []
+    for name in ("avx512bf16", "amxbf16"):
+        by(name, emulated, monkeypatch)
+        native_conv = layers.NativeConv(conv, gdn, torch.bfloat16)
+        left, right = native_conv.borders(75)
+        torch.manual_seed(1)
+        near = torch.randn(9, left + 75 + right, channels[0]).bfloat16()
+        rows, width = (14, 150) if up else (4, 38)
+        results.append(native_conv.run(near, torch.empty(rows, width, native_conv.outputs)))
+    torch.testing.assert_close(*results, rtol=0.01, atol=0.01)
+    assert results[0].std() > 0.1
