@@ -84,4 +84,39 @@ static __attribute__((target("amx-tile"))) void amx_begin(void) {
 static __attribute__((target("amx-tile"))) void amx_end(void) { _tile_release(); }
 #endif
 
+#if HAS_AMX
+/* Whether a product of small whole numbers comes out right. No processor with AMX has tested this
+ * file, so each one does before it is used. */
+#if defined(EMULATE_AMX)
+static int amx_works(void) {
+#else
+static __attribute__((target("amx-tile,amx-bf16"))) int amx_works(void) {
+#endif
+    uint16_t a[16][32], w[16][32];
+    float sums[16][16], value;
+    const uint16_t whole[] = {0xc000, 0xbf80, 0, 0x3f80, 0x4000}; /* -2 … 2 in bfloat16 */
+    for (int row = 0; row < 16; row++)
+        for (int k = 0; k < 32; k++) {
+            a[row][k] = whole[(3 * row + k) % 5];
+            w[k / 2][2 * row + k % 2] = whole[(row + 2 * k) % 5];
+        }
+    amx_begin();
+    TILE_ZERO(0);
+    TILE_LOAD(4, a, 64);
+    TILE_LOAD(6, w, 64);
+    TILE_MULTIPLY(0, 4, 6);
+    TILE_STORE(0, sums, 64);
+    amx_end();
+    int right = 1;
+    for (int row = 0; row < 16; row++)
+        for (int out = 0; out < 16; out++) {
+            value = 0;
+            for (int k = 0; k < 32; k++)
+                value += (float)(((3 * row + k) % 5 - 2) * ((out + 2 * k) % 5 - 2));
+            right &= sums[row][out] == value;
+        }
+    return right;
+}
+#endif
+
 #endif

@@ -93,7 +93,7 @@ size_t kernels_here(const kernels *all[MOST_SETS]) {
                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
     int bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
 #if HAS_AMX
-    if (bf16 && amx_allowed()) all[count++] = &kernels_amxbf16;
+    if (bf16 && amx_allowed() && amx_works()) all[count++] = &kernels_amxbf16;
 #endif
     if (bf16) all[count++] = &kernels_avx512bf16;
     if (avx512) all[count++] = &kernels_avx512;
