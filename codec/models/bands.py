@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,10 +62,23 @@ class Memory:
 
     def moved(self, kept: Tensor, more: int) -> Tensor:
         """Some of the rows that were given last, moved to the beginning, and room for more."""
-        kept = kept.clone()
         rows = self.rows(len(kept) + more)
-        rows[: len(kept)] = kept
+        put(rows[: len(kept)], kept)
         return rows
+
+
+def put(to: Tensor, rows: Tensor) -> None:
+    """Copy rows, which may overlap; on the CPU by NumPy.
+
+    PyTorch's copies wake its threads, which wait for more by spinning, for milliseconds. They would
+    take the processor from the threads of the extension.
+    """
+    if to.device.type != "cpu" or to.dtype != rows.dtype:
+        to.copy_(rows.clone() if to.dtype == rows.dtype else rows)
+    elif to.dtype == torch.bfloat16:  # NumPy does not know it
+        np.copyto(to.view(torch.int16).numpy(), rows.view(torch.int16).numpy())
+    else:
+        np.copyto(to.numpy(), rows.numpy())
 
 
 class Pointwise:
@@ -124,8 +138,11 @@ class ConvStage:
             behind = end - height if received == height else 0  # rows of zeros, or none needed
             near = memory.moved(near, len(rows) + max(0, behind))
             at = len(near) - max(0, behind)
-            near[at - len(rows) : at, left : left + width] = rows
-            near[at:] = 0
+            if self.native:
+                self.native.fill(near[at - len(rows) : at], rows)
+            else:
+                put(near[at - len(rows) : at], rows)
+            near[at:].zero_()
             ready = count if received == height else (received - 1 - self.reach) // self.down + 1
             if ready > done:
                 if self.native and results:
@@ -191,7 +208,7 @@ class STBStage:
             x, y = (m.moved(z[done[-1] - first :], new) for m, z in ((inputs, x), (states, y)))
             first = done[-1]
             added = x[len(x) - new :]
-            added[: len(rows), :width] = rows
+            put(added[: len(rows), :width], rows)
             added[len(rows) :, :width] = rows[-1]
             added[:, width:] = added[:, width - 1 : width]
             received += new

@@ -19,7 +19,7 @@ from types import ModuleType
 
 #: The version of the extension's functions. An extension with another number was built from other
 #: sources, and is not used.
-API = 1
+API = 2
 
 
 @cache

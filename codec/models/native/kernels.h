@@ -93,6 +93,9 @@ typedef struct {
     /* One window. */
     void (*swin)(const swin_layer *l, const swin_rows *r, size_t window, void *scratch);
 
+    /* float32 to operands. */
+    void (*round)(const float *from, size_t count, void *to);
+
     /* One row of outputs of one part. */
     void (*conv)(const conv_layer *l, const conv_rows *r, size_t row, size_t part, void *scratch);
 } kernels;

@@ -389,6 +389,18 @@ TARGET static void NAME(swin)(const swin_layer *l, const swin_rows *r, size_t wi
 
 /* -- convolutions ------------------------------------------------------------------ */
 
+TARGET static void NAME(round)(const float *from, size_t count, void *to) {
+    operand *out = to;
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) SAVE(out + i, READ(from + i));
+    if (i == count) return;
+    float rest[LANES] = {0};
+    operand rounded[LANES];
+    memcpy(rest, from + i, (count - i) * sizeof *rest);
+    SAVE(rounded, READ(rest));
+    memcpy(out + i, rounded, (count - i) * sizeof *rounded);
+}
+
 /* Positions of a row that GDN takes at a time. */
 #define POSITIONS 64
 
@@ -437,13 +449,13 @@ TARGET static void NAME(conv)(const conv_layer *l, const conv_rows *r, size_t ro
 }
 
 static const kernels NAME(kernels) = {
-    STRING(SET), PER,        sizeof(operand), NAME(swin_scratch), NAME(conv_scratch),
+    STRING(SET), PER,         sizeof(operand), NAME(swin_scratch), NAME(conv_scratch),
 #if MATRICES
     amx_begin,   amx_end,
 #else
     NULL,        NULL,
 #endif
-    NAME(swin),  NAME(conv),
+    NAME(swin),  NAME(round), NAME(conv),
 };
 
 #undef SET

@@ -114,7 +114,7 @@ class NativeConv:
 
     def __init__(self, conv: Conv, activation: nn.Module | None, dtype: torch.dtype) -> None:
         self.module, name = _extension(dtype)
-        self.dtype, inner = dtype, conv.conv
+        self.name, self.dtype, inner = name, dtype, conv.conv
         channels, self.out = inner.in_channels, inner.out_channels
         transposed = isinstance(inner, nn.ConvTranspose2d)
         self.down = 1 if transposed else int(inner.stride[0])
@@ -158,6 +158,17 @@ class NativeConv:
         wide = width + 2 * self.border + self.spare
         return self.border, self.border + self.spare + wide % 2
 
+    def fill(self, to: Tensor, rows: Tensor) -> None:
+        """Put rows (r, W, C) of any float type between the borders of `to`, (r, left + W + right, C)."""
+        count, width, channels = rows.shape
+        size = (count, width * channels, to.shape[1] * channels, self.border * channels)
+        arrays = (rows.float().contiguous().numpy(), self.array(to))
+        share(lambda taken: self.module.round(self.name, size, *arrays, taken))
+
+    def array(self, operands: Tensor) -> NDArray[Any]:
+        """NumPy has no bfloat16; the extension looks at the size of numbers only."""
+        return (operands.view(torch.int16) if self.dtype == torch.bfloat16 else operands).numpy()
+
     def run(self, near: Tensor, to: Tensor) -> Tensor:
         """Rows of outputs, (rows, columns, out).
 
@@ -168,8 +179,7 @@ class NativeConv:
         """
         rows, width = to.shape[0] // self.up, to.shape[1] // self.up
         size = (*near.shape[:2], rows, width)
-        operands = near.view(torch.int16) if self.dtype == torch.bfloat16 else near
-        arrays = (operands.numpy(), to.numpy())
+        arrays = (self.array(near), to.numpy())
         share(lambda taken: self.module.conv(self.layer, size, *arrays, taken))
         if not self.shuffled:
             return to[..., : self.out]

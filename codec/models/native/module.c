@@ -14,7 +14,7 @@
 
 /* Raised whenever a function changes what it takes or gives. `native/__init__.py` has the same
  * number, and does not use an extension that has another. */
-enum { API = 1 };
+enum { API = 2 };
 
 /* More than any model has; they keep products of sizes from overflowing. */
 #define MOST_CHANNELS 65536
@@ -257,6 +257,40 @@ static PyObject *run_swin(PyObject *self, PyObject *arguments) {
     return result;
 }
 
+/* Rows of `numbers` float32 numbers to operands, each row at `first` of `width` of them. */
+static PyObject *run_round(PyObject *self, PyObject *arguments) {
+    (void)self;
+    const char *set;
+    PyObject *from, *to, *counter, *result = NULL;
+    Py_ssize_t rows, numbers, width, first;
+    if (!PyArg_ParseTuple(arguments, "s(nnnn)OOO", &set, &rows, &numbers, &width, &first, &from,
+                          &to, &counter))
+        return NULL;
+    const kernels *run = kernels_find(set);
+    const Py_ssize_t most = MOST_ROWS * MOST_CHANNELS;
+    int fits = run && rows >= 0 && rows <= MOST_ROWS && numbers >= 0 && first >= 0 && width >= 0 &&
+               width <= most && numbers <= width && first <= width - numbers;
+    Py_buffer views[3];
+    if (check(fits, "these are no rows of numbers") ||
+        array_of(from, &views[0], 4, (size_t)(rows * numbers), 0, "from"))
+        return NULL;
+    if (!array_of(to, &views[1], run->operand_size, (size_t)(rows * width), 1, "to")) {
+        if (!array_of(counter, &views[2], 8, 1, 1, "counter")) {
+            size_t i, step = (size_t)width * run->operand_size;
+            Py_BEGIN_ALLOW_THREADS;
+            while ((i = take(views[2].buf)) < (size_t)rows)
+                run->round((const float *)views[0].buf + i * (size_t)numbers, (size_t)numbers,
+                           (char *)views[1].buf + i * step + (size_t)first * run->operand_size);
+            Py_END_ALLOW_THREADS;
+            result = Py_NewRef(Py_None);
+            PyBuffer_Release(&views[2]);
+        }
+        PyBuffer_Release(&views[1]);
+    }
+    PyBuffer_Release(&views[0]);
+    return result;
+}
+
 static PyObject *run_conv(PyObject *self, PyObject *arguments) {
     (void)self;
     PyObject *capsule, *from, *to, *counter;
@@ -319,6 +353,8 @@ static PyMethodDef methods[] = {
      "swin(layer, (rows, width, absent), from, add or None, to, counter)"},
     {"conv", run_conv, METH_VARARGS,
      "conv(layer, (rows from, width from, rows, width), from, to, counter)"},
+    {"round", run_round, METH_VARARGS,
+     "round(set, (rows, numbers, width, first), from, to, counter)"},
     {NULL, NULL, 0, NULL},
 };
 
