@@ -200,7 +200,7 @@ class Codec:
             mode=int(picture.grey),
             width=width,
             height=height,
-            symbols=symbol_crc(coded.symbols),
+            symbols=symbol_crc(*coded.symbols),
         )
         streams = {"z": coded.z_stream, "y": coded.y_stream}
         required = {stream.number: streams[stream.name] for stream in sections.streams()}
@@ -262,7 +262,7 @@ class Codec:
         return container
 
     def latents(self, container: Container) -> Tensor:
-        """ŷ (h, w, M), float64 multiples of 2^-8: the same on every machine.
+        """ŷ (h, w, M), float32 multiples of 2^-8: the same on every machine.
 
         Raises BadInputError when the streams do not decode to the symbols that were coded.
         """
@@ -280,7 +280,7 @@ class Codec:
             streams.append(Streams(z_stream, y_stream, *z_size))
         decoded = self.entropy.decode_many(streams)
         for container, latents in zip(containers, decoded, strict=True):
-            if symbol_crc(latents.symbols) != container.header.symbols:
+            if symbol_crc(*latents.symbols) != container.header.symbols:
                 raise BadInputError("damaged file: its latents do not match their checksum")
         return [latents.y_hat for latents in decoded]
 

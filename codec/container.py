@@ -76,9 +76,9 @@ class Container:
         )
 
 
-def symbol_crc(symbols: bytes) -> int:
+def symbol_crc(z: bytes | memoryview, y: bytes | memoryview) -> int:
     """16-bit CRC of all symbols of z, then y, raster order, int16 little-endian."""
-    return binascii.crc_hqx(symbols, 0xFFFF)
+    return binascii.crc_hqx(y, binascii.crc_hqx(z, 0xFFFF))
 
 
 def varint(value: int) -> bytes:

@@ -10,7 +10,7 @@ The joint model `icat` has no context model: it codes row by row instead of alon
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,25 +25,31 @@ from .exact import Ops
 from .latent_coder import LatentMap, NativeStream
 from .parameters import check_parameters
 from .rans import Ints, Reader, Tables, Writer
-from .tic_context import MEAN_BITS
 
 #: Symbols are 16-bit integers.
 SYMBOL_MAX = 2**15 - 1
 
 
+class Symbols(NamedTuple):
+    """The symbols of an image as bytes: raster order, int16, little-endian."""
+
+    z: memoryview
+    y: memoryview
+
+
 class Coded(NamedTuple):
-    """The streams of an image, and its symbols as bytes (z, then y; raster order; int16)."""
+    """The streams of an image, and its symbols."""
 
     z_stream: bytes
     y_stream: bytes
-    symbols: bytes
+    symbols: Symbols
 
 
 class Decoded(NamedTuple):
-    """ŷ (h, w, M), float64 multiples of 2^-8, and the symbols as bytes, as in `Coded`."""
+    """ŷ (h, w, M), float32 multiples of 2^-8, which are exact, and the symbols."""
 
     y_hat: Tensor
-    symbols: bytes
+    symbols: Symbols
 
 
 class Streams(NamedTuple):
@@ -98,7 +104,7 @@ class EntropyCoder:
     def encode_many(self, latents: Sequence[tuple[Tensor, Tensor]]) -> list[Coded]:
         """Several images of any sizes to the same streams as `encode` gives, in less time."""
         writings = [Encoding(self, y, z) for y, z in latents]
-        self.run(writings)
+        self.latents.run([self.map_of(encoding, None) for encoding in writings])
         return [encoding.finish() for encoding in writings]
 
     def decode(self, z_stream: bytes, y_stream: bytes, height: int, width: int) -> Decoded:
@@ -121,9 +127,15 @@ class EntropyCoder:
         return np.tile(np.arange(self.config.N), positions)
 
     def run(self, images: Sequence[Encoding | Decoding]) -> list[Tensor]:
-        """Encode or decode y of several images; returns ŷ (h·w, M) of each."""
-        maps = [LatentMap(self.z_hat(*image.z), image) for image in images]
-        return [y_hat * 2.0**-MEAN_BITS for y_hat in self.latents.run(maps)]
+        """Encode or decode y of several images; returns ŷ of each, (h·w, M), as in `Decoded`."""
+        y_hats = [torch.empty(image.symbols.shape) for image in images]
+        maps = [self.map_of(*pair) for pair in zip(images, y_hats, strict=True)]
+        self.latents.run(maps)
+        return y_hats
+
+    def map_of(self, image: Encoding | Decoding, y_hat: Tensor | None) -> LatentMap:
+        """What the `LatentCoder` takes of an image; `y_hat` is as there."""
+        return LatentMap(self.z_hat(*image.z), image, y_hat)
 
     def z_hat(self, z_symbols: Ints, height: int, width: int) -> Tensor:
         """ẑ (height, width, N), integers."""
@@ -142,7 +154,7 @@ class Encoding:
     """One image that is being encoded: `code` quantises and writes the next positions of y."""
 
     def __init__(self, owner: EntropyCoder, y: Tensor, z: Tensor) -> None:
-        if not (y.isfinite().all() and z.isfinite().all()):
+        if not (_finite(y) and _finite(z)):
             raise BadInputError("damaged weights: the latents of this image are not finite")
         rounded = z.double().round().numpy().astype(np.int64) - owner.centres
         z_symbols = rounded.clip(-SYMBOL_MAX, SYMBOL_MAX).reshape(-1, owner.config.N)
@@ -151,12 +163,12 @@ class Encoding:
         self.z_stream = writer.finish()
         height, width, m = y.shape
         self.z = ZMap(z_symbols, height // owner.z_to_y, width // owner.z_to_y)
-        self.flat = y.reshape(-1, m).double().to(owner.device)
+        self.flat = y.reshape(-1, m).float().contiguous().to(owner.device)
         self.symbols = np.zeros((height * width, m), np.int16)
         self.writer, self.tables = Writer(), owner.y_tables
 
     def code(self, positions: Tensor, means: Tensor, indexes: Tensor) -> Tensor:
-        step = torch.round(self.flat[positions] - means).clamp_(-SYMBOL_MAX, SYMBOL_MAX)
+        step = torch.round(self.flat[positions].double() - means).clamp_(-SYMBOL_MAX, SYMBOL_MAX)
         values = step.cpu().numpy().astype(np.int64)
         self.writer.write(values.flatten(), indexes.flatten().cpu().numpy(), self.tables)
         self.symbols[positions.cpu().numpy()] = values
@@ -166,7 +178,8 @@ class Encoding:
         return native_stream(self.flat.numpy(), self.writer, self.tables, self.symbols)
 
     def finish(self) -> Coded:
-        return Coded(self.z_stream, self.writer.finish(), _bytes(self.z.symbols, self.symbols))
+        symbols = Symbols(_bytes(self.z.symbols), _bytes(self.symbols))
+        return Coded(self.z_stream, self.writer.finish(), symbols)
 
 
 class Decoding:
@@ -193,11 +206,12 @@ class Decoding:
         return native_stream(None, self.reader, self.tables, self.symbols)
 
     def finish(self, y_hat: Tensor) -> Decoded:
-        return Decoded(y_hat.reshape(self.shape).cpu(), _bytes(self.z.symbols, self.symbols))
+        symbols = Symbols(_bytes(self.z.symbols), _bytes(self.symbols))
+        return Decoded(y_hat.reshape(self.shape), symbols)
 
 
 def native_stream(
-    y: NDArray[np.float64] | None,
+    y: NDArray[np.float32] | None,
     coder: Writer | Reader,
     tables: Tables,
     symbols: NDArray[np.int16],
@@ -214,5 +228,11 @@ def _checked(values: Ints) -> Ints:
     return values
 
 
-def _bytes(z_symbols: Ints, y_symbols: NDArray[np.int16]) -> bytes:
-    return z_symbols.astype("<i2").tobytes() + y_symbols.astype("<i2").tobytes()
+def _finite(latents: Tensor) -> bool:
+    """Whether no latent is infinite or NaN. It makes no map of answers, which could be large."""
+    return bool(torch.stack(latents.aminmax()).isfinite().all())
+
+
+def _bytes(symbols: NDArray[np.signedinteger[Any]]) -> memoryview:
+    """A view of the symbols where they are int16 and little-endian already."""
+    return symbols.astype("<i2", copy=False).data.cast("B")

@@ -77,6 +77,9 @@ class IcatLatentCoder:
         # A layer that is missing or does not fit raises now, not with the first image.
         mean_scale(ops, torch.zeros(1, 1, 1, config.N, device=ops.device))
 
-    def run(self, maps: Sequence[LatentMap]) -> list[Tensor]:
+    def run(self, maps: Sequence[LatentMap]) -> None:
         """Code maps one after the other, a row at a time."""
-        return [run_rows(self.ops, z_hat, self.thresholds, stream.code) for z_hat, stream in maps]
+        for latents in maps:
+            found = run_rows(self.ops, latents.z_hat, self.thresholds, latents.stream.code)
+            if latents.y_hat is not None:
+                latents.y_hat.copy_(found * 2.0**-MEAN_BITS)

@@ -19,12 +19,12 @@ class NativeStream(NamedTuple):
     """Where the C extension takes symbols from, or puts them.
 
     Args:
-        y: latents to encode, (h·w, M), float64; None when decoding.
+        y: latents to encode, (h·w, M), float32; None when decoding.
         coder: the capsule of a rANS writer, or of a reader; tables: that of its tables.
         symbols: filled with all symbols, (h·w, M), int16.
     """
 
-    y: NDArray[np.float64] | None
+    y: NDArray[np.float32] | None
     coder: object
     tables: object
     symbols: NDArray[np.int16]
@@ -46,14 +46,17 @@ class LatentMap(NamedTuple):
     Args:
         z_hat: ẑ (h/n, w/n, N), integers, n = stride of z over that of y.
         stream: of its symbols.
+        y_hat: filled with ŷ, (h·w, M), float32 on the CPU, multiples of 2^-8; None if nobody
+            wants it. |ŷ| is below 2^16, so float32 holds it exactly.
     """
 
     z_hat: Tensor
     stream: SymbolStream
+    y_hat: Tensor | None
 
 
 class LatentCoder(Protocol):
     """Predicts mean and scale of every latent, and hands them to the map's stream."""
 
-    def run(self, maps: Sequence[LatentMap]) -> list[Tensor]:
-        """ŷ of each map, (h·w, M), float64 integers in units of 2^-8."""
+    def run(self, maps: Sequence[LatentMap]) -> None:
+        """Code all maps."""

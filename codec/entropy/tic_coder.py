@@ -18,8 +18,8 @@ from .exact import Fixed, Ops
 from .latent_coder import LatentMap
 from .native.hyper import NativeHyper
 from .native.wavefront import NativeMap, NativeWavefront
-from .tic_context import Context
-from .tic_hyper import hyper_synthesis
+from .tic_context import MEAN_BITS, Context
+from .tic_hyper import hidden, hyper_synthesis
 from .wavefront import Map, run_wavefront
 
 
@@ -60,22 +60,28 @@ class TicLatentCoder:
             if numbers.shape != (1, m):
                 raise ValueError("the head has the wrong number of outputs")
 
-    def run(self, maps: Sequence[LatentMap]) -> list[Tensor]:
+    def run(self, maps: Sequence[LatentMap]) -> None:
         """Code maps together, step by step of their wavefronts."""
         streams = [latents.stream.native() for latents in maps]
         if self.native is not None and all(stream is not None for stream in streams):
-            return self.native.run(
+            self.native.run(
                 [
-                    NativeMap(self.native_features(latents.z_hat), *self.size(latents), stream)
+                    NativeMap(
+                        self.hidden(latents.z_hat), *self.size(latents), stream, latents.y_hat
+                    )
                     for latents, stream in zip(maps, streams, strict=True)
                     if stream is not None
                 ]
             )
+            return
         ready = [
             Map(self.hyper(latents.z_hat), *self.size(latents), latents.stream.code)
             for latents in maps
         ]
-        return run_wavefront(self.context, self.thresholds, ready)
+        found = run_wavefront(self.context, self.thresholds, ready)
+        for latents, y_hat in zip(maps, found, strict=True):
+            if latents.y_hat is not None:
+                latents.y_hat.copy_(y_hat * 2.0**-MEAN_BITS)
 
     def size(self, latents: LatentMap) -> tuple[int, int]:
         """Height and width of y."""
@@ -87,11 +93,14 @@ class TicLatentCoder:
         features = hyper_synthesis(self.ops, self.config, z_hat[None])
         return Fixed(features.ints.flatten(0, 2), features.frac)
 
-    def native_features(self, z_hat: Tensor) -> Tensor:
-        """The integers of `features` in float32; by the extension, if it can."""
+    def hidden(self, z_hat: Tensor) -> Tensor:
+        """ẑ (h/4, w/4, N) to `tic_hyper.hidden`, (h·w, N), integers in float32.
+
+        By the extension, if it can.
+        """
         if self.native_hyper is not None:
             return self.native_hyper.run(z_hat)
-        return self.features(z_hat).ints.float()
+        return hidden(self.ops, self.config, z_hat[None]).ints.flatten(0, 2).float()
 
     def hyper(self, z_hat: Tensor) -> Tensor:
         """`features` through its part of the head's first layer, to (h·w, 10M/3).

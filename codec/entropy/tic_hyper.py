@@ -34,15 +34,25 @@ def insert_zeros(x: Tensor) -> Tensor:
     return out.reshape(b, 2 * h, 2 * w, c)
 
 
-def hyper_synthesis(ops: Ops, c: ModelConfig, z: Tensor) -> Fixed:
-    """ẑ (B, h/4, w/4, N), integers, to hyper features (B, h, w, 2M)."""
+def hidden(ops: Ops, c: ModelConfig, z: Tensor) -> Fixed:
+    """ẑ (B, h/4, w/4, N), integers, through h_s but for its last layer, to (B, h, w, N)."""
     x = Fixed(z.double().clamp(-NARROW, NARROW), 0)
     for stage, depth, heads in [(1, *_stage(c, 1)), (0, *_stage(c, 0))]:
         x = ops.linear(f"h_s.up{stage}", Fixed(gather(insert_zeros(x.ints), 3), x.frac), limit=WIDE)
         if c.hyper_activation == "leaky_relu":
             x = ops.leaky_relu(x)
         x = _stb(ops, f"h_s.stb{stage}", x, depth, heads, c.hyper_window)
+    return x
+
+
+def features(ops: Ops, x: Fixed) -> Fixed:
+    """`hidden` (B, h, w, N) through the last layer of h_s, to hyper features (B, h, w, 2M)."""
     return ops.linear("h_s.out", Fixed(gather(x.ints, 3), x.frac), limit=LONG)
+
+
+def hyper_synthesis(ops: Ops, c: ModelConfig, z: Tensor) -> Fixed:
+    """ẑ (B, h/4, w/4, N), integers, to hyper features (B, h, w, 2M)."""
+    return features(ops, hidden(ops, c, z))
 
 
 def _stage(c: ModelConfig, stage: int) -> tuple[int, int]:

@@ -91,7 +91,7 @@ def hashes(model: str, folder: Path, options: dict) -> dict:
     float_indexes = scale_indexes(scales.double() * 2**SCALE_BITS, codec.entropy.thresholds)
     return {
         "streams": digest(coded.z_stream, coded.y_stream),
-        "decoded": digest(decoded.symbols, decoded.y_hat.numpy()),
+        "decoded": digest(*decoded.symbols, decoded.y_hat.numpy()),
         "parameters": digest(means.cpu().numpy(), indexes.cpu().numpy()),
         "float32": digest((float_means * 256).round().numpy(), float_indexes.numpy()),
     }

@@ -74,8 +74,7 @@ def test_the_same_latents_still_make_the_same_streams(
         -(-n // tiny.config.stride_z) for n in (parsed.header.height, parsed.header.width)
     )
     decoded = tiny.entropy.decode(z_stream, y_stream, height, width)
-    z_count = height * width * tiny.config.N
-    z = np.frombuffer(decoded.symbols, "<i2")[:z_count].reshape(height, width, -1)
+    z = np.frombuffer(decoded.symbols.z, "<i2").reshape(height, width, -1)
     import torch
 
     z_hat = torch.from_numpy(z.astype(np.float64) + tiny.entropy.centres)

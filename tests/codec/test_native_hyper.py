@@ -21,9 +21,9 @@ from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.entropy import native
 from ticodec.entropy.coder import EntropyCoder
-from ticodec.entropy.exact import LONG, Ops
+from ticodec.entropy.exact import WIDE, Ops
 from ticodec.entropy.native.hyper import MASKED, NativeHyper, _biases
-from ticodec.entropy.tic_hyper import hyper_synthesis
+from ticodec.entropy.tic_hyper import hidden
 from ticodec.models.config import ModelConfig
 from ticodec.models.families import build, preset
 from ticodec.training.export.weights_file import compile_entropy
@@ -100,16 +100,16 @@ def symbols(size: tuple[int, int], channels: int, seed: int, spread: float) -> t
     spread=st.sampled_from([0.0, 1.0, 10.0, 3000.0]),
     count=st.integers(1, 3),
 )
-def test_features_are_those_of_torch(
+def test_numbers_are_those_of_torch(
     name: str, instructions: str, size: tuple[int, int], seed: int, spread: float, count: int
 ) -> None:
     ours, (ops, config) = in_c(name, instructions), network(name)
     z = symbols(size, config.N, seed, spread)
-    expected = hyper_synthesis(ops, config, z[None]).ints.flatten(0, 2)
+    expected = hidden(ops, config, z[None]).ints.flatten(0, 2)
     with threads(count):
-        features = ours.run(z)
-    assert features.dtype == torch.float32
-    assert torch.equal(features.double(), expected)
+        found = ours.run(z)
+    assert found.dtype == torch.float32
+    assert torch.equal(found.double(), expected)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (23, 31)])
@@ -117,8 +117,8 @@ def test_so_are_those_of_longer_maps(size: tuple[int, int]) -> None:
     ops, config = network("narrow")
     z = symbols(size, config.N, 1, 5.0)
     with threads(2):
-        features = NativeHyper(extension(), ops, config).run(z)
-    assert torch.equal(features.double(), hyper_synthesis(ops, config, z[None]).ints.flatten(0, 2))
+        found = NativeHyper(extension(), ops, config).run(z)
+    assert torch.equal(found.double(), hidden(ops, config, z[None]).ints.flatten(0, 2))
 
 
 def test_the_coder_uses_it() -> None:
@@ -126,9 +126,9 @@ def test_the_coder_uses_it() -> None:
     latents = Codec(weights.find("tic-lite"), "cpu", bf16=False).entropy.latents
     assert isinstance(latents.native_hyper, NativeHyper)
     z = symbols((2, 3), config.N, 3, 3.0)
-    features = latents.native_features(z)
+    found = latents.hidden(z)
     latents.native_hyper = None
-    assert torch.equal(features, latents.native_features(z))
+    assert torch.equal(found, latents.hidden(z))
 
 
 def test_masked_scores_are_out_of_reach() -> None:
@@ -177,13 +177,13 @@ def test_weights_of_chance_do_no_harm() -> None:
                 parameters[name] = chance.to(tensor.dtype)
         ours = NativeHyper.of(extension(), Ops(parameters, ops.device), config)
         assert ours is not None
-        assert ours.run(z).abs().max() <= LONG
+        assert ours.run(z).abs().max() <= WIDE
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
     ours = in_c("narrow", "plain")
-    n, features = ours.config.N, ours.features
-    z, out = np.zeros(6 * n, np.int16), np.zeros(96 * features, np.float32)
+    n = ours.config.N
+    z, out = np.zeros(6 * n, np.int16), np.zeros(96 * n, np.float32)
     job = extension().synthesis
     job(ours.weights, (2, 3), z, out, 1)
     for size in [(2, 2), (3, 3)]:

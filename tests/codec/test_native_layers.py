@@ -10,9 +10,10 @@ from torch import Tensor
 from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.entropy import native
-from ticodec.entropy.coder import Encoding, EntropyCoder
+from ticodec.entropy.coder import Encoding, EntropyCoder, Symbols
 from ticodec.entropy.exact import Fixed
 from ticodec.entropy.native.wavefront import NativeWavefront
+from ticodec.entropy.tic_hyper import features
 
 pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is not built here")
 
@@ -28,22 +29,22 @@ def rows_of(count: int, least: int, largest: int, inputs: int) -> Tensor:
 
 
 def extreme(bits: int) -> EntropyCoder:
-    """tic-lite's coder; its means are products of the features with the largest weights.
+    """tic-lite's coder; its means are what the last layer of h_s gives, with the largest weights.
 
     The layers between pass on what is positive.
     """
     of = Codec(weights.find("tic-lite"), "cpu", bf16=False).entropy
     parameters = dict(of.ops.parameters)
-    mixed, inputs = parameters["head.hyper.weight"].shape
-    parameters["head.hyper.weight"] = rows_of(mixed, -(2**15), 2**15 - 1, inputs).short()
+    features, inputs = parameters["h_s.out.weight"].shape
+    parameters["h_s.out.weight"] = rows_of(features, -(2**15), 2**15 - 1, inputs).short()
     parameters["head.context.weight"] = torch.zeros_like(parameters["head.context.weight"])
-    scales = {"hyper": -bits, "context": 0, "conv2": 0, "means": -6}
-    for name, exponent in scales.items():
-        of_layer = parameters[f"head.{name}.exponent"]
-        parameters[f"head.{name}.exponent"] = torch.full_like(of_layer, exponent)
-        bias = parameters[f"head.{name}.bias"]
-        parameters[f"head.{name}.bias"] = torch.zeros_like(bias)
-    for name in ("conv2", "means"):
+    scales = {"h_s.out": -bits - 1, "head.hyper": 0, "head.context": 0, "head.conv2": 0}
+    for name, exponent in {**scales, "head.means": -6}.items():
+        of_layer = parameters[f"{name}.exponent"]
+        parameters[f"{name}.exponent"] = torch.full_like(of_layer, exponent)
+        bias = parameters[f"{name}.bias"]
+        parameters[f"{name}.bias"] = torch.zeros_like(bias)
+    for name in ("hyper", "conv2", "means"):
         weight = parameters[f"head.{name}.weight"]
         parameters[f"head.{name}.weight"] = torch.eye(*weight.shape).short()
     return EntropyCoder(of.config, parameters, torch.device("cpu"))
@@ -53,26 +54,29 @@ def extreme(bits: int) -> EntropyCoder:
 def test_the_largest_products_are_those_of_torch(
     bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Features of up to `bits` bits and a sign. AVX-512 VNNI splits them by their size.
+    """Activations of up to `bits` bits and a sign. AVX-512 VNNI splits them by their size.
 
     Undamaged weights give at most 24 bits.
     """
     of, size = extreme(bits), 2**bits
-    m = of.config.M
-    features = rows_of(16, -size, size - 1, 2 * m).float()
+    m, n = of.config.M, of.config.N
+    # Four squares of 4 × 4 positions, each with rows of one kind.
+    rows = rows_of(64, -size, size - 1, n).reshape(4, 4, 4, n).transpose(1, 2)
+    hidden = Fixed(rows.reshape(1, 4, 16, n).double(), 0)
     latents = of.latents
-    monkeypatch.setattr(latents, "features", lambda z: Fixed(features.double(), 0))
-    monkeypatch.setattr(latents, "native_features", lambda z: features)
-    y, z = torch.zeros(4, 4, m), torch.zeros(1, 1, of.config.N)
+    reference = Fixed(features(of.ops, hidden).ints.flatten(0, 2), 0)
+    monkeypatch.setattr(latents, "features", lambda z: reference)
+    monkeypatch.setattr(latents, "hidden", lambda z: hidden.ints.flatten(0, 2).float())
+    y, z = torch.zeros(4, 16, m), torch.zeros(1, 4, n)
 
-    def coded() -> tuple[bytes, Tensor]:
+    def coded() -> tuple[Symbols, Tensor]:
         encoding = Encoding(of, y, z)
         (y_hat,) = of.run([encoding])
         return encoding.finish().symbols, y_hat
 
     latents.native = None
     symbols, y_hat = coded()
-    assert len(set(symbols)) > 8
+    assert len(set(symbols.y)) > 8
     for instructions in INSTRUCTIONS:
         latents.native = NativeWavefront(
             native.module(), latents.context, of.thresholds, instructions

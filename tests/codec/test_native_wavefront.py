@@ -17,9 +17,10 @@ from native_support import INSTRUCTIONS, output_after_ctrl_c
 from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.entropy import native
-from ticodec.entropy.coder import Coded, Encoding, EntropyCoder, Streams
-from ticodec.entropy.exact import LONG
+from ticodec.entropy.coder import SYMBOL_MAX, Coded, Encoding, EntropyCoder, Streams, Symbols
+from ticodec.entropy.exact import WIDE
 from ticodec.entropy.native.wavefront import NativeWavefront, head_lanes
+from ticodec.entropy.tic_context import MEAN_BITS
 from ticodec.errors import BadInputError
 from ticodec.models.families import build, config_from, preset
 from ticodec.training.export.weights_file import compile_entropy
@@ -111,7 +112,7 @@ def test_streams_and_latents_are_those_of_torch(
             assert torch.equal(ours.y_hat, theirs.y_hat)
 
 
-def outcome(of: EntropyCoder, streams: Streams) -> bytes | str:
+def outcome(of: EntropyCoder, streams: Streams) -> Symbols | str:
     """The symbols of streams, or how they are refused."""
     try:
         return of.decode(*streams).symbols
@@ -223,12 +224,29 @@ def test_layers_that_do_not_fit_are_refused_when_weights_are_loaded(
         Codec(entry, "cpu", bf16=False)
 
 
-def test_features_fit_float32() -> None:
-    """They are handed over as float32, which holds integers up to 2^24."""
-    assert LONG <= 2**24
-    of = coder("lite")
-    features = of.latents.features(torch.full((2, 3, of.config.N), 30000.0)).ints
-    assert torch.equal(features.float().double(), features)
+def test_what_is_kept_fits_float32() -> None:
+    """Numbers of h_s, latents and ŷ are float32 from end to end, which holds integers to 2^24."""
+    assert WIDE <= 2**24
+    assert (SYMBOL_MAX << MEAN_BITS) + WIDE <= 2**24
+
+
+@pytest.mark.parametrize("native", [None, "plain"])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_largest_latents_come_back(native: str | None, sign: int) -> None:
+    """Symbols at their limit, and means with eight bits behind the point."""
+    of = coder("24 by 3")
+    y, z = torch.full((4, 4, 24), sign * 3e9), torch.zeros(1, 1, of.config.N)
+    with path(of, native):
+        encoding = Encoding(of, y, z)
+        (y_hat,) = of.run([encoding])
+        coded = encoding.finish()
+        decoded = of.decode(coded.z_stream, coded.y_stream, 1, 1)
+    assert torch.equal(decoded.y_hat.flatten(0, 1), y_hat)
+    symbols = torch.frombuffer(bytearray(coded.symbols.y), dtype=torch.int16)
+    assert (symbols == sign * SYMBOL_MAX).all()
+    means = y_hat.double() - sign * SYMBOL_MAX
+    assert torch.equal(means * 2**MEAN_BITS, (means * 2**MEAN_BITS).round())
+    assert len(means.unique()) > 8
 
 
 def test_every_output_of_qkv_has_one_lane() -> None:
@@ -269,10 +287,10 @@ def test_ctrl_c_ends_it() -> None:
         from ticodec.entropy.native.wavefront import NativeMap
         torch.set_num_threads(2)
         encoding = Encoding(coder, torch.zeros(400, 600, config.M), torch.zeros(100, 150, config.N))
-        features = torch.zeros(400 * 600, 2 * config.M)
+        hidden = torch.zeros(400 * 600, config.N)
         print("ready", flush=True)
         try:
-            wavefront.run([NativeMap(features, 400, 600, encoding.native())])
+            wavefront.run([NativeMap(hidden, 400, 600, encoding.native(), None)])
         except KeyboardInterrupt:
             print("interrupted", threading.active_count(), flush=True)
     """
@@ -309,17 +327,17 @@ def test_a_team_that_is_disbanded_does_not_wait_for_ever() -> None:
 def test_arguments_are_checked() -> None:
     module, of = native.module(), coder("24 by 3")
     network = of.latents.native.network
-    m = of.config.M
+    m, n = of.config.M, of.config.N
     good = {
-        "height": 2, "width": 3, "features": np.zeros((6, 2 * m), np.float32), "y": None,
+        "height": 2, "width": 3, "hidden": np.zeros((6, n), np.float32), "y": None,
         "coder": module.reader(b"", 6 * m), "tables": of.y_tables.native,
-        "symbols": np.zeros((6, m), np.int16), "y_hat": np.zeros((6, m)),
+        "symbols": np.zeros((6, m), np.int16), "y_hat": np.zeros((6, m), np.float32),
     }  # fmt: skip
     module.run(module.wavefront(network, (tuple(good.values()),), 1), 0)
     bad = {
-        "height": 0, "width": 2**40, "features": np.zeros((6, 2 * m)), "y": np.zeros(5),
+        "height": 0, "width": 2**40, "hidden": np.zeros((6, n)), "y": np.zeros(5, np.float32),
         "coder": of.y_tables.native, "tables": of.z_tables.native,
-        "symbols": np.zeros((6, m), np.int32), "y_hat": np.zeros((5, m)),
+        "symbols": np.zeros((6, m), np.int32), "y_hat": np.zeros((5, m), np.float32),
     }  # fmt: skip
     for name, value in bad.items():
         with pytest.raises((TypeError, ValueError, BufferError)):

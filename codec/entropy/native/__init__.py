@@ -6,7 +6,8 @@ the same results. `TICODEC_NATIVE=0` in the environment turns it off.
     Python               checks arguments        does the work
     ../rans_native.py ─► module_rans.c      ─► rans_*.c      symbols to a stream and back
     wavefront.py      ─► module_wavefront.c ─► wavefront.c   symbols of all latents, step by step
-    hyper.py          ─► module_hyper.c     ─► hyper.c       h_s: hyper latents to features
+    hyper.py          ─► module_hyper.c     ─► hyper.c       h_s: hyper latents to features,
+                                                           but for the last layer
 
 wavefront.c codes its symbols by rans_*.c. wavefront.c and hyper.c compute with layers.c: layers on
 integers, with kernels for several instruction sets. INSTRUCTIONS of the module names those of this
@@ -24,7 +25,7 @@ from types import ModuleType
 
 #: The version of the extension's functions. An extension with another number was built from other
 #: sources, and is not used.
-API = 4
+API = 5
 #: What it must have.
 NAMES: tuple[str, ...] = ("tables", "writer", "write", "finish", "reader", "read")
 NAMES += ("network", "wavefront", "hyper", "synthesis", "run", "disband", "INSTRUCTIONS")

@@ -10,7 +10,7 @@
 
 typedef struct {
     size_t height, width;
-    double *x; /* [height · width][PADDED(N)] */
+    float *x; /* [height · width][N]; integers of 19 bits, so float holds them */
 } grid;
 
 struct hyper_work {
@@ -19,9 +19,9 @@ struct hyper_work {
     size_t threads, rows; /* rows: how many a product has at most */
     team team;
     atomic_int result;
-    atomic_size_t *taken; /* of each step: how many of its pieces have been taken */
-    grid maps[STAGES], padded[STAGES];
-    double **scratch; /* of each thread */
+    atomic_size_t *taken;              /* of each step: how many of its pieces have been taken */
+    grid maps[STAGES], padded[STAGES]; /* the last map is the caller's array */
+    double **scratch;                  /* of each thread */
 };
 
 /* What one thread knows while it works. */
@@ -49,8 +49,8 @@ static size_t swin_scratch(const hyper *h, const hyper_stage *s, const swin_laye
 }
 
 static int make_grid(grid *g, size_t height, size_t width, size_t channels) {
-    g->height = height, g->width = width;
-    return (g->x = calloc(height * width * PADDED(channels), sizeof *g->x)) != NULL;
+    *g = (grid){height, width, malloc(height * width * channels * sizeof *g->x)};
+    return g->x != NULL;
 }
 
 static size_t up_to_multiple(size_t size, size_t side) { return (size + side - 1) / side * side; }
@@ -58,14 +58,15 @@ static size_t up_to_multiple(size_t size, size_t side) { return (size + side - 1
 hyper_work *hyper_make(const hyper *h, const hyper_map *m, size_t threads) {
     hyper_work *w = calloc(1, sizeof *w);
     if (!w) return NULL;
-    size_t tokens = h->window * h->window, size = conv_scratch(&h->out), steps = 1;
+    size_t tokens = h->window * h->window, size = 0, steps = 0;
     w->h = h, w->map = *m, w->threads = threads, w->team.size = threads;
     w->rows = tokens < CHUNK ? CHUNK / tokens * tokens : tokens;
     int good = (w->scratch = calloc(threads, sizeof *w->scratch)) != NULL;
     for (size_t s = 0; s < STAGES; s++) {
         const hyper_stage *stage = &h->stages[s];
         size_t height = m->height << (s + 1), width = m->width << (s + 1);
-        good &= make_grid(&w->maps[s], height, width, h->N);
+        if (s == STAGES - 1) w->maps[s] = (grid){height, width, m->hidden};
+        else good &= make_grid(&w->maps[s], height, width, h->N);
         good &= make_grid(&w->padded[s], up_to_multiple(height, h->window),
                           up_to_multiple(width, h->window), h->N);
         steps += 3 + stage->count;
@@ -83,7 +84,8 @@ hyper_work *hyper_make(const hyper *h, const hyper_map *m, size_t threads) {
 
 void hyper_free(hyper_work *w) {
     if (!w) return;
-    for (size_t s = 0; s < STAGES; s++) free(w->maps[s].x), free(w->padded[s].x);
+    for (size_t s = 0; s < STAGES; s++) free(w->padded[s].x);
+    for (size_t s = 0; s < STAGES - 1; s++) free(w->maps[s].x);
     for (size_t i = 0; w->scratch && i < w->threads; i++) free(w->scratch[i]);
     free(w->scratch), free(w->taken), free(w);
 }
@@ -110,10 +112,22 @@ static void end_step(worker *t) {
 
 /* -- convolutions ------------------------------------------------------------------ */
 
+static void widen(const float *from, size_t count, double *to) {
+    for (size_t c = 0; c < count; c++) to[c] = from[c];
+}
+
+static void narrow(const double *from, size_t count, float *to) {
+    for (size_t c = 0; c < count; c++) to[c] = (float)from[c];
+}
+
+static float *position(const grid *g, size_t row, size_t column, size_t channels) {
+    return g->x + (row * g->width + column) * channels;
+}
+
 /* A position's values on a map, zeros outside. */
 static void fetch(const grid *g, size_t row, size_t column, size_t channels, double *out) {
     if (row < g->height && column < g->width)
-        memcpy(out, g->x + (row * g->width + column) * PADDED(channels), channels * sizeof *out);
+        widen(position(g, row, column, channels), channels, out);
     else memset(out, 0, channels * sizeof *out);
 }
 
@@ -146,28 +160,7 @@ static void upsample(const worker *t, size_t stage, size_t parity, size_t first,
     if (h->leaky) h->run->leaky_relu(out, (last - first) * P);
     for (size_t i = first; i < last; i++) {
         size_t row = 2 * (i / columns) + down, column = 2 * (i % columns) + right;
-        memcpy(to->x + (row * to->width + column) * P, out + (i - first) * P, P * sizeof *out);
-    }
-}
-
-/* Some positions of the features. */
-static void finish(const worker *t, size_t first, size_t last) {
-    const hyper *h = t->w->h;
-    const layer *l = &h->out;
-    const grid *from = &t->w->maps[STAGES - 1];
-    size_t width = PADDED(l->in), P = PADDED(l->out);
-    double *gathered = t->scratch, *out = gathered + CHUNK * width;
-    for (size_t i = first; i < last; i++) {
-        double *at = gathered + (i - first) * width;
-        /* Row 0 - 1 is the largest size_t, which `fetch` takes for outside. So is column 0 - 1. */
-        for (size_t dy = 0; dy < 3; dy++)
-            for (size_t dx = 0; dx < 3; dx++, at += h->N)
-                fetch(from, i / from->width + dy - 1, i % from->width + dx - 1, h->N, at);
-    }
-    h->run->linear(l, gathered, width, last - first, 0, P / BLOCK, NULL, 0, out, P);
-    for (size_t i = first; i < last; i++) {
-        float *features = t->w->map.features + i * l->out;
-        for (size_t c = 0; c < l->out; c++) features[c] = (float)out[(i - first) * P + c];
+        narrow(out + (i - first) * P, h->N, position(to, row, column, h->N));
     }
 }
 
@@ -176,28 +169,32 @@ static void finish(const worker *t, size_t first, size_t last) {
 /* A row of the padded map: the last row and column repeated. */
 static void pad_row(const worker *t, size_t stage, size_t row) {
     const grid *from = &t->w->maps[stage], *to = &t->w->padded[stage];
-    size_t P = PADDED(t->w->h->N), above = row < from->height ? row : from->height - 1;
+    size_t N = t->w->h->N, above = row < from->height ? row : from->height - 1;
     for (size_t column = 0; column < to->width; column++) {
         size_t left = column < from->width ? column : from->width - 1;
-        memcpy(to->x + (row * to->width + column) * P, from->x + (above * from->width + left) * P,
-               P * sizeof *to->x);
+        memcpy(position(to, row, column, N), position(from, above, left, N), N * sizeof *to->x);
     }
 }
 
 /* The residual around the layers, cropped. */
 static void join_row(const worker *t, size_t stage, size_t row) {
-    const grid *x = &t->w->maps[stage], *y = &t->w->padded[stage];
-    size_t P = PADDED(t->w->h->N);
-    t->w->h->run->add(x->x + row * x->width * P, y->x + row * y->width * P, WIDE, x->width * P);
+    size_t N = t->w->h->N, count = t->w->maps[stage].width * N;
+    float *x = position(&t->w->maps[stage], row, 0, N);
+    const float *y = position(&t->w->padded[stage], row, 0, N);
+    const float limit = WIDE;
+    for (size_t i = 0; i < count; i++) {
+        float sum = x[i] + y[i]; /* of 20 bits */
+        x[i] = sum < -limit ? -limit : sum > limit ? limit : sum;
+    }
 }
 
 /* Where token number `token` of a window is on the map, which is rolled by `shift`. */
-static double *token_of(const grid *g, size_t window, size_t number, size_t token, size_t shift,
-                        size_t channels) {
+static float *token_of(const grid *g, size_t window, size_t number, size_t token, size_t shift,
+                       size_t channels) {
     size_t across = g->width / window;
     size_t row = number / across * window + token / window + shift;
     size_t column = number % across * window + token % window + shift;
-    return g->x + (row % g->height * g->width + column % g->width) * PADDED(channels);
+    return position(g, row % g->height, column % g->width, channels);
 }
 
 /* Attention of a window. q: of the window's tokens in the first group of heads,
@@ -230,8 +227,9 @@ static void transform(const worker *t, size_t stage, const swin_layer *l, size_t
     double *x = t->scratch, *norm = x + rows * P, *token = norm + rows * P;
     double *seen = token + 3 * part, *hidden = seen + part, *scores = hidden + rows * hidden_width;
     for (size_t i = 0; i < rows; i++) {
-        double *from = token_of(map, h->window, first + i / tokens, i % tokens, l->shift, h->N);
-        memcpy(x + i * P, from, P * sizeof *x);
+        widen(token_of(map, h->window, first + i / tokens, i % tokens, l->shift, h->N), h->N,
+              x + i * P);
+        memset(x + i * P + h->N, 0, (P - h->N) * sizeof *x);
         h->run->norm(x + i * P, h->N, s->epsilon, norm + i * P);
     }
     /* token: [3][groups][rows][depth][BLOCK]. `linear` writes a group's outputs g · head behind the
@@ -255,8 +253,8 @@ static void transform(const worker *t, size_t stage, const swin_layer *l, size_t
     h->run->linear(&l->mlp2, hidden, hidden_width, rows, 0, P / BLOCK, NULL, 0, norm, P);
     h->run->add(x, norm, WIDE, rows * P);
     for (size_t i = 0; i < rows; i++)
-        memcpy(token_of(map, h->window, first + i / tokens, i % tokens, l->shift, h->N), x + i * P,
-               P * sizeof *x);
+        narrow(x + i * P, h->N,
+               token_of(map, h->window, first + i / tokens, i % tokens, l->shift, h->N));
 }
 
 /* -- all --------------------------------------------------------------------------- */
@@ -298,9 +296,5 @@ static void run_stage(worker *t, size_t stage) {
 int hyper_run(hyper_work *w, size_t thread, int (*interrupted)(void *), void *context) {
     worker t = {w, w->scratch[thread], 0, interrupted, context};
     for (size_t stage = 0; stage < STAGES; stage++) run_stage(&t, stage);
-    size_t positions = w->maps[STAGES - 1].height * w->maps[STAGES - 1].width, piece;
-    while (take(&t, (positions + CHUNK - 1) / CHUNK, &piece))
-        finish(&t, piece * CHUNK, end_of(piece, CHUNK, positions));
-    end_step(&t);
     return atomic_load(&w->result);
 }

@@ -1,7 +1,9 @@
-/* The hyper-synthesis h_s of TIC on integers: what tic_hyper.py does.
+/* The hyper-synthesis h_s of TIC on integers, all but its last layer: `hidden` of tic_hyper.py.
  *
- *   ẑ ─► up ─► [Swin layers] ─► + ─► up ─► [Swin layers] ─► + ─► out ─► features
+ *   ẑ ─► up ─► [Swin layers] ─► + ─► up ─► [Swin layers] ─► + ─► hidden
  *          └──────────────────┘        └──────────────────┘
+ *
+ * The wavefront applies the last layer, a step at a time: its outputs would be the largest map.
  *
  * `up` is a transposed convolution, and a LeakyReLU if the model has one. A transposed convolution
  * of stride 2 is a convolution of a map with zeros between its positions. An output in an even or
@@ -48,7 +50,6 @@ typedef struct {
     size_t N, window;
     int leaky; /* LeakyReLU after `up` */
     hyper_stage stages[STAGES];
-    layer out;
     int32_t *exp; /* [EXP_SIZE] */
 } hyper;
 
@@ -56,7 +57,7 @@ typedef struct {
 typedef struct {
     size_t height, width;
     const int16_t *z; /* [height · width][N] */
-    float *features;  /* out, [4 · height · 4 · width][out.out], integers */
+    float *hidden;    /* out, [4 · height · 4 · width][N], integers */
 } hyper_map;
 
 typedef struct hyper_work hyper_work;

@@ -1,7 +1,7 @@
-"""The hyper-synthesis of TIC in C: the same features as `ticodec.entropy.tic_hyper`, faster.
+"""The hyper-synthesis of TIC in C: the same numbers as `ticodec.entropy.tic_hyper`, faster.
 
     Ops (torch) ──► pack ──► weights, once a model
-    ẑ ─────────────────────► run ──► hyper features
+    ẑ ─────────────────────► run ──► what the last layer of h_s reads; the wavefront applies it
 
 `hyper.h` has the data flow. A transposed convolution becomes four layers: one each for even and odd
 rows with even and odd columns of the output. Each reads only the taps that do not meet zeros. A
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ticodec.entropy.exact import EXP_SIZE, LONG, NARROW, SCORE_BITS, WIDE, Ops
+from ticodec.entropy.exact import EXP_SIZE, NARROW, SCORE_BITS, WIDE, Ops
 from ticodec.models.attention import shift_regions
 from ticodec.models.config import ModelConfig
 
@@ -39,7 +39,7 @@ TAPS = ((1,), (0, 2))
 
 
 class NativeHyper:
-    """h_s, packed for the extension.
+    """h_s but for its last layer, packed for the extension.
 
     Args:
         module: the extension.
@@ -57,11 +57,9 @@ class NativeHyper:
         self.module, self.config = module, config
         if config.hyper_window**2 > MOST_TOKENS or config.N > MOST_CHANNELS:
             raise TorchOnlyError("the windows or the channels are too many")
-        self.features = 2 * config.M
         self.weights = module.hyper(
-            (config.N, config.hyper_window, self.features, config.hyper_activation == "leaky_relu"),
+            (config.N, config.hyper_window, config.hyper_activation == "leaky_relu"),
             tuple(_stage(ops, config, stage) for stage in (1, 0)),
-            (pack(ops, "h_s.out", LONG, self.features),),
             int32(ops.exp[:EXP_SIZE]),
             instructions,
         )
@@ -75,20 +73,19 @@ class NativeHyper:
             return None
 
     def run(self, z_hat: Tensor) -> Tensor:
-        """ẑ (h/4, w/4, N), integers, to features (h·w, 2M), integers in float32.
+        """ẑ (h/4, w/4, N), integers, to `tic_hyper.hidden` (h·w, N), integers in float32.
 
-        Features have 25 bits at most, sign included, so float32 holds them. Raises
-        KeyboardInterrupt.
+        They have 19 bits, so float32 holds them. Raises KeyboardInterrupt.
         """
         height, width = z_hat.shape[:2]
         z = z_hat.clamp(-NARROW, NARROW).to(torch.int16).contiguous().numpy()
-        features = np.empty((16 * height * width, self.features), np.float32)
+        hidden = np.empty((16 * height * width, self.config.N), np.float32)
         size = (height, width)
         run_team(
             self.module,
-            lambda count: self.module.synthesis(self.weights, size, z, features, count),
+            lambda count: self.module.synthesis(self.weights, size, z, hidden, count),
         )
-        return torch.from_numpy(features)
+        return torch.from_numpy(hidden)
 
 
 def _stage(ops: Ops, c: ModelConfig, stage: int) -> tuple[Any, ...]:

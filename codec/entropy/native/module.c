@@ -5,7 +5,7 @@
 
 /* Raised whenever a function changes what it takes or gives. `native/__init__.py` has the same
  * number, and does not use an extension that has another. */
-enum { API = 4 };
+enum { API = 5 };
 
 typedef struct {
     const char *letters; /* of the struct module, for numbers of this machine */

@@ -19,7 +19,7 @@ static void free_hyper(hyper *h) {
         }
         free(stage->layers);
     }
-    free_layer(&h->out), free(h->exp), free(h);
+    free(h->exp), free(h);
 }
 
 static void hyper_destructor(PyObject *capsule) {
@@ -69,14 +69,13 @@ static int read_stage(hyper *h, PyObject *tuple, hyper_stage *s) {
 }
 
 static int read_hyper(hyper *h, PyObject *args) {
-    PyObject *stages, *out, *exp;
-    Py_ssize_t N, window, features;
+    PyObject *stages, *exp;
+    Py_ssize_t N, window;
     const char *instructions;
-    if (!PyArg_ParseTuple(args, "(nnnp)O!O!Oz", &N, &window, &features, &h->leaky, &PyTuple_Type,
-                          &stages, &PyTuple_Type, &out, &exp, &instructions))
+    if (!PyArg_ParseTuple(args, "(nnp)O!Oz", &N, &window, &h->leaky, &PyTuple_Type, &stages, &exp,
+                          &instructions))
         return -1;
-    if (N < 1 || N > MOST_CHANNELS || features < 1 || features > MOST_CHANNELS)
-        return PyErr_BadArgument(), -1;
+    if (N < 1 || N > MOST_CHANNELS) return PyErr_BadArgument(), -1;
     if (window < 1 || window > MOST_TOKENS || window * window > MOST_TOKENS)
         return PyErr_BadArgument(), -1;
     if (!(h->run = kernels_find(instructions))) {
@@ -87,11 +86,10 @@ static int read_hyper(hyper *h, PyObject *args) {
     if (PyTuple_Size(stages) != STAGES) return PyErr_BadArgument(), -1;
     for (size_t s = 0; s < STAGES; s++)
         if (read_stage(h, PyTuple_GetItem(stages, (Py_ssize_t)s), &h->stages[s])) return -1;
-    if (read_layer(out, 0, 9 * h->N, (size_t)features, &h->out)) return -1;
     return (h->exp = copy_of(exp, INT32, "exp", EXP_SIZE)) ? 0 : -1;
 }
 
-/* hyper((N, window, features, leaky), stages, (out,), exp, instructions) -> capsule */
+/* hyper((N, window, leaky), stages, exp, instructions) -> capsule */
 static PyObject *make_hyper(PyObject *self, PyObject *args) {
     (void)self;
     hyper *h = calloc(1, sizeof *h);
@@ -109,12 +107,12 @@ static int run_work(void *work, size_t thread, int (*interrupted)(void *), void 
 
 static void free_work(void *work) { hyper_free(work); }
 
-/* synthesis(hyper, (height, width), z, features, threads) -> job */
+/* synthesis(hyper, (height, width), z, hidden, threads) -> job */
 static PyObject *make_synthesis(PyObject *self, PyObject *args) {
     (void)self;
-    PyObject *capsule, *z, *features;
+    PyObject *capsule, *z, *hidden;
     Py_ssize_t height, width, threads;
-    if (!PyArg_ParseTuple(args, "O(nn)OOn", &capsule, &height, &width, &z, &features, &threads))
+    if (!PyArg_ParseTuple(args, "O(nn)OOn", &capsule, &height, &width, &z, &hidden, &threads))
         return NULL;
     const hyper *h = PyCapsule_GetPointer(capsule, HYPER);
     if (!h) return NULL;
@@ -129,7 +127,7 @@ static PyObject *make_synthesis(PyObject *self, PyObject *args) {
     size_t cells = m.height * m.width;
     j->run_work = run_work, j->free_work = free_work;
     if ((m.z = job_hold(j, z, INT16, 0, "z", cells * h->N)) &&
-        (m.features = job_hold(j, features, FLOAT32, 1, "features", 16 * cells * h->out.out))) {
+        (m.hidden = job_hold(j, hidden, FLOAT32, 1, "hidden", 16 * cells * h->N))) {
         if ((j->work = hyper_make(h, &m, j->threads))) return made;
         PyErr_NoMemory();
     }

@@ -9,7 +9,7 @@
 /* -- network ----------------------------------------------------------------------- */
 
 static void free_network(network *n) {
-    layer *layers[] = {&n->qkv,     &n->mlp1,  &n->mlp2,   &n->hyper,
+    layer *layers[] = {&n->qkv,     &n->mlp1,  &n->mlp2,   &n->out,  &n->hyper,
                        &n->context, &n->conv2, &n->scales, &n->means};
     for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) free_layer(layers[i]);
     free(n->after_mlp1.table), free(n->after_context.table), free(n->after_conv2.table);
@@ -22,14 +22,14 @@ static void network_destructor(PyObject *capsule) {
 
 static int read_network(network *n, PyObject *args) {
     PyObject *layers, *curves, *bias, *exp, *masked, *thresholds;
-    Py_ssize_t M, heads, features, hidden, mixed, deep;
+    Py_ssize_t M, heads, N, features, hidden, mixed, deep;
     const char *instructions;
-    if (!PyArg_ParseTuple(args, "(nnnnnn)O!O!OOOO(ddddd)z", &M, &heads, &features, &hidden, &mixed,
-                          &deep, &PyTuple_Type, &layers, &PyTuple_Type, &curves, &bias, &exp,
-                          &masked, &thresholds, &n->score_factor, &n->y_factor, &n->v_factor,
+    if (!PyArg_ParseTuple(args, "(nnnnnnn)O!O!OOOO(ddddd)z", &M, &heads, &N, &features, &hidden,
+                          &mixed, &deep, &PyTuple_Type, &layers, &PyTuple_Type, &curves, &bias,
+                          &exp, &masked, &thresholds, &n->score_factor, &n->y_factor, &n->v_factor,
                           &n->y_epsilon, &n->x_epsilon, &instructions))
         return -1;
-    Py_ssize_t sizes[] = {M, heads, features, hidden, mixed, deep};
+    Py_ssize_t sizes[] = {M, heads, N, features, hidden, mixed, deep};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i] < 1 || sizes[i] > MOST_CHANNELS) return PyErr_BadArgument(), -1;
     if (M % heads) return PyErr_BadArgument(), -1;
@@ -37,16 +37,16 @@ static int read_network(network *n, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "this processor lacks these instructions");
         return -1;
     }
-    n->M = (size_t)M, n->heads = (size_t)heads, n->depth = n->M / n->heads;
+    n->M = (size_t)M, n->N = (size_t)N, n->heads = (size_t)heads, n->depth = n->M / n->heads;
     n->groups = PADDED(n->heads) / BLOCK;
     size_t token = 3 * n->groups * n->depth * BLOCK;
     struct {
         layer *layer;
         Py_ssize_t in, out;
     } all[] = {
-        {&n->qkv, M, (Py_ssize_t)token}, {&n->mlp1, M, hidden},   {&n->mlp2, hidden, M},
-        {&n->hyper, features, mixed},    {&n->context, M, mixed}, {&n->conv2, mixed, deep},
-        {&n->scales, deep, M},           {&n->means, deep, M},
+        {&n->qkv, M, (Py_ssize_t)token}, {&n->mlp1, M, hidden},        {&n->mlp2, hidden, M},
+        {&n->out, 9 * N, features},      {&n->hyper, features, mixed}, {&n->context, M, mixed},
+        {&n->conv2, mixed, deep},        {&n->scales, deep, M},        {&n->means, deep, M},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (read_layer(layers, i, (size_t)all[i].in, (size_t)all[i].out, all[i].layer)) return -1;
@@ -66,8 +66,8 @@ static int read_network(network *n, PyObject *args) {
     return (n->masked = copy_of(masked, INT16, "masked", token)) ? 0 : -1;
 }
 
-/* network((M, heads, features, hidden, mixed, deep), layers, curves, bias, exp, masked, thresholds,
- * factors, instructions) -> capsule */
+/* network((M, heads, N, features, hidden, mixed, deep), layers, curves, bias, exp, masked,
+ * thresholds, factors, instructions) -> capsule */
 static PyObject *make_network(PyObject *self, PyObject *args) {
     (void)self;
     network *n = calloc(1, sizeof *n);
@@ -86,11 +86,11 @@ static int run_work(void *work, size_t thread, int (*interrupted)(void *), void 
 
 static void free_work(void *work) { wavefront_free(work); }
 
-/* (height, width, features, y or None, coder, tables, symbols, y_hat) */
+/* (height, width, hidden, y or None, coder, tables, symbols, y_hat or None) */
 static int read_map(job *j, const network *n, PyObject *tuple, map *m) {
-    PyObject *features, *y, *coder, *tables, *symbols, *y_hat;
+    PyObject *hidden, *y, *coder, *tables, *symbols, *y_hat;
     Py_ssize_t height, width;
-    if (!PyArg_ParseTuple(tuple, "nnOOOOOO", &height, &width, &features, &y, &coder, &tables,
+    if (!PyArg_ParseTuple(tuple, "nnOOOOOO", &height, &width, &hidden, &y, &coder, &tables,
                           &symbols, &y_hat))
         return -1;
     if (height < 1 || width < 1 || (size_t)height > MOST_CELLS / (size_t)width)
@@ -99,11 +99,11 @@ static int read_map(job *j, const network *n, PyObject *tuple, map *m) {
     size_t cells = m->height * m->width, latents = cells * n->M;
     if (!(m->tables = tables_in(tables))) return -1;
     if (rans_tables_count(m->tables) != n->count_thresholds + 1) return PyErr_BadArgument(), -1;
-    if (!(m->features = job_hold(j, features, FLOAT32, 0, "features", cells * n->hyper.in)))
-        return -1;
-    if (y != Py_None && !(m->y = job_hold(j, y, FLOAT64, 0, "y", latents))) return -1;
+    if (!(m->hidden = job_hold(j, hidden, FLOAT32, 0, "hidden", cells * n->N))) return -1;
+    if (y != Py_None && !(m->y = job_hold(j, y, FLOAT32, 0, "y", latents))) return -1;
     if (!(m->symbols = job_hold(j, symbols, INT16, 1, "symbols", latents))) return -1;
-    if (!(m->y_hat = job_hold(j, y_hat, FLOAT64, 1, "y_hat", latents))) return -1;
+    if (y_hat != Py_None && !(m->y_hat = job_hold(j, y_hat, FLOAT32, 1, "y_hat", latents)))
+        return -1;
     if (m->y) m->writer = take_writer(coder);
     else m->reader = take_reader(coder);
     if (!m->writer && !m->reader) return -1;

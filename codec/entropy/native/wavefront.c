@@ -23,7 +23,7 @@ struct wavefront {
     /* Of the step: */
     place *places;
     size_t *firsts; /* places of map m: firsts[m] … firsts[m + 1] - 1 */
-    double *x, *norm, *hidden, *token, *features, *mixed, *deep, *scales, *means, *new;
+    double *x, *norm, *hidden, *token, *around, *features, *mixed, *deep, *scales, *means, *new;
     uint16_t *indexes;
     int32_t *values;
     double **scratch; /* of each thread: what attention needs */
@@ -57,6 +57,7 @@ wavefront *wavefront_make(const network *n, const map *maps, size_t count, size_
     MAKE(norm, rows * M);
     MAKE(hidden, rows * PADDED(n->mlp1.out));
     MAKE(token, rows * token_width(n));
+    MAKE(around, rows * PADDED(n->out.in));
     MAKE(features, rows * PADDED(n->hyper.in));
     MAKE(mixed, rows * PADDED(n->hyper.out));
     MAKE(deep, rows * PADDED(n->conv2.out));
@@ -70,6 +71,7 @@ wavefront *wavefront_make(const network *n, const map *maps, size_t count, size_
     for (size_t m = 0; good && m < count; m++) {
         w->maps[m] = maps[m];
         MAKE(maps[m].ring, maps[m].height * RING * token_width(n));
+        MAKE(maps[m].y_ring, maps[m].height * RING * n->M);
     }
     if (good) return w;
     wavefront_free(w);
@@ -78,11 +80,11 @@ wavefront *wavefront_make(const network *n, const map *maps, size_t count, size_
 
 void wavefront_free(wavefront *w) {
     if (!w) return;
-    for (size_t m = 0; w->maps && m < w->count; m++) free(w->maps[m].ring);
+    for (size_t m = 0; w->maps && m < w->count; m++) free(w->maps[m].ring), free(w->maps[m].y_ring);
     for (size_t i = 0; w->scratch && i < w->threads; i++) free(w->scratch[i]);
-    void *all[] = {w->maps,  w->places,   w->firsts, w->x,       w->norm,   w->hidden,
-                   w->token, w->features, w->mixed,  w->deep,    w->scales, w->means,
-                   w->new,   w->indexes,  w->values, w->scratch, w};
+    void *all[] = {w->maps,  w->places, w->firsts,   w->x,      w->norm,    w->hidden,
+                   w->token, w->around, w->features, w->mixed,  w->deep,    w->scales,
+                   w->means, w->new,    w->indexes,  w->values, w->scratch, w};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
@@ -105,6 +107,10 @@ static int16_t *cell(const wavefront *w, const map *m, size_t row, size_t column
     return m->ring + (row * RING + column % RING) * token_width(w->n);
 }
 
+static float *y_cell(const wavefront *w, const map *m, size_t row, size_t column) {
+    return m->y_ring + (row * RING + column % RING) * w->n->M;
+}
+
 /* The attention of a position. It fills the position's rows of x (the CAM's residual) and of norm
  * (that residual's LayerNorm). */
 static void attend(const wavefront *w, size_t number, double *scratch) {
@@ -124,7 +130,7 @@ static void attend(const wavefront *w, size_t number, double *scratch) {
         int inside = row >= 2 && column >= 2 && column - 2 < m->width;
         if (i < NEIGHBOURS && inside) {
             token = cell(w, m, row - 2, column - 2);
-            const double *y = m->y_hat + ((row - 2) * m->width + column - 2) * n->M;
+            const float *y = y_cell(w, m, row - 2, column - 2);
             for (size_t c = 0; c < n->M; c++) total[c] += y[c];
         }
         for (size_t g = 0; g < 3 * n->groups; g++)
@@ -150,13 +156,21 @@ static void attend(const wavefront *w, size_t number, double *scratch) {
     n->run->norm(short_x, n->M, n->x_epsilon, w->norm + number * M);
 }
 
-/* Features of a position, from the map to the step's rows. */
-static void fetch_features(const wavefront *w, size_t number) {
-    const map *m = &w->maps[w->places[number].map];
-    size_t channels = w->n->hyper.in;
-    const float *from = m->features + position(m, w->places[number]) * channels;
-    double *to = w->features + number * PADDED(channels);
-    for (size_t c = 0; c < channels; c++) to[c] = from[c];
+/* What the last layer of h_s reads for a position: hidden of 3 × 3 positions, zeros outside. */
+static void look_around(const wavefront *w, size_t number) {
+    place p = w->places[number];
+    const map *m = &w->maps[p.map];
+    size_t N = w->n->N;
+    double *to = w->around + number * PADDED(w->n->out.in);
+    /* Row 0 - 1 is the largest size_t, so it is outside. So is column 0 - 1. */
+    for (size_t dy = 0; dy < 3; dy++)
+        for (size_t dx = 0; dx < 3; dx++, to += N) {
+            size_t row = p.row + dy - 1, column = p.column + dx - 1;
+            int inside = row < m->height && column < m->width;
+            if (!inside) memset(to, 0, N * sizeof *to);
+            for (size_t c = 0; inside && c < N; c++)
+                to[c] = m->hidden[(row * m->width + column) * N + c];
+        }
 }
 
 /* Codes a map's positions of this step. It reads their symbols from the map's stream or writes them
@@ -177,13 +191,15 @@ static int code(wavefront *w, size_t number) {
         if (failed) return failed;
     }
     for (size_t i = 0; i < count; i++) {
-        size_t at = position(m, w->places[first + i]) * n->M;
+        place p = w->places[first + i];
+        size_t at = position(m, p) * n->M;
+        float *y_near = y_cell(w, m, p.row, p.column);
         const double *mean = w->means + (first + i) * M;
         double *new = w->new + (first + i) * M;
         int32_t *value = values + i * n->M;
         if (m->writer)
             for (size_t c = 0; c < n->M; c++) {
-                double step = m->y[at + c] - mean[c] * (1 / MEAN_UNIT);
+                double step = (double)m->y[at + c] - mean[c] * (1 / MEAN_UNIT);
                 step = step < SYMBOL_MAX ? step : SYMBOL_MAX;
                 step = step > -SYMBOL_MAX ? step : -SYMBOL_MAX;
                 value[c] = (int32_t)((step + ROUNDER) - ROUNDER);
@@ -192,7 +208,8 @@ static int code(wavefront *w, size_t number) {
             if (value[c] > SYMBOL_MAX || value[c] < -SYMBOL_MAX) return RANS_IMPOSSIBLE;
             double y = value[c] * MEAN_UNIT + mean[c];
             m->symbols[at + c] = (int16_t)value[c];
-            m->y_hat[at + c] = y;
+            y_near[c] = (float)y;
+            if (m->y_hat) m->y_hat[at + c] = (float)(y * (1 / MEAN_UNIT));
             new[c] = y < -WIDE ? -WIDE : y > WIDE ? WIDE : y;
         }
         n->run->norm(new, n->M, n->y_epsilon, w->norm + (first + i) * M);
@@ -219,12 +236,14 @@ static void step(wavefront *w, size_t thread, int (*interrupted)(void *), void *
     size_t rows = w->firsts[w->count], M = PADDED(n->M), first, last;
 
     team_share(rows, thread, w->threads, &first, &last);
-    for (size_t i = first; i < last; i++) attend(w, i, w->scratch[thread]), fetch_features(w, i);
+    for (size_t i = first; i < last; i++) attend(w, i, w->scratch[thread]), look_around(w, i);
     team_wait(&w->team);
 
     team_share(PADDED(n->mlp1.out) / BLOCK, thread, w->threads, &first, &last);
     apply(w, &n->mlp1, w->norm, first, last, NULL, 0, w->hidden);
     activate(w, &n->mlp1, &n->after_mlp1, first, last, w->hidden);
+    team_share(PADDED(n->out.out) / BLOCK, thread, w->threads, &first, &last);
+    apply(w, &n->out, w->around, first, last, NULL, 0, w->features);
     team_wait(&w->team);
 
     team_share(M / BLOCK, thread, w->threads, &first, &last);

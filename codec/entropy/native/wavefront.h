@@ -3,13 +3,13 @@
  * Read those two first. All positions of a step go through the network together:
  *
  *   q, k, v and ŷ of 12 neighbours ─► attention ─► + ─► norm ─► mlp1 ─► mlp2 ─► + ─► context ─┐
- *                                                  features of h_s ─► hyper ─────────────────┤
+ *                                           hidden of h_s ─► out ─► hyper ───────────────────┤
  *     ring of q, k, v ◄─ qkv ◄─ norm ◄─ ŷ ◄─ symbols ◄─ coder ◄─ means, scales ◄─ conv2 ◄────┘
  *
  * The first + adds the sum of the neighbours' ŷ, the second the input of the norm before it.
  *
- * The q, k, v of a position are read for the last time in the eighth step after they were written.
- * So a ring of eight columns is enough for each row, and it stays in the cache.
+ * The q, k, v and ŷ of a position are read for the last time in the eighth step after they were
+ * written. So a ring of eight columns is enough for each row, and it stays in the cache.
  */
 #ifndef TICODEC_WAVEFRONT_H
 #define TICODEC_WAVEFRONT_H
@@ -29,8 +29,8 @@
  * lane, `groups` times BLOCK heads. */
 typedef struct {
     const kernels *run;
-    size_t M, heads, groups, depth;
-    layer qkv, mlp1, mlp2, hyper, context, conv2, scales, means;
+    size_t M, N, heads, groups, depth;
+    layer qkv, mlp1, mlp2, out, hyper, context, conv2, scales, means;
     curve after_mlp1, after_context, after_conv2;
     int32_t *bias;               /* [groups][25][13][BLOCK], in units of 2^-10 */
     int32_t *exp;                /* [EXP_SIZE] */
@@ -46,14 +46,17 @@ typedef struct {
 /* One map of latents. */
 typedef struct {
     size_t height, width;
-    const float *features; /* of h_s, [height · width][2M], integers */
-    const double *y;       /* to encode, [height · width][M]; NULL when decoding */
-    rans_writer *writer;   /* one of the two */
+    const float *hidden; /* what the last layer of h_s reads, [height · width][N], integers */
+    const float *y;      /* to encode, [height · width][M]; NULL when decoding */
+    rans_writer *writer; /* one of the two */
     rans_reader *reader;
     const rans_tables *tables;
     int16_t *symbols; /* out, [height · width][M] */
-    double *y_hat;    /* out, [height · width][M], in units of 2^-8 */
-    int16_t *ring;    /* the wavefront's own: [height][8][3 · groups · depth · BLOCK] */
+    float *y_hat;     /* out, [height · width][M]; NULL if nobody wants it */
+    /* The wavefront's own: q, k, v, [height][8][3 · groups · depth · BLOCK], and ŷ, [height][8][M],
+     * in units of 2^-8. |ŷ| is below 2^24 there, so float holds it. */
+    int16_t *ring;
+    float *y_ring;
 } map;
 
 typedef struct wavefront wavefront;

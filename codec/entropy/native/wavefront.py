@@ -3,8 +3,8 @@
     Context (torch) ──► pack ──► Network, once a model
     maps, streams ─────────────► run ──► ŷ, symbols          one call for all steps of all maps
 
-`wavefront.h` has the data flow. Weights are packed so that 16 outputs of a layer lie together, and
-attention heads so that each has its own lane of a vector.
+`wavefront.h` has the data flow; it begins with the last layer of h_s. Weights are packed so that 16
+outputs of a layer lie together, and attention heads so that each has its own lane of a vector.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -39,15 +38,17 @@ class NativeMap(NamedTuple):
     """A map of latents for the extension.
 
     Args:
-        features: of h_s, (height·width, 2M), integers in float32 (they have 25 bits at most).
+        hidden: what the last layer of h_s reads, (height·width, N), integers in float32.
         height, width: of the latents.
         stream: where symbols come from or go to.
+        y_hat: filled with ŷ, as in `LatentMap`; None if nobody wants it.
     """
 
-    features: Tensor
+    hidden: Tensor
     height: int
     width: int
     stream: NativeStream
+    y_hat: Tensor | None
 
 
 class NativeWavefront:
@@ -71,14 +72,15 @@ class NativeWavefront:
         thresholds: Tensor,
         instructions: str | None = None,
     ) -> None:
-        self.module, self.M = module, context.M
+        self.module = module
         ops, m, heads = context.ops, context.M, context.heads
         order = head_lanes(m, heads)
-        shapes = {n: ops.parameters[f"{n}.weight"].shape for n in ("cam.mlp1", "head.hyper")}
-        hidden, (mixed, features) = shapes["cam.mlp1"][0], shapes["head.hyper"]
+        names = ("cam.mlp1", "head.hyper", "h_s.out")
+        hidden, mixed, features = (ops.parameters[f"{name}.weight"].shape[0] for name in names)
         if features != 2 * m:
-            raise ValueError("layer head.hyper has the wrong number of inputs")
+            raise ValueError("layer h_s.out has the wrong number of outputs")
         deep = ops.parameters["head.conv2.weight"].shape[0]
+        channels = ops.parameters["h_s.out.weight"].shape[1] // 9
         frac, qkv_frac = int(ops.parameters["cam.frac"]), context.qkv_frac
         if ops.parameters["head.context.bias"].any():
             raise TorchOnlyError("the torch path leaves out this bias, which is zero by export")
@@ -86,6 +88,7 @@ class NativeWavefront:
             pack(ops, "cam.qkv", NARROW, order=order),
             pack(ops, "cam.mlp1", NARROW),
             pack(ops, "cam.mlp2", LONG, m),
+            pack(ops, "h_s.out", LONG),
             pack(ops, "head.hyper", LONG),
             pack(ops, "head.context", LONG, mixed),
             pack(ops, "head.conv2", LONG),
@@ -95,7 +98,7 @@ class NativeWavefront:
         curved = ("cam.mlp1", "head.context", "head.conv2")
         fracs = [int(ops.parameters[f"{name}.frac"]) for name in curved]
         self.network = module.network(
-            (m, heads, features, hidden, mixed, deep),
+            (m, heads, channels, features, hidden, mixed, deep),
             layers,
             tuple(int32(ops.gelu_table(frac)) for frac in fracs),
             _biases(ops.parameter("cam.bias"), heads),
@@ -120,14 +123,14 @@ class NativeWavefront:
         except TorchOnlyError:
             return None
 
-    def run(self, maps: Sequence[NativeMap]) -> list[Tensor]:
-        """Code maps; fills their streams' symbols, and returns ŷ of each as `run_wavefront` does.
+    def run(self, maps: Sequence[NativeMap]) -> None:
+        """Code maps; fills their streams' symbols, and their ŷ.
 
         Raises what the rANS backend raises on damaged streams, and KeyboardInterrupt.
         """
-        y_hats = [np.empty((m.height * m.width, self.M)) for m in maps]
+        y_hats = [None if m.y_hat is None else m.y_hat.numpy() for m in maps]
         arguments = tuple(
-            (m.height, m.width, m.features.numpy(), *m.stream, y_hat)
+            (m.height, m.width, m.hidden.numpy(), *m.stream, y_hat)
             for m, y_hat in zip(maps, y_hats, strict=True)
         )
         try:
@@ -136,7 +139,6 @@ class NativeWavefront:
             )
         except ValueError as error:
             raise BadInputError(f"damaged file: {error}") from None
-        return [torch.from_numpy(y_hat) for y_hat in y_hats]
 
 
 def _biases(bias: Tensor, heads: int) -> NDArray[np.int32]:

@@ -12,7 +12,7 @@ from .batches import run_batch
 from .mutate import EDGES, Random
 from .wavefront import BLOCK, CHECKED, EXP_SIZE, damaged_array, layer, padded, run
 
-NARROW, WIDE, LONG = 2**15 - 1, 2**18 - 1, 2**24 - 1
+NARROW, WIDE = 2**15 - 1, 2**18 - 1
 WEIGHTS = 4
 #: Where arrays are in the arguments, see `arrays`.
 Place = tuple[list[Any], int]
@@ -22,12 +22,11 @@ class Weights:
     """Arguments of `hyper`, and a map."""
 
     def __init__(self, module: ModuleType, random: Random) -> None:
-        self.N, self.features = int(random.choice([8, 12, 20])), int(random.integers(1, 40))
+        self.N = int(random.choice([8, 12, 20]))
         window = int(random.integers(1, 6))
         self.arguments = [
-            [self.N, window, self.features, bool(random.integers(0, 2))],
+            [self.N, window, bool(random.integers(0, 2))],
             [self.stage(window, random) for _ in range(2)],
-            [layer(9 * self.N, self.features, LONG, random)],
             np.sort(random.integers(0, 65537, EXP_SIZE))[::-1].astype(np.int32),
         ]
         self.height, self.width = (int(random.integers(1, 5)) for _ in "hw")
@@ -36,7 +35,7 @@ class Weights:
         for instructions in module.INSTRUCTIONS:
             weights = made(module, self.arguments, instructions)
             if not np.array_equal(self.synthesis(module, weights, threads=2), expected):
-                raise AssertionError(f"{instructions}: other features")
+                raise AssertionError(f"{instructions}: other numbers")
 
     def stage(self, window: int, random: Random) -> list[Any]:
         """Heads, layers of the transposed convolution, Swin layers, LayerNorm's epsilon."""
@@ -61,11 +60,11 @@ class Weights:
         return [layers, hidden, [curve], shifted, bias.astype(np.int32), 2.0**-6]
 
     def synthesis(self, module: ModuleType, weights: Any, threads: int = 1) -> np.ndarray:
-        """Features of the map."""
-        features = np.zeros((16 * self.height * self.width, self.features), np.float32)
+        """What the last layer of h_s reads."""
+        hidden = np.zeros((16 * self.height * self.width, self.N), np.float32)
         size = (self.height, self.width)
-        run(module, module.synthesis(weights, size, self.z, features, threads), threads)
-        return features
+        run(module, module.synthesis(weights, size, self.z, hidden, threads), threads)
+        return hidden
 
 
 def made(module: ModuleType, arguments: list[Any], instructions: str | None = None) -> Any:
@@ -91,7 +90,7 @@ def leaves(values: list[Any]) -> list[Place]:
 
 
 def damaged_weights(module: ModuleType, original: Weights, random: Random) -> None:
-    """Weights, tables and sizes that are refused, or that give features without harm."""
+    """Weights, tables and sizes that are refused, or that give numbers without harm."""
     arguments = thawed(original.arguments)
     places = leaves(arguments)
     for _ in range(random.integers(1, 3)):
@@ -112,7 +111,7 @@ def damaged_map(module: ModuleType, original: Weights, random: Random) -> None:
     """Arrays and sizes that do not fit the weights; any ẑ."""
     weights = made(module, original.arguments)
     cells, size = original.height * original.width, [original.height, original.width]
-    features = np.zeros((16 * cells, original.features), np.float32)
+    hidden = np.zeros((16 * cells, original.N), np.float32)
     z, threads = original.z, 1
     match random.integers(0, 5):
         case 0:
@@ -120,12 +119,12 @@ def damaged_map(module: ModuleType, original: Weights, random: Random) -> None:
         case 1:
             z = damaged_array(z, random)
         case 2:
-            features = damaged_array(features, random)
+            hidden = damaged_array(hidden, random)
         case 3:
             z = random.integers(-(2**15), 2**15, z.shape).astype(np.int16)
         case 4:
-            weights = [None, module, features, 5][random.integers(0, 4)]
-    run(module, module.synthesis(weights, tuple(size), z, features, threads), threads)
+            weights = [None, module, hidden, 5][random.integers(0, 4)]
+    run(module, module.synthesis(weights, tuple(size), z, hidden, threads), threads)
 
 
 SHARES = {damaged_weights: 0.7, damaged_map: 0.3}

@@ -41,16 +41,17 @@ class Network:
 
     def __init__(self, module: ModuleType, random: Random) -> None:
         self.M, self.heads = [(8, 2), (18, 3), (32, 16), (34, 17)][random.integers(0, 4)]
-        m, hidden, mixed, deep = self.M, 40, 27, 22
+        m, n, hidden, mixed, deep = self.M, 7, 40, 27, 22
         groups = padded(self.heads) // BLOCK
         token = 3 * groups * (m // self.heads) * BLOCK
         narrow, wide, long = 2**15 - 1, 2**18 - 1, 2**24 - 1
         shapes = [
-            (m, token, narrow), (m, hidden, narrow), (hidden, m, long), (2 * m, mixed, long),
-            (m, mixed, long), (mixed, deep, long), (deep, m, 512 << 12), (deep, m, wide),
+            (m, token, narrow), (m, hidden, narrow), (hidden, m, long), (9 * n, 2 * m, long),
+            (2 * m, mixed, long), (m, mixed, long), (mixed, deep, long), (deep, m, 512 << 12),
+            (deep, m, wide),
         ]  # fmt: skip
         self.arguments = [
-            (m, self.heads, 2 * m, hidden, mixed, deep),
+            (m, self.heads, n, 2 * m, hidden, mixed, deep),
             [layer(*shape, random) for shape in shapes],
             [random.integers(-300, 1, 2000).astype(np.int32) for _ in range(3)],
             random.integers(-2000, 2000, (groups, QUERIES, TOKENS, BLOCK)).astype(np.int32),
@@ -69,8 +70,9 @@ class Network:
         self.tables = module.tables(halves, numbers)
         self.height, self.width = (int(random.integers(1, 9)) for _ in "hw")
         cells = self.height * self.width
-        self.features = random.integers(-(10**5), 10**5, (cells, 2 * m)).astype(np.float32)
-        self.y = random.normal(0, random.choice([1, 300, 10**6]), (cells, m))
+        self.hidden = random.integers(-(10**5), 10**5, (cells, n)).astype(np.float32)
+        spread = random.choice([1, 300, 10**6])
+        self.y = random.normal(0, spread, (cells, m)).astype(np.float32)
         writer = module.writer()
         symbols, y_hat = self.code(module, writer, self.y, made(module, self.arguments))
         self.stream = module.finish(writer)
@@ -86,8 +88,8 @@ class Network:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Symbols and ŷ of the map, coded in either direction."""
         cells = self.height * self.width
-        symbols, y_hat = np.zeros((cells, self.M), np.int16), np.zeros((cells, self.M))
-        latents = (self.height, self.width, self.features, y, coder, self.tables, symbols, y_hat)
+        symbols, y_hat = (np.zeros((cells, self.M), kind) for kind in (np.int16, np.float32))
+        latents = (self.height, self.width, self.hidden, y, coder, self.tables, symbols, y_hat)
         run(module, module.wavefront(network, (latents,), threads), threads)
         return symbols, y_hat
 
@@ -159,7 +161,7 @@ def damaged_network(module: ModuleType, original: Network, random: Random) -> No
             arguments[place] = damaged_array(arguments[place], random)
         case 4:
             sizes = [*arguments[0]]
-            sizes[random.integers(0, 6)] = int(random.choice(EDGES))
+            sizes[random.integers(0, 7)] = int(random.choice(EDGES))
             arguments[0] = tuple(sizes)
     factors = [*arguments[7]]
     if random.random() < 0.3:
@@ -177,9 +179,9 @@ def damaged_map(module: ModuleType, original: Network, random: Random) -> None:
     encodes = random.random() < 0.5
     coder = module.writer() if encodes else module.reader(original.stream, cells * original.M)
     latents = [
-        original.height, original.width, original.features, original.y if encodes else None,
+        original.height, original.width, original.hidden, original.y if encodes else None,
         coder, original.tables,
-        np.zeros((cells, original.M), np.int16), np.zeros((cells, original.M)),
+        np.zeros((cells, original.M), np.int16), np.zeros((cells, original.M), np.float32),
     ]  # fmt: skip
     place = random.integers(0, 8)
     if place in (0, 1):

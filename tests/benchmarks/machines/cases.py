@@ -90,8 +90,7 @@ def golden() -> Iterator[Case]:
 
 def z_of(coder: EntropyCoder, decoded: Decoded, streams: Streams) -> Tensor:
     """ẑ (h, w, N) of what was decoded."""
-    count = streams.height * streams.width * coder.config.N
-    symbols = np.frombuffer(decoded.symbols, "<i2", count).astype(np.int64)
+    symbols = np.frombuffer(decoded.symbols.z, "<i2").astype(np.int64)
     return coder.z_hat(symbols.reshape(-1, coder.config.N), streams.height, streams.width)
 
 

@@ -86,7 +86,7 @@ def watch_stages(clock: Clock, codec: Any) -> None:
     for stage in ("g_a", "h_a", "g_s"):
         clock.watch(stage, getattr(codec, stage), "run")
     clock.watch("entropy", codec.entropy, "encode_many", "decode_many")
-    clock.watch("h_s", TicLatentCoder, "hyper", "native_features")
+    clock.watch("h_s", TicLatentCoder, "hyper", "hidden")
     clock.watch("h_s", icat_rows, "mean_scale")
     clock.watch("rANS", Writer, "write", "finish")
     clock.watch("rANS", Reader, "read")
