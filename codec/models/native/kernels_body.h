@@ -26,13 +26,15 @@ typedef float NAME(operand);
 /* Tiles: as many sums as there are registers for. */
 #if VECTOR == 64
 #define ROWS 8
-#define WIDTH 3 /* blocks */
+#define WIDTH 3   /* blocks */
+#define NARROW 16 /* rows, where there is one block only */
 #define MIN(a, b) (vec) _mm512_min_ps((__m512)(a), (__m512)(b))
 #define MAX(a, b) (vec) _mm512_max_ps((__m512)(a), (__m512)(b))
 #define SUM(x) _mm512_reduce_add_ps((__m512)(x))
 #else
 #define ROWS 4
 #define WIDTH 1
+#define NARROW 4
 #if VECTOR == 32
 #define MIN(a, b) (vec) _mm256_min_ps((__m256)(a), (__m256)(b))
 #define MAX(a, b) (vec) _mm256_max_ps((__m256)(a), (__m256)(b))
@@ -51,12 +53,25 @@ INLINE TARGET float NAME(sum)(vec x) {
 }
 #endif
 
-/* 2^x for x <= 127; the relative error is 8·10⁻⁵ for bfloat16. */
+/* 2^x for x <= 127, by whole powers and a polynomial for the rest, which is in [0, 1) or [-½, ½].
+ * The relative error is 8·10⁻⁵ for bfloat16 and 2·10⁻⁷ for float32. */
 INLINE TARGET vec NAME(exp2)(vec x) {
+#if VECTOR == 64
+    vec f = (vec)_mm512_reduce_ps((__m512)x, 1); /* x - floor(x) */
+#else
     x = MAX(x, ALL(-126.0f));
-    vec whole = (x + 12582912.0f) - 12582912.0f, f = x - whole; /* |f| <= ½ */
+    vec whole = (x + 12582912.0f) - 12582912.0f, f = x - whole;
+#endif
 #if PER == 2
-    vec p = (vec)(((0.0551716704f * f + 0.242611143f) * f + 0.693260987f) * f + 0.999928072f);
+    vec p = (vec)(((0.0780245231f * f + 0.226067168f) * f + 0.695833529f) * f + 0.99992522f);
+#elif VECTOR == 64
+    vec p = ALL(0.000217022555f);
+    p = p * f + 0.0012439688f;
+    p = p * f + 0.00967884095f;
+    p = p * f + 0.055483342f;
+    p = p * f + 0.240229836f;
+    p = p * f + 0.693146984f;
+    p = p * f + 1.0f;
 #else
     vec p = ALL(1.5403530e-4f);
     p = p * f + 1.3333558e-3f;
@@ -67,7 +82,7 @@ INLINE TARGET vec NAME(exp2)(vec x) {
     p = p * f + 1.0f;
 #endif
 #if VECTOR == 64
-    return (vec)_mm512_scalef_ps((__m512)p, (__m512)whole);
+    return (vec)_mm512_scalef_ps((__m512)p, (__m512)x); /* p · 2^floor(x) */
 #else
     return (vec)((NAME(integers))p + (__builtin_convertvector(whole, NAME(integers)) << 23));
 #endif
@@ -94,7 +109,7 @@ INLINE TARGET vec NAME(gelu)(vec x) {
 INLINE TARGET void NAME(tile)(const product_of *p, size_t row, size_t block, const int rows,
                               const int blocks) {
     const int vectors = blocks * VECTORS;
-    vec s[ROWS][WIDTH * VECTORS];
+    vec s[NARROW][WIDTH * VECTORS];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 16
@@ -168,17 +183,18 @@ TARGET static void NAME(product)(const product_of *p) {
 #if MATRICES
     if (NAME(product_of_tiles)(p)) return;
 #endif
-    for (size_t block = 0; block < p->blocks; block += WIDTH) {
-        size_t blocks = p->blocks - block < WIDTH ? p->blocks - block : WIDTH, row = 0;
-#define ROWS_OF(BLOCKS)                                                                            \
+    for (size_t block = 0, blocks; block < p->blocks; block += blocks) {
+        size_t left = p->blocks - block, row = 0;
+        blocks = left == WIDTH + 1 ? WIDTH - WIDTH / 2 : left < WIDTH ? left : WIDTH;
+#define ROWS_OF(ROWS, BLOCKS)                                                                      \
     {                                                                                              \
-        for (; row + ROWS <= p->rows; row += ROWS) NAME(tile)(p, row, block, ROWS, BLOCKS);        \
+        for (; row + (ROWS) <= p->rows; row += ROWS) NAME(tile)(p, row, block, ROWS, BLOCKS);      \
         for (; row < p->rows; row++) NAME(tile)(p, row, block, 1, BLOCKS);                         \
     }
-        if (blocks == 1) ROWS_OF(1)
+        if (blocks == 1) ROWS_OF(NARROW, 1)
 #if WIDTH > 1
-        else if (blocks == 2) ROWS_OF(2)
-        else ROWS_OF(3)
+        else if (blocks == 2) ROWS_OF(ROWS, 2)
+        else ROWS_OF(ROWS, 3)
 #endif
 #undef ROWS_OF
     }
@@ -472,6 +488,7 @@ static const kernels NAME(kernels) = {
 #undef SAVE
 #undef operand
 #undef ROWS
+#undef NARROW
 #undef WIDTH
 #undef MIN
 #undef MAX
