@@ -109,14 +109,15 @@ def _tic(
     Raises UsageError for a model or a quality when the only file is a `.tic` already.
     """
     from ticodec import api
-    from ticodec.inputs import as_container, tic_or_picture
+    from ticodec.container import is_tic
+    from ticodec.inputs import as_container
 
-    data = read_input(source)
-    file: Any = as_container if source.lower().endswith(".tic") else tic_or_picture
-    parsed = file(data, max_pixels)
-    if alone and isinstance(parsed, Container) and (model is not None or quality is not None):
-        raise UsageError("a .tic file already; -m and -q are for images that are none yet")
-    return api.coded(parsed, quality, model, head, device, max_pixels)
+    data: Any = read_input(source)
+    if source.lower().endswith(".tic") or is_tic(data):
+        data = as_container(data, max_pixels)
+        if alone and (model is not None or quality is not None):
+            raise UsageError("a .tic file already; -m and -q are for images that are none yet")
+    return api.coded(data, quality, model, head, device, max_pixels)
 
 
 def _names(path: Path) -> list[str]:

@@ -31,17 +31,19 @@ def encode(
 ) -> None:
     """Encode an image into a small .tic file."""
     from ticodec import container, weights
-    from ticodec.api import loaded
+    from ticodec.api import loaded, room_for
     from ticodec.image_files import read_picture
+    from ticodec.inputs import check_device
     from ticodec.quality import checked_quality
 
     started = time.perf_counter()
+    check_device(device)
     entry = weights.find(model)
     checked_quality(entry, quality)  # before seconds are spent on loading the network
     target = output_for(source, target, ".tic", force)
     with about(source):
         data = read_input(source)
-        picture = read_picture(data, max_pixels)
+        picture = read_picture(data, max_pixels, room_for(entry, device))
     with working(f"encoding {source} with {entry.name}", quiet):
         (file,) = loaded(entry, device).containers([picture], quality)
     coded = container.write(file)

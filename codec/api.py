@@ -9,15 +9,18 @@ A file is given by its path, as its bytes, or open for reading bytes; it is pars
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from ticodec import weights
+from ticodec import memory, weights
 
 from .container import MAX_PIXELS, Container
+from .errors import BadInputError, TicodecError
+from .image_files import SizeCheck
 from .inputs import (
     FileLike,
     ImageLike,
@@ -28,6 +31,7 @@ from .inputs import (
     tic_or_picture,
     whole,
 )
+from .models.families import config_from
 from .quality import checked_quality
 
 if TYPE_CHECKING:
@@ -68,11 +72,13 @@ def encode(
         model, device: as `load` takes them.
         max_pixels: larger images are refused.
 
-    Raises BadInputError when the image cannot be read, UsageError for bad arguments.
+    Raises BadInputError when the image cannot be read, UsageError for bad arguments, TicodecError
+    when there is not enough memory for an image of its size: before its pixels are decoded.
     """
-    picture = as_picture(image, max_pixels)
+    check_device(device)
     entry = weights.find(model)
     checked_quality(entry, quality)  # before seconds are spent on loading the network
+    picture = as_picture(image, max_pixels, room_for(entry, device))
     return loaded(entry, device).encode(picture, quality)
 
 
@@ -136,13 +142,46 @@ def coded(
     Raises as `classify` does, and UsageError for a model that is not there or a quality that it
     does not have.
     """
-    source = tic_or_picture(image, max_pixels)
+
+    def check(height: int, width: int) -> None:
+        with suppress(BadInputError):  # a head that cannot be read: said when it is
+            room_for(weights.find_for(model, head), device)(height, width)
+
+    check_device(device)
+    source = tic_or_picture(image, max_pixels, check)
     if isinstance(source, Container):
         return source, loaded(weights.of(source.header), device)
     entry = weights.find_for(model, head)
     checked_quality(entry, quality)
     codec = loaded(entry, device)
     return codec.containers([source], quality)[0], codec
+
+
+def room_for(entry: weights.Entry, device: str) -> SizeCheck:
+    """What refuses images that these weights cannot encode for lack of memory; loads no network.
+
+    It raises TicodecError, see `memory.check`. Damaged weights are left to those who load them.
+    """
+
+    def check(height: int, width: int) -> None:
+        try:
+            config = config_from(weights.read_config(entry))
+        except (BadInputError, ValueError):
+            return
+        try:
+            memory.check_picture(config, height, width)
+        except TicodecError:
+            if device == "cpu" or not _is_gpu(device):
+                raise
+
+    return check
+
+
+def _is_gpu(device: str) -> bool:
+    """Whether that device is a GPU, as torch says, which takes seconds to import."""
+    from .codec import pick_device
+
+    return pick_device(device).type != "cpu"
 
 
 def loaded(entry: weights.Entry, device: str) -> Codec:

@@ -157,7 +157,7 @@ class Codec:
         Raises UsageError when the quality is not one of the model's, TicodecError when the
         picture does not fit into memory.
         """
-        return self.encode_many([as_picture(image)], quality)[0]
+        return self.encode_many([as_picture(image, check=self.check_picture)], quality)[0]
 
     def encode_many(self, pictures: Sequence[Picture], quality: float | None = None) -> list[bytes]:
         """Several pictures of any sizes to the same bytes as `encode` gives, in less time.
@@ -177,11 +177,7 @@ class Codec:
                 kind = type(picture).__name__
                 raise UsageError(f"pictures must be `Picture`s, not {kind}")
             picture.check()
-            height, width = picture.pixels.shape[:2]
-            remedy = ", or a smaller image"
-            if self.config.model in ("tic", "tic-plus"):
-                remedy = ", a smaller image, or a smaller model such as tic-lite"
-            self.check_memory(height, width, remedy)
+            self.check_picture(*picture.pixels.shape[:2])
             # One picture at a time: its floats, and so its bytes, must not depend on the others.
             latents.append(self.analyse(picture.pixels, stored))
         coded = self.entropy.encode_many(latents)
@@ -215,14 +211,10 @@ class Codec:
         z = self.h_a(y)
         return y[0].cpu(), z[0].cpu()
 
-    def check_memory(self, height: int, width: int, remedy: str = "") -> None:
-        """Raises TicodecError when an image of that size would not fit into this machine.
-
-        Args:
-            remedy: as `memory.check` takes it.
-        """
+    def check_picture(self, height: int, width: int) -> None:
+        """Raises TicodecError when a picture of that size cannot be encoded for lack of memory."""
         if self.device.type == "cpu":
-            memory.check(self.config, height, width, remedy)
+            memory.check_picture(self.config, height, width)
 
     # -- decoding -------------------------------------------------------------------
 
@@ -258,7 +250,8 @@ class Codec:
                 f"written with weights {header.fingerprint.hex()}, not with these of "
                 f"{self.entry.name} ({self.entry.fingerprint.hex()})"
             )
-        self.check_memory(header.height, header.width)
+        if self.device.type == "cpu":
+            memory.check(self.config, header.height, header.width)
         return container
 
     def latents(self, container: Container) -> Tensor:

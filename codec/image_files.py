@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .container import MAX_PIXELS, is_tic
-from .errors import BadInputError
+from .errors import BadInputError, TicodecError
 from .picture import Picture, to_picture
 
 #: Suffixes of the files that are listed in folders. A single file may have any name.
@@ -19,16 +19,27 @@ SUFFIXES = {".avif", ".jp2", ".jpeg", ".jpg", ".webp"}
 SUFFIXES |= {".bmp", ".gif", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff"}
 
 
-def read_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+#: Called with an image's (height, width) before its pixels are decoded; raises to refuse it.
+SizeCheck = Callable[[int, int], None]
+
+
+def read_picture(
+    data: bytes, max_pixels: int = MAX_PIXELS, check: SizeCheck | None = None
+) -> Picture:
     """The picture of an image file's bytes: upright, 8-bit RGB. Raises as `open_image` does."""
-    return to_picture(open_image(data, max_pixels))
+    return to_picture(open_image(data, max_pixels, check))
 
 
-def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(
+    data: bytes, max_pixels: int = MAX_PIXELS, check: SizeCheck | None = None
+) -> Image.Image:
     """Decode an image file's bytes completely.
 
+    Args:
+        check: whether there is memory for it, for example.
+
     Raises BadInputError when it is no image, is damaged, or has too many pixels (seen
-    in its header, before its pixels are allocated).
+    in its header, before its pixels are allocated); and what `check` raises.
     """
     if is_tic(data):
         raise BadInputError("not an image but a .tic file; decode it first")
@@ -40,14 +51,27 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
                     f"the image has {image.width}×{image.height} pixels, more than the limit of "
                     f"{max_pixels:,}; raise `max_pixels` if you trust the file"
                 )
+            if check is not None:
+                check(*upright_size(image))
             image.load()
     except UnidentifiedImageError as error:
         raise BadInputError("not an image that Pillow can read") from error
-    except BadInputError:
+    except TicodecError:
         raise
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
         raise BadInputError(f"damaged image: {error}") from error
     return image
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) of an image once its EXIF orientation is applied. Decodes no pixels."""
+    height, width = image.height, image.width
+    try:
+        # Without EXIF in its header, Pillow would look for it behind a PNG's pixels.
+        turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+    except Exception:  # damaged EXIF raises many kinds; such an image is not turned
+        turned = False
+    return (width, height) if turned else (height, width)
 
 
 _opening = threading.Lock()

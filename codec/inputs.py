@@ -21,7 +21,7 @@ from . import container as tic
 from .container import MAX_PIXELS, Container
 from .errors import BadInputError, UsageError
 from .files import read_file, reason
-from .image_files import read_picture
+from .image_files import SizeCheck, read_picture, upright_size
 from .picture import Picture, to_picture
 
 #: A whole file: by its path, its bytes, or open for reading bytes (read from where it stands).
@@ -85,20 +85,27 @@ def as_container(source: FileLike | Container, max_pixels: int = MAX_PIXELS) -> 
     return tic.read(bytes_of(source), max_pixels)
 
 
-def as_picture(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
+def as_picture(
+    image: ImageLike, max_pixels: int = MAX_PIXELS, check: SizeCheck | None = None
+) -> Picture:
     """A file, Pillow image or uint8 array (H, W), (H, W, 3) or (H, W, 4) to a `Picture`.
 
+    Args:
+        check: as of `open_image`; called before pixels are decoded or copied.
+
     Raises BadInputError when a file cannot be read, UsageError for anything that is no
-    image or has too many pixels.
+    image or has too many pixels; and what `check` raises.
     """
     whole("max_pixels", max_pixels)
     if isinstance(image, Picture):
         image.check()
         height, width = image.pixels.shape[:2]
         _check_size(width, height, max_pixels)
+        if check is not None:
+            check(height, width)
         return image
     if not isinstance(image, np.ndarray | Image.Image):
-        return read_picture(bytes_of(image, "image", IMAGES), max_pixels)
+        return read_picture(bytes_of(image, "image", IMAGES), max_pixels, check)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8:
             raise UsageError(f"an image array must be uint8, not {image.dtype}")
@@ -108,6 +115,8 @@ def as_picture(image: ImageLike, max_pixels: int = MAX_PIXELS) -> Picture:
             raise UsageError("the image has no pixels")
         image = Image.fromarray(image)
     _check_size(image.width, image.height, max_pixels)
+    if check is not None:
+        check(*upright_size(image))
     return to_picture(image)
 
 
@@ -124,21 +133,24 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def tic_or_picture(image: ImageLike | Container, max_pixels: int = MAX_PIXELS) -> Any:
+def tic_or_picture(
+    image: ImageLike | Container, max_pixels: int = MAX_PIXELS, check: SizeCheck | None = None
+) -> Any:
     """A `.tic` file as a `Container`, any other image as a `Picture`.
 
-    A path that ends in .tic is one, whatever is in it. Raises as `as_container` and `as_picture`.
+    A path that ends in .tic is one, whatever is in it. Raises as `as_container` and `as_picture`,
+    which describes `check`.
     """
     if isinstance(image, Container):
         return image
     if isinstance(image, Picture | Image.Image | np.ndarray):
-        return as_picture(image, max_pixels)
+        return as_picture(image, max_pixels, check)
     data = bytes_of(image, "image", f"a .tic file or an image: {IMAGES}")
     named = isinstance(image, str | os.PathLike) and os.fsdecode(image).lower().endswith(".tic")
     if named or tic.is_tic(data):
         return as_container(data, max_pixels)
     try:
-        return as_picture(data, max_pixels)
+        return as_picture(data, max_pixels, check)
     except BadInputError as error:
         raise BadInputError(f"no .tic file, and as an image: {error}") from error
 

@@ -35,7 +35,15 @@ def needed(config: CodecConfig, height: int, width: int) -> float:
     return padded * config.bytes_per_pixel
 
 
-def check(config: CodecConfig, height: int, width: int, remedy: str) -> None:
+def check_picture(config: CodecConfig, height: int, width: int) -> None:
+    """`check` of a picture that is to be encoded."""
+    remedy = ", or a smaller image"
+    if config.model in ("tic", "tic-plus"):
+        remedy = ", a smaller image, or a smaller model such as tic-lite"
+    check(config, height, width, remedy)
+
+
+def check(config: CodecConfig, height: int, width: int, remedy: str = "") -> None:
     """Raises TicodecError when coding an image of that size would not fit.
 
     Args:

@@ -11,6 +11,7 @@ from .store import (
     names,
     of,
     read,
+    read_config,
     read_head,
 )
 
@@ -26,5 +27,6 @@ __all__ = [
     "names",
     "of",
     "read",
+    "read_config",
     "read_head",
 ]

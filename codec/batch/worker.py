@@ -174,7 +174,8 @@ class Worker:
                 alpha = file.section("alpha") is not None
                 writer_of(self.job.format).check(file.header.width, file.header.height, alpha)
         else:
-            loaded.picture = read_picture(data, self.job.max_pixels)
+            check = api.room_for(self.entry, self.job.device)
+            loaded.picture = read_picture(data, self.job.max_pixels, check)
         loaded.seconds = time.perf_counter() - started
         return loaded
 
