@@ -13,11 +13,12 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 from ticodec.errors import Interrupted, TicodecError, UsageError
+from ticodec.memory import set_memory
 from ticodec.writers import DEFAULT
 
 from .dataclass_options import with_fields
 from .flags import with_flags
-from .output import Device, Format, Json, MaxPixels, Model, OutputQuality, Quiet, print_json
+from .output import Device, Format, Json, MaxPixels, Memory, Model, OutputQuality, Quiet, print_json
 
 if TYPE_CHECKING:
     from ticodec.batch.messages import Action, Job
@@ -103,6 +104,7 @@ class Common:
     as_json: Json = False
     quiet: Quiet = False
     max_pixels: MaxPixels = MAX_PIXELS
+    memory: Memory = None
 
     def job(self, action: Action, source: str, target: str | None, **more: Any) -> Job:
         """The job that these options describe. Raises UsageError."""
@@ -111,6 +113,8 @@ class Common:
         from ticodec.inputs import check_device
 
         check_device(self.device)
+        if self.memory is not None:
+            set_memory(self.memory)
         return Job(
             action,
             source=absolute(source),

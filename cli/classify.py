@@ -9,9 +9,10 @@ import typer
 
 from ticodec.container import MAX_PIXELS, Container
 from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.memory import set_memory
 
 from .input_output import about, read_input
-from .output import Device, Json, MaxPixels, Quiet, print_json, working
+from .output import Device, Json, MaxPixels, Memory, Quiet, print_json, working
 
 if TYPE_CHECKING:
     from ticodec.classifier import Label
@@ -54,11 +55,14 @@ def classify(
     as_json: Json = False,
     quiet: Quiet = False,
     max_pixels: MaxPixels = MAX_PIXELS,
+    memory: Memory = None,
 ) -> None:
     """Name what is in .tic files, from the bitstream alone: no pixels are decoded.
 
     Other images are encoded in memory first.
     """
+    if memory is not None:
+        set_memory(memory)
     names = None if labels is None else _names(labels)
     count = top or (TOP_ONE if len(sources) == 1 else TOP_MANY)
     rows: list[dict[str, Any]] = []

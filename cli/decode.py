@@ -10,6 +10,7 @@ import typer
 from ticodec import weights
 from ticodec.container import MAX_PIXELS
 from ticodec.inputs import as_container
+from ticodec.memory import set_memory
 from ticodec.writers import DEFAULT, suffixes, writer_of
 
 from .input_output import STANDARD, about, output_for, read_input, write_output
@@ -19,6 +20,7 @@ from .output import (
     Format,
     Json,
     MaxPixels,
+    Memory,
     OutputQuality,
     Quiet,
     facts_of,
@@ -43,11 +45,14 @@ def decode(
     as_json: Json = False,
     quiet: Quiet = False,
     max_pixels: MaxPixels = MAX_PIXELS,
+    memory: Memory = None,
 ) -> None:
     """Decode a .tic file into a PNG, WebP, JPEG, AVIF or TIFF."""
     from ticodec.api import loaded
 
     started = time.perf_counter()
+    if memory is not None:
+        set_memory(memory)
     usual = writer_of(format or DEFAULT)
     others = usual.suffixes if format else suffixes()
     target = output_for(source, target, usual.suffixes[0], force, others)

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from ticodec.container import MAX_PIXELS
+from ticodec.memory import set_memory
 
 from .input_output import about, output_for, read_input, write_output
-from .output import Device, Force, Json, MaxPixels, Model, Quiet, facts_of, report, working
+from .output import Device, Force, Json, MaxPixels, Memory, Model, Quiet, facts_of, report, working
 
 
 def encode(
@@ -28,6 +29,7 @@ def encode(
     as_json: Json = False,
     quiet: Quiet = False,
     max_pixels: MaxPixels = MAX_PIXELS,
+    memory: Memory = None,
 ) -> None:
     """Encode an image into a small .tic file."""
     from ticodec import container, weights
@@ -37,6 +39,8 @@ def encode(
     from ticodec.quality import checked_quality
 
     started = time.perf_counter()
+    if memory is not None:
+        set_memory(memory)
     check_device(device)
     entry = weights.find(model)
     checked_quality(entry, quality)  # before seconds are spent on loading the network

@@ -22,6 +22,7 @@ SAME = (
     "init",
     "jobs",
     "max_pixels",
+    "memory",
     "name",
     "output_quality",
     "step",

@@ -34,6 +34,14 @@ MaxPixels = Annotated[
         show_default=False,
     ),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="The most to use, e.g. 2GiB or 1500MB. \\[default: $TICODEC_MEMORY, or what is free]",
+    ),
+]
 Format = Annotated[
     str | None,
     typer.Option("--format", help=f"{', '.join(FORMATS)}. \\[default: OUT's, or {DEFAULT}]"),

@@ -6,6 +6,7 @@
     labels = ticodec.classify(data)                   # what is in it, without making a pixel
     ticodec.info(data)                                # facts, without a network
     ticodec.list_models()                             # what is installed
+    ticodec.set_memory("2GiB")                        # the most to use; larger images are refused
 
 A file may be given by its path, as bytes, or open in binary mode; `encode` and `classify` also
 take Pillow images and uint8 arrays. Options have names: `quality=5`.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .api import classify, decode, encode, load
 from .errors import BadInputError, TicodecError, UsageError
 from .info import info
+from .memory import set_memory
 from .model_list import InstalledModel, list_models
 from .picture import Picture
 
@@ -44,6 +46,7 @@ __all__ = [
     "info",
     "list_models",
     "load",
+    "set_memory",
 ]
 
 # Torch reads this when it is imported. By default its threads spin while they wait for each other.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ticodec.container import MAX_PIXELS
+from ticodec.memory import limit
 from ticodec.weights import Entry, find_for
 
 Action = Literal["encode", "decode", "classify"]
@@ -41,6 +42,7 @@ class Job:
         delete_source: delete an image once its `.tic` file is decoded and checked.
         replace: overwrite outputs that are not up to date, whatever they are.
         store: the command's $TICODEC_WEIGHTS, which workers on other nodes get too.
+        memory: the most that a worker may use, in bytes; None: what is free.
     """
 
     action: Action
@@ -60,6 +62,7 @@ class Job:
     replace: bool = False
     threads: int = 1
     store: str = field(default_factory=_store)
+    memory: int | None = field(default_factory=limit)
 
     def entry(self) -> Entry:
         """The weights that images are encoded with. Raises as `find_for` does."""

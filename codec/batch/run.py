@@ -166,7 +166,11 @@ class Run:
             return connect(self.job, options.jobs, options.address, options.cpus, options.gpus)
         if not self.shared:
             return Here(self.job)
-        return LocalEngine(self.job, min(count, self.options.jobs or default_jobs()))
+        jobs = min(count, self.options.jobs or default_jobs())
+        job = self.job
+        if job.memory is not None:
+            job = replace(job, memory=max(1, job.memory // jobs))
+        return LocalEngine(job, jobs)
 
     def current(self) -> list[str]:
         """Names of files that are being worked on."""

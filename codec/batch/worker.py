@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ticodec import api, container, weights
+from ticodec import api, container, memory, weights
 from ticodec.codec import Codec
 from ticodec.container import Container
 from ticodec.entropy.wavefront import width_of_steps
@@ -86,6 +86,8 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         torch.set_num_threads(job.threads)
+        if job.memory is not None:
+            memory.set_memory(job.memory)
         self.job = job
         self.source = place(job.source, job.follow_links)
         self.target: Place | None = None if job.target is None else place(job.target)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from support import make_pixels
 
 import ticodec
 from ticodec import api, memory, weights
-from ticodec.errors import BadInputError, TicodecError
+from ticodec.errors import BadInputError, TicodecError, UsageError
 
 #: Runs a command with two GiB free and prints what its process had at most, in KiB.
 PEAK = """if True:
@@ -115,6 +118,94 @@ def test_the_size_is_that_of_the_upright_image(monkeypatch, tmp_path: Path, tiny
     tiny.encode(tmp_path / "upright.png")
     tiny.encode(np.asarray(image))
     assert asked == [(70, 40)] * 2 + [(40, 70)] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1B", 1),
+        ("0.5 k", 512),
+        (" 10 KB ", 10_000),
+        ("1500MB", 1_500_000_000),
+        ("2GiB", 2 << 30),
+        ("3G", 3 << 30),
+        ("1tib", 1 << 40),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert memory.size_of(text) == size
+
+
+WRONG = ["", "2", "GiB", "2 apples", "-1G", "0B", "0.2B", "1e3M", "2GiB 1", "2Gi"]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_no_size(monkeypatch, text: str) -> None:
+    monkeypatch.setenv(memory.LIMIT, "1GiB")
+    with pytest.raises(UsageError, match=r"^`memory` is a size such as 2GiB, 1500MB or 3G, not "):
+        ticodec.set_memory(text)
+    assert memory.limit() == 1 << 30
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets a limit that leaves so many bytes, with 2 GiB free; takes it back after the test."""
+    monkeypatch.setenv(memory.LIMIT, "")
+    monkeypatch.setattr(memory, "free", lambda: 2 << 30)
+    monkeypatch.setattr(memory, "used", lambda: 1 << 30)
+    return lambda left: ticodec.set_memory((1 << 30) + left)
+
+
+def test_a_limit_counts_what_is_used_already(limited: Callable[[int], None]) -> None:
+    assert memory.available() == 2 << 30
+    for left in (-1, 0, 5, 3 << 30):
+        limited(left)
+        assert memory.available() == min(max(left, 0), 2 << 30)
+    ticodec.set_memory(None)
+    assert memory.available() == 2 << 30
+
+
+def test_memory_in_use_is_counted() -> None:
+    before = memory.used()
+    block = np.ones(50 << 20, np.uint8)
+    assert 45 << 20 < memory.used() - before < 100 << 20
+    del block
+
+
+def test_the_message_names_the_limit(limited, tiny, picture) -> None:
+    limited(1000)
+    message = "0.0 GiB are left of a limit of 1.0; use a higher `memory`, or a smaller image"
+    with pytest.raises(TicodecError, match=f"^90×70 pixels need .*{message}$"):
+        tiny.encode(picture(70, 90))
+
+
+def test_the_commands_limit(limited, run, photo: Path, tmp_path: Path) -> None:
+    """The limit of 1 GiB is used up; what is decoded and classified fits before."""
+    tic, tree = tmp_path / "x.tic", tmp_path / "tics"
+    model = ("-m", "tiny", "--device", "cpu")
+    assert run("encode", photo, tic, *model, "--memory", "3GiB").code == 0
+    assert os.environ[memory.LIMIT] == f"{3 << 30}B"
+    words = ("90×70 pixels need", "are left of a limit of 1.0; use a higher --memory")
+    small = ("--memory", "1GiB", "--device", "cpu")
+    run("encode", photo, tic, "-f", "-m", "tiny", *small).fails(1, *words)
+    run("decode", tic, tmp_path / "x.png", *small).fails(1, *words)
+    run("classify", tic, *small).fails(1, *words)
+    for command in ("encode", "decode", "classify"):
+        wrong = run(command, photo, "--memory", "much")
+        wrong.fails(2, "--memory is a size such as 2GiB, 1500MB or 3G, not 'much'")
+    run("batch", "encode", photo, tree, "--memory", "1").fails(2, "--memory is a size")
+
+
+def test_workers_share_the_limit(limited, run, photo: Path, tmp_path: Path) -> None:
+    """Two processes with half of it each; 100 MB are less than a process with torch takes."""
+    for name in ("a", "b"):
+        shutil.copy(photo, tmp_path / f"{name}.png")
+    photo.unlink()
+    words = ("batch", "encode", tmp_path, tmp_path / "out", "-m", "tiny", "--device", "cpu")
+    done = run(*words, "--jobs", 2, "--memory", "200MB")
+    assert done.code == 1
+    assert "are left of a limit of 0.1; use a higher --memory" in done.err
+    assert run(*words, "--jobs", 2, "--memory", "8GiB").code == 0
 
 
 def test_damaged_weights_are_not_called_a_lack_of_memory(monkeypatch, tmp_path: Path) -> None:
