@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ticodec.container import MAX_PIXELS, Container
+from ticodec.container import MAX_PIXELS, Container, is_tic
 from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.inputs import as_container
 from ticodec.memory import set_memory
+from ticodec.progress import ENCODING, part
 
 from .input_output import about, read_input
-from .output import Device, Json, MaxPixels, Memory, Quiet, print_json, working
+from .output import Device, Json, MaxPixels, Memory, Quiet, print_json
+from .progress_bar import bar
 
 if TYPE_CHECKING:
     from ticodec.classifier import Label
-    from ticodec.codec import Codec
 
 #: How many labels are shown for a single file, and how many per file for several.
 TOP_ONE, TOP_MANY = 5, 1
@@ -61,6 +63,8 @@ def classify(
 
     Other images are encoded in memory first.
     """
+    from ticodec import api
+
     if memory is not None:
         set_memory(memory)
     names = None if labels is None else _names(labels)
@@ -69,11 +73,18 @@ def classify(
     failed: list[TicodecError] = []
     for source in sources:
         try:
-            with working(f"classifying {source}", quiet or as_json), about(source):
-                file, codec = _tic(
-                    source, model, quality, head, device, max_pixels, alone=len(sources) == 1
-                )
-                best = codec.classify(file, count, head)
+            hidden = quiet or as_json
+            with bar(f"classifying {source}", hidden) as progress, about(source):
+                data = _read(source, max_pixels)
+                is_coded = isinstance(data, Container)
+                if is_coded and len(sources) == 1 and (model is not None or quality is not None):
+                    raise UsageError(
+                        "a .tic file already; -m and -q are for images that are none yet"
+                    )
+                encoding = part(progress, 0, ENCODING)
+                file, codec = api.coded(data, quality, model, head, device, max_pixels, encoding)
+                rest = part(progress, 0 if is_coded else ENCODING, 1)
+                best = codec.classify(file, count, head, progress=rest)
                 name = codec.entry.name
                 called = [_called(label, names) for label in best]
         except UsageError:
@@ -99,29 +110,12 @@ def classify(
         )
 
 
-def _tic(
-    source: str,
-    model: str | None,
-    quality: float | None,
-    head: Path | None,
-    device: str,
-    max_pixels: int,
-    alone: bool,
-) -> tuple[Container, Codec]:
-    """A `.tic` file and its codec; any other image is encoded here.
-
-    Raises UsageError for a model or a quality when the only file is a `.tic` already.
-    """
-    from ticodec import api
-    from ticodec.container import is_tic
-    from ticodec.inputs import as_container
-
-    data: Any = read_input(source)
+def _read(source: str, max_pixels: int) -> Container | bytes:
+    """A `.tic` file, parsed; any other file as it is."""
+    data = read_input(source)
     if source.lower().endswith(".tic") or is_tic(data):
-        data = as_container(data, max_pixels)
-        if alone and (model is not None or quality is not None):
-            raise UsageError("a .tic file already; -m and -q are for images that are none yet")
-    return api.coded(data, quality, model, head, device, max_pixels)
+        return as_container(data, max_pixels)
+    return data
 
 
 def _names(path: Path) -> list[str]:

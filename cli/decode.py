@@ -25,8 +25,8 @@ from .output import (
     Quiet,
     facts_of,
     report,
-    working,
 )
+from .progress_bar import bar
 
 
 def decode(
@@ -64,8 +64,9 @@ def decode(
         # Before seconds are spent on loading the network:
         writer.check(header.width, header.height, file.section("alpha") is not None)
         entry = weights.of(header)
-    with working(f"decoding {source} with {entry.name}", quiet), about(source):
-        picture = loaded(entry, device).decode(file)
+    text = f"decoding {source} with {entry.name}"
+    with bar(text, quiet or as_json) as progress, about(source):
+        picture = loaded(entry, device).decode(file, progress=progress)
         image = writer.write(picture.to_image(), output_quality)
     write_output(target, image)
     facts = facts_of(source, target, entry.name, file, started)

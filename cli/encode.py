@@ -11,7 +11,8 @@ from ticodec.container import MAX_PIXELS
 from ticodec.memory import set_memory
 
 from .input_output import about, output_for, read_input, write_output
-from .output import Device, Force, Json, MaxPixels, Memory, Model, Quiet, facts_of, report, working
+from .output import Device, Force, Json, MaxPixels, Memory, Model, Quiet, facts_of, report
+from .progress_bar import bar
 
 
 def encode(
@@ -47,10 +48,11 @@ def encode(
     target = output_for(source, target, ".tic", force)
     with about(source):
         data = read_input(source)
-        picture = read_picture(data, max_pixels, room_for(entry, device))
-    with working(f"encoding {source} with {entry.name}", quiet):
-        (file,) = loaded(entry, device).containers([picture], quality)
-    coded = container.write(file)
+    with bar(f"encoding {source} with {entry.name}", quiet or as_json) as progress:
+        with about(source):
+            picture = read_picture(data, max_pixels, room_for(entry, device))
+        (file,) = loaded(entry, device).containers([picture], quality, progress)
+        coded = container.write(file)
     write_output(target, coded)
     facts = facts_of(source, target, entry.name, file, started)
     line = (

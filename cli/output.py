@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they print: JSON, lines, spinners."""
+"""Options that several commands share, and what they print: JSON, lines, a spinner."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ from .inputs import (
     whole,
 )
 from .models.families import config_from
+from .progress import Progress
 from .quality import checked_quality
 
 if TYPE_CHECKING:
@@ -132,12 +133,14 @@ def coded(
     head: Path | None,
     device: str,
     max_pixels: int,
+    progress: Progress | None = None,
 ) -> tuple[Container, Codec]:
     """A `.tic` file and its codec, to be classified; any other image is encoded first.
 
     Args:
         quality, model: to encode with; without a model, by the weights that `head` reads.
         head: the classifier's file; None: the one of the weights.
+        progress: of encoding, as `Codec.encode` takes it.
 
     Raises as `classify` does, and UsageError for a model that is not there or a quality that it
     does not have.
@@ -154,7 +157,7 @@ def coded(
     entry = weights.find_for(model, head)
     checked_quality(entry, quality)
     codec = loaded(entry, device)
-    return codec.containers([source], quality)[0], codec
+    return codec.containers([source], quality, progress)[0], codec
 
 
 def room_for(entry: weights.Entry, device: str) -> SizeCheck:

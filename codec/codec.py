@@ -38,6 +38,7 @@ from ticodec.models.families import MODEL_IDS, build, config_from
 from ticodec.models.image_padding import PaddedPixels
 from ticodec.models.inference import Transform, fast_bf16
 from ticodec.picture import Picture
+from ticodec.progress import TRANSFORMS, Progress, ignored, part
 from ticodec.quality import checked_quality
 
 #: Raised when `encode` gives other bytes for the same picture and weights. Measurements are kept by
@@ -147,17 +148,21 @@ class Codec:
 
     # -- encoding -------------------------------------------------------------------
 
-    def encode(self, image: ImageLike, quality: float | None = None) -> bytes:
+    def encode(
+        self, image: ImageLike, quality: float | None = None, *, progress: Progress | None = None
+    ) -> bytes:
         """An image of any size from 1×1 to a `.tic` file's bytes.
 
         Args:
             image: whatever `ticodec.encode` takes.
             quality: 1 (smallest) to 8 (best); None: 4.
+            progress: called with the share done, 0 … 1, now and then.
 
         Raises UsageError when the quality is not one of the model's, TicodecError when the
         picture does not fit into memory.
         """
-        return self.encode_many([as_picture(image, check=self.check_picture)], quality)[0]
+        picture = as_picture(image, check=self.check_picture)
+        return write(self.containers([picture], quality, progress)[0])
 
     def encode_many(self, pictures: Sequence[Picture], quality: float | None = None) -> list[bytes]:
         """Several pictures of any sizes to the same bytes as `encode` gives, in less time.
@@ -167,20 +172,26 @@ class Codec:
         return [write(file) for file in self.containers(pictures, quality)]
 
     def containers(
-        self, pictures: Sequence[Picture], quality: float | None = None
+        self,
+        pictures: Sequence[Picture],
+        quality: float | None = None,
+        progress: Progress | None = None,
     ) -> list[Container]:
         """`encode_many`, but as containers: `decode` and `classify` take them without parsing."""
         stored = self.stored_quality(quality)
         latents = []
-        for picture in pictures:
+        for number, picture in enumerate(pictures):
             if not isinstance(picture, Picture):
                 kind = type(picture).__name__
                 raise UsageError(f"pictures must be `Picture`s, not {kind}")
             picture.check()
             self.check_picture(*picture.pixels.shape[:2])
             # One picture at a time: its floats, and so its bytes, must not depend on the others.
-            latents.append(self.analyse(picture.pixels, stored))
+            share = TRANSFORMS / len(pictures)
+            report = part(progress, number * share, (number + 1) * share)
+            latents.append(self.analyse(picture.pixels, stored, report))
         coded = self.entropy.encode_many(latents)
+        part(progress, TRANSFORMS, 1)(1)
         return [
             self.container(picture, symbols, stored)
             for picture, symbols in zip(pictures, coded, strict=True)
@@ -203,12 +214,15 @@ class Codec:
         return Container(header, required | sections.payloads(picture))
 
     @torch.inference_mode()
-    def analyse(self, pixels: Any, stored: int) -> tuple[Tensor, Tensor]:
+    def analyse(
+        self, pixels: Any, stored: int, progress: Progress = ignored
+    ) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 pixels to latents y (h, w, M) and z (h/n, w/n, N), gains applied."""
         up, _ = self.gains(stored)
         padded = PaddedPixels(pixels, self.config.stride_z)
         y = self.g_a.whole(padded.rows, padded.size) * up.to(self.device)
         z = self.h_a(y)
+        progress(1)
         return y[0].cpu(), z[0].cpu()
 
     def check_picture(self, height: int, width: int) -> None:
@@ -218,23 +232,32 @@ class Codec:
 
     # -- decoding -------------------------------------------------------------------
 
-    def decode(self, data: FileLike | Container, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    def decode(
+        self,
+        data: FileLike | Container,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        progress: Progress | None = None,
+    ) -> Picture:
         """A `.tic` file to a `Picture`; its `to_image()` is the Pillow image.
 
         Args:
             data: whatever `ticodec.decode` takes, or a file that is parsed already.
+            progress: as `encode` takes it.
 
         Raises BadInputError when the file is damaged, too large, or made by other weights.
         """
         container = self.checked(as_container(data, max_pixels))
-        return self.picture(container, self.latents(container))
+        y_hat = self.latents(container, part(progress, 0, 1 - TRANSFORMS))
+        return self.picture(container, y_hat, part(progress, 1 - TRANSFORMS, 1))
 
     @torch.inference_mode()
-    def picture(self, container: Container, y_hat: Tensor) -> Picture:
+    def picture(self, container: Container, y_hat: Tensor, progress: Progress = ignored) -> Picture:
         """The picture of a file whose latents ŷ are decoded."""
         header = container.header
         _, down = self.gains(header.quality)
         pixels = self.synthesise(y_hat * down[0], header.height, header.width)
+        progress(1)
         picture = Picture(pixels, grey=header.mode == 1)
         sections.restore(picture, container.sections)
         return picture
@@ -254,12 +277,14 @@ class Codec:
             memory.check(self.config, header.height, header.width)
         return container
 
-    def latents(self, container: Container) -> Tensor:
+    def latents(self, container: Container, progress: Progress = ignored) -> Tensor:
         """ŷ (h, w, M), float32 multiples of 2^-8: the same on every machine.
 
         Raises BadInputError when the streams do not decode to the symbols that were coded.
         """
-        return self.latents_many([container])[0]
+        y_hat = self.latents_many([container])[0]
+        progress(1)
+        return y_hat
 
     def latents_many(self, containers: Sequence[Container]) -> list[Tensor]:
         """`latents` of several files, in less time. Raises when one of them is damaged."""
@@ -301,6 +326,7 @@ class Codec:
         head: str | os.PathLike[str] | None = None,
         *,
         max_pixels: int = MAX_PIXELS,
+        progress: Progress | None = None,
     ) -> list[Label]:
         """What is in a `.tic` file, from its latents: neither g_s nor pixels are made.
 
@@ -308,6 +334,7 @@ class Codec:
             data: as `decode` takes it.
             top: how many labels, the most probable first; fewer when there are fewer.
             head: a classifier's file; None: the one these weights come with.
+            progress: as `encode` takes it.
 
         Raises BadInputError when the file is damaged, too large, or made by other weights, or
         when there is no classifier for them; UsageError for a bad `top`.
@@ -315,7 +342,8 @@ class Codec:
         whole("top", top)
         container = self.checked(as_container(data, max_pixels))
         self.classifier(head)  # refuses before any work
-        return self.labels(container, self.latents(container), top, head)
+        y_hat = self.latents(container, part(progress, 0, 1))  # nearly all of the work
+        return self.labels(container, y_hat, top, head)
 
     def labels(
         self,

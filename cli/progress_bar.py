@@ -1,0 +1,95 @@
+"""A progress bar on stderr for work that takes long. Of quick work nothing is shown."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ticodec.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Display
+
+#: Seconds after which the bar appears.
+DELAY = 2.0
+
+
+@contextmanager
+def bar(text: str, hidden: bool) -> Iterator[Progress]:
+    """Shows how far the work inside is, on a terminal only; at its end the bar vanishes.
+
+    Args:
+        text: what the work is; hidden: show nothing.
+
+    Yields what to call with the share done, 0 … 1.
+    """
+    shown = Bar(text)
+    if hidden or not sys.stderr.isatty():
+        yield shown.update
+        return
+    timer = threading.Timer(DELAY, shown.begin)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield shown.update
+    finally:
+        timer.cancel()
+        shown.end()
+
+
+class Bar:
+    """The bar of one piece of work; a timer's thread begins it, the thread at work updates it."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.share, self.ended = text, 0.0, False
+        self.lock = threading.Lock()
+        self.display: Display | None = None
+
+    def begin(self) -> None:
+        """Show it, unless the work has ended."""
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Display
+        from rich.table import Column
+
+        name = TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="fold")
+        )
+        with self.lock:
+            if self.ended:
+                return
+            self.display = Display(
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                name,
+                console=Console(file=sys.stderr),
+                transient=True,
+                redirect_stdout=False,  # that carries a picture, perhaps
+                redirect_stderr=False,
+            )
+            self.display.add_task(
+                self.text, total=None
+            )  # it moves to and fro until a share is known
+            self._show()
+            self.display.start()
+
+    def update(self, share: float) -> None:
+        """The share that is done, 0 … 1."""
+        with self.lock:
+            self.share = share
+            self._show()
+
+    def end(self) -> None:
+        """Hide it, for good."""
+        with self.lock:
+            self.ended = True
+            if self.display is not None:
+                self.display.stop()
+
+    def _show(self) -> None:
+        if self.display is not None and self.share > 0:
+            self.display.update(self.display.task_ids[0], completed=self.share, total=1.0)

@@ -1,0 +1,35 @@
+"""What the codec reports of how far it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from ticodec import container
+from ticodec.progress import ignored, part
+
+
+def test_shares_of_stages(tiny, picture) -> None:
+    one, two, three = ([] for _ in range(3))
+    data = tiny.encode(picture(70, 90), progress=one.append)
+    assert one == [0.8, 1.0]
+    tiny.decode(data, progress=two.append)
+    assert two == [pytest.approx(0.2), 1.0]
+    tiny.containers([picture(70, 90), picture(9, 9)], progress=three.append)
+    assert three == [0.4, 0.8, 1.0]
+    assert tiny.encode(picture(70, 90)) == data
+    assert (tiny.picture(container.read(data), tiny.latents(container.read(data)))).pixels.any()
+
+
+def test_classifying_reports_its_end(joint, picture) -> None:
+    seen: list[float] = []
+    joint.classify(joint.encode(picture(40, 40), 2), progress=seen.append)
+    assert seen == [1.0]
+
+
+def test_a_part_of_a_part() -> None:
+    seen: list[float] = []
+    inner = part(part(seen.append, 0.5, 1), 0, 0.5)
+    for share in (0, 0.5, 1):
+        inner(share)
+    assert seen == [0.5, 0.625, 0.75]
+    assert part(None, 0, 1) is ignored
