@@ -14,6 +14,7 @@ FLAGS = {"head": "--weights", "model": "-m", "output": "OUT", "quality": "-q", "
 SAME = (
     "address",
     "classifier",
+    "crop",
     "default",
     "device",
     "force",

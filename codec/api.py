@@ -9,6 +9,7 @@ A file is given by its path, as its bytes, or open for reading bytes; it is pars
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image
 from ticodec import memory, weights
 
 from .container import MAX_PIXELS, Container
+from .crop import box_of
 from .errors import BadInputError, TicodecError
 from .image_files import SizeCheck
 from .inputs import (
@@ -83,7 +85,13 @@ def encode(
     return loaded(entry, device).encode(picture, quality)
 
 
-def decode(data: FileLike, *, device: str = "auto", max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(
+    data: FileLike,
+    *,
+    crop: Sequence[int] | None = None,
+    device: str = "auto",
+    max_pixels: int = MAX_PIXELS,
+) -> Image.Image:
     """A `.tic` file to a Pillow image ("RGB", "L", "RGBA" or "LA").
 
     ICC profile, EXIF and XMP are in its `info`. (`Codec.decode` gives a `Picture`, which has the
@@ -91,13 +99,18 @@ def decode(data: FileLike, *, device: str = "auto", max_pixels: int = MAX_PIXELS
 
     Args:
         data: a path, the bytes (or anything bytes-like), or a file open in binary mode.
+        crop: decode only a part of the image: (x, y, width, height) in its pixels, from the top
+            left. They differ from those of the whole image by a grey level at most. The latents
+            are decoded whole, the rest takes time in proportion to the part.
         device: as `load` takes it; max_pixels: larger images are refused.
 
     Raises BadInputError when the data is damaged, too large, or its weights are not here,
-    UsageError for bad arguments.
+    UsageError for bad arguments, such as a crop that is not within the image.
     """
     container = as_container(data, max_pixels)
-    return loaded(weights.of(container.header), device).decode(container).to_image()
+    header = container.header
+    box_of(crop, header.height, header.width)  # before seconds are spent on loading the network
+    return loaded(weights.of(header), device).decode(container, crop=crop).to_image()
 
 
 def classify(

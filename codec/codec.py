@@ -22,6 +22,7 @@ from torch import Tensor
 from ticodec import memory, sections, weights
 from ticodec.classifier import Classifier, Label, load_head
 from ticodec.container import MAX_PIXELS, QUALITY_STEPS, Container, Header, symbol_crc, write
+from ticodec.crop import Box, box_of, latents_of
 from ticodec.entropy.coder import Coded, EntropyCoder, Streams
 from ticodec.errors import BadInputError, TicodecError, UsageError, is_memory_short
 from ticodec.inputs import (
@@ -220,7 +221,12 @@ class Codec:
         """(H, W, 3) uint8 pixels to latents y (h, w, M) and z (h/n, w/n, N), gains applied."""
         up, _ = self.gains(stored)
         padded = PaddedPixels(pixels, self.config.stride_z)
-        y = self.g_a.whole(padded.rows, padded.size) * up.to(self.device)
+
+        def read(first: int, last: int) -> Tensor:
+            progress(first / padded.size[0])
+            return padded.rows(first, last)
+
+        y = self.g_a.whole(read, padded.size) * up.to(self.device)
         z = self.h_a(y)
         progress(1)
         return y[0].cpu(), z[0].cpu()
@@ -236,6 +242,7 @@ class Codec:
         self,
         data: FileLike | Container,
         *,
+        crop: Sequence[int] | None = None,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
     ) -> Picture:
@@ -243,23 +250,35 @@ class Codec:
 
         Args:
             data: whatever `ticodec.decode` takes, or a file that is parsed already.
-            progress: as `encode` takes it.
+            crop: as `ticodec.decode` takes it; progress: as `encode` takes it.
 
-        Raises BadInputError when the file is damaged, too large, or made by other weights.
+        Raises BadInputError when the file is damaged, too large, or made by other weights,
+        UsageError for a crop that is not within the image.
         """
         container = self.checked(as_container(data, max_pixels))
+        box = box_of(crop, container.header.height, container.header.width)
         y_hat = self.latents(container, part(progress, 0, 1 - TRANSFORMS))
-        return self.picture(container, y_hat, part(progress, 1 - TRANSFORMS, 1))
+        return self.picture(container, y_hat, box, part(progress, 1 - TRANSFORMS, 1))
 
     @torch.inference_mode()
-    def picture(self, container: Container, y_hat: Tensor, progress: Progress = ignored) -> Picture:
-        """The picture of a file whose latents ŷ are decoded."""
+    def picture(
+        self,
+        container: Container,
+        y_hat: Tensor,
+        box: Box | None = None,
+        progress: Progress = ignored,
+    ) -> Picture:
+        """The picture of a file whose latents ŷ are decoded, or a part of it."""
         header = container.header
+        size = header.height, header.width
+        box = box or box_of(None, *size)
         _, down = self.gains(header.quality)
-        pixels = self.synthesise(y_hat * down[0], header.height, header.width)
-        progress(1)
+        pixels = self.synthesise(y_hat * down[0], box, progress)
         picture = Picture(pixels, grey=header.mode == 1)
-        sections.restore(picture, container.sections)
+        sections.restore(picture, container.sections, size)
+        if picture.alpha is not None:
+            rows, columns = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
+            picture.alpha = np.ascontiguousarray(picture.alpha[rows, columns])
         return picture
 
     def checked(self, container: Container) -> Container:
@@ -303,16 +322,22 @@ class Codec:
         return [latents.y_hat for latents in decoded]
 
     @torch.inference_mode()
-    def synthesise(self, y: Tensor, height: int, width: int) -> Any:
-        """ŷ (h, w, M), divided by the gain, to (height, width, 3) uint8 pixels."""
+    def synthesise(self, y: Tensor, box: Box, progress: Progress = ignored) -> Any:
+        """ŷ (h, w, M), divided by the gain, to the pixels of a part, (height, width, 3) uint8."""
         y = self.network.synthesis_input(y[None].float().to(self.device), self.dtype)[0]
+        rows, columns = latents_of(box, *y.shape[:2])
+        y = y[rows, columns]
         h, w, m = y.shape
-        pixels = np.empty((height, width, 3), np.uint8)
+        above, left = box.y - rows.start * STRIDE_Y, box.x - columns.start * STRIDE_Y
+        pixels = np.empty((box.height, box.width, 3), np.uint8)
 
-        def take(top: int, rows: Tensor) -> None:
-            rows = rows[: height - top, :width] + 0.5
-            levels = rows.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
-            pixels[top : top + len(levels)] = levels.cpu().numpy()
+        def take(top: int, band: Tensor) -> None:
+            progress((top + len(band)) / (h * STRIDE_Y))
+            inside = slice(max(0, above - top), max(0, above + box.height - top))
+            levels = band[inside, left : left + box.width] + 0.5
+            levels = levels.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+            first = max(0, top - above)
+            pixels[first : first + len(levels)] = levels.cpu().numpy()
 
         self.g_s.run(lambda first, last: y[first:last], (h, w, m), take)
         return pixels

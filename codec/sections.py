@@ -40,8 +40,12 @@ class OfPicture(Section, ABC):
         """The bytes to store; None: this picture has nothing of the kind."""
 
     @abstractmethod
-    def restore(self, picture: Picture, payload: bytes) -> None:
-        """Put it back into a decoded picture. Raises BadInputError when it is damaged."""
+    def restore(self, picture: Picture, payload: bytes, size: tuple[int, int]) -> None:
+        """Put it back into a decoded picture. Raises BadInputError when it is damaged.
+
+        Args:
+            size: (height, width) of the whole image, of which the picture may be a part.
+        """
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Metadata(OfPicture):
         """From `picture.metadata`, by the section's name."""
         return picture.metadata.get(self.name)
 
-    def restore(self, picture: Picture, payload: bytes) -> None:
+    def restore(self, picture: Picture, payload: bytes, size: tuple[int, int]) -> None:
         """Into `picture.metadata`."""
         picture.metadata[self.name] = payload
 
@@ -70,10 +74,9 @@ class Alpha(OfPicture):
         """See `pack_alpha`."""
         return None if picture.alpha is None else pack_alpha(picture.alpha)
 
-    def restore(self, picture: Picture, payload: bytes) -> None:
-        """See `unpack_alpha`."""
-        height, width = picture.pixels.shape[:2]
-        picture.alpha = unpack_alpha(payload, height, width)
+    def restore(self, picture: Picture, payload: bytes, size: tuple[int, int]) -> None:
+        """The plane of the whole image, see `unpack_alpha`."""
+        picture.alpha = unpack_alpha(payload, *size)
 
 
 SECTIONS: tuple[Section, ...] = (
@@ -116,14 +119,17 @@ def payloads(picture: Picture) -> dict[int, bytes]:
     return {number: payload for number, payload in stored.items() if payload is not None}
 
 
-def restore(picture: Picture, payloads: dict[int, bytes]) -> None:
+def restore(picture: Picture, payloads: dict[int, bytes], size: tuple[int, int]) -> None:
     """Put the optional sections of a file back into its decoded picture.
+
+    Args:
+        size: (height, width) of the whole image, which alpha then has.
 
     Raises BadInputError when one of them is damaged.
     """
     for section in SECTIONS:
         if isinstance(section, OfPicture) and section.number in payloads:
-            section.restore(picture, payloads[section.number])
+            section.restore(picture, payloads[section.number], size)
 
 
 def pack_alpha(alpha: Pixels) -> bytes:

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from ticodec import container
+from ticodec.models import inference
 from ticodec.progress import ignored, part
 
 
 def test_shares_of_stages(tiny, picture) -> None:
     one, two, three = ([] for _ in range(3))
     data = tiny.encode(picture(70, 90), progress=one.append)
-    assert one == [0.8, 1.0]
+    assert one == [0, 0.8, 1.0]
     tiny.decode(data, progress=two.append)
     assert two == [pytest.approx(0.2), 1.0]
     tiny.containers([picture(70, 90), picture(9, 9)], progress=three.append)
-    assert three == [0.4, 0.8, 1.0]
+    assert three == [0, 0.4, 0.4, 0.8, 1.0]
     assert tiny.encode(picture(70, 90)) == data
     assert (tiny.picture(container.read(data), tiny.latents(container.read(data)))).pixels.any()
+
+
+def test_rows_of_the_transforms(monkeypatch, tiny, picture) -> None:
+    """With small bands there is much to report. No share is less than the one before."""
+    monkeypatch.setattr(inference, "BAND_BYTES", 1)
+    for call in (
+        lambda report: tiny.encode(picture(300, 64), progress=report),
+        lambda report: tiny.decode(tiny.encode(picture(300, 64)), progress=report),
+    ):
+        seen: list[float] = []
+        call(seen.append)
+        assert len(seen) > 10
+        assert seen == sorted(seen)
+        assert max(b - a for a, b in pairwise(seen)) < 0.3
+        assert seen[-1] == 1
 
 
 def test_classifying_reports_its_end(joint, picture) -> None:
