@@ -14,6 +14,8 @@ take Pillow images and uint8 arrays. Options have names: `quality=5`.
 For many images load the network once: `codec = ticodec.load()`, then
 `codec.encode("photo.jpg", 5)` and `codec.decode(data)`. That gives a `Picture`: `pixels` is an
 array, `to_image()` the Pillow image. Nothing here imports torch before a network runs.
+
+`import ticodec.pillow` makes Pillow's own `Image.open` and `Image.save` know the format.
 """
 
 import os
