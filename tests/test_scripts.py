@@ -10,6 +10,7 @@ import argparse
 import importlib
 import io
 import json
+import multiprocessing.dummy
 import os
 import re
 import shlex
@@ -60,6 +61,18 @@ def bench_codec(files: SimpleNamespace) -> list[Call]:
         Call(
             [*some, "--models", "unknown", "--peers", peer], f"{peer} decode" if peer else "unknown"
         ),
+    ]
+
+
+def bench_engines(files: SimpleNamespace) -> list[Call]:
+    """The engines that come with torch. One that is exported gives what the modules give."""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("peaks of memory are read as Linux gives them")
+    some = ["--image", files.photo, "--models", "tiny", "--repeats", 1, "--threads", 1]
+    names = [*some, "--parts", "g_s", "--engines"]
+    return [
+        Call([*names, "ticodec"], "| ticodec bf16 |"),
+        Call([*names, "modules"], "| 100.0 |"),
     ]
 
 
@@ -128,6 +141,7 @@ def worst(files: SimpleNamespace) -> list[Call]:
 CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
     "tests/benchmarks/bench_batch.py": bench_batch,
     "tests/benchmarks/bench_codec.py": bench_codec,
+    "tests/benchmarks/bench_engines.py": bench_engines,
     "tests/benchmarks/bench_training.py": bench_training,
     "tests/benchmarks/cost_of_exactness.py": cost_of_exactness,
     "tests/benchmarks/flops_classify.py": flops_classify,
@@ -207,6 +221,8 @@ def test_every_script_runs(
         monkeypatch.setattr("ticodec.models.families.preset", lambda name: SMALL)
         monkeypatch.setattr(module, "CROP", 64)
         monkeypatch.setattr(module, "alone", lambda function, *arguments: function(*arguments))
+    if name.endswith("bench_engines.py"):
+        monkeypatch.setattr("speed.engines.PROCESSES", multiprocessing.dummy)
     for call in CALLS[name](files):
         module.main([str(word) for word in call.words])
         if isinstance(call.gives, Path):
