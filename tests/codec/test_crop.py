@@ -11,7 +11,7 @@ from support import make_pixels
 
 import ticodec
 from ticodec.codec import Codec
-from ticodec.crop import Box, box_of, latents_of
+from ticodec.crop import HALO, Box, box_of, latents_of
 from ticodec.errors import UsageError
 from ticodec.picture import Picture
 from ticodec.psnr import psnr
@@ -47,7 +47,7 @@ def test_parts_of_a_joint_models_photo(joint, sample: Path) -> None:
 
 
 def test_the_work_is_that_of_the_part(tiny, monkeypatch) -> None:
-    """Of 448×640 pixels, 64 with a halo of 128 around are at most 384×384."""
+    """Of 448×640 pixels, 64 with a halo of 192 around are at most 448×512."""
     data = tiny.encode(make_pixels(448, 640))
     sizes = []
     run = tiny.g_s.run
@@ -59,7 +59,7 @@ def test_the_work_is_that_of_the_part(tiny, monkeypatch) -> None:
     monkeypatch.setattr(tiny.g_s, "run", counted)
     for crop in ((0, 0, 64, 64), (300, 200, 64, 64), (576, 384, 64, 64), (0, 0, 640, 448)):
         tiny.decode(data, crop=crop)
-    assert sizes == [(12, 12), (24, 24), (12, 12), (28, 40)]
+    assert sizes == [(16, 16), (28, 32), (16, 16), (28, 40)]
 
 
 @pytest.mark.parametrize("crop", [(3, 2, 40, 30), (0, 0, 90, 70), (89, 69, 1, 1)])
@@ -113,8 +113,8 @@ def test_latents_begin_and_end_at_windows_or_edges() -> None:
             _, columns = latents_of(box, 4, 41)
             assert columns.start % 4 == 0
             assert columns.stop % 4 == 0 or columns.stop == 41
-            assert columns.start == 0 or start - columns.start * 16 >= 128
-            assert columns.stop == 41 or columns.stop * 16 - (start + box.width) >= 128
+            assert columns.start == 0 or start - columns.start * 16 >= HALO
+            assert columns.stop == 41 or columns.stop * 16 - (start + box.width) >= HALO
     assert box_of(None, 7, 9) == Box(0, 0, 9, 7)
 
 
