@@ -1,0 +1,114 @@
+"""How long photos of all sizes take, and how much memory: whole commands, from start to end.
+
+    python tests/benchmarks/bench_sizes.py PHOTO --models tic-plus,tic-lite
+
+Images are made of the photo, mirrored side by side, so that they have its detail. Each command is a
+process of its own: it starts Python, loads the network, reads and writes files. Beside its seconds
+(the median of its runs) stands the most memory that it had. Seams are what is left of the bands in
+which the transforms work: the PSNR, in dB, of a picture decoded in bands against the same decoded
+as one map.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+SIZES = "1x1,64x64,768x512,2000x1500,4000x3000,6000x4000,12000x8000"
+#: Commands that take at least so long run once; shorter ones REPEATS times.
+LONG, REPEATS = 20.0, 3
+COLUMNS = ("size", "megapixels", "encode s", "GiB", "decode s", "GiB", "seconds a megapixel")
+
+
+def mosaic(photo: Image.Image, width: int, height: int) -> Image.Image:
+    """The photo beside and below its mirror images, up to a size."""
+    pixels = np.asarray(photo.convert("RGB"))
+    pixels = np.concatenate([pixels, pixels[:, ::-1]], 1)
+    pixels = np.concatenate([pixels, pixels[::-1]])
+    down, across = (-(-size // of) for size, of in zip((height, width), pixels.shape, strict=False))
+    return Image.fromarray(np.tile(pixels, (down, across, 1))[:height, :width])
+
+
+def measured(*words: str | Path) -> tuple[float, float]:
+    """(seconds, GiB at most) of a command."""
+    seconds, peak = [], 0
+    while len(seconds) < REPEATS and max(seconds, default=0) < LONG:
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "ticodec", *map(str, words), "--quiet", "--force"]
+        process = subprocess.Popen(command)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} failed")
+        seconds.append(time.perf_counter() - start)
+        peak = max(peak, usage.ru_maxrss)
+    return statistics.median(seconds), peak / 2**20
+
+
+def rows(photo: Image.Image, sizes: list[tuple[int, int]], model: str) -> Iterator[list[str]]:
+    """The rows of one model's table."""
+    with tempfile.TemporaryDirectory() as folder:
+        png, tic, back = (Path(folder) / name for name in ("a.png", "a.tic", "b.png"))
+        for width, height in track(sizes, model, console=Console(stderr=True), transient=True):
+            mosaic(photo, width, height).save(png, compress_level=1)
+            encode_s, encode_gib = measured("encode", png, tic, "-m", model)
+            decode_s, decode_gib = measured("decode", tic, back)
+            mega = width * height / 1e6
+            yield [
+                f"{width}×{height}",
+                f"{mega:.2g}",
+                f"{encode_s:.1f}",
+                f"{encode_gib:.2f}",
+                f"{decode_s:.1f}",
+                f"{decode_gib:.2f}",
+                f"{(encode_s + decode_s) / mega:.2f}" if mega > 1 else "",
+            ]
+
+
+def seams(photo: Image.Image, model: str) -> float:
+    """PSNR of what bands decode against one map, in dB; 99 where nothing differs."""
+    import ticodec
+    from ticodec.models import inference
+    from ticodec.psnr import psnr
+
+    codec = ticodec.load(model, device="cpu")
+    data = codec.encode(photo)
+    bands = codec.decode(data).pixels
+    inference.BAND_BYTES = 1 << 60
+    whole = codec.decode(data).pixels
+    return 99.0 if np.array_equal(bands, whole) else psnr(bands, whole)
+
+
+def main() -> None:
+    """Print a Markdown table for each model."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("--models", default="tic-plus,tic-lite", help="names, with commas")
+    parser.add_argument("--sizes", default=SIZES, help=f"WIDTHxHEIGHT, with commas; {SIZES}")
+    options = parser.parse_args()
+    photo = Image.open(options.photo)
+    sizes: list[Any] = [tuple(map(int, size.split("x"))) for size in options.sizes.split(",")]
+    for model in options.models.split(","):
+        print(f"\n{model}, seams: {seams(photo, model):.1f} dB\n")
+        print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+        for row in rows(photo, sizes, model):
+            print(f"| {' | '.join(row)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
