@@ -21,8 +21,8 @@ from .errors import UsageError
 
 #: Name of the note in a file, see `Writer.write`.
 NOTE = "ticodec"
-#: Of PNG's compression, 1 … 9. 6, the usual one, takes 2.7 times as long on photos and makes them 3 %
-#: smaller, which is 1.7 s more for 12 megapixels.
+#: Of PNG's compression, 1 … 9. 6, the usual one, takes 2.7 times as long on photos, 1.7 s more for
+#: 12 megapixels, and makes them 3 % smaller.
 LEVEL = 3
 #: Errors of Pillow's plugins on pictures and metadata that a format cannot hold.
 REFUSALS = (OSError, ValueError, RuntimeError, SyntaxError, KeyError, struct.error)

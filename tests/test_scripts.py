@@ -76,6 +76,12 @@ def bench_engines(files: SimpleNamespace) -> list[Call]:
     ]
 
 
+def bench_sizes(files: SimpleNamespace) -> list[Call]:
+    if not hasattr(os, "wait4"):
+        pytest.skip("memory is measured as Unix gives it")
+    return [Call([files.photo, "--models", "tiny", "--sizes", "70x40"], "| 70×40 | 0.0028 |")]
+
+
 def bench_training(files: SimpleNamespace) -> list[Call]:
     some = ["--crop", 64, "--batch", 1, "--steps", 1, "--rounds", 1, "--device", "cpu"]
     return [
@@ -142,6 +148,7 @@ CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
     "tests/benchmarks/bench_batch.py": bench_batch,
     "tests/benchmarks/bench_codec.py": bench_codec,
     "tests/benchmarks/bench_engines.py": bench_engines,
+    "tests/benchmarks/bench_sizes.py": bench_sizes,
     "tests/benchmarks/bench_training.py": bench_training,
     "tests/benchmarks/cost_of_exactness.py": cost_of_exactness,
     "tests/benchmarks/flops_classify.py": flops_classify,
@@ -221,6 +228,9 @@ def test_every_script_runs(
         monkeypatch.setattr("ticodec.models.families.preset", lambda name: SMALL)
         monkeypatch.setattr(module, "CROP", 64)
         monkeypatch.setattr(module, "alone", lambda function, *arguments: function(*arguments))
+    if name.endswith("bench_sizes.py"):
+        monkeypatch.setattr(module, "REPEATS", 1)
+        monkeypatch.setattr(module, "subprocess", subprocess)  # memory is that of real processes
     if name.endswith("bench_engines.py"):
         monkeypatch.setattr("speed.engines.PROCESSES", multiprocessing.dummy)
     for call in CALLS[name](files):

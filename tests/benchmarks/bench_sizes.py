@@ -87,20 +87,24 @@ def seams(photo: Image.Image, model: str) -> float:
     codec = ticodec.load(model, device="cpu")
     data = codec.encode(photo)
     bands = codec.decode(data).pixels
-    inference.BAND_BYTES = 1 << 60
+    size, inference.BAND_BYTES = inference.BAND_BYTES, 1 << 60
     whole = codec.decode(data).pixels
+    inference.BAND_BYTES = size
     return 99.0 if np.array_equal(bands, whole) else psnr(bands, whole)
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    options.add_argument("photo", type=Path)
+    options.add_argument("--models", default="tic-plus,tic-lite", help="names, with commas")
+    options.add_argument("--sizes", default=SIZES, help=f"WIDTHxHEIGHT, with commas; {SIZES}")
+    return options
+
+
+def main(words: list[str] | None = None) -> None:
     """Print a Markdown table for each model."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("photo", type=Path)
-    parser.add_argument("--models", default="tic-plus,tic-lite", help="names, with commas")
-    parser.add_argument("--sizes", default=SIZES, help=f"WIDTHxHEIGHT, with commas; {SIZES}")
-    options = parser.parse_args()
+    options = parser().parse_args(words)
     photo = Image.open(options.photo)
     sizes: list[Any] = [tuple(map(int, size.split("x"))) for size in options.sizes.split(",")]
     for model in options.models.split(","):

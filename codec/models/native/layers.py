@@ -159,7 +159,7 @@ class NativeConv:
         return self.border, self.border + self.spare + wide % 2
 
     def fill(self, to: Tensor, rows: Tensor) -> None:
-        """Put rows (r, W, C) of any float type between the borders of `to`, (r, left + W + right, C)."""
+        """Put rows (r, W, C), of any float type, between the borders of `to` (r, …, C)."""
         count, width, channels = rows.shape
         size = (count, width * channels, to.shape[1] * channels, self.border * channels)
         arrays = (rows.float().contiguous().numpy(), self.array(to))
