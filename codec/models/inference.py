@@ -21,8 +21,9 @@ from .swin import STB
 
 #: Gives rows first … last - 1 of a map, (last - first, W, C), float32.
 Rows = Callable[[int, int], Tensor]
-#: Most bytes of a band. It stays in the processor's cache from one layer to the next.
-BAND_BYTES = 6 << 20
+#: Most bytes of a band. On a CPU it stays in the cache from one layer to the next; a GPU needs more
+#: rows to be busy.
+BAND_BYTES = {"cpu": 6 << 20, "cuda": 256 << 20}
 #: Bands have a multiple of so many rows, where that is not too much: whole windows.
 BAND_UNIT = 8
 
@@ -57,7 +58,7 @@ class Transform:
     def __init__(
         self, modules: nn.Sequential, device: torch.device, dtype: torch.dtype, keep_last: bool
     ) -> None:
-        self.device = device
+        self.device, self.band_bytes = device, BAND_BYTES[device.type]
         native = device.type == "cpu"
         modules = modules.to(device).eval().requires_grad_(False)
         last = max(i for i, module in enumerate(modules) if isinstance(module, Conv))
@@ -107,12 +108,12 @@ class Transform:
         sizes = self.sizes(size)
         height = size[0]
         # As many rows at once as give a full band of the largest map.
-        step = max(1, min(height * band_rows(one) // one[0] for one in sizes))
+        step = max(1, min(height * self.band_rows(one) // one[0] for one in sizes))
         bands: Bands = (
             source(top, min(top + step, height)).to(self.device) for top in range(0, height, step)
         )
         for stage, one in zip(self.stages, sizes, strict=False):
-            bands = stage.run(split(bands, band_rows(one)), one)
+            bands = stage.run(split(bands, self.band_rows(one)), one)
         top = 0
         for rows in bands:
             take(top, rows)
@@ -125,12 +126,11 @@ class Transform:
             sizes.append(stage.size(sizes[-1]))
         return sizes
 
-
-def band_rows(size: Size) -> int:
-    """How many rows a band of such a map has at most."""
-    _, width, channels = size
-    rows = BAND_BYTES // (width * channels * 4)
-    return max(1, rows // BAND_UNIT * BAND_UNIT or rows)
+    def band_rows(self, size: Size) -> int:
+        """How many rows a band of such a map has at most."""
+        _, width, channels = size
+        rows = self.band_bytes // (width * channels * 4)
+        return max(1, rows // BAND_UNIT * BAND_UNIT or rows)
 
 
 def split(source: Bands, most: int) -> Bands:

@@ -62,7 +62,7 @@ def test_transforms_are_the_modules(
     name: str, size: tuple[int, int], kernels: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bands of a few rows, so that layers wait for each other."""
-    monkeypatch.setattr(inference, "BAND_BYTES", 20_000)
+    monkeypatch.setitem(inference.BAND_BYTES, "cpu", 20_000)
     torch.manual_seed(1)
     network = randomised(build(preset(name, N=32, M=48, heads=(2, 4, 8), hyper_heads=(4, 4))))
     x = torch.randn(1, *size, 3)
@@ -75,7 +75,7 @@ def test_transforms_are_the_modules(
 
 
 def test_icat_has_only_convolutions(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "BAND_BYTES", 10_000)
+    monkeypatch.setitem(inference.BAND_BYTES, "cpu", 10_000)
     torch.manual_seed(1)
     network = build(preset("icat-lite", N=24, M=32)).eval()
     x = torch.rand(1, 96, 160, 3) - 0.5

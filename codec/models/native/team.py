@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 
 import numpy as np
@@ -22,7 +23,11 @@ def share(job: Callable[[NDArray[np.int64]], None]) -> None:
     """
     taken = np.zeros(1, np.int64)
     others = torch.get_num_threads() - 1
-    helpers = [_pool(others).submit(job, taken) for _ in range(others)]
+    helpers = []
+    # The system may have no more threads, and Python starts none as it ends: fewer do the work.
+    with suppress(RuntimeError):
+        for _ in range(others):
+            helpers.append(_pool(others).submit(job, taken))
     try:
         job(taken)
     finally:
