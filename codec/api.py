@@ -173,8 +173,11 @@ def coded(
     return codec.containers([source], quality, progress)[0], codec
 
 
-def room_for(entry: weights.Entry, device: str) -> SizeCheck:
+def room_for(entry: weights.Entry, device: str, have: int | None = None) -> SizeCheck:
     """What refuses images that these weights cannot encode for lack of memory; loads no network.
+
+    Args:
+        have: the memory there is, in bytes; None: what is free.
 
     It raises TicodecError, see `memory.check`. Damaged weights are left to those who load them.
     """
@@ -185,7 +188,7 @@ def room_for(entry: weights.Entry, device: str) -> SizeCheck:
         except (BadInputError, ValueError):
             return
         try:
-            memory.check_picture(config, height, width)
+            memory.check_picture(config, height, width, have)
         except TicodecError:
             if device == "cpu" or not _is_gpu(device):
                 raise

@@ -113,22 +113,26 @@ def needed(config: CodecConfig, height: int, width: int) -> float:
     return padded * config.bytes_per_pixel
 
 
-def check_picture(config: CodecConfig, height: int, width: int) -> None:
+def check_picture(config: CodecConfig, height: int, width: int, have: int | None = None) -> None:
     """`check` of a picture that is to be encoded."""
     remedy = ", or a smaller image"
     if config.model in ("tic", "tic-plus"):
         remedy = ", a smaller image, or a smaller model such as tic-lite"
-    check(config, height, width, remedy)
+    check(config, height, width, remedy, have)
 
 
-def check(config: CodecConfig, height: int, width: int, remedy: str = "") -> None:
+def check(
+    config: CodecConfig, height: int, width: int, remedy: str = "", have: int | None = None
+) -> None:
     """Raises TicodecError when coding an image of that size would not fit.
 
     Args:
         remedy: what to do then, beside using a machine with more, or a higher limit: the end of the
             message.
+        have: the memory there is, in bytes; None: what is `available`.
     """
-    need, have = needed(config, height, width), available()
+    need = needed(config, height, width)
+    have = available() if have is None else have
     if have is None or need <= have:
         return
     most, remains = limit(), free()

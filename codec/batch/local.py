@@ -26,6 +26,7 @@ from ticodec.files import reason
 from ticodec.processes import start_worker, without_ctrl_c
 
 from .messages import Item, Job, Row
+from .parts import GO, Ask, Parts
 
 #: How many items a worker gets at once, so that small photos can be coded together.
 CHUNK = 16
@@ -57,8 +58,13 @@ class Process:
         with contextlib.suppress(OSError):
             self.pipe.send(items)
 
-    def take(self) -> Iterator[Row]:
-        """What it sent: a row, or no row when the message says that it has begun.
+    def go(self) -> None:
+        """Tell it that it has the parts that it asked for."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(GO)
+
+    def take(self) -> Iterator[Row | Ask]:
+        """What it sent: a row, a question, or nothing when the message says that it has begun.
 
         Raises TicodecError when it cannot begin, EOFError when it has died.
         """
@@ -71,6 +77,7 @@ class Process:
         self.begun = True
         if isinstance(message, Row):
             self.items.pop(message.file, None)
+        if isinstance(message, Row | Ask):
             yield message
 
     def how_it_died(self) -> str:
@@ -91,6 +98,7 @@ class LocalEngine:
         self.waiting: deque[Item] = deque()
         self.again: deque[Item] = deque()
         self.workers: list[Process] = []
+        self.parts: Parts[Process] = Parts(jobs)
         self.deaths = 0
 
     def run(self, items: Iterable[Item]) -> Iterator[Row]:
@@ -106,10 +114,18 @@ class LocalEngine:
                 for pipe in wait(pipes):
                     worker = next(worker for worker in self.workers if worker.pipe is pipe)
                     try:
-                        yield from worker.take()
+                        for message in worker.take():
+                            if isinstance(message, Ask):
+                                self.parts.ask(worker, message.parts)
+                            else:
+                                yield message
                         self.deaths = 0
                     except EOFError:
                         yield from self._died(worker)
+                    if not worker.items:
+                        self.parts.leave(worker)
+                    for ready in self.parts.granted():
+                        ready.go()
         finally:
             self.close()
 
@@ -146,20 +162,25 @@ class LocalEngine:
                 idle.append(Process(self.job))
                 self.workers.append(idle[-1])
             for worker in idle:
+                if not self.parts.free():
+                    break
                 # Shares get smaller towards the end, so that all workers end about together.
                 count = max(1, min(CHUNK, len(self.waiting) // (2 * self.jobs)))
                 share = [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
                 if share:
+                    self.parts.take(worker)
                     worker.give(share)
         elif self.again and not self.current():
             # An item that a worker died with is tried alone: it has all memory, and harms no other.
             if not self.workers:
                 self.workers.append(Process(self.job))
+            self.parts.take(self.workers[0])
             self.workers[0].give([self.again.popleft()])
 
     def _died(self, worker: Process) -> Iterator[Row]:
         """A worker died: its items are tried once more; those that had this already get a row."""
         self.workers.remove(worker)
+        self.parts.leave(worker)
         worker.pipe.close()
         worker.process.join()
         if not worker.begun:  # it had not touched its items, so this does not count as their try
@@ -216,7 +237,11 @@ def _serve(pipe: Connection, job: Job) -> None:
         start_worker(job.threads)
         from .worker import Worker
 
-        worker = Worker(job)
+        def ask(parts: int) -> None:
+            pipe.send(Ask(parts))
+            pipe.recv()
+
+        worker = Worker(job, ask)
         pipe.send("begun")
     except TicodecError as error:
         pipe.send(error)

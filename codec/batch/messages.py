@@ -43,6 +43,8 @@ class Job:
         replace: overwrite outputs that are not up to date, whatever they are.
         store: the command's $TICODEC_WEIGHTS, which workers on other nodes get too.
         memory: the most that a worker may use, in bytes; None: what is free.
+        parts, part: a photo that needs more than `part` bytes asks for several of the `parts` of
+            the machine before it is coded, see `parts`. None: it never asks.
     """
 
     action: Action
@@ -63,6 +65,8 @@ class Job:
     threads: int = 1
     store: str = field(default_factory=_store)
     memory: int | None = field(default_factory=limit)
+    parts: int = 1
+    part: int | None = None
 
     def entry(self) -> Entry:
         """The weights that images are encoded with. Raises as `find_for` does."""

@@ -14,6 +14,7 @@ from ticodec.processes import cores
 
 from .local import Here, LocalEngine
 from .messages import Item, Job, Row
+from .parts import divided
 from .plan import Plan, check, make_plan, sift
 from .storage import place
 from .table import Table
@@ -167,10 +168,7 @@ class Run:
         if not self.shared:
             return Here(self.job)
         jobs = min(count, self.options.jobs or default_jobs())
-        job = self.job
-        if job.memory is not None:
-            job = replace(job, memory=max(1, job.memory // jobs))
-        return LocalEngine(job, jobs)
+        return LocalEngine(divided(self.job, jobs), jobs)
 
     def current(self) -> list[str]:
         """Names of files that are being worked on."""

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,9 @@ from ticodec.picture import Picture
 from ticodec.psnr import psnr
 from ticodec.writers import writer_of
 
+from .loaded import Loaded, pictures_of
 from .messages import Item, Job, Row
+from .parts import parts_for
 from .provenance import note_of
 from .storage import Place, place
 
@@ -50,45 +51,19 @@ SAME_PSNR = 100.0
 USELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
-@dataclass
-class Loaded:
-    """A file that was read: its bytes, and its picture or its container.
-
-    `seconds`: spent on reading it.
-    """
-
-    item: Item
-    data: bytes
-    seconds: float
-    picture: Picture | None = None
-    container: Container | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        if self.picture is not None:
-            return self.picture.pixels.shape[0], self.picture.pixels.shape[1]
-        assert self.container is not None
-        return self.container.header.height, self.container.header.width
-
-    @property
-    def pixels(self) -> int:
-        """The number of pixels."""
-        return self.size[0] * self.size[1]
-
-
 class Worker:
     """Does items of a job and yields a row for each.
 
     Args:
         job: what to do. `plan.check` must have accepted it.
+        ask: waits for so many parts of the machine, see `parts`.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, ask: Callable[[int], None] = lambda parts: None) -> None:
         torch.set_num_threads(job.threads)
         if job.memory is not None:
             memory.set_memory(job.memory)
-        self.job = job
+        self.job, self.ask, self.has = job, ask, 1
         self.source = place(job.source, job.follow_links)
         self.target: Place | None = None if job.target is None else place(job.target)
         self.encoder: Codec | None = None
@@ -176,7 +151,9 @@ class Worker:
                 alpha = file.section("alpha") is not None
                 writer_of(self.job.format).check(file.header.width, file.header.height, alpha)
         else:
-            check = api.room_for(self.entry, self.job.device)
+            # Now others may be at work: what they have is free when this is coded.
+            have = None if self.job.part is None else self.job.part * self.job.parts
+            check = api.room_for(self.entry, self.job.device, have)
             loaded.picture = read_picture(data, self.job.max_pixels, check)
         loaded.seconds = time.perf_counter() - started
         return loaded
@@ -205,19 +182,19 @@ class Worker:
 
         Raises any error.
         """
+        codec = self._codec_of(group[0])
+        self._make_room(codec, group)
         started = time.perf_counter()
         if self.job.action == "encode":
             if group[0].item.verify:
                 yield group[0], self._later(self.verify_tic, group[0])
                 return
-            assert self.encoder is not None
-            pictures = [loaded.picture for loaded in group if loaded.picture is not None]
-            files = self.encoder.encode_many(pictures, self.job.quality)
+            files = codec.encode_many(pictures_of(group), self.job.quality)
             share = (time.perf_counter() - started) / len(group)
             for loaded, data in zip(group, files, strict=True):
                 yield loaded, self._later(self.write_tic, loaded, data, share)
             return
-        codec, containers = self._as_files(group)
+        containers = self._as_files(codec, group)
         latents = codec.latents_many([codec.checked(file) for file in containers])
         share = (time.perf_counter() - started) / len(group)
         for loaded, opened, y_hat in zip(group, containers, latents, strict=True):
@@ -235,15 +212,27 @@ class Worker:
             row.bytes_out = 0
             yield loaded, row
 
-    def _as_files(self, group: list[Loaded]) -> tuple[Codec, list[Container]]:
-        """The codec of a group, and the group as `.tic` files; other images are encoded here."""
-        opened = group[0].container
-        if opened is None:
-            codec = api.loaded(self.entry, self.job.device)
-            pictures = [loaded.picture for loaded in group if loaded.picture is not None]
-            return codec, codec.containers(pictures, self.job.quality)
-        codec = api.loaded(weights.of(opened.header), self.job.device)
-        return codec, [loaded.container for loaded in group if loaded.container is not None]
+    def _codec_of(self, file: Loaded) -> Codec:
+        """The codec that a file is coded with."""
+        entry = self.entry if file.container is None else weights.of(file.container.header)
+        return api.loaded(entry, self.job.device)
+
+    def _make_room(self, codec: Codec, group: list[Loaded]) -> None:
+        """Wait until there is memory for the largest photo of a group; take its cores too."""
+        parts = 1
+        if codec.device.type == "cpu":
+            needs = (memory.needed(codec.config, *loaded.size) for loaded in group)
+            parts = parts_for(self.job, max(needs))
+        if max(parts, self.has) > 1:  # with one, others do not have to wait
+            self.ask(parts)
+            self.has = parts
+            torch.set_num_threads(parts * self.job.threads)
+
+    def _as_files(self, codec: Codec, group: list[Loaded]) -> list[Container]:
+        """A group as `.tic` files; other images are encoded here."""
+        if group[0].container is None:
+            return codec.containers(pictures_of(group), self.job.quality)
+        return [loaded.container for loaded in group if loaded.container is not None]
 
     def _later(self, write: Callable[..., Row], loaded: Loaded, *more: Any) -> Future[Row]:
         """Let a thread write an output; the future gives its row."""

@@ -197,14 +197,14 @@ def test_the_commands_limit(limited, run, photo: Path, tmp_path: Path) -> None:
 
 
 def test_workers_share_the_limit(limited, run, photo: Path, tmp_path: Path) -> None:
-    """Two processes with half of it each; 100 MB are less than a process with torch takes."""
+    """All of it is used already, and then there is enough."""
     for name in ("a", "b"):
         shutil.copy(photo, tmp_path / f"{name}.png")
     photo.unlink()
     words = ("batch", "encode", tmp_path, tmp_path / "out", "-m", "tiny", "--device", "cpu")
     done = run(*words, "--jobs", 2, "--memory", "200MB")
     assert done.code == 1
-    assert "are left of a limit of 0.1; use a higher --memory" in done.err
+    assert "GiB are left of a limit of 0.0; use a higher --memory" in done.err
     assert run(*words, "--jobs", 2, "--memory", "8GiB").code == 0
 
 

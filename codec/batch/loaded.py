@@ -1,0 +1,43 @@
+"""A file of a batch run, as a worker has read it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ticodec.container import Container
+from ticodec.picture import Picture
+
+from .messages import Item
+
+
+@dataclass
+class Loaded:
+    """A file that was read: its bytes, and its picture or its container.
+
+    `seconds`: spent on reading it.
+    """
+
+    item: Item
+    data: bytes
+    seconds: float
+    picture: Picture | None = None
+    container: Container | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        if self.picture is not None:
+            return self.picture.pixels.shape[0], self.picture.pixels.shape[1]
+        assert self.container is not None
+        return self.container.header.height, self.container.header.width
+
+    @property
+    def pixels(self) -> int:
+        """The number of pixels."""
+        return math.prod(self.size)
+
+
+def pictures_of(group: list[Loaded]) -> list[Picture]:
+    """The pictures of a group of images."""
+    return [loaded.picture for loaded in group if loaded.picture is not None]
