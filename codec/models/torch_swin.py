@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from .attention import shift_regions
 from .swin import SwinLayer, partition, unpartition
 
-#: Tokens at a time. On a CPU: a few hundred KB of activations, which stay in the second-level cache.
-#: On a GPU: enough to keep it busy.
+#: Tokens at a time. On a CPU a few hundred KB of activations, which stay in the second-level cache;
+#: on a GPU enough to keep it busy.
 STRIP_TOKENS = {"cpu": 3072, "cuda": 1 << 18}
 BLOCKED = -1e9
 

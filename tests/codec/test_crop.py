@@ -47,8 +47,8 @@ def test_parts_of_a_joint_models_photo(joint, sample: Path) -> None:
 
 
 def test_the_work_is_that_of_the_part(tiny, monkeypatch) -> None:
-    """Of 448×640 pixels, 64 with a halo of 192 around are at most 448×512."""
-    data = tiny.encode(make_pixels(448, 640))
+    """Of 832×1024 pixels, 64 with a halo of 320 around are at most 832×768."""
+    data = tiny.encode(make_pixels(832, 1024))
     sizes = []
     run = tiny.g_s.run
 
@@ -57,9 +57,9 @@ def test_the_work_is_that_of_the_part(tiny, monkeypatch) -> None:
         return run(source, size, take)
 
     monkeypatch.setattr(tiny.g_s, "run", counted)
-    for crop in ((0, 0, 64, 64), (300, 200, 64, 64), (576, 384, 64, 64), (0, 0, 640, 448)):
+    for crop in ((0, 0, 64, 64), (500, 400, 64, 64), (960, 768, 64, 64), (0, 0, 1024, 832)):
         tiny.decode(data, crop=crop)
-    assert sizes == [(16, 16), (28, 32), (16, 16), (28, 40)]
+    assert sizes == [(24, 24), (48, 48), (24, 24), (52, 64)]
 
 
 @pytest.mark.parametrize("crop", [(3, 2, 40, 30), (0, 0, 90, 70), (89, 69, 1, 1)])
