@@ -43,8 +43,8 @@ from ticodec.progress import TRANSFORMS, Progress, ignored, part
 from ticodec.quality import checked_quality
 
 #: Raised when `encode` gives other bytes for the same picture and weights. Measurements are kept by
-#: it. 2: the padding of images fades into a blur.
-ENCODER = 2
+#: it. 2: the padding of images fades into a blur. 3: the transforms keep maps in float32.
+ENCODER = 3
 
 
 def pick_device(name: str) -> torch.device:

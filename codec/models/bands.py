@@ -38,7 +38,7 @@ class Stage(Protocol):
 
 
 class Memory:
-    """Rows of a map, in memory that is used again and again, and grows where it must.
+    """Rows of a map that come in at the end and leave at the beginning. Its memory is used again.
 
     Args:
         size: of the map; dtype, device: of its numbers.
@@ -49,22 +49,30 @@ class Memory:
         self, size: Size, dtype: torch.dtype, device: torch.device, left: int = 0, right: int = 0
     ) -> None:
         _, width, channels = size
-        self.left, self.right = left, right
+        self.left, self.right, self.count = left, right, 0
         self.held = torch.empty(0, left + width + right, channels, dtype=dtype, device=device)
 
-    def rows(self, count: int) -> Tensor:
-        """(count, left + width + right, C); what is in it is arbitrary, but for those zeros."""
-        if len(self.held) < count:
-            self.held = self.held.new_empty(count, *self.held.shape[1:])
+    @property
+    def rows(self) -> Tensor:
+        """(count, left + width + right, C)."""
+        return self.held[: self.count]
+
+    def drop(self, count: int) -> None:
+        """Forget the first rows; the others move to the beginning."""
+        if count:
+            put(self.held[: self.count - count], self.held[count : self.count])
+            self.count -= count
+
+    def add(self, count: int) -> Tensor:
+        """New rows behind the others; what is in them is arbitrary, but for zeros at the sides."""
+        first, self.count = self.count, self.count + count
+        if len(self.held) < self.count:
+            kept = self.held[:first]
+            self.held = self.held.new_empty(self.count, *self.held.shape[1:])
             self.held[:, : self.left] = 0
             self.held[:, self.held.shape[1] - self.right :] = 0
-        return self.held[:count]
-
-    def moved(self, kept: Tensor, more: int) -> Tensor:
-        """Some of the rows that were given last, moved to the beginning, and room for more."""
-        rows = self.rows(len(kept) + more)
-        put(rows[: len(kept)], kept)
-        return rows
+            put(self.held[:first], kept)
+        return self.held[first : self.count]
 
 
 def put(to: Tensor, rows: Tensor) -> None:
@@ -131,26 +139,28 @@ class ConvStage:
             results = Memory((0, up * -(-width // self.down), channels), torch.float32, device)
         count = -(-height // self.down)  # of rows of positions
         end = (count - 1) * self.down + self.reach + 1  # of their neighbourhoods
-        near = memory.rows(self.reach).zero_()  # from the first row that is needed on
+        memory.add(self.reach).zero_()
         received = done = 0
         for rows in source:
             received += len(rows)
-            behind = end - height if received == height else 0  # rows of zeros, or none needed
-            near = memory.moved(near, len(rows) + max(0, behind))
-            at = len(near) - max(0, behind)
+            added = memory.add(len(rows))
             if self.native:
-                self.native.fill(near[at - len(rows) : at], rows)
+                self.native.fill(added, rows)
             else:
-                put(near[at - len(rows) : at], rows)
-            near[at:].zero_()
-            ready = count if received == height else (received - 1 - self.reach) // self.down + 1
-            if ready > done:
-                if self.native and results:
-                    yield self.native.run(near, results.rows(self.native.up * (ready - done)))
-                else:
-                    yield self.convolve(near, ready - done)
-                near = near[(ready - done) * self.down :]
-                done = ready
+                put(added, rows)
+            ready = (received - 1 - self.reach) // self.down + 1
+            if received == height:
+                memory.add(max(0, end - height)).zero_()
+                ready = count
+            if ready <= done:
+                continue
+            if self.native and results:
+                results.drop(results.count)
+                yield self.native.run(memory.rows, results.add(self.native.up * (ready - done)))
+            else:
+                yield self.convolve(memory.rows, ready - done)
+            memory.drop((ready - done) * self.down)
+            done = ready
 
     def convolve(self, near: Tensor, count: int) -> Tensor:
         """`count` rows of positions by PyTorch; beside `near` (R, W, C) there are zeros."""
@@ -199,15 +209,14 @@ class STBStage:
         more_rows, more_columns = -height % self.window, -width % self.window
         padded = (height + more_rows, width + more_columns, channels)
         inputs, states = (Memory(padded, self.dtype, self.device) for _ in "xy")
-        x, y = inputs.rows(0), states.rows(0)
-        received = first = 0  # rows that have come in; the number of the first row of x and y
+        received = first = 0  # rows that have come in; the number of the first that is still held
         done = [0] * len(self.layers)  # how many rows each layer has done
         for rows in source:
             ended = received + len(rows) == height
             new = len(rows) + (more_rows if ended else 0)
-            x, y = (m.moved(z[done[-1] - first :], new) for m, z in ((inputs, x), (states, y)))
-            first = done[-1]
-            added = x[len(x) - new :]
+            added = inputs.add(new)
+            states.add(new)
+            x, y = inputs.rows, states.rows
             put(added[: len(rows), :width], rows)
             added[len(rows) :, :width] = rows[-1]
             added[:, width:] = added[:, width - 1 : width]
@@ -229,3 +238,6 @@ class STBStage:
                 done[number] = ready
             if done[-1] > first:
                 yield y[: min(done[-1], height) - first, :width]
+                inputs.drop(done[-1] - first)
+                states.drop(done[-1] - first)
+                first = done[-1]
