@@ -55,25 +55,25 @@ class Bar:
         from rich.progress import Progress as Display
         from rich.table import Column
 
-        name = TextColumn(
-            "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="fold")
-        )
+        # What is left of the line; a long name must not take the place of the numbers.
+        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        name = TextColumn("{task.description}", markup=False, table_column=rest)
         with self.lock:
             if self.ended:
                 return
             self.display = Display(
-                BarColumn(),
+                BarColumn(bar_width=30),
                 TaskProgressColumn(),
                 TimeRemainingColumn(),
                 name,
                 console=Console(file=sys.stderr),
                 transient=True,
+                expand=True,
                 redirect_stdout=False,  # that carries a picture, perhaps
                 redirect_stderr=False,
             )
-            self.display.add_task(
-                self.text, total=None
-            )  # it moves to and fro until a share is known
+            # It moves to and fro until a share is known.
+            self.display.add_task(self.text, total=None)
             self._show()
             self.display.start()
 

@@ -12,13 +12,17 @@ import os
 import re
 from pathlib import Path
 
+from .entropy import native as entropy_native
 from .errors import TicodecError, UsageError
+from .models import native as models_native
 from .models.config import CodecConfig
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 #: Pages of memory: all that this process has reserved, those it uses, and more.
 STATM = Path("/proc/self/statm")
+#: Bytes that coding any image takes.
+FIXED = 64 << 20
 #: Environment variable: the limit that `set_memory` sets. Processes started here see it.
 LIMIT = "TICODEC_MEMORY"
 UNITS = {"B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -107,10 +111,11 @@ def available() -> int | None:
 
 def needed(config: CodecConfig, height: int, width: int) -> float:
     """Bytes that coding an image of that size takes at most on the CPU, beside the weights."""
-    stride = config.stride_z
-    # Three rows of z more: the transforms work in strips, which are as wide as the image.
-    padded = (height + -height % stride + 3 * stride) * (width + -width % stride)
-    return padded * config.bytes_per_pixel
+    stride, takes = config.stride_z, config.memory
+    down, across = (size + -size % stride for size in (height, width))
+    if models_native.module() is None or not entropy_native.active():
+        return (down + 3 * stride) * across * takes.by_torch  # bands are as wide as the image
+    return FIXED + across * takes.per_column + down * across * takes.per_pixel
 
 
 def check_picture(config: CodecConfig, height: int, width: int, have: int | None = None) -> None:

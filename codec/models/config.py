@@ -12,7 +12,7 @@ its network. `families.py` has the presets: the papers' and ours.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, Self, get_type_hints
+from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 
 #: One latent position of y covers this many pixels each way.
 STRIDE_Y = 16
@@ -110,6 +110,21 @@ def check_halving(halving: object) -> None:
         raise ValueError("halving must be true or false")
 
 
+class Memory(NamedTuple):
+    """Memory that coding an image takes, in bytes.
+
+    With the C extension the transforms work in bands of rows, which are as wide as the image, and
+    what is left of a pixel are the pixel and its latents. Without it, PyTorch holds much more.
+
+    Args:
+        per_pixel, per_column: with the extension. by_torch: a pixel without it.
+    """
+
+    per_pixel: float
+    per_column: float
+    by_torch: float
+
+
 class CodecConfig(Dimensions):
     """What the dimensions of every network that codes have.
 
@@ -139,9 +154,12 @@ class CodecConfig(Dimensions):
         return len(self.lambdas)
 
     @property
-    def bytes_per_pixel(self) -> float:
-        """Peak memory of coding an image on the CPU in float32, with a margin."""
-        return 2.5 * self.N
+    def memory(self) -> Memory:
+        """What coding an image takes at most on the CPU, beside the weights, with a margin.
+
+        Measured with `icat-lite` at 6 megapixels, 3000×2000 and 24000×256, encoding and decoding.
+        """
+        return Memory(per_pixel=self.M / 2, per_column=256 * self.N, by_torch=2.5 * self.N)
 
     def card_lines(self) -> list[str]:
         """What a model card lists besides N, M and the trade-offs."""
@@ -206,14 +224,16 @@ class ModelConfig(CodecConfig):
             raise ValueError("channels must be divisible by the number of heads")
 
     @property
-    def bytes_per_pixel(self) -> float:
-        """Measured on the CPU at 3 and 12 megapixels, as multiples of N, encoding and decoding:
+    def memory(self) -> Memory:
+        """Measured at 6 megapixels, 3000×2000 and 24000×256, and at 96: the most of both ways.
 
-        |                       | float32, C | float32, PyTorch | bf16, C  | bf16, PyTorch |
-        | N = 128, M = 320      | 2.3, 2.4   | 2.3, 2.9         | 1.3, 1.9 | 1.6, 1.9      |
-        | no STBs at 1/2, N 96  | 1.5, 1.5   | 1.5, 1.8         | 0.9, 1.7 | 1.7, 2.6      |
+        |                        | 6 MP    | wide    | 96 MP   | PyTorch, 3 to 12 MP |
+        | N = 128, M = 320       | 260 MB  | 830 MB  | 2.1 GB  | 2.9 N bytes a pixel |
+        | no STBs at 1/2, N = 96 | 140 MB  | 320 MB  |         | 1.8 N               |
         """
-        return (3.0 if self.depths[0] else 2.5) * self.N
+        columns, torch = (240, 3.0) if self.depths[0] else (96, 2.5)
+        # 12: an image is held twice while its pixels are converted.
+        return Memory(max(12, 4 + self.M / 16), columns * self.N, torch * self.N)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_large_photos_ask_small_ones_do_not(monkeypatch, photos: Path, tmp_path:
 def test_workers_take_turns(photos: Path, tmp_path: Path) -> None:
     """Two workers whose photos each take both parts: all are done, whoever waits for whom."""
     job = Job("encode", str(photos), str(tmp_path / "out"), model="tiny", device="cpu")
-    job = Job(**{**vars(job), "parts": 2, "part": 10_000_000})
+    job = Job(**{**vars(job), "parts": 2, "part": 60_000_000})
     engine = LocalEngine(job, 2)
     found = {row.file: row.status for row in engine.run(items_of(photos))}
     assert found == {path.name: "done" for path in photos.iterdir()}

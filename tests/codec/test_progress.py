@@ -7,7 +7,6 @@ from itertools import pairwise
 import pytest
 
 from ticodec import container
-from ticodec.models import inference
 from ticodec.progress import ignored, part
 
 
@@ -25,7 +24,8 @@ def test_shares_of_stages(tiny, picture) -> None:
 
 def test_rows_of_the_transforms(monkeypatch, tiny, picture) -> None:
     """With small bands there is much to report. No share is less than the one before."""
-    monkeypatch.setattr(inference, "BAND_BYTES", 1)
+    for transform in (tiny.g_a, tiny.g_s):
+        monkeypatch.setattr(transform, "band_bytes", 1)
     for call in (
         lambda report: tiny.encode(picture(300, 64), progress=report),
         lambda report: tiny.decode(tiny.encode(picture(300, 64)), progress=report),
