@@ -9,8 +9,9 @@ import typer
 
 from ticodec import weights
 from ticodec.container import MAX_PIXELS
-from ticodec.crop import box_of
-from ticodec.inputs import as_container
+from ticodec.crop import aligned, box_of
+from ticodec.errors import UsageError
+from ticodec.inputs import SCALES, as_container
 from ticodec.memory import set_memory
 from ticodec.writers import DEFAULT, suffixes, writer_of
 
@@ -49,6 +50,10 @@ def decode(
             help="Decode only a part: W×H pixels from column X, row Y. Quicker than all.",
         ),
     ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", help="1/2, 1/4 or 1/8 of the size, for less work."),
+    ] = None,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
@@ -60,6 +65,7 @@ def decode(
     from ticodec.api import loaded
 
     started = time.perf_counter()
+    divisor = divisor_of(scale)
     if memory is not None:
         set_memory(memory)
     usual = writer_of(format or DEFAULT)
@@ -70,16 +76,32 @@ def decode(
     with about(source):
         file = as_container(read_input(source), max_pixels)
         # Before seconds are spent on loading the network:
-        box = box_of(crop, file.header.height, file.header.width)
-        writer.check(box.width, box.height, file.section("alpha") is not None)
+        size = file.header.height, file.header.width
+        box = aligned(box_of(crop, *size), divisor, *size)
+        width, height = -(-box.width // divisor), -(-box.height // divisor)
+        writer.check(width, height, file.section("alpha") is not None)
         entry = weights.of(file.header)
     text = f"decoding {source} with {entry.name}"
     with bar(text, quiet or as_json) as progress, about(source):
-        picture = loaded(entry, device).decode(file, crop=crop, progress=progress)
+        codec = loaded(entry, device)
+        picture = codec.decode(file, crop=crop, scale=divisor, progress=progress)
         image = writer.write(picture.to_image(), output_quality)
     write_output(target, image)
     facts = facts_of(source, target, entry.name, file, started)
-    facts |= {"width": box.width, "height": box.height, "bytes": len(image)}
+    facts |= {"width": width, "height": height, "bytes": len(image)}
     del facts["bpp"]  # of the .tic, not of the image
     line = f"{source} → {target}: {facts['width']}×{facts['height']}, {facts['seconds']:.1f} s"
     report(facts, line, as_json, quiet)
+
+
+def divisor_of(scale: str | None) -> int:
+    """How many times smaller a picture is to be, each way: 2 of "1/2".
+
+    Raises UsageError when it cannot be.
+    """
+    if scale is None:
+        return 1
+    divisors = {f"1/{divisor}": divisor for divisor in SCALES[1:]}
+    if scale not in divisors:
+        raise UsageError(f"`scale` must be 1/2, 1/4 or 1/8, not {scale!r}")
+    return divisors[scale]

@@ -26,6 +26,7 @@ SAME = (
     "memory",
     "name",
     "output_quality",
+    "scale",
     "step",
     "top",
 )

@@ -22,7 +22,7 @@ from torch import Tensor
 from ticodec import memory, sections, weights
 from ticodec.classifier import Classifier, Label, load_head
 from ticodec.container import MAX_PIXELS, QUALITY_STEPS, Container, Header, symbol_crc, write
-from ticodec.crop import Box, box_of, latents_of
+from ticodec.crop import Box, aligned, box_of
 from ticodec.entropy.coder import Coded, EntropyCoder, Streams
 from ticodec.errors import BadInputError, TicodecError, UsageError, is_memory_short
 from ticodec.inputs import (
@@ -31,6 +31,7 @@ from ticodec.inputs import (
     as_container,
     as_picture,
     check_device,
+    check_scale,
     path_of,
     whole,
 )
@@ -38,9 +39,11 @@ from ticodec.models.config import STRIDE_Y
 from ticodec.models.families import MODEL_IDS, build, config_from
 from ticodec.models.image_padding import PaddedPixels
 from ticodec.models.inference import Transform, fast_bf16
-from ticodec.picture import Picture
+from ticodec.models.preview import Preview, load_preview
+from ticodec.picture import Picture, smaller
 from ticodec.progress import TRANSFORMS, Progress, ignored, part
 from ticodec.quality import checked_quality
+from ticodec.synthesis import synthesise
 
 #: Raised when `encode` gives other bytes for the same picture and weights. Measurements are kept by
 #: it. 2: the padding of images fades into a blur. 3: the transforms keep maps in float32.
@@ -109,6 +112,7 @@ class Codec:
         self.network = network.eval().requires_grad_(False)
         network.move_rest(self.device, dtype)
         self.heads: dict[Path | None, Classifier] = {}
+        self.previews: dict[int, Preview] = {}
 
     def _check_qualities(self) -> None:
         """Raises BadInputError unless the network has the qualities that the manifest says."""
@@ -243,6 +247,7 @@ class Codec:
         data: FileLike | Container,
         *,
         crop: Sequence[int] | None = None,
+        scale: int = 1,
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
     ) -> Picture:
@@ -250,15 +255,16 @@ class Codec:
 
         Args:
             data: whatever `ticodec.decode` takes, or a file that is parsed already.
-            crop: as `ticodec.decode` takes it; progress: as `encode` takes it.
+            crop, scale: as `ticodec.decode` takes them; progress: as `encode` takes it.
 
-        Raises BadInputError when the file is damaged, too large, or made by other weights,
-        UsageError for a crop that is not within the image.
+        Raises BadInputError when the file is damaged, too large, or made by other weights, or the
+        preview of these is damaged; UsageError for a bad `crop` or `scale`.
         """
+        check_scale(scale)
         container = self.checked(as_container(data, max_pixels))
         box = box_of(crop, container.header.height, container.header.width)
         y_hat = self.latents(container, part(progress, 0, 1 - TRANSFORMS))
-        return self.picture(container, y_hat, box, part(progress, 1 - TRANSFORMS, 1))
+        return self.picture(container, y_hat, box, part(progress, 1 - TRANSFORMS, 1), scale)
 
     @torch.inference_mode()
     def picture(
@@ -267,18 +273,24 @@ class Codec:
         y_hat: Tensor,
         box: Box | None = None,
         progress: Progress = ignored,
+        scale: int = 1,
     ) -> Picture:
-        """The picture of a file whose latents ŷ are decoded, or a part of it."""
+        """The picture of a file whose latents ŷ are decoded, or a part of it, at 1/scale."""
         header = container.header
         size = header.height, header.width
-        box = box or box_of(None, *size)
+        box = aligned(box or box_of(None, *size), scale, *size)
         _, down = self.gains(header.quality)
-        pixels = self.synthesise(y_hat * down[0], box, progress)
+        y = (y_hat * down[0])[None].float().to(self.device)
+        y = self.network.synthesis_input(y, self.dtype)[0]
+        if scale == 1 or self.entry.preview is None:
+            pixels = smaller(synthesise(self.g_s, y, box, 1, progress), scale)
+        else:
+            pixels = synthesise(self.preview(scale), y, box, scale, progress)
         picture = Picture(pixels, grey=header.mode == 1)
         sections.restore(picture, container.sections, size)
         if picture.alpha is not None:
             rows, columns = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
-            picture.alpha = np.ascontiguousarray(picture.alpha[rows, columns])
+            picture.alpha = smaller(np.ascontiguousarray(picture.alpha[rows, columns]), scale)
         return picture
 
     def checked(self, container: Container) -> Container:
@@ -321,26 +333,15 @@ class Codec:
                 raise BadInputError("damaged file: its latents do not match their checksum")
         return [latents.y_hat for latents in decoded]
 
-    @torch.inference_mode()
-    def synthesise(self, y: Tensor, box: Box, progress: Progress = ignored) -> Any:
-        """ŷ (h, w, M), divided by the gain, to the pixels of a part, (height, width, 3) uint8."""
-        y = self.network.synthesis_input(y[None].float().to(self.device), self.dtype)[0]
-        rows, columns = latents_of(box, *y.shape[:2])
-        y = y[rows, columns]
-        h, w, m = y.shape
-        above, left = box.y - rows.start * STRIDE_Y, box.x - columns.start * STRIDE_Y
-        pixels = np.empty((box.height, box.width, 3), np.uint8)
+    def preview(self, scale: int) -> Preview:
+        """What gives pictures at 1/scale of the size; kept for the next call.
 
-        def take(top: int, band: Tensor) -> None:
-            progress((top + len(band)) / (h * STRIDE_Y))
-            inside = slice(max(0, above - top), max(0, above + box.height - top))
-            levels = band[inside, left : left + box.width] + 0.5
-            levels = levels.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
-            first = max(0, top - above)
-            pixels[first : first + len(levels)] = levels.cpu().numpy()
-
-        self.g_s.run(lambda first, last: y[first:last], (h, w, m), take)
-        return pixels
+        Raises BadInputError when the file that comes with these weights is missing or damaged.
+        """
+        if scale not in self.previews:
+            place = self.device, self.dtype
+            self.previews[scale] = load_preview(self.entry, self.network.g_s, scale, *place)
+        return self.previews[scale]
 
     # -- classifying ----------------------------------------------------------------
 

@@ -53,6 +53,17 @@ def box_of(crop: Sequence[int] | None, height: int, width: int) -> Box:
     return box
 
 
+def aligned(box: Box, scale: int, height: int, width: int) -> Box:
+    """A part of an image of that size, and what it takes to begin and end at multiples of `scale`.
+
+    It may end at an edge of the image instead.
+    """
+    x, y = box.x // scale * scale, box.y // scale * scale
+    right = min(width, -(-(box.x + box.width) // scale) * scale)
+    bottom = min(height, -(-(box.y + box.height) // scale) * scale)
+    return Box(x, y, right - x, bottom - y)
+
+
 def latents_of(box: Box, height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of the latents that a part needs, of all height × width of them."""
     return _covering(box.y, box.height, height), _covering(box.x, box.width, width)

@@ -29,6 +29,9 @@ FileLike = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 #: An image: a file of any format that Pillow knows, or what is in memory already.
 ImageLike = FileLike | Image.Image | NDArray[Any] | Picture
 
+#: A picture is decoded at one of these parts of its size: 1/scale.
+SCALES = (1, 2, 4, 8)
+
 FILES = "a path, bytes or a binary file"
 
 
@@ -161,6 +164,13 @@ def whole(name: str, value: object, least: int = 1) -> None:
         raise UsageError(f"`{name}` must be a whole number, not {_kind(value)}")
     if value < least:
         raise UsageError(f"`{name}` must be at least {least}, not {value}")
+
+
+def check_scale(scale: object) -> None:
+    """Raises UsageError unless a picture can be decoded at 1/scale of its size."""
+    whole("scale", scale)
+    if scale not in SCALES:
+        raise UsageError(f"`scale` must be 1, 2, 4 or 8, not {scale}")
 
 
 def check_device(device: object) -> None:

@@ -59,6 +59,14 @@ class Picture:
         return image
 
 
+def smaller(plane: Pixels, scale: int) -> Pixels:
+    """Samples (H, W, …) made smaller by the mean of every scale × scale: (⌈H/scale⌉, ⌈W/scale⌉, …).
+
+    At the right and bottom edge fewer may be left.
+    """
+    return plane if scale == 1 else np.array(Image.fromarray(plane).reduce(scale))
+
+
 def _check_plane(name: str, plane: object) -> None:
     if not isinstance(plane, np.ndarray) or plane.dtype != np.uint8 or plane.ndim < 2:
         raise UsageError(f"a picture's {name} must be uint8 samples in rows")

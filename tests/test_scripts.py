@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from PIL import Image
-from support import ROOT, SMALL, make_pixels
+from support import GOLDEN, ROOT, SMALL, make_pixels
 from toys import write_toys
 
 SCRIPTS = sorted([*ROOT.glob("tests/benchmarks/*.py"), *ROOT.glob("docs/**/*.py")])
@@ -144,6 +144,17 @@ def worst(files: SimpleNamespace) -> list[Call]:
     return [Call(words, out / "0.jpg"), Call(words, "0: ")]
 
 
+def preview(files: SimpleNamespace) -> list[Call]:
+    store = shutil.copytree(GOLDEN / "weights", files.out / "store")
+    file = store / "tiny-preview.safetensors"
+    file.unlink()
+    fit = ["fit", files.photos, "--model", "tiny", "--folder", store, "--groups", 1, "--crop", 64]
+    return [
+        Call(["measure", files.photos, "--models", "tiny", "-q", "2,9"], "| `tiny` | 1/8 | "),
+        Call(fit, file),
+    ]
+
+
 CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
     "tests/benchmarks/bench_batch.py": bench_batch,
     "tests/benchmarks/bench_codec.py": bench_codec,
@@ -154,6 +165,7 @@ CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
     "tests/benchmarks/flops_classify.py": flops_classify,
     "tests/benchmarks/fuzz_native.py": fuzz_native,
     "tests/benchmarks/large_images.py": large_images,
+    "tests/benchmarks/preview.py": preview,
     "tests/benchmarks/other_machines.py": other_machines,
     "docs/tools/demo.py": demo,
     "docs/tools/labels.py": labels,

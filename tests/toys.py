@@ -45,6 +45,7 @@ FITS = {
     "ticodec.training.head_trainer.FITTED": 32,
     "ticodec.training.head_trainer.STITCHED": 256,
     "ticodec.training.entropy_trainer.COUNTED": 32,
+    "ticodec.training.export.previews.VIEWS": 1,
 }
 
 #: Facts of a run, as its history tells them.

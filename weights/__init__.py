@@ -1,6 +1,6 @@
 """Trained weights: the files, their manifest and cards, and the store that finds them."""
 
-from .manifest import Entry, HeadEntry
+from .manifest import Entry, HeadEntry, PreviewEntry
 from .store import (
     entries,
     find,
@@ -13,11 +13,13 @@ from .store import (
     read,
     read_config,
     read_head,
+    read_preview,
 )
 
 __all__ = [
     "Entry",
     "HeadEntry",
+    "PreviewEntry",
     "entries",
     "find",
     "find_fingerprint",
@@ -29,4 +31,5 @@ __all__ = [
     "read",
     "read_config",
     "read_head",
+    "read_preview",
 ]

@@ -8,13 +8,14 @@
           "qualities": [low, high],      null for one fixed λ
           "labels", "history", "bytes",  optional
           "head": {"file", "sha256", "parameters", "trained", "labels", "history"},   optional
+          "preview": {"file", "sha256"},   optional, see `models.preview`
           "earlier": [{…}, …]            optional: entries that had this name before, newest first
         }
       }
     }
 
-An earlier entry keeps its files and its head, so what it wrote still decodes. A head has
-"earlier" ones too. Fields that are not named here are ignored.
+An earlier entry keeps its files, its head and its preview, so what it wrote still decodes. A head
+has "earlier" ones too. Fields that are not named here are ignored.
 """
 
 from __future__ import annotations
@@ -52,6 +53,18 @@ class HeadEntry:
 
 
 @dataclass(frozen=True)
+class PreviewEntry:
+    """The layers that give smaller pictures with some weights: a file beside theirs.
+
+    Args:
+        path: the file; sha256: of the whole file.
+    """
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Entry:
     """One weights file of a manifest.
 
@@ -63,6 +76,7 @@ class Entry:
         default: whether it is the default model.
         labels: number of classes that the network itself distinguishes; 0: it does not classify.
         head: the classifier for its latents, where it is no part of the network.
+        preview: what gives smaller pictures; without it, whole pictures are made smaller.
         history: every training run that led to it, as a checkpoint has them.
         superseded: other weights have its name now, in the same folder.
         current: it is what its name stands for. Otherwise it is superseded, or hidden by weights
@@ -79,6 +93,7 @@ class Entry:
     default: bool
     labels: int = 0
     head: HeadEntry | None = None
+    preview: PreviewEntry | None = None
     history: tuple[dict[str, Any], ...] = field(default=(), compare=False)
     superseded: bool = False
     current: bool = True
@@ -131,7 +146,7 @@ def parse(folder: Path, manifest: Any) -> Manifest:
 def _entry(
     folder: Path, name: str, fields: Fields, default: bool, superseded: bool = False
 ) -> Entry:
-    head = fields.get("head", None)
+    head, preview = fields.get("head", None), fields.get("preview", None)
     return Entry(
         name=name,
         model=fields.text("model"),
@@ -143,6 +158,7 @@ def _entry(
         default=default,
         labels=fields.count("labels", 0),
         head=None if head is None else _head(folder, Fields(head, f"{name}: head")),
+        preview=None if preview is None else _preview(folder, Fields(preview, f"{name}: preview")),
         history=fields.history(),
         superseded=superseded,
         current=not superseded,
@@ -159,6 +175,10 @@ def _head(folder: Path, fields: Fields) -> HeadEntry:
         history=fields.history(),
         earlier=tuple(_head(folder, earlier) for earlier in fields.list_of_fields("earlier")),
     )
+
+
+def _preview(folder: Path, fields: Fields) -> PreviewEntry:
+    return PreviewEntry(folder / fields.text("file"), fields.sha256())
 
 
 class Fields:

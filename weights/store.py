@@ -33,7 +33,7 @@ SHIPPED = Path(__file__).parent
 VARIABLE = "TICODEC_WEIGHTS"
 FORMAT = 1
 #: What a file is called in messages, by the key of its metadata that holds its dimensions.
-NAMES = {"config": "a weights file", "head": "a classifier"}
+NAMES = {"config": "a weights file", "head": "a classifier", "preview": "a preview"}
 
 
 def user_folder() -> Path | None:
@@ -248,6 +248,16 @@ def read_head(path: Path | None, entry: Entry | None) -> tuple[dict[str, Any], d
     assert entry.head is not None
     what = f"the classifier of {entry.name} is"
     return _read(entry.head.path, what, entry.head.sha256, kind="head")
+
+
+def read_preview(entry: Entry) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Fields and tensors of the preview that comes with an entry, which must have one.
+
+    Raises BadInputError when the file is missing, damaged, or not the one in the manifest.
+    """
+    assert entry.preview is not None
+    what = f"the preview of {entry.name} is"
+    return _read(entry.preview.path, what, entry.preview.sha256, kind="preview")
 
 
 def _read(

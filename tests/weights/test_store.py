@@ -184,6 +184,8 @@ def test_looking_up_imports_no_torch() -> None:
         ({"history": [3]}, "x: history must be an object"),
         ({"head": []}, "x: head must be an object"),
         ({"head": {"file": "h"}}, "x: head: sha256 is missing"),
+        ({"preview": "p"}, "x: preview must be an object"),
+        ({"preview": {"file": "p"}}, "x: preview: sha256 is missing"),
         ({"earlier": {}}, "x: earlier must be a list"),
         ({"earlier": [{}]}, "x: earlier: model is missing"),
     ],
@@ -211,6 +213,7 @@ def test_manifests_of_before_are_read() -> None:
     golden = {entry.name: entry for entry in weights.entries(GOLDEN / "weights")}
     assert golden["tiny"].default
     assert golden["tiny"].qualities == (1, 8)
+    assert golden["tiny-icat"].preview is None
     shipped = {entry.name: entry for entry in weights.entries(SHIPPED)}
     head = shipped["tic-lite"].head
     assert head is not None

@@ -2,6 +2,7 @@
 
     NAME-1a2b3c4d.safetensors    weights or a classifier, by name and fingerprint
     NAME-1a2b3c4d.md             its card; what was measured is added by hand, so it is kept too
+    NAME-preview-1a2b3c4d.safetensors    what gives smaller pictures with some weights
     manifest.json                which of them a name stands for, see `ticodec.weights.manifest`
 
 When other weights take over a name, the entry that had it becomes an "earlier" one: `.tic` files
@@ -47,12 +48,14 @@ class Made:
     Args:
         name: of the weights or the classifier; fields: the entry of the manifest.
         data: the weights file; card: Markdown.
+        preview: the file that the entry's "preview" names, or None.
     """
 
     name: str
     fields: dict[str, Any]
     data: bytes
     card: str
+    preview: bytes | None = None
 
 
 def entry_fields(name: str, data: bytes, **facts: Any) -> dict[str, Any]:
@@ -100,7 +103,8 @@ def install_codec(
         fields = models[made.name] = _superseding(models.get(made.name), made.fields, force, what)
         if default:
             manifest["default"] = made.name
-        wrote = _write(folder / fields["file"], made)
+        wrote = _write_preview(folder, fields, made)
+        wrote = _write(folder / fields["file"], made) or wrote
         if manifest != before:
             write_file(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
         entry = next(e for e in read_manifest(folder).entries if e.name == made.name)
@@ -214,6 +218,23 @@ def _write(path: Path, made: Made) -> bool:
     return missing
 
 
+def _write_preview(folder: Path, fields: dict[str, Any], made: Made) -> bool:
+    """Write the preview of weights, unless they have another one already; whether it was missing.
+
+    `fields`: their entry, which gets the preview if it has none.
+    """
+    if made.preview is None:
+        return False
+    new = made.fields["preview"]
+    if fields.setdefault("preview", new)["sha256"] != new["sha256"]:
+        return False
+    path = folder / new["file"]
+    missing = not path.exists() or read_file(path) != made.preview
+    if missing:
+        write_file(path, made.preview)
+    return missing
+
+
 def _write_loose(path: Path, made: Made, force: bool) -> bool:
     """Write a classifier that no manifest names; whether it was not there yet."""
     named = {file.name: name for name, file in _files(path.parent)}
@@ -262,5 +283,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
     for entry in read_manifest(folder).entries if (folder / MANIFEST).exists() else ():
         yield entry.name, entry.path
+        if entry.preview is not None:
+            yield entry.name, entry.preview.path
         for path in heads(entry.head):
             yield entry.name, path

@@ -2,6 +2,8 @@
 
     checkpoints ─► sources.load ─► make_codec or make_head ─► install ─► a weights folder
 
+With a codec comes a preview, see `previews`, fitted to the same images as the integers.
+
 Classifiers have no integer tables, and their manifest entry is in that of the weights they read.
 """
 
@@ -29,6 +31,7 @@ from .canonical import safetensors_bytes
 from .cards import codec_card, head_card, summary
 from .install import Made, check_folder, entry_fields, install_codec, install_head
 from .one_thread import one_thread
+from .previews import fit, preview_bytes, views
 from .sources import Checkpoints, load
 
 
@@ -125,7 +128,11 @@ def make_codec(checkpoints: Checkpoints, name: str | None = None) -> Made:
         history=checkpoints.history,
     )
     card = codec_card(name, config, checkpoints.options, fields, checkpoints.count)
-    return Made(name, fields, data, card)
+    with one_thread():
+        layers = fit(network, views(checkpoints.calibration))
+    preview = preview_bytes(layers, fields["sha256"][:8])
+    fields["preview"] = entry_fields(f"{name}-preview", preview)
+    return Made(name, fields, data, card, preview)
 
 
 def make_head(checkpoints: Checkpoints, name: str | None = None) -> tuple[Made, HeadConfig]:

@@ -1,0 +1,124 @@
+"""Smaller pictures of latents: the first layers of g_s, then one convolution that gives pixels.
+
+    ŷ ─┬─► up conv, STB ─┬─► up conv, STB ─┬─► up conv, … the rest of g_s
+       └─► conv3: 1/8    └─► conv3: 1/4    └─► conv3: 1/2
+
+Each convolution gives the 2×2 pixels of a position. They are fitted by least squares, so that they
+give what the whole g_s gives, made smaller by the mean of every 2×2, 4×4 or 8×8 pixels. They come
+in a file of their own beside the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ticodec import weights
+from ticodec.errors import BadInputError
+
+from .bands import Size
+from .conv import Conv
+from .inference import Rows, Transform
+
+#: A preview is so many times smaller than the picture, each way. Behind it: how many of the
+#: doublings of g_s are run for it.
+DOUBLINGS = {2: 2, 4: 1, 8: 0}
+#: Rows and columns of pixels that a position gives.
+SIDE = 2
+
+
+def doublings(g_s: nn.Sequential) -> list[int]:
+    """Where the convolutions of g_s are that double the map."""
+    return [
+        number
+        for number, module in enumerate(g_s)
+        if isinstance(module, Conv) and isinstance(module.conv, nn.ConvTranspose2d)
+    ]
+
+
+class PreviewLayers(nn.Module):
+    """The convolutions of every scale, for a g_s: "layers.2", "layers.4" and "layers.8"."""
+
+    def __init__(self, g_s: nn.Sequential) -> None:
+        super().__init__()
+        ups = doublings(g_s)
+        self.layers = nn.ModuleDict()
+        for scale, count in DOUBLINGS.items():
+            up = g_s[ups[count]]
+            assert isinstance(up, Conv)
+            self.layers[str(scale)] = Conv(up.conv.in_channels, SIDE * SIDE * 3, 3, 1)
+
+    def of(self, scale: int) -> Conv:
+        """The convolution of a scale."""
+        layer = self.layers[str(scale)]
+        assert isinstance(layer, Conv)
+        return layer
+
+
+def load_layers(entry: weights.Entry, g_s: nn.Sequential) -> PreviewLayers:
+    """The layers that come with some weights, float32, on the CPU.
+
+    Args:
+        entry: the weights, which have a preview; g_s: theirs.
+
+    Raises BadInputError when the file is missing, damaged, or made for other weights.
+    """
+    fields, tensors = weights.read_preview(entry)
+    where = entry.preview.path if entry.preview else ""
+    if fields.get("fingerprint") != entry.fingerprint.hex():
+        raise BadInputError(
+            f"{where}: this preview is of weights {fields.get('fingerprint')}, not of "
+            f"{entry.name} ({entry.fingerprint.hex()})"
+        )
+    with torch.device("meta"):  # not initialised in vain
+        layers = PreviewLayers(g_s)
+    try:
+        layers.load_state_dict({name: x.float() for name, x in tensors.items()}, assign=True)
+    except RuntimeError as error:
+        raise BadInputError(f"{where}: not a preview of these weights: {error}") from error
+    return layers.requires_grad_(False)
+
+
+class Preview:
+    """What gives a smaller picture in the place of g_s, ready to run.
+
+    Args:
+        g_s: of the network, already converted by its own `Transform`.
+        layers: fitted to it; scale: 2, 4 or 8.
+        device, dtype: as `Transform` takes them.
+    """
+
+    def __init__(
+        self,
+        g_s: nn.Sequential,
+        layers: PreviewLayers,
+        scale: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        first = list(g_s)[: doublings(g_s)[DOUBLINGS[scale]]]
+        modules = nn.Sequential(*first, layers.of(scale))
+        self.transform = Transform(modules, device, dtype, keep_last=True)
+
+    def run(self, source: Rows, size: Size, take: Callable[[int, Tensor], None]) -> None:
+        """As `Transform.run`; the output is the smaller picture minus ½, not clamped."""
+
+        def shuffled(top: int, rows: Tensor) -> None:
+            take(SIDE * top, pixels_of(rows))
+
+        self.transform.run(source, size, shuffled)
+
+
+def load_preview(
+    entry: weights.Entry, g_s: nn.Sequential, scale: int, device: torch.device, dtype: torch.dtype
+) -> Preview:
+    """The preview of some weights; arguments and errors as of `load_layers` and `Preview`."""
+    return Preview(g_s, load_layers(entry, g_s), scale, device, dtype)
+
+
+def pixels_of(rows: Tensor) -> Tensor:
+    """2×2 pixels of every position, (h, w, 12), to (2h, 2w, 3)."""
+    h, w, _ = rows.shape
+    return rows.view(h, w, SIDE, SIDE, 3).transpose(1, 2).reshape(SIDE * h, SIDE * w, 3)
