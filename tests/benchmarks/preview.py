@@ -86,7 +86,7 @@ def measure(options: argparse.Namespace) -> None:
                 whole = codec.picture(file, y_hat).pixels
                 for scale in SCALES[1:]:
                     wanted, original = smaller(whole, scale), smaller(picture.pixels, scale)
-                    given = codec.picture(file, y_hat, scale).pixels
+                    given = codec.picture(file, y_hat, scale=scale).pixels
                     pairs = (given, wanted), (given, original), (wanted, original)
                     found[scale, quality].append([psnr(*pair) for pair in pairs])
         for (scale, quality), rows in sorted(found.items()):
