@@ -22,12 +22,14 @@ struct hyper_work {
     atomic_size_t *taken;              /* of each step: how many of its pieces have been taken */
     grid maps[STAGES], padded[STAGES]; /* the last map is the caller's array */
     double **scratch;                  /* of each thread */
+    void **room;                       /* of each thread: what products need */
 };
 
 /* What one thread knows while it works. */
 typedef struct {
     hyper_work *w;
     double *scratch;
+    void *room;
     size_t step;
     int (*interrupted)(void *); /* NULL for all threads but one */
     void *context;
@@ -61,7 +63,9 @@ hyper_work *hyper_make(const hyper *h, const hyper_map *m, size_t threads) {
     size_t tokens = h->window * h->window, size = 0, steps = 0;
     w->h = h, w->map = *m, w->threads = threads, w->team.size = threads;
     w->rows = tokens < CHUNK ? CHUNK / tokens * tokens : tokens;
+    size_t room = 1;
     int good = (w->scratch = calloc(threads, sizeof *w->scratch)) != NULL;
+    good &= (w->room = calloc(threads, sizeof *w->room)) != NULL;
     for (size_t s = 0; s < STAGES; s++) {
         const hyper_stage *stage = &h->stages[s];
         size_t height = m->height << (s + 1), width = m->width << (s + 1);
@@ -70,13 +74,21 @@ hyper_work *hyper_make(const hyper *h, const hyper_map *m, size_t threads) {
         good &= make_grid(&w->padded[s], up_to_multiple(height, h->window),
                           up_to_multiple(width, h->window), h->N);
         steps += 3 + stage->count;
-        for (size_t p = 0; p < PARITIES; p++) size = larger(size, conv_scratch(&stage->up[p]));
-        for (size_t i = 0; i < stage->count; i++)
-            size = larger(size, swin_scratch(h, stage, &stage->layers[i], w->rows));
+        for (size_t p = 0; p < PARITIES; p++) {
+            size = larger(size, conv_scratch(&stage->up[p]));
+            room = larger(room, linear_scratch(stage->up[p].in));
+        }
+        for (size_t i = 0; i < stage->count; i++) {
+            const swin_layer *l = &stage->layers[i];
+            size = larger(size, swin_scratch(h, stage, l, w->rows));
+            room = larger(room, linear_scratch(larger(l->mlp2.in, l->proj.in)));
+            room = larger(room, linear_scratch(h->N));
+        }
     }
     good &= (w->taken = calloc(steps, sizeof *w->taken)) != NULL;
     for (size_t i = 0; good && i < threads; i++)
-        good &= (w->scratch[i] = calloc(size, sizeof **w->scratch)) != NULL;
+        good &= (w->scratch[i] = calloc(size, sizeof **w->scratch)) != NULL &&
+                (w->room[i] = malloc(room)) != NULL;
     if (good) return w;
     hyper_free(w);
     return NULL;
@@ -87,7 +99,8 @@ void hyper_free(hyper_work *w) {
     for (size_t s = 0; s < STAGES; s++) free(w->padded[s].x);
     for (size_t s = 0; s < STAGES - 1; s++) free(w->maps[s].x);
     for (size_t i = 0; w->scratch && i < w->threads; i++) free(w->scratch[i]);
-    free(w->scratch), free(w->taken), free(w);
+    for (size_t i = 0; w->room && i < w->threads; i++) free(w->room[i]);
+    free(w->scratch), free(w->room), free(w->taken), free(w);
 }
 
 /* -- sharing ----------------------------------------------------------------------- */
@@ -156,7 +169,7 @@ static void upsample(const worker *t, size_t stage, size_t parity, size_t first,
                 else fetch_z(&w->map, row, column, h->N, at);
             }
     }
-    h->run->linear(l, gathered, width, last - first, 0, P / BLOCK, NULL, 0, out, P);
+    h->run->linear(l, gathered, width, last - first, 0, P / BLOCK, NULL, 0, out, P, t->room);
     if (h->leaky) h->run->leaky_relu(out, (last - first) * P);
     for (size_t i = first; i < last; i++) {
         size_t row = 2 * (i / columns) + down, column = 2 * (i % columns) + right;
@@ -236,7 +249,7 @@ static void transform(const worker *t, size_t stage, const swin_layer *l, size_t
      * pointer that it gets, so g · (rows - 1) · head more gives g · rows · head. */
     for (size_t g = 0; g < 3 * s->groups; g++)
         h->run->linear(&l->qkv, norm, P, rows, g * s->depth, (g + 1) * s->depth, NULL, 0,
-                       token + g * (rows - 1) * head, head);
+                       token + g * (rows - 1) * head, head, t->room);
     for (size_t number = first; number < last; number++) {
         size_t at = (number - first) * tokens, pattern = 0;
         if (l->shift) pattern = 2 * (number / across == down - 1) + (number % across == across - 1);
@@ -245,12 +258,13 @@ static void transform(const worker *t, size_t stage, const swin_layer *l, size_t
                seen + at * seen_width);
     }
     h->run->requantise(seen, 1.0 / (1 << PROBABILITY_BITS), NARROW, seen, part);
-    h->run->linear(&l->proj, seen, seen_width, rows, 0, P / BLOCK, NULL, 0, norm, P);
+    h->run->linear(&l->proj, seen, seen_width, rows, 0, P / BLOCK, NULL, 0, norm, P, t->room);
     h->run->add(x, norm, WIDE, rows * P);
     for (size_t i = 0; i < rows; i++) h->run->norm(x + i * P, h->N, s->epsilon, norm + i * P);
-    h->run->linear(&l->mlp1, norm, P, rows, 0, hidden_width / BLOCK, NULL, 0, hidden, hidden_width);
+    h->run->linear(&l->mlp1, norm, P, rows, 0, hidden_width / BLOCK, NULL, 0, hidden, hidden_width,
+                   t->room);
     h->run->gelu(&l->after_mlp1, hidden, rows * hidden_width);
-    h->run->linear(&l->mlp2, hidden, hidden_width, rows, 0, P / BLOCK, NULL, 0, norm, P);
+    h->run->linear(&l->mlp2, hidden, hidden_width, rows, 0, P / BLOCK, NULL, 0, norm, P, t->room);
     h->run->add(x, norm, WIDE, rows * P);
     for (size_t i = 0; i < rows; i++)
         narrow(x + i * P, h->N,
@@ -294,7 +308,7 @@ static void run_stage(worker *t, size_t stage) {
 }
 
 int hyper_run(hyper_work *w, size_t thread, int (*interrupted)(void *), void *context) {
-    worker t = {w, w->scratch[thread], 0, interrupted, context};
+    worker t = {w, w->scratch[thread], w->room[thread], 0, interrupted, context};
     for (size_t stage = 0; stage < STAGES; stage++) run_stage(&t, stage);
     return atomic_load(&w->result);
 }

@@ -3,6 +3,7 @@
 #include "layers.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -49,7 +50,25 @@ static size_t tile_rows(size_t rows, size_t tile, size_t tiles, size_t *row) {
 #include "layers_body.h"
 
 #include "layers_vnni.h"
+#else
+size_t linear_scratch(size_t in) { return (void)in, 0; }
 #endif
+
+void layer_measure(layer *l) {
+    size_t in = 2 * PAIRS(l->in);
+    memset(l->reach, 0, sizeof l->reach);
+    for (size_t output = 0; output < l->out; output++) {
+        int64_t sums[PACES] = {0};
+        const int16_t *weight =
+            l->weight + output / BLOCK * BLOCK * in + output % BLOCK * 2; /* of inputs 0 and 1 */
+        for (size_t k = 0; k < in; k++)
+            for (size_t i = 0; i < PACES; i++) {
+                if (k % ((size_t)QUICKEST << i) == 0) sums[i] = 0;
+                sums[i] += abs(weight[k / 2 * 2 * BLOCK + k % 2]);
+                if (sums[i] > l->reach[i]) l->reach[i] = sums[i];
+            }
+    }
+}
 
 size_t kernels_here(const kernels *all[MOST_SETS]) {
     size_t count = 0;

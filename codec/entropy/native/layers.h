@@ -57,16 +57,27 @@
 /* How many pairs hold n inputs. If n is odd, the last weight is zero. */
 #define PAIRS(n) (((n) + 1) / 2)
 
+/* Inputs that layers_vnni.h splits at once, and after how many of them it can empty its sums: after
+ * QUICKEST, twice as many, and so on, PACES numbers up to SLICE. */
+#define QUICKEST 4
+#define PACES 7
+#define SLICE (QUICKEST << (PACES - 1))
+
 /* output = (x · weight + bias) · scale, rounded half to even and clamped to ±limit.
  *
  * weight: [PADDED(out) / BLOCK][PAIRS(in)][BLOCK][2], so that the weights of two inputs lie side by
- * side; bias: integers, [PADDED(out)]; scale: powers of two, [PADDED(out)]. Padding is zero. */
+ * side; bias: integers, [PADDED(out)]; scale: powers of two, [PADDED(out)]. Padding is zero.
+ * reach: of each pace the largest sum of |weight| that an output has over so many inputs, which
+ * begin at a multiple of the pace; `layer_measure` fills it. */
 typedef struct {
     size_t in, out;
     int16_t *weight;
     double *bias, *scale;
     double limit;
+    int64_t reach[PACES];
 } layer;
+
+void layer_measure(layer *l);
 
 /* relu(x) + table[|x|]; the last entry is for all |x| beyond it, too. */
 typedef struct {
@@ -81,9 +92,11 @@ typedef struct {
     /* Computes the outputs in blocks first … last - 1, for `rows` rows of x. Rows of x lie `width`
      * apart, rows of out `out_width`. Output c of a row goes to out[c], whatever `first` is.
      * `add` (NULL for none), laid out like `out`, is added before rounding.
-     * `raw`: neither round nor clamp. */
+     * `raw`: neither round nor clamp.
+     * `scratch`: room for `linear_scratch` bytes. */
     void (*linear)(const layer *l, const double *x, size_t width, size_t rows, size_t first,
-                   size_t last, const double *add, int raw, double *out, size_t out_width);
+                   size_t last, const double *add, int raw, double *out, size_t out_width,
+                   void *scratch);
 
     /* LayerNorm of `channels` values without its affine part, see `Ops.norm`. */
     void (*norm)(const double *x, size_t channels, double epsilon, double *out);
@@ -120,6 +133,9 @@ typedef struct {
     /* int16 to double. */
     void (*widen)(const int16_t *x, double *out, size_t count);
 } kernels;
+
+/* Bytes that `linear` needs for a layer of so many inputs, whatever the set of kernels. */
+size_t linear_scratch(size_t in);
 
 /* How many sets of kernels there are. */
 #define MOST_SETS 4

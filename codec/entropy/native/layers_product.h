@@ -114,7 +114,8 @@ TARGET static void NAME(outputs)(const layer *l, const double *x, size_t width, 
 
 TARGET static void NAME(linear)(const layer *l, const double *x, size_t width, size_t rows,
                                 size_t first, size_t last, const double *add, int raw, double *out,
-                                size_t out_width) {
+                                size_t out_width, void *scratch) {
+    (void)scratch;
     for (size_t row = 0; row < rows; row += TILES * ROWS) {
         size_t n = rows - row < TILES * ROWS ? rows - row : TILES * ROWS, at = row * out_width;
         for (size_t c = first * BLOCK; c < last * BLOCK; c += WIDTH * LANES)

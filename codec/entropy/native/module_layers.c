@@ -27,7 +27,9 @@ int read_layer(PyObject *layers, size_t number, size_t in, size_t out, layer *l)
     l->in = in, l->out = out;
     if (!(l->weight = copy_of(weight, INT16, name, PADDED(out) * 2 * PAIRS(in)))) return -1;
     if (!(l->bias = copy_of(bias, FLOAT64, name, PADDED(out)))) return -1;
-    return (l->scale = copy_of(scale, FLOAT64, name, PADDED(out))) ? 0 : -1;
+    if (!(l->scale = copy_of(scale, FLOAT64, name, PADDED(out)))) return -1;
+    layer_measure(l);
+    return 0;
 }
 
 int read_curve(PyObject *curves, size_t number, curve *c) {

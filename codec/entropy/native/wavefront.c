@@ -27,6 +27,7 @@ struct wavefront {
     uint16_t *indexes;
     int32_t *values;
     double **scratch; /* of each thread: what attention needs */
+    void **room;      /* of each thread: what products need */
 };
 
 static size_t token_width(const network *n) { return 3 * n->groups * n->depth * BLOCK; }
@@ -35,6 +36,16 @@ static size_t token_width(const network *n) { return 3 * n->groups * n->depth * 
 static size_t scratch_size(const network *n) {
     return TOKENS * token_width(n) + TOKENS * TOKENS * BLOCK + TOKENS * BLOCK + n->depth * BLOCK +
            3 * PADDED(n->M);
+}
+
+/* Bytes that products need. */
+static size_t room_size(const network *n) {
+    const layer *all[] = {&n->qkv,     &n->mlp1,  &n->mlp2,   &n->out,  &n->hyper,
+                          &n->context, &n->conv2, &n->scales, &n->means};
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (linear_scratch(all[i]->in) > most) most = linear_scratch(all[i]->in);
+    return most;
 }
 
 wavefront *wavefront_make(const network *n, const map *maps, size_t count, size_t threads) {
@@ -67,7 +78,11 @@ wavefront *wavefront_make(const network *n, const map *maps, size_t count, size_
     MAKE(indexes, rows * M);
     MAKE(values, rows * M);
     MAKE(scratch, threads);
-    for (size_t i = 0; good && i < threads; i++) MAKE(scratch[i], scratch_size(n));
+    MAKE(room, threads);
+    for (size_t i = 0; good && i < threads; i++) {
+        MAKE(scratch[i], scratch_size(n));
+        good &= (w->room[i] = malloc(room_size(n) + 1)) != NULL;
+    }
     for (size_t m = 0; good && m < count; m++) {
         w->maps[m] = maps[m];
         MAKE(maps[m].ring, maps[m].height * RING * token_width(n));
@@ -82,9 +97,10 @@ void wavefront_free(wavefront *w) {
     if (!w) return;
     for (size_t m = 0; w->maps && m < w->count; m++) free(w->maps[m].ring), free(w->maps[m].y_ring);
     for (size_t i = 0; w->scratch && i < w->threads; i++) free(w->scratch[i]);
-    void *all[] = {w->maps,  w->places, w->firsts,   w->x,      w->norm,    w->hidden,
-                   w->token, w->around, w->features, w->mixed,  w->deep,    w->scales,
-                   w->means, w->new,    w->indexes,  w->values, w->scratch, w};
+    for (size_t i = 0; w->room && i < w->threads; i++) free(w->room[i]);
+    void *all[] = {w->maps,    w->places,   w->firsts,  w->x,    w->norm,   w->hidden, w->token,
+                   w->around,  w->features, w->mixed,   w->deep, w->scales, w->means,  w->new,
+                   w->indexes, w->values,   w->scratch, w->room, w};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
@@ -173,55 +189,72 @@ static void look_around(const wavefront *w, size_t number) {
         }
 }
 
-/* Codes a map's positions of this step. It reads their symbols from the map's stream or writes them
- * to it, and fills ŷ and its norm. Returns RANS_OK or an error of rans.h. */
+/* The symbols of a position of the step. The coder takes a map's rows without padding. */
+static int32_t *values_of(const wavefront *w, size_t number) {
+    size_t first = w->firsts[w->places[number].map];
+    return w->values + first * PADDED(w->n->M) + (number - first) * w->n->M;
+}
+
+/* Symbols of a position to encode, from channel `first` on. */
+static void quantise(const wavefront *w, size_t number, size_t first, size_t last) {
+    size_t M = w->n->M, end = last < M ? last : M;
+    const map *m = &w->maps[w->places[number].map];
+    const float *y = m->y + position(m, w->places[number]) * M;
+    const double *mean = w->means + number * PADDED(M);
+    int32_t *value = values_of(w, number);
+    for (size_t c = first; c < end; c++) {
+        double step = (double)y[c] - mean[c] * (1 / MEAN_UNIT);
+        step = step < SYMBOL_MAX ? step : SYMBOL_MAX;
+        step = step > -SYMBOL_MAX ? step : -SYMBOL_MAX;
+        value[c] = (int32_t)((step + ROUNDER) - ROUNDER);
+    }
+}
+
+/* Codes a map's positions of this step: reads their symbols from the map's stream or writes them to
+ * it. Returns RANS_OK or an error of rans.h. */
 static int code(wavefront *w, size_t number) {
     const network *n = w->n;
     const map *m = &w->maps[number];
     size_t first = w->firsts[number], count = w->firsts[number + 1] - first, M = PADDED(n->M);
     if (!count) return RANS_OK;
-    /* The coder takes rows without padding. */
-    int32_t *values = w->values + first * M;
+    int32_t *values = values_of(w, first);
     uint16_t *indexes = w->indexes + first * M;
     if (M != n->M)
         for (size_t i = 1; i < count; i++)
             memmove(indexes + i * n->M, indexes + i * M, n->M * sizeof *indexes);
-    if (m->reader) {
-        int failed = rans_read(m->reader, values, indexes, count * n->M, m->tables);
-        if (failed) return failed;
+    if (m->writer) return rans_write(m->writer, values, indexes, count * n->M, m->tables);
+    int failed = rans_read(m->reader, values, indexes, count * n->M, m->tables);
+    for (size_t i = 0; !failed && i < count * n->M; i++)
+        if (values[i] > SYMBOL_MAX || values[i] < -SYMBOL_MAX) failed = RANS_IMPOSSIBLE;
+    return failed;
+}
+
+/* Keeps the symbols of a position, and its ŷ, and fills the norm of ŷ. */
+static void settle(const wavefront *w, size_t number) {
+    const network *n = w->n;
+    place p = w->places[number];
+    const map *m = &w->maps[p.map];
+    size_t at = position(m, p) * n->M, M = PADDED(n->M);
+    const int32_t *value = values_of(w, number);
+    const double *mean = w->means + number * M;
+    double *new = w->new + number * M;
+    float *y_near = y_cell(w, m, p.row, p.column);
+    for (size_t c = 0; c < n->M; c++) {
+        double y = value[c] * MEAN_UNIT + mean[c];
+        m->symbols[at + c] = (int16_t)value[c];
+        y_near[c] = (float)y;
+        if (m->y_hat) m->y_hat[at + c] = (float)(y * (1 / MEAN_UNIT));
+        new[c] = y < -WIDE ? -WIDE : y > WIDE ? WIDE : y;
     }
-    for (size_t i = 0; i < count; i++) {
-        place p = w->places[first + i];
-        size_t at = position(m, p) * n->M;
-        float *y_near = y_cell(w, m, p.row, p.column);
-        const double *mean = w->means + (first + i) * M;
-        double *new = w->new + (first + i) * M;
-        int32_t *value = values + i * n->M;
-        if (m->writer)
-            for (size_t c = 0; c < n->M; c++) {
-                double step = (double)m->y[at + c] - mean[c] * (1 / MEAN_UNIT);
-                step = step < SYMBOL_MAX ? step : SYMBOL_MAX;
-                step = step > -SYMBOL_MAX ? step : -SYMBOL_MAX;
-                value[c] = (int32_t)((step + ROUNDER) - ROUNDER);
-            }
-        for (size_t c = 0; c < n->M; c++) {
-            if (value[c] > SYMBOL_MAX || value[c] < -SYMBOL_MAX) return RANS_IMPOSSIBLE;
-            double y = value[c] * MEAN_UNIT + mean[c];
-            m->symbols[at + c] = (int16_t)value[c];
-            y_near[c] = (float)y;
-            if (m->y_hat) m->y_hat[at + c] = (float)(y * (1 / MEAN_UNIT));
-            new[c] = y < -WIDE ? -WIDE : y > WIDE ? WIDE : y;
-        }
-        n->run->norm(new, n->M, n->y_epsilon, w->norm + (first + i) * M);
-    }
-    return m->writer ? rans_write(m->writer, values, indexes, count * n->M, m->tables) : RANS_OK;
+    memset(new + n->M, 0, (M - n->M) * sizeof *new);
+    n->run->norm(new, n->M, n->y_epsilon, w->norm + number * M);
 }
 
 /* Some outputs of a layer for all rows of the step. */
-static void apply(const wavefront *w, const layer *l, const double *x, size_t first, size_t last,
-                  const double *add, int raw, double *out) {
-    size_t rows = w->firsts[w->count];
-    w->n->run->linear(l, x, PADDED(l->in), rows, first, last, add, raw, out, PADDED(l->out));
+static void apply(const wavefront *w, size_t thread, const layer *l, const double *x, size_t first,
+                  size_t last, const double *add, int raw, double *out) {
+    w->n->run->linear(l, x, PADDED(l->in), w->firsts[w->count], first, last, add, raw, out,
+                      PADDED(l->out), w->room[thread]);
 }
 
 static void activate(const wavefront *w, const layer *l, const curve *c, size_t first, size_t last,
@@ -240,14 +273,14 @@ static void step(wavefront *w, size_t thread, int (*interrupted)(void *), void *
     team_wait(&w->team);
 
     team_share(PADDED(n->mlp1.out) / BLOCK, thread, w->threads, &first, &last);
-    apply(w, &n->mlp1, w->norm, first, last, NULL, 0, w->hidden);
+    apply(w, thread, &n->mlp1, w->norm, first, last, NULL, 0, w->hidden);
     activate(w, &n->mlp1, &n->after_mlp1, first, last, w->hidden);
     team_share(PADDED(n->out.out) / BLOCK, thread, w->threads, &first, &last);
-    apply(w, &n->out, w->around, first, last, NULL, 0, w->features);
+    apply(w, thread, &n->out, w->around, first, last, NULL, 0, w->features);
     team_wait(&w->team);
 
     team_share(M / BLOCK, thread, w->threads, &first, &last);
-    apply(w, &n->mlp2, w->hidden, first, last, NULL, 0, w->new);
+    apply(w, thread, &n->mlp2, w->hidden, first, last, NULL, 0, w->new);
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * M + first * BLOCK;
         n->run->add(w->x + at, w->new + at, LONG_LIMIT, (last - first) * BLOCK);
@@ -255,23 +288,24 @@ static void step(wavefront *w, size_t thread, int (*interrupted)(void *), void *
     team_wait(&w->team);
 
     team_share(PADDED(n->context.out) / BLOCK, thread, w->threads, &first, &last);
-    apply(w, &n->hyper, w->features, first, last, NULL, 1, w->mixed);
-    apply(w, &n->context, w->x, first, last, w->mixed, 0, w->mixed);
+    apply(w, thread, &n->hyper, w->features, first, last, NULL, 1, w->mixed);
+    apply(w, thread, &n->context, w->x, first, last, w->mixed, 0, w->mixed);
     activate(w, &n->context, &n->after_context, first, last, w->mixed);
     team_wait(&w->team);
 
     team_share(PADDED(n->conv2.out) / BLOCK, thread, w->threads, &first, &last);
-    apply(w, &n->conv2, w->mixed, first, last, NULL, 0, w->deep);
+    apply(w, thread, &n->conv2, w->mixed, first, last, NULL, 0, w->deep);
     activate(w, &n->conv2, &n->after_conv2, first, last, w->deep);
     team_wait(&w->team);
 
     team_share(M / BLOCK, thread, w->threads, &first, &last);
-    apply(w, &n->scales, w->deep, first, last, NULL, 0, w->scales);
-    apply(w, &n->means, w->deep, first, last, NULL, 0, w->means);
+    apply(w, thread, &n->scales, w->deep, first, last, NULL, 0, w->scales);
+    apply(w, thread, &n->means, w->deep, first, last, NULL, 0, w->means);
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * M + first * BLOCK;
         n->run->scale_indexes(w->scales + at, n->thresholds, n->count_thresholds, w->indexes + at,
                               (last - first) * BLOCK);
+        if (w->maps[w->places[row].map].writer) quantise(w, row, first * BLOCK, last * BLOCK);
     }
     team_wait(&w->team);
 
@@ -287,8 +321,12 @@ static void step(wavefront *w, size_t thread, int (*interrupted)(void *), void *
     team_wait(&w->team);
     if (atomic_load(&w->result)) return;
 
+    team_share(rows, thread, w->threads, &first, &last);
+    for (size_t i = first; i < last; i++) settle(w, i);
+    team_wait(&w->team);
+
     team_share(PADDED(n->qkv.out) / BLOCK, thread, w->threads, &first, &last);
-    apply(w, &n->qkv, w->norm, first, last, NULL, 0, w->token);
+    apply(w, thread, &n->qkv, w->norm, first, last, NULL, 0, w->token);
     for (size_t row = 0; row < rows; row++) {
         place p = w->places[row];
         const double *from = w->token + row * token_width(n);
