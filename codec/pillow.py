@@ -134,8 +134,7 @@ def _decoded(source: tic.Container | BadInputError, scale: int) -> Image.Image:
     if isinstance(source, BadInputError):
         raise source
     codec = loaded(weights.of(source.header), DEVICE)
-    picture = codec.decode(source) if scale == 1 else codec.decode(source, scale=scale)
-    return picture.to_image()
+    return codec.decode(source, scale=scale).to_image()
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:

@@ -41,7 +41,7 @@ def test_presets_are_of_their_family_and_survive_json(family: Family) -> None:
         assert family_of(config.model) is family
         assert config_from(config.to_dict()) == config
         assert config.trade_off in ("λ", "β")
-        assert config.bytes_per_pixel > config.N
+        assert all(bytes > 0 for bytes in config.memory)
         assert families.default_head(config.model) in families.VITS.values()
 
 
