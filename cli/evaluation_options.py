@@ -65,7 +65,7 @@ def coder_specs(
     Raises UsageError for an unknown name, a quality out of range, a peer not installed.
     """
     from ticodec import weights
-    from ticodec.codec import pick_device
+    from ticodec.device import pick_device
     from ticodec.evaluation.registry import CoderSpec, make
 
     pick_device(device)

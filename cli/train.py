@@ -98,7 +98,7 @@ def train(
     began = time.monotonic()  # importing torch takes seconds, too
     from rich.console import Console
 
-    from ticodec.codec import pick_device
+    from ticodec.device import pick_device
     from ticodec.errors import UsageError
     from ticodec.training.distributed import together
     from ticodec.training.loop import run

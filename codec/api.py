@@ -205,7 +205,7 @@ def room_for(entry: weights.Entry, device: str, have: int | None = None) -> Size
 
 def _is_gpu(device: str) -> bool:
     """Whether that device is a GPU, as torch says, which takes seconds to import."""
-    from .codec import pick_device
+    from .device import pick_device
 
     return pick_device(device).type != "cpu"
 

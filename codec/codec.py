@@ -23,6 +23,7 @@ from ticodec import memory, sections, weights
 from ticodec.classifier import Classifier, Label, load_head
 from ticodec.container import MAX_PIXELS, QUALITY_STEPS, Container, Header, symbol_crc, write
 from ticodec.crop import Box, aligned, box_of
+from ticodec.device import pick_device
 from ticodec.entropy.coder import Coded, EntropyCoder, Streams
 from ticodec.errors import BadInputError, TicodecError, UsageError, is_memory_short
 from ticodec.inputs import (
@@ -30,7 +31,6 @@ from ticodec.inputs import (
     ImageLike,
     as_container,
     as_picture,
-    check_device,
     check_scale,
     path_of,
     whole,
@@ -48,24 +48,6 @@ from ticodec.synthesis import synthesise
 #: Raised when `encode` gives other bytes for the same picture and weights. Measurements are kept by
 #: it. 2: the padding of images fades into a blur. 3: the transforms keep maps in float32.
 ENCODER = 3
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a name: "auto" is CUDA when there is one, "cuda:1" the second GPU.
-
-    Raises UsageError when it is not there.
-    """
-    check_device(name)
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if not count:
-            raise UsageError("no CUDA device is available; choose cpu as `device`")
-        if device.index is not None and device.index >= count:
-            raise UsageError(f"there is no device {name}: the last one is cuda:{count - 1}")
-    return device
 
 
 class Codec:

@@ -174,7 +174,7 @@ def check_scale(scale: object) -> None:
 
 
 def check_device(device: object) -> None:
-    """Raises UsageError unless the name can be a device's. Only `codec.pick_device`, which imports
+    """Raises UsageError unless the name can be a device's. Only `device.pick_device`, which imports
     torch, checks that this machine has it."""
     if not isinstance(device, str):
         raise UsageError(f"device must be a name (str), not {_kind(device)}")

@@ -82,6 +82,6 @@ class PixelFile:
 @cache
 def _loaded(path: Path, device: str) -> PixelClassifier:
     from ticodec.classifier import load_pixel_classifier
-    from ticodec.codec import pick_device
+    from ticodec.device import pick_device
 
     return load_pixel_classifier(path, pick_device(device))

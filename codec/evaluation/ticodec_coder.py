@@ -35,7 +35,8 @@ class TicodecCoder(Coder):
         qualities: tuple[float, ...] | None = None,
         head: Path | None = None,
     ) -> None:
-        from ticodec.codec import ENCODER, pick_device
+        from ticodec.codec import ENCODER
+        from ticodec.device import pick_device
 
         self.entry, self.device, self.head = entry, device, head
         self.default = checked_quality(entry, None) or 0.0

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ticodec.codec import pick_device
+from ticodec.device import pick_device
 from ticodec.training.loop import device_name
 from ticodec.training.request import Request
 from ticodec.training.start import start

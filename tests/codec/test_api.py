@@ -16,7 +16,8 @@ from support import ROOT, make_pixels
 
 import ticodec
 from ticodec import container, weights
-from ticodec.codec import Codec, pick_device
+from ticodec.codec import Codec
+from ticodec.device import pick_device
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.picture import Picture
 

@@ -15,7 +15,8 @@ from support import make_pixels
 
 import ticodec
 from ticodec import container, memory, weights
-from ticodec.codec import Codec, pick_device
+from ticodec.codec import Codec
+from ticodec.device import pick_device
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.families import config_from
 from ticodec.picture import to_picture
