@@ -36,15 +36,18 @@ typedef struct {
 
 /* Φ(x) - ½ = x · R(2x²/c² - 1) for |x| <= c; the coefficients of R minimise the largest error of
  * GELU(x) = x · Φ(x): 6·10⁻⁵ for bfloat16, 2·10⁻⁶ for float32. */
-#define C_BF16 4.2f
 #define C_FLOAT 5.0f
-static const float gelu_bf16[] = {0.16785499f,    -0.0814473347f,  0.0558158563f,
-                                  -0.039411112f,  0.0252880956f,   -0.012316869f,
-                                  0.00700529496f, -0.00690158058f, 0.00316027799f};
 static const float gelu_float[] = {0.141363766f,   -0.0702953795f,  0.0515211783f,  -0.040468281f,
                                    0.0314498243f,  -0.0230741037f,  0.0162833982f,  -0.0117431608f,
                                    0.00684603614f, -0.00195460874f, 0.00111625509f, -0.00194090924f,
                                    0.000895984915f};
+
+#if defined(__x86_64__)
+#define C_BF16 4.2f
+static const float gelu_bf16[] = {0.16785499f,    -0.0814473347f,  0.0558158563f,
+                                  -0.039411112f,  0.0252880956f,   -0.012316869f,
+                                  0.00700529496f, -0.00690158058f, 0.00316027799f};
+#endif
 
 #define SET plain
 #define TARGET
