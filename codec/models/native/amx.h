@@ -85,8 +85,8 @@ static __attribute__((target("amx-tile"))) void amx_end(void) { _tile_release();
 #endif
 
 #if HAS_AMX
-/* Whether a product of small whole numbers comes out right. No processor with AMX has tested this
- * file, so each one does before it is used. */
+/* Whether a product of small whole numbers comes out right. This file was never run on a processor
+ * with AMX, so it tests itself first. */
 #if defined(EMULATE_AMX)
 static int amx_works(void) {
 #else

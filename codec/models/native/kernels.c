@@ -16,6 +16,8 @@
 #define STRING(a) STRING_(a)
 #define INLINE static inline __attribute__((always_inline))
 
+#define LEAKY_SLOPE 0.01f
+
 /* What becomes of a product. */
 enum { STORE, ADD, OPERAND, GELU, LEAKY, DIVIDE, MULTIPLY };
 

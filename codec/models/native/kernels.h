@@ -34,9 +34,9 @@ typedef struct {
     size_t channels, heads, window, shift, hidden;
     linear_layer qkv, proj, mlp1, mlp2;
     /* Position biases [patterns][heads][tokens][PADDED(tokens)], -inf where a pair is masked. A
-     * layer that is not shifted has one pattern. A shifted one has four: windows inside, in the
-     * last column, in the last row, in both. They keep apart the tokens that only the shift has
-     * brought together. */
+     * layer that is not shifted has one pattern. A shifted one has four: whole windows, those of
+     * the last column, those of which a half is missing above or below, and both. They keep apart
+     * the tokens that only the shift has brought together. */
     float *bias;
 } swin_layer;
 
@@ -60,21 +60,23 @@ typedef struct {
     size_t row_out, column_out;
 } conv_part;
 
+/* The slope of LEAKY_RELU is 0.01. */
 enum { NOTHING, LEAKY_RELU, GDN, INVERSE_GDN };
 
-/* A convolution and the activation after it. An output position is `down` input positions from the
- * next one of its part, and `up` output positions. */
+/* A convolution and the activation after it. Neighbouring outputs of a part are `up` apart, and
+ * their inputs `down`. */
 typedef struct {
-    size_t channels, out, down, up, count;
+    size_t channels, out;   /* of inputs and of outputs */
+    size_t down, up, count; /* count: of parts */
     conv_part parts[MOST_PARTS];
     int activation;
-    linear_layer gdn; /* of |x| */
+    linear_layer gdn; /* of GDN: what x is divided by, or multiplied with, is linear in |x| */
 } conv_layer;
 
 /* Rows to convolve. */
 typedef struct {
-    const void *from; /* operands [rows][from_width][channels], borders included */
-    float *to;        /* [up · count][up · width][out] */
+    const void *from; /* operands, rows of [from_width][channels], borders included */
+    float *to;        /* rows of [up · width][out] */
     size_t from_width, width;
 } conv_rows;
 
@@ -87,7 +89,7 @@ typedef struct {
     size_t (*swin_scratch)(const swin_layer *l);
     size_t (*conv_scratch)(const conv_layer *l);
 
-    /* A thread calls these before and after the others; NULL where that is not needed. */
+    /* A thread calls these before and after `swin` and `conv`; NULL where that is not needed. */
     void (*begin)(void), (*end)(void);
 
     /* One window. */

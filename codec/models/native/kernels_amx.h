@@ -1,4 +1,4 @@
-/* Products by AMX, for kernels_body.h: 32 rows by two blocks of outputs at a time.
+/* Products by AMX, for kernels_product.h: 32 rows by two blocks of outputs at a time.
  *
  *           weights 6  7
  *   rows 4  sums    0  1
@@ -11,29 +11,10 @@ INLINE TARGET void NAME(finish)(const product_of *p, size_t row, size_t block, v
     float *out = (float *)p->out + at;
     operand *saved = (operand *)p->out + at;
     if (p->start) x += READ(p->start + row * p->start_stride + block * BLOCK);
-    switch (p->end) {
-    case STORE:
-        AT(out) = x;
-        break;
-    case ADD:
-        AT(out) += x;
-        break;
-    case OPERAND:
-        SAVE(saved, x);
-        break;
-    case GELU:
-        SAVE(saved, NAME(gelu)(x));
-        break;
-    case LEAKY:
-        AT(out) = MAX(x, x * 0.01f);
-        break;
-    case DIVIDE:
-        AT(out) /= x;
-        break;
-    case MULTIPLY:
-        AT(out) *= x;
-        break;
-    }
+    const size_t to = 0;
+#define ONCE(DO) DO;
+    END_WITH(ONCE)
+#undef ONCE
 }
 
 /* One or two tiles of rows by one or two blocks; `lower` and `right` are constants. */

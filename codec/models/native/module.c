@@ -152,7 +152,7 @@ static PyObject *make_swin(PyObject *self, PyObject *arguments) {
                              read_swin(layers, bias, h->run, l));
 }
 
-/* A part of (weight, bias, rows of taps, inputs of one, column, row_out, column_out). */
+/* A part of ((weight, bias), rows of taps, inputs of a row, column, row_out, column_out). */
 static int read_part(PyObject *tuple, const kernels *k, conv_layer *l, conv_part *part) {
     PyObject *layer, *rows;
     Py_ssize_t run, column, row_out, column_out;
