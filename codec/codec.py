@@ -88,9 +88,9 @@ class Codec:
             raise BadInputError(f"{entry.path}: not weights of this ticodec: {error}") from error
         use_bf16 = fast_bf16(self.device) if bf16 is None else bf16
         dtype = self.dtype = torch.bfloat16 if use_bf16 else torch.float32
-        self.g_a = Transform(network.g_a, self.device, dtype, keep_last=True)
-        self.h_a = Transform(network.h_a, self.device, torch.float32, keep_last=True)
-        self.g_s = Transform(network.g_s, self.device, dtype, keep_last=True)
+        self.g_a = Transform(network.g_a, self.device, dtype)
+        self.h_a = Transform(network.h_a, self.device, torch.float32)
+        self.g_s = Transform(network.g_s, self.device, dtype)
         self.network = network.eval().requires_grad_(False)
         network.move_rest(self.device, dtype)
         self.heads: dict[Path | None, Classifier] = {}

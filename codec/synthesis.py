@@ -15,7 +15,7 @@ from torch import Tensor
 from .crop import Box, latents_of
 from .models.bands import Size
 from .models.config import STRIDE_Y
-from .models.inference import Rows
+from .models.inference import ReadRows
 from .picture import Pixels
 from .progress import Progress
 
@@ -23,7 +23,7 @@ from .progress import Progress
 class Synthesis(Protocol):
     """g_s, or a preview in its place."""
 
-    def run(self, source: Rows, size: Size, take: Callable[[int, Tensor], None]) -> None:
+    def run(self, source: ReadRows, size: Size, take: Callable[[int, Tensor], None]) -> None:
         """As `Transform.run`."""
 
 

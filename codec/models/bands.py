@@ -22,6 +22,7 @@ from .native.layers import NativeConv, NativeSwin
 from .swin import STB, SwinLayer
 from .torch_swin import TorchSwin
 
+#: Rows (r, W, C) of a map, from the top on, as many at a time as there are.
 Bands = Iterator[Tensor]
 #: Height, width and channels of a map.
 Size = tuple[int, int, int]
@@ -37,18 +38,23 @@ class Stage(Protocol):
         """Bands (r, W, C) of a map of that size to bands of the result."""
 
 
-class Memory:
+class RowBuffer:
     """Rows of a map that come in at the end and leave at the beginning. Its memory is used again.
 
     Args:
-        size: of the map; dtype, device: of its numbers.
+        width, channels: of the map; dtype, device: of its numbers.
         left, right: columns of zeros on both sides, besides those of the map.
     """
 
     def __init__(
-        self, size: Size, dtype: torch.dtype, device: torch.device, left: int = 0, right: int = 0
+        self,
+        width: int,
+        channels: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        left: int = 0,
+        right: int = 0,
     ) -> None:
-        _, width, channels = size
         self.left, self.right, self.count = left, right, 0
         self.held = torch.empty(0, left + width + right, channels, dtype=dtype, device=device)
 
@@ -82,7 +88,7 @@ def put(to: Tensor, rows: Tensor) -> None:
     take the processor from the threads of the extension.
     """
     if to.device.type != "cpu" or to.dtype != rows.dtype:
-        to.copy_(rows.clone() if to.dtype == rows.dtype else rows)
+        to.copy_(rows.clone() if to.dtype == rows.dtype else rows)  # a clone, if they overlap
     elif to.dtype == torch.bfloat16:  # NumPy does not know it
         np.copyto(to.view(torch.int16).numpy(), rows.view(torch.int16).numpy())
     else:
@@ -118,8 +124,9 @@ class ConvStage:
         self.inner, self.activation, self.dtype = conv.conv, activation, dtype
         self.native = NativeConv.of(conv, activation, dtype) if native else None
         self.transposed = isinstance(self.inner, nn.ConvTranspose2d)
-        #: Rows of the neighbourhood on both sides of a position; rows from one to the next.
+        #: Input rows that an output row needs above and below its own.
         self.reach = 1 if self.transposed else int(self.inner.kernel_size[0]) // 2
+        #: Input rows from one output row to the next. A transposed convolution makes two of each.
         self.down = 1 if self.transposed else int(self.inner.stride[0])
 
     def size(self, size: Size) -> Size:
@@ -129,41 +136,42 @@ class ConvStage:
         return -(-height // self.down), -(-width // self.down), self.inner.out_channels
 
     def run(self, source: Bands, size: Size) -> Bands:
-        height, width, _ = size
+        height, width, channels = size
         device = self.inner.weight.device
         left, right = self.native.borders(width) if self.native else (0, 0)
-        memory = Memory(size, self.dtype, device, left, right)
+        near = RowBuffer(width, channels, self.dtype, device, left, right)
         results = None
         if self.native:
-            up, channels = self.native.up, self.native.outputs
-            results = Memory((0, up * -(-width // self.down), channels), torch.float32, device)
-        count = -(-height // self.down)  # of rows of positions
-        end = (count - 1) * self.down + self.reach + 1  # of their neighbourhoods
-        memory.add(self.reach).zero_()
+            up = self.native.up
+            across = up * -(-width // self.down)
+            results = RowBuffer(across, self.native.outputs, torch.float32, device)
+        count = -(-height // self.down)  # of output rows, or of pairs of them
+        end = (count - 1) * self.down + self.reach + 1  # behind the last input row they need
+        near.add(self.reach).zero_()
         received = done = 0
         for rows in source:
             received += len(rows)
-            added = memory.add(len(rows))
+            added = near.add(len(rows))
             if self.native:
                 self.native.fill(added, rows)
             else:
                 put(added, rows)
             ready = (received - 1 - self.reach) // self.down + 1
             if received == height:
-                memory.add(max(0, end - height)).zero_()
+                near.add(max(0, end - height)).zero_()
                 ready = count
             if ready <= done:
                 continue
             if self.native and results:
                 results.drop(results.count)
-                yield self.native.run(memory.rows, results.add(self.native.up * (ready - done)))
+                yield self.native.run(near.rows, results.add(self.native.up * (ready - done)))
             else:
-                yield self.convolve(memory.rows, ready - done)
-            memory.drop((ready - done) * self.down)
+                yield self.convolve(near.rows, ready - done)
+            near.drop((ready - done) * self.down)
             done = ready
 
     def convolve(self, near: Tensor, count: int) -> Tensor:
-        """`count` rows of positions by PyTorch; beside `near` (R, W, C) there are zeros."""
+        """`count` output rows, or pairs, by PyTorch; beside `near` (R, W, C) there are zeros."""
         x = near.permute(2, 0, 1)[None]
         if isinstance(self.inner, nn.ConvTranspose2d):
             y = self.inner(x)[:, :, 2 : 2 + 2 * count]  # behind those of the first row of `near`
@@ -207,8 +215,8 @@ class STBStage:
     def run(self, source: Bands, size: Size) -> Bands:
         height, width, channels = size
         more_rows, more_columns = -height % self.window, -width % self.window
-        padded = (height + more_rows, width + more_columns, channels)
-        inputs, states = (Memory(padded, self.dtype, self.device) for _ in "xy")
+        inputs = RowBuffer(width + more_columns, channels, self.dtype, self.device)
+        states = RowBuffer(width + more_columns, channels, self.dtype, self.device)
         received = first = 0  # rows that have come in; the number of the first that is still held
         done = [0] * len(self.layers)  # how many rows each layer has done
         for rows in source:

@@ -20,7 +20,7 @@ from .conv import Conv, LinearGDN
 from .swin import STB
 
 #: Gives rows first … last - 1 of a map, (last - first, W, C), float32.
-Rows = Callable[[int, int], Tensor]
+ReadRows = Callable[[int, int], Tensor]
 #: Most bytes of a band. On a CPU it stays in the cache from one layer to the next; a GPU needs more
 #: rows to be busy.
 BAND_BYTES = {"cpu": 6 << 20, "cuda": 256 << 20}
@@ -51,44 +51,47 @@ class Transform:
 
     Args:
         modules: the trained transform; it is taken over, converted in place.
-        device: where; dtype: of the operands, float32 or bfloat16.
-        keep_last: run the last convolution in float32, since there bf16 shows in pixels.
+        device: where; dtype: of the operands, float32 or bfloat16. The last convolution always has
+            float32, since there bf16 shows in pixels.
     """
 
-    def __init__(
-        self, modules: nn.Sequential, device: torch.device, dtype: torch.dtype, keep_last: bool
-    ) -> None:
+    def __init__(self, modules: nn.Sequential, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.band_bytes = device, BAND_BYTES[device.type]
         native = device.type == "cpu"
         modules = modules.to(device).eval().requires_grad_(False)
-        last = max(i for i, module in enumerate(modules) if isinstance(module, Conv))
+        last = max(number for number, module in enumerate(modules) if isinstance(module, Conv))
         self.stages: list[Stage] = []
-        waiting = list(modules)
-        while waiting:
-            at, module = len(modules) - len(waiting), waiting.pop(0)
-            kept = torch.float32 if keep_last and at >= last else dtype
+        after: nn.Module | None = None
+        for number, module in reversed(list(enumerate(modules))):
+            kept = torch.float32 if number >= last else dtype
+            activates = isinstance(module, LinearGDN | nn.LeakyReLU)
+            if activates and number and isinstance(modules[number - 1], Conv):
+                after = module.to(kept)  # it becomes part of the convolution
+                continue
             if isinstance(module, Conv):
-                after = waiting[0] if waiting else None
-                after = after if isinstance(after, LinearGDN | nn.LeakyReLU) else None
                 module.to(kept)
                 module.conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-                if after is not None:
-                    waiting.pop(0).to(kept)
                 self.stages.append(ConvStage(module, after, kept, native))
+                after = None
             elif isinstance(module, STB):
                 self.stages.append(STBStage(module.to(kept), kept, native))
             else:
                 if next(module.parameters(), None) is not None:  # constants keep their digits
                     module.to(kept)
                 self.stages.append(Pointwise(module))
+        self.stages.reverse()
 
     def __call__(self, x: Tensor) -> Tensor:
         """(1, H, W, C) float32 to the transform's output, float32."""
         _, height, width, channels = x.shape
         return self.whole(lambda first, last: x[0, first:last], (height, width, channels))
 
-    def whole(self, source: Rows, size: Size) -> Tensor:
-        """A map of that size, which is read in bands, to the output (1, H', W', C')."""
+    def whole(self, source: ReadRows, size: Size) -> Tensor:
+        """A map to the output (1, H', W', C'), float32, on the device.
+
+        Args:
+            source: gives its rows, float32, on any device; size: its height, width and channels.
+        """
         result = torch.empty(1, *self.sizes(size)[-1], device=self.device)
 
         def take(top: int, rows: Tensor) -> None:
@@ -98,10 +101,11 @@ class Transform:
         return result
 
     @torch.inference_mode()
-    def run(self, source: Rows, size: Size, take: Callable[[int, Tensor], None]) -> None:
-        """A map of that size, which is read in bands, to bands of the output.
+    def run(self, source: ReadRows, size: Size, take: Callable[[int, Tensor], None]) -> None:
+        """The same, but to bands of the output.
 
         Args:
+            source, size: as of `whole`.
             take: gets the number of a band's first row, and the band, (r, W', C'), which is valid
                 until it returns.
         """

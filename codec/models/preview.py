@@ -20,7 +20,7 @@ from ticodec.errors import BadInputError
 
 from .bands import Size
 from .conv import Conv
-from .inference import Rows, Transform
+from .inference import ReadRows, Transform
 
 #: A preview is so many times smaller than the picture, each way. Behind it: how many of the
 #: doublings of g_s are run for it.
@@ -100,9 +100,9 @@ class Preview:
     ) -> None:
         first = list(g_s)[: doublings(g_s)[DOUBLINGS[scale]]]
         modules = nn.Sequential(*first, layers.of(scale))
-        self.transform = Transform(modules, device, dtype, keep_last=True)
+        self.transform = Transform(modules, device, dtype)
 
-    def run(self, source: Rows, size: Size, take: Callable[[int, Tensor], None]) -> None:
+    def run(self, source: ReadRows, size: Size, take: Callable[[int, Tensor], None]) -> None:
         """As `Transform.run`; the output is the smaller picture minus ½, not clamped."""
 
         def shuffled(top: int, rows: Tensor) -> None:

@@ -85,7 +85,7 @@ def encode_photos(
 def fast_analysis(network: CodecNetwork, device: torch.device) -> Transform:
     """g_a of a network as the encoder runs it, bf16 where that is fast."""
     dtype = torch.bfloat16 if fast_bf16(device) else torch.float32
-    return Transform(deepcopy(network.g_a), device, dtype, keep_last=True)
+    return Transform(deepcopy(network.g_a), device, dtype)
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ def test_strips_are_the_modules(name: str, size: tuple[int, int]) -> None:
         checks = [(network.g_a, x), (network.h_a, y), (network.g_s, y)]
         for module, value in checks:
             expected = module(value)
-            fast = Transform(module, torch.device("cpu"), torch.float32, keep_last=True)
+            fast = Transform(module, torch.device("cpu"), torch.float32)
             torch.testing.assert_close(fast(value), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -113,7 +113,7 @@ def test_bf16_is_used_where_it_is_not_emulated(
 
 def test_transforms_do_not_change_their_input() -> None:
     network = Network(preset("tic-lite")).eval()
-    fast = Transform(network.g_s, torch.device("cpu"), torch.float32, keep_last=True)
+    fast = Transform(network.g_s, torch.device("cpu"), torch.float32)
     y = torch.randn(1, 4, 4, 128)
     before = y.clone()
     first = fast(y)

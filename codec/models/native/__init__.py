@@ -1,4 +1,4 @@
-"""The C extension of the transforms: where it is found, and how its work is shared by threads.
+"""The C extension of the transforms: where it is found.
 
 It is optional. Without a compiler the package installs and runs without it, more slowly: PyTorch
 computes the same within rounding. `TICODEC_NATIVE=0` in the environment turns it off, as it does
@@ -7,7 +7,9 @@ the extension of the exact path.
     Python       checks arguments    does the work
     layers.py ─► module.c         ─► kernels.c    Swin layers and convolutions on rows of a map
 
-kernels.h says what the kernels promise. layers.py brings weights into the form that they read.
+kernels.h says what the kernels promise; kernels_body.h and the files that it includes are compiled
+for each instruction set. layers.py brings weights into the form that they read. team.py shares a
+job among threads.
 """
 
 from __future__ import annotations

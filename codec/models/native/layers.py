@@ -108,7 +108,7 @@ class NativeConv:
     Raises ValueError where the extension has no kernel for such layers or types.
 
     Attributes:
-        outputs: those of `out`, and zeros up to a whole block.
+        out: channels of the result; outputs: those of `out`, and zeros up to a whole block.
         up: rows and columns of outputs for each position; shuffled: they are channels instead.
     """
 
@@ -137,7 +137,9 @@ class NativeConv:
         for part in parts:
             runs = _padded(part.weight, 2, per)
             layer = _pack(runs.flatten(1), bias, dtype)
-            packed.append((layer, part.rows, runs.shape[2], part.column, *part[3:]))
+            packed.append(
+                (layer, part.rows, runs.shape[2], part.column, part.row_out, part.column_out)
+            )
         kind, gdn = _activation(activation, dtype)
         size = (channels, self.outputs, self.down, self.up, kind)
         self.layer = self.module.conv_layer(name, size, tuple(packed), gdn)
@@ -153,7 +155,8 @@ class NativeConv:
     def borders(self, width: int) -> tuple[int, int]:
         """Columns of zeros that rows of that width need on the left and on the right.
 
-        One more may be read, with a weight of zero. Rows begin at whole pairs.
+        In bf16 a run of an odd number of inputs is read with one number behind it, which has a
+        weight of zero, and a row has an even number of columns.
         """
         wide = width + 2 * self.border + self.spare
         return self.border, self.border + self.spare + wide % 2

@@ -106,9 +106,9 @@ class Synthesis:
         g_a, modules = deepcopy(network.g_a), list(deepcopy(network.g_s))
         ups = doublings(network.g_s)
         ends = [*ups[1 : len(DOUBLINGS)], len(modules)]
-        self.g_a = Transform(g_a, device, dtype, keep_last=True)
+        self.g_a = Transform(g_a, device, dtype)
         self.parts = [
-            Transform(nn.Sequential(*modules[first:end]), device, dtype, end == len(modules))
+            Transform(nn.Sequential(*modules[first:end]), device, dtype)
             for first, end in zip(ups, ends, strict=False)
         ]
 

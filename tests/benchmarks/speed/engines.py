@@ -123,7 +123,7 @@ def export(job: Job, x: Tensor) -> None:
 
 def ticodec(job: Job, x: Tensor) -> Run:
     """The product's own."""
-    return Transform(transform(job), torch.device("cpu"), TYPES[job.type], keep_last=True)
+    return Transform(transform(job), torch.device("cpu"), TYPES[job.type])
 
 
 def openvino(job: Job, x: Tensor, fixed: bool = False) -> Run:

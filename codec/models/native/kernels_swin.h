@@ -1,0 +1,189 @@
+/* Swin layers, for kernels_body.h: a window goes through a layer in the cache. */
+
+/* LayerNorm without its affine part, as operands. */
+TARGET static void NAME(norm)(const float *x, size_t rows, size_t channels, operand *out) {
+    float share = 1 / (float)channels;
+    for (; rows; rows--, x += channels, out += channels) {
+        vec total = ALL(0), squares = ALL(0);
+        for (size_t c = 0; c < channels; c += LANES) total += READ(x + c);
+        vec mean = ALL(SUM(total) * share);
+        for (size_t c = 0; c < channels; c += LANES) {
+            vec apart = READ(x + c) - mean;
+            squares += apart * apart;
+        }
+        vec factor = ALL(1 / sqrtf(SUM(squares) * share + 1e-5f));
+        for (size_t c = 0; c < channels; c += LANES) SAVE(out + c, (READ(x + c) - mean) * factor);
+    }
+}
+
+/* Scores beyond ± this do not count: then no sum overflows, and no row has to be searched for its
+ * largest score. Those of trained networks are far smaller. */
+#define LARGEST_SCORE 120.0f
+
+/* softmax of rows of scores [rows][width] as operands; scores are in units of log 2. */
+TARGET static void NAME(softmax)(const float *scores, size_t rows, size_t width, operand *out) {
+    for (; rows; rows--, scores += width, out += width) {
+        vec total = ALL(0), e[MOST_TOKENS / LANES];
+        for (size_t k = 0; k < width; k += LANES)
+            total += e[k / LANES] = NAME(exp2)(MIN(READ(scores + k), ALL(LARGEST_SCORE)));
+        vec share = ALL(1 / SUM(total));
+        for (size_t k = 0; k < width; k += LANES) SAVE(out + k, e[k / LANES] * share);
+    }
+}
+
+/* k of a head [tokens][depth], rows `stride` apart, as weights: [blocks of tokens][depth / PER][
+ * BLOCK][PER]. tokens: a multiple of BLOCK. */
+TARGET static void NAME(turn)(const operand *k, size_t stride, size_t tokens, size_t depth,
+                              operand *out) {
+    for (size_t block = 0; block < tokens; block += BLOCK, out += depth * BLOCK)
+        for (size_t t = 0; t < BLOCK; t++)
+            for (size_t e = 0; e < depth; e += PER)
+                memcpy(out + (e * BLOCK + t * PER), k + (block + t) * stride + e, PER * sizeof *k);
+}
+
+/* v of a head as weights: [blocks of depth][tokens / PER][BLOCK][PER]; zeros beyond the depth. */
+TARGET static void NAME(pair)(const operand *v, size_t stride, size_t tokens, size_t depth,
+                              operand *out) {
+    for (size_t block = 0; block < depth; block += BLOCK, out += tokens * BLOCK) {
+        size_t count = depth - block < BLOCK ? depth - block : BLOCK;
+        for (size_t t = 0; t < tokens; t++) {
+            operand *to = out + t / PER * PER * BLOCK + t % PER;
+            const operand *of = v + t * stride + block;
+            if (count == BLOCK)
+                for (size_t e = 0; e < BLOCK; e++) to[e * PER] = of[e];
+            else
+                for (size_t e = 0; e < BLOCK; e++) to[e * PER] = e < count ? of[e] : 0;
+        }
+    }
+}
+
+/* Where a window's things lie in scratch. */
+typedef struct {
+    float *x, *scores;
+    operand *norm, *qkv, *seen, *hidden, *k, *v, *p;
+    size_t bytes;
+} NAME(places);
+
+/* Hidden channels that go through the MLP at a time, so that they stay in the first-level cache. */
+#define HIDDEN (PER * 4 * BLOCK)
+
+static NAME(places) NAME(lay_out)(const swin_layer *l, char *scratch) {
+    size_t tokens = l->window * l->window, keys = PADDED(tokens), c = l->channels, at = 0;
+    NAME(places) s;
+#define PLACE(name, count)                                                                         \
+    s.name = (void *)(scratch + at), at += ((count) * sizeof *s.name + 63) / 64 * 64
+    PLACE(x, tokens * c);
+    PLACE(scores, tokens * keys);
+    PLACE(norm, tokens * c);
+    PLACE(qkv, keys * 3 * c);
+    PLACE(seen, tokens * (c + BLOCK));
+    PLACE(hidden, tokens * HIDDEN);
+    PLACE(k, keys * c);
+    PLACE(v, keys * PADDED(c / l->heads));
+    PLACE(p, tokens * keys);
+#undef PLACE
+    s.bytes = at;
+    return s;
+}
+
+static size_t NAME(swin_scratch)(const swin_layer *l) { return NAME(lay_out)(l, NULL).bytes; }
+
+/* Attention of the tokens first … last - 1; the others are not there. */
+TARGET static void NAME(attend)(const swin_layer *l, const NAME(places) * s, const float *bias,
+                                size_t first, size_t last) {
+    size_t tokens = l->window * l->window, keys = PADDED(tokens), c = l->channels;
+    size_t depth = c / l->heads, rows = last - first;
+    for (size_t head = 0; head < l->heads; head++, bias += tokens * keys) {
+        const operand *q = s->qkv + first * 3 * c + head * depth;
+        NAME(turn)(s->qkv + c + head * depth, 3 * c, keys, depth, s->k);
+        NAME(pair)(s->qkv + 2 * c + head * depth, 3 * c, keys, depth, s->v);
+        const void *queries[] = {q}, *shares[] = {s->p};
+        product_of scores = {.a = queries,
+                             .taps = 1,
+                             .stride = 3 * c,
+                             .rows = rows,
+                             .weight = s->k,
+                             .block = depth * BLOCK,
+                             .steps = depth / PER,
+                             .blocks = keys / BLOCK,
+                             .start = bias + first * keys,
+                             .start_stride = keys,
+                             .out = s->scores,
+                             .out_stride = keys,
+                             .end = STORE};
+        NAME(product)(&scores);
+        NAME(softmax)(s->scores, rows, keys, s->p);
+        /* Beyond the depth of a head this writes into the place of the next one, which follows. */
+        product_of seen = {.a = shares,
+                           .taps = 1,
+                           .stride = keys,
+                           .rows = rows,
+                           .weight = s->v,
+                           .block = keys * BLOCK,
+                           .steps = keys / PER,
+                           .blocks = PADDED(depth) / BLOCK,
+                           .out = s->seen + first * (c + BLOCK) + head * depth,
+                           .out_stride = c + BLOCK,
+                           .end = OPERAND};
+        NAME(product)(&seen);
+    }
+}
+
+/* Where token number `token` of a window is in a map's rows. */
+static size_t NAME(place)(const swin_layer *l, const swin_rows *r, size_t window, size_t token) {
+    size_t across = r->width / l->window, row = window / across * l->window + token / l->window;
+    size_t column = window % across * l->window + token % l->window + l->shift;
+    return ((row - r->absent) * r->width + (column < r->width ? column : column - r->width)) *
+           l->channels;
+}
+
+TARGET static void NAME(swin)(const swin_layer *l, const swin_rows *r, size_t window,
+                              void *scratch) {
+    NAME(places) s = NAME(lay_out)(l, scratch);
+    size_t tokens = l->window * l->window, c = l->channels, across = r->width / l->window;
+    size_t top = window / across * l->window; /* counted with absent rows */
+    size_t first = top < r->absent ? (r->absent - top) * l->window : 0;
+    size_t end = r->rows + r->absent - top, last = end < l->window ? end * l->window : tokens;
+    size_t rows = last - first;
+    int halved = first > 0 || last < tokens;
+    float *x = s.x + first * c;
+    for (size_t t = first; t < last; t++)
+        memcpy(s.x + t * c, r->from + NAME(place)(l, r, window, t), c * sizeof *x);
+
+    NAME(norm)(x, rows, c, s.norm);
+    if (halved || tokens < PADDED(tokens)) memset(s.qkv, 0, PADDED(tokens) * 3 * c * sizeof *s.qkv);
+    NAME(linear)(&l->qkv, s.norm, c, rows, s.qkv + first * 3 * c, 3 * c, OPERAND);
+    size_t pattern = l->shift ? 2 * (size_t)halved + (window % across == across - 1) : 0;
+    NAME(attend)(l, &s, l->bias + pattern * l->heads * tokens * PADDED(tokens), first, last);
+    NAME(linear)(&l->proj, s.seen + first * (c + BLOCK), c + BLOCK, rows, x, c, ADD);
+
+    NAME(norm)(x, rows, c, s.norm);
+    for (size_t h = 0; h < l->hidden; h += HIDDEN) {
+        size_t count = l->hidden - h < HIDDEN ? l->hidden - h : HIDDEN;
+        linear_layer in = l->mlp1;
+        in.out = count, in.bias += h, in.weight = (operand *)in.weight + h * in.in;
+        NAME(linear)(&in, s.norm, c, rows, s.hidden, count, GELU);
+        const void *taps[] = {s.hidden};
+        product_of p = {.a = taps,
+                        .taps = 1,
+                        .stride = count,
+                        .rows = rows,
+                        .weight = (operand *)l->mlp2.weight + h * BLOCK,
+                        .block = l->mlp2.in * BLOCK,
+                        .steps = count / PER,
+                        .blocks = c / BLOCK,
+                        .start = h ? NULL : l->mlp2.bias,
+                        .out = x,
+                        .out_stride = c,
+                        .end = ADD};
+        NAME(product)(&p);
+    }
+    for (size_t t = first; t < last; t++) {
+        size_t place = NAME(place)(l, r, window, t);
+        float *to = r->to + place;
+        const float *of = s.x + t * c, *add = r->add ? r->add + place : NULL;
+        if (add)
+            for (size_t i = 0; i < c; i += LANES) AT(to + i) = READ(of + i) + READ(add + i);
+        else memcpy(to, of, c * sizeof *to);
+    }
+}
