@@ -51,7 +51,9 @@ def encode(
     with bar(f"encoding {source} with {entry.name}", quiet or as_json) as progress:
         with about(source):
             picture = read_picture(data, max_pixels, room_for(entry, device))
-        (file,) = loaded(entry, device).containers([picture], quality, progress)
+        codec = loaded(entry, device)
+        with about(source):
+            (file,) = codec.containers([picture], quality, progress)
         coded = container.write(file)
     write_output(target, coded)
     facts = facts_of(source, target, entry.name, file, started)

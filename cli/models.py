@@ -9,8 +9,10 @@ from .output import Json, print_json
 
 def models(as_json: Json = False) -> None:
     """List the installed models."""
-    from ticodec.entropy.native import module, turned_off
+    from ticodec.entropy import native as exact
+    from ticodec.extension import turned_off
     from ticodec.model_list import list_models
+    from ticodec.models import native as kernels
 
     listed = list_models()
     if as_json:
@@ -38,10 +40,12 @@ def models(as_json: Json = False) -> None:
     Console(markup=False).print(table)
     if listed:
         off = " (TICODEC_NATIVE=0)" if turned_off() else ""
-        where = f"without the C extension{off}, more slowly"
-        if (extension := module()) is not None:
-            where = f"in the C extension ({extension.INSTRUCTIONS[0]})"
+        without = f"without the C extension{off}, more slowly"
+        path, transforms = exact.module(), kernels.module()
+        where = f"in the C extension ({path.INSTRUCTIONS[0]})" if path else without
         print(f"the exact path runs {where}")
+        where = f"in the C extension ({transforms.SETS[0][0]})" if transforms else without
+        print(f"the transforms run {where}")
     states = {model.state for model in listed}
     if "hidden" in states:
         print("hidden: the name stands for weights of a folder that is searched earlier")

@@ -29,7 +29,7 @@ from .inputs import (
     as_container,
     as_picture,
     check_device,
-    check_scale,
+    checked_scale,
     path_of,
     tic_or_picture,
     whole,
@@ -112,7 +112,7 @@ def decode(
     Raises BadInputError when the data is damaged, too large, or its weights are not here,
     UsageError for bad arguments, such as a crop that is not within the image.
     """
-    check_scale(scale)
+    scale = checked_scale(scale)
     container = as_container(data, max_pixels)
     header = container.header
     box_of(crop, header.height, header.width)  # before seconds are spent on loading the network

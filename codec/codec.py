@@ -31,7 +31,7 @@ from ticodec.inputs import (
     ImageLike,
     as_container,
     as_picture,
-    check_scale,
+    checked_scale,
     path_of,
     whole,
 )
@@ -242,11 +242,17 @@ class Codec:
         Raises BadInputError when the file is damaged, too large, or made by other weights, or the
         preview of these is damaged; UsageError for a bad `crop` or `scale`.
         """
-        check_scale(scale)
-        container = self.checked(as_container(data, max_pixels))
-        box = box_of(crop, container.header.height, container.header.width)
-        y_hat = self.latents(container, part(progress, 0, 1 - TRANSFORMS))
-        return self.picture(container, y_hat, box, part(progress, 1 - TRANSFORMS, 1), scale)
+        scale = checked_scale(scale)
+        container = as_container(data, max_pixels)
+        size = container.header.height, container.header.width
+        box = aligned(box_of(crop, *size), scale, *size)
+        made = -(-box.height // scale), -(-box.width // scale)
+        self.checked(container, None if made == size else made)
+        # A part takes less of the transforms, and all of the latents.
+        work = TRANSFORMS * made[0] * made[1] / (size[0] * size[1])
+        latents = (1 - TRANSFORMS) / (1 - TRANSFORMS + work)
+        y_hat = self.latents(container, part(progress, 0, latents))
+        return self.picture(container, y_hat, box, part(progress, latents, 1), scale)
 
     @torch.inference_mode()
     def picture(
@@ -257,10 +263,14 @@ class Codec:
         progress: Progress = ignored,
         scale: int = 1,
     ) -> Picture:
-        """The picture of a file whose latents ŷ are decoded, or a part of it, at 1/scale."""
+        """The picture of a file whose latents ŷ are decoded, or a part of it, at 1/scale.
+
+        Args:
+            box: the part, which begins at multiples of `scale`, see `aligned`.
+        """
         header = container.header
         size = header.height, header.width
-        box = aligned(box or box_of(None, *size), scale, *size)
+        box = box or box_of(None, *size)
         _, down = self.gains(header.quality)
         y = (y_hat * down[0])[None].float().to(self.device)
         y = self.network.synthesis_input(y, self.dtype)[0]
@@ -275,8 +285,11 @@ class Codec:
             picture.alpha = smaller(np.ascontiguousarray(picture.alpha[rows, columns]), scale)
         return picture
 
-    def checked(self, container: Container) -> Container:
+    def checked(self, container: Container, part: tuple[int, int] | None = None) -> Container:
         """The same container, if it is of these weights and fits into memory.
+
+        Args:
+            part: as `memory.needed` takes it.
 
         Raises BadInputError or TicodecError otherwise.
         """
@@ -287,7 +300,7 @@ class Codec:
                 f"{self.entry.name} ({self.entry.fingerprint.hex()})"
             )
         if self.device.type == "cpu":
-            memory.check(self.config, header.height, header.width)
+            memory.check(self.config, header.height, header.width, part=part)
         return container
 
     def latents(self, container: Container, progress: Progress = ignored) -> Tensor:

@@ -3,10 +3,9 @@
 image │ halo 320 px │ crop │ halo │     the synthesis transform runs on crop and halo alone
 
 What is farther from a pixel than the halo hardly moves it. A part that `tic-plus` decodes has 70 dB
-or more against the same part of the whole image, in float32 and in bf16, which rounds small
-differences up; no value is more than a grey level off. With `tic-lite` hardly any value differs.
-The part begins and ends at multiples of 64 pixels, or at an edge of the image, so that the windows
-of attention are those of the whole image.
+or more against the same part of the whole image, in float32 and in bf16, and no value is more than
+a grey level off. With `tic-lite` hardly any value differs. The part begins and ends at multiples of
+64 pixels, or at an edge of the image, so that windows of attention are those of the whole image.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from .errors import UsageError
-from .inputs import whole
 from .models.config import STRIDE_Y
 
 #: Pixels around the crop that are synthesised with it.
@@ -40,15 +40,17 @@ def box_of(crop: Sequence[int] | None, height: int, width: int) -> Box:
     """
     if crop is None:
         return Box(0, 0, width, height)
-    if isinstance(crop, str | bytes) or not isinstance(crop, Sequence) or len(crop) != 4:
-        raise UsageError(f"`crop` must be four numbers, (x, y, width, height), not {crop!r}")
-    box = Box(*crop)
-    for value, least in zip(box, (0, 0, 1, 1), strict=True):
-        whole("crop", value, least)
+    numbers = list(crop) if isinstance(crop, Sequence) and not isinstance(crop, str) else []
+    if len(numbers) != 4 or not all(isinstance(n, int | np.integer) for n in numbers):
+        raise UsageError(f"`crop` must be four whole numbers, (x, y, width, height), not {crop!r}")
+    box = Box(*map(int, numbers))
+    for name, value, least in zip(Box._fields, box, (0, 0, 1, 1), strict=True):
+        if value < least:
+            raise UsageError(f"`crop` must have {name} {least} or more, not {value}")
     if box.x + box.width > width or box.y + box.height > height:
         raise UsageError(
             f"`crop` must lie within the image: {box.width}×{box.height} pixels from "
-            f"({box.x}, {box.y}) do not, as it has {width}×{height}"
+            f"({box.x}, {box.y}) do not; the image has {width}×{height}"
         )
     return box
 

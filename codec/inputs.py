@@ -166,11 +166,12 @@ def whole(name: str, value: object, least: int = 1) -> None:
         raise UsageError(f"`{name}` must be at least {least}, not {value}")
 
 
-def check_scale(scale: object) -> None:
-    """Raises UsageError unless a picture can be decoded at 1/scale of its size."""
+def checked_scale(scale: int) -> int:
+    """The number. Raises UsageError unless a picture can be decoded at 1/scale of its size."""
     whole("scale", scale)
     if scale not in SCALES:
         raise UsageError(f"`scale` must be 1, 2, 4 or 8, not {scale}")
+    return int(scale)
 
 
 def check_device(device: object) -> None:

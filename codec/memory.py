@@ -21,8 +21,12 @@ MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 #: Pages of memory: all that this process has reserved, those it uses, and more.
 STATM = Path("/proc/self/statm")
-#: Bytes that coding any image takes.
+#: Bytes that coding any image takes, whatever its size.
 FIXED = 64 << 20
+#: Bytes of a pixel of an image that is decoded or read, twice while it is converted.
+IMAGE = 12
+#: Bytes that a process takes which has loaded a network, and does nothing.
+LOADED = 600 << 20
 #: Environment variable: the limit that `set_memory` sets. Processes started here see it.
 LIMIT = "TICODEC_MEMORY"
 UNITS = {"B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -31,9 +35,10 @@ UNITS |= {f"{unit}B": 10 ** (3 * power) for power, unit in enumerate("KMGT", 1)}
 
 
 def set_memory(memory: int | str | None) -> None:
-    """Let this process, and those that it starts, use at most so much memory.
+    """Let this process use at most so much memory, and each one that it starts as much.
 
-    Images that need more are refused with a TicodecError. The environment variable TICODEC_MEMORY
+    Images that need more are refused with a TicodecError; nothing else is. A process that has
+    loaded a network has taken 0.6 GiB already. The environment variable TICODEC_MEMORY
     says the same, and is what this sets.
 
     Args:
@@ -58,10 +63,10 @@ def size_of(text: str, name: str = "`memory`") -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", str(text), re.IGNORECASE)
     units = {unit.lower(): size for unit, size in UNITS.items()}
-    size = 0 if match is None else math.floor(float(match[1]) * units.get(match[2].lower(), 0))
-    if size < 1:
+    size = 0.0 if match is None else float(match[1]) * units.get(match[2].lower(), 0)
+    if not 1 <= size < math.inf:
         raise UsageError(f"{name} is a size such as 2GiB, 1500MB or 3G, not {str(text)!r}")
-    return size
+    return math.floor(size)
 
 
 def limit() -> int | None:
@@ -96,9 +101,12 @@ def free() -> int | None:
 
 
 def left() -> int | None:
-    """What this process has not used of its limit, in bytes; None: there is no limit."""
+    """What images may take of this process's limit, in bytes; None: there is no limit.
+
+    What it uses itself is that of a loaded network at least, also before one is.
+    """
     most = limit()
-    return None if most is None else max(0, most - used())
+    return None if most is None else max(0, most - max(used(), LOADED))
 
 
 def available() -> int | None:
@@ -109,13 +117,22 @@ def available() -> int | None:
     return min((size for size in (free(), left()) if size is not None), default=None)
 
 
-def needed(config: CodecConfig, height: int, width: int) -> float:
-    """Bytes that coding an image of that size takes at most on the CPU, beside the weights."""
+def needed(
+    config: CodecConfig, height: int, width: int, part: tuple[int, int] | None = None
+) -> float:
+    """Bytes that coding an image of that size takes at most on the CPU, beside the weights.
+
+    Args:
+        part: height and width of the pixels that are made, where these are not the whole image.
+    """
     stride, takes = config.stride_z, config.memory
     down, across = (size + -size % stride for size in (height, width))
-    if models_native.module() is None or not entropy_native.active():
+    if not (models_native.active() and entropy_native.active()):
         return (down + 3 * stride) * across * takes.by_torch  # bands are as wide as the image
-    return FIXED + across * takes.per_column + down * across * takes.per_pixel
+    if part is None:
+        return FIXED + across * takes.per_column + down * across * takes.per_pixel
+    rows, columns = (size + 2 * stride for size in part)  # pixels around it are made, too
+    return FIXED + columns * (takes.per_column + rows * IMAGE) + down * across * takes.per_latents
 
 
 def check_picture(config: CodecConfig, height: int, width: int, have: int | None = None) -> None:
@@ -127,7 +144,12 @@ def check_picture(config: CodecConfig, height: int, width: int, have: int | None
 
 
 def check(
-    config: CodecConfig, height: int, width: int, remedy: str = "", have: int | None = None
+    config: CodecConfig,
+    height: int,
+    width: int,
+    remedy: str = "",
+    have: int | None = None,
+    part: tuple[int, int] | None = None,
 ) -> None:
     """Raises TicodecError when coding an image of that size would not fit.
 
@@ -135,16 +157,17 @@ def check(
         remedy: what to do then, beside using a machine with more, or a higher limit: the end of the
             message.
         have: the memory there is, in bytes; None: what is `available`.
+        part: as `needed` takes it.
     """
-    need = needed(config, height, width)
+    need = needed(config, height, width, part)
     have = available() if have is None else have
     if have is None or need <= have:
         return
     most, remains = limit(), free()
     state, use = "free", "a machine with more"
     if most is not None and (remains is None or have < remains):
-        state, use = f"left of a limit of {most / 2**30:.1f}", "a higher `memory`"
+        state, use = f"left of a limit of {most / 2**30:.2f}", "a higher `memory`"
     raise TicodecError(
-        f"{width}×{height} pixels need about {need / 2**30:.1f} GiB of memory with "
-        f"{config.model}, {have / 2**30:.1f} GiB are {state}; use {use}{remedy}"
+        f"{width}×{height} pixels need about {need / 2**30:.2f} GiB of memory with "
+        f"{config.model}, {have / 2**30:.2f} GiB are {state}; use {use}{remedy}"
     )

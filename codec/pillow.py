@@ -35,11 +35,10 @@ from . import container as tic
 from . import sections, weights
 from .api import encode, loaded
 from .errors import BadInputError, TicodecError, UsageError, is_memory_short
+from .inputs import SCALES
 
 #: Where networks run, as `ticodec.load` takes it. Assign to it: `Image.open` takes no options.
 DEVICE = "auto"
-#: What a picture can be reduced by as it is decoded, the most first.
-SCALES = (8, 4, 2, 1)
 #: Pillow has its own limit of pixels, and no image that is in memory is too large to save.
 NO_LIMIT = tic.SIDE_MAX**2
 
@@ -96,7 +95,7 @@ class TicImageFile(ImageFile.ImageFile):
         width, height = self.size
         self._scale = next(
             scale
-            for scale in SCALES
+            for scale in reversed(SCALES)
             if scale == 1 or (size[0] * scale <= width and size[1] * scale <= height)
         )
         self._size = -(-width // self._scale), -(-height // self._scale)

@@ -1,7 +1,9 @@
 """How far the codec is with a picture: the share done, 0 … 1, as its stages report it.
 
 encode:   g_a, h_a ──────── 0.8 ─► coding ─ 1
-decode:   latents ─ 0.2 ─► g_s ──────────── 1
+decode:   latents ─ 0.2 ─► g_s ──────────── 1     of a part less is g_s
+
+The transforms report every band, coding and decoding of latents their end only.
 """
 
 from __future__ import annotations

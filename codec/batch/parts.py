@@ -22,8 +22,6 @@ from ticodec.processes import cores
 
 from .messages import Job
 
-#: Memory of a worker that has a network loaded and does nothing, in bytes.
-IDLE_BYTES = 600 << 20
 #: What a worker that has asked for parts is sent when it has them.
 GO = "go"
 
@@ -42,13 +40,13 @@ def divided(job: Job, jobs: int) -> Job:
     have = memory.available()
     if have is None:
         return replace(job, threads=max(1, cores() // jobs))
-    idle = IDLE_BYTES * (jobs - 1)
+    others = memory.LOADED * (jobs - 1)
     return replace(
         job,
         threads=max(1, cores() // jobs),
-        memory=None if job.memory is None else max(1, have - idle),
+        memory=None if job.memory is None else max(1, have - others),
         parts=jobs,
-        part=max(1, have // jobs - IDLE_BYTES),
+        part=max(1, have // jobs - memory.LOADED),
     )
 
 

@@ -117,11 +117,13 @@ class Memory(NamedTuple):
     what is left of a pixel are the pixel and its latents. Without it, PyTorch holds much more.
 
     Args:
-        per_pixel, per_column: with the extension. by_torch: a pixel without it.
+        per_pixel, per_column: with the extension; per_latents: a pixel whose latents alone are
+            decoded. by_torch: a pixel without the extension.
     """
 
     per_pixel: float
     per_column: float
+    per_latents: float
     by_torch: float
 
 
@@ -159,7 +161,7 @@ class CodecConfig(Dimensions):
 
         Measured with `icat-lite` at 6 megapixels, 3000×2000 and 24000×256, encoding and decoding.
         """
-        return Memory(per_pixel=self.M / 2, per_column=256 * self.N, by_torch=2.5 * self.N)
+        return Memory(self.M / 2, 256 * self.N, per_latents=self.M / 2, by_torch=2.5 * self.N)
 
     def card_lines(self) -> list[str]:
         """What a model card lists besides N, M and the trade-offs."""
@@ -233,7 +235,8 @@ class ModelConfig(CodecConfig):
         """
         columns, torch = (240, 3.0) if self.depths[0] else (96, 2.5)
         # 12: an image is held twice while its pixels are converted.
-        return Memory(max(12, 4 + self.M / 16), columns * self.N, torch * self.N)
+        latents = 4 + self.M / 16
+        return Memory(max(12, latents), columns * self.N, latents, torch * self.N)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ class Conv(nn.Module):
         return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
+def shuffled(x: Tensor) -> Tensor:
+    """2×2 positions of channels: (H, W, 2 · 2 · C), row and column first, to (2H, 2W, C)."""
+    return x.unflatten(2, (2, 2, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+
 def activation(kind: str, dim: int, inverse: bool) -> list[nn.Module]:
     """The modules that follow a convolution; none for kind "none"."""
     if kind == "gdn":

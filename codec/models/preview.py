@@ -19,18 +19,18 @@ from ticodec import weights
 from ticodec.errors import BadInputError
 
 from .bands import Size
-from .conv import Conv
+from .conv import Conv, shuffled
 from .inference import ReadRows, Transform
 
-#: A preview is so many times smaller than the picture, each way. Behind it: how many of the
-#: doublings of g_s are run for it.
+#: How many of the doublings of g_s are run for a preview that is so many times smaller than the
+#: picture, each way.
 DOUBLINGS = {2: 2, 4: 1, 8: 0}
 #: Rows and columns of pixels that a position gives.
 SIDE = 2
 
 
 def doublings(g_s: nn.Sequential) -> list[int]:
-    """Where the convolutions of g_s are that double the map."""
+    """The numbers of the modules of g_s that double the map."""
     return [
         number
         for number, module in enumerate(g_s)
@@ -105,10 +105,10 @@ class Preview:
     def run(self, source: ReadRows, size: Size, take: Callable[[int, Tensor], None]) -> None:
         """As `Transform.run`; the output is the smaller picture minus ½, not clamped."""
 
-        def shuffled(top: int, rows: Tensor) -> None:
-            take(SIDE * top, pixels_of(rows))
+        def take_pixels(top: int, rows: Tensor) -> None:
+            take(SIDE * top, shuffled(rows))
 
-        self.transform.run(source, size, shuffled)
+        self.transform.run(source, size, take_pixels)
 
 
 def load_preview(
@@ -116,9 +116,3 @@ def load_preview(
 ) -> Preview:
     """The preview of some weights; arguments and errors as of `load_layers` and `Preview`."""
     return Preview(g_s, load_layers(entry, g_s), scale, device, dtype)
-
-
-def pixels_of(rows: Tensor) -> Tensor:
-    """2×2 pixels of every position, (h, w, 12), to (2h, 2w, 3)."""
-    h, w, _ = rows.shape
-    return rows.view(h, w, SIDE, SIDE, 3).transpose(1, 2).reshape(SIDE * h, SIDE * w, 3)

@@ -12,6 +12,7 @@ import pytest
 
 import ticodec
 from ticodec.entropy import native
+from ticodec.models import native as kernels
 from ticodec.models.config import VITS
 from ticodec.models.families import PRESETS
 
@@ -89,28 +90,32 @@ def test_models(run) -> None:
 
 
 @pytest.mark.parametrize("switch", ["", "0"])
-def test_models_say_where_the_exact_path_runs(run, monkeypatch, switch: str) -> None:
+def test_models_say_where_their_parts_run(run, monkeypatch, switch: str) -> None:
     monkeypatch.setenv("TICODEC_NATIVE", switch)
     native.module.cache_clear()
+    kernels.module.cache_clear()
     try:
         there = native.active()
         assert not (there and switch)
         assert {row["native"] for row in json.loads(run("models", "--json").out)} == {there}
+        path, transforms = run("models").out.splitlines()[-2:]
+        extension, other = native.module(), kernels.module()
         words = "without the C extension"
-        if (extension := native.module()) is not None:
-            words = f"in the C extension ({extension.INSTRUCTIONS[0]})"
-        last = run("models").out.splitlines()[-1]
-        assert words in last
-        assert ("TICODEC_NATIVE=0" in last) == bool(switch), "it says what turned the extension off"
+        assert (f"({extension.INSTRUCTIONS[0]})" if extension else words) in path
+        assert (f"({other.SETS[0][0]})" if other else words) in transforms
+        for line in (path, transforms):
+            assert ("TICODEC_NATIVE=0" in line) == bool(switch), "what turned the extension off"
     finally:
         native.module.cache_clear()
+        kernels.module.cache_clear()
 
 
 def test_the_table_of_models_is_whole_in_80_columns(run, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("TICODEC_WEIGHTS")  # the weights that ship have the longest names
-    *lines, last = [line for line in run("models").out.splitlines() if line.strip()]
-    assert last.startswith("the exact path runs ")
+    *lines, path, transforms = [line for line in run("models").out.splitlines() if line.strip()]
+    assert path.startswith("the exact path runs ")
+    assert transforms.startswith("the transforms run ")
     assert max(map(len, lines)) <= 80
     for line in lines:
         assert line.endswith((" ", "─")), "its right edge is cut off"

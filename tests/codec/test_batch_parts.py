@@ -49,7 +49,7 @@ def test_a_dead_worker_waits_for_nothing() -> None:
 
 def test_parts_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available", lambda: 8 * GIB)
-    monkeypatch.setattr(parts, "IDLE_BYTES", GIB)
+    monkeypatch.setattr(memory, "LOADED", GIB)
     monkeypatch.setattr(parts, "cores", lambda: 9)
     job = divided(Job("encode", "in", memory=8 * GIB), 4)
     assert (job.parts, job.part, job.threads) == (4, GIB, 2)

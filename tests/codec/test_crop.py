@@ -78,17 +78,17 @@ def test_alpha_and_metadata_come_along(tiny, crop: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("crop", "message"),
     [
-        ((0, 0, 91, 70), r"91×70 pixels from \(0, 0\) do not, as it has 90×70"),
+        ((0, 0, 91, 70), r"91×70 pixels from \(0, 0\) do not; the image has 90×70"),
         ((0, 0, 90, 71), "must lie within the image"),
         ((80, 0, 11, 1), "must lie within the image"),
         ((0, 70, 1, 1), "must lie within the image"),
-        ((-1, 0, 5, 5), "must be at least 0, not -1"),
-        ((0, 0, 0, 5), "must be at least 1, not 0"),
-        ((0, 0, 5, -5), "must be at least 1, not -5"),
-        ((0, 0, 5.5, 5), "must be a whole number, not float"),
-        ((0, 0, 5), "four numbers"),
-        ("0055", "four numbers"),
-        (5, "four numbers"),
+        ((-1, 0, 5, 5), "must have x 0 or more, not -1"),
+        ((0, 0, 0, 5), "must have width 1 or more, not 0"),
+        ((0, 0, 5, -5), "must have height 1 or more, not -5"),
+        ((0, 0, 5.5, 5), "four whole numbers"),
+        ((0, 0, 5), "four whole numbers"),
+        ("0055", "four whole numbers"),
+        (5, "four whole numbers"),
     ],
 )
 def test_what_is_no_part(tiny, picture, crop: object, message: str) -> None:
@@ -129,6 +129,15 @@ def test_the_command_crops(run, sample: Path, photo: Path, tmp_path: Path) -> No
     )
     wrong = ("decode", tic, tmp_path / "b.png", "--crop")
     run(*wrong, 70, 0, 30, 40).fails(2, "a.tic: --crop must lie within the image: 30×40 pixels")
-    run(*wrong, -1, 0, 30, 40).fails(2, "--crop must be at least 0, not -1")
+    run(*wrong, -1, 0, 30, 40).fails(2, "--crop must have x 0 or more, not -1")
     run(*wrong, 1, 2, 3).fails(2, "--crop")
     assert not (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.uint64, np.int64])
+def test_numbers_of_numpy_are_numbers(tiny, picture, kind: type) -> None:
+    """They must not wrap around."""
+    data = tiny.encode(picture(70, 90))
+    crop = np.array([80, 40, 10, 30], kind)
+    found = tiny.decode(data, crop=tuple(crop), scale=kind(2)).pixels
+    assert np.array_equal(found, tiny.decode(data, crop=(80, 40, 10, 30), scale=2).pixels)

@@ -66,7 +66,7 @@ def undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available", lambda: 2 << 30)
 
 
-NEED = r"20000×20000 pixels need about .* GiB of memory with tic-lite, 2.0 GiB are free"
+NEED = r"20000×20000 pixels need about .* GiB of memory with tic-lite, 2.00 GiB are free"
 
 
 def test_the_library_decodes_no_pixels(undecoded: None, huge: Path, tiny) -> None:
@@ -79,7 +79,7 @@ def test_the_library_decodes_no_pixels(undecoded: None, huge: Path, tiny) -> Non
 
 
 def test_the_command_decodes_no_pixels(undecoded: None, huge: Path, run, tmp_path: Path) -> None:
-    words = ("20000×20000 pixels need about", "GiB of memory with tic-lite, 2.0 GiB are free")
+    words = ("20000×20000 pixels need about", "GiB of memory with tic-lite, 2.00 GiB are free")
     run("encode", huge, tmp_path / "x.tic", "--device", "cpu").fails(1, "huge.png: ", *words)
     run("classify", huge, "--device", "cpu").fails(1, "huge.png: ", *words)
 
@@ -174,7 +174,7 @@ def test_memory_in_use_is_counted() -> None:
 
 def test_the_message_names_the_limit(limited, tiny, picture) -> None:
     limited(1000)
-    message = "0.0 GiB are left of a limit of 1.0; use a higher `memory`, or a smaller image"
+    message = "0.00 GiB are left of a limit of 1.00; use a higher `memory`, or a smaller image"
     with pytest.raises(TicodecError, match=f"^90×70 pixels need .*{message}$"):
         tiny.encode(picture(70, 90))
 
@@ -185,7 +185,7 @@ def test_the_commands_limit(limited, run, photo: Path, tmp_path: Path) -> None:
     model = ("-m", "tiny", "--device", "cpu")
     assert run("encode", photo, tic, *model, "--memory", "3GiB").code == 0
     assert os.environ[memory.LIMIT] == f"{3 << 30}B"
-    words = ("90×70 pixels need", "are left of a limit of 1.0; use a higher --memory")
+    words = ("90×70 pixels need", "are left of a limit of 1.00; use a higher --memory")
     small = ("--memory", "1GiB", "--device", "cpu")
     run("encode", photo, tic, "-f", "-m", "tiny", *small).fails(1, *words)
     run("decode", tic, tmp_path / "x.png", *small).fails(1, *words)
@@ -193,6 +193,7 @@ def test_the_commands_limit(limited, run, photo: Path, tmp_path: Path) -> None:
     for command in ("encode", "decode", "classify"):
         wrong = run(command, photo, "--memory", "much")
         wrong.fails(2, "--memory is a size such as 2GiB, 1500MB or 3G, not 'much'")
+        run(command, photo, "--memory", "9" * 400 + "G").fails(2, "--memory is a size")
     run("batch", "encode", photo, tree, "--memory", "1").fails(2, "--memory is a size")
 
 
@@ -204,7 +205,7 @@ def test_workers_share_the_limit(limited, run, photo: Path, tmp_path: Path) -> N
     words = ("batch", "encode", tmp_path, tmp_path / "out", "-m", "tiny", "--device", "cpu")
     done = run(*words, "--jobs", 2, "--memory", "200MB")
     assert done.code == 1
-    assert "GiB are left of a limit of 0.0; use a higher --memory" in done.err
+    assert "GiB are left of a limit of 0.00; use a higher --memory" in done.err
     assert run(*words, "--jobs", 2, "--memory", "8GiB").code == 0
 
 

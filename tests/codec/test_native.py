@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from ticodec.entropy import native
+from ticodec.extension import turned_off
 
 needed = pytest.mark.skipif(not native.active(), reason="the C extension is not built here")
 
@@ -86,7 +87,7 @@ class TestLoader:
         assert module.API == native.API
 
 
-@pytest.mark.skipif(native.turned_off(), reason="TICODEC_NATIVE=0")
+@pytest.mark.skipif(turned_off(), reason="TICODEC_NATIVE=0")
 def test_where_there_is_a_compiler_there_is_the_extension() -> None:
     """So that no other test is skipped because its sources do not compile."""
     compiler = shutil.which(os.environ.get("CC", "cc"))

@@ -18,7 +18,7 @@ from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.errors import BadInputError, UsageError
 from ticodec.inputs import SCALES
-from ticodec.models.preview import pixels_of
+from ticodec.models.conv import shuffled
 from ticodec.picture import Picture, smaller
 from ticodec.psnr import psnr
 from ticodec.training.export.canonical import safetensors_bytes
@@ -173,7 +173,7 @@ def test_files_that_are_no_preview_of_the_weights(
 
 def test_pixels_of_a_position_lie_side_by_side() -> None:
     rows = torch.arange(2 * 3 * 12).view(2, 3, 12)
-    pixels = pixels_of(rows)
+    pixels = shuffled(rows)
     assert pixels.shape == (4, 6, 3)
     assert pixels[2, 4].tolist() == rows[1, 2, :3].tolist()
     assert pixels[2, 5].tolist() == rows[1, 2, 3:6].tolist()

@@ -1,7 +1,6 @@
-"""The C extension of the exact path: where it is found, and the switch that turns it off.
+"""The C extension of the exact path.
 
-It is optional. Without a compiler the package installs and runs without it, more slowly and with
-the same results. `TICODEC_NATIVE=0` in the environment turns it off.
+It is optional. Without it PyTorch and Python do its work, more slowly and with the same results.
 
     Python               checks arguments        does the work
     ../rans_native.py ─► module_rans.c      ─► rans_*.c      symbols to a stream and back
@@ -18,13 +17,12 @@ promises.
 
 from __future__ import annotations
 
-import importlib
-import os
 from functools import cache
 from types import ModuleType
 
-#: The version of the extension's functions. An extension with another number was built from other
-#: sources, and is not used.
+from ticodec.extension import load
+
+#: The version of the extension's functions.
 API = 5
 #: What it must have.
 NAMES: tuple[str, ...] = ("tables", "writer", "write", "finish", "reader", "read")
@@ -33,20 +31,8 @@ NAMES += ("network", "wavefront", "hyper", "synthesis", "run", "disband", "INSTR
 
 @cache
 def module() -> ModuleType | None:
-    """The extension; None where it is turned off, missing, of another version, or does not load."""
-    if turned_off():
-        return None
-    try:
-        found = importlib.import_module(f"{__name__}._exact")
-    except Exception:  # whatever a foreign or damaged file does when it is loaded
-        return None
-    complete = all(hasattr(found, name) for name in NAMES)
-    return found if complete and getattr(found, "API", None) == API else None
-
-
-def turned_off() -> bool:
-    """Whether the environment says not to use the extension."""
-    return os.environ.get("TICODEC_NATIVE") == "0"
+    """The extension, or None, see `ticodec.extension.load`."""
+    return load(f"{__name__}._exact", API, NAMES)
 
 
 def active() -> bool:

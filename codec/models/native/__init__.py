@@ -1,8 +1,6 @@
-"""The C extension of the transforms: where it is found.
+"""The C extension of the transforms.
 
-It is optional. Without a compiler the package installs and runs without it, more slowly: PyTorch
-computes the same within rounding. `TICODEC_NATIVE=0` in the environment turns it off, as it does
-the extension of the exact path.
+It is optional. Without it PyTorch computes the same within rounding, more slowly.
 
     Python       checks arguments    does the work
     layers.py ─► module.c         ─► kernels.c    Swin layers and convolutions on rows of a map
@@ -14,26 +12,26 @@ job among threads.
 
 from __future__ import annotations
 
-import importlib
-import os
 from functools import cache
 from types import ModuleType
 
-#: The version of the extension's functions. An extension with another number was built from other
-#: sources, and is not used.
+from ticodec.extension import load
+
+#: The version of the extension's functions.
 API = 2
+#: What it must have.
+NAMES = ("swin_layer", "conv_layer", "swin", "round", "conv", "SETS")
 
 
 @cache
 def module() -> ModuleType | None:
-    """The extension; None where it is turned off, missing, of another version, or does not load."""
-    if os.environ.get("TICODEC_NATIVE") == "0":
-        return None
-    try:
-        found = importlib.import_module(f"{__name__}._kernels")
-    except Exception:  # whatever a foreign or damaged file does when it is loaded
-        return None
-    return found if getattr(found, "API", None) == API else None
+    """The extension, or None, see `ticodec.extension.load`."""
+    return load(f"{__name__}._kernels", API, NAMES)
+
+
+def active() -> bool:
+    """Whether the extension is used in this process."""
+    return module() is not None
 
 
 def kernel_set(bf16: bool) -> str | None:

@@ -44,7 +44,9 @@ INLINE TARGET void NAME(tile)(const product_of *p, size_t row, size_t block, con
                 with[v] = (__m512bh)_mm512_loadu_si512((const void *)(w + (size_t)v * apart));
 #pragma GCC unroll 16
             for (int r = 0; r < rows; r++) {
-                __m512bh of = (__m512bh)_mm512_set1_epi32(*(const int32_t *)(a + r * stride));
+                int32_t pair; /* which need not be aligned */
+                memcpy(&pair, a + r * stride, sizeof pair);
+                __m512bh of = (__m512bh)_mm512_set1_epi32(pair);
 #pragma GCC unroll 16
                 for (int v = 0; v < vectors; v++)
                     s[r][v] = (vec)_mm512_dpbf16_ps((__m512)s[r][v], with[v], of);

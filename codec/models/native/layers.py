@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ticodec.models.attention import shift_regions
-from ticodec.models.conv import Conv, LinearGDN
+from ticodec.models.conv import Conv, LinearGDN, shuffled
 from ticodec.models.swin import SwinLayer
 
 from . import kernel_set, module
@@ -186,8 +186,7 @@ class NativeConv:
         share(lambda taken: self.module.conv(self.layer, size, *arrays, taken))
         if not self.shuffled:
             return to[..., : self.out]
-        shares = to[..., : 4 * self.out].unflatten(2, (2, 2, self.out))
-        return shares.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+        return shuffled(to[..., : 4 * self.out])
 
 
 def _extension(dtype: torch.dtype) -> tuple[Any, str]:
