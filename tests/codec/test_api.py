@@ -15,7 +15,7 @@ from PIL import Image
 from support import ROOT, make_pixels
 
 import ticodec
-from ticodec import container, weights
+from ticodec import container, memory, weights
 from ticodec.codec import Codec
 from ticodec.device import pick_device
 from ticodec.errors import BadInputError, TicodecError, UsageError
@@ -277,6 +277,7 @@ def test_mistakes_in_our_code_are_not_called_damaged_weights(tiny, monkeypatch) 
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv(memory.LIMIT, "")  # the example sets one, which must not outlast it
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert code
     Image.fromarray(PIXELS).save(tmp_path / "photo.jpg")
