@@ -14,7 +14,8 @@ from torch.nn.functional import conv2d
 from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.errors import TicodecError
-from ticodec.models.preview import PreviewLayers, pixels_of
+from ticodec.models.conv import shuffled
+from ticodec.models.preview import PreviewLayers
 from ticodec.picture import Picture, smaller
 from ticodec.psnr import psnr
 from ticodec.training.codec_trainer import Trainer
@@ -56,7 +57,7 @@ def test_a_layer_is_found_again() -> None:
 def test_blocks_are_the_pixels_that_a_layer_gives(scale: int) -> None:
     whole = torch.from_numpy(make_pixels(64, 96)).float()[None]
     h, w = 32 // scale, 48 // scale
-    pixels = pixels_of(blocks(whole, scale).view(h, w, 12))
+    pixels = shuffled(blocks(whole, scale).view(h, w, 12))
     means = whole.view(2 * h, scale, 2 * w, scale, 3).mean((1, 3))
     assert torch.allclose(pixels, means)
 
