@@ -17,6 +17,8 @@ EXTENSIONS = {
     "ticodec.entropy.native._exact": Path("codec/entropy/native"),
     "ticodec.models.native._kernels": Path("codec/models/native"),
 }
+#: A header of one of them that the other includes.
+SHARED = "codec/entropy/native/processor.h"
 #: One binary for this Python and all later ones. Builds without the GIL have no such binaries.
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 #: Multiplications and additions may be fused. In the exact path the product is exact wherever they
@@ -39,7 +41,7 @@ setup(
         Extension(
             name,
             sources=sorted(map(str, folder.glob("*.c"))),
-            depends=sorted(map(str, folder.glob("*.h"))),
+            depends=sorted({*map(str, folder.glob("*.h")), SHARED}),
             define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED else [],
             py_limited_api=LIMITED,
             optional=True,

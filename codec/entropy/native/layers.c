@@ -2,6 +2,8 @@
  * VNNI has a `linear` of its own, in layers_vnni.h, and takes the rest of the set avx512. */
 #include "layers.h"
 
+#include "processor.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,13 +75,9 @@ void layer_measure(layer *l) {
 size_t kernels_here(const kernels *all[MOST_SETS]) {
     size_t count = 0;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    if (avx512 && __builtin_cpu_supports("avx512vnni")) all[count++] = &kernels_avx512vnni;
-    if (avx512) all[count++] = &kernels_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        all[count++] = &kernels_avx2;
+    if (has_avx512() && __builtin_cpu_supports("avx512vnni")) all[count++] = &kernels_avx512vnni;
+    if (has_avx512()) all[count++] = &kernels_avx512;
+    if (has_avx2()) all[count++] = &kernels_avx2;
 #endif
     all[count++] = &kernels_plain;
     return count;

@@ -1,6 +1,8 @@
 /* Compiles kernels_body.h for instruction sets, and chooses a set when the program runs. */
 #include "kernels.h"
 
+#include "../../entropy/native/processor.h"
+
 #include <math.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -93,17 +95,15 @@ static const float gelu_bf16[] = {0.16785499f,    -0.0814473347f,  0.0558158563f
 size_t kernels_here(const kernels *all[MOST_SETS]) {
     size_t count = 0;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    int bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+    int bf16 = has_avx512() && __builtin_cpu_supports("avx512bf16");
 #if HAS_AMX
-    if (bf16 && amx_allowed() && amx_works()) all[count++] = &kernels_amxbf16;
+    static int amx = -1; /* asked and tested once; Python's lock is held */
+    if (amx < 0) amx = bf16 && amx_allowed() && amx_works();
+    if (amx) all[count++] = &kernels_amxbf16;
 #endif
     if (bf16) all[count++] = &kernels_avx512bf16;
-    if (avx512) all[count++] = &kernels_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        all[count++] = &kernels_avx2;
+    if (has_avx512()) all[count++] = &kernels_avx512;
+    if (has_avx2()) all[count++] = &kernels_avx2;
 #endif
     all[count++] = &kernels_plain;
     return count;

@@ -108,6 +108,8 @@ class NativeConv:
     Raises ValueError where the extension has no kernel for such layers or types.
 
     Attributes:
+        down: input positions from one output of a part to the next; border: columns of zeros that
+            the outermost outputs see; spare: 1 where one number more is read, see `borders`.
         out: channels of the result; outputs: those of `out`, and zeros up to a whole block.
         up: rows and columns of outputs for each position; shuffled: they are channels instead.
     """
