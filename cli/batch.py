@@ -18,7 +18,20 @@ from ticodec.writers import DEFAULT
 
 from .dataclass_options import with_fields
 from .flags import with_flags
-from .output import Device, Format, Json, MaxPixels, Memory, Model, OutputQuality, Quiet, print_json
+from .output import (
+    AllowTruncated,
+    Device,
+    Format,
+    Json,
+    MaxPixels,
+    Memory,
+    Model,
+    OutputQuality,
+    Quiet,
+    Strip,
+    StripLocation,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from ticodec.batch.messages import Action, Job
@@ -153,6 +166,9 @@ def encode(
     common: Common,
     quality: Quality = None,
     model: Model = None,
+    strip: Strip = False,
+    strip_location: StripLocation = False,
+    allow_truncated: AllowTruncated = False,
     delete_source: Annotated[
         bool,
         typer.Option(
@@ -162,7 +178,14 @@ def encode(
     ] = False,
 ) -> None:
     """Encode all images below SRC into .tic files below DST; the images are only read."""
-    more = {"quality": quality, "model": model, "delete_source": delete_source}
+    from ticodec.reading.options import Reading
+
+    more = {
+        "quality": quality,
+        "model": model,
+        "reading": Reading(strip, strip_location, allow_truncated),
+        "delete_source": delete_source,
+    }
     _run(common, common.job("encode", source, target, **more), None)
 
 

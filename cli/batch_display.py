@@ -142,6 +142,11 @@ def print_summary(job: Job, totals: Totals, seconds: float, others: int) -> None
         table.add_row("second try", f"{files(totals.retried)}: a worker died at the first try")
     if totals.deleted:
         table.add_row("deleted", f"{files(totals.deleted)} of the source, after their check")
+    if totals.kept:
+        what = f"{files(totals.kept)} of the source, which would lose something; see --report"
+        table.add_row("kept", what)
+    if totals.noted:
+        table.add_row("notes", f"on {files(totals.noted)}; see --report")
     if counts["failed"]:
         table.add_row("failed", files(counts["failed"]))
         for reason, count in totals.reasons.most_common(REASONS):

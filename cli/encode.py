@@ -11,7 +11,22 @@ from ticodec.container import MAX_PIXELS
 from ticodec.memory import set_memory
 
 from .input_output import about, output_for, read_input, write_output
-from .output import Device, Force, Json, MaxPixels, Memory, Model, Quiet, facts_of, report
+from .output import (
+    AllowTruncated,
+    Device,
+    Force,
+    Json,
+    MaxPixels,
+    Memory,
+    Model,
+    Quiet,
+    Strip,
+    StripLocation,
+    facts_of,
+    listed,
+    print_notes,
+    report,
+)
 from .progress_bar import bar
 
 
@@ -25,6 +40,9 @@ def encode(
         typer.Option("--quality", "-q", help="1 (smallest) to 8 (best), e.g. 4.5. \\[default: 4]"),
     ] = None,
     model: Model = None,
+    strip: Strip = False,
+    strip_location: StripLocation = False,
+    allow_truncated: AllowTruncated = False,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
@@ -35,9 +53,11 @@ def encode(
     """Encode an image into a small .tic file."""
     from ticodec import container, weights
     from ticodec.api import loaded, room_for
-    from ticodec.image_files import read_picture
     from ticodec.inputs import check_device
+    from ticodec.notes import note_of_size
     from ticodec.quality import checked_quality
+    from ticodec.reading.options import Reading
+    from ticodec.reading.read import read_picture
 
     started = time.perf_counter()
     if memory is not None:
@@ -48,15 +68,18 @@ def encode(
     target = output_for(source, target, ".tic", force)
     with about(source):
         data = read_input(source)
+    reading = Reading(strip, strip_location, allow_truncated)
     with bar(f"encoding {source} with {entry.name}", quiet or as_json) as progress:
         with about(source):
-            picture = read_picture(data, max_pixels, room_for(entry, device))
+            picture = read_picture(data, max_pixels, room_for(entry, device), reading)
         codec = loaded(entry, device)
         with about(source):
             (file,) = codec.containers([picture], quality, progress)
         coded = container.write(file)
     write_output(target, coded)
-    facts = facts_of(source, target, entry.name, file, started)
+    notes = picture.notes + note_of_size(len(data), len(coded))
+    print_notes(source, notes, quiet or as_json)
+    facts = facts_of(source, target, entry.name, file, started) | {"notes": listed(notes)}
     line = (
         f"{source} → {target}: {facts['width']}×{facts['height']}, "
         f"{len(data):,} → {len(coded):,} bytes, {facts['bpp']:.3f} bpp, {facts['seconds']:.1f} s"

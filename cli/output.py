@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ import typer
 
 from ticodec.container import MAX_PIXELS, Container
 from ticodec.info import info
+from ticodec.notes import Note
 from ticodec.writers import DEFAULT, FORMATS, WRITERS
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -41,6 +42,16 @@ Memory = Annotated[
         metavar="SIZE",
         help="The most to use, e.g. 2GiB or 1500MB. \\[default: $TICODEC_MEMORY, or what is free]",
     ),
+]
+Strip = Annotated[
+    bool, typer.Option("--strip", help="Leave out all metadata; the colours become sRGB.")
+]
+StripLocation = Annotated[
+    bool, typer.Option("--strip-location", help="Leave out where the photo was taken.")
+]
+AllowTruncated = Annotated[
+    bool,
+    typer.Option("--allow-truncated", help="Take JPEGs whose end is missing; the rest is grey."),
 ]
 Format = Annotated[
     str | None,
@@ -73,6 +84,18 @@ def working(text: str, quiet: bool) -> Iterator[None]:
 
     with Console(stderr=True).status(Text(text)):
         yield
+
+
+def print_notes(source: str, notes: Iterable[Note], quiet: bool) -> None:
+    """What is to be said of a photo, a line each on stderr."""
+    if not quiet:
+        for note in notes:
+            print(f"ticodec: note: {source}: {note}", file=sys.stderr)
+
+
+def listed(notes: Iterable[Note]) -> list[dict[str, str]]:
+    """Notes as `--json` prints them."""
+    return [{"kind": note.kind, "text": note.text} for note in notes]
 
 
 def facts_of(

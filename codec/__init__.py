@@ -6,6 +6,7 @@
     labels = ticodec.classify(data)                   # what is in it, without making a pixel
     ticodec.info(data)                                # facts, without a network
     ticodec.list_models()                             # what is installed
+    ticodec.read_picture("photo.jpg").notes           # what of it would not be kept
     ticodec.set_memory("2GiB")                        # the most to use; larger images are refused
 
 A file may be given by its path, as bytes, or open in binary mode; `encode` and `classify` also
@@ -21,11 +22,12 @@ array, `to_image()` the Pillow image. Nothing here imports torch before a networ
 import os
 from typing import TYPE_CHECKING, Any
 
-from .api import classify, decode, encode, load
+from .api import classify, decode, encode, load, read_picture
 from .errors import BadInputError, TicodecError, UsageError
 from .info import info
 from .memory import set_memory
 from .model_list import InstalledModel, list_models
+from .notes import Note, TicodecWarning
 from .picture import Picture
 
 if TYPE_CHECKING:
@@ -38,8 +40,10 @@ __all__ = [
     "Codec",
     "InstalledModel",
     "Label",
+    "Note",
     "Picture",
     "TicodecError",
+    "TicodecWarning",
     "UsageError",
     "__version__",
     "classify",
@@ -48,6 +52,7 @@ __all__ = [
     "info",
     "list_models",
     "load",
+    "read_picture",
     "set_memory",
 ]
 

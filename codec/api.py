@@ -22,7 +22,6 @@ from ticodec import memory, weights
 from .container import MAX_PIXELS, Container
 from .crop import box_of
 from .errors import BadInputError, TicodecError
-from .image_files import SizeCheck
 from .inputs import (
     FileLike,
     ImageLike,
@@ -35,8 +34,12 @@ from .inputs import (
     whole,
 )
 from .models.families import config_from
+from .notes import warn
+from .picture import Picture
 from .progress import Progress
 from .quality import checked_quality
+from .reading.opening import SizeCheck
+from .reading.options import Reading
 
 if TYPE_CHECKING:
     from .classifier import Label
@@ -63,10 +66,16 @@ def encode(
     *,
     quality: float | None = None,
     model: str | None = None,
+    strip: bool = False,
+    strip_location: bool = False,
+    allow_truncated: bool = False,
     device: str = "auto",
     max_pixels: int = MAX_PIXELS,
 ) -> bytes:
     """An image to the bytes of a `.tic` file.
+
+    What the file does not keep is said in warnings (`TicodecWarning`). To see it before, make a
+    `Picture` by `read_picture`, look at its `notes`, and encode that.
 
     Args:
         image: an image file of any format that Pillow reads: a path, its bytes (or anything
@@ -74,6 +83,7 @@ def encode(
             (H, W), (H, W, 3) or (H, W, 4), or a `Picture`. Any size from 1×1.
         quality: 1 (smallest) to 8 (best), fractions allowed; None: 4.
         model, device: as `load` takes them.
+        strip, strip_location, allow_truncated: as `read_picture` takes them.
         max_pixels: larger images are refused.
 
     Raises BadInputError when the image cannot be read, UsageError for bad arguments, TicodecError
@@ -82,8 +92,33 @@ def encode(
     check_device(device)
     entry = weights.find(model)
     checked_quality(entry, quality)  # before seconds are spent on loading the network
-    picture = as_picture(image, max_pixels, room_for(entry, device))
+    reading = Reading(strip, strip_location, allow_truncated)
+    picture = as_picture(image, max_pixels, room_for(entry, device), reading)
+    if picture is not image:
+        warn(picture.notes)
     return loaded(entry, device).encode(picture, quality)
+
+
+def read_picture(
+    image: ImageLike,
+    *,
+    strip: bool = False,
+    strip_location: bool = False,
+    allow_truncated: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Picture:
+    """An image as it is encoded: upright, 8-bit RGB; its `notes` say what is not kept of it.
+
+    Args:
+        image: as `encode` takes it.
+        strip: leave out all metadata; the colours become sRGB.
+        strip_location: leave out where the photo was taken.
+        allow_truncated: take a JPEG whose end is missing; what is missing becomes grey.
+        max_pixels: larger images are refused.
+
+    Raises BadInputError when the image cannot be read, UsageError for bad arguments.
+    """
+    return as_picture(image, max_pixels, None, Reading(strip, strip_location, allow_truncated))
 
 
 def decode(

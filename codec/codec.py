@@ -40,6 +40,7 @@ from ticodec.models.families import MODEL_IDS, build, config_from
 from ticodec.models.image_padding import PaddedPixels
 from ticodec.models.inference import Transform, fast_bf16
 from ticodec.models.preview import Preview, load_preview
+from ticodec.notes import warn
 from ticodec.picture import Picture, smaller
 from ticodec.progress import TRANSFORMS, Progress, ignored, part
 from ticodec.quality import checked_quality
@@ -149,6 +150,8 @@ class Codec:
         picture does not fit into memory.
         """
         picture = as_picture(image, check=self.check_picture)
+        if picture is not image:
+            warn(picture.notes)
         return write(self.containers([picture], quality, progress)[0])
 
     def encode_many(self, pictures: Sequence[Picture], quality: float | None = None) -> list[bytes]:

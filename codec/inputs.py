@@ -21,8 +21,10 @@ from . import container as tic
 from .container import MAX_PIXELS, Container
 from .errors import BadInputError, UsageError
 from .files import read_file, reason
-from .image_files import SizeCheck, read_picture, upright_size
-from .picture import Picture, to_picture
+from .picture import Picture
+from .reading.opening import SizeCheck, upright_size
+from .reading.options import PLAIN, Reading
+from .reading.read import read_picture, to_picture
 
 #: A whole file: by its path, its bytes, or open for reading bytes (read from where it stands).
 FileLike = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
@@ -89,12 +91,16 @@ def as_container(source: FileLike | Container, max_pixels: int = MAX_PIXELS) -> 
 
 
 def as_picture(
-    image: ImageLike, max_pixels: int = MAX_PIXELS, check: SizeCheck | None = None
+    image: ImageLike,
+    max_pixels: int = MAX_PIXELS,
+    check: SizeCheck | None = None,
+    reading: Reading = PLAIN,
 ) -> Picture:
     """A file, Pillow image or uint8 array (H, W), (H, W, 3) or (H, W, 4) to a `Picture`.
 
     Args:
         check: as of `open_image`; called before pixels are decoded or copied.
+        reading: how; a `Picture` is taken as it is.
 
     Raises BadInputError when a file cannot be read, UsageError for anything that is no
     image or has too many pixels; and what `check` raises.
@@ -108,7 +114,7 @@ def as_picture(
             check(height, width)
         return image
     if not isinstance(image, np.ndarray | Image.Image):
-        return read_picture(bytes_of(image, "image", IMAGES), max_pixels, check)
+        return read_picture(bytes_of(image, "image", IMAGES), max_pixels, check, reading)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8:
             raise UsageError(f"an image array must be uint8, not {image.dtype}")
@@ -120,7 +126,7 @@ def as_picture(
     _check_size(image.width, image.height, max_pixels)
     if check is not None:
         check(*upright_size(image))
-    return to_picture(image)
+    return to_picture(image, reading)
 
 
 IMAGES = "a path, bytes, a binary file, a Pillow image or a uint8 array"

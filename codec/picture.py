@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from . import sections
-from .errors import BadInputError, UsageError
+from .errors import UsageError
+from .notes import Note
 
 Pixels = NDArray[np.uint8]
 
@@ -23,12 +24,14 @@ class Picture:
         grey: whether it was grey.
         alpha: (H, W) uint8, or None for an opaque image.
         metadata: raw bytes by section name: "icc", "exif", "xmp" (`sections.metadata`).
+        notes: what its file has that is not kept here, and what was converted.
     """
 
     pixels: Pixels
     grey: bool = False
     alpha: Pixels | None = None
     metadata: dict[str, bytes] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
 
     def check(self) -> None:
         """Raises UsageError when a part does not have the form that a file can hold."""
@@ -70,48 +73,3 @@ def smaller(plane: Pixels, scale: int) -> Pixels:
 def _check_plane(name: str, plane: object) -> None:
     if not isinstance(plane, np.ndarray) or plane.dtype != np.uint8 or plane.ndim < 2:
         raise UsageError(f"a picture's {name} must be uint8 samples in rows")
-
-
-def to_picture(image: Image.Image) -> Picture:
-    """Any Pillow image to 8-bit RGB, upright, with its alpha and metadata apart.
-
-    EXIF orientation is applied to the pixels and dropped from the EXIF, so the picture
-    is upright in every viewer. 16-bit samples are reduced to 8; float samples are taken
-    as 0 … 255. Metadata that cannot be read is left out.
-
-    Raises BadInputError when the pixels cannot be converted.
-    """
-    try:
-        image, metadata = upright(image)
-        if image.mode == "CMYK":
-            metadata.pop("icc", None)  # a CMYK profile says nothing about RGB pixels
-        key = image.info.get("transparency")
-        alpha = None
-        if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
-            wide = np.asarray(image.convert("I")).clip(0, 65535)
-            alpha = np.where(wide == key, 0, 255).astype(np.uint8) if key is not None else None
-            image = Image.fromarray((wide / 257).round().astype(np.uint8))
-        elif image.mode == "F":
-            samples = np.nan_to_num(np.asarray(image)).clip(0, 255)
-            image = Image.fromarray(samples.round().astype(np.uint8))
-        elif image.has_transparency_data:
-            alpha = np.array(image.convert("RGBA").getchannel("A"))
-        if alpha is not None and (alpha == 255).all():
-            alpha = None
-        grey = image.mode in ("L", "1", "LA")
-        return Picture(np.array(image.convert("RGB")), grey, alpha, metadata)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BadInputError(f"an image that cannot be converted to RGB: {error}") from error
-
-
-def upright(image: Image.Image) -> tuple[Image.Image, dict[str, bytes]]:
-    """The image with its EXIF orientation applied, and its readable metadata by section name."""
-    metadata = {section.name: image.info.get(section.key) for section in sections.metadata()}
-    try:
-        turned = ImageOps.exif_transpose(image)
-        exif = turned.getexif()
-        metadata["exif"] = exif.tobytes() if len(exif) else None
-        image = turned
-    except Exception:  # damaged EXIF raises many kinds, and is no reason to lose the photo
-        metadata["exif"] = None
-    return image, {name: v for name, v in metadata.items() if isinstance(v, bytes) and v}

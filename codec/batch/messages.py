@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from ticodec.container import MAX_PIXELS
 from ticodec.memory import limit
+from ticodec.notes import Note
+from ticodec.reading.options import PLAIN, Reading
 from ticodec.weights import Entry, find_for
 
 Action = Literal["encode", "decode", "classify"]
@@ -35,7 +37,7 @@ class Job:
 
     Args:
         source, target: paths or URLs, as `storage.place` takes them; no target when classifying.
-        model, quality: for encoding. head, top: for labels.
+        model, quality: for encoding. reading: of the photos. head, top: for labels.
         weights: fingerprint that the model's weights must have on every node; "": any.
         format, output_quality: of decoded images, see `writers`.
         device: of the network. threads: of one worker; the last bits of a result may depend on it.
@@ -54,6 +56,7 @@ class Job:
     model: str | None = None
     weights: str = ""
     quality: float | None = None
+    reading: Reading = PLAIN
     head: str | None = None
     top: int = 1
     format: str = "png"
@@ -102,6 +105,8 @@ class Row:
         seconds: of work on the file; files that are coded together share their time equally.
         labels: (label, probability), the most probable first.
         retried: whether a worker died with it before. deleted: whether its source was deleted.
+        kept: why its source was not deleted although the job says so.
+        notes: what is to be said of it.
         fatal: whether every other file would fail too.
     """
 
@@ -121,6 +126,8 @@ class Row:
     labels: list[tuple[str, float]] = field(default_factory=list)
     retried: bool = False
     deleted: bool = False
+    kept: str = ""
+    notes: list[Note] = field(default_factory=list)
     fatal: bool = False
 
     @classmethod

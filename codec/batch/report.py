@@ -29,6 +29,8 @@ class Totals:
         counts: files by status.
         bytes_in, bytes_out, pixels: of the files that are done or up to date.
         done_pixels: of the files that were done in this run.
+        kept: of those that were to be deleted, how many were not, since something would be lost.
+        noted: how many files there is something to be said of.
         reasons: how often each error occurred.
     """
 
@@ -39,6 +41,8 @@ class Totals:
     done_pixels: int = 0
     retried: int = 0
     deleted: int = 0
+    kept: int = 0
+    noted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -54,6 +58,8 @@ class Totals:
         self.counts[row.status] += 1
         self.retried += row.retried
         self.deleted += row.deleted
+        self.kept += bool(row.kept)
+        self.noted += bool(row.notes)
         if row.status in ("done", "skipped"):
             self.bytes_in += row.bytes_in
             self.bytes_out += row.bytes_out
@@ -80,6 +86,8 @@ class Totals:
             **{name: self.counts[name] for name in ("done", "skipped", "failed", "left")},
             "retried": self.retried,
             "deleted": self.deleted,
+            "kept": self.kept,
+            "noted": self.noted,
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "pixels": self.pixels,
@@ -105,12 +113,16 @@ def write_report(path: Path, rows: list[Row], totals: Totals, seconds: float) ->
     ordered = sorted(rows, key=lambda row: row.file)
     listed = [{name: _rounded(getattr(row, name)) for name in names} for row in ordered]
     if path.suffix.lower() == ".json":
+        for entry in listed:
+            entry["notes"] = [{"kind": note.kind, "text": note.text} for note in entry["notes"]]
         document = {"summary": totals.summary(seconds), "files": listed}
         write_file(path, (json.dumps(document, indent=1) + "\n").encode())
         return
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, names)
     writer.writeheader()
+    for entry in listed:
+        entry["notes"] = "; ".join(note.text for note in entry["notes"])
     writer.writerows(listed)
     # File names are bytes to the system: those that are not Unicode are written unchanged.
     write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))

@@ -24,10 +24,11 @@ from ticodec.codec import Codec
 from ticodec.container import Container
 from ticodec.entropy.wavefront import width_of_steps
 from ticodec.errors import TicodecError, is_memory_short
-from ticodec.image_files import read_picture
 from ticodec.models.config import STRIDE_Y
+from ticodec.notes import note_of_size
 from ticodec.picture import Picture
 from ticodec.psnr import psnr
+from ticodec.reading.read import read_picture
 from ticodec.writers import writer_of
 
 from .loaded import Loaded, pictures_of
@@ -154,7 +155,7 @@ class Worker:
             # Now others may be at work: what they have is free when this is coded.
             have = None if self.job.part is None else self.job.part * self.job.parts
             check = api.room_for(self.entry, self.job.device, have)
-            loaded.picture = read_picture(data, self.job.max_pixels, check)
+            loaded.picture = read_picture(data, self.job.max_pixels, check, self.job.reading)
         loaded.seconds = time.perf_counter() - started
         return loaded
 
@@ -255,6 +256,7 @@ class Worker:
         assert self.target is not None
         self.target.write(loaded.item.output, data, loaded.item.modified)
         row = self.done(loaded, len(data), self.entry.name, seconds)
+        row.notes += note_of_size(len(loaded.data), len(data))
         if self.job.delete_source:
             self._verify_and_delete(loaded, data, row)
         return row
@@ -268,6 +270,9 @@ class Worker:
         return row
 
     def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row) -> None:
+        row.kept = "; ".join(note.text for note in row.notes if note.lost)
+        if row.kept:
+            return
         with self.verifying:  # one at a time, since each needs the memory of a decoder
             row.psnr = self.verified(loaded, data)
         self.source.delete(loaded.item.name)
@@ -356,6 +361,7 @@ class Worker:
             bpp=tic * 8 / (height * width),
             seconds=loaded.seconds + seconds,
             model=model,
+            notes=[] if loaded.picture is None else list(loaded.picture.notes),
         )
 
     def failed(self, item: Item, error: Exception) -> Row:

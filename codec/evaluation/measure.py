@@ -14,9 +14,10 @@ from typing import Any
 from ticodec.container import MAX_PIXELS
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.files import read_file
-from ticodec.image_files import list_images, read_picture
+from ticodec.image_files import list_images
 from ticodec.picture import Pixels
 from ticodec.psnr import psnr
+from ticodec.reading.read import read_picture
 
 from . import metrics
 from .coder import Coder, errors_named_after

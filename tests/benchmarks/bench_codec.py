@@ -100,7 +100,7 @@ def alone(function: Callable[..., Any], *args: Any) -> Any:
 
 def picture_of(photo: Path) -> Any:
     """The photo as ticodec takes it."""
-    from ticodec.image_files import read_picture
+    from ticodec.reading.read import read_picture
 
     return read_picture(photo.read_bytes())
 

@@ -20,7 +20,7 @@ from support import predicted_bytes
 
 import ticodec
 from ticodec import container
-from ticodec.picture import to_picture
+from ticodec.reading.read import to_picture
 
 
 def parser() -> argparse.ArgumentParser:

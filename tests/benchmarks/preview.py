@@ -30,12 +30,13 @@ import ticodec
 from ticodec import weights
 from ticodec.codec import Codec
 from ticodec.files import write_file
-from ticodec.image_files import list_images, read_picture
+from ticodec.image_files import list_images
 from ticodec.inputs import SCALES
 from ticodec.models.families import build
 from ticodec.models.preview import DOUBLINGS, PreviewLayers, doublings
 from ticodec.picture import smaller
 from ticodec.psnr import psnr
+from ticodec.reading.read import read_picture
 from ticodec.training.data.photos import Photos, split
 from ticodec.training.export.install import entry_fields
 from ticodec.training.export.previews import fit, preview_bytes, view

@@ -19,7 +19,7 @@ from ticodec.codec import Codec
 from ticodec.device import pick_device
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.families import config_from
-from ticodec.picture import to_picture
+from ticodec.reading.read import to_picture
 from ticodec.sections import pack_alpha, unpack_alpha
 from ticodec.writers import writer_of
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ticodec.errors import BadInputError, UsageError
 from ticodec.image_files import list_images
-from ticodec.picture import Pixels, to_picture
+from ticodec.picture import Pixels
+from ticodec.reading.read import to_picture
 
 from .augment import Augmentation, middle, to_float
 from .photos import HOLD_OUT

@@ -19,8 +19,9 @@ from typing import Self
 
 from PIL import Image
 
-from ticodec.picture import Pixels, to_picture
+from ticodec.picture import Pixels
 from ticodec.processes import cores, start_helper, without_ctrl_c
+from ticodec.reading.read import to_picture
 
 #: Photos for which a process is worth its start: that takes as long as decoding so many.
 WORTH_A_PROCESS = 16

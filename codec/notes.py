@@ -1,0 +1,44 @@
+"""Notes: what is said about a photo when its `.tic` file does not keep all of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something about a photo that its owner should know.
+
+    Args:
+        kind: one word for scripts, such as "frames"; docs/what-is-kept.md lists them all.
+        text: what happens, as a sentence without a full stop.
+        lost: whether the photo has something that its `.tic` file does not: then
+            `batch --delete-source-after-verify` keeps the photo.
+    """
+
+    kind: str
+    text: str
+    lost: bool = True
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class TicodecWarning(UserWarning):
+    """The kind of warning in which Python callers get a note."""
+
+
+def note_of_size(source: int, tic: int) -> list[Note]:
+    """A note when a `.tic` file is larger than the photo that it was made of; both in bytes."""
+    if tic <= source:
+        return []
+    text = f"the .tic file is larger than its source: {tic:,} bytes, {source:,} before"
+    return [Note("larger", text, lost=False)]
+
+
+def warn(notes: Iterable[Note]) -> None:
+    """Give notes to a Python caller of the library, as warnings."""
+    for note in notes:
+        warnings.warn(note.text, TicodecWarning, stacklevel=3)

@@ -1,0 +1,24 @@
+"""How a photo is read, as its owner wishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Options of reading a photo.
+
+    Args:
+        strip: leave out all metadata: EXIF, XMP, and an ICC profile once the colours are sRGB.
+        strip_location: leave out where the photo was taken, and keep the rest.
+        allow_truncated: take a JPEG whose end is missing; what is missing becomes grey.
+    """
+
+    strip: bool = False
+    strip_location: bool = False
+    allow_truncated: bool = False
+
+
+#: As most photos are read: everything that can be kept is kept.
+PLAIN = Reading()

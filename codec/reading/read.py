@@ -1,0 +1,55 @@
+"""The way of a photo in: the order of the steps, and who does each.
+
+bytes ─► open_image ─► upright ─► eight_bit ─► to_rgb ─► pixels, alpha, metadata ─┬─► Picture
+   └───► inspected ───► notes ◄───────┴────────────┴─────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from ticodec.container import MAX_PIXELS
+from ticodec.errors import BadInputError
+from ticodec.notes import Note
+from ticodec.picture import Picture
+
+from .colour import to_rgb
+from .inspection import inspected
+from .metadata import upright
+from .opening import SizeCheck, open_image
+from .options import PLAIN, Reading
+from .samples import eight_bit, is_grey
+
+
+def read_picture(
+    data: bytes,
+    max_pixels: int = MAX_PIXELS,
+    check: SizeCheck | None = None,
+    reading: Reading = PLAIN,
+) -> Picture:
+    """The picture of an image file's bytes; its notes say what the file has beside that.
+
+    Raises as `open_image` and `to_picture` do.
+    """
+    image, notes = open_image(data, max_pixels, check, reading)
+    notes += inspected(data, image)
+    picture = to_picture(image, reading)
+    picture.notes[:0] = notes
+    return picture
+
+
+def to_picture(image: Image.Image, reading: Reading = PLAIN) -> Picture:
+    """Any Pillow image to 8-bit RGB, upright, with its alpha and metadata apart.
+
+    Raises BadInputError when the pixels cannot be converted.
+    """
+    notes: list[Note] = []
+    try:
+        image, metadata = upright(image, reading, notes)
+        image, alpha = eight_bit(image, notes)
+        image = to_rgb(image, metadata, reading, notes)
+        pixels = np.array(image)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadInputError(f"an image that cannot be converted to RGB: {error}") from error
+    return Picture(pixels, is_grey(pixels), alpha, metadata, notes)
