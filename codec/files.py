@@ -70,13 +70,30 @@ def _flush_folder(path: Path) -> None:
             os.close(handle)
 
 
-def write_file(path: Path, data: bytes | memoryview, modified: float | None = None) -> None:
+def permissions_of(path: Path) -> int | None:
+    """The permissions that a file made of this one gets: to read and write, never to execute.
+
+    None when there is no such file.
+    """
+    try:
+        return path.stat().st_mode & 0o666
+    except (OSError, ValueError):
+        return None
+
+
+def write_file(
+    path: Path,
+    data: bytes | memoryview,
+    modified: float | None = None,
+    permissions: int | None = None,
+) -> None:
     """Write beside the target, then rename: a crash, kill -9 or power cut leaves no half a file.
 
     If the path is a symbolic link, the file that it leads to is written, and the link stays.
 
     Args:
         modified: the file's time of modification, in seconds since 1970; None: now.
+        permissions: as `permissions_of` gives them; None: as the umask says.
 
     Raises TicodecError with the reason when the disk or the folder refuses; its cause is the
     OSError.
@@ -91,7 +108,7 @@ def write_file(path: Path, data: bytes | memoryview, modified: float | None = No
             os.fsync(file.fileno())
             if modified is not None:
                 os.utime(part, (modified, modified))
-            os.chmod(part, 0o666 & ~UMASK)  # noqa: PTH101  mkstemp made it private
+            os.chmod(part, 0o666 & ~UMASK if permissions is None else permissions)  # noqa: PTH101  mkstemp made it private
             if fcntl is not None:  # rename under the lock, so that `remove_parts` leaves it alone
                 os.replace(part, target)  # noqa: PTH105
                 part = None
