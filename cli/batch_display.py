@@ -145,8 +145,9 @@ def print_summary(job: Job, totals: Totals, seconds: float, others: int) -> None
     if totals.kept:
         what = f"{files(totals.kept)} of the source, which would lose something; see --report"
         table.add_row("kept", what)
-    if totals.noted:
-        table.add_row("notes", f"on {files(totals.noted)}; see --report")
+    if totals.notes:
+        counted = ", ".join(f"{kind} of {files(n)}" for kind, n in totals.notes.most_common())
+        table.add_row("notes", f"{counted}; see --report")
     if counts["failed"]:
         table.add_row("failed", files(counts["failed"]))
         for reason, count in totals.reasons.most_common(REASONS):

@@ -30,7 +30,7 @@ class Totals:
         bytes_in, bytes_out, pixels: of the files that are done or up to date.
         done_pixels: of the files that were done in this run.
         kept: of those that were to be deleted, how many were not, since something would be lost.
-        noted: how many files there is something to be said of.
+        notes: how many files there is a note on, by its kind.
         reasons: how often each error occurred.
     """
 
@@ -42,7 +42,7 @@ class Totals:
     retried: int = 0
     deleted: int = 0
     kept: int = 0
-    noted: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -59,7 +59,7 @@ class Totals:
         self.retried += row.retried
         self.deleted += row.deleted
         self.kept += bool(row.kept)
-        self.noted += bool(row.notes)
+        self.notes.update(note.kind for note in row.notes)
         if row.status in ("done", "skipped"):
             self.bytes_in += row.bytes_in
             self.bytes_out += row.bytes_out
@@ -87,7 +87,7 @@ class Totals:
             "retried": self.retried,
             "deleted": self.deleted,
             "kept": self.kept,
-            "noted": self.noted,
+            "notes": dict(self.notes),
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "pixels": self.pixels,

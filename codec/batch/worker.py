@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import torch
 
 from ticodec import api, container, memory, weights
@@ -27,7 +26,6 @@ from ticodec.errors import TicodecError, is_memory_short
 from ticodec.models.config import STRIDE_Y
 from ticodec.notes import note_of_size
 from ticodec.picture import Picture
-from ticodec.psnr import psnr
 from ticodec.reading.read import read_picture
 from ticodec.writers import writer_of
 
@@ -36,6 +34,7 @@ from .messages import Item, Job, Row
 from .parts import parts_for
 from .provenance import note_of
 from .storage import Place, place
+from .verification import losses, verify
 
 #: Files are coded together until a step of their wavefronts has this many positions on average.
 #: Eight photos of 768×512 then take 0.6 of the time (tests/benchmarks/bench_batch.py groups).
@@ -44,10 +43,6 @@ GROUP_WIDTH = 64.0
 AHEAD, THREADS = 4, 4
 #: The most pixels that wait to be coded, and the most that wait to be written; 3 bytes a pixel.
 MANY_PIXELS = 48_000_000
-#: A source is deleted only if its decoded picture has at least this PSNR, in dB.
-VERIFIED_PSNR = 20.0
-#: The PSNR in dB that is reported for equal pictures, since JSON has no infinity.
-SAME_PSNR = 100.0
 #: System errors after which every other file would fail too.
 USELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -270,7 +265,8 @@ class Worker:
         return row
 
     def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row) -> None:
-        row.kept = "; ".join(note.text for note in row.notes if note.lost)
+        """Delete the source, unless something of it would be lost; the row says what."""
+        row.kept = losses(row.notes)
         if row.kept:
             return
         with self.verifying:  # one at a time, since each needs the memory of a decoder
@@ -304,36 +300,24 @@ class Worker:
         """Read a written file back, decode it, and return its PSNR against the source, in dB.
 
         Raises TicodecError, so that the source is kept, unless the bytes are those written, the
-        picture has the source's size, alpha and metadata and is near it, and the source has not
-        changed since.
+        source is as it was when it was read, and `verification.verify` finds nothing wrong.
         """
         assert self.target is not None
         assert self.encoder is not None
         assert loaded.picture is not None
-        item, source = loaded.item, loaded.picture
+        item, job = loaded.item, self.job
         kept = f"{self.source.shown(item.name)}: kept, since"
         if self.target.read(item.output) != data:
             raise TicodecError(f"{kept} {item.output} does not read back as it was written")
-        decoded = self.encoder.decode(data, max_pixels=self.job.max_pixels)
-        opaque = np.uint8(255)
-        alphas = [
-            np.asarray(opaque if picture.alpha is None else picture.alpha)
-            for picture in (decoded, source)
-        ]
-        if (
-            decoded.pixels.shape != source.pixels.shape
-            or decoded.metadata != source.metadata
-            or not np.array_equal(alphas[0], alphas[1])
-        ):
-            raise TicodecError(f"{kept} {item.output} decodes to something else")
-        distance = min(psnr(decoded.pixels, source.pixels), SAME_PSNR)
-        if distance < VERIFIED_PSNR:
-            raise TicodecError(
-                f"{kept} the decoded picture is far from it: {distance:.1f} dB; "
-                "a higher `quality` may do"
-            )
-        now = self.source.look(item.name)
-        if now is None or (now.size, now.modified) != (len(loaded.data), item.modified):
+        photo, now = self.source.read(item.name), self.source.look(item.name)
+        if photo != loaded.data or now is None or now.modified != item.modified:
+            raise TicodecError(f"{kept} it has changed in the meantime; run again")
+        decoded = self.encoder.decode(data, max_pixels=job.max_pixels)
+        try:
+            distance = verify(photo, loaded.picture, decoded, job.reading, job.max_pixels)
+        except TicodecError as error:
+            raise TicodecError(f"{kept} {error}") from error
+        if self.source.look(item.name) != now:
             raise TicodecError(f"{kept} it has changed in the meantime; run again")
         return distance
 

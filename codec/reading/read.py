@@ -35,7 +35,11 @@ def read_picture(
     image, notes = open_image(data, max_pixels, check, reading)
     notes += inspected(data, image)
     picture = to_picture(image, reading)
-    picture.notes[:0] = notes
+    # Of two notes of a kind the first is kept: the file's structure says more than Pillow's image.
+    first: dict[str, Note] = {}
+    for note in [*notes, *picture.notes]:
+        first.setdefault(note.kind, note)
+    picture.notes = list(first.values())
     return picture
 
 

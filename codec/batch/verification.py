@@ -1,0 +1,87 @@
+"""Whether a photo may be deleted, since its `.tic` file can stand in for it.
+
+notes of the photo ─► is something lost? ────────────────────────► then it is kept
+photo, read anew ─► opened by Pillow alone ─┐
+`.tic` file, read back ─► decoded ──────────┴─► is it near? is all metadata there? ─► PSNR
+
+When in doubt the photo is kept: it may be the only one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ticodec import sections
+from ticodec.errors import TicodecError
+from ticodec.notes import Note
+from ticodec.picture import Picture, Pixels
+from ticodec.psnr import psnr
+from ticodec.reading.opening import open_image
+from ticodec.reading.options import Reading
+
+#: A photo is deleted only if its decoded picture has at least this PSNR, in dB.
+LEAST_PSNR = 20.0
+#: The PSNR in dB that is reported for equal pictures, since JSON has no infinity.
+SAME_PSNR = 100.0
+
+
+def losses(notes: Iterable[Note]) -> str:
+    """What of a photo its `.tic` file does not have, in words; "": nothing."""
+    return "; ".join(note.text for note in notes if note.lost)
+
+
+def verify(
+    photo: bytes, source: Picture, decoded: Picture, reading: Reading, max_pixels: int
+) -> float:
+    """The PSNR in dB of a decoded picture against its photo.
+
+    Args:
+        photo: the file, read anew. source: what was encoded of it.
+        decoded: the whole picture of the `.tic` file, as it was read back from where it is.
+        reading: how the photo was read.
+
+    Raises TicodecError, with the reason, when the photo has to be kept.
+    """
+    same = (
+        decoded.pixels.shape == source.pixels.shape
+        and decoded.metadata == source.metadata
+        and np.array_equal(_alpha(decoded), _alpha(source))
+    )
+    if not same:
+        raise TicodecError("its .tic file decodes to something else")
+    # What we made of the photo may be wrong. So the file is opened once more, by Pillow alone.
+    image, _ = open_image(photo, max_pixels, reading=reading)
+    if missing := _missing(image, decoded, reading):
+        raise TicodecError(f"the .tic file does not have the photo's {', '.join(missing)}")
+    plain = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    if plain.shape != decoded.pixels.shape:
+        raise TicodecError("the decoded picture is turned otherwise")
+    distance = min(psnr(decoded.pixels, source.pixels), psnr(decoded.pixels, plain), SAME_PSNR)
+    if distance < LEAST_PSNR:
+        raise TicodecError(
+            f"the decoded picture is far from it: {distance:.1f} dB; a higher `quality` may do"
+        )
+    return distance
+
+
+def _alpha(picture: Picture) -> Pixels:
+    """The alpha plane (H, W) uint8, of opaque pictures too."""
+    opaque = np.full(picture.pixels.shape[:2], 255, np.uint8)
+    return opaque if picture.alpha is None else picture.alpha
+
+
+def _missing(image: Image.Image, decoded: Picture, reading: Reading) -> list[str]:
+    """Names of metadata that a photo has and its decoded picture has not, against its owner's
+    wishes. A grey picture may do without the ICC profile of its photo."""
+    if reading.strip or reading.strip_location:
+        return []
+    return [
+        section.name.upper()
+        for section in sections.metadata()
+        if image.info.get(section.key)
+        and section.name not in decoded.metadata
+        and not (section.name == "icc" and decoded.grey)
+    ]
