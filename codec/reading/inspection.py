@@ -1,19 +1,64 @@
-"""What an image file has beside the one picture that is kept, found in its own structure."""
+"""What an image file has beside the one picture that is kept, found in its own structure.
+
+A file's structure is walked without decoding it, in a bounded number of steps: files may be
+damaged or hostile. What was found of a kind becomes one note.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from PIL import Image
 
 from ticodec.notes import Note
 
+from . import (
+    gif_file,
+    heif_file,
+    jpeg2000_file,
+    jpeg_file,
+    other_files,
+    png_file,
+    riff_file,
+    tiff_file,
+)
+from .found import Found
+
+#: Adds what a file has to Found. Raises TooManySteps when it has more parts than real files have.
+Look = Callable[[bytes, Image.Image, Found], None]
+#: How files are looked into, by Pillow's name of their format.
+LOOKS: dict[str, Look] = {
+    "AVIF": heif_file.look,
+    "GIF": gif_file.look,
+    "HEIF": heif_file.look,
+    "ICNS": other_files.look_at_icns,
+    "ICO": other_files.look_at_ico,
+    "JPEG": jpeg_file.look,
+    "JPEG2000": jpeg2000_file.look,
+    "JXL": other_files.look_at_jpeg_xl,
+    "MPO": jpeg_file.look,
+    "PNG": png_file.look,
+    "PPM": other_files.look_at_pnm,
+    "PSD": other_files.look_at_psd,
+    "SGI": other_files.look_at_sgi,
+    "TIFF": tiff_file.look,
+    "WEBP": riff_file.look,
+}
+#: Bits of Pillow's modes that have more than 8.
+BITS = {"I": "32", "F": "32", "I;16": "16", "I;16B": "16", "I;16L": "16", "I;16N": "16"}
+
 
 def inspected(data: bytes, image: Image.Image) -> list[Note]:
-    """A note for everything in the file that its picture does not have.
+    """A note for everything in the file that its picture does not have; one for each kind.
 
     Args:
         data: the whole file. image: as Pillow has opened and loaded it.
     """
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        return [Note("frames", f"{frames - 1} further frames or pages are dropped")]
-    return []
+    found = Found()
+    try:
+        LOOKS.get(image.format or "", other_files.look_at_frames)(data, image, found)
+    except Exception:  # the picture is good, whatever is wrong with the rest of its file
+        found.add("metadata", "what its damaged structure hides")
+    if "bits" not in found and image.mode in BITS:
+        found.add("bits", BITS[image.mode])
+    return found.notes()

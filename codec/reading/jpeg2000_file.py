@@ -1,0 +1,69 @@
+"""What a JPEG 2000 has beside its picture: in its boxes, and in the header of its pixels."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from .behind import look_behind
+from .boxes import Boxes
+from .found import Found
+from .steps import number
+
+#: Boxes that hold the picture, or nothing.
+KNOWN = {b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"free", b"rreq"}
+#: Boxes with a number of their own, by that: how each starts.
+NUMBERED = {
+    bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
+    b"JpgTiffExif->JP2": "exif",
+    bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"): "iptc",
+    bytes.fromhex("d8fec3d61b0e483c92975828877ec481"): "credentials",
+}
+MOST_SEGMENTS = 1_000
+
+
+def look(data: bytes, image: Image.Image, found: Found) -> None:
+    """Find what a JPEG 2000 has beside its picture. Raises TooManySteps."""
+    if data.startswith(b"\xff\x4f"):  # the pixels alone
+        _look_at_pixels(data, 0, image, found)
+        return
+    boxes = Boxes(data)
+    end = pictures = 0
+    for box in boxes.within(0, len(data)):
+        end = box.end
+        if box.name == b"jp2c":
+            pictures += 1
+            if pictures == 1:
+                _look_at_pixels(data, box.start, image, found)
+        elif box.name == b"uuid":
+            kind = NUMBERED.get(data[box.start : box.start + 16], "metadata")
+            found.add(kind, "uuid" if kind == "metadata" else "")
+        elif box.name == b"jumb":
+            found.add("credentials")
+        elif box.name not in KNOWN:
+            found.add("metadata", box.name.decode("latin-1").strip())
+    found.add("frames", "picture", pictures - 1)
+    if not boxes.is_cut(end, KNOWN):
+        look_behind(data, end, found)
+
+
+def _look_at_pixels(data: bytes, at: int, image: Image.Image, found: Found) -> None:
+    """Find what the header of the pixels says: bits, channels, comments."""
+    components = number(data, at + 40, 2)
+    sizes = data[at + 42 : at + 42 + 3 * min(components, 100) : 3]
+    bits = max(((size & 0x7F) + 1 for size in sizes), default=8)
+    if bits > 8:
+        found.add("bits", str(bits))
+    found.add("channels", count=components - max(3 * (components > 2), len(image.getbands())))
+    at += 2
+    for _ in range(MOST_SEGMENTS):
+        marker = data[at : at + 2]
+        if marker == b"\xff\x64" and not _is_of_an_encoder(data[at + 6 : at + 60]):
+            found.add("text", "a comment")
+        if not b"\xff\x51" <= marker <= b"\xff\x64":
+            break
+        at += 2 + max(number(data, at + 2, 2), 2)
+
+
+def _is_of_an_encoder(comment: bytes) -> bool:
+    """Whether a comment is one that encoders write of themselves, and no person."""
+    return comment.startswith((b"Created by OpenJPEG", b"Kakadu-", b"Kdu-"))

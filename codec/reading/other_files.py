@@ -1,0 +1,90 @@
+"""What files of formats that are rarer for photos have beside their picture."""
+
+from __future__ import annotations
+
+import re
+
+from PIL import Image
+
+from . import photoshop
+from .behind import look_behind
+from .boxes import Boxes
+from .found import Found
+from .steps import number
+
+#: The boxes of a JPEG XL that hold its picture and what is kept of it, or nothing.
+JPEG_XL_BOXES = {b"JXL ", b"ftyp", b"jxll", b"jxlc", b"jxlp", b"jxli", b"jbrd", b"Exif", b"xml "}
+#: The header of a PNM up to its greatest value: kind, width, height and that, and comments between.
+_GAP = rb"(?:\s|#[^\n]*\n)+"
+PNM = re.compile(rb"P([1-6])" + (_GAP + rb"(\d+)") * 2 + rb"(?:" + _GAP + rb"(\d+))?\s")
+
+
+def look_at_pnm(data: bytes, image: Image.Image, found: Found) -> None:
+    """Find what a PBM, PGM or PPM has beside its picture."""
+    head = PNM.match(data[:1000])
+    if head is None:
+        return
+    kind, (width, height) = int(head[1]), map(int, head.groups()[1:3])
+    if b"#" in head[0]:
+        found.add("text", "a comment")
+    if kind == 4:
+        look_behind(data, head.end(3) + 1 + (width + 7) // 8 * height, found)
+        return
+    most = int(head[4] or 1)
+    if most > 255:
+        found.add("bits", str(most.bit_length()))
+    if kind > 4:
+        samples = width * height * (3 if kind == 6 else 1)
+        look_behind(data, head.end() + samples * (2 if most > 255 else 1), found)
+
+
+def look_at_psd(data: bytes, image: Image.Image, found: Found) -> None:
+    """Find what a Photoshop file has beside its merged picture."""
+    at = 26
+    at += 4 + number(data, at, 4)  # the colour table
+    size = number(data, at, 4)
+    photoshop.look(data, at + 4, at + 4 + size, found, kept=(photoshop.ICC,))
+    at += 4 + size
+    if number(data, at, 4) and number(data, at + 4, 4):
+        layers = number(data, at + 8, 2)
+        found.add("layers", count=min(layers, 0x10000 - layers))
+    found.add("channels", count=number(data, 12, 2) - len(image.getbands()))
+
+
+def look_at_ico(data: bytes, image: Image.Image, found: Found) -> None:
+    """Find the further sizes of an icon."""
+    found.add("frames", "picture", number(data, 4, 2, "little") - 1)
+
+
+def look_at_icns(data: bytes, image: Image.Image, found: Found) -> None:
+    """Find the further sizes of an icon of macOS."""
+    found.add("frames", "picture", len(image.info.get("sizes", [0])) - 1)
+
+
+def look_at_sgi(data: bytes, image: Image.Image, found: Found) -> None:
+    """Find whether an SGI has 2 bytes a channel."""
+    if number(data, 3, 1) == 2:
+        found.add("bits", "16")
+
+
+def look_at_jpeg_xl(data: bytes, image: Image.Image, found: Found) -> None:
+    """Find what a JPEG XL has beside its picture, if it is made of boxes. Raises TooManySteps."""
+    if not data.startswith(b"\0\0\0\x0cJXL "):
+        return
+    boxes = Boxes(data)
+    end = 0
+    for box in boxes.within(0, len(data)):
+        end = box.end
+        if box.name == b"jhgm":
+            found.add("gain-map")
+        elif box.name == b"jumb":
+            found.add("credentials")
+        elif box.name not in JPEG_XL_BOXES | {b"brob", b"free"}:
+            found.add("metadata", box.name.decode("latin-1"))
+    if not boxes.is_cut(end, JPEG_XL_BOXES):
+        look_behind(data, end, found)
+
+
+def look_at_frames(data: bytes, image: Image.Image, found: Found) -> None:
+    """Find the further frames that Pillow counts, in formats that are not looked into."""
+    found.add("frames", "frame", getattr(image, "n_frames", 1) - 1)

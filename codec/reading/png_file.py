@@ -1,0 +1,74 @@
+"""What a PNG has beside its picture: in its chunks, and behind its end."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from .behind import look_behind
+from .found import Found
+from .steps import number, steps
+
+#: Chunks that the picture has: pixels, alpha, colours, EXIF and resolution.
+KEPT = {
+    b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"eXIf",
+    b"pHYs",
+}  # fmt: skip
+#: Chunks that only help to show or to load a picture: a background for its transparent parts, how
+#: often its colours occur or which to show on few-coloured screens, how many bits it had before it
+#: was a PNG, where it lies on a page, how its data can be inflated in parallel.
+OF_NO_WORTH = {b"bKGD", b"hIST", b"sPLT", b"sBIT", b"oFFs", b"vpAg", b"iDOT"}
+XMP = "XML:com.adobe.xmp"
+#: Of metadata that ImageMagick keeps in texts. Pillow reads the EXIF one as EXIF.
+RAW_PROFILES = {
+    "Raw profile type exif": "",
+    "Raw profile type APP1": "exif",
+    "Raw profile type iptc": "iptc",
+    "Raw profile type 8bim": "photoshop",
+    "Raw profile type xmp": "xmp",
+    "Raw profile type icc": "colour",
+    "Raw profile type icm": "colour",
+}
+#: Of a PNG of 800 MB with the usual 8 kB of pixels in each.
+MOST_CHUNKS = 100_000
+
+
+def look(data: bytes, image: Image.Image, found: Found) -> None:
+    """Find what a PNG has beside its picture. Raises TooManySteps."""
+    frames = 0
+    pixels = False
+    at = 8
+    for _ in steps(MOST_CHUNKS):
+        if at + 8 > len(data):
+            break
+        size, name = number(data, at, 4), data[at + 4 : at + 8]
+        start, at = at + 8, at + 12 + size
+        if name == b"IEND":
+            look_behind(data, min(at, len(data)), found)
+            break
+        if name == b"IHDR" and number(data, start + 8, 1) > 8:
+            found.add("bits", str(number(data, start + 8, 1)))
+        elif name == b"IDAT":
+            if not pixels and frames:  # the picture is the first frame
+                frames -= 1
+            pixels = True
+        elif name == b"fcTL":
+            frames += 1
+        elif name in (b"tEXt", b"zTXt", b"iTXt"):
+            _look_at_text(name, data[start : start + min(size, 80)], image, found)
+        elif name == b"caBX":
+            found.add("credentials")
+        elif name not in KEPT | OF_NO_WORTH | {b"acTL", b"fdAT"}:
+            found.add("metadata", name.decode("latin-1"))
+    found.add("frames", "frame", frames)
+
+
+def _look_at_text(chunk: bytes, head: bytes, image: Image.Image, found: Found) -> None:
+    """Find what a text chunk holds, by its keyword."""
+    keyword = head.partition(b"\0")[0].decode("latin-1")
+    if keyword == XMP and chunk == b"iTXt" and image.info.get("xmp"):
+        return
+    kind = RAW_PROFILES.get(keyword, "text")
+    if kind == "text":
+        found.add("text", keyword)
+    elif kind:
+        found.add(kind)

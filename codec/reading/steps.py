@@ -1,0 +1,23 @@
+"""Reading numbers of files that may be damaged or hostile, in a bounded number of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+Order = Literal["big", "little"]
+
+
+class TooManySteps(Exception):
+    """A file has far more parts than real ones have; it is not walked to its end."""
+
+
+def steps(most: int) -> Iterator[int]:
+    """0, 1, 2 … up to `most` of them. Asked for more, it raises TooManySteps."""
+    yield from range(most)
+    raise TooManySteps
+
+
+def number(data: bytes, at: int, size: int, order: Order = "big") -> int:
+    """The unsigned integer of `size` bytes at an offset; bytes behind the end are not counted."""
+    return int.from_bytes(data[at : at + size], order)

@@ -1,0 +1,68 @@
+"""What a TIFF has beside its first picture."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from . import photoshop
+from .found import Found
+from .tiff_directories import Directories, Entry
+
+NEW_SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES, SUB_DIRECTORIES = 254, 258, 262, 277, 330
+IPTC, PHOTOSHOP, LAYERS, CREDENTIALS = 33723, 34377, 37724, 52545
+#: Samples of a colour, by its photometric interpretation; the others have one.
+COLOURS = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
+MOST_PAGES = 10_000
+
+
+def look(data: bytes, image: Image.Image, found: Found) -> None:
+    """Find what a TIFF has beside its first picture. Raises TooManySteps."""
+    directories = Directories(data)
+    entries, following = directories.at(directories.first)
+    bits = max(directories.numbers(entries.get(BITS)), default=1)
+    if bits > 8:
+        found.add("bits", str(bits))
+    _look_at_channels(directories, entries, image, found)
+    if IPTC in entries:
+        found.add("iptc")
+    if PHOTOSHOP in entries:
+        start = entries[PHOTOSHOP].at
+        end = start + entries[PHOTOSHOP].length
+        photoshop.look(data, start, end, found, kept=(photoshop.ICC,))
+    if LAYERS in entries:
+        found.add("photoshop", "layers")
+    if CREDENTIALS in entries:
+        found.add("credentials")
+    for offset in directories.numbers(entries.get(SUB_DIRECTORIES)):
+        below, _ = directories.at(offset)
+        smaller = _subfile(directories, below) & 1
+        found.add("thumbnail" if smaller else "auxiliary")
+    _look_at_pages(directories, following, found)
+
+
+def _look_at_channels(
+    directories: Directories, entries: dict[int, Entry], image: Image.Image, found: Found
+) -> None:
+    samples = next(iter(directories.numbers(entries.get(SAMPLES))), 1)
+    photometric = next(iter(directories.numbers(entries.get(PHOTOMETRIC))), 1)
+    alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
+    found.add("channels", count=samples - COLOURS.get(photometric, 1) - alpha)
+
+
+def _look_at_pages(directories: Directories, offset: int, found: Found) -> None:
+    """Find further pages, and smaller copies of pages among them."""
+    seen = {directories.first}
+    while offset and offset not in seen and len(seen) <= MOST_PAGES:
+        seen.add(offset)
+        entries, offset = directories.at(offset)
+        if not entries:
+            continue
+        if _subfile(directories, entries) & 1:
+            found.add("thumbnail")
+        else:
+            found.add("pages", "page")
+
+
+def _subfile(directories: Directories, entries: dict[int, Entry]) -> int:
+    """Bits that say what a directory is: 1: a smaller copy, 2: a page, 4: a mask."""
+    return next(iter(directories.numbers(entries.get(NEW_SUBFILE_TYPE))), 0)
