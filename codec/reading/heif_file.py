@@ -12,6 +12,8 @@ from .steps import number
 
 #: Boxes that hold the picture and what is looked at here, or nothing.
 KNOWN = {b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"wide", b"idat"}
+#: Items of metadata that is kept, or was looked at.
+METADATA = {b"Exif", b"application/rdf+xml", b"tmap"}
 CREDENTIALS = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 #: Properties that say something that the picture does not have, and what.
 PROPERTIES = {
@@ -76,10 +78,8 @@ def _look_at_items(items: Items, data: bytes, found: Found) -> None:
                 found.add("thumbnail")
             elif item not in parts:
                 found.add("frames", "picture")
-        elif b"/" in kind and kind != b"application/rdf+xml":
-            found.add("metadata", kind.decode("latin-1"))
-        elif kind == b"uri ":
-            found.add("metadata", "uri")
+        elif kind not in METADATA | IMAGES:
+            found.add("metadata", kind.decode("latin-1").strip())
 
 
 def _bits(data: bytes, items: Items, item: int) -> int:

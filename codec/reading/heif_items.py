@@ -62,11 +62,8 @@ class Items:
         for uses in self._boxes.inside(box):
             if uses.name != b"ipma":
                 continue
-            version, flags = (
-                number(self._data, uses.start, 1),
-                number(self._data, uses.start + 3, 1),
-            )
-            wide, size = (4 if version else 2), (2 if flags & 1 else 1)
+            wide = 4 if number(self._data, uses.start, 1) else 2
+            size = 2 if number(self._data, uses.start + 3, 1) & 1 else 1
             at = uses.start + 8
             for _ in range(number(self._data, uses.start + 4, 4)):
                 next(self._boxes.steps)

@@ -29,6 +29,7 @@ Look = Callable[[bytes, Image.Image, Found], None]
 #: How files are looked into, by Pillow's name of their format.
 LOOKS: dict[str, Look] = {
     "AVIF": heif_file.look,
+    "CUR": other_files.look_at_ico,
     "GIF": gif_file.look,
     "HEIF": heif_file.look,
     "ICNS": other_files.look_at_icns,
@@ -44,8 +45,6 @@ LOOKS: dict[str, Look] = {
     "TIFF": tiff_file.look,
     "WEBP": riff_file.look,
 }
-#: Bits of Pillow's modes that have more than 8.
-BITS = {"I": "32", "F": "32", "I;16": "16", "I;16B": "16", "I;16L": "16", "I;16N": "16"}
 
 
 def inspected(data: bytes, image: Image.Image) -> list[Note]:
@@ -59,6 +58,4 @@ def inspected(data: bytes, image: Image.Image) -> list[Note]:
         LOOKS.get(image.format or "", other_files.look_at_frames)(data, image, found)
     except Exception:  # the picture is good, whatever is wrong with the rest of its file
         found.add("metadata", "what its damaged structure hides")
-    if "bits" not in found and image.mode in BITS:
-        found.add("bits", BITS[image.mode])
     return found.notes()

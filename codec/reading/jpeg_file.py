@@ -74,8 +74,8 @@ def _look_at(segment: Segment, head: bytes, found: Found) -> None:
         found.add("xmp", "its extended part")
     elif head.startswith(b"urn:iso:std:iso:ts:21496:-1\0"):
         found.add("gain-map")
-    elif segment.marker == 0xEB and head.startswith(b"JP") and head[12:16] == b"jumb":
-        found.add("credentials")
+    elif segment.marker == 0xEB and head.startswith(b"JP\0") and not head[12:16].isupper():
+        found.add("credentials")  # with capitals it is a box of JPEG XT
     elif segment.end > segment.start:
         name = re.match(rb"[ -~]{2,20}", head)
         label = f"APP{segment.marker - 0xE0}"

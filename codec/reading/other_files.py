@@ -52,7 +52,7 @@ def look_at_psd(data: bytes, image: Image.Image, found: Found) -> None:
 
 
 def look_at_ico(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find the further sizes of an icon."""
+    """Find the further sizes of an icon or a cursor."""
     found.add("frames", "picture", number(data, 4, 2, "little") - 1)
 
 

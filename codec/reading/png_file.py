@@ -18,8 +18,9 @@ KEPT = {
 #: was a PNG, where it lies on a page, how its data can be inflated in parallel.
 OF_NO_WORTH = {b"bKGD", b"hIST", b"sPLT", b"sBIT", b"oFFs", b"vpAg", b"iDOT"}
 XMP = "XML:com.adobe.xmp"
-#: Of metadata that ImageMagick keeps in texts. Pillow reads the EXIF one as EXIF.
-RAW_PROFILES = {
+#: Kinds of notes for texts that are metadata: ImageMagick's, of which Pillow reads the EXIF.
+METADATA = {
+    XMP: "xmp",  # a chunk that Pillow could not read
     "Raw profile type exif": "",
     "Raw profile type APP1": "exif",
     "Raw profile type iptc": "iptc",
@@ -66,8 +67,8 @@ def _look_at_text(chunk: bytes, head: bytes, image: Image.Image, found: Found) -
     """Find what a text chunk holds, by its keyword."""
     keyword = head.partition(b"\0")[0].decode("latin-1")
     if keyword == XMP and chunk == b"iTXt" and image.info.get("xmp"):
-        return
-    kind = RAW_PROFILES.get(keyword, "text")
+        return  # kept
+    kind = METADATA.get(keyword, "text")
     if kind == "text":
         found.add("text", keyword)
     elif kind:

@@ -144,10 +144,15 @@ def test_iso_gain_maps() -> None:
 
 
 def test_further_items() -> None:
-    items = [item(1, b"hvc1"), item(2, b"hvc1"), item(3, b"mime", b"text/plain\0")]
+    items = [
+        item(1, b"hvc1"),
+        item(2, b"hvc1"),
+        item(3, b"mime", b"text/plain\0"),
+        item(4, b"uri "),
+    ]
     assert kinds(heic(items)) == {
         "frames": "1 further picture is dropped",
-        "metadata": "other data is dropped: text/plain",
+        "metadata": "other data is dropped: text/plain, uri",
     }
 
 

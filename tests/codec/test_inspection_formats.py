@@ -104,6 +104,11 @@ def test_profiles_that_imagemagick_keeps_in_texts() -> None:
         assert set(notes_of(png((b"zTXt", packed)))) == {kind}
 
 
+def test_xmp_of_a_png_that_cannot_be_read() -> None:
+    damaged = b"XML:com.adobe.xmp\0\1\0\0\0not deflated"
+    assert set(notes_of(png((b"iTXt", damaged)))) == {"xmp"}
+
+
 def test_chunks_of_a_png() -> None:
     time = (b"tIME", struct.pack(">H5B", 2026, 1, 2, 3, 4, 5))
     light = (b"cLLI", struct.pack(">II", 10_000_000, 1_000_000))
@@ -188,6 +193,7 @@ def test_extensions_of_a_gif() -> None:
     assert notes_of(saved("GIF", comment=b"Hello")) == {"text": "text is dropped: a comment"}
     plain = saved("GIF")
     end = plain.rindex(b";")
+    assert notes_of(plain[:end] + b"!\xfe\0!\xff\x0bImageMagick\x0dgamma=0.45455\0;") == {}
     own = b"!\xff\x0bMYAPP___1.0\x03abc\0"
     assert notes_of(plain[:end] + own + b";") == {"metadata": "other data is dropped: MYAPP___1.0"}
     xmp = b"!\xff\x0bXMP DataXMP<x/>\x01" + bytes(range(255, -1, -1)) + b"\0"

@@ -215,6 +215,10 @@ def test_comments() -> None:
 def test_content_credentials() -> None:
     box = struct.pack(">2sHII", b"JP", 1, 1, 20) + b"jumb" + b"\0\0\0\x0cjumdc2pa"
     assert set(notes_of(with_segments(segment(0xEB, box)))) == {"credentials"}
+    wide = box.replace(b"jumb", b"RESI")  # JPEG XT: what makes it more than 8 bits
+    assert notes_of(with_segments(segment(0xEB, wide))) == {
+        "metadata": "other data is dropped: APP11 (JP)"
+    }
 
 
 def test_thumbnails_of_jfif() -> None:
