@@ -14,6 +14,7 @@ NAMES = {
     0x040A: "copyright flag",
     0x040B: "web address",
     0x040C: "thumbnail",
+    0x040F: "ICC profile",
     0x041A: "slices",
     0x0422: "EXIF",
     0x0423: "EXIF",

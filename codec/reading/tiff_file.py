@@ -28,7 +28,7 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
     if PHOTOSHOP in entries:
         start = entries[PHOTOSHOP].at
         end = start + entries[PHOTOSHOP].length
-        photoshop.look(data, start, end, found, kept=(photoshop.ICC,))
+        photoshop.look(data, start, end, found)
     if LAYERS in entries:
         found.add("photoshop", "layers")
     if CREDENTIALS in entries:

@@ -248,7 +248,8 @@ def test_layers_of_a_psd() -> None:
     assert notes_of(psd(3)) == {"layers": "3 layers are merged into one picture"}
     assert notes_of(psd(0)) == {}
     iptc = b"8BIM" + struct.pack(">HHI", 0x0404, 0, 4) + b"iptc"
-    assert set(notes_of(psd(0, iptc))) == {"iptc"}
+    profile = b"8BIM" + struct.pack(">HHI", 0x040F, 0, len(PROFILE)) + PROFILE
+    assert set(notes_of(psd(0, iptc + profile))) == {"iptc"}
     assert notes_of(psd(0, channels=5)) == {"channels": "2 extra channels are dropped"}
 
 
