@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from .errors import UsageError
@@ -11,16 +13,36 @@ from .inputs import check_device
 def pick_device(name: str) -> torch.device:
     """The device of a name: "auto" is CUDA when there is one, "cuda:1" the second GPU.
 
-    Raises UsageError when it is not there.
+    Raises UsageError when it is not there, or cannot be used in this process.
     """
     check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     if device.type == "cuda":
+        if _forked_from_a_user():
+            raise UsageError(
+                "a forked process cannot use a GPU that its parent has used; start processes by "
+                "the method spawn, or choose cpu as `device`"
+            )
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:
             raise UsageError("no CUDA device is available; choose cpu as `device`")
         if device.index is not None and device.index >= count:
             raise UsageError(f"there is no device {name}: the last one is cuda:{count - 1}")
     return device
+
+
+def _forked_from_a_user() -> bool:
+    """Whether this is a fork of a process that has used a GPU."""
+    return bool(getattr(torch.cuda, "_is_in_bad_fork", lambda: False)())
+
+
+def _one_thread() -> None:
+    """A forked process has none of the threads that its parent made, and torch would wait for them
+    for ever, unless it uses one thread only."""
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread)
