@@ -13,6 +13,7 @@ from ticodec.errors import TicodecError
 FLAGS = {"head": "--weights", "model": "-m", "output": "OUT", "quality": "-q", "replace": "-f"}
 SAME = (
     "address",
+    "allow_truncated",
     "classifier",
     "crop",
     "default",

@@ -7,8 +7,15 @@ from pathlib import Path
 from .errors import BadInputError
 
 #: Suffixes of the files that are listed in folders. A single file may have any name.
-SUFFIXES = {".avif", ".jp2", ".jpeg", ".jpg", ".webp"}
-SUFFIXES |= {".bmp", ".gif", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff"}
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".avifs"),
+    *(".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl"),  # by extras
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".tif", ".tiff", ".gif", ".bmp", ".dib"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".qoi", ".psd", ".gbr", ".ico", ".cur", ".icns"),
+    *(".tga", ".icb", ".vda", ".vst", ".dds", ".blp", ".ftc", ".ftu", ".fits", ".fli", ".flc"),
+    *(".sgi", ".bw", ".rgb", ".rgba", ".ras", ".pcd", ".pcx", ".dcx", ".msp", ".pxr"),
+    *(".xbm", ".xpm"),
+}
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from ticodec.extras import check_extra, of_extra
 #: What the extras bring, and packages that come with those and are easily imported by mistake.
 BLOCKED = (
     *("bjontegaard", "compressai", "jinja2", "matplotlib", "pytorch_msssim"),
-    *("torchvision", "gcsfs", "pyarrow", "ray", "s3fs", "pillow_jxl"),
+    *("torchvision", "gcsfs", "pyarrow", "ray", "s3fs", "pillow_heif", "pillow_jxl"),
     *("aiobotocore", "pandas", "scipy", "skimage", "torch_geometric"),
 )
 #: Python imports a module of this name as it starts.

@@ -13,6 +13,7 @@ from ticodec.container import MAX_PIXELS, is_tic
 from ticodec.errors import BadInputError, TicodecError
 from ticodec.notes import Note
 
+from . import formats, jpegxl, truncated
 from .options import PLAIN, Reading
 
 #: Called with an image's (height, width) before its pixels are decoded; raises to refuse it.
@@ -29,30 +30,78 @@ def open_image(
 
     Args:
         check: whether there is memory for it, for example.
+        reading: whether a JPEG may lack pixels at its end.
 
-    Raises BadInputError when it is no image, is damaged, or has too many pixels (seen
-    in its header, before its pixels are allocated); and what `check` raises.
+    Raises BadInputError when it is no image, is damaged, has too many pixels (seen in its header,
+    before its pixels are allocated), is a camera's raw file, or needs a package that is not
+    installed; and what `check` raises.
     """
+    if not data:
+        raise BadInputError("the file is empty")
     if is_tic(data):
         raise BadInputError("not an image but a .tic file; decode it first")
+    if formats.is_raw(data):
+        raise BadInputError(formats.RAW)
+    opener = formats.opener(data)
     try:
         with _without_pillows_limit():
-            image = Image.open(BytesIO(data))
-            if image.width * image.height > max_pixels:
-                raise BadInputError(
-                    f"the image has {image.width}×{image.height} pixels, more than the limit of "
-                    f"{max_pixels:,}; raise `max_pixels` if you trust the file"
-                )
+            if jpegxl.is_jpegxl(data):
+                return _open_jpegxl(opener, data, max_pixels, check)
+            image = opener(BytesIO(data))
+            if image.format in formats.NO_PICTURES:
+                raise BadInputError(formats.no_image(data, image.format))
+            _check_pixels(image.height, image.width, max_pixels)
             if check is not None:
                 check(*upright_size(image))
-            image.load()
+            image, notes = _decoded(image, data, reading)
+            _check_pixels(image.height, image.width, max_pixels)  # the header may have been wrong
+            return image, notes
     except UnidentifiedImageError as error:
-        raise BadInputError("not an image that Pillow can read") from error
-    except TicodecError:
+        raise BadInputError(formats.no_image(data)) from error
+    except (TicodecError, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
-        raise BadInputError(f"damaged image: {error}") from error
+        raise BadInputError(f"damaged image: {' '.join(str(error).split())}") from error
+
+
+def _decoded(image: Image.Image, data: bytes, reading: Reading) -> tuple[Image.Image, list[Note]]:
+    """An image that Pillow has opened, with its pixels; notes on those that are missing."""
+    try:
+        image.load()
+    except OSError:
+        found = truncated.completed(data, reading) if image.format in ("JPEG", "MPO") else None
+        if found is None:
+            raise
+        return found
     return image, []
+
+
+def _open_jpegxl(
+    opener: Callable[[BytesIO], Image.Image],
+    data: bytes,
+    max_pixels: int,
+    check: SizeCheck | None,
+) -> tuple[Image.Image, list[Note]]:
+    """A JPEG XL image. Its plugin decodes as it opens, so its header is read here before."""
+    facts = jpegxl.facts(data)
+    _check_pixels(facts.height, facts.width, max_pixels)
+    if check is not None:
+        check(facts.height, facts.width)
+    try:
+        image = opener(BytesIO(data))
+    except RuntimeError as error:  # whose text says how to build the plugin
+        raise BadInputError("damaged image: not all of this JPEG XL file can be decoded") from error
+    image.load()
+    return image, jpegxl.complete(image, data)
+
+
+def _check_pixels(height: int, width: int, most: int) -> None:
+    """Raises BadInputError when an image has too many pixels."""
+    if height * width > most:
+        raise BadInputError(
+            f"the image has {width}×{height} pixels, more than the limit of {most:,}; "
+            "raise `max_pixels` if you trust the file"
+        )
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -169,7 +169,7 @@ def test_unreadable_images_are_left_out(tmp_path) -> None:
         found = measure.evaluate(folder, JPEG, out)
         assert [source.name for source in found.sources] == ["a.png"]
         assert found.failed == {
-            "bad.jpg": "not an image that Pillow can read",
+            "bad.jpg": "not an image that Pillow can read; it seems to be text",
             "broken.png": "cannot be read: No such file or directory",
         }
         (out / "rd-psnr.png").write_bytes((folder / "a.png").read_bytes())

@@ -1,0 +1,187 @@
+"""What the bytes of a file are: which of Pillow's formats, a raw file of a camera, no image at all.
+
+bytes ─┬─► a raw file? ─► refused: Pillow would give its small preview
+       ├─► HEIC, JPEG XL? ─► the package that opens it; else Pillow
+       └─► no image? ─► what it seems to be, for the message
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+
+from PIL import Image
+
+from ticodec.errors import BadInputError, UsageError
+from ticodec.extras import of_extra
+
+from .jpegxl import is_jpegxl
+
+RAW = (
+    "a raw file of a camera, or another whose first picture is only a small preview; "
+    "develop it to a TIFF or JPEG first"
+)
+#: How raw files begin that are no TIFF files: of Fujifilm, Panasonic, Olympus, Sigma, Minolta.
+_RAW_BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM")
+#: Others say what they are a little later: of Canon.
+_RAW_MARKS = ((4, b"ftypcrx "), (6, b"HEAPCCDR"), (4, b"\x10\0\0\0CR\2\0"))
+
+#: Tags of TIFF; the old value of a reduced picture; the colours of a camera's sensor.
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _PHOTOMETRIC, _SUB_IFDS, _DNG = 254, 255, 262, 330, 50706
+_REDUCED_OLD = 2
+_SENSOR = (32803, 34892)
+#: Bytes of one number of these TIFF types: BYTE, SHORT, LONG.
+_NUMBERS = {1: "B", 3: "H", 4: "I"}
+
+#: Brands of files that pillow-heif reads, and of AVIF, which Pillow reads itself.
+_HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_AVIF = {b"avif", b"avis"}
+
+_RENDER = "draw it as a PNG first"
+#: What files are that Pillow knows, and cannot decode itself.
+NO_PICTURES = {
+    "EPS": f"a PostScript document; {_RENDER}",
+    "WMF": f"a drawing of Windows (WMF, EMF); {_RENDER}",
+    "MPEG": "a video",
+    "BUFR": "a table of measurements (BUFR)",
+    "GRIB": "a table of measurements (GRIB)",
+    "HDF5": "a table of measurements (HDF5)",
+}
+#: (where, what is there, what such a file is)
+_SIGNATURES = (
+    (0, b"%PDF", f"a PDF document; {_RENDER}"),
+    (0, b"%!PS", NO_PICTURES["EPS"]),
+    (4, b"ftypM4A", "a sound"),
+    *((4, b"ftyp" + brand, "a damaged HEIC or AVIF photo") for brand in sorted(_HEIF | _AVIF)),
+    (4, b"ftyp", "a video"),
+    (4, b"moov", "a video"),
+    (4, b"mdat", "a video"),
+    (4, b"wide", "a video"),
+    (8, b"AVI ", "a video"),
+    (8, b"WAVE", "a sound"),
+    (0, b"\x1aE\xdf\xa3", "a video"),
+    (0, b"\0\0\x01\xba", "a video"),
+    (0, b"\0\0\x01\xb3", "a video"),
+    (0, b"OggS", "a sound or video"),
+    (0, b"ID3", "a sound"),
+    (0, b"PK\x03\x04", "a ZIP archive or an office document; unpack it first"),
+    (0, b"7z\xbc\xaf\x27\x1c", "an archive; unpack it first"),
+    (0, b"Rar!", "an archive; unpack it first"),
+    (0, b"\x1f\x8b", "compressed by gzip; unpack it first"),
+    (0, b"\xff\xd8\xff", "a damaged JPEG"),
+    (0, b"\x89PNG", "a damaged PNG"),
+    (0, b"GIF8", "a damaged GIF"),
+    (8, b"WEBP", "a damaged WebP"),
+    (0, b"II*\0", "a damaged TIFF"),
+    (0, b"MM\0*", "a damaged TIFF"),
+)
+_SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
+_HTML = re.compile(rb"<(!doctype\s+html|html[\s>])", re.IGNORECASE)
+_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+
+
+def is_raw(data: bytes) -> bool:
+    """Whether a file is a camera's raw file, or a TIFF file whose first picture is a preview."""
+    if data.startswith(_RAW_BEGINNINGS):
+        return True
+    if any(data.startswith(mark, at) for at, mark in _RAW_MARKS):
+        return True
+    if not data.startswith((b"II", b"MM")):
+        return False
+    try:
+        tags = _first_directory(data)
+    except struct.error:  # cut short: said when it is opened
+        return False
+    return (
+        bool(tags.get(_NEW_SUBFILE_TYPE, 0) & 1)
+        or tags.get(_SUBFILE_TYPE) == _REDUCED_OLD
+        or tags.get(_PHOTOMETRIC) in _SENSOR
+        or (_DNG in tags and _SUB_IFDS in tags)
+    )
+
+
+def _first_directory(data: bytes) -> dict[int, int]:
+    """The tags of a TIFF file's first picture, each with its first number, or 0 for other kinds.
+
+    Empty when it is no TIFF file. Raises struct.error when it is cut short.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    (version,) = struct.unpack_from(f"{order}H", data, 2)
+    if version not in (42, 43):
+        return {}
+    # BigTIFF has numbers of 8 bytes where TIFF has 4, and 2 for the count of tags.
+    first, offset, number, entry = (4, "I", "H", 12) if version == 42 else (8, "Q", "Q", 20)
+    (start,) = struct.unpack_from(order + offset, data, first)
+    (count,) = struct.unpack_from(order + number, data, start)
+    start += struct.calcsize(order + number)
+    tags = {}
+    for at in range(start, start + min(count, 1000) * entry, entry):
+        tag, kind = struct.unpack_from(f"{order}HH", data, at)
+        value = at + entry - struct.calcsize(order + offset)
+        known = _NUMBERS.get(kind)
+        tags[tag] = struct.unpack_from(order + known, data, value)[0] if known else 0
+    return tags
+
+
+def opener(data: bytes) -> Callable[[BytesIO], Image.Image]:
+    """What opens a file of this kind.
+
+    Raises BadInputError that names the extra of a missing package.
+    """
+    major, brands = _brands(data)
+    try:
+        if brands & _AVIF:
+            return partial(Image.open, formats=["AVIF"])
+        if major in _HEIF:
+            with of_extra("heif", "a HEIC photo"):
+                from pillow_heif import HeifImageFile
+
+            # It is not registered with Pillow, where it would take AVIF files too.
+            return HeifImageFile
+        if is_jpegxl(data):
+            with of_extra("jxl", "a JPEG XL photo"):
+                import pillow_jxl  # noqa: F401  registers the format with Pillow
+
+            return partial(Image.open, formats=["JXL"])
+    except UsageError as error:
+        raise BadInputError(str(error)) from error
+    return Image.open
+
+
+def _brands(data: bytes) -> tuple[bytes, set[bytes]]:
+    """The main brand of a file of HEIC's kind, and all; videos have brands too."""
+    if data[4:8] != b"ftyp":
+        return b"", set()
+    end = min(int.from_bytes(data[:4], "big"), len(data), 1024)
+    return data[8:12], {data[at : at + 4] for at in range(8, end, 4)}
+
+
+def no_image(data: bytes, kind: str | None = None) -> str:
+    """The message for a file that is no image: what it seems to be, as far as that can be told.
+
+    Args:
+        kind: Pillow's format of it, one of `NO_PICTURES`; None: Pillow knows none.
+    """
+    seems = NO_PICTURES[kind] if kind else _seems(data)
+    return "not an image that Pillow can read" + (f"; it seems to be {seems}" if seems else "")
+
+
+def _seems(data: bytes) -> str | None:
+    for at, mark, what in _SIGNATURES:
+        if data.startswith(mark, at):
+            return what
+    beginning = data[:4096]
+    if not beginning.strip(b"\0"):
+        return "nothing but zeros" if not data.strip(b"\0") else None
+    if _CONTROL.search(beginning):
+        return None
+    if _HTML.search(beginning):
+        return "a web page (HTML)"
+    if _SVG.search(beginning):
+        return f"an SVG drawing; {_RENDER}"
+    if beginning.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS; fetch the file itself with git lfs pull"
+    return "text"
