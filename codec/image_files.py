@@ -35,6 +35,5 @@ def list_images(folder: Path) -> list[Path]:
         and not path.is_dir()
     ]
     if not paths:
-        known = ", ".join(sorted(SUFFIXES))
-        raise BadInputError(f"{folder}: no images in it; known suffixes: {known}")
+        raise BadInputError(f"{folder}: no images in it, such as .jpg, .png, .tif or .heic")
     return paths
