@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import parent_process
+from multiprocessing import parent_process, resource_tracker
 from multiprocessing.process import BaseProcess
 
 #: Seconds that a worker has to unwind when the process that started it is gone.
@@ -25,15 +25,34 @@ def cores() -> int:
 
 @contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """Hold Ctrl-C back. Processes that are started here never get it: their starter ends them."""
+    """Hold Ctrl-C back until the end of the block.
+
+    Processes that are started here never get it: their starter ends them.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Python starts this process beside the first worker, and 3.11 then lets Ctrl-C through again.
+    resource_tracker.ensure_running()
+    pressed = False
+
+    def hold(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+
+    # The mask is what started processes inherit. It does not keep the signal from other threads,
+    # from where Python takes it to the main thread.
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, hold) if is_main else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+            if pressed:
+                signal.raise_signal(signal.SIGINT)
 
 
 def start_worker(threads: int) -> None:
@@ -49,6 +68,8 @@ def start_worker(threads: int) -> None:
         os._exit(128 + signal.SIGTERM)
 
     def end(*_: object) -> None:
+        # Unwinding can begin anywhere, where Python or a library prints what ends it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         threading.Thread(target=give_up, daemon=True).start()
         sys.exit(128 + signal.SIGTERM)
 

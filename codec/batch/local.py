@@ -20,6 +20,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ticodec.errors import TicodecError
 from ticodec.files import reason
@@ -27,6 +28,9 @@ from ticodec.processes import start_worker, without_ctrl_c
 
 from .messages import Item, Job, Row
 from .parts import GO, Ask, Parts
+
+if TYPE_CHECKING:
+    from .worker import Worker
 
 #: How many items a worker gets at once, so that small photos can be coded together.
 CHUNK = 16
@@ -44,8 +48,7 @@ class Process:
         self.pipe, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(other, job), daemon=True)
         try:
-            with without_ctrl_c():
-                self.process.start()
+            self.process.start()
         except OSError as error:
             raise TicodecError(f"cannot start a worker: {reason(error)}; fewer `jobs`?") from error
         other.close()  # so that its death closes the pipe
@@ -144,14 +147,22 @@ class LocalEngine:
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""
-        for worker in self.workers:
-            worker.process.terminate()
-            worker.pipe.close()
-        for worker in self.workers:
-            worker.process.join(PATIENCE)
-            worker.process.kill()
-            worker.process.join()
-        self.workers.clear()
+        with without_ctrl_c():  # pressed twice, it would leave some of them
+            for worker in self.workers:
+                worker.process.terminate()
+                worker.pipe.close()
+            for worker in self.workers:
+                worker.process.join(PATIENCE)
+                worker.process.kill()
+                worker.process.join()
+            self.workers.clear()
+
+    def _start(self) -> Process:
+        """Start a worker."""
+        with without_ctrl_c():  # or it would be started and nobody would know
+            worker = Process(self.job)
+            self.workers.append(worker)
+        return worker
 
     def _give(self) -> None:
         """Give items to every idle worker, and start workers while there are items for more."""
@@ -159,8 +170,7 @@ class LocalEngine:
         idle = [worker for worker in self.workers if not worker.items]
         if self.waiting:
             while len(self.workers) < self.jobs and len(idle) < wanted:
-                idle.append(Process(self.job))
-                self.workers.append(idle[-1])
+                idle.append(self._start())
             for worker in idle:
                 if not self.parts.free():
                     break
@@ -173,7 +183,7 @@ class LocalEngine:
         elif self.again and not self.current():
             # An item that a worker died with is tried alone: it has all memory, and harms no other.
             if not self.workers:
-                self.workers.append(Process(self.job))
+                self._start()
             self.parts.take(self.workers[0])
             self.workers[0].give([self.again.popleft()])
 
@@ -233,23 +243,30 @@ def _serve(pipe: Connection, job: Job) -> None:
     """A worker process: items in, rows out, until the pipe is closed."""
     with contextlib.suppress(OSError):  # if memory runs out, Linux kills workers first
         Path("/proc/self/oom_score_adj").write_text("500")
+    with contextlib.suppress(EOFError, ConnectionError):  # the run is over
+        worker = _begin(pipe, job)
+        while worker is not None:
+            for row in worker.run(pipe.recv()):
+                pipe.send(row)
+
+
+def _begin(pipe: Connection, job: Job) -> Worker | None:
+    """The worker, once its starter knows that it has begun; None when it cannot."""
+
+    def ask(parts: int) -> None:
+        pipe.send(Ask(parts))
+        pipe.recv()
+
     try:
         start_worker(job.threads)
         from .worker import Worker
 
-        def ask(parts: int) -> None:
-            pipe.send(Ask(parts))
-            pipe.recv()
-
         worker = Worker(job, ask)
-        pipe.send("begun")
     except TicodecError as error:
         pipe.send(error)
-        return
+        return None
     except Exception as error:
         pipe.send(TicodecError(f"a worker process cannot begin: {type(error).__name__}: {error}"))
-        return
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the run is over
-        while True:
-            for row in worker.run(pipe.recv()):
-                pipe.send(row)
+        return None
+    pipe.send("begun")
+    return worker
