@@ -14,6 +14,7 @@ import typer
 from ticodec.container import MAX_PIXELS
 from ticodec.errors import Interrupted, TicodecError, UsageError
 from ticodec.memory import set_memory
+from ticodec.shown import shown
 from ticodec.writers import DEFAULT
 
 from .dataclass_options import with_fields
@@ -30,6 +31,7 @@ from .output import (
     Quiet,
     Strip,
     StripLocation,
+    listed,
     print_json,
 )
 
@@ -239,18 +241,18 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     from .batch_display import Display, print_summary
 
     if common.report is not None:
-        check_report(common.report, table)
+        check_report(common.report, table, common.force)
     started = time.perf_counter()
     run = Run(job, common.options(), table, common.dry_run)
     if common.dry_run:
-        _say_what(run, common.as_json)
+        _say_what(run, common.as_json, common.quiet)
         return
-    totals = Totals()
+    totals = Totals.of((), run.plan)
     display = Display(run, totals, common.quiet or common.as_json)
     interrupted = False
     ending: TicodecError | None = None
     try:
-        with closing(run.rows()) as rows, display:
+        with closing(run.rows(display.begin)) as rows, display:
             for row in rows:
                 row.error = with_flags(row.error, names=(row.file, row.output))
                 totals.add(row)
@@ -260,14 +262,14 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     except TicodecError as error:
         ending = error
     every = run.all_rows()
-    totals = Totals.of(every)
+    totals = Totals.of(every, run.plan)
     seconds = time.perf_counter() - started
     if common.report is not None:
         write_report(common.report, every, totals, seconds)
     if common.as_json:
         print_json(totals.summary(seconds) | {"reasons": dict(totals.reasons)})
     elif not common.quiet:
-        print_summary(job, totals, seconds, run.plan.others)
+        print_summary(job, totals, seconds)
     if interrupted:
         raise Interrupted("interrupted; what is done is kept: the same command goes on")
     if ending is not None:
@@ -277,28 +279,43 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
         missing = totals.files - totals.whole
         raise TicodecError(
             f"{missing:,} of {files(totals.files)} not {PAST[job.action]}; the first: "
-            f"{first.file}: {first.error}"
+            f"{shown(first.file)}: {shown(first.error)}"
         )
 
 
-def _say_what(run: Run, as_json: bool) -> None:
+def _say_what(run: Run, as_json: bool, quiet: bool) -> None:
     """Print what a run would do, a line per file."""
     from ticodec.batch.messages import Item, files
+    from ticodec.batch.report import Totals
 
+    from .batch_display import left_out
+
+    totals = Totals.of((), run.plan)
     entries: list[dict[str, Any]] = []
     for file in run.sifted():
         if isinstance(file, Item):
             entries.append({"file": file.name, "output": file.output, "status": "todo"})
         else:
-            entry = {"file": file.file, "output": file.output, "status": file.status}
-            error = with_flags(file.error, names=(file.file, file.output))
-            entries.append(entry | ({"error": error} if error else {}))
+            entry: dict[str, Any] = {"file": file.file, "output": file.output}
+            entry["status"] = file.status
+            if file.error:
+                entry["error"] = with_flags(file.error, names=(file.file, file.output))
+            if file.notes:
+                entry["notes"] = listed(file.notes)
+            entries.append(entry)
     if as_json:
-        print_json(entries)
+        others = {"left_out": dict(totals.left_out), "excluded": totals.excluded}
+        print_json({"files": entries} | others)
+        return
+    if quiet:
         return
     for entry in entries:
-        arrow = f" → {entry['output']}" if entry["output"] != entry["file"] else ""
         what = {"todo": run.job.action, "skipped": "up to date"}.get(entry["status"], "")
-        print(f"{what or entry['error']}: {entry['file']}{arrow}")
+        if "notes" in entry:
+            what = "; ".join(note["text"] for note in entry["notes"])
+        arrow = f" → {entry['output']}" if entry["output"] != entry["file"] else ""
+        print(shown(f"{what or entry['error']}: {entry['file']}{arrow}"))
     todo = sum(entry["status"] == "todo" for entry in entries)
     print(f"{todo:,} of {files(len(entries))} to {run.job.action}; nothing was done")
+    for name, what in left_out(totals).items():
+        print(f"{name}: {what}")

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ticodec.batch.messages import PAST, files
+from ticodec.shown import shown
 
 if TYPE_CHECKING:
     from ticodec.batch.messages import Job, Row
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 EVERY = 10.0
 #: Bytes that are added to a file's size when the time left is estimated.
 BASE = 50_000
-#: How many reasons of failures a summary lists.
-REASONS = 5
+#: How many reasons of failures a summary lists, and how many suffixes of what was left out.
+REASONS, SUFFIXES = 5, 8
 
 
 class Display:
@@ -63,8 +64,6 @@ class Display:
     def __enter__(self) -> Display:
         if self.live:
             self.live.start()
-        elif not self.quiet:
-            self._print(f"{files(self.files)} to {self.run.job.action}")
         return self
 
     def __exit__(
@@ -76,19 +75,24 @@ class Display:
         if self.live:
             self.live.stop()
 
+    def begin(self, count: int) -> None:
+        """Say how many files are to be done, once that is known."""
+        if self.live is None and not self.quiet:
+            self._print(f"{files(count)} to {self.run.job.action}")
+
     def show(self, row: Row) -> None:
         """Count a row, and print it at once if it failed."""
         self.progress.advance(self.task, self.sizes.get(row.file, 0))
         if row.status == "failed":
-            self._print(f"{row.file}: {row.error}")
+            self._print(f"{shown(row.file)}: {row.error}")
         elif row.retried:
-            self._print(f"{row.file}: done at the second try; a worker died with it")
+            self._print(f"{shown(row.file)}: done at the second try; a worker died with it")
         if self.live is None and not self.quiet and time.monotonic() - self.printed >= EVERY:
             self.printed = time.monotonic()
             self._print(self._line())
 
     def _print(self, text: str) -> None:
-        line = Text(" ".join(text.split()))
+        line = Text(shown(" ".join(text.split())))
         if self.live:
             self.live.console.print(line, soft_wrap=True)
         else:
@@ -111,18 +115,23 @@ class Display:
 
     def _render(self) -> RenderableType:
         self.progress.update(self.task, files=f"{self.totals.files:,}/{self.files:,}")
-        current = Text("  ".join(self.run.current()), style="dim", overflow="ellipsis")
+        names = "  ".join(map(shown, self.run.current()))
+        current = Text(names, style="dim", overflow="ellipsis")
         current.no_wrap = True
         return Group(self.progress, Text(self._line()), current)
 
 
-def print_summary(job: Job, totals: Totals, seconds: float, others: int) -> None:
+def print_summary(job: Job, totals: Totals, seconds: float) -> None:
     """Print what a run did on stdout: counts, sizes, and the reasons of failures."""
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # a long name is not cut
     counts = totals.counts
     done = PAST[job.action]
     if not totals.files:
-        print(f"nothing to {job.action} below {job.source}; left out: {files(others)}")
+        print(f"nothing to {job.action} below {shown(job.source)}")
+        for name, what in left_out(totals).items():
+            print(f"{name}: {what}")
         return
     rate = totals.done_pixels / 1e6 / max(seconds, 1e-9)
     if counts["done"] or not counts["skipped"]:
@@ -151,12 +160,28 @@ def print_summary(job: Job, totals: Totals, seconds: float, others: int) -> None
     if counts["failed"]:
         table.add_row("failed", files(counts["failed"]))
         for reason, count in totals.reasons.most_common(REASONS):
-            table.add_row("", Text(f"{count:,}× {reason}"))
+            table.add_row("", Text(shown(f"{count:,}× {reason}")))
         if len(totals.reasons) > REASONS:
             table.add_row("", f"and {len(totals.reasons) - REASONS:,} other reasons; see --report")
     if counts["left"]:
         table.add_row("not done", f"{files(counts['left'])}; the same command goes on")
+    for name, what in left_out(totals).items():
+        table.add_row(name, Text(what))
     Console().print(table)
+
+
+def left_out(totals: Totals) -> dict[str, str]:
+    """Which files a run does not take, in words: by their suffix, and by the user's patterns."""
+    found = {}
+    if totals.left_out:
+        ordered = sorted(totals.left_out.items(), key=lambda each: (-each[1], each[0]))
+        parts = [f"{n:,} {shown(suffix) or 'without suffix'}" for suffix, n in ordered[:SUFFIXES]]
+        if rest := ordered[SUFFIXES:]:
+            parts.append(f"{sum(n for _, n in rest):,} of {len(rest):,} other suffixes")
+        found["left out"] = ", ".join(parts)
+    if totals.excluded:
+        found["excluded"] = f"{files(totals.excluded)}, by --include or --exclude"
+    return found
 
 
 def _ratio(totals: Totals) -> str:

@@ -86,6 +86,7 @@ SECTIONS: tuple[Section, ...] = (
     Metadata(4, "exif", "exif"),
     Metadata(5, "xmp", "xmp"),
     Alpha(6, "alpha"),
+    Section(7, "origin"),  # what a batch run notes of its photo: `batch/provenance.py`
 )
 
 

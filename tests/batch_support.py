@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 from support import make_pixels
 
-from ticodec import container
+from ticodec import container, sections
 
 #: Seconds after which a test has hung. No test takes that long: they wait for events.
 PATIENCE = 300
@@ -46,6 +46,13 @@ def whole(folder: Path) -> list[str]:
         assert name.endswith(".tic"), name
         container.read(data)
     return sorted(found)
+
+
+def without_origin(tic: bytes) -> bytes:
+    """A .tic file of batch without what it says of its photo: as `encode` writes it."""
+    file = container.read(tic)
+    del file.sections[sections.numbers()["origin"]]
+    return container.write(file)
 
 
 def rows(report: Path) -> dict[str, dict]:

@@ -83,6 +83,7 @@ class Item:
     Args:
         name, output: its path below the source, and its output's below the target.
         size: in bytes. modified: seconds since 1970, if known.
+        permissions: that its output gets, as `files.permissions_of` gives them, if known.
         retry: whether a worker that had it died.
         verify: whether its output exists, so that only a check and deleting the source are left.
     """
@@ -91,6 +92,7 @@ class Item:
     output: str
     size: int = 0
     modified: float | None = None
+    permissions: int | None = None
     retry: bool = False
     verify: bool = False
 

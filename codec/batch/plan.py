@@ -1,30 +1,25 @@
-"""What a run has to do: which files, the names of their outputs, which outputs are up to date.
+"""What a run has to do: which files, and the names of their outputs.
 
-SRC ─► list ─► suffix, include, exclude ─► names of outputs ─► up to date? ─┬─► items to do
-                                                                            └─► rows: skipped
+SRC ─► list ─► suffix, include, exclude ─► names of outputs ─► items ─► `existing`: up to date?
 """
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from ticodec import container, weights
-from ticodec.container import QUALITY_STEPS, Header
-from ticodec.errors import TicodecError, UsageError
+from ticodec import weights
+from ticodec.errors import UsageError
 from ticodec.image_files import SUFFIXES
 from ticodec.quality import checked_quality
 from ticodec.writers import writer_of
 
 from .messages import Action, Item, Job, Row
-from .provenance import note_of, read_note
-from .storage import Found, Local, Place, place
+from .storage import Local, place
 
 TIC = ".tic"
 INPUTS: dict[Action, set[str]] = {
@@ -32,22 +27,21 @@ INPUTS: dict[Action, set[str]] = {
     "decode": {TIC},
     "classify": SUFFIXES | {TIC},
 }
-#: How many outputs are looked up at once; most of that time is waiting for the store.
-LOOKING = 16
-#: The coarsest step of a file system's times, in seconds (FAT).
-TIME_STEP = 2.0
 
 
 @dataclass
 class Plan:
     """The files to do, and the rows of files that cannot be done.
 
-    `others`: how many files the job leaves out, by their suffix or by its patterns.
+    Args:
+        others: how many files the job leaves out, since it does not know their suffix, by suffix.
+        excluded: how many files its patterns leave out.
     """
 
     items: list[Item] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
-    others: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    excluded: int = 0
 
 
 def check(job: Job, dry: bool = False) -> None:
@@ -66,29 +60,44 @@ def check(job: Job, dry: bool = False) -> None:
         writer_of(job.format).checked_quality(job.output_quality)
     if job.head is not None:
         weights.read_head(Path(job.head), None)
-    if job.target is not None and not dry:
-        place(job.target).prepare()
+    if job.target is not None:
+        target = place(job.target)
+        target.check_writable()
+        if not dry:
+            target.prepare()
 
 
 def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
-    """List the source and name the outputs; reads no file. Raises TicodecError."""
+    """List the source and name the outputs; reads no file. Raises TicodecError.
+
+    A source that is one file is taken whatever its suffix is.
+    """
     plan, inputs = Plan(), []
-    for file in place(job.source, job.follow_links).files():
+    source = place(job.source, job.follow_links)
+    named = isinstance(source, Local) and source.only is not None
+
+    def unwanted(name: str) -> bool:
+        return (bool(include) and not _matches(name, include)) or _matches(name, exclude)
+
+    for file in source.files():
         suffix = PurePosixPath(file.name).suffix.lower()
-        if suffix in INPUTS[job.action] or file.name.endswith("/"):
+        if named or suffix in INPUTS[job.action] or file.name.endswith("/"):
             inputs.append(file)
+        elif unwanted(file.name):
+            plan.excluded += 1
         else:
-            plan.others += 1
+            plan.others[suffix] += 1
     inputs.sort(key=lambda file: file.name)
     # Every input gets a name before the patterns apply: names must not depend on them.
     outputs = output_names([file.name for file in inputs], _suffix(job))
     for file, output in zip(inputs, outputs, strict=True):
-        if (include and not _matches(file.name, include)) or _matches(file.name, exclude):
-            plan.others += 1
+        if unwanted(file.name):
+            plan.excluded += 1
         elif file.problem is not None:
             plan.rows.append(Row(file.name, "", "failed", error=file.problem))
         else:
-            plan.items.append(Item(file.name, output, file.size, file.modified))
+            facts = (file.size, file.modified, file.permissions)
+            plan.items.append(Item(file.name, output, *facts))
     return plan
 
 
@@ -117,6 +126,7 @@ def output_names(names: list[str], suffix: str) -> list[str]:
     a.jpg, b.jpg, b.png ─► a.tic, b.jpg.tic, b.png.tic
 
     Names that differ only in case or Unicode form count as one, as for some file systems.
+    Where the `.tic` of another photo is there, `existing` takes the name with the old suffix too.
     """
     whole = [name + suffix for name in names]
     if not suffix:
@@ -124,9 +134,9 @@ def output_names(names: list[str], suffix: str) -> list[str]:
     short = [str(PurePosixPath(name).with_suffix(suffix)) for name in names]
     chosen = short
     while True:
-        counts = Counter(map(_folded, chosen))
+        counts = Counter(map(folded, chosen))
         better = [
-            full if counts[_folded(name)] > 1 else name
+            full if counts[folded(name)] > 1 else name
             for name, full in zip(chosen, whole, strict=True)
         ]
         if better == chosen:
@@ -134,155 +144,6 @@ def output_names(names: list[str], suffix: str) -> list[str]:
         chosen = better
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name in the form in which it counts as one with others."""
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
-    """Yields every item that is to be done; for any other, a row that says why it is not.
-
-    Args:
-        skip: leave out what is up to date. An output that someone else made is never replaced,
-            unless the job says so.
-    """
-    assert job.target is not None
-    source, target = place(job.source, job.follow_links), place(job.target)
-    # For a store, listing a thousand files costs as much as looking up one. A local folder is not
-    # listed: links in it, or names that differ only in case, could hide an output.
-    listed = None if isinstance(target, Local) else {file.name: file for file in target.files()}
-    wanted = None if job.action == "decode" else _wanted(job)
-
-    def look(item: Item) -> Item | Row:
-        try:
-            output = listed.get(item.output) if listed is not None else target.look(item.output)
-            if output is None:
-                return item
-            if _is_source(item, source, target):
-                error = f"{item.output} is a link to its own source"
-                return Row.of(item, "failed", error=error)
-            if output.problem is not None:
-                return Row.of(item, "failed", error=f"{item.output} is there: {output.problem}")
-            if job.action == "encode":
-                assert wanted is not None
-                outcome = _existing_tic(job, item, target, output, wanted)
-            else:
-                outcome = _existing_image(job, item, source, target, output)
-        except TicodecError as error:
-            return Row.of(item, "failed", error=str(error))
-        if isinstance(outcome, Row) and outcome.status == "skipped":
-            if not skip:
-                return item
-            if job.delete_source:
-                return replace(item, verify=True)
-        return outcome
-
-    with ThreadPoolExecutor(LOOKING) as pool:
-        yield from pool.map(look, items)
-
-
-def _is_source(item: Item, source: Place, target: Place) -> bool:
-    """Whether writing an item's output would replace the file that it is made of."""
-    if not isinstance(source, Local) or not isinstance(target, Local):
-        return False
-    written, read = target.root / item.output, source.root / item.name
-    return os.path.realpath(written) == os.path.realpath(read)
-
-
-def _wanted(job: Job) -> tuple[bytes, int]:
-    """Fingerprint and stored quality of the files that the job writes."""
-    entry = job.entry()
-    quality = checked_quality(entry, job.quality)
-    return entry.fingerprint, 0 if quality is None else round(quality * QUALITY_STEPS)
-
-
-def _existing_tic(
-    job: Job, item: Item, target: Place, output: Found, wanted: tuple[bytes, int]
-) -> Item | Row:
-    """The item if its `.tic` is to be written, else a row that says why not.
-
-    An output is up to date if it is whole and has the job's weights and quality and the photo's
-    time. Otherwise it is written again. Three kinds are only replaced if the job says so: a file
-    that is no `.tic` of this version; any other photo or settings when sources are deleted, since
-    the photo may be gone; an output newer than its photo.
-    """
-    data = target.read(output.name)
-    header = None
-    try:
-        header = container.read(data, max_pixels=container.SIDE_MAX**2).header
-    except TicodecError as error:
-        foreign = bool(data) and (not container.is_tic(data) or "version" in str(error))
-        if foreign and not job.replace:
-            text = f"{output.name} is there and is no .tic of this version; `replace` overwrites it"
-            return Row.of(item, "failed", error=text)
-    same, newer = _times(item, output, target)
-    if header is not None and (header.fingerprint, header.quality) == wanted and same:
-        return _skipped(item, header, output.size, output.size)
-    if header is not None and not job.replace:
-        if job.delete_source:  # the photo of this output may be gone
-            text = f"{output.name} is there, of another photo or settings; `replace` overwrites it"
-            if header.fingerprint != wanted[0]:
-                name = _model(header)
-                text = (
-                    f"{output.name} is there, written by {name}; `model` {name} goes on with it, "
-                    "`replace` overwrites it"
-                )
-            return Row.of(item, "failed", error=text)
-        if newer:
-            text = f"{output.name} is there, of a newer photo or copied; `replace` overwrites it"
-            return Row.of(item, "failed", error=text)
-    return item
-
-
-def _times(item: Item, output: Found, target: Place) -> tuple[bool, bool]:
-    """Whether an output has the time of its source, and whether it is newer than that."""
-    if item.modified is None or output.modified is None:
-        return True, False
-    if not target.exact_times:
-        return output.modified >= item.modified, False
-    # The output was given the source's time, perhaps on a file system without fractions.
-    whole = output.modified == int(output.modified) and item.modified != int(item.modified)
-    step = TIME_STEP if whole else 1e-3
-    same = abs(output.modified - item.modified) <= step
-    return same, not same and output.modified > item.modified
-
-
-def _existing_image(
-    job: Job, item: Item, source: Place, target: Place, output: Found
-) -> Item | Row:
-    """The item if its image is to be written, else a row.
-
-    An image is up to date if its note names the `.tic` file as it is now. One without a note is
-    someone else's, and only replaced if the job says so.
-    """
-    note = read_note(lambda start, end: target.read(output.name, start, end))
-    if note is None:
-        if job.replace:
-            return item
-        error = f"{output.name} is there and was not made by ticodec batch; `replace` overwrites it"
-        return Row.of(item, "failed", error=error)
-    data = source.read(item.name)
-    quality = writer_of(job.format).checked_quality(job.output_quality)
-    if note != note_of(data, quality):
-        return item
-    header = container.read(data, job.max_pixels).header
-    return _skipped(item, header, output.size, len(data))
-
-
-def _skipped(item: Item, header: Header, bytes_out: int, tic: int) -> Row:
-    return Row.of(
-        item,
-        "skipped",
-        width=header.width,
-        height=header.height,
-        bytes_out=bytes_out,
-        bpp=tic * 8 / (header.width * header.height),
-        model=_model(header),
-    )
-
-
-def _model(header: Header) -> str:
-    """The name of the weights that wrote a file, or of their architecture if they are not here."""
-    try:
-        return weights.of(header).name
-    except TicodecError:
-        return header.model_name

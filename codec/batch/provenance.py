@@ -1,22 +1,62 @@
-"""A note in a decoded image that says which `.tic` file it was made from.
+"""Notes in outputs that say what they were made from: a `.tic` file of its photo, a decoded image
+of its `.tic` file.
 
-A second run reads it to see what is up to date, and so never takes someone's own image for an
-output. A PNG has the note in a text chunk near its beginning. Other formats have it behind their
-end (`writers.trailer`).
+A later run reads them to see what is up to date, and so never takes someone's own image, or the
+file of another photo, for an output of its own. A `.tic` has the note in a section. A PNG has it
+in a text chunk near its beginning. Other formats have it behind their end (`writers.trailer`).
 """
 
 from __future__ import annotations
 
+import os
+import re
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from ticodec.writers import NOTE, note_in
+from ticodec import container, sections
+from ticodec.container import Container
+from ticodec.writers import NOTE, TRAILER_MAX, note_in
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = b"\0\0\0\0IEND\xaeB`\x82"
 #: How many bytes of a PNG's beginning are searched for the note.
 HEAD = 1 << 20
+#: The most pixels a `.tic` can have: a limit for reading its sections, which takes no more memory.
+NO_LIMIT = container.SIDE_MAX**2
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a `.tic` file says of its photo.
+
+    Args:
+        suffix: of the photo's name, with its dot, as it was written; "" when it had none.
+        size: of the photo, in bytes.
+        deleted: whether it was to be deleted: then the `.tic` may be all that is left of it.
+    """
+
+    suffix: str
+    size: int
+    deleted: bool
+
+
+def with_origin(tic: bytes, origin: Origin) -> bytes:
+    """The bytes of a `.tic` file that says this of its photo, whatever it said before."""
+    file = container.read(tic, NO_LIMIT)
+    mark = "-" if origin.deleted else ""
+    payload = os.fsencode(f"{mark}{origin.size}{origin.suffix}")
+    file.sections[sections.numbers()["origin"]] = payload
+    return container.write(file)
+
+
+def origin_of(file: Container) -> Origin | None:
+    """What a `.tic` file says of its photo; None when it says nothing that is understood."""
+    found = re.fullmatch(rb"(-?)(\d{1,18})((?s:\..*)?)", file.section("origin") or b"")
+    if found is None:
+        return None
+    return Origin(os.fsdecode(found[3]), int(found[2]), bool(found[1]))
 
 
 def note_of(tic: bytes, quality: int | None = None) -> str:
@@ -27,17 +67,19 @@ def note_of(tic: bytes, quality: int | None = None) -> str:
     return f"crc32 {zlib.crc32(tic):08x}" + (f" quality {quality}" if quality is not None else "")
 
 
-def read_note(read: Callable[[int, int | None], bytes]) -> str | None:
+def read_note(read: Callable[[int, int | None], bytes], size: int) -> str | None:
     """The note of an image file; None: it has none; "": it has one, but the image is damaged.
 
     A file whose end is missing has no note. In a PNG only the note and the end are checked; files
-    of other formats are read whole, and checked by their checksum.
+    of other formats that have a note are read whole, and checked by their checksum.
 
     Args:
-        read: returns data[start:end] of the file.
+        read: returns data[start:end] of the file. size: of the file, in bytes.
     """
-    tail = read(-len(END), None)
-    return _of_png(read(0, HEAD)) if tail == END else note_in(read(0, None))
+    tail = read(-min(size, TRAILER_MAX), None)
+    if tail.endswith(END):
+        return _of_png(read(0, HEAD))
+    return note_in(read(0, None)) if NOTE.encode() in tail else None
 
 
 def _of_png(head: bytes) -> str | None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ticodec.errors import UsageError
-from ticodec.files import check_name, write_file
+from ticodec.files import check_name, read_file, write_file
 
 from .messages import Row
+from .plan import Plan
 from .table import Table
 
 #: Fields of a row that a report leaves out.
@@ -32,6 +33,8 @@ class Totals:
         kept: of those that were to be deleted, how many were not, since something would be lost.
         notes: how many files there is a note on, by its kind.
         reasons: how often each error occurred.
+        left_out: how many files are none of the rows, since their suffix is not known, by suffix.
+        excluded: how many files are none of the rows, by the wish of the user.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -44,11 +47,13 @@ class Totals:
     kept: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    excluded: int = 0
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> Totals:
-        """Sums over some rows."""
-        totals = cls()
+    def of(cls, rows: Iterable[Row], plan: Plan | None = None) -> Totals:
+        """Sums over some rows, and what their plan leaves out."""
+        totals = cls() if plan is None else cls(left_out=plan.others, excluded=plan.excluded)
         for row in rows:
             totals.add(row)
         return totals
@@ -88,6 +93,8 @@ class Totals:
             "deleted": self.deleted,
             "kept": self.kept,
             "notes": dict(self.notes),
+            "left_out": dict(self.left_out),
+            "excluded": self.excluded,
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "pixels": self.pixels,
@@ -96,8 +103,12 @@ class Totals:
         }
 
 
-def check_report(path: Path, table: Table | None) -> None:
-    """Raises UsageError when a report cannot have that name."""
+def check_report(path: Path, table: Table | None, replace: bool) -> None:
+    """Raises UsageError when a report cannot have that name.
+
+    Args:
+        replace: whether a file that is no report may be overwritten.
+    """
     if table is not None and path.absolute() == Path(table.url).absolute():
         raise UsageError(f"{path} is the table of labels; give the report another name")
     check_name(path)
@@ -105,6 +116,27 @@ def check_report(path: Path, table: Table | None) -> None:
         raise UsageError(f"{path}: a report ends in .json or .csv")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file in it")
+    if path.is_file() and not replace and not _is_report(path):
+        raise UsageError(f"{path} is there and is no report of batch; `replace` overwrites it")
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is a report, of this or an earlier version, or has nothing in it."""
+    text = read_file(path).decode("utf-8", "surrogateescape")
+    if not text:
+        return True
+    columns = {"file", "output", "status", "bytes_in", "bytes_out"}
+    try:
+        if path.suffix.lower() == ".csv":
+            return columns <= set(next(csv.reader(io.StringIO(text)), ()))
+        document = json.loads(text)
+        return document.keys() == {"summary", "files"} and all(
+            columns <= entry.keys() for entry in document["files"]
+        )
+    except (csv.Error, ValueError, AttributeError, TypeError, RecursionError):
+        return False
 
 
 def write_report(path: Path, rows: list[Row], totals: Totals, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
@@ -12,10 +12,11 @@ from ticodec.errors import UsageError
 from ticodec.extras import check_extra
 from ticodec.processes import cores
 
+from .existing import sift
 from .local import Here, LocalEngine
 from .messages import Item, Job, Row
 from .parts import divided
-from .plan import Plan, check, make_plan, sift
+from .plan import Plan, check, make_plan
 from .storage import place
 from .table import Table
 
@@ -70,6 +71,8 @@ class Run:
     def __init__(
         self, job: Job, options: Options, table: Table | None = None, dry: bool = False
     ) -> None:
+        if options.engine == "ray" and not dry:
+            check_extra("ray", "a Ray cluster", "ray", "pandas", "pyarrow")
         check(job, dry)
         if job.action != "decode":
             job = replace(job, weights=job.entry().fingerprint.hex())
@@ -77,8 +80,6 @@ class Run:
         self.shared = place(job.source).shared and (job.target is None or place(job.target).shared)
         if options.engine == "ray" and not self.shared:
             raise UsageError("memory:// is seen by one process only; use the local engine")
-        if options.engine == "ray" and not dry:
-            check_extra("ray", "a Ray cluster", "ray")
         if table is not None and not dry:
             table.prepare()
         self.known = {} if table is None else table.known()
@@ -97,12 +98,15 @@ class Run:
         elif items:
             yield from sift(self.job, items, skip)
 
-    def rows(self) -> Generator[Row, None, None]:
+    def rows(self, begin: Callable[[int], None] = lambda count: None) -> Generator[Row, None, None]:
         """Do the run and yield a row for every file, as it is done. Close it to stop early.
+
+        Args:
+            begin: called with the number of files to do, once it is known which are up to date.
 
         Raises TicodecError when workers cannot begin, or the table cannot be written.
         """
-        with closing(self._rows()) as rows:
+        with closing(self._rows(begin)) as rows:
             for row in rows:
                 self.reported.append(row)
                 yield row
@@ -116,7 +120,7 @@ class Run:
         unreported = (item for item in self.plan.items if item.name not in names)
         return [*self.reported, *map(Row.left, unreported)]
 
-    def _rows(self) -> Generator[Row, None, None]:
+    def _rows(self, begin: Callable[[int], None]) -> Generator[Row, None, None]:
         if self.job.target is not None:
             place(self.job.target).clean()
         stopped = False
@@ -130,6 +134,7 @@ class Run:
         if stopped:
             yield from map(Row.left, items)
             return
+        begin(len(items))
         if items:
             yield from self._run(items)
         if self.table is not None:

@@ -22,6 +22,8 @@ from ticodec.files import PART_PREFIX, PART_SUFFIX, make_folder, reason, remove_
 ATOMIC = {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "r2"}
 #: The extra of this package that installs a protocol's driver.
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+#: Why no output goes into a .zip file.
+NO_ARCHIVE = "an archive can be read, not written; name a folder, and zip it when it is done"
 
 Result = TypeVar("Result")
 
@@ -33,12 +35,15 @@ class Found(NamedTuple):
         name: path below the place, with "/"; the name of a folder ends in "/". size: in bytes.
         modified: seconds since 1970; None where the store does not say.
         problem: why the file cannot be used; None when it can.
+        permissions: that a file made of it gets, as `files.permissions_of` gives them; None where
+            the store has none.
     """
 
     name: str
     size: int = 0
     modified: float | None = None
     problem: str | None = None
+    permissions: int | None = None
 
 
 class Place(ABC):
@@ -67,8 +72,17 @@ class Place(ABC):
         """The bytes of a file, or data[start:end] of them; negative numbers count from the end."""
 
     @abstractmethod
-    def write(self, name: str, data: bytes, modified: float | None = None) -> None:
-        """Write a file, whole or not at all, and make the folders above it."""
+    def write(
+        self,
+        name: str,
+        data: bytes,
+        modified: float | None = None,
+        permissions: int | None = None,
+    ) -> None:
+        """Write a file, whole or not at all, and make the folders above it.
+
+        Stores that set times and permissions of their own leave out what they are given.
+        """
 
     @abstractmethod
     def delete(self, name: str) -> None:
@@ -77,6 +91,10 @@ class Place(ABC):
     @abstractmethod
     def look(self, name: str) -> Found | None:
         """A file as it is now, in the form that `files` gives; None when it does not exist."""
+
+    @abstractmethod
+    def check_writable(self) -> None:
+        """Raises UsageError for a place of a kind that cannot be written. Changes nothing."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -163,7 +181,8 @@ class Local(Place):
             return Found(name, problem=f"cannot be read: {link}{reason(error)}")
         if not stat.S_ISREG(facts.st_mode):  # reading a pipe would wait for ever
             return Found(name, problem="not a regular file")
-        return Found(name, facts.st_size, facts.st_mtime)
+        permissions = facts.st_mode & 0o666
+        return Found(name, facts.st_size, facts.st_mtime, permissions=permissions)
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         path = self.root / name
@@ -178,10 +197,16 @@ class Local(Place):
         except OSError as error:
             raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
 
-    def write(self, name: str, data: bytes, modified: float | None = None) -> None:
+    def write(
+        self,
+        name: str,
+        data: bytes,
+        modified: float | None = None,
+        permissions: int | None = None,
+    ) -> None:
         path = self.root / name
         make_folder(path.parent)
-        write_file(path, data, modified)
+        write_file(path, data, modified, permissions)
 
     def delete(self, name: str) -> None:
         path = self.root / name
@@ -194,10 +219,14 @@ class Local(Place):
         path = self.root / name
         return self._file_at(path) if os.path.lexists(path) else None
 
-    def prepare(self) -> None:
-        """Make the folder and try to write into it."""
+    def check_writable(self) -> None:
         if self.only or (self.path.exists() and not self.path.is_dir()):
             raise UsageError(f"{self.path} is a file; name a folder")
+        if self.path.suffix.lower() == ".zip" and not self.path.exists():
+            raise UsageError(f"{self.path}: {NO_ARCHIVE}")
+
+    def prepare(self) -> None:
+        """Make the folder and try to write into it."""
         make_folder(self.path)
         probe = self.path / f"{PART_PREFIX}{uuid.uuid4().hex}{PART_SUFFIX}"
         try:
@@ -266,7 +295,13 @@ class Remote(Place):
             "read", name, lambda: bytes(self.fs.cat_file(self._path(name), start=start, end=end))
         )
 
-    def write(self, name: str, data: bytes, modified: float | None = None) -> None:
+    def write(
+        self,
+        name: str,
+        data: bytes,
+        modified: float | None = None,
+        permissions: int | None = None,
+    ) -> None:
         path = self._path(name)
 
         def write() -> None:
@@ -295,9 +330,11 @@ class Remote(Place):
 
         return self._do("read", name, look)
 
+    def check_writable(self) -> None:
+        if self.archive or self.url.lower().endswith(".zip"):
+            raise UsageError(f"{self.url}: {NO_ARCHIVE}")
+
     def prepare(self) -> None:
-        if self.archive:
-            raise UsageError(f"{self.url}: an archive can be read, not written")
         if not self.atomic:
             self._do("written", "", lambda: self.fs.makedirs(self.root, exist_ok=True))
 

@@ -74,6 +74,7 @@ class Table:
                 raise UsageError(f"{self.url}: there is no folder {self.place.url}")
             for folder in (self.place.path, self.place.path / self.parts):
                 remove_parts(list(folder.glob(f"{PART_PREFIX}*{PART_SUFFIX}")))
+        self.place.check_writable()
         self.place.prepare()
 
     def known(self) -> dict[str, Record]:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from ticodec.writers import writer_of
 from .loaded import Loaded, pictures_of
 from .messages import Item, Job, Row
 from .parts import parts_for
-from .provenance import note_of
+from .provenance import Origin, note_of, with_origin
 from .storage import Place, place
 from .verification import losses, verify
 
@@ -248,8 +249,8 @@ class Worker:
 
     def write_tic(self, loaded: Loaded, data: bytes, seconds: float) -> Row:
         """Write what was encoded; verify it and delete the source if the job says so."""
-        assert self.target is not None
-        self.target.write(loaded.item.output, data, loaded.item.modified)
+        data = with_origin(data, self._origin(loaded))
+        self._write(loaded.item, data)
         row = self.done(loaded, len(data), self.entry.name, seconds)
         row.notes += note_of_size(len(loaded.data), len(data))
         if self.job.delete_source:
@@ -257,12 +258,29 @@ class Worker:
         return row
 
     def verify_tic(self, loaded: Loaded) -> Row:
-        """Verify an output that was up to date already, and delete its source."""
+        """Verify an output that was up to date already, and delete its source.
+
+        Before, the output is made to say that it may soon be all that is left of the photo.
+        """
         assert self.target is not None
-        data = self.target.read(loaded.item.output)
+        before = self.target.read(loaded.item.output)
+        data = with_origin(before, self._origin(loaded))
+        if data != before:
+            self._write(loaded.item, data)
         row = self.done(loaded, len(data), self.entry.name, 0.0)
         self._verify_and_delete(loaded, data, row)
         return row
+
+    def _origin(self, loaded: Loaded) -> Origin:
+        """What a `.tic` says of its photo."""
+        assert loaded.picture is not None
+        deleted = self.job.delete_source and not losses(loaded.picture.notes)
+        return Origin(PurePosixPath(loaded.item.name).suffix, len(loaded.data), deleted)
+
+    def _write(self, item: Item, data: bytes) -> None:
+        """Write an output, with the time and the permissions of its source."""
+        assert self.target is not None
+        self.target.write(item.output, data, item.modified, item.permissions)
 
     def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row) -> None:
         """Delete the source, unless something of it would be lost; the row says what."""
@@ -323,11 +341,10 @@ class Worker:
 
     def write_image(self, loaded: Loaded, picture: Picture, model: str, seconds: float) -> Row:
         """Write a decoded picture, with a note in it that names its `.tic` file's checksum."""
-        assert self.target is not None
         writer, quality = writer_of(self.job.format), self.job.output_quality
         note = note_of(loaded.data, writer.checked_quality(quality))
         data = writer.write(picture.to_image(), quality, note)
-        self.target.write(loaded.item.output, data, loaded.item.modified)
+        self._write(loaded.item, data)
         row = self.done(loaded, len(loaded.data), model, seconds)
         row.bytes_out = len(data)
         return row

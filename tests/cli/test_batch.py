@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from batch_support import make_photos, rows, summary, tree, whole
+from batch_support import make_photos, rows, summary, tree, whole, without_origin
 from PIL import Image
 from support import make_pixels
 
@@ -66,7 +66,7 @@ def test_odd_names_twins_links_and_a_source_inside_its_target(tmp_path: Path, ru
     assert tree(source) == before
     with Image.open(source / "a.png") as image:
         alone = ticodec.load("tiny", bf16=None).encode(image)
-    assert (target / "a.png.tic").read_bytes() == alone
+    assert without_origin((target / "a.png.tic").read_bytes()) == alone
     # Into itself: nothing new is found below, and nothing is taken for its own output.
     again = run("batch", "encode", target, target, "-m", "tiny", "--exclude", "*.png", "--dry-run")
     assert "encode: photos/A.tiff → photos/A.tiff.tic\n" in again.out
@@ -80,7 +80,7 @@ def test_linked_folders_are_entered_once_when_asked(tmp_path: Path, run):
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
     arguments = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", "--dry-run")
     assert "link" not in run(*arguments).out
-    found = json.loads(run(*arguments, "--follow-links", "--json").out)
+    found = json.loads(run(*arguments, "--follow-links", "--json").out)["files"]
     assert [each["file"] for each in found] == ["a.png", "link/b.png"]
 
 
@@ -166,9 +166,9 @@ def test_sources_go_only_after_a_verified_encode_and_only_if_asked(tmp_path: Pat
     precious = (target / "a.tic").read_bytes()
     make_photos(source, ["c.png", "a.png"], 80)
     done = run(*arguments, "--delete-source-after-verify", "-q", 8)
-    assert rows(report)["a.png"]["status"] == "failed"
+    assert rows(report)["a.png"]["output"] == "a.png.tic"
     assert (target / "a.tic").read_bytes() == precious
-    assert (source / "a.png").exists()
+    assert ticodec.info(target / "a.png.tic")["height"] == 80
     assert not (source / "c.png").exists()
 
 
@@ -297,7 +297,7 @@ def test_the_end_is_one_line_and_a_code(tmp_path: Path, run):
     empty = run("batch", "decode", source, target)
     assert (empty.code, empty.err) == (0, "0 files to decode\n")
     assert "nothing to decode" in empty.out
-    assert "left out: 1 file\n" in empty.out
+    assert "left out: 1 .png\n" in empty.out
 
 
 def test_on_error_stop_begins_nothing_more(tmp_path: Path, run):
@@ -358,11 +358,11 @@ def test_deleting_is_finished_by_the_next_run(tmp_path: Path, run):
     make_photos(source, ["a.png", "b.png"], 96)
     arguments = ("batch", "encode", source, target, "-m", "tiny", "-q", 8, "--report", report)
     assert run(*arguments).code == 0  # as if it had been killed before deleting
-    before = tree(target)
+    before = {name: without_origin(data) for name, data in tree(target).items()}
     assert run(*arguments, "--delete-source-after-verify").code == 0
     assert summary(report)["deleted"] == 2
     assert tree(source) == {}
-    assert tree(target) == before
+    assert {n: without_origin(data) for n, data in tree(target).items()} == before
 
 
 def test_a_link_among_the_outputs(tmp_path: Path, run):

@@ -1,0 +1,278 @@
+"""What is there of a run's outputs already: which are up to date, which may be replaced.
+
+item ─► its output is there? ─┬─► no, or of an earlier state of its source ─► item, to be done
+                              ├─► up to date ─► row: skipped
+                              ├─► of another photo ─► item, under its other name
+                              └─► nobody knows whose ─► row: failed
+
+No state is kept anywhere but in the outputs themselves (`provenance`). When in doubt both files are
+kept: the photo of a `.tic` may be gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path, PurePosixPath
+
+from ticodec import container, weights
+from ticodec.container import QUALITY_STEPS, Header
+from ticodec.errors import TicodecError
+from ticodec.notes import Note
+from ticodec.quality import checked_quality
+from ticodec.writers import writer_of
+
+from .messages import Item, Job, Row
+from .plan import TIC, folded
+from .provenance import NO_LIMIT, note_of, origin_of, read_note
+from .storage import Found, Local, Place, place
+
+#: How many outputs are looked up at once; most of that time is waiting for the store.
+LOOKING = 16
+#: The coarsest step of a file system's times, in seconds (FAT).
+TIME_STEP = 2.0
+#: Why a picture is left out by `encode`.
+DECODED = Note("decoded", "left out, since batch decode made it of a .tic file", lost=False)
+
+
+def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
+    """Yields every item that is to be done; for any other, a row that says why it is not.
+
+    Args:
+        skip: leave out what is up to date. An output that someone else made is never replaced,
+            unless the job says so.
+    """
+    sifter = Encoding(job, items) if job.action == "encode" else Decoding(job)
+
+    def look(item: Item) -> Item | Row:
+        try:
+            outcome = sifter.look(item)
+        except TicodecError as error:
+            return Row.of(item, "failed", error=str(error))
+        if isinstance(outcome, Row) and outcome.status == "skipped" and not outcome.notes:
+            item = replace(item, output=outcome.output)
+            if not skip:
+                return item
+            if job.delete_source:
+                return replace(item, verify=True)
+        return outcome
+
+    with ThreadPoolExecutor(LOOKING) as pool:
+        yield from pool.map(look, items)
+
+
+class Places:
+    """The source and the target of a job, and what is in the target."""
+
+    def __init__(self, job: Job) -> None:
+        assert job.target is not None
+        self.job = job
+        self.source, self.target = place(job.source, job.follow_links), place(job.target)
+        # For a store, listing a thousand files costs as much as looking up one. A local folder is
+        # not listed: links in it, or names that differ only in case, could hide an output.
+        local = isinstance(self.target, Local)
+        self.listed = None if local else {file.name: file for file in self.target.files()}
+
+    def found(self, name: str) -> Found | None:
+        """The output of that name, if it is there."""
+        return self.target.look(name) if self.listed is None else self.listed.get(name)
+
+    def in_the_way(self, item: Item, output: Found) -> Row | None:
+        """A row when there is something in the place of an item's output that stays there."""
+        if isinstance(self.source, Local) and isinstance(self.target, Local):
+            written, read = self.target.root / output.name, self.source.root / item.name
+            if os.path.realpath(written) == os.path.realpath(read):
+                error = f"{output.name} is a link to its own source"
+                return Row.of(item, "failed", error=error)
+        if output.problem is not None:
+            return Row.of(item, "failed", error=f"{output.name} is there: {output.problem}")
+        return None
+
+    def overlap(self) -> bool:
+        """Whether files of the target may be below the source, or the other way round."""
+        if isinstance(self.source, Local) and isinstance(self.target, Local):
+            if self.source.only:
+                return False
+            one, other = (Path(os.path.realpath(at.root)) for at in (self.source, self.target))
+            return one == other or one in other.parents or other in one.parents
+        one_url, other_url = (at.url.rstrip("/") + "/" for at in (self.source, self.target))
+        return one_url.startswith(other_url) or other_url.startswith(one_url)
+
+
+class Decoding(Places):
+    """Looks for the images of `.tic` files."""
+
+    def look(self, item: Item) -> Item | Row:
+        """The item if its image is to be written, else a row.
+
+        An image is up to date if its note names the `.tic` file as it is now. One without a note
+        is someone else's, and only replaced if the job says so.
+        """
+        output, job = self.found(item.output), self.job
+        if output is None:
+            return item
+        if row := self.in_the_way(item, output):
+            return row
+        note = _note(self.target, output.name, output.size)
+        if note is None:
+            if job.replace:
+                return item
+            error = (
+                f"{output.name} is there and was not made by ticodec batch; `replace` overwrites it"
+            )
+            return Row.of(item, "failed", error=error)
+        data = self.source.read(item.name)
+        if note != note_of(data, writer_of(job.format).checked_quality(job.output_quality)):
+            return item
+        header = container.read(data, job.max_pixels).header
+        return _skipped(item, header, output.size, len(data))
+
+
+class Whose(Enum):
+    """Whose a `.tic` file is that may be replaced, or not: nobody's, this photo's, another's."""
+
+    NOBODY, MINE, OTHER = range(3)
+
+
+class Encoding(Places):
+    """Looks for the `.tic` files of photos."""
+
+    def __init__(self, job: Job, items: list[Item]) -> None:
+        super().__init__(job)
+        entry = job.entry()
+        quality = checked_quality(entry, job.quality)
+        #: Fingerprint and stored quality of the files that the job writes.
+        self.wanted = entry.fingerprint, 0 if quality is None else round(quality * QUALITY_STEPS)
+        self.taken = {folded(item.output) for item in items}
+        self.nested = self.overlap()
+
+    def look(self, item: Item) -> Item | Row:
+        """The item, with the name of the `.tic` that is to be written, or a row why there is none.
+
+        A photo's `.tic` has one of two names, with and without the photo's suffix before its own.
+        One of another photo stays, and then the other name is taken. A picture that was decoded
+        from a `.tic` is left out where it could take the place of that.
+        """
+        whole, short = item.name + TIC, str(PurePosixPath(item.name).with_suffix(TIC))
+        outcomes: list[tuple[Item, Row | Whose]] = []
+        there = False
+        for name in dict.fromkeys([item.output, whole, short]):
+            named, output = replace(item, output=name), self.found(name)
+            sure = name != item.output
+            whose = Whose.NOBODY if output is None else self._whose(named, output, sure)
+            if isinstance(whose, Row) and whose.status == "skipped":
+                return whose
+            outcomes.append((named, whose))
+            there |= output is not None
+        if (there or self.nested) and _note(self.source, item.name, item.size) is not None:
+            return Row.of(item, "skipped", bytes_in=0, notes=[DECODED])
+        first = outcomes[0][1]
+        if isinstance(first, Row):
+            return first
+        for named, whose in outcomes:
+            if whose is Whose.MINE:
+                return named
+        if self.job.replace or first is Whose.NOBODY:
+            return item
+        if folded(whole) not in self.taken:
+            for named, whose in outcomes:
+                if named.output == whole and whose is Whose.NOBODY:
+                    return named
+        error = f"{item.output} is there, of another photo; `replace` overwrites it"
+        return Row.of(item, "failed", error=error)
+
+    def _whose(self, item: Item, output: Found, sure: bool) -> Row | Whose:
+        """Whose file there is at an item's output; a row if it is up to date, or has to stay.
+
+        An output is up to date if it is whole and has the job's weights and quality, and the
+        photo's time, suffix and size, as far as it says these. One of an earlier state of the same
+        photo is replaced, and so is a damaged one. Three kinds are only replaced if the job says
+        so: a file that is no `.tic` of this version; any other settings when sources are deleted,
+        since what is there may be wanted; an output newer than its photo.
+
+        Args:
+            sure: take only what says that it is of this photo for that.
+        """
+        if row := self.in_the_way(item, output):
+            return row
+        data = self.target.read(output.name)
+        try:
+            file = container.read(data, NO_LIMIT)
+        except TicodecError as error:
+            if not data or (container.is_tic(data) and "version" not in str(error)):
+                return Whose.NOBODY
+            text = f"{output.name} is there and is no .tic of this version; `replace` overwrites it"
+            return Whose.OTHER if self.job.replace else Row.of(item, "failed", error=text)
+        header, origin = file.header, origin_of(file)
+        same, newer = _times(item, output, self.target)
+        if origin is None:
+            if sure:
+                return Whose.OTHER
+        elif origin.suffix != PurePosixPath(item.name).suffix:
+            return Whose.OTHER
+        elif item.size:  # some stores do not say it
+            same = same and origin.size == item.size
+        if same and (header.fingerprint, header.quality) == self.wanted:
+            return _skipped(item, header, output.size, output.size)
+        if self.job.replace or (same and not self.job.delete_source):
+            return Whose.MINE
+        if same:
+            return Row.of(item, "failed", error=self._of_other_settings(output, header))
+        if origin is not None and origin.deleted:
+            return Whose.OTHER
+        if newer:
+            text = f"{output.name} is there, of a newer photo or copied; `replace` overwrites it"
+            return Row.of(item, "failed", error=text)
+        # When sources are deleted, or it does not say its photo, the photo may be gone.
+        return Whose.OTHER if origin is None or self.job.delete_source else Whose.MINE
+
+    def _of_other_settings(self, output: Found, header: Header) -> str:
+        """A message that says what to do about a whole `.tic` of the photo."""
+        if header.fingerprint == self.wanted[0]:
+            return f"{output.name} is there, of another quality; `replace` overwrites it"
+        name = _model(header)
+        return (
+            f"{output.name} is there, written by {name}; `model` {name} goes on with it, "
+            "`replace` overwrites it"
+        )
+
+
+def _times(item: Item, output: Found, target: Place) -> tuple[bool, bool]:
+    """Whether an output has the time of its source, and whether it is newer than that."""
+    if item.modified is None or output.modified is None:
+        return True, False
+    if not target.exact_times:
+        return output.modified >= item.modified, False
+    # The output was given the source's time, perhaps on a file system without fractions.
+    whole = output.modified == int(output.modified) and item.modified != int(item.modified)
+    step = TIME_STEP if whole else 1e-3
+    same = abs(output.modified - item.modified) <= step
+    return same, not same and output.modified > item.modified
+
+
+def _note(where: Place, name: str, size: int) -> str | None:
+    """The note of an image, see `read_note`."""
+    return read_note(lambda start, end: where.read(name, start, end), size)
+
+
+def _skipped(item: Item, header: Header, bytes_out: int, tic: int) -> Row:
+    return Row.of(
+        item,
+        "skipped",
+        width=header.width,
+        height=header.height,
+        bytes_out=bytes_out,
+        bpp=tic * 8 / (header.width * header.height),
+        model=_model(header),
+    )
+
+
+def _model(header: Header) -> str:
+    """The name of the weights that wrote a file, or of their architecture if they are not here."""
+    try:
+        return weights.of(header).name
+    except TicodecError:
+        return header.model_name

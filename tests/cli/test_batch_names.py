@@ -1,0 +1,241 @@
+"""Photos of one name: no .tic file is replaced by that of another photo, nor by its own picture."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from batch_support import make_photos, rows, tree
+from PIL import Image
+from support import make_pixels
+
+import ticodec
+from ticodec import container
+from ticodec.batch.messages import Item, Job
+from ticodec.batch.provenance import Origin, origin_of, with_origin
+
+DELETE = "--delete-source-after-verify"
+
+
+def put(path: Path, seed: int, moment: float) -> None:
+    """A photo with this time of modification."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(make_pixels(96, 96, seed)).save(path)
+    os.utime(path, (moment, moment))
+
+
+@pytest.fixture
+def go(tmp_path: Path, run):
+    """Encode in → out; gives (status, output) by photo."""
+
+    def call(*more: object, places: tuple[str, str] = ("in", "out")) -> dict[str, tuple[str, str]]:
+        report, where = tmp_path / "r.json", [tmp_path / name for name in places]
+        done = run(
+            "batch", "encode", *where, "-m", "tiny", "-q", 8, "-j", 1, "--report", report, *more
+        )
+        found = rows(report)
+        assert done.code == any(row["status"] == "failed" for row in found.values()), done.err
+        return {name: (row["status"], row["output"]) for name, row in found.items()}
+
+    return call
+
+
+def origin(path: Path) -> Origin | None:
+    return origin_of(container.read(path.read_bytes()))
+
+
+@pytest.mark.parametrize("how", ["deleted", "deleted by a second run", "gone"])
+def test_another_photo_of_the_stem_of_one_that_is_gone(tmp_path: Path, go, how: str):
+    source, target = tmp_path / "in", tmp_path / "out"
+    put(source / "IMG_1.jpg", 1, 2e9)
+    assert go(*[DELETE] * (how == "deleted")) == {"IMG_1.jpg": ("done", "IMG_1.tic")}
+    if how == "deleted by a second run":
+        go(DELETE)
+    (source / "IMG_1.jpg").unlink(missing_ok=how != "gone")
+    assert origin(target / "IMG_1.tic").deleted == (how != "gone")
+    precious = tree(target)
+    for moment in (1e9, 3e9):  # older than what is gone, and newer
+        put(source / "IMG_1.png", 2, moment)
+        assert go() == {"IMG_1.png": ("done", "IMG_1.png.tic")}
+        assert go() == {"IMG_1.png": ("skipped", "IMG_1.png.tic")}
+        assert precious.items() <= tree(target).items()
+        if moment == 1e9:
+            (target / "IMG_1.png.tic").unlink()
+    assert go(DELETE) == {"IMG_1.png": ("done", "IMG_1.png.tic")}
+    assert tree(source) == {}
+    assert precious.items() <= tree(target).items()
+    assert len(tree(target)) == 2
+
+
+def test_a_photo_with_the_whole_name_of_one_that_was_deleted(tmp_path: Path, go):
+    """A camera that begins its numbers anew."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    put(source / "IMG_1.png", 1, 1e9)
+    go(DELETE)
+    put(source / "IMG_1.png", 2, 1.1e9)
+    assert go() == {"IMG_1.png": ("done", "IMG_1.png.tic")}
+    put(source / "IMG_1.png", 3, 1.2e9)  # changed: nothing was deleted since
+    assert go() == {"IMG_1.png": ("done", "IMG_1.png.tic")}
+    assert go(DELETE) == {"IMG_1.png": ("done", "IMG_1.png.tic")}
+    before = tree(target)
+    assert len(before) == 2
+    put(source / "IMG_1.png", 4, 1.3e9)
+    for flags in ([], [DELETE]):
+        assert go(*flags) == {"IMG_1.png": ("failed", "IMG_1.tic")}
+        assert tree(target) == before
+    assert "of another photo; -f overwrites" in rows(tmp_path / "r.json")["IMG_1.png"]["error"]
+    assert go("-f") == {"IMG_1.png": ("done", "IMG_1.tic")}
+    assert tree(target)["IMG_1.tic"] != before["IMG_1.tic"]
+
+
+def test_a_photo_that_would_lose_something_was_not_deleted(tmp_path: Path, go):
+    path = tmp_path / "in" / "a.gif"
+    path.parent.mkdir()
+    for seed, moment in ((1, 1e9), (2, 1.1e9)):
+        image, other = (Image.fromarray(make_pixels(64, 64, seed + n)) for n in (0, 5))
+        image.save(path, save_all=True, append_images=[other])
+        os.utime(path, (moment, moment))
+        flags = [DELETE] if seed == 1 else []
+        assert go(*flags) == {"a.gif": ("done", "a.tic")}
+        assert path.exists()
+        assert not origin(tmp_path / "out" / "a.tic").deleted
+
+
+def test_the_size_of_a_photo_tells_that_it_changed(tmp_path: Path, go):
+    path = tmp_path / "in" / "a.png"
+    put(path, 1, 1e9)
+    go()
+    assert origin(tmp_path / "out" / "a.tic") == Origin(".png", path.stat().st_size, False)
+    put(path, 2, 1e9)
+    assert go() == {"a.png": ("done", "a.tic")}
+    assert go() == {"a.png": ("skipped", "a.tic")}
+
+
+def test_a_file_that_does_not_say_its_photo(tmp_path: Path, go, run):
+    """Of `ticodec encode`, or of an earlier version: up to date by its time, or kept."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    put(source / "a.png", 1, 1e9)
+    target.mkdir()
+    assert run("encode", source / "a.png", target / "a.tic", "-m", "tiny", "-q", 8).code == 0
+    before = (target / "a.tic").read_bytes()
+    os.utime(target / "a.tic", (1e9, 1e9))
+    assert go() == {"a.png": ("skipped", "a.tic")}
+    put(source / "a.png", 2, 1.1e9)
+    assert go() == {"a.png": ("done", "a.png.tic")}
+    assert (target / "a.tic").read_bytes() == before
+    put(source / "a.png", 2, 0.9e9)
+    (target / "a.png.tic").unlink()
+    assert go() == {"a.png": ("failed", "a.tic")}  # newer than its photo: perhaps a copy
+
+
+def test_twins_that_come_and_go(tmp_path: Path, go):
+    source, target = tmp_path / "in", tmp_path / "out"
+    put(source / "a.jpg", 1, 1e9)
+    go()
+    put(source / "a.png", 2, 1e9)
+    both = {"a.jpg": ("skipped", "a.tic"), "a.png": ("done", "a.png.tic")}
+    assert go() == both
+    put(source / "a.jpg", 3, 1.1e9)  # changed
+    assert go() == {"a.jpg": ("done", "a.tic"), "a.png": ("skipped", "a.png.tic")}
+    (source / "a.jpg").unlink()
+    (target / "a.tic").unlink()
+    assert go() == {"a.png": ("skipped", "a.png.tic")}
+
+
+def test_a_name_that_another_photo_of_the_run_gets(tmp_path: Path, go):
+    source = tmp_path / "in"
+    put(source / "a.jpg", 1, 1e9)
+    go()
+    (source / "a.jpg").unlink()
+    put(source / "a.png", 2, 1e9)
+    put(source / "a.png.jpg", 3, 1e9)
+    found = go()
+    assert found == {"a.png": ("failed", "a.tic"), "a.png.jpg": ("done", "a.png.tic")}
+
+
+@pytest.mark.parametrize("format", ["png", "jpg"])
+def test_pictures_of_decode_are_not_encoded_again(tmp_path: Path, go, run, format: str):
+    """encode and decode within one folder, again and again."""
+    folder = tmp_path / "in"
+    make_photos(folder, ["a.tif", "sub/b.tif"], 64)
+    for _ in range(2):
+        found = go(places=("in", "in"))
+        assert {name: row for name, row in found.items() if name.endswith(".tif")} == {
+            "a.tif": ("skipped" if _ else "done", "a.tic"),
+            "sub/b.tif": ("skipped" if _ else "done", "sub/b.tic"),
+        }
+        done = run("batch", "decode", folder, folder, "--format", format, "--quiet")
+        assert (done.code, done.err) == (0, "")
+    everything = tree(folder)
+    assert len(everything) == 6
+    for name in ("a.tif", "sub/b.tif"):
+        (folder / name).unlink()
+        del everything[name]
+    for flags in ([], ["-f", "-q", 7], [DELETE, "--no-skip-existing"]):
+        assert {status for status, _ in go(*flags, places=("in", "in")).values()} == {"skipped"}
+        assert tree(folder) == everything
+    row = rows(tmp_path / "r.json")[f"a.{format}"]
+    assert row["notes"] == [
+        {"kind": "decoded", "text": "left out, since batch decode made it of a .tic file"}
+    ]
+
+
+def test_folders_within_folders(tmp_path: Path, go, run):
+    put(tmp_path / "in" / "a.jpg", 1, 1e9)
+    assert go(places=("in", "in/small")) == {"a.jpg": ("done", "a.tic")}
+    assert run("batch", "decode", tmp_path / "in", tmp_path / "in" / "png").code == 0
+    before = tree(tmp_path / "in")
+    assert set(before) == {"a.jpg", "small/a.tic", "png/small/a.png"}
+    again = go(places=("in", "in/small"))
+    assert {name: status for name, (status, _) in again.items()} == {
+        "a.jpg": "skipped",
+        "png/small/a.png": "skipped",
+    }
+    assert tree(tmp_path / "in") == before
+    # Elsewhere, and where nothing of its name is, a picture is a picture.
+    assert go(places=("in/png", "new")) == {"small/a.png": ("done", "small/a.tic")}
+
+
+def test_what_is_said_of_a_photo_is_read_back(tiny):
+    tic = tiny.encode(make_pixels(16, 16), 2)
+    assert origin_of(container.read(tic)) is None
+    for suffix in ("", ".png", ".two words", os.fsdecode(b".\xff"), ".two\nlines", ".1"):
+        for deleted in (False, True):
+            expected = Origin(suffix, 12345, deleted)
+            marked = with_origin(with_origin(tic, Origin(".x", 1, True)), expected)
+            assert origin_of(container.read(marked)) == expected
+            assert ticodec.decode(marked).size == (16, 16)
+    odd = container.read(tic)
+    for payload in (b"", b"-", b".png", b"12png", b"\xff"):
+        odd.sections[7] = payload
+        assert origin_of(odd) is None
+
+
+def test_a_store_with_times_of_its_own(tmp_path: Path, go, run):
+    """There every output is newer than its photo, and only the suffix and the size tell."""
+    import fsspec
+
+    from ticodec.batch.existing import sift
+    from ticodec.batch.plan import make_plan
+    from ticodec.batch.worker import Worker
+
+    fsspec.filesystem("memory").store.clear()
+    source = tmp_path / "in"
+    job = Job("encode", str(source), "memory://origins", model="tiny", quality=8)
+
+    def names() -> list[tuple[str, str]]:
+        plan = make_plan(job, [], [])
+        sifted = list(sift(job, plan.items, True))
+        todo = [item for item in sifted if isinstance(item, Item)]
+        assert [row.status for row in Worker(job).run(todo)] == ["done"] * len(todo)
+        return [("todo" if item in todo else item.status, item.output) for item in sifted]
+
+    put(source / "a.jpg", 1, 1e9)
+    assert names() == [("todo", "a.tic")]
+    assert names() == [("skipped", "a.tic")]
+    put(source / "a.jpg", 2, 0.9e9)
+    assert names() == [("todo", "a.tic")]
+    (source / "a.jpg").unlink()
+    put(source / "a.png", 3, 1e9)
+    assert names() == [("todo", "a.png.tic")]
