@@ -41,7 +41,7 @@ from ticodec.models.image_padding import PaddedPixels
 from ticodec.models.inference import Transform, fast_bf16
 from ticodec.models.preview import Preview, load_preview
 from ticodec.notes import warn
-from ticodec.picture import Picture, smaller
+from ticodec.picture import Picture, neutral, smaller
 from ticodec.progress import TRANSFORMS, Progress, ignored, part
 from ticodec.quality import checked_quality
 from ticodec.synthesis import synthesise
@@ -281,7 +281,8 @@ class Codec:
             pixels = smaller(synthesise(self.g_s, y, box, 1, progress), scale)
         else:
             pixels = synthesise(self.preview(scale), y, box, scale, progress)
-        picture = Picture(pixels, grey=header.mode == 1)
+        grey = header.mode == 1
+        picture = Picture(neutral(pixels) if grey else pixels, grey=grey)
         sections.restore(picture, container.sections, size)
         if picture.alpha is not None:
             rows, columns = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)

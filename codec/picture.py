@@ -11,6 +11,7 @@ from PIL import Image
 from . import sections
 from .errors import UsageError
 from .notes import Note
+from .reading import icc
 
 Pixels = NDArray[np.uint8]
 
@@ -56,10 +57,27 @@ class Picture:
             image = image.convert("L")
         if self.alpha is not None:
             image.putalpha(Image.fromarray(self.alpha))
-        for section in sections.metadata():
-            if section.name in self.metadata:
-                image.info[section.key] = self.metadata[section.name]
+        image.info |= pillow_info(self.metadata, self.grey)
         return image
+
+
+def pillow_info(metadata: dict[str, bytes], grey: bool) -> dict[str | tuple[int, int], bytes]:
+    """The `info` of a Pillow image with a picture's metadata.
+
+    An ICC profile of RGB never goes with grey pixels, which file formats forbid: it becomes the
+    profile of grey that looks the same, or none where there is no such profile, or sRGB needs none.
+    """
+    if grey and "icc" in metadata:
+        made = icc.for_grey(metadata["icc"])
+        metadata = {name: value for name, value in metadata.items() if name != "icc"}
+        metadata |= {} if made is None else {"icc": made}
+    keys = {section.name: section.key for section in sections.metadata()}
+    return {keys[name]: value for name, value in metadata.items() if name in keys}
+
+
+def neutral(pixels: Pixels) -> Pixels:
+    """Pixels (H, W, 3) of the same lightness with three equal channels."""
+    return np.array(Image.fromarray(pixels).convert("L").convert("RGB"))
 
 
 def smaller(plane: Pixels, scale: int) -> Pixels:

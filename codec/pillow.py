@@ -36,6 +36,7 @@ from . import sections, weights
 from .api import encode, loaded
 from .errors import BadInputError, TicodecError, UsageError, is_memory_short
 from .inputs import SCALES
+from .picture import pillow_info
 
 #: Where networks run, as `ticodec.load` takes it. Assign to it: `Image.open` takes no options.
 DEVICE = "auto"
@@ -72,10 +73,9 @@ class TicImageFile(ImageFile.ImageFile):
             return
         if self._source.section("alpha") is not None:
             self._mode += "A"
-        for section in sections.metadata():
-            payload = self._source.section(section.name)
-            if payload is not None:
-                self.info[section.key] = payload
+        kept = {s.name: self._source.section(s.name) for s in sections.metadata()}
+        metadata = {name: payload for name, payload in kept.items() if payload is not None}
+        self.info |= pillow_info(metadata, grey=header.mode == 1)
 
     def draft(
         self, mode: str | None, size: tuple[int, int] | None

@@ -18,6 +18,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from .errors import UsageError
+from .reading import icc
 
 #: Name of the note in a file, see `Writer.write`.
 NOTE = "ticodec"
@@ -127,9 +128,12 @@ class WebP(Writer):
     name, suffixes, side_max, lossy = "WebP", (".webp",), 16383, True
 
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
-        """`exact` keeps colours where the picture is transparent."""
+        """`exact` keeps colours where the picture is transparent. RGB needs a profile of RGB."""
         how: dict[str, Any] = {"lossless": True} if quality is None else {"quality": quality}
-        image.save(out, "WEBP", exact=True, **how, **kept(image), **readable_exif(image))
+        how |= kept(image) | readable_exif(image)
+        if "icc_profile" in how:
+            how["icc_profile"] = icc.for_rgb(how["icc_profile"])
+        image.save(out, "WEBP", exact=True, **how)
 
 
 class Jpeg(Writer):

@@ -6,16 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import ImageCms
 
 from ticodec.codec import Codec
 from ticodec.models.config import ModelConfig
 from ticodec.models.prior import gaussian_likelihood
+from ticodec.reading import icc, transfer
+from ticodec.reading.primaries import PRIMARIES
 from ticodec.training.options import TrainOptions
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 SAMPLES = ROOT / "docs" / "samples"
 CPU = torch.device("cpu")
+#: ICC profiles: of sRGB, as LittleCMS writes it, and of a screen with other primaries.
+SRGB_ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+WIDE_ICC = icc.rgb_profile(PRIMARIES[12], transfer.SRGB) or b""
 #: A network that trains in a moment, and how.
 SMALL = ModelConfig("tic-lite", N=16, M=16, depths=(0, 2, 2), activation="none", mlp_ratio=2)
 SMALL_RUN = TrainOptions(crop=64, batch=2, lr=1e-3, warmup=5)

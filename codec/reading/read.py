@@ -10,16 +10,18 @@ import numpy as np
 from PIL import Image
 
 from ticodec.container import MAX_PIXELS
-from ticodec.errors import BadInputError
+from ticodec.errors import BadInputError, TicodecError
 from ticodec.notes import Note
 from ticodec.picture import Picture
 
 from .colour import to_rgb
 from .inspection import inspected
+from .keys import with_right_key
 from .metadata import upright
 from .opening import SizeCheck, open_image
 from .options import PLAIN, Reading
 from .samples import eight_bit, is_grey
+from .stored import Stored, stored_as
 
 
 def read_picture(
@@ -34,7 +36,8 @@ def read_picture(
     """
     image, notes = open_image(data, max_pixels, check, reading)
     notes += inspected(data, image)
-    picture = to_picture(image, reading)
+    stored = stored_as(image, data)
+    picture = to_picture(with_right_key(image, data, stored), reading, stored)
     # Of two notes of a kind the first is kept: the file's structure says more than Pillow's image.
     first: dict[str, Note] = {}
     for note in [*notes, *picture.notes]:
@@ -43,17 +46,25 @@ def read_picture(
     return picture
 
 
-def to_picture(image: Image.Image, reading: Reading = PLAIN) -> Picture:
+def to_picture(
+    image: Image.Image, reading: Reading = PLAIN, stored: Stored | None = None
+) -> Picture:
     """Any Pillow image to 8-bit RGB, upright, with its alpha and metadata apart.
+
+    Args:
+        stored: how its file stores it; None: as far as the image tells.
 
     Raises BadInputError when the pixels cannot be converted.
     """
     notes: list[Note] = []
+    stored = stored or stored_as(image)
     try:
         image, metadata = upright(image, reading, notes)
-        image, alpha = eight_bit(image, notes)
-        image = to_rgb(image, metadata, reading, notes)
+        image, alpha = eight_bit(image, notes, stored)
+        image = to_rgb(image, metadata, reading, notes, stored)
         pixels = np.array(image)
+    except TicodecError:
+        raise
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadInputError(f"an image that cannot be converted to RGB: {error}") from error
     return Picture(pixels, is_grey(pixels), alpha, metadata, notes)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support import make_pixels
+from support import SRGB_ICC, make_pixels
 
 import ticodec
 from ticodec import container, memory, weights
@@ -115,17 +115,17 @@ def test_metadata_comes_back_and_orientation_is_applied(tmp_path) -> None:
     exif[0x0112] = 6  # rotate by 90° when shown
     exif[0x010F] = "Maker"
     path = tmp_path / "turned.jpg"
-    image.save(path, exif=exif, icc_profile=b"profile" * 20, quality=95)
+    image.save(path, exif=exif, icc_profile=SRGB_ICC, quality=95)
     decoded = ticodec.decode(ticodec.encode(path, model="tiny"))
     assert decoded.size == (20, 30), "upright"
-    assert decoded.info["icc_profile"] == b"profile" * 20
+    assert decoded.info["icc_profile"] == SRGB_ICC
     back = Image.Exif()
     back.load(decoded.info["exif"])
     assert back[0x010F] == "Maker"
     assert 0x0112 not in back
     saved = Image.open(io.BytesIO(writer_of("png").write(decoded)))
     assert saved.getexif()[0x010F] == "Maker"
-    assert saved.info["icc_profile"] == b"profile" * 20
+    assert saved.info["icc_profile"] == SRGB_ICC
 
 
 def test_other_weights_are_an_error_never_a_picture(tiny, picture) -> None:
@@ -182,10 +182,10 @@ def test_damaged_metadata_is_left_out_not_fatal(tmp_path) -> None:
     image = Image.fromarray(make_pixels(20, 30))
     for number, exif in enumerate([b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"]):
         path = tmp_path / f"{number}.jpg"
-        image.save(path, exif=exif, icc_profile=b"profile")
+        image.save(path, exif=exif, icc_profile=SRGB_ICC)
         decoded = ticodec.decode(ticodec.encode(path, model="tiny"))
         assert decoded.size == (30, 20)
-        assert decoded.info["icc_profile"] == b"profile"
+        assert decoded.info["icc_profile"] == SRGB_ICC
 
 
 def test_transparency_of_16_bit_grey(tmp_path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support import ROOT, make_pixels
+from support import ROOT, SRGB_ICC, WIDE_ICC, make_pixels
 
 import ticodec
 from ticodec import pillow
@@ -68,9 +68,9 @@ def test_metadata_of_the_image_is_kept() -> None:
     image = Image.fromarray(make_pixels(20, 30))
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     block = exif("kept", 1).tobytes()
-    image.info = {"icc_profile": b"profile", "exif": block, "xmp": XMP}
+    image.info = {"icc_profile": SRGB_ICC, "exif": block, "xmp": XMP}
     again = opened(saved(image))
-    assert again.info["icc_profile"] == b"profile"
+    assert again.info["icc_profile"] == SRGB_ICC
     assert again.info["xmp"] == XMP
     assert again.getexif()[0x010F] == "kept"
     assert again.getchannel("A").tobytes() == image.getchannel("A").tobytes()
@@ -79,17 +79,17 @@ def test_metadata_of_the_image_is_kept() -> None:
 def test_metadata_is_given() -> None:
     """In place of the image's own, which stays with the image."""
     image = Image.fromarray(make_pixels(20, 30))
-    image.info = {"icc_profile": b"old", "exif": exif(maker="old", orientation=6), "xmp": b"old"}
+    image.info = {"icc_profile": SRGB_ICC, "exif": exif(maker="old", orientation=6), "xmp": b"old"}
     before = dict(image.info)
     block = exif("new", 1)
     for given in (block, block.tobytes()):
-        new = opened(saved(image, icc_profile=b"new", exif=given, xmp=XMP.decode()))
-        assert (new.size, new.info["icc_profile"], new.info["xmp"]) == ((30, 20), b"new", XMP)
+        new = opened(saved(image, icc_profile=WIDE_ICC, exif=given, xmp=XMP.decode()))
+        assert (new.size, new.info["icc_profile"], new.info["xmp"]) == ((30, 20), WIDE_ICC, XMP)
         assert new.getexif()[0x010F] == "new"
     for nothing in (None, b""):
         bare = opened(saved(image, icc_profile=nothing, exif=nothing, xmp=nothing))
         assert (bare.size, bare.info) == ((30, 20), {})
-    assert opened(saved(image, xmp=XMP)).info["icc_profile"] == b"old"
+    assert opened(saved(image, xmp=XMP)).info["icc_profile"] == SRGB_ICC
     assert image.info == before
 
 

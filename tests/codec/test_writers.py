@@ -6,15 +6,17 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
-from support import make_pixels
+from PIL import Image
+from support import SRGB_ICC, make_pixels
 
 from ticodec import writers
 from ticodec.errors import UsageError
 from ticodec.picture import Picture
+from ticodec.reading import icc, transfer
 from ticodec.writers import WRITERS, Writer, note_in, writer_of
 
-ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+#: Of grey pictures, and of others.
+ICC = {True: icc.grey_profile(transfer.formula(1.8)), False: SRGB_ICC}
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">\xc3\xbc</x:xmpmeta>'
 HEIGHT, WIDTH = 40, 60
 NAMES = [writer.name for writer in WRITERS]
@@ -39,7 +41,7 @@ def image_of(mode: str, metadata: bool = True) -> Image.Image:
     grey = mode in ("L", "LA")
     alpha = make_pixels(HEIGHT, WIDTH, 3)[..., 0] if "A" in mode else None
     pixels = np.repeat(pixels[..., :1], 3, axis=2) if grey else pixels
-    kept = {"icc": ICC, "exif": exif(), "xmp": XMP} if metadata else {}
+    kept = {"icc": ICC[grey], "exif": exif(), "xmp": XMP} if metadata else {}
     return Picture(pixels, grey, alpha, kept).to_image()
 
 
@@ -75,9 +77,19 @@ def test_every_format_keeps_what_it_can(name: str, mode: str, metadata: bool) ->
         assert not {"icc_profile", "xmp"} & set(back.info)
         assert 0x010F not in back.getexif()
         return
-    assert back.info["icc_profile"] == ICC
+    profile = ICC["L" in mode]
+    assert back.info["icc_profile"] == (icc.for_rgb(profile) if name == "WebP" else profile)
     assert back.info["xmp"] == XMP
     assert tags_of(back.getexif()) == tags_of(image.getexif())
+
+
+def test_a_profile_of_grey_becomes_one_of_rgb_where_grey_does() -> None:
+    """A format's rules forbid a profile of other pixels, and viewers ignore it."""
+    back = opened(writer_of("webp").write(image_of("L")))
+    profile = icc.read(back.info["icc_profile"])
+    assert profile is not None
+    assert profile.space == b"RGB "
+    assert profile.grey_curve == transfer.formula(1.8)
 
 
 def test_grey_in_avif_is_grey() -> None:

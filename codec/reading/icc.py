@@ -1,0 +1,220 @@
+"""ICC profiles: what one says, and writing small ones, which have the same bytes every time.
+
+white, primaries, curve ─► rgb_profile ─┐
+                 curve ─► grey_profile ─┴─► bytes ─► read ─► Profile: is it sRGB? is it for grey?
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import transfer
+from .primaries import BT_709
+
+Matrix = NDArray[np.float64]
+
+#: Classes of profiles that describe colours: of a screen, camera, printer, of a space, or of Lab.
+CLASSES = (b"mntr", b"scnr", b"prtr", b"spac", b"abst")
+#: The light that profiles are made for, XYZ.
+D50 = np.array([0.9642, 1.0, 0.8249])
+#: From XYZ to the responses of an eye, as Bradford's adaptation to another white takes them.
+BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+#: How tags begin that have colours by table.
+TABLES = (b"A2B", b"D2B")
+COLUMNS, CURVES = (b"rXYZ", b"gXYZ", b"bXYZ"), (b"rTRC", b"gTRC", b"bTRC")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile whose structure is sound.
+
+    Args:
+        space: of the pixels: b"RGB ", b"GRAY", b"CMYK", b"Lab ".
+        tags: payloads by name.
+    """
+
+    space: bytes
+    tags: dict[bytes, bytes]
+
+    @property
+    def is_srgb(self) -> bool:
+        """Whether it says no more than sRGB does; what cannot be told apart in 8 bits is sRGB."""
+        if self._is_by_table:
+            return False
+        if self.space == b"GRAY":
+            return _is_srgb_curve(self.tags[b"kTRC"])
+        matrix = self._matrix()
+        return (
+            matrix is not None
+            and bool(np.abs(matrix - to_d50(BT_709)).max() < 0.002)
+            and all(_is_srgb_curve(self.tags[name]) for name in CURVES)
+        )
+
+    @property
+    def grey_curve(self) -> bytes | None:
+        """The tone curve of its greys. None: they are not all of one hue, or are in a table."""
+        if self.space == b"GRAY":
+            return self.tags.get(b"kTRC")
+        matrix = self._matrix()
+        if matrix is None or np.abs(matrix.sum(axis=1) - D50).max() > 0.01:
+            return None
+        curve, *others = (self.tags[name] for name in CURVES)
+        if any(other != curve for other in others) or transfer.light(curve) is None:
+            return None
+        return curve
+
+    @property
+    def _is_by_table(self) -> bool:
+        return any(name[:3] in TABLES for name in self.tags)
+
+    def _matrix(self) -> Matrix | None:
+        """Columns: XYZ of red, green and blue. None: the profile is not made of them alone."""
+        if self._is_by_table or self.space != b"RGB ":
+            return None
+        if any(len(self.tags[name]) < 20 for name in COLUMNS):
+            return None
+        columns = [struct.unpack_from(">3i", self.tags[name], 8) for name in COLUMNS]
+        return np.array(columns).T / 65536
+
+
+def read(data: bytes) -> Profile | None:
+    """What a profile says; None: it is damaged, or it describes no colours of pixels."""
+    try:
+        size, kind, space, mark = struct.unpack_from(">I8x4s4s16x4s", data)
+        count = struct.unpack_from(">I", data, 128)[0]
+        if mark != b"acsp" or size > len(data) or kind not in CLASSES or count > 100:
+            return None
+        tags = {}
+        for number in range(count):
+            name, start, length = struct.unpack_from(">4sII", data, 132 + 12 * number)
+            if start + length > size:
+                return None
+            tags[name] = data[start : start + length]
+    except struct.error:
+        return None
+    plain = {b"RGB ": (*COLUMNS, *CURVES), b"GRAY": (b"kTRC",)}.get(space)
+    by_table = any(name[:3] in TABLES for name in tags)
+    by_formula = plain is not None and all(name in tags for name in plain)
+    return Profile(space, tags) if by_table or by_formula else None
+
+
+def for_grey(data: bytes) -> bytes | None:
+    """The profile of grey pixels that look as with this one, which may be of RGB.
+
+    None: they look so without any, or there is no such profile. What cannot be read comes back.
+    """
+    profile = read(data)
+    if profile is None or profile.space == b"GRAY":
+        return data
+    if profile.is_srgb:
+        return None
+    return grey_profile(profile.grey_curve) if profile.grey_curve else None
+
+
+def for_rgb(data: bytes) -> bytes | None:
+    """The profile of RGB pixels with equal channels that look as grey ones do with this one.
+
+    None: there is no such profile. What cannot be read comes back.
+    """
+    profile = read(data)
+    if profile is None or profile.space == b"RGB ":
+        return data
+    return rgb_profile(BT_709, profile.grey_curve) if profile.grey_curve else None
+
+
+def rgb_profile(
+    chromaticities: Sequence[float], curve: bytes, cicp: tuple[int, int] | None = None
+) -> bytes | None:
+    """A profile of RGB; None: no colours can have these primaries.
+
+    Args:
+        chromaticities: x, y of white, red, green and blue.
+        curve: the tag of all three tone curves, see `transfer`.
+        cicp: primaries and transfer function of H.273, for readers that know more than the curve.
+    """
+    try:
+        matrix, adaptation = to_d50(chromaticities), adapted(chromaticities)
+    except (ZeroDivisionError, np.linalg.LinAlgError):
+        return None
+    if not (np.isfinite(matrix).all() and np.abs(matrix).max() < 4):
+        return None
+    tags = {name: _xyz(matrix[:, number]) for number, name in enumerate(COLUMNS)}
+    tags |= dict.fromkeys(CURVES, curve)
+    tags[b"chad"] = struct.pack(">4s4x9i", b"sf32", *_fixed(adaptation.ravel()))
+    if cicp is not None:
+        tags[b"cicp"] = struct.pack(">4s4x4B", b"cicp", *cicp, 0, 1)
+    return _profile(b"RGB ", tags)
+
+
+def grey_profile(curve: bytes) -> bytes:
+    """A profile of grey pixels with this tone curve."""
+    return _profile(b"GRAY", {b"kTRC": curve})
+
+
+def adapted(chromaticities: Sequence[float]) -> Matrix:
+    """The matrix from XYZ under the white of these to XYZ under D50."""
+    x, y = chromaticities[:2]
+    white = np.array([x / y, 1, (1 - x - y) / y])
+    gains = (BRADFORD @ D50) / (BRADFORD @ white)
+    return np.linalg.inv(BRADFORD) @ np.diag(gains) @ BRADFORD
+
+
+def to_d50(chromaticities: Sequence[float]) -> Matrix:
+    """The matrix from linear RGB to XYZ under D50. Raises for impossible primaries."""
+    pairs = np.array(chromaticities, np.float64).reshape(4, 2)
+    columns = np.array([[x, y, 1 - x - y] for x, y in pairs[1:]]).T
+    x, y = pairs[0].tolist()
+    scale = np.linalg.solve(columns, [x / y, 1, (1 - x - y) / y])
+    return adapted(chromaticities) @ (columns * scale)
+
+
+def _is_srgb_curve(tag: bytes) -> bool:
+    light = transfer.light(tag)
+    if light is None:
+        return False
+    return bool(
+        np.abs(transfer.srgb_samples(light) - np.linspace(0, 1, len(light))).max() < 1 / 255
+    )
+
+
+def _fixed(values: Matrix) -> list[int]:
+    """As ICC profiles store fractions: in 1/65536."""
+    return [round(float(value) * 65536) for value in values]
+
+
+def _xyz(values: Matrix) -> bytes:
+    return struct.pack(">4s4x3i", b"XYZ ", *_fixed(values))
+
+
+def _text(words: str) -> bytes:
+    coded = words.encode("utf-16-be")
+    return struct.pack(">4s4xII4sII", b"mluc", 1, 12, b"enUS", len(coded), 28) + coded
+
+
+def _profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """A profile of version 4.4, without a date. Equal tags share their bytes."""
+    tags = {
+        b"desc": _text("RGB" if space == b"RGB " else "Grey"),
+        b"cprt": _text("CC0"),
+        b"wtpt": _xyz(D50),
+        **tags,
+    }
+    body, places = bytearray(), {}
+    for payload in tags.values():
+        if payload not in places:
+            places[payload] = 132 + 12 * len(tags) + len(body)
+            body += payload + bytes(-len(payload) % 4)
+    table = struct.pack(">I", len(tags)) + b"".join(
+        struct.pack(">4sII", name, places[payload], len(payload)) for name, payload in tags.items()
+    )
+    size = 128 + len(table) + len(body)
+    header = struct.pack(">I4xI4s4s4s12x4s", size, 0x04400000, b"mntr", space, b"XYZ ", b"acsp")
+    header += struct.pack(">28x3i48x", *_fixed(D50))
+    return header + table + body

@@ -1,0 +1,120 @@
+"""How a file stores its samples and colours, where its Pillow image alone does not tell.
+
+TIFF tags ─┐
+PNG chunks ├─► Stored ─► samples: which number is white; colour: which RGB it is
+nclx       ┘
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+#: Tags of a TIFF file.
+BITS, PHOTOMETRIC, WHITE_POINT, PRIMARIES, SAMPLE_FORMAT = 258, 262, 318, 319, 339
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Facts about a file; the defaults where it is silent, or for an image that has no file.
+
+    Args:
+        format: as Pillow names it: "PNG".
+        bits: of a sample; 0: not known. signed: whether samples may be negative.
+        white_is_zero: whether the samples say how dark it is, and Pillow has left that as it is.
+        cicp: numbers of the primaries and of the transfer function in ITU-T H.273.
+        srgb: whether the file says that it is sRGB.
+        gamma: samples are light ^ gamma, with both in 0 … 1.
+        chromaticities: x, y of white, red, green and blue: eight numbers.
+        full_range: False: black is 16 and white is 235.
+    """
+
+    format: str = ""
+    bits: int = 0
+    signed: bool = False
+    white_is_zero: bool = False
+    cicp: tuple[int, int] | None = None
+    srgb: bool = False
+    gamma: float | None = None
+    chromaticities: tuple[float, ...] | None = None
+    full_range: bool = True
+
+
+#: Of an image that is in memory.
+UNKNOWN = Stored()
+
+
+def stored_as(image: Image.Image, data: bytes = b"") -> Stored:
+    """What is known of a Pillow image that has not been changed since it was opened.
+
+    Args:
+        data: its file, if it is there: Pillow does not read all that is in a PNG or AVIF.
+    """
+    tags = getattr(image, "tag_v2", None)
+    if tags is not None:
+        return _of_tiff(tags)
+    facts: dict[str, Any] = {
+        "format": image.format or "",
+        "gamma": image.info.get("gamma"),
+        "chromaticities": image.info.get("chromaticity"),
+        "srgb": "srgb" in image.info,
+    }
+    if image.format in ("AVIF", "HEIF"):
+        facts["cicp"] = _nclx(data)
+    elif image.format == "PPM":
+        facts["bits"] = 16  # Pillow scales every other depth to 8 or 16 bits
+    elif image.format == "FITS" and image.mode.startswith("I;16"):
+        facts |= {"bits": 16, "signed": True}
+    for name, payload in _png_chunks(data):
+        if name == b"IHDR" and len(payload) == 13:
+            facts["bits"] = payload[8]
+        elif name == b"cICP" and len(payload) == 4:
+            facts["cicp"], facts["full_range"] = (payload[0], payload[1]), payload[3] != 0
+    return Stored(**facts)
+
+
+def _of_tiff(tags: Any) -> Stored:
+    def numbers(tag: int) -> tuple[Any, ...]:
+        value = tags.get(tag, ())
+        return value if isinstance(value, tuple) else (value,)
+
+    bits = numbers(BITS) or (1,)
+    white, primaries = numbers(WHITE_POINT), numbers(PRIMARIES)
+    whole = len(white) == 2 and len(primaries) == 6
+    # Pillow turns min-is-white round for up to 8 bits only.
+    is_dark = tags.get(PHOTOMETRIC) == 0 and bits[0] > 8
+    return Stored(
+        format="TIFF",
+        bits=bits[0],
+        signed=2 in numbers(SAMPLE_FORMAT),
+        white_is_zero=is_dark,
+        chromaticities=tuple(float(n) for n in (*white, *primaries)) if whole else None,
+    )
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and payload of each chunk before the pixels; none if it is no PNG."""
+    at = len(PNG_MAGIC)
+    while data.startswith(PNG_MAGIC) and at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name == b"IDAT":
+            return
+        yield name, data[at + 8 : at + 8 + length]
+        at += length + 12
+
+
+def _nclx(data: bytes) -> tuple[int, int] | None:
+    """Primaries and transfer function of an AVIF or HEIF file; None: it does not say.
+
+    A further picture in the file, such as a gain map, has its own behind those of the first.
+    """
+    at = data.find(b"colrnclx")
+    if not 0 <= at <= len(data) - 12:
+        return None
+    primaries, transfer = struct.unpack_from(">HH", data, at + 8)
+    return primaries, transfer

@@ -1,0 +1,119 @@
+"""Tone curves: from samples 0 … 1 to light 0 … 1, as numbers and as tags of ICC profiles.
+
+transfer function of ITU-T H.273 ─► tag of an ICC profile ─► light of each of n samples
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+#: Of HDR transfer functions: diffuse white and the brightest light in cd/m², as in ITU-R BT.2408.
+DIFFUSE_WHITE, BRIGHTEST = 203.0, 1000.0
+#: Samples of a curve that has no formula in ICC profiles.
+SAMPLES = 1024
+#: How many parameters a formula of each number has, in a "para" tag.
+PARAMETERS = (1, 3, 4, 5, 7)
+
+
+def formula(*parameters: float) -> bytes:
+    """A "para" tag of one parameter, light = sample ^ g, or of five: g, a, b, c, d as of sRGB."""
+    number = PARAMETERS.index(len(parameters))
+    fixed = (round(value * 65536) for value in parameters)
+    return struct.pack(f">4s4xH2x{len(parameters)}i", b"para", number, *fixed)
+
+
+#: light = ((sample + 0.055) / 1.055) ^ 2.4, from 0.04045 on.
+SRGB = formula(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+#: Of BT.709, BT.601 and BT.2020.
+VIDEO = formula(1 / 0.45, 1 / 1.0993, 0.0993 / 1.0993, 1 / 4.5, 0.08124)
+#: Of SMPTE 240M.
+SMPTE_240 = formula(1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0913)
+
+#: Numbers of the HDR functions in H.273.
+PQ, HLG = 16, 18
+#: Other functions by number.
+SDR = {
+    **dict.fromkeys((1, 6, 11, 12, 14, 15), VIDEO),
+    2: SRGB,  # not specified
+    4: formula(2.2),
+    5: formula(2.8),
+    7: SMPTE_240,
+    8: formula(1.0),
+    13: SRGB,
+    17: formula(2.6),
+}
+
+
+def curve_of(transfer: int) -> bytes | None:
+    """The tag of a transfer function of H.273; None: it is not known, or no photo has it.
+
+    The HDR functions are brought into 0 … 1 as a plain screen can show them.
+    """
+    if transfer not in (PQ, HLG):
+        return SDR.get(transfer)
+    samples = np.linspace(0, 1, SAMPLES)
+    light = _pq(samples) if transfer == PQ else _hlg(samples)
+    white = BRIGHTEST / DIFFUSE_WHITE
+    shown = light * (1 + light / white**2) / (1 + light)  # Reinhard's, with `white` as white
+    numbers = (shown.clip(0, 1) * 65535).round().astype(">u2")
+    return struct.pack(">4s4xI", b"curv", SAMPLES) + numbers.tobytes()
+
+
+def light(tag: bytes, count: int = 256) -> Floats | None:
+    """What a curve's tag makes of `count` even samples from 0 to 1; None: it is damaged."""
+    samples = np.linspace(0, 1, count)
+    try:
+        if tag[:4] == b"curv":
+            entries = struct.unpack_from(">I", tag, 8)[0]
+            if entries == 0:
+                return samples
+            if entries == 1:
+                return samples ** (struct.unpack_from(">H", tag, 12)[0] / 256)
+            table = np.frombuffer(tag, ">u2", entries, 12) / 65535
+            return np.interp(samples, np.linspace(0, 1, entries), table)
+        if tag[:4] == b"para":
+            number = struct.unpack_from(">H", tag, 8)[0]
+            fixed = struct.unpack_from(f">{PARAMETERS[number]}i", tag, 12)
+            return _formula(samples, [value / 65536 for value in fixed])
+    except (struct.error, IndexError, ValueError):
+        pass
+    return None
+
+
+def srgb_samples(light: Floats) -> Floats:
+    """The samples 0 … 1 of sRGB for light 0 … 1."""
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light.clip(0) ** (1 / 2.4) - 0.055)
+
+
+def _formula(samples: Floats, parameters: list[float]) -> Floats:
+    """As the ICC specification has it, for 1, 3, 4, 5 or 7 parameters."""
+    g, *rest = parameters
+    a, b = rest[:2] or (1.0, 0.0)
+    c = d = e = f = 0.0
+    if len(rest) in (2, 3):
+        d = -b / a if a else 0.0
+        e = f = rest[2] if len(rest) == 3 else 0.0
+    elif rest:
+        c, d = rest[2:4]
+        e, f = rest[4:] or (0.0, 0.0)
+    power = (a * samples + b).clip(0) ** g + e
+    return np.where(samples >= d, power, c * samples + f).clip(0, 1)
+
+
+def _pq(samples: Floats) -> Floats:
+    """SMPTE ST 2084; in units of diffuse white."""
+    root = samples ** (32 / 2523)
+    ratio = (root - 107 / 128).clip(0) / (2413 / 128 - 2392 / 128 * root)
+    return ratio ** (8192 / 1305) * 10_000 / DIFFUSE_WHITE
+
+
+def _hlg(samples: Floats) -> Floats:
+    """ARIB STD-B67 on a screen of the brightest light; in units of diffuse white."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = np.where(samples <= 0.5, samples**2 / 3, (np.exp((samples - c) / a) + b) / 12)
+    return scene**1.2 * BRIGHTEST / DIFFUSE_WHITE
