@@ -115,7 +115,8 @@ def _from_integers(samples: Any, stored: Stored, notes: list[Note]) -> Pixels:
         table = _scaled(np.arange(white + 1), 0, white)
         return table[samples.clip(max=white)]
     used = most - min(least, 0)
-    if white > 255 and used < LEAST_USED * (white - black):
+    is_black = least == most == 0
+    if white > 255 and used < LEAST_USED * (white - black) and not is_black:
         raise BadInputError(
             f"integer samples from {least:,} to {most:,}, of {bits} bits, would come out without "
             "contrast; scale them to 0 … 65,535 first"

@@ -1,0 +1,433 @@
+"""Colours: profiles that fit the pixels, what files say without one, Lab, CMYK, and grey."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms, TiffImagePlugin
+from PIL.PngImagePlugin import PngInfo
+from support import SRGB_ICC, WIDE_ICC, make_pixels
+
+import ticodec
+from ticodec.errors import BadInputError
+from ticodec.picture import Picture
+from ticodec.reading import conversion, icc, transfer
+from ticodec.reading.options import Reading
+from ticodec.reading.primaries import BT_709, PRIMARIES
+from ticodec.reading.read import read_picture, to_picture
+from ticodec.writers import writer_of
+
+PIXELS = make_pixels(40, 60)
+GREY = np.repeat(PIXELS[..., :1], 3, axis=2)
+P3, WIDE = PRIMARIES[12], PRIMARIES[9]
+STRIP = Reading(strip=True)
+GAMMA_18 = transfer.formula(1.8)
+
+
+def png(pixels: np.ndarray = PIXELS, icc_profile: bytes | None = None, **chunks: bytes) -> bytes:
+    """A PNG by Pillow with these chunks."""
+    more, out = PngInfo(), io.BytesIO()
+    for name, payload in chunks.items():
+        more.add(name.encode(), payload)
+    Image.fromarray(pixels).save(out, "PNG", pnginfo=more, icc_profile=icc_profile)
+    return out.getvalue()
+
+
+def file_of(image: Image.Image, format: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+def gamma(value: float) -> bytes:
+    return struct.pack(">I", round(value * 100_000))
+
+
+def chromaticities(values: tuple[float, ...]) -> bytes:
+    return struct.pack(">8I", *(round(value * 100_000) for value in values))
+
+
+def shown(picture: Picture) -> np.ndarray:
+    """The pixels as a viewer shows them that honours ICC profiles, sRGB, (H, W, 3)."""
+    image = picture.to_image()
+    if "icc_profile" in image.info:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        image = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), 1, "RGB")
+    return np.asarray(image.convert("RGB")).astype(float)
+
+
+def expected(pixels: np.ndarray, primaries: tuple[float, ...], power: float) -> np.ndarray:
+    """The same by the formulas."""
+    linear = (pixels / 255) ** power @ icc.to_d50(primaries).T
+    linear = linear @ np.linalg.inv(icc.to_d50(BT_709)).T
+    return transfer.srgb_samples(linear.clip(0, 1)) * 255
+
+
+def kinds(picture: Picture) -> list[str]:
+    return [note.kind for note in picture.notes]
+
+
+def text(picture: Picture) -> str:
+    (note,) = (note for note in picture.notes if note.kind == "colour")
+    assert note.lost
+    return note.text
+
+
+def test_a_plain_png_needs_no_profile() -> None:
+    for chunks in (
+        {},
+        {"sRGB": b"\0"},
+        {"gAMA": gamma(0.45455)},
+        {"gAMA": gamma(0.45455), "cHRM": chromaticities(BT_709)},
+        {"cICP": bytes([1, 13, 0, 1])},
+        {"sRGB": b"\0", "gAMA": gamma(1.0), "cHRM": chromaticities(WIDE)},  # sRGB comes first
+    ):
+        picture = read_picture(png(**chunks))
+        assert np.array_equal(picture.pixels, PIXELS), chunks
+        assert (picture.metadata, picture.notes) == ({}, []), chunks
+
+
+@pytest.mark.parametrize(
+    ("chunks", "primaries", "power"),
+    [
+        ({"gAMA": gamma(1 / 1.8)}, BT_709, 1.8),
+        ({"gAMA": gamma(1 / 1.8), "cHRM": chromaticities(P3)}, P3, 1.8),
+        ({"gAMA": gamma(1 / 2.2), "cHRM": chromaticities(WIDE)}, WIDE, 2.2),
+        ({"cICP": bytes([12, 4, 0, 1])}, P3, 2.2),
+        ({"cICP": bytes([12, 4, 0, 1]), "gAMA": gamma(1.0), "sRGB": b"\0"}, P3, 2.2),
+    ],
+)
+def test_what_a_png_says_of_colours_becomes_a_profile(
+    chunks: dict[str, bytes], primaries: tuple[float, ...], power: float
+) -> None:
+    picture = read_picture(png(**chunks))
+    assert np.array_equal(picture.pixels, PIXELS)
+    assert picture.notes == []
+    wanted = expected(PIXELS, primaries, power)
+    assert np.abs(shown(picture) - PIXELS).max() > 8, "it makes a difference"
+    assert np.abs(shown(picture) - wanted).max() < 2
+    assert read_picture(png(**chunks)).metadata == picture.metadata, "the same bytes every time"
+    # It is in the decoded picture, and Pillow's image of the PNG has all but cICP.
+    decoded = ticodec.decode(ticodec.encode(png(**chunks), model="tiny"))
+    assert decoded.info["icc_profile"] == picture.metadata["icc"]
+    if "cICP" not in chunks:
+        again = to_picture(Image.open(io.BytesIO(png(**chunks))))
+        assert again.metadata == picture.metadata
+
+
+def test_linear_samples_get_an_even_curve() -> None:
+    for name, primaries in ((1, BT_709), (9, WIDE)):
+        chunks = {"gAMA": gamma(1.0), "cHRM": chromaticities(primaries)}
+        for data in (png(**chunks), png(cICP=bytes([name, 8, 0, 1]))):
+            picture = read_picture(data)
+            assert "brought to that of sRGB" in text(picture)
+            assert picture.pixels.mean() > PIXELS.mean() + 30
+            assert np.abs(shown(picture) - expected(PIXELS, primaries, 1.0)).max() < 3
+            assert ("icc" in picture.metadata) == (primaries is WIDE)
+
+
+def test_cicp_comes_before_a_profile_and_a_profile_before_gama() -> None:
+    picture = read_picture(png(icc_profile=SRGB_ICC, cICP=bytes([12, 13, 0, 1])))
+    assert "cICP chunk comes before" in text(picture)
+    assert np.abs(shown(picture) - expected_srgb_curve(P3)).max() < 2
+    both = read_picture(png(icc_profile=WIDE_ICC, gAMA=gamma(1.0), cHRM=chromaticities(WIDE)))
+    assert both.metadata == {"icc": WIDE_ICC}
+    assert both.notes == []
+    unknown = read_picture(png(icc_profile=WIDE_ICC, cICP=bytes([200, 200, 0, 1])))
+    assert unknown.metadata == {"icc": WIDE_ICC}
+    assert "not known" in text(unknown)
+
+
+def expected_srgb_curve(primaries: tuple[float, ...]) -> np.ndarray:
+    light = transfer.light(transfer.SRGB)
+    assert light is not None
+    linear = light[PIXELS] @ icc.to_d50(primaries).T @ np.linalg.inv(icc.to_d50(BT_709)).T
+    return transfer.srgb_samples(linear.clip(0, 1)) * 255
+
+
+@pytest.mark.parametrize("function", [16, 18])
+def test_hdr_png(function: int) -> None:
+    """The profile has the cICP numbers for screens that can, and a curve for all others."""
+    picture = read_picture(png(cICP=bytes([9, function, 0, 1])))
+    assert np.array_equal(picture.pixels, PIXELS)
+    profile = icc.read(picture.metadata["icc"])
+    assert profile is not None
+    assert profile.tags[b"cicp"][8:] == bytes([9, function, 0, 1])
+    light = transfer.light(profile.tags[b"rTRC"])
+    assert light is not None
+    assert (np.diff(light) >= 0).all()
+    assert light[0] == 0
+    assert light[-1] == 1
+    assert "HDR" in text(picture)
+    shown(picture)  # LittleCMS takes it
+
+
+def test_narrow_range_is_stretched() -> None:
+    narrow = (16 + PIXELS / 255 * 219).round().astype(np.uint8)
+    picture = read_picture(png(narrow, cICP=bytes([1, 13, 0, 0])))
+    assert np.abs(picture.pixels - PIXELS.astype(int)).max() <= 1
+    assert "stretched" in text(picture)
+
+
+@pytest.mark.parametrize("values", [(0.0,) * 8, (0.3, 0.3) * 4, (0.31, 0.33, 0.6, 0.3) * 2])
+def test_impossible_primaries_are_no_reason_to_fail(values: tuple[float, ...]) -> None:
+    picture = read_picture(png(gAMA=gamma(1 / 1.8), cHRM=chromaticities(values)))
+    assert np.array_equal(picture.pixels, PIXELS)
+    assert "icc" not in picture.metadata
+    assert "primaries" in text(picture)
+
+
+def test_primaries_of_a_tiff() -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[318], tags[319] = P3[:2], P3[2:]
+    picture = read_picture(file_of(Image.fromarray(PIXELS), "TIFF", tiffinfo=tags))
+    assert np.abs(shown(picture) - expected(PIXELS, P3, 2.2)).max() < 2
+    tags[318], tags[319] = BT_709[:2], BT_709[2:]
+    usual = read_picture(file_of(Image.fromarray(PIXELS), "TIFF", tiffinfo=tags))
+    assert usual.metadata == {}
+
+
+def test_colours_of_an_avif() -> None:
+    """Pillow decodes the pixels, and says nothing of its primaries."""
+    data = file_of(Image.fromarray(PIXELS), "AVIF", quality=100, subsampling="4:4:4")
+    plain = read_picture(data)
+    assert plain.metadata == {}
+    at = data.index(b"colrnclx") + 8
+    wide = read_picture(data[:at] + struct.pack(">HH", 12, 13) + data[at + 4 :])
+    assert np.array_equal(wide.pixels, plain.pixels)
+    assert np.abs(shown(wide) - expected_srgb_curve(P3)).max() < 12
+    assert np.abs(shown(wide) - PIXELS).max() > 12
+
+
+def cmyk_profile() -> bytes:
+    """A profile of CMYK by table: white paper, red for any other ink."""
+    white, red = bytes([255, 128, 128]), bytes([136, 208, 195])  # L, a, b
+    table = struct.pack(">4s4xBBBx9i", b"mft1", 4, 3, 2, *np.eye(3, dtype=int).ravel() * 65536)
+    table += bytes(range(256)) * 4 + white + red * 15 + bytes(range(256)) * 3
+    made = icc._profile(b"CMYK", {b"A2B0": table})
+    return made[:12] + b"prtr" + b"CMYK" + b"Lab " + made[24:]
+
+
+def test_cmyk_is_converted_with_its_profile() -> None:
+    ink = Image.new("CMYK", (20, 10), (0, 0, 0, 255))
+    ink.paste((0, 0, 0, 0), (0, 0, 10, 10))
+    for format in ("JPEG", "TIFF"):
+        plain = read_picture(file_of(ink, format))
+        assert plain.pixels[5, 2].tolist() == [255, 255, 255]
+        assert plain.pixels[5, 17].max() < 6
+        assert plain.grey
+        assert "CMYK colours are converted to sRGB without a profile" in text(plain)
+        picture = read_picture(file_of(ink, format, icc_profile=cmyk_profile()))
+        assert picture.metadata == {}
+        assert text(picture) == "CMYK colours are converted to sRGB"
+        red = picture.pixels[5, 17].astype(int)
+        assert red[0] > 200
+        assert red[1:].max() < 80
+        assert picture.pixels[5, 2].min() > 250
+        other = read_picture(file_of(ink, format, icc_profile=WIDE_ICC))
+        assert other.metadata == {}
+        assert "other pixels (RGB) is dropped" in text(other)
+        assert np.array_equal(other.pixels, plain.pixels)
+
+
+def lab_profile() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+
+@pytest.mark.parametrize("profile", [None, lab_profile(), WIDE_ICC])
+def test_lab_is_converted(profile: bytes | None) -> None:
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    to_lab = ImageCms.buildTransform(srgb, lab, "RGB", "LAB", 1)
+    for pixels in (PIXELS, GREY):
+        image = to_lab.apply(Image.fromarray(pixels))
+        picture = read_picture(file_of(image, "TIFF", icc_profile=profile))
+        assert picture.metadata == {}
+        assert "Lab colours are converted to sRGB" in text(picture)
+        assert np.abs(picture.pixels.astype(int) - pixels).mean() < 1.5
+        assert picture.grey == (pixels is GREY)
+
+
+def test_lab_and_cmyk_without_littlecms(monkeypatch) -> None:
+    monkeypatch.setattr(conversion.features, "check", lambda name: False)
+    lab = file_of(Image.new("LAB", (9, 9)), "TIFF", icc_profile=lab_profile())
+    with pytest.raises(BadInputError, match=r"^Lab colours, which this build of Pillow cannot"):
+        read_picture(lab)
+    cmyk = file_of(Image.new("CMYK", (9, 9)), "TIFF", icc_profile=cmyk_profile())
+    assert "without a profile" in text(read_picture(cmyk))
+    kept = read_picture(png(icc_profile=WIDE_ICC), reading=STRIP)
+    assert kept.metadata == {"icc": WIDE_ICC}
+    assert "the ICC profile stays" in text(kept)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        b"profile",
+        WIDE_ICC[:-9],
+        WIDE_ICC[:36] + b"????" + WIDE_ICC[40:],
+        WIDE_ICC[:12] + b"link" + WIDE_ICC[16:],
+        icc._profile(b"RGB ", {}),
+        icc.grey_profile(GAMMA_18),
+        cmyk_profile(),
+        lab_profile(),
+    ],
+)
+def test_a_profile_of_something_else_is_dropped(profile: bytes) -> None:
+    for data in (
+        png(icc_profile=profile),
+        file_of(Image.fromarray(PIXELS), "JPEG", icc_profile=profile, quality=95),
+    ):
+        picture = read_picture(data)
+        assert picture.metadata == {}
+        assert "is dropped" in text(picture)
+        assert np.abs(picture.pixels.astype(int) - PIXELS).mean() < 6
+
+
+def test_a_damaged_profile_leaves_gama_in_force() -> None:
+    picture = read_picture(png(icc_profile=b"profile", gAMA=gamma(1 / 1.8)))
+    assert np.abs(shown(picture) - expected(PIXELS, BT_709, 1.8)).max() < 2
+
+
+def test_a_sound_profile_is_kept_byte_for_byte() -> None:
+    for profile in (SRGB_ICC, WIDE_ICC):
+        picture = read_picture(file_of(Image.fromarray(PIXELS), "WEBP", icc_profile=profile))
+        assert picture.metadata == {"icc": profile}
+        assert picture.notes == []
+
+
+def test_srgb_is_known_by_what_a_profile_says() -> None:
+    def is_srgb(data: bytes) -> bool:
+        profile = icc.read(data)
+        assert profile is not None
+        return profile.is_srgb
+
+    assert is_srgb(SRGB_ICC)
+    table = (np.array(transfer.light(transfer.SRGB, 1024)) * 65535).round().astype(">u2")
+    sampled = struct.pack(">4s4xI", b"curv", 1024) + table.tobytes()
+    assert is_srgb(icc.rgb_profile(BT_709, sampled) or b"")
+    assert is_srgb(icc.grey_profile(transfer.SRGB))
+    assert not is_srgb(WIDE_ICC)
+    assert not is_srgb(icc.rgb_profile(BT_709, transfer.formula(2.2)) or b"")
+    assert not is_srgb(cmyk_profile())
+
+
+@pytest.mark.parametrize("pixels", [PIXELS, GREY])
+@pytest.mark.parametrize("profile", [SRGB_ICC, WIDE_ICC, icc.rgb_profile(P3, GAMMA_18)])
+def test_strip_makes_the_colours_srgb(pixels: np.ndarray, profile: bytes) -> None:
+    data = png(pixels, icc_profile=profile)
+    kept, stripped = read_picture(data), read_picture(data, reading=STRIP)
+    assert "icc" not in stripped.metadata
+    assert np.abs(shown(kept) - stripped.pixels).max() <= 2
+    assert stripped.grey == kept.grey == (pixels is GREY)
+    assert "colour" not in kinds(stripped)
+
+
+# -- grey ---------------------------------------------------------------------------
+
+
+def is_neutral(pixels: np.ndarray) -> bool:
+    return bool((np.ptp(pixels, axis=2) == 0).all())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(GREY),
+        png(GREY[..., 0]),
+        file_of(Image.fromarray(GREY), "JPEG", quality=90),
+        file_of(Image.fromarray(GREY).quantize(64), "PNG"),
+        file_of(Image.fromarray(GREY[..., 0]).convert("LA"), "PNG"),
+        file_of(Image.fromarray(GREY).convert("YCbCr"), "JPEG"),
+        file_of(Image.fromarray(GREY), "WEBP", quality=80),
+        file_of(Image.fromarray(GREY), "AVIF", quality=60),
+        file_of(Image.fromarray(GREY), "GIF"),
+    ],
+    ids=["RGB", "L", "JPEG", "palette", "LA", "YCbCr", "WebP", "AVIF", "GIF"],
+)
+def test_grey_is_grey_in_any_mode(data: bytes) -> None:
+    picture = read_picture(data)
+    assert picture.grey
+    assert is_neutral(picture.pixels)
+    assert ticodec.decode(ticodec.encode(data, quality=1, model="tiny")).mode == "L"
+    assert picture.notes == []
+
+
+def test_a_decoded_grey_picture_has_equal_channels(tiny) -> None:
+    for scale in (1, 2):
+        assert is_neutral(tiny.decode(tiny.encode(GREY, 1), scale=scale).pixels)
+
+
+def test_one_level_of_colour_is_colour() -> None:
+    pixels = GREY.copy()
+    pixels[-1, -1, 2] ^= 1
+    assert not read_picture(png(pixels)).grey
+
+
+def test_a_grey_picture_has_a_profile_of_grey() -> None:
+    """PNG forbids one of RGB there."""
+    wide = icc.rgb_profile(P3, GAMMA_18)
+    for pixels in (GREY, GREY[..., 0]):
+        assert read_picture(png(pixels, icc_profile=SRGB_ICC)).metadata == {}
+        picture = read_picture(png(pixels, icc_profile=wide))
+        assert picture.metadata == {"icc": icc.grey_profile(GAMMA_18)}
+        assert picture.notes == []
+        assert np.abs(shown(picture) - expected(GREY, BT_709, 1.8)).max() < 2
+        of_grey = icc.grey_profile(transfer.formula(2.0))
+        assert read_picture(png(pixels, icc_profile=of_grey)).metadata == {"icc": of_grey}
+        gamma_only = read_picture(png(pixels, gAMA=gamma(1 / 1.8)))
+        profile = icc.read(gamma_only.metadata["icc"])
+        assert profile is not None
+        assert profile.space == b"GRAY"
+        assert np.abs(shown(gamma_only) - expected(GREY, BT_709, 1.8)).max() < 2
+
+
+def test_greys_with_curves_that_differ_are_converted() -> None:
+    """They are tinted, so that no profile of grey says the same."""
+    names = (b"rTRC", b"gTRC", b"bTRC")
+    profile = icc.read(WIDE_ICC)
+    assert profile is not None
+    curves = dict(zip(names, map(transfer.formula, (1.8, 2.2, 2.6)), strict=True))
+    tinted = icc._profile(b"RGB ", {**profile.tags, **curves})
+    colours = read_picture(png(icc_profile=tinted))
+    assert colours.metadata == {"icc": tinted}
+    picture = read_picture(png(GREY, icc_profile=tinted))
+    assert not picture.grey
+    assert picture.metadata == {}
+    assert "converted to sRGB" in text(picture)
+    own = ImageCms.ImageCmsProfile(io.BytesIO(tinted))
+    wanted = ImageCms.profileToProfile(
+        Image.fromarray(GREY), own, ImageCms.createProfile("sRGB"), 1
+    )
+    assert np.abs(picture.pixels - np.asarray(wanted).astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("profile", "kept"),
+    [
+        (SRGB_ICC, None),
+        (icc.rgb_profile(P3, GAMMA_18), icc.grey_profile(GAMMA_18)),
+        (icc.grey_profile(GAMMA_18), icc.grey_profile(GAMMA_18)),
+        (b"no profile", b"no profile"),
+    ],
+)
+def test_old_files_of_grey_with_a_profile_of_rgb(tiny, profile: bytes, kept: bytes | None) -> None:
+    """Versions before wrote them; what is made of them is sound, in Pillow's plugin too."""
+    import ticodec.pillow
+
+    data = tiny.encode(Picture(GREY, grey=True, metadata={"icc": profile}), 4)
+    for image in (ticodec.decode(data), Image.open(io.BytesIO(data))):
+        assert image.mode == "L"
+        assert image.info.get("icc_profile") == kept
+    back = Image.open(io.BytesIO(writer_of("png").write(ticodec.decode(data))))
+    assert back.mode == "L"
+
+
+def test_tiff_by_tifffile_with_a_profile() -> None:
+    out = io.BytesIO()
+    tifffile.imwrite(out, PIXELS, photometric="rgb", iccprofile=WIDE_ICC)
+    assert read_picture(out.getvalue()).metadata == {"icc": WIDE_ICC}
