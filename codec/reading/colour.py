@@ -57,7 +57,7 @@ def to_rgb(
     Raises BadInputError for Lab where Pillow has no LittleCMS.
     """
     said: list[str] = []
-    data = _sound(metadata.pop("icc", None), image.mode, said)
+    data = _sound(metadata.pop("icc", stored.icc), image.mode, said)
     apart = 1 if stored.format in NEARLY_GREY else 0
     if image.mode in CONVERTED:
         image, data, apart = _converted(image, data, said), None, 2
@@ -117,12 +117,12 @@ def _described(
     Args:
         data: the file's ICC profile, which is kept if the file says nothing that comes before it.
     """
-    cicp = stored.cicp
-    found = _of_cicp(cicp, said) if cicp else None
+    found = _of_cicp(stored.cicp, said) if stored.cicp else None
+    hdr = stored.cicp if found and stored.cicp and stored.cicp[1] in transfer.HDR else None
     if found is None:
         if data is not None or stored.srgb:
             return image, data
-        cicp, found = None, _of_gamma(stored)
+        found = _of_gamma(stored)
     elif data is not None:
         said.append("the ICC profile is dropped, since the PNG's cICP chunk comes before it")
     if found is None:
@@ -135,8 +135,8 @@ def _described(
     assert lights is not None
     if not EVEN[0] < lights[128] < EVEN[1]:
         said.append("samples with another tone curve are brought to that of sRGB")
-        image, curve, cicp = _mapped(image, transfer.srgb_samples(lights)), transfer.SRGB, None
-    made = icc.rgb_profile(primaries, curve, cicp)
+        image, curve = _mapped(image, transfer.srgb_samples(lights)), transfer.SRGB
+    made = icc.rgb_profile(primaries, curve, hdr)
     if made is None:
         said.append("primaries that no colours can have are ignored")
         return image, None
@@ -150,7 +150,7 @@ def _of_cicp(cicp: tuple[int, int], said: list[str]) -> Description | None:
     if primaries is None or curve is None:
         said.append("the cICP or nclx numbers of its colours are not known and are ignored")
         return None
-    if cicp[1] in (transfer.PQ, transfer.HLG):
+    if cicp[1] in transfer.HDR:
         said.append("HDR colours get an ICC profile that shows them on plain screens")
     return primaries, curve
 

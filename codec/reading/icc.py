@@ -94,7 +94,7 @@ def read(data: bytes) -> Profile | None:
         tags = {}
         for number in range(count):
             name, start, length = struct.unpack_from(">4sII", data, 132 + 12 * number)
-            if start + length > size:
+            if start + length > len(data):
                 return None
             tags[name] = data[start : start + length]
     except struct.error:

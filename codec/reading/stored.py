@@ -31,6 +31,7 @@ class Stored:
         srgb: whether the file says that it is sRGB.
         gamma: samples are light ^ gamma, with both in 0 … 1.
         chromaticities: x, y of white, red, green and blue: eight numbers.
+        icc: an ICC profile that Pillow does not read.
         full_range: False: black is 16 and white is 235.
     """
 
@@ -42,6 +43,7 @@ class Stored:
     srgb: bool = False
     gamma: float | None = None
     chromaticities: tuple[float, ...] | None = None
+    icc: bytes | None = None
     full_range: bool = True
 
 
@@ -66,6 +68,8 @@ def stored_as(image: Image.Image, data: bytes = b"") -> Stored:
     }
     if image.format in ("AVIF", "HEIF"):
         facts["cicp"] = _nclx(data)
+    elif image.format == "JPEG2000":
+        facts["icc"] = _profile_of_jp2(data)
     elif image.format == "PPM":
         facts["bits"] = 16  # Pillow scales every other depth to 8 or 16 bits
     elif image.format == "FITS" and image.mode.startswith("I;16"):
@@ -106,6 +110,15 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield name, data[at + 8 : at + 8 + length]
         at += length + 12
+
+
+def _profile_of_jp2(data: bytes) -> bytes | None:
+    """The profile in the header of a JPEG 2000 file; None: there is none."""
+    at = data.find(b"colr\2", 0, max(0, data.find(b"jp2c")))
+    if at < 4:
+        return None
+    size = int.from_bytes(data[at - 4 : at], "big")
+    return data[at + 7 : at - 4 + size] or None
 
 
 def _nclx(data: bytes) -> tuple[int, int] | None:

@@ -29,22 +29,16 @@ def formula(*parameters: float) -> bytes:
 
 #: light = ((sample + 0.055) / 1.055) ^ 2.4, from 0.04045 on.
 SRGB = formula(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-#: Of BT.709, BT.601 and BT.2020.
-VIDEO = formula(1 / 0.45, 1 / 1.0993, 0.0993 / 1.0993, 1 / 4.5, 0.08124)
-#: Of SMPTE 240M.
-SMPTE_240 = formula(1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0913)
 
 #: Numbers of the HDR functions in H.273.
-PQ, HLG = 16, 18
-#: Other functions by number.
+HDR = PQ, HLG = 16, 18
+#: Other functions by number. 2 says nothing. Those of video are shown with the curve of sRGB, as
+#: browsers do; what is recorded with them is made for screens, not the inverse of the camera's.
 SDR = {
-    **dict.fromkeys((1, 6, 11, 12, 14, 15), VIDEO),
-    2: SRGB,  # not specified
+    **dict.fromkeys((1, 2, 6, 7, 11, 12, 13, 14, 15), SRGB),
     4: formula(2.2),
     5: formula(2.8),
-    7: SMPTE_240,
     8: formula(1.0),
-    13: SRGB,
     17: formula(2.6),
 }
 
@@ -54,7 +48,7 @@ def curve_of(transfer: int) -> bytes | None:
 
     The HDR functions are brought into 0 … 1 as a plain screen can show them.
     """
-    if transfer not in (PQ, HLG):
+    if transfer not in HDR:
         return SDR.get(transfer)
     samples = np.linspace(0, 1, SAMPLES)
     light = _pq(samples) if transfer == PQ else _hlg(samples)

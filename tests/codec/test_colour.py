@@ -51,6 +51,7 @@ def test_a_plain_png_needs_no_profile() -> None:
         {"gAMA": gamma(0.45455)},
         {"gAMA": gamma(0.45455), "cHRM": chromaticities(BT_709)},
         {"cICP": bytes([1, 13, 0, 1])},
+        {"cICP": bytes([1, 1, 0, 1])},
         {"sRGB": b"\0", "gAMA": gamma(1.0), "cHRM": chromaticities(WIDE)},  # sRGB comes first
     ):
         picture = read_picture(png(**chunks))
@@ -168,6 +169,22 @@ def test_colours_of_an_avif() -> None:
     assert np.array_equal(wide.pixels, plain.pixels)
     assert np.abs(shown(wide) - expected_srgb_curve(P3)).max() < 12
     assert np.abs(shown(wide) - PIXELS).max() > 12
+
+
+def test_the_profile_of_a_jpeg_2000() -> None:
+    """Which Pillow does not read."""
+    data = file_of(Image.fromarray(PIXELS), "JPEG2000")
+    at = data.index(b"colr") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    box = struct.pack(">I4s3B", 11 + len(WIDE_ICC), b"colr", 2, 0, 0) + WIDE_ICC
+    header = data.index(b"jp2h") - 4
+    whole = int.from_bytes(data[header : header + 4], "big") + len(box) - size
+    wide = (
+        data[:header] + struct.pack(">I", whole) + data[header + 4 : at] + box + data[at + size :]
+    )
+    assert read_picture(data).metadata == {}
+    assert read_picture(wide).metadata == {"icc": WIDE_ICC}
+    assert np.array_equal(read_picture(wide).pixels, PIXELS)
 
 
 def cmyk_profile() -> bytes:
