@@ -140,10 +140,11 @@ def rgb_profile(
         cicp: primaries and transfer function of H.273, for readers that know more than the curve.
     """
     try:
-        matrix, adaptation = to_d50(chromaticities), adapted(chromaticities)
+        with np.errstate(all="ignore"):
+            matrix, adaptation = to_d50(chromaticities), adapted(chromaticities)
     except (ZeroDivisionError, np.linalg.LinAlgError):
         return None
-    if not (np.isfinite(matrix).all() and np.abs(matrix).max() < 4):
+    if not (np.abs(matrix).max() < 4 and np.abs(adaptation).max() < 100):  # nor with NaN
         return None
     tags = {name: _xyz(matrix[:, number]) for number, name in enumerate(COLUMNS)}
     tags |= dict.fromkeys(CURVES, curve)

@@ -73,7 +73,8 @@ def light(tag: bytes, count: int = 256) -> Floats | None:
         if tag[:4] == b"para":
             number = struct.unpack_from(">H", tag, 8)[0]
             fixed = struct.unpack_from(f">{PARAMETERS[number]}i", tag, 12)
-            return _formula(samples, [value / 65536 for value in fixed])
+            with np.errstate(all="ignore"):
+                return np.nan_to_num(_formula(samples, [value / 65536 for value in fixed]))
     except (struct.error, IndexError, ValueError):
         pass
     return None

@@ -314,3 +314,35 @@ def test_tiff_by_tifffile_with_a_profile() -> None:
     out = io.BytesIO()
     tifffile.imwrite(out, PIXELS, photometric="rgb", iccprofile=WIDE_ICC)
     assert read_picture(out.getvalue()).metadata == {"icc": WIDE_ICC}
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_damage_to_a_profile_harms_the_photo() -> None:
+    random = np.random.default_rng(0)
+    sampled = icc.rgb_profile(WIDE, transfer.curve_of(transfer.PQ) or b"", (9, 16))
+    for profile in (WIDE_ICC, icc.grey_profile(GAMMA_18), cmyk_profile(), lab_profile(), sampled):
+        assert profile is not None
+        for _ in range(8):
+            damaged = bytearray(profile)
+            for place in random.integers(0, min(len(profile), 700), 3):
+                damaged[place] = random.integers(256)
+            for pixels in (PIXELS, GREY):
+                image = Image.fromarray(pixels[:4, :4])
+                image.info["icc_profile"] = bytes(damaged)
+                assert to_picture(image).pixels.shape == (4, 4, 3)
+                assert to_picture(image, STRIP).pixels.shape == (4, 4, 3)
+            image = Image.new("CMYK", (4, 4))
+            image.info["icc_profile"] = bytes(damaged)
+            assert to_picture(image).pixels.shape == (4, 4, 3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_number_of_gamma_or_primaries_harms_the_photo() -> None:
+    for value in (0, 1, 99, 100_000, 2**32 - 1):
+        for count in (1, 3):
+            primaries = struct.pack(f">{8}I", *([value] * count + [31_270] * (8 - count)))
+            picture = read_picture(png(gAMA=struct.pack(">I", value), cHRM=primaries))
+            assert picture.pixels.shape == PIXELS.shape
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[318], tags[319] = (0.0, 0.0), (0.0,) * 6
+    assert read_picture(file_of(Image.fromarray(PIXELS), "TIFF", tiffinfo=tags)).metadata == {}
