@@ -62,6 +62,6 @@ def lab_to_srgb(image: Image.Image) -> Image.Image:
     """A "LAB" image without a profile as sRGB. Raises BadInputError where there is no LittleCMS."""
     if not can_convert():
         raise BadInputError(
-            "Lab colours, which this build of Pillow cannot convert: save it as RGB"
+            "an image in Lab colours, which this build of Pillow cannot convert; save it as RGB"
         )
     return image.convert("RGB")

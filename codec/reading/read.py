@@ -1,7 +1,8 @@
 """The way of a photo in: the order of the steps, and who does each.
 
 bytes ─► open_image ─► upright ─► eight_bit ─► to_rgb ─► pixels, alpha, metadata ─┬─► Picture
-   └───► inspected ───► notes ◄───────┴────────────┴─────────────────────────────┘
+  ├────► stored_as, what the image does not tell ─┘                               │
+  └────► inspected ───► notes, to which each step adds ───────────────────────────┘
 """
 
 from __future__ import annotations

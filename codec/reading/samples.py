@@ -8,8 +8,8 @@ signed integers  likewise, up to 2^7, 2^15 or 2^31 − 1; −2^7, −2^15 or −
                  … 2^7, 2^15 or 2^31 − 1 where some are negative               range
 floats           0 … 1; 0 … 255 where the brightest is 128 or more             range
 
-Floats of any other range are refused, and signed and 32-bit integers that use less than 1/16 of
-theirs: they would come out black or flat.
+Floats up to a tenth of white outside are clipped. Those of any other range are refused, and signed
+and 32-bit integers that use less than 1/16 of theirs: they would come out black or flat.
 """
 
 from __future__ import annotations
