@@ -37,6 +37,7 @@ from .api import encode, loaded
 from .errors import BadInputError, TicodecError, UsageError, is_memory_short
 from .inputs import SCALES
 from .picture import pillow_info
+from .reading.metadata import exif_of
 
 #: Where networks run, as `ticodec.load` takes it. Assign to it: `Image.open` takes no options.
 DEVICE = "auto"
@@ -166,7 +167,10 @@ def _with_metadata(image: Image.Image, options: dict[str, Any]) -> Image.Image:
     keys = [section.key for section in sections.metadata() if section.key in options]
     if not keys:
         return image
+    own = exif_of(image, [])  # of a TIFF file's tags, which a copy has not
     image = image.copy()
+    if own is not None:
+        image.info["exif"] = own
     for key in keys:
         value = b"" if options[key] is None else options[key]
         if isinstance(value, Image.Exif):

@@ -16,9 +16,12 @@ from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from .errors import UsageError
-from .reading import icc
+from .reading import icc, resolution
+from .reading.exif import ORIENTATION, PREFIX, Tags, without_prefix
+from .reading.tiff_tags import BLOCKS, of_photo
 
 #: Name of the note in a file, see `Writer.write`.
 NOTE = "ticodec"
@@ -27,12 +30,6 @@ NOTE = "ticodec"
 LEVEL = 3
 #: Errors of Pillow's plugins on pictures and metadata that a format cannot hold.
 REFUSALS = (OSError, ValueError, RuntimeError, SyntaxError, KeyError, struct.error)
-#: EXIF tags that are not copied: they describe how the TIFF file stored its pixels, or Pillow
-#: returns them separately (700 is XMP, 34675 the ICC profile).
-STRUCTURE = {*range(254, 260), 262, 266, 273, *range(277, 281), 284, 317, *range(320, 326)}
-STRUCTURE |= {330, 338, 339, 347, *range(512, 522), 529, 530, 531, 532, 700, 34675}
-#: Tags that point to a block of tags of their own: EXIF and GPS.
-BLOCKS = (34665, 34853)
 
 
 class Writer(ABC):
@@ -117,9 +114,10 @@ class Png(Writer):
         if note:
             chunks.add_text(NOTE, note)
         if "xmp" in image.info:
-            chunks.add_itxt("XML:com.adobe.xmp", image.info["xmp"].decode("utf-8", "replace"))
-        how = {"pnginfo": chunks, "compress_level": LEVEL}
-        image.save(out, "PNG", **how, **kept(image, "icc_profile", "exif"))
+            # Not as text: it may have another encoding than UTF-8, and stays as it is.
+            chunks.add(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + image.info["xmp"])
+        how = {"pnginfo": chunks, "compress_level": LEVEL, **dpi(image)}
+        image.save(out, "PNG", **how, **kept(image, "icc_profile"), **raw_exif(image))
 
 
 class WebP(Writer):
@@ -130,7 +128,7 @@ class WebP(Writer):
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
         """`exact` keeps colours where the picture is transparent. RGB needs a profile of RGB."""
         how: dict[str, Any] = {"lossless": True} if quality is None else {"quality": quality}
-        how |= kept(image) | readable_exif(image)
+        how |= kept(image) | raw_exif(image)
         if "icc_profile" in how:
             how["icc_profile"] = icc.for_rgb(how["icc_profile"])
         image.save(out, "WEBP", exact=True, **how)
@@ -144,8 +142,8 @@ class Jpeg(Writer):
 
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
         """4:4:4, so that a second compression does not lose colour resolution."""
-        how = {"quality": quality, "subsampling": "4:4:4", "optimize": True}
-        image.save(out, "JPEG", **how, **kept(image), **readable_exif(image))
+        how = {"quality": quality, "subsampling": "4:4:4", "optimize": True, **dpi(image)}
+        image.save(out, "JPEG", **how, **kept(image), **raw_exif(image))
 
 
 class Avif(Writer):
@@ -158,7 +156,12 @@ class Avif(Writer):
         """4:0:0 for grey, 4:4:4 for colours."""
         grey = image.mode in ("L", "LA")
         how = {"quality": quality, "subsampling": "4:0:0" if grey else "4:4:4"}
-        image.save(out, "AVIF", **how, **kept(image), **readable_exif(image))
+        exif = readable_exif(image)
+        if tags := tags_of(image):
+            # Pillow would write EXIF with an orientation anew, without its thumbnail.
+            tags.remove(tags.first, ORIENTATION)
+            exif = {key: tags.tobytes() for key in exif}
+        image.save(out, "AVIF", **how, **kept(image), **exif)
 
 
 class Tiff(Writer):
@@ -168,19 +171,15 @@ class Tiff(Writer):
 
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
         """EXIF and XMP become tags of the TIFF file."""
-        tags, exif = Image.Exif(), Image.Exif()
+        tags, exif = ImageFileDirectory_v2(), Image.Exif()
         if readable := readable_exif(image):
             exif.load(readable["exif"])
-            for tag, value in exif.items():
-                if tag not in STRUCTURE and tag not in BLOCKS:
-                    tags[tag] = value
-            for block in BLOCKS:
-                if entries := exif.get_ifd(block):
-                    tags.get_ifd(block).update(entries)
+            for tag, value in of_photo(exif)[0].items():
+                tags[tag] = value
         if "xmp" in image.info:
             tags[700] = image.info["xmp"]
-        apart = any(block in exif for block in BLOCKS)
-        how = {"compression": "raw" if apart else "tiff_adobe_deflate", "exif": tags.tobytes()}
+        apart = any(block in tags for block in BLOCKS)
+        how = {"compression": "raw" if apart else "tiff_adobe_deflate", "tiffinfo": tags}
         image.save(out, "TIFF", **how, **kept(image, "icc_profile"))
 
 
@@ -209,8 +208,30 @@ def kept(image: Image.Image, *keys: str) -> dict[str, Any]:
     return {key: image.info[key] for key in keys or ("icc_profile", "xmp") if key in image.info}
 
 
+def raw_exif(image: Image.Image) -> dict[str, Any]:
+    """Options of Pillow's `save` for EXIF that it writes byte for byte, even if it is damaged."""
+    if "exif" not in image.info:
+        return {}
+    return {"exif": PREFIX + without_prefix(image.info["exif"])}
+
+
+def dpi(image: Image.Image) -> dict[str, Any]:
+    """Options of Pillow's `save` for the resolution in the EXIF, if there is one that counts."""
+    tags = tags_of(image)
+    found = resolution.of_exif(tags) if tags else None
+    return {"dpi": found} if found else {}
+
+
+def tags_of(image: Image.Image) -> Tags | None:
+    """The tags of an image's EXIF; None: it has none, or it is damaged."""
+    try:
+        return Tags(image.info["exif"])
+    except (KeyError, ValueError):
+        return None
+
+
 def readable_exif(image: Image.Image) -> dict[str, Any]:
-    """Options of Pillow's `save` for EXIF, which several plugins parse; none if it is damaged."""
+    """Options of Pillow's `save` for EXIF that it parses; none if it is damaged."""
     if "exif" not in image.info:
         return {}
     try:

@@ -1,13 +1,25 @@
-"""The metadata of a photo that is kept, and its orientation, which is applied to the pixels."""
+"""The metadata of a photo that is kept, and its orientation, which is applied to the pixels.
+
+EXIF is kept byte for byte, as is XMP of any encoding, except what has to change: the orientation
+that was applied, a resolution that the file had elsewhere, what the photo's owner wants left out.
+"""
 
 from __future__ import annotations
 
-from PIL import Image, ImageOps
+import re
+from io import BytesIO
 
-from ticodec import sections
+from PIL import Image, ImageFile
+
 from ticodec.notes import Note
 
+from . import exif, location, orientation, resolution, tiff_tags, xmp
+from .exif import PREFIX, Tags, without_prefix
 from .options import Reading
+from .resolution import Resolution
+
+#: A JPEG holds no more EXIF than this, in bytes.
+EXIF_MAX = 65533
 
 
 def upright(
@@ -16,16 +28,191 @@ def upright(
     """The image with its orientation applied, and its metadata by section name.
 
     The orientation is removed from the metadata, so the picture is upright in every viewer.
+    EXIF is as in a JPEG, with the prefix "Exif\\0\\0"; XMP as its file has it.
 
     Args:
+        reading: with `strip` only the ICC profile is left, for the colours' conversion.
         notes: what is not kept is added here.
     """
-    metadata = {section.name: image.info.get(section.key) for section in sections.metadata()}
+    image.load()
+    block, packet = exif_of(image, notes), xmp_of(image)
+    profile = image.info.get("icc_profile")
+    metadata = {"icc": profile} if isinstance(profile, bytes) and profile else {}
+    turn = orientation_of(image)
+    dots = resolution.of_file(image)
+    own = image.info.get("original_orientation")  # of HEIF, whose EXIF says 1 by now
+    if turn != 1:
+        image = image.transpose(orientation.TURNS[turn])
+    if reading.strip:
+        left = {"EXIF": block, "XMP": packet, "ICC profile": profile, "resolution": dots}
+        if names := ", ".join(name for name, there in left.items() if there):
+            notes.append(Note("stripped", f"left out as asked: {names}", lost=False))
+        return image, metadata
+    block = kept_exif(block, own or turn, dots, notes)
+    packet = xmp.upright(packet) if packet else None
+    if reading.strip_location:
+        block, packet = _without_location(block, packet, notes)
+    if block:
+        metadata["exif"] = block
+    if packet:
+        metadata["xmp"] = packet
+    return image, metadata
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The orientation of an image's pixels, 1 … 8; see `orientation.of`. Decodes none."""
+    block = _exif_in_info(image)
+    if block is None and not isinstance(image, ImageFile.ImageFile):
+        block = _exif_of_tags(image, [])
+    return orientation.of(image, _tags(block), xmp_of(image))
+
+
+def kept_exif(
+    block: bytes | None, turn: int, dots: Resolution | None, notes: list[Note]
+) -> bytes | None:
+    """EXIF as it is kept: upright, with the file's resolution; None: nothing.
+
+    Args:
+        turn: the orientation that was applied, if the EXIF has none of its own.
+        dots: the resolution that the file has outside of its EXIF.
+        notes: what is lost is added here.
+    """
+    tags = _tags(block)
+    if block and tags is None:
+        notes.append(Note("exif", "its EXIF is damaged and is dropped"))
     try:
-        turned = ImageOps.exif_transpose(image)
-        exif = turned.getexif()
-        metadata["exif"] = exif.tobytes() if len(exif) else None
-        image = turned
-    except Exception:  # damaged EXIF raises many kinds, and is no reason to lose the photo
-        metadata["exif"] = None
-    return image, {name: v for name, v in metadata.items() if isinstance(v, bytes) and v}
+        if dots and not (tags and resolution.same(resolution.of_exif(tags), dots)):
+            tags = _with_resolution(tags, dots, notes)
+        if tags is None:
+            return None
+        found = orientation.of_exif(tags)
+        orientation.make_upright(tags, turn if found in (None, 1) else found, notes)
+        bare = not tags.entries(tags.first) and tags.thumbnail is None
+    except ValueError:
+        notes.append(Note("exif", "its EXIF is damaged and is dropped"))
+        return None
+    return None if bare else tags.tobytes()
+
+
+def exif_of(image: Image.Image, notes: list[Note]) -> bytes | None:
+    """The EXIF of a loaded image, with `PREFIX`; None: it has none.
+
+    As its file has it; of a TIFF file, and of an image that was made in memory, it is made of the
+    tags that tell of the photo.
+
+    Args:
+        notes: tags that cannot be read are added here.
+    """
+    if image.format == "AVIF" and (block := _avif_exif(image)):
+        return PREFIX + without_prefix(block)
+    return _exif_in_info(image) or _exif_of_tags(image, notes)
+
+
+def xmp_of(image: Image.Image) -> bytes | None:
+    """The XMP of an image as its file has it; None: it has none."""
+    # Pillow takes the orientation out of the XMP of a TIFF file when it turns its pixels.
+    packet: object = getattr(image, "tag_v2", {}).get(700) or image.info.get("xmp")
+    packet = packet or image.info.get("XML:com.adobe.xmp") or profile_in_text(image, "xmp")
+    if isinstance(packet, str):  # of bytes that Pillow took for Latin-1
+        return packet.encode("utf-8" if any(ord(one) > 255 for one in packet) else "latin-1")
+    return packet if isinstance(packet, bytes) and packet else None
+
+
+def complete(image: Image.Image, data: bytes) -> None:
+    """Put XMP into the `info` of an image that Pillow's plugins leave out or change.
+
+    Args:
+        data: the image's file.
+    """
+    if image.format == "GIF" and (packet := xmp.in_gif(data)):
+        image.info["xmp"] = packet
+    if image.format == "HEIF" and "xmp" in image.info:
+        from pillow_heif import open_heif
+
+        image.info["xmp"] = open_heif(BytesIO(data)).info["xmp"]
+
+
+def profile_in_text(image: Image.Image, *names: str) -> bytes | None:
+    """A block that ImageMagick has written into a PNG as text, as hexadecimal numbers."""
+    for name in names:
+        text = str(image.info.get(f"Raw profile type {name}", ""))
+        if found := re.fullmatch(r"\s*\w+\s+\d+\s+((?:[\da-fA-F]{2}\s*)+)", text):
+            return bytes.fromhex(found[1])
+    return None
+
+
+def _tags(block: bytes | None) -> Tags | None:
+    """The tags of EXIF; None: there is none, or it cannot be read."""
+    try:
+        return Tags(block) if block else None
+    except ValueError:
+        return None
+
+
+def _exif_in_info(image: Image.Image) -> bytes | None:
+    """The EXIF that Pillow has read from a file, or that somebody has given to an image."""
+    block = image.info.get("exif") or profile_in_text(image, "exif", "APP1")
+    if isinstance(block, Image.Exif):
+        block = block.tobytes()
+    if isinstance(block, bytes) and block:
+        return PREFIX + without_prefix(block)
+    return None
+
+
+def _exif_of_tags(image: Image.Image, notes: list[Note]) -> bytes | None:
+    """EXIF made of the tags of a TIFF file, or of those of an image that was made in memory."""
+    in_memory = not isinstance(image, ImageFile.ImageFile)
+    if "exif" in image.info or not (in_memory or image.format == "TIFF"):
+        return None
+    try:
+        tags, failed = tiff_tags.of_photo(image.getexif())
+    except (TypeError, ValueError, SyntaxError, OSError):  # it also looks into the XMP
+        return None
+    if failed:
+        numbers = ", ".join(map(str, failed))
+        notes.append(Note("exif", f"its tags {numbers} cannot be read and are dropped"))
+    return tiff_tags.exif_of(tags) if tags else None
+
+
+def _avif_exif(image: Image.Image) -> bytes | None:
+    """The EXIF as an AVIF file has it.
+
+    Pillow writes it anew when the file has another orientation, and loses the thumbnail then.
+    """
+    decoder = getattr(image, "_decoder", None)
+    return None if decoder is None else decoder.get_info()[4]
+
+
+def _with_resolution(tags: Tags | None, dots: Resolution, notes: list[Note]) -> Tags | None:
+    """EXIF with this resolution; unchanged, with a note, where a JPEG could hold it no more."""
+    block = (tags or exif.empty()).tobytes()
+    changed = Tags(block)
+    resolution.put(changed, dots)
+    if len(block) <= EXIF_MAX < len(changed.tobytes()):
+        text = f"its resolution, {dots[0]:g} dpi, has no room in its EXIF and is dropped"
+        notes.append(Note("dpi", text))
+        return tags
+    return changed
+
+
+def _without_location(
+    block: bytes | None, packet: bytes | None, notes: list[Note]
+) -> tuple[bytes | None, bytes | None]:
+    """EXIF and XMP without the place where the photo was taken."""
+    gone = []
+    if block:
+        tags = Tags(block)
+        gone = location.leave_out(tags)
+        block = tags.tobytes() if tags.entries(tags.first) or tags.thumbnail else None
+    if packet:
+        try:
+            less = location.without(packet)
+            gone += ["the place"] * (less != packet)
+            packet = less
+        except ValueError:
+            text = "its XMP cannot be read, may tell of the place, and is dropped"
+            notes.append(Note("xmp", text))
+            packet = None
+    if names := ", ".join(dict.fromkeys(gone)):
+        notes.append(Note("stripped", f"left out as asked: {names}", lost=False))
+    return block, packet

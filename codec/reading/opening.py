@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ticodec.container import MAX_PIXELS, is_tic
 from ticodec.errors import BadInputError, TicodecError
 from ticodec.notes import Note
 
 from . import formats, jpegxl, truncated
+from .metadata import orientation_of
 from .options import PLAIN, Reading
+from .orientation import QUARTER_TURNS
 
 #: Called with an image's (height, width) before its pixels are decoded; raises to refuse it.
 SizeCheck = Callable[[int, int], None]
@@ -105,14 +107,9 @@ def _check_pixels(height: int, width: int, most: int) -> None:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) of an image once its EXIF orientation is applied. Decodes no pixels."""
-    height, width = image.height, image.width
-    try:
-        # Without EXIF in its header, Pillow would look for it behind a PNG's pixels.
-        turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
-    except Exception:  # damaged EXIF raises many kinds; such an image is not turned
-        turned = False
-    return (width, height) if turned else (height, width)
+    """(height, width) of an image once its orientation is applied. Decodes no pixels."""
+    turned = orientation_of(image) in QUARTER_TURNS
+    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 _opening = threading.Lock()

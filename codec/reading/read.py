@@ -18,7 +18,7 @@ from ticodec.picture import Picture
 from .colour import to_rgb
 from .inspection import inspected
 from .keys import with_right_key
-from .metadata import upright
+from .metadata import complete, upright
 from .opening import SizeCheck, open_image
 from .options import PLAIN, Reading
 from .samples import eight_bit, is_grey
@@ -36,6 +36,7 @@ def read_picture(
     Raises as `open_image` and `to_picture` do.
     """
     image, notes = open_image(data, max_pixels, check, reading)
+    complete(image, data)
     notes += inspected(data, image)
     stored = stored_as(image, data)
     picture = to_picture(with_right_key(image, data, stored), reading, stored)

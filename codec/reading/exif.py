@@ -1,0 +1,239 @@
+"""EXIF as bytes that are changed in place, so that every offset in it stays right.
+
+EXIF is a TIFF file without pixels: directories of tags, which point to each other and to longer
+values by their place in the block. Maker notes do so too, in ways that only their makers know.
+Writing EXIF anew moves them; here nothing moves.
+
+Exif\\0\\0 · II or MM · first directory ─┬─► thumbnail's directory ─► a JPEG
+                                       ├─► camera's directory ─► maker note
+                                       └─► place (GPS)
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+#: What EXIF begins with in a JPEG, and in a `.tic` file. PNG, WebP and AVIF have it without.
+PREFIX = b"Exif\0\0"
+#: Bytes of one value, by the number of its type.
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+SHORT, LONG, RATIONAL = 3, 4, 5
+ORIENTATION, CAMERA, PLACE, INTEROPERABILITY, MAKER_NOTE = 0x112, 0x8769, 0x8825, 0xA005, 0x927C
+#: Where a JPEG thumbnail is, and its length.
+THUMBNAIL, THUMBNAIL_LENGTH = 0x201, 0x202
+#: Where a thumbnail without compression is, and its lengths.
+STRIPS, STRIP_LENGTHS = 0x111, 0x117
+
+
+class Entry(NamedTuple):
+    """One tag.
+
+    Args:
+        at: where its 12 bytes are. kind: number of its type. values: how many it has.
+        value: where its value is; size: of that, in bytes.
+    """
+
+    at: int
+    tag: int
+    kind: int
+    values: int
+    value: int
+    size: int
+
+
+class Tags:
+    """The tags of EXIF, with or without `PREFIX`. `data` is the block without it.
+
+    Raises ValueError when its first directory cannot be read.
+    """
+
+    def __init__(self, exif: bytes) -> None:
+        self.data = bytearray(without_prefix(exif))
+        order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(self.data[:4]))
+        if order is None:
+            raise ValueError("the EXIF does not begin as EXIF does")
+        self.order = order
+        self.entries(self.first)
+
+    def tobytes(self) -> bytes:
+        """The EXIF with `PREFIX`."""
+        return PREFIX + bytes(self.data)
+
+    @property
+    def first(self) -> int:
+        """Where the first directory is: tags of the picture."""
+        return self._number(4, 4)
+
+    @property
+    def camera(self) -> int | None:
+        """Where the camera's directory is; None: it is not there, or damaged."""
+        return self._pointed(self.first, CAMERA)
+
+    @property
+    def thumbnail(self) -> int | None:
+        """Where the thumbnail's directory is; None: it is not there, or damaged."""
+        at = self.next_of(self.first)
+        with suppress(ValueError):
+            if at and self.entries(at):
+                return at
+        return None
+
+    def next_of(self, directory: int) -> int:
+        """Where the directory behind this one is; 0: there is none."""
+        end = self._end(directory)
+        return self._number(end, 4) if end + 4 <= len(self.data) else 0
+
+    def entries(self, directory: int) -> list[Entry]:
+        """The tags of a directory. Raises ValueError when it is not within the block."""
+        if directory < 8 or self._end(directory) > len(self.data):
+            raise ValueError("a directory of the EXIF is not in it")
+        return [self._entry(at) for at in range(directory + 2, self._end(directory), 12)]
+
+    def entry(self, directory: int | None, tag: int) -> Entry | None:
+        """A tag of a directory whose value is within the block; None: it is not there."""
+        if directory is None:
+            return None
+        for entry in self.entries(directory):
+            if entry.tag == tag and entry.value + entry.size <= len(self.data):
+                return entry
+        return None
+
+    def numbers(self, entry: Entry | None) -> list[int]:
+        """The values of a tag of whole numbers; of any other none."""
+        if entry is None or entry.kind not in (SHORT, LONG, 13):
+            return []
+        size = SIZES[entry.kind]
+        return [self._number(entry.value + size * n, size) for n in range(entry.values)]
+
+    def set_number(self, entry: Entry, value: int) -> None:
+        """Write the first value of a tag of whole numbers."""
+        form = "H" if entry.kind == SHORT else "L"
+        struct.pack_into(self.order + form, self.data, entry.value, value)
+
+    def rational(self, entry: Entry | None) -> float:
+        """The value of a tag that is a fraction; 0: it is none."""
+        if entry is None or entry.kind != RATIONAL or not entry.values:
+            return 0
+        over, under = self._number(entry.value, 4), self._number(entry.value + 4, 4)
+        return over / under if under else 0
+
+    def remove(self, directory: int, tag: int) -> None:
+        """Take a tag out of a directory. The tags behind it move up; no value moves."""
+        for entry in reversed(self.entries(directory)):
+            if entry.tag != tag:
+                continue
+            end = self._end(directory)
+            behind = bytes(self.data[end : end + 4]).ljust(4, b"\0")  # where the next one is
+            self.data[entry.at : end] = self.data[entry.at + 12 : end] + behind + bytes(8)
+            count = (end - directory - 2) // 12
+            struct.pack_into(f"{self.order}H", self.data, directory, count - 1)
+
+    def swap(self, directory: int | None, one: int, other: int) -> None:
+        """Exchange the values of two tags, if both are there."""
+        pair = self.entry(directory, one), self.entry(directory, other)
+        if pair[0] and pair[1]:
+            first, second = (slice(entry.at + 2, entry.at + 12) for entry in pair if entry)
+            self.data[first], self.data[second] = self.data[second], self.data[first]
+
+    def put(self, tags: dict[int, tuple[int, int, bytes]]) -> None:
+        """Put tags into the first directory, in place of those with their numbers.
+
+        It is written anew behind all else, and the old one becomes zeros.
+
+        Args:
+            tags: type, count and value by number.
+        """
+        entries = {e.tag: bytes(self.data[e.at : e.at + 12]) for e in self.entries(self.first)}
+        behind = self.next_of(self.first)
+        old = slice(self.first, min(self._end(self.first) + 4, len(self.data)))
+        self.data[old] = bytes(old.stop - old.start)
+        self.data += bytes(len(self.data) % 2)
+        start = len(self.data)
+        values = start + 2 + 12 * len(entries.keys() | tags.keys()) + 4
+        longer = b""
+        for tag, (kind, count, value) in tags.items():
+            if len(value) > 4:
+                place = self._packed("L", values + len(longer))
+                longer += value
+            else:
+                place = value.ljust(4, b"\0")
+            entries[tag] = self._packed("HHL", tag, kind, count) + place
+        self.data += self._packed("H", len(entries))
+        self.data += b"".join(entries[tag] for tag in sorted(entries))
+        self.data += self._packed("L", behind) + longer
+        struct.pack_into(f"{self.order}L", self.data, 4, start)
+
+    def end_with(self, directory: int) -> None:
+        """Let no directory follow this one."""
+        end = self._end(directory)
+        self.data[end : end + 4] = bytes(len(self.data[end : end + 4]))
+
+    def wipe_unused(self) -> None:
+        """Make zeros of all bytes that no tag of a directory known here has."""
+        if self.thumbnail is None:
+            self.end_with(self.first)
+        clean = bytearray(len(self.data))
+        for start, stop in self._used():
+            clean[start:stop] = self.data[start:stop]
+        self.data = clean
+
+    def _used(self) -> Iterator[tuple[int, int]]:
+        """Where something is: header, directories, values and thumbnail, as [start, stop)."""
+        yield 0, 8
+        further = self._pointed(self.camera, INTEROPERABILITY)
+        for directory in filter(None, (self.first, self.camera, further, self.thumbnail)):
+            # A directory follows the first one only: the thumbnail's.
+            yield directory, self._end(directory) + 4 * (directory == self.first)
+            for entry in self.entries(directory):
+                yield entry.value, entry.value + entry.size
+        yield from self.thumbnail_places()
+
+    def thumbnail_places(self) -> Iterator[tuple[int, int]]:
+        """Where the thumbnail's bytes are, as [start, stop)."""
+        for place, length in ((THUMBNAIL, THUMBNAIL_LENGTH), (STRIPS, STRIP_LENGTHS)):
+            starts = self.numbers(self.entry(self.thumbnail, place))
+            lengths = self.numbers(self.entry(self.thumbnail, length))
+            for start, size in zip(starts, lengths, strict=False):
+                yield start, start + size
+
+    def _pointed(self, directory: int | None, tag: int) -> int | None:
+        """The directory that a tag points to; None: it is not there, or damaged."""
+        at = next(iter(self.numbers(self.entry(directory, tag))), 0)
+        with suppress(ValueError):
+            if at and self.entries(at):
+                return at
+        return None
+
+    def _entry(self, at: int) -> Entry:
+        tag, kind, count = struct.unpack_from(f"{self.order}HHL", self.data, at)
+        size = SIZES.get(kind, 1) * count
+        return Entry(at, tag, kind, count, at + 8 if size <= 4 else self._number(at + 8, 4), size)
+
+    def _end(self, directory: int) -> int:
+        """Where the tags of a directory end. Raises ValueError when it does not begin in here."""
+        return directory + 2 + 12 * self._number(directory, 2)
+
+    def _number(self, at: int, size: int) -> int:
+        """An unsigned number. Raises ValueError when it is not within the block."""
+        if at + size > len(self.data):
+            raise ValueError("the EXIF ends too early")
+        order = "little" if self.order == "<" else "big"
+        return int.from_bytes(self.data[at : at + size], order)  # type: ignore[arg-type]
+
+    def _packed(self, form: str, *values: int) -> bytes:
+        return struct.pack(self.order + form, *values)
+
+
+def without_prefix(exif: bytes) -> bytes:
+    """EXIF as PNG, WebP and AVIF have it."""
+    while exif.startswith(PREFIX):
+        exif = exif[len(PREFIX) :]
+    return exif
+
+
+def empty() -> Tags:
+    """EXIF without tags."""
+    return Tags(b"MM\0*\0\0\0\x08\0\0\0\0\0\0")

@@ -1,0 +1,120 @@
+"""The orientation of a photo: which way up it is, and metadata that says so no more.
+
+Once the pixels are turned, nothing may tell a reader to turn them again, and what else depends on
+the way up is turned with them: the thumbnail, widths and heights.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from PIL import Image
+
+from ticodec.notes import Note
+
+from . import exif, xmp
+from .exif import Tags
+
+#: How pixels are turned, by the orientation.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+#: Orientations that make a width of a height.
+QUARTER_TURNS = (5, 6, 7, 8)
+#: Pairs of tags about width and height: of the picture, and of the camera.
+PICTURE_PAIRS = ((0x100, 0x101), (0x11A, 0x11B))
+CAMERA_PAIRS = ((0xA002, 0xA003), (0xA20E, 0xA20F))
+#: Qualities to try for a thumbnail that was turned, until it fits.
+QUALITIES = (95, 90, 85, 75, 60, 40, 20)
+#: Thumbnails with more pixels are none.
+THUMBNAIL_PIXELS = 1 << 20
+
+
+def of(image: Image.Image, tags: Tags | None, packet: bytes | None) -> int:
+    """The orientation of an image's pixels as Pillow gives them, 1 … 8.
+
+    That of the EXIF counts; that of the XMP only where the EXIF has none, as for Pillow and for the
+    readers of Adobe, Apple and Microsoft. (Browsers look at the EXIF alone.) TIFF and HEIF
+    are turned by their readers; for AVIF Pillow puts the file's own orientation into the EXIF.
+
+    Args:
+        tags: of the EXIF that Pillow gives; packet: the XMP.
+    """
+    if image.format in ("TIFF", "HEIF"):
+        return 1
+    found = of_exif(tags)
+    if found is None and packet is not None and image.format != "AVIF":
+        found = xmp.orientation(packet)
+    return found or 1
+
+
+def of_exif(tags: Tags | None) -> int | None:
+    """The orientation in the EXIF, 1 … 8; None: it has none."""
+    if tags is None:
+        return None
+    found = next(iter(tags.numbers(tags.entry(tags.first, exif.ORIENTATION))), 0)
+    return found if 1 <= found <= 8 else None
+
+
+def make_upright(tags: Tags, turn: int, notes: list[Note]) -> None:
+    """Remove the orientation from EXIF, and turn what depends on it, all in place.
+
+    Args:
+        turn: the orientation that the thumbnail, widths and heights are in, if they have none.
+        notes: a thumbnail that is lost is added here.
+    """
+    if turn in QUARTER_TURNS:
+        for pairs, directory in ((PICTURE_PAIRS, tags.first), (CAMERA_PAIRS, tags.camera)):
+            for pair in pairs:
+                tags.swap(directory, *pair)
+    if tags.thumbnail is not None:
+        own = next(iter(tags.numbers(tags.entry(tags.thumbnail, exif.ORIENTATION))), turn)
+        there = bool(list(tags.thumbnail_places()))
+        if there and own in TURNS and not _turn_thumbnail(tags, TURNS[own]):
+            drop_thumbnail(tags)
+            notes.append(Note("thumbnail", "its thumbnail cannot be turned and is dropped"))
+        else:
+            if own in QUARTER_TURNS:
+                for pair in PICTURE_PAIRS:
+                    tags.swap(tags.thumbnail, *pair)
+            tags.remove(tags.thumbnail, exif.ORIENTATION)
+    tags.remove(tags.first, exif.ORIENTATION)
+
+
+def drop_thumbnail(tags: Tags) -> None:
+    """Take the thumbnail and its directory out of EXIF."""
+    for start, stop in list(tags.thumbnail_places()):
+        inside = tags.data[start:stop]
+        tags.data[start:stop] = bytes(len(inside))
+    tags.end_with(tags.first)
+
+
+def _turn_thumbnail(tags: Tags, turn: Image.Transpose) -> bool:
+    """Turn the thumbnail, and write it where it was. Returns whether that could be done."""
+    place = tags.entry(tags.thumbnail, exif.THUMBNAIL)
+    length = tags.entry(tags.thumbnail, exif.THUMBNAIL_LENGTH)
+    start, room = (next(iter(tags.numbers(entry)), 0) for entry in (place, length))
+    if place is None or length is None or start < 8 or start + room > len(tags.data):
+        return False
+    try:
+        thumbnail = Image.open(BytesIO(tags.data[start : start + room]), formats=["JPEG"])
+        if thumbnail.width * thumbnail.height > THUMBNAIL_PIXELS:
+            return False
+        turned = thumbnail.transpose(turn)
+    except Exception:  # Pillow's plugins raise many kinds on damaged files
+        return False
+    for quality in QUALITIES:
+        out = BytesIO()
+        turned.save(out, "JPEG", quality=quality, optimize=True)
+        jpeg = out.getvalue()
+        if len(jpeg) <= room:
+            tags.data[start : start + room] = jpeg.ljust(room, b"\0")
+            tags.set_number(length, len(jpeg))
+            return True
+    return False

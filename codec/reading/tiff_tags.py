@@ -1,0 +1,78 @@
+"""EXIF of TIFF files: the same tags, but those of a TIFF file describe its pixels too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import ExifTags, Image
+
+from . import resolution
+
+#: Tags that are not copied: they describe how the TIFF file stored its pixels, or they are returned
+#: separately (700 is XMP, 34675 the ICC profile). 37724 are Photoshop's layers.
+STRUCTURE = {*range(254, 260), 262, 266, 273, *range(277, 281), 284, 317, *range(320, 326)}
+STRUCTURE |= {330, 338, 339, 347, *range(512, 522), 529, 530, 531, 532, 700, 34675, 37724}
+#: Tags that point to a block of tags of their own: EXIF and GPS.
+BLOCKS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+#: `resolution.UNIT` of a resolution that says nothing but the shape of a pixel.
+NO_UNIT = 1
+
+
+def of_photo(tags: Image.Exif) -> tuple[dict[int, Any], list[int]]:
+    """The tags that tell of the photo, and the numbers of those that Pillow cannot copy.
+
+    Text that is not ASCII is in bytes. The blocks of `BLOCKS` are dictionaries.
+    """
+    copy: dict[int, Any] = {}
+    failed = []
+    for tag in sorted(set(tags) - STRUCTURE - set(BLOCKS)):
+        try:
+            copy[tag] = _bytes(tags[tag])
+            exif_of({tag: copy[tag]})
+        except Exception:  # damaged tags raise many kinds
+            copy.pop(tag, None)
+            failed.append(tag)
+    if copy.get(resolution.UNIT) == NO_UNIT:
+        for tag in (resolution.ACROSS, resolution.DOWN, resolution.UNIT):
+            copy.pop(tag, None)
+    for block in BLOCKS:
+        entries, bad = _entries(tags, block)
+        failed += bad
+        if entries:
+            copy[block] = entries
+    return copy, failed
+
+
+def exif_of(tags: dict[int, Any]) -> bytes:
+    """EXIF of tags as `of_photo` gives them. Raises many kinds when Pillow cannot write them."""
+    block = Image.Exif()
+    for tag, value in tags.items():
+        block[tag] = value
+    return block.tobytes()
+
+
+def _entries(tags: Image.Exif, block: int) -> tuple[dict[int, Any], list[int]]:
+    """The tags of a block, and the numbers of those that cannot be copied."""
+    try:
+        found = dict(tags.get_ifd(block))
+        if ExifTags.IFD.Interop in found:
+            found[ExifTags.IFD.Interop] = dict(tags.get_ifd(ExifTags.IFD.Interop))
+    except Exception:  # as above
+        return {}, [block]
+    entries: dict[int, Any] = {}
+    failed = []
+    for tag, value in found.items():
+        try:
+            entries[tag] = _bytes(value)
+            exif_of({block: {tag: entries[tag]}})
+        except Exception:  # as above
+            entries.pop(tag, None)
+            failed.append(tag)
+    return entries, failed
+
+
+def _bytes(value: object) -> object:
+    """Text that is not ASCII as the bytes that Pillow has read it from: it would write "?"."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("latin-1", "replace")
+    return value

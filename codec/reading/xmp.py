@@ -1,0 +1,64 @@
+"""XMP as bytes: its encoding, its orientation, and where GIF files have it.
+
+XMP is XML. In most files it is UTF-8; others are kept as they are. Only what must change does.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Namespace of `tiff:Orientation`.
+TIFF = "http://ns.adobe.com/tiff/1.0/"
+#: Beginnings of XML by encoding, the longer ones first.
+BEGINNINGS = (
+    (b"\xff\xfe\0\0", "utf-32-le"),
+    (b"\0\0\xfe\xff", "utf-32-be"),
+    (b"<\0\0\0", "utf-32-le"),
+    (b"\0\0\0<", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
+#: Bytes of XMP's block in a GIF, and what stands behind it there, to lead readers to its end.
+IN_GIF, BEHIND_IN_GIF = b"!\xff\x0bXMP DataXMP", bytes([1, *range(255, -1, -1), 0])
+
+
+def decoded(xmp: bytes) -> tuple[str, str]:
+    """Its text, and the encoding that makes the same bytes of it again."""
+    encoding = next((name for begin, name in BEGINNINGS if xmp.startswith(begin)), "utf-8")
+    try:
+        return xmp.decode(encoding), encoding
+    except UnicodeDecodeError:  # or cut: one character a byte
+        return xmp.decode("latin-1"), "latin-1"
+
+
+def orientation(xmp: bytes) -> int | None:
+    """Its `tiff:Orientation`, 1 … 8, as an attribute or an element; None: it has none."""
+    text, _ = decoded(xmp)
+    found = _orientation_in(text).search(text)
+    return int(found[2]) if found else None
+
+
+def upright(xmp: bytes) -> bytes:
+    """The XMP with the orientation 1 wherever it has one, all other bytes unchanged."""
+    text, encoding = decoded(xmp)
+    return _orientation_in(text).sub(r"\g<1>1", text).encode(encoding)
+
+
+def in_gif(gif: bytes) -> bytes | None:
+    """The XMP of a GIF file, which Pillow does not read; None: it has none."""
+    start = gif.find(IN_GIF)
+    end = gif.find(BEHIND_IN_GIF, start)
+    return None if start < 0 or end < 0 else gif[start + len(IN_GIF) : end]
+
+
+def _orientation_in(text: str) -> re.Pattern[str]:
+    """What finds orientations, with the digit as its second group.
+
+    The prefix "tiff" counts even where it is not declared: Pillow reads it so.
+    """
+    declared = re.findall(rf"""xmlns:([\w.-]+)\s*=\s*["']{re.escape(TIFF)}["']""", text)
+    name = f"(?:{'|'.join(sorted({'tiff', *map(re.escape, declared)}))}):Orientation"
+    attribute, element = rf"""(?<![\w.:-]){name}\s*=\s*["']""", rf"<{name}(?:\s[^<>]*)?>"
+    return re.compile(rf"""((?:{attribute}|{element})\s*)([1-8])(?=\s*["'<])""")

@@ -1,0 +1,239 @@
+"""EXIF is kept byte for byte; its orientation is applied once, its thumbnail turned with it."""
+
+from __future__ import annotations
+
+import io
+
+import piexif
+import pytest
+from metadata_support import (
+    HEIGHT,
+    MAKER_NOTE,
+    WIDTH,
+    far,
+    jpeg_bytes,
+    opened,
+    read,
+    rewritten,
+    rich_exif,
+    saved,
+    stored,
+    upright_photo,
+)
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from ticodec.reading.opening import upright_size
+from ticodec.writers import WRITERS, writer_of
+
+SUFFIXES = [writer.suffixes[0] for writer in WRITERS]
+#: Formats that hold EXIF as a block; TIFF has it as its own tags.
+WHOLE = [suffix for suffix in SUFFIXES if suffix != ".tif"]
+
+
+def heif(image: Image.Image, exif: bytes, **how: object) -> bytes:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    return saved(image, "HEIF", exif=exif, quality=90, **how)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
+def test_exif_is_kept_byte_for_byte(format: str) -> None:
+    exif = rich_exif()
+    data = (
+        heif(upright_photo(), exif)
+        if format == "HEIF"
+        else saved(upright_photo(), format, exif=exif)
+    )
+    picture = read(data)
+    assert picture.metadata["exif"] == exif
+    assert picture.notes == []
+
+
+@pytest.mark.parametrize("suffix", WHOLE)
+def test_exif_is_written_byte_for_byte(suffix: str) -> None:
+    exif = rich_exif()
+    image = rewritten(read(jpeg_bytes(upright_photo(), exif=exif)), suffix)
+    assert image.info["exif"].removeprefix(b"Exif\0\0") == exif.removeprefix(b"Exif\0\0")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_once(orientation: int) -> None:
+    """The next reader finds it upright, with the maker note where it was."""
+    exif = rich_exif(orientation)
+    data = jpeg_bytes(stored(upright_photo(), orientation), exif=exif)
+    picture = read(data)
+    kept = picture.metadata["exif"]
+    assert far(Image.fromarray(picture.pixels), upright_photo()) < 8
+    assert kept.index(MAKER_NOTE) == exif.index(MAKER_NOTE)
+    assert len(kept) == len(exif)
+    parts = piexif.load(kept)
+    assert 274 not in parts["0th"] | parts["1st"]
+    assert (parts["Exif"][40962], parts["Exif"][40963]) == (WIDTH, HEIGHT)
+    assert parts["Exif"][37500] == MAKER_NOTE
+    thumbnail = opened(parts["thumbnail"])
+    assert far(thumbnail, upright_photo().resize((WIDTH // 2, HEIGHT // 2))) < 10
+    assert picture.notes == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_decoded_photo_is_upright_for_the_next_reader(suffix: str) -> None:
+    picture = read(jpeg_bytes(stored(upright_photo(), 6), exif=rich_exif(6)))
+    image = rewritten(picture, suffix)
+    assert far(ImageOps.exif_transpose(image), upright_photo()) < 8
+    exif = image.getexif()
+    assert exif.get_ifd(0x8769)[37500] == MAKER_NOTE
+    assert exif[315].encode("latin-1").decode() == "Ånne"
+    assert exif.get_ifd(0xA005)[1] == "R98"
+    if suffix in WHOLE:
+        assert piexif.load(image.info["exif"])["thumbnail"]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_avif_and_tiff_are_turned_once(orientation: int) -> None:
+    """Their readers turn them, or say so in EXIF that they write anew."""
+    image, exif = stored(upright_photo(), orientation), rich_exif(orientation)
+    tags = Image.Exif()
+    tags[274] = orientation
+    for data in (
+        saved(image, "AVIF", exif=exif, quality=90, subsampling="4:4:4"),
+        saved(image, "TIFF", exif=tags),
+        saved(image, "TIFF", exif=tags, compression="tiff_lzw"),
+    ):
+        assert far(Image.fromarray(read(data).pixels), upright_photo()) < 8
+
+
+def test_an_avif_that_is_turned_keeps_its_exif() -> None:
+    """Pillow writes it anew on reading, as the orientation is in a box of the file's own."""
+    data = saved(stored(upright_photo(), 3), "AVIF", exif=rich_exif(3), quality=90)
+    kept = read(data).metadata["exif"]
+    assert kept.removeprefix(b"Exif\0\0") in data
+    assert MAKER_NOTE in kept
+    assert opened(data).info["exif"].index(MAKER_NOTE) != kept.index(MAKER_NOTE)
+
+
+def with_orientation(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[271], tags[274] = "Maker", orientation
+    return tags
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_heif_is_turned_once(orientation: int) -> None:
+    exif = rich_exif(orientation)
+    picture = read(heif(stored(upright_photo(), orientation), exif))
+    assert far(Image.fromarray(picture.pixels), upright_photo()) < 8
+    parts = piexif.load(picture.metadata["exif"])
+    assert 274 not in parts["0th"]
+    assert (parts["Exif"][40962], parts["Exif"][40963]) == (WIDTH, HEIGHT)
+    assert picture.metadata["exif"].index(MAKER_NOTE) == exif.index(MAKER_NOTE)
+
+
+def test_a_thumbnail_that_cannot_be_turned_is_dropped_with_a_note() -> None:
+    exif = rich_exif(6)
+    start = exif.index(b"\xff\xd8\xff")
+    damaged = exif[:start] + exif[start : start + 30].ljust(len(exif) - start, b"\x55")
+    picture = read(jpeg_bytes(stored(upright_photo(), 6), exif=damaged))
+    assert [(note.kind, note.lost) for note in picture.notes] == [("thumbnail", True)]
+    parts = piexif.load(picture.metadata["exif"])
+    assert not parts["thumbnail"]
+    assert parts["Exif"][37500] == MAKER_NOTE
+    assert b"\x55" * 50 not in picture.metadata["exif"]
+
+
+def test_exif_of_a_tiff_has_the_tags_of_the_photo_alone() -> None:
+    tags = ImageFileDirectory_v2()
+    tags[271], tags[315] = "Maker", "Ånne".encode()
+    tags[0x8769] = {36867: "2024:05:06 07:08:09"}
+    for big in (False, True):
+        data = saved(upright_photo(), "TIFF", tiffinfo=tags, dpi=(300, 300), big_tiff=big)
+        parts = piexif.load(read(data).metadata["exif"])
+        assert set(parts["0th"]) == {271, 282, 283, 296, 315, 34665}
+        assert parts["0th"][315] == "Ånne".encode()
+        assert parts["Exif"] == {36867: b"2024:05:06 07:08:09"}
+    assert "exif" not in read(saved(upright_photo(), "TIFF")).metadata
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "block", [b"Exif\0\0garbage", b"Exif\0\0II*\0" + b"\xff" * 9, b"Exif\0\0?"]
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damaged_exif_is_dropped_with_a_note(format: str, block: bytes) -> None:
+    picture = read(saved(upright_photo(), format, exif=block))
+    assert [(note.kind, note.lost) for note in picture.notes] == [("exif", True)]
+    assert "exif" not in picture.metadata
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_exif_with_damage_behind_its_first_tags_is_kept(suffix: str) -> None:
+    """Pointers that lead nowhere: what the next reader makes of them is as before."""
+    exif = bytearray(rich_exif(6))
+    for tag in (b"\x87\x69", b"\x88\x25"):
+        at = exif.index(tag + b"\0\x04")
+        exif[at + 8 : at + 12] = b"\0\xff\xff\xf0"
+    picture = read(jpeg_bytes(stored(upright_photo(), 6), exif=bytes(exif)))
+    assert len(picture.metadata["exif"]) == len(exif)
+    assert picture.notes == []
+    assert rewritten(picture, suffix).getexif()[271] == "Maker"
+
+
+def test_exif_in_the_text_of_a_png() -> None:
+    """As ImageMagick writes it."""
+    exif = rich_exif(6)
+    chunks = PngInfo()
+    digits = exif.hex()
+    lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    chunks.add_text("Raw profile type exif", f"\nexif\n{len(exif):8}\n{lines}\n", zip=True)
+    picture = read(saved(stored(upright_photo(), 6), "PNG", pnginfo=chunks))
+    assert far(Image.fromarray(picture.pixels), upright_photo()) < 1
+    assert picture.metadata["exif"].index(MAKER_NOTE) == exif.index(MAKER_NOTE)
+
+
+def test_the_size_that_is_checked_is_that_of_the_upright_picture() -> None:
+    turned = stored(upright_photo(), 6)
+    for data in (jpeg_bytes(turned, exif=rich_exif(6)), saved(turned, "WEBP", exif=rich_exif(6))):
+        image = Image.open(io.BytesIO(data))
+        assert image.size == (HEIGHT, WIDTH)
+        assert upright_size(image) == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_a_resolution_outside_of_the_exif_is_carried(format: str) -> None:
+    """A scan at 300 dpi has the same size in print again."""
+    bare = saved(upright_photo(), format, dpi=(300, 300))
+    rich = saved(upright_photo(), format, dpi=(600, 600), exif=rich_exif())
+    for data, dpi in ((bare, 300), (rich, 600)):
+        picture = read(data)
+        assert picture.notes == []
+        tags = piexif.load(picture.metadata["exif"])
+        assert [tags["0th"][tag] for tag in (282, 283, 296)] == [(dpi, 1), (dpi, 1), 2]
+        for suffix in (".png", ".jpg", ".tif"):
+            assert rewritten(picture, suffix).info["dpi"] == pytest.approx((dpi, dpi), abs=0.02)
+    assert tags["Exif"][37500] == MAKER_NOTE
+    assert tags["thumbnail"] == piexif.load(rich_exif())["thumbnail"]
+    assert picture.metadata["exif"].index(MAKER_NOTE) == rich_exif().index(MAKER_NOTE)
+
+
+def test_a_resolution_turns_with_the_picture() -> None:
+    """A fax has more dots across than down."""
+    data = jpeg_bytes(stored(upright_photo(), 6), dpi=(204, 98), exif=with_orientation(6))
+    tags = piexif.load(read(data).metadata["exif"])
+    assert (tags["0th"][282], tags["0th"][283]) == ((98, 1), (204, 1))
+
+
+def test_a_resolution_that_nobody_chose_is_not_carried() -> None:
+    for dpi in (72, 96):
+        for format in ("JPEG", "PNG", "BMP"):
+            picture = read(saved(upright_photo(), format, dpi=(dpi, dpi)))
+            assert (picture.metadata, picture.notes) == ({}, [])
+
+
+def test_a_resolution_without_room_is_noted() -> None:
+    exif = rich_exif(camera={37510: bytes(65_526 - len(rich_exif(camera={37510: b""})))})
+    assert len(exif) > 65_500
+    picture = read(jpeg_bytes(upright_photo(), exif=exif, dpi=(600, 600)))
+    assert [note.kind for note in picture.notes] == ["dpi"]
+    assert picture.metadata["exif"] == exif
+    writer_of(".jpg").write(picture.to_image())
