@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from io import BytesIO
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -143,7 +143,14 @@ class Jpeg(Writer):
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
         """4:4:4, so that a second compression does not lose colour resolution."""
         how = {"quality": quality, "subsampling": "4:4:4", "optimize": True, **dpi(image)}
-        image.save(out, "JPEG", **how, **kept(image), **raw_exif(image))
+        how |= kept(image) | raw_exif(image)
+        image.save(out, "JPEG", **how)
+        try:
+            Image.open(out)
+        except UnidentifiedImageError:  # damaged EXIF, in which Pillow looks for a resolution
+            out.seek(0)
+            out.truncate()
+            image.save(out, "JPEG", **how | {"dpi": (72, 72)})
 
 
 class Avif(Writer):
@@ -165,7 +172,7 @@ class Avif(Writer):
 
 
 class Tiff(Writer):
-    """Lossless: deflated, or uncompressed if there is EXIF, which libtiff cannot write."""
+    """Lossless: deflated, or uncompressed if there are tags that libtiff cannot write: EXIF."""
 
     name, suffixes, side_max = "TIFF", (".tif", ".tiff"), 2**31 - 1
 
@@ -178,9 +185,15 @@ class Tiff(Writer):
                 tags[tag] = value
         if "xmp" in image.info:
             tags[700] = image.info["xmp"]
-        apart = any(block in tags for block in BLOCKS)
-        how = {"compression": "raw" if apart else "tiff_adobe_deflate", "tiffinfo": tags}
-        image.save(out, "TIFF", **how, **kept(image, "icc_profile"))
+        how = {"tiffinfo": tags, **kept(image, "icc_profile")}
+        if not any(block in tags for block in BLOCKS):
+            try:
+                image.save(out, "TIFF", compression="tiff_adobe_deflate", **how)
+                return
+            except REFUSALS:  # libtiff does not take one of the tags
+                out.seek(0)
+                out.truncate()
+        image.save(out, "TIFF", compression="raw", **how)
 
 
 WRITERS: tuple[Writer, ...] = (Png(), WebP(), Jpeg(), Avif(), Tiff())

@@ -40,7 +40,7 @@ NAMES |= {
 NO_PLACE = (EXIF, "SubjectLocation")
 
 START_TAG = re.compile(rb"""<[^\s/>]+(?:\s+[^\s=>/]+\s*=\s*(?:"[^"]*"|'[^']*'))*\s*/?>""")
-ATTRIBUTE = re.compile(rb"""\s+([^\s=>/]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
+ATTRIBUTE = re.compile(rb"""(?<=\S)\s+([^\s=>/]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 
 
 def leave_out(tags: Tags) -> list[str]:

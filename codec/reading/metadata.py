@@ -201,9 +201,13 @@ def _without_location(
     """EXIF and XMP without the place where the photo was taken."""
     gone = []
     if block:
-        tags = Tags(block)
-        gone = location.leave_out(tags)
-        block = tags.tobytes() if tags.entries(tags.first) or tags.thumbnail else None
+        try:
+            tags = Tags(block)
+            gone = location.leave_out(tags)
+            block = tags.tobytes() if tags.entries(tags.first) or tags.thumbnail else None
+        except ValueError:
+            notes.append(Note("exif", "its EXIF is damaged, may tell of the place, and is dropped"))
+            block = None
     if packet:
         try:
             less = location.without(packet)

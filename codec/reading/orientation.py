@@ -73,8 +73,9 @@ def make_upright(tags: Tags, turn: int, notes: list[Note]) -> None:
         for pairs, directory in ((PICTURE_PAIRS, tags.first), (CAMERA_PAIRS, tags.camera)):
             for pair in pairs:
                 tags.swap(directory, *pair)
-    if tags.thumbnail is not None:
-        own = next(iter(tags.numbers(tags.entry(tags.thumbnail, exif.ORIENTATION))), turn)
+    second = tags.thumbnail
+    if second is not None:
+        own = next(iter(tags.numbers(tags.entry(second, exif.ORIENTATION))), turn)
         there = bool(list(tags.thumbnail_places()))
         if there and own in TURNS and not _turn_thumbnail(tags, TURNS[own]):
             drop_thumbnail(tags)
@@ -82,8 +83,8 @@ def make_upright(tags: Tags, turn: int, notes: list[Note]) -> None:
         else:
             if own in QUARTER_TURNS:
                 for pair in PICTURE_PAIRS:
-                    tags.swap(tags.thumbnail, *pair)
-            tags.remove(tags.thumbnail, exif.ORIENTATION)
+                    tags.swap(second, *pair)
+            tags.remove(second, exif.ORIENTATION)
     tags.remove(tags.first, exif.ORIENTATION)
 
 

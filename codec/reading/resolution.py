@@ -19,6 +19,8 @@ Resolution = tuple[float, float]
 
 ACROSS, DOWN, UNIT = 0x11A, 0x11B, 0x128
 INCH, CENTIMETRE = 2, 3
+#: How many of each are an inch. Without a unit a resolution only says what shape pixels have.
+UNITS = {INCH: 1.0, CENTIMETRE: 2.54}
 #: Nobody chose these.
 USUAL = (72, 96)
 #: Files count dots per metre or centimetre: 300 dpi become 299.9994.
@@ -39,7 +41,7 @@ def of_exif(tags: Tags) -> Resolution | None:
     """What the EXIF says; None: nothing that counts."""
     across, down = (tags.rational(tags.entry(tags.first, tag)) for tag in (ACROSS, DOWN))
     unit = next(iter(tags.numbers(tags.entry(tags.first, UNIT))), INCH)
-    inches = {INCH: 1.0, CENTIMETRE: 2.54}.get(unit, 0.0)
+    inches = UNITS.get(unit, 0.0)
     return checked(across * inches, (down or across) * inches)
 
 

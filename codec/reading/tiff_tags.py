@@ -14,8 +14,6 @@ STRUCTURE = {*range(254, 260), 262, 266, 273, *range(277, 281), 284, 317, *range
 STRUCTURE |= {330, 338, 339, 347, *range(512, 522), 529, 530, 531, 532, 700, 34675, 37724}
 #: Tags that point to a block of tags of their own: EXIF and GPS.
 BLOCKS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-#: `resolution.UNIT` of a resolution that says nothing but the shape of a pixel.
-NO_UNIT = 1
 
 
 def of_photo(tags: Image.Exif) -> tuple[dict[int, Any], list[int]]:
@@ -32,7 +30,7 @@ def of_photo(tags: Image.Exif) -> tuple[dict[int, Any], list[int]]:
         except Exception:  # damaged tags raise many kinds
             copy.pop(tag, None)
             failed.append(tag)
-    if copy.get(resolution.UNIT) == NO_UNIT:
+    if copy.get(resolution.UNIT, resolution.INCH) not in resolution.UNITS:
         for tag in (resolution.ACROSS, resolution.DOWN, resolution.UNIT):
             copy.pop(tag, None)
     for block in BLOCKS:

@@ -191,6 +191,19 @@ def test_exif_in_the_text_of_a_png() -> None:
     assert picture.metadata["exif"].index(MAKER_NOTE) == exif.index(MAKER_NOTE)
 
 
+def test_pillows_save_treats_metadata_alike() -> None:
+    """With options for some of it, and from a TIFF, whose EXIF is in its tags."""
+    import ticodec.pillow  # noqa: F401
+
+    exif = rich_exif(6)
+    turned = opened(saved(stored(upright_photo(), 6), "TIC", model="tiny", exif=exif))
+    assert turned.size == (WIDTH, HEIGHT)
+    assert turned.info["exif"].index(MAKER_NOTE) == exif.index(MAKER_NOTE)
+    assert 274 not in piexif.load(turned.info["exif"])["0th"]
+    scan = Image.open(io.BytesIO(saved(upright_photo(), "TIFF", exif=with_orientation(1))))
+    assert opened(saved(scan, "TIC", model="tiny", xmp=b"<x/>")).getexif()[271] == "Maker"
+
+
 def test_the_size_that_is_checked_is_that_of_the_upright_picture() -> None:
     turned = stored(upright_photo(), 6)
     for data in (jpeg_bytes(turned, exif=rich_exif(6)), saved(turned, "WEBP", exif=rich_exif(6))):
@@ -228,6 +241,18 @@ def test_a_resolution_that_nobody_chose_is_not_carried() -> None:
         for format in ("JPEG", "PNG", "BMP"):
             picture = read(saved(upright_photo(), format, dpi=(dpi, dpi)))
             assert (picture.metadata, picture.notes) == ({}, [])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_tags_that_others_cannot_read_do_not_cost_the_picture(suffix: str) -> None:
+    """Pillow opens no JPEG whose resolution is a text, libtiff writes no maker that is a number."""
+    exif = piexif.dump({"0th": {271: "Maker", 282: (300, 1), 296: 2}})
+    exif = exif.replace(b"\x01\x1a\0\x05\0\0\0\x01", b"\x01\x1a\0\x02\0\0\0\x01")
+    exif = exif.replace(b"\x01\x0f\0\x02\0\0\0\x06", b"\x01\x0f\0\x03\0\0\0\x01")
+    picture = read(saved(upright_photo(), "PNG", exif=exif))
+    assert picture.metadata["exif"] == exif
+    assert rewritten(picture, suffix).size == (WIDTH, HEIGHT)
 
 
 def test_a_resolution_without_room_is_noted() -> None:
