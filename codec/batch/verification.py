@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from ticodec import sections
 from ticodec.errors import TicodecError
@@ -75,7 +75,8 @@ def _alpha(picture: Picture) -> Pixels:
 
 def _missing(image: Image.Image, decoded: Picture, reading: Reading) -> list[str]:
     """Names of metadata that a photo has and its decoded picture has not, against its owner's
-    wishes. A grey picture may do without the ICC profile of its photo."""
+    wishes. A grey picture may do without the ICC profile of its photo, and any without
+    EXIF that has nothing but the orientation."""
     if reading.strip or reading.strip_location:
         return []
     return [
@@ -84,4 +85,5 @@ def _missing(image: Image.Image, decoded: Picture, reading: Reading) -> list[str
         if image.info.get(section.key)
         and section.name not in decoded.metadata
         and not (section.name == "icc" and decoded.grey)
+        and not (section.name == "exif" and set(image.getexif()) <= {ExifTags.Base.Orientation})
     ]

@@ -7,6 +7,7 @@ from PIL import Image
 from .behind import look_behind
 from .found import Found
 from .steps import number, steps
+from .xmp import in_gif
 
 EXTENSION, FRAME = 0x21, 0x2C
 #: Kinds of extensions.
@@ -59,7 +60,8 @@ def _look_at_extension(data: bytes, at: int, found: Found) -> None:
     elif kind == TEXT:
         found.add("text", "shown on the picture")
     elif kind == APPLICATION and name.startswith(b"XMP Data"):
-        found.add("xmp")
+        if in_gif(data) is None:
+            found.add("xmp")
     elif kind == APPLICATION and name.startswith(b"ICCRGBG1"):
         found.add("colour")
     elif kind == APPLICATION and name not in OF_NO_WORTH:

@@ -7,10 +7,9 @@ file ─► boxes, or a bare codestream ─► header: size, animation, bits
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import NamedTuple
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from ticodec.notes import Note
 
@@ -62,13 +61,6 @@ def complete(image: Image.Image, data: bytes) -> list[Note]:
     packet = next((payload for kind, payload in boxes if kind == b"xml "), None)
     if packet:
         image.info.setdefault("xmp", packet)
-    # Its own orientation counts, and is applied already, unless it has a whole JPEG inside.
-    if not getattr(image, "jpeg", False):
-        with suppress(Exception):  # damaged EXIF raises many kinds; such an image is not turned
-            exif = image.getexif()
-            if exif.get(ExifTags.Base.Orientation, 1) != 1:
-                exif[ExifTags.Base.Orientation] = 1
-                image.info["exif"] = exif.tobytes()
     notes = []
     header = facts(data)
     if header.animated:

@@ -132,13 +132,11 @@ def complete(image: Image.Image, data: bytes) -> None:
         image.info["xmp"] = open_heif(BytesIO(data)).info["xmp"]
 
 
-def profile_in_text(image: Image.Image, *names: str) -> bytes | None:
+def profile_in_text(image: Image.Image, name: str) -> bytes | None:
     """A block that ImageMagick has written into a PNG as text, as hexadecimal numbers."""
-    for name in names:
-        text = str(image.info.get(f"Raw profile type {name}", ""))
-        if found := re.fullmatch(r"\s*\w+\s+\d+\s+((?:[\da-fA-F]{2}\s*)+)", text):
-            return bytes.fromhex(found[1])
-    return None
+    text = str(image.info.get(f"Raw profile type {name}", ""))
+    found = re.fullmatch(r"\s*\w+\s+\d+\s+((?:[\da-fA-F]{2}\s*)+)", text)
+    return bytes.fromhex(found[1]) if found else None
 
 
 def _tags(block: bytes | None) -> Tags | None:
@@ -151,7 +149,7 @@ def _tags(block: bytes | None) -> Tags | None:
 
 def _exif_in_info(image: Image.Image) -> bytes | None:
     """The EXIF that Pillow has read from a file, or that somebody has given to an image."""
-    block = image.info.get("exif") or profile_in_text(image, "exif", "APP1")
+    block = image.info.get("exif") or profile_in_text(image, "exif")
     if isinstance(block, Image.Exif):
         block = block.tobytes()
     if isinstance(block, bytes) and block:

@@ -40,13 +40,16 @@ def of(image: Image.Image, tags: Tags | None, packet: bytes | None) -> int:
     """The orientation of an image's pixels as Pillow gives them, 1 … 8.
 
     That of the EXIF counts; that of the XMP only where the EXIF has none, as for Pillow and for the
-    readers of Adobe, Apple and Microsoft. (Browsers look at the EXIF alone.) TIFF and HEIF
-    are turned by their readers; for AVIF Pillow puts the file's own orientation into the EXIF.
+    readers of Adobe, Apple and Microsoft. (Browsers look at the EXIF alone.) TIFF and HEIF are
+    turned by their readers, and JPEG XL unless it has a whole JPEG inside; for AVIF Pillow puts the
+    file's own orientation into the EXIF.
 
     Args:
         tags: of the EXIF that Pillow gives; packet: the XMP.
     """
     if image.format in ("TIFF", "HEIF"):
+        return 1
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
         return 1
     found = of_exif(tags)
     if found is None and packet is not None and image.format != "AVIF":

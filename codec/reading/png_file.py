@@ -6,6 +6,7 @@ from PIL import Image
 
 from .behind import look_behind
 from .found import Found
+from .metadata import xmp_of
 from .steps import number, steps
 
 #: Chunks that the picture has: pixels, alpha, colours, EXIF and resolution.
@@ -18,7 +19,9 @@ KEPT = {
 #: was a PNG, where it lies on a page, how its data can be inflated in parallel.
 OF_NO_WORTH = {b"bKGD", b"hIST", b"sPLT", b"sBIT", b"oFFs", b"vpAg", b"iDOT"}
 XMP = "XML:com.adobe.xmp"
-#: Kinds of notes for texts that are metadata: ImageMagick's, of which Pillow reads the EXIF.
+#: Texts that are XMP, ImageMagick's too.
+XMP_TEXTS = (XMP, "Raw profile type xmp")
+#: Kinds of notes for texts that are metadata: ImageMagick's, of which the EXIF is read.
 METADATA = {
     XMP: "xmp",  # a chunk that Pillow could not read
     "Raw profile type exif": "",
@@ -55,7 +58,7 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
         elif name == b"fcTL":
             frames += 1
         elif name in (b"tEXt", b"zTXt", b"iTXt"):
-            _look_at_text(name, data[start : start + min(size, 80)], image, found)
+            _look_at_text(data[start : start + min(size, 80)], image, found)
         elif name == b"caBX":
             found.add("credentials")
         elif name not in KEPT | OF_NO_WORTH | {b"acTL", b"fdAT"}:
@@ -63,10 +66,10 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
     found.add("frames", "frame", frames)
 
 
-def _look_at_text(chunk: bytes, head: bytes, image: Image.Image, found: Found) -> None:
+def _look_at_text(head: bytes, image: Image.Image, found: Found) -> None:
     """Find what a text chunk holds, by its keyword."""
     keyword = head.partition(b"\0")[0].decode("latin-1")
-    if keyword == XMP and chunk == b"iTXt" and image.info.get("xmp"):
+    if keyword in XMP_TEXTS and xmp_of(image):
         return  # kept
     kind = METADATA.get(keyword, "text")
     if kind == "text":

@@ -9,7 +9,7 @@ from .found import Found
 from .tiff_directories import Directories, Entry
 
 NEW_SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES, SUB_DIRECTORIES = 254, 258, 262, 277, 330
-IPTC, PHOTOSHOP, LAYERS, CREDENTIALS = 33723, 34377, 37724, 52545
+PHOTOSHOP, LAYERS, CREDENTIALS = 34377, 37724, 52545
 #: Samples of a colour, by its photometric interpretation; the others have one.
 COLOURS = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
 MOST_PAGES = 10_000
@@ -23,8 +23,6 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
     if bits > 8:
         found.add("bits", str(bits))
     _look_at_channels(directories, entries, image, found)
-    if IPTC in entries:
-        found.add("iptc")
     if PHOTOSHOP in entries:
         start = entries[PHOTOSHOP].at
         end = start + entries[PHOTOSHOP].length

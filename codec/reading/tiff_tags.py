@@ -9,9 +9,12 @@ from PIL import ExifTags, Image
 from . import resolution
 
 #: Tags that are not copied: they describe how the TIFF file stored its pixels, or they are returned
-#: separately (700 is XMP, 34675 the ICC profile). 37724 are Photoshop's layers.
+#: separately (700 is XMP, 34675 the ICC profile). 34377 and 37724 are Photoshop's, for its own use.
 STRUCTURE = {*range(254, 260), 262, 266, 273, *range(277, 281), 284, 317, *range(320, 326)}
-STRUCTURE |= {330, 338, 339, 347, *range(512, 522), 529, 530, 531, 532, 700, 34675, 37724}
+STRUCTURE |= {330, 338, 339, 347, *range(512, 522), 529, 530, 531, 532, 700, 34377, 34675}
+STRUCTURE |= {37724}
+#: Bytes, but some programs write them as numbers.
+IPTC = 33723
 #: Tags that point to a block of tags of their own: EXIF and GPS.
 BLOCKS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
@@ -26,6 +29,8 @@ def of_photo(tags: Image.Exif) -> tuple[dict[int, Any], list[int]]:
     for tag in sorted(set(tags) - STRUCTURE - set(BLOCKS)):
         try:
             copy[tag] = _bytes(tags[tag])
+            if tag == IPTC and not isinstance(copy[tag], bytes):
+                raise ValueError("Pillow reads only the first of the numbers")
             exif_of({tag: copy[tag]})
         except Exception:  # damaged tags raise many kinds
             copy.pop(tag, None)

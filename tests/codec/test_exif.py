@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import struct
 
+import numpy as np
 import piexif
 import pytest
+import tifffile
 from metadata_support import (
     HEIGHT,
     MAKER_NOTE,
@@ -119,6 +122,16 @@ def with_orientation(orientation: int) -> Image.Exif:
     return tags
 
 
+def test_a_jpeg_xl_keeps_its_exif_and_its_own_orientation() -> None:
+    pytest.importorskip("pillow_jxl")
+    exif = rich_exif(3)
+    picture = read(saved(upright_photo(), "JXL", exif=exif, quality=95))
+    assert far(Image.fromarray(picture.pixels), upright_photo()) < 8
+    kept = picture.metadata["exif"]
+    assert (len(kept), kept.index(MAKER_NOTE)) == (len(exif), exif.index(MAKER_NOTE))
+    assert 274 not in piexif.load(kept)["0th"]
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 def test_heif_is_turned_once(orientation: int) -> None:
     exif = rich_exif(orientation)
@@ -153,6 +166,24 @@ def test_exif_of_a_tiff_has_the_tags_of_the_photo_alone() -> None:
         assert parts["0th"][315] == "Ånne".encode()
         assert parts["Exif"] == {36867: b"2024:05:06 07:08:09"}
     assert "exif" not in read(saved(upright_photo(), "TIFF")).metadata
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_iptc_of_a_tiff_is_kept_where_it_can_be_read() -> None:
+    """Some programs write its bytes as numbers, of which Pillow reads the first."""
+    iptc = b"\x1c\x02\x5a\x00\x05Paris\0\0"
+    for kind, count, value in (("B", 12, iptc), ("I", 3, struct.unpack("<3L", iptc))):
+        out = io.BytesIO()
+        tags = [(33723, kind, count, value, True)]
+        pixels = np.asarray(upright_photo())
+        tifffile.imwrite(out, pixels, photometric="rgb", extratags=tags)
+        picture = read(out.getvalue())
+        if kind == "B":
+            assert picture.notes == []
+            assert rewritten(picture, ".tif").tag_v2[33723] == iptc
+        else:
+            assert [note.kind for note in picture.notes] == ["exif"]
+            assert "33723" in picture.notes[0].text
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])

@@ -97,11 +97,13 @@ def test_texts_of_a_png_cannot_harm_a_terminal() -> None:
 
 
 def test_profiles_that_imagemagick_keeps_in_texts() -> None:
-    kinds = {"iptc": "iptc", "8bim": "photoshop", "APP1": "exif", "xmp": "xmp", "icc": "colour"}
+    kinds = {"iptc": "iptc", "8bim": "photoshop", "APP1": "exif", "icc": "colour"}
     for name, kind in kinds.items():
         text = f"Raw profile type {name}\0".encode()
         packed = text + b"\0" + zlib.compress(b"\niptc\n       4\n1c020500\n")
         assert set(notes_of(png((b"zTXt", packed)))) == {kind}
+    damaged = b"Raw profile type xmp\0\0" + zlib.compress(b"\nxmp\n 4\n1c0")
+    assert set(notes_of(png((b"zTXt", damaged)))) == {"xmp"}
 
 
 def test_xmp_of_a_png_that_cannot_be_read() -> None:
@@ -182,7 +184,7 @@ def test_metadata_of_a_tiff() -> None:
     path = b"8BIM" + struct.pack(">HHI", 0x07D1, 0, 4) + b"path"
     tags = [(33723, 7, 9, b"\x1c\x02\x05\0\x05Title"[:9], True), (34377, 7, len(path), path, True)]
     data = tiff(make_pixels(8, 8), photometric="rgb", metadata=None, extratags=tags)
-    assert set(notes_of(data)) == {"iptc", "photoshop"}
+    assert set(notes_of(data)) == {"photoshop"}  # IPTC is kept, as a tag of the EXIF
     tags = [(37724, 7, 8, b"Adobe Ph", True), (52545, 7, 8, b"\0\0\0\x08jumb", True)]
     data = tiff(make_pixels(8, 8), photometric="rgb", metadata=None, extratags=tags)
     assert notes_of(data)["photoshop"] == "Photoshop data is dropped: layers"
@@ -197,7 +199,9 @@ def test_extensions_of_a_gif() -> None:
     own = b"!\xff\x0bMYAPP___1.0\x03abc\0"
     assert notes_of(plain[:end] + own + b";") == {"metadata": "other data is dropped: MYAPP___1.0"}
     xmp = b"!\xff\x0bXMP DataXMP<x/>\x01" + bytes(range(255, -1, -1)) + b"\0"
-    assert set(notes_of(plain[:end] + xmp + b";")) == {"xmp"}
+    assert notes_of(plain[:end] + xmp + b";") == {}
+    in_parts = b"!\xff\x0bXMP DataXMP\x04<x/>\0"  # as no reader looks for it
+    assert set(notes_of(plain[:end] + in_parts + b";")) == {"xmp"}
 
 
 def test_chunks_of_a_webp() -> None:

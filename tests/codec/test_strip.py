@@ -170,7 +170,7 @@ def test_the_place_is_taken_out_of_a_tiff() -> None:
     tags.tagtype[33922] = 12
     tags[33723] = b"\x1c\x02\x5a\x00\x05Paris"
     data = saved(upright_photo(), "TIFF", tiffinfo=tags)
-    assert b"Paris" in read(data).metadata["exif"]
+    assert b"Paris" in read(data).metadata["exif"]  # IPTC is a tag like others
     kept = read(data, NO_PLACE).metadata["exif"]
     assert b"Paris" not in kept
     assert set(piexif.load(kept)["0th"]) == {271}
