@@ -35,7 +35,7 @@ def upright(
         notes: what is not kept is added here.
     """
     image.load()
-    block, packet = exif_of(image, notes), xmp_of(image)
+    block, packet = exif_of(image, [] if reading.strip else notes), xmp_of(image)
     profile = image.info.get("icc_profile")
     metadata = {"icc": profile} if isinstance(profile, bytes) and profile else {}
     turn = orientation_of(image)

@@ -69,9 +69,12 @@ def make_upright(tags: Tags, turn: int, notes: list[Note]) -> None:
     """Remove the orientation from EXIF, and turn what depends on it, all in place.
 
     Args:
-        turn: the orientation that the thumbnail, widths and heights are in, if they have none.
+        turn: the orientation of the photo, in which its thumbnail is too, unless that has one of
+            its own. 1: nothing changes.
         notes: a thumbnail that is lost is added here.
     """
+    if turn not in TURNS:
+        return
     if turn in QUARTER_TURNS:
         for pairs, directory in ((PICTURE_PAIRS, tags.first), (CAMERA_PAIRS, tags.camera)):
             for pair in pairs:

@@ -21,6 +21,7 @@ from metadata_support import (
 from PIL import ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+import ticodec
 from ticodec.reading.options import Reading
 from ticodec.writers import WRITERS
 
@@ -230,3 +231,19 @@ def test_a_resolution_outside_of_the_exif_stays_without_the_place() -> None:
     kept = read(data, NO_PLACE).metadata["exif"]
     assert piexif.load(kept)["0th"][282] == (600, 1)
     assert not has_place(kept)
+
+
+def test_the_commands_leave_out_what_is_asked(run, tmp_path) -> None:
+    photo = tmp_path / "a" / "photo.jpg"
+    photo.parent.mkdir()
+    photo.write_bytes(jpeg_bytes(upright_photo(), exif=rich_exif()))
+    for option, metadata in (("--strip", False), ("--strip-location", True)):
+        tic, folder = tmp_path / f"x{option}.tic", tmp_path / f"x{option}"
+        done = run("encode", photo, tic, "-m", "tiny", option)
+        assert done.code == 0
+        assert "left out as asked: " in done.err
+        assert run("batch", "encode", photo.parent, folder, "-m", "tiny", option).code == 0
+        for written in (tic, folder / "photo.tic"):
+            info = ticodec.decode(written).info
+            assert ("exif" in info) == metadata
+            assert not has_place(info.get("exif", b""))
