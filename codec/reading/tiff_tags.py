@@ -8,11 +8,13 @@ from PIL import ExifTags, Image
 
 from . import resolution
 
-#: Tags that are not copied: they describe how the TIFF file stored its pixels, or they are returned
-#: separately (700 is XMP, 34675 the ICC profile). 34377 and 37724 are Photoshop's, for its own use.
-STRUCTURE = {*range(254, 260), 262, 266, 273, *range(277, 281), 284, 317, *range(320, 326)}
-STRUCTURE |= {330, 338, 339, 347, *range(512, 522), 529, 530, 531, 532, 700, 34377, 34675}
-STRUCTURE |= {37724}
+#: Tags that are not copied: they describe how the TIFF file stores its pixels and colours, or they
+#: are returned separately (700 is XMP, 34675 the ICC profile). 34377 and 37724 are Photoshop's.
+STRUCTURE = {*range(254, 260), 262, 266, 273, *range(277, 282), 284, *range(290, 294), 297, 301}
+STRUCTURE |= {317, 318, 319, *range(320, 329), 330, *range(332, 342), 347, *range(512, 522)}
+STRUCTURE |= {529, 530, 531, 532, 700, *range(32995, 32999), 34377, 34675, 37724}
+#: Descriptions that tifffile and ImageJ write: of the samples, not of the photo.
+DESCRIPTION, OF_SAMPLES = 270, ('{"shape":', "ImageJ=")
 #: Bytes, but some programs write them as numbers.
 IPTC = 33723
 #: Tags that point to a block of tags of their own: EXIF and GPS.
@@ -38,6 +40,8 @@ def of_photo(tags: Image.Exif) -> tuple[dict[int, Any], list[int]]:
     if copy.get(resolution.UNIT, resolution.INCH) not in resolution.UNITS:
         for tag in (resolution.ACROSS, resolution.DOWN, resolution.UNIT):
             copy.pop(tag, None)
+    if str(copy.get(DESCRIPTION)).startswith(OF_SAMPLES):
+        del copy[DESCRIPTION]
     for block in BLOCKS:
         entries, bad = _entries(tags, block)
         failed += bad

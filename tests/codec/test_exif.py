@@ -28,6 +28,8 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ticodec.reading.opening import upright_size
+from ticodec.reading.options import Reading
+from ticodec.reading.read import to_picture
 from ticodec.writers import WRITERS, writer_of
 
 SUFFIXES = [writer.suffixes[0] for writer in WRITERS]
@@ -186,6 +188,7 @@ def test_iptc_of_a_tiff_is_kept_where_it_can_be_read() -> None:
         pixels = np.asarray(upright_photo())
         tifffile.imwrite(out, pixels, photometric="rgb", extratags=tags)
         picture = read(out.getvalue())
+        assert b"shape" not in picture.metadata["exif"]  # tifffile's note on the samples
         if kind == "B":
             assert picture.notes == []
             assert rewritten(picture, ".tif").tag_v2[33723] == iptc
@@ -301,3 +304,22 @@ def test_a_resolution_without_room_is_noted() -> None:
     assert [note.kind for note in picture.notes] == ["dpi"]
     assert picture.metadata["exif"] == exif
     writer_of(".jpg").write(picture.to_image())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_no_damage_to_exif_harms_the_photo() -> None:
+    """Wherever a tag or a pointer is wrong, the picture is read, and written in every format."""
+    random = np.random.default_rng(0)
+    exif = rich_exif(6)
+    for number in range(200):
+        damaged = bytearray(exif)
+        for place in random.integers(6, 250, random.integers(1, 6)):
+            damaged[place] = random.choice([0, 1, 255, random.integers(256)])
+        image = Image.new("RGB", (4, 3))
+        image.info |= {"exif": bytes(damaged), "dpi": (300, 300)}
+        for reading in (Reading(), Reading(strip_location=True)):
+            picture = to_picture(image, reading)
+            assert picture.pixels.size == 36
+        if number % 10 == 0:
+            for writer in WRITERS:
+                opened(writer.write(picture.to_image()))
