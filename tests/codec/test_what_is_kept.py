@@ -63,7 +63,7 @@ def wide_png(samples: np.ndarray) -> bytes:
 
 def tiff(samples: np.ndarray, **options: object) -> bytes:
     out = BytesIO()
-    tifffile.imwrite(out, samples, **options)
+    tifffile.imwrite(out, samples, software=False, **options)
     return out.getvalue()
 
 
