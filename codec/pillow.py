@@ -145,7 +145,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         icc_profile, exif, xmp: bytes (of EXIF an `Image.Exif` too, of XMP a str too) in place of
             what is in the image's `info`, which is kept otherwise; None or b"": none.
 
-    The orientation in the EXIF is applied to the pixels, as `ticodec.encode` does.
+    The orientation in EXIF or XMP is applied to the pixels, as `ticodec.encode` does. All other
+    bytes of EXIF and XMP stay as they are; an `Image.Exif` is written by Pillow.
     """
     options = image.encoderinfo
     with _errors_of_pillow():

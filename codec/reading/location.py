@@ -13,10 +13,15 @@ from xml.parsers import expat
 from . import exif, xmp
 from .exif import Tags
 
-#: Tags that are taken out of EXIF: GPS; the maker note, and Adobe's copy of it; whole blocks of
-#: other metadata: IPTC, Photoshop, XMP; directories that are not known here; the places of GeoTIFF.
-TAGS = {exif.PLACE, exif.MAKER_NOTE, 50740, 33723, 34377, 700, 330}
-TAGS |= {33550, 33922, 34264, 34735, 34736, 34737}
+PLACE, OTHERS = "the place", "other blocks of metadata in the EXIF"
+#: Tags that are taken out of EXIF, and what they are: GPS, and the places of GeoTIFF; what may have
+#: a place: directories that are not known here, Photoshop's data, XMP, copies of maker notes.
+TAGS = dict.fromkeys((exif.PLACE, 33550, 33922, 34264, 34735, 34736, 34737), PLACE)
+TAGS |= dict.fromkeys((330, 700, 34377, 50740), OTHERS)
+TAGS |= {
+    exif.MAKER_NOTE: "the maker note, which may tell of it",
+    33723: "IPTC, which may tell of it",
+}
 #: Names that begin metadata in a thumbnail.
 NAMES_IN_THUMBNAIL = (exif.PREFIX, b"http://ns.adobe.com/", b"Photoshop 3.0")
 
@@ -46,19 +51,19 @@ ATTRIBUTE = re.compile(rb"""(?<=\S)\s+([^\s=>/]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 def leave_out(tags: Tags) -> list[str]:
     """Take the place out of EXIF, and make zeros of all bytes that no tag has.
 
-    Returns what was there: "the place", "the maker note", "the thumbnail".
+    Returns what was there, in words.
     """
     gone = []
     for directory in filter(None, (tags.first, tags.camera, tags.thumbnail)):
-        found = {entry.tag for entry in tags.entries(directory)} & TAGS
-        for tag in found:
-            tags.remove(directory, tag)
-        gone += ["the place"] * bool(found - {exif.MAKER_NOTE})
-        gone += ["the maker note"] * (exif.MAKER_NOTE in found)
+        found = {entry.tag for entry in tags.entries(directory)}
+        for tag in TAGS:
+            if tag in found:
+                tags.remove(directory, tag)
+                gone.append(TAGS[tag])
     thumbnail = b"".join(bytes(tags.data[start:stop]) for start, stop in tags.thumbnail_places())
     if any(name in thumbnail for name in NAMES_IN_THUMBNAIL):
         tags.end_with(tags.first)
-        gone.append("the thumbnail")
+        gone.append("the thumbnail, which has metadata of its own")
     tags.wipe_unused()
     return list(dict.fromkeys(gone))
 

@@ -209,7 +209,7 @@ def _without_location(
     if packet:
         try:
             less = location.without(packet)
-            gone += ["the place"] * (less != packet)
+            gone += [location.PLACE] * (less != packet)
             packet = less
         except ValueError:
             text = "its XMP cannot be read, may tell of the place, and is dropped"

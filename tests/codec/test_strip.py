@@ -112,7 +112,7 @@ def test_the_place_is_taken_out_of_the_exif() -> None:
     picture = read(jpeg_bytes(upright_photo(), exif=exif), NO_PLACE)
     kept = picture.metadata["exif"]
     assert [(note.kind, note.text, note.lost) for note in picture.notes] == [
-        ("stripped", "left out as asked: the place, the maker note", False)
+        ("stripped", "left out as asked: the place, the maker note, which may tell of it", False)
     ]
     assert not has_place(kept)
     assert MAKER_NOTE[:20] not in kept
@@ -172,7 +172,11 @@ def test_the_place_is_taken_out_of_a_tiff() -> None:
     tags[33723] = b"\x1c\x02\x5a\x00\x05Paris"
     data = saved(upright_photo(), "TIFF", tiffinfo=tags)
     assert b"Paris" in read(data).metadata["exif"]  # IPTC is a tag like others
-    kept = read(data, NO_PLACE).metadata["exif"]
+    stripped = read(data, NO_PLACE)
+    assert [note.text for note in stripped.notes if note.kind == "stripped"] == [
+        "left out as asked: the place, IPTC, which may tell of it"
+    ]
+    kept = stripped.metadata["exif"]
     assert b"Paris" not in kept
     assert set(piexif.load(kept)["0th"]) == {271}
 
