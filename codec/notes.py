@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Note:
 
     def __str__(self) -> str:
         return self.text
+
+    def as_wished(self) -> Note:
+        """The same when the photo's owner asked for it: then it is no loss."""
+        return replace(self, lost=False)
 
 
 class TicodecWarning(UserWarning):

@@ -11,7 +11,7 @@ from PIL import Image
 from . import sections
 from .errors import UsageError
 from .notes import Note
-from .reading import icc
+from .reading.colours import icc
 
 Pixels = NDArray[np.uint8]
 

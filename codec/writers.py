@@ -19,9 +19,10 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from .errors import UsageError
-from .reading import icc, resolution
-from .reading.exif import ORIENTATION, PREFIX, Tags, without_prefix
-from .reading.tiff_tags import BLOCKS, of_photo
+from .reading.colours import icc
+from .reading.tags import resolution
+from .reading.tags.exif import ORIENTATION, PREFIX, Tags, without_prefix
+from .reading.tags.tiff_tags import BLOCKS, of_photo
 
 #: Name of the note in a file, see `Writer.write`.
 NOTE = "ticodec"

@@ -12,8 +12,8 @@ from PIL.PngImagePlugin import PngInfo
 from support import make_pixels
 
 from ticodec.picture import Picture
-from ticodec.reading import icc, transfer
-from ticodec.reading.primaries import BT_709
+from ticodec.reading.colours import icc, transfer
+from ticodec.reading.colours.primaries import BT_709
 
 PIXELS = make_pixels(40, 60)
 GREY = np.repeat(PIXELS[..., :1], 3, axis=2)

@@ -11,8 +11,8 @@ from PIL import ImageCms
 from ticodec.codec import Codec
 from ticodec.models.config import ModelConfig
 from ticodec.models.prior import gaussian_likelihood
-from ticodec.reading import icc, transfer
-from ticodec.reading.primaries import PRIMARIES
+from ticodec.reading.colours import icc, transfer
+from ticodec.reading.colours.primaries import PRIMARIES
 from ticodec.training.options import TrainOptions
 
 ROOT = Path(__file__).parent.parent

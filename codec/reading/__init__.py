@@ -3,7 +3,9 @@
 bytes ─► opening ─► Pillow image ─► metadata: upright ─► samples: 8 bits ─► colour: RGB ─► Picture
    └───► inspection: what else the file has ───────────────────────────────► its notes ───┘
 
-inspection ─► jpeg_file, png_file, tiff_file, … : one module for each kind of file ─► Found ─► notes
+structure/  a module for each kind of file: what is in it beside its picture, for `inspection`
+tags/       EXIF and XMP, changed in place, for `metadata`
+colours/    ICC profiles, curves and conversions, for `colour`
 
 `read.read_picture` is the one way in for files, `read.to_picture` for Pillow images. The command
 line, `batch` and the Python API all go through them, so a photo is treated alike everywhere.

@@ -14,10 +14,10 @@ from PIL import Image
 
 from ticodec.notes import Note
 
-from . import icc, transfer
-from .conversion import ConversionError, greys_to_srgb, lab_to_srgb, to_srgb
+from .colours import icc, transfer
+from .colours.conversion import ConversionError, greys_to_srgb, lab_to_srgb, to_srgb
+from .colours.primaries import BT_709, PRIMARIES
 from .options import Reading
-from .primaries import BT_709, PRIMARIES
 from .samples import is_grey
 from .stored import UNKNOWN, Stored
 

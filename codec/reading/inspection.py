@@ -12,7 +12,7 @@ from PIL import Image
 
 from ticodec.notes import Note
 
-from . import (
+from .structure import (
     gif_file,
     heif_file,
     jpeg2000_file,
@@ -22,7 +22,7 @@ from . import (
     riff_file,
     tiff_file,
 )
-from .found import Found
+from .structure.found import Found
 
 #: Adds what a file has to Found. Raises TooManySteps when it has more parts than real files have.
 Look = Callable[[bytes, Image.Image, Found], None]

@@ -13,10 +13,10 @@ from PIL import Image, ImageFile
 
 from ticodec.notes import Note
 
-from . import exif, location, orientation, resolution, tiff_tags, xmp
-from .exif import PREFIX, Tags, without_prefix
 from .options import Reading
-from .resolution import Resolution
+from .tags import exif, location, orientation, resolution, tiff_tags, xmp
+from .tags.exif import PREFIX, Tags, without_prefix
+from .tags.resolution import Resolution
 
 #: A JPEG holds no more EXIF than this, in bytes.
 EXIF_MAX = 65533

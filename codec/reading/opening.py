@@ -16,7 +16,7 @@ from ticodec.notes import Note
 from . import formats, jpegxl, truncated
 from .metadata import orientation_of
 from .options import PLAIN, Reading
-from .orientation import QUARTER_TURNS
+from .tags.orientation import QUARTER_TURNS
 
 #: Called with an image's (height, width) before its pixels are decoded; raises to refuse it.
 SizeCheck = Callable[[int, int], None]

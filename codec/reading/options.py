@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Kinds of notes on metadata, which `strip` asks to leave out.
+METADATA = {
+    "credentials",
+    "dpi",
+    "exif",
+    "iptc",
+    "metadata",
+    "photoshop",
+    "text",
+    "thumbnail",
+    "xmp",
+}
+
 
 @dataclass(frozen=True)
 class Reading:

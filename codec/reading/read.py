@@ -20,7 +20,7 @@ from .inspection import inspected
 from .keys import with_right_key
 from .metadata import complete, upright
 from .opening import SizeCheck, open_image
-from .options import PLAIN, Reading
+from .options import METADATA, PLAIN, Reading
 from .samples import eight_bit, is_grey
 from .stored import Stored, stored_as
 
@@ -43,7 +43,8 @@ def read_picture(
     # Of two notes of a kind the first is kept: the file's structure says more than Pillow's image.
     first: dict[str, Note] = {}
     for note in [*notes, *picture.notes]:
-        first.setdefault(note.kind, note)
+        wished = reading.strip and note.kind in METADATA
+        first.setdefault(note.kind, note.as_wished() if wished else note)
     picture.notes = list(first.values())
     return picture
 

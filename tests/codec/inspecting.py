@@ -8,8 +8,8 @@ import pillow_heif
 from PIL import Image
 from support import make_pixels
 
-from ticodec.reading.found import Found
 from ticodec.reading.inspection import LOOKS, inspected
+from ticodec.reading.structure.found import Found
 
 
 def photo(seed: int = 0, size: tuple[int, int] = (48, 64)) -> Image.Image:

@@ -25,9 +25,9 @@ from support import SRGB_ICC, WIDE_ICC
 import ticodec
 from ticodec.errors import BadInputError
 from ticodec.picture import Picture
-from ticodec.reading import conversion, icc, transfer
+from ticodec.reading.colours import conversion, icc, transfer
+from ticodec.reading.colours.primaries import BT_709, PRIMARIES
 from ticodec.reading.options import Reading
-from ticodec.reading.primaries import BT_709, PRIMARIES
 from ticodec.reading.read import read_picture, to_picture
 
 P3, WIDE = PRIMARIES[12], PRIMARIES[9]

@@ -12,8 +12,8 @@ from support import SRGB_ICC, WIDE_ICC
 
 import ticodec
 from ticodec.picture import Picture
-from ticodec.reading import icc, transfer
-from ticodec.reading.primaries import BT_709, PRIMARIES
+from ticodec.reading.colours import icc, transfer
+from ticodec.reading.colours.primaries import BT_709, PRIMARIES
 from ticodec.reading.read import read_picture
 from ticodec.writers import writer_of
 

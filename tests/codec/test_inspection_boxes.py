@@ -13,8 +13,8 @@ from inspecting import heif, notes_of, opened, photo, saved
 from PIL import Image, ImageCms
 from support import make_pixels
 
-from ticodec.reading.found import Found
-from ticodec.reading.heif_file import look
+from ticodec.reading.structure.found import Found
+from ticodec.reading.structure.heif_file import look
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")

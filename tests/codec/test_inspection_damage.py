@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from inspecting import heif, opened, photo, saved
 from PIL import Image
 
-from ticodec.reading.found import Found
 from ticodec.reading.inspection import LOOKS, inspected
-from ticodec.reading.steps import TooManySteps
+from ticodec.reading.structure.found import Found
+from ticodec.reading.structure.steps import TooManySteps
 
 SMALL = photo(0, (8, 8))
 

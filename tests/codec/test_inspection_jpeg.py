@@ -11,8 +11,8 @@ from PIL import Image, ImageCms
 
 from ticodec.notes import Note
 from ticodec.reading.inspection import inspected
-from ticodec.reading.jpeg_segments import END, segments
-from ticodec.reading.steps import TooManySteps
+from ticodec.reading.structure.jpeg_segments import END, segments
+from ticodec.reading.structure.steps import TooManySteps
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF %s/></x:xmpmeta>'

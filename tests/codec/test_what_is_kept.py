@@ -219,3 +219,14 @@ def test_a_cut_jpeg_is_taken_if_that_is_allowed() -> None:
     picture = read_picture(INPUTS["JPEG that is cut"](), reading=Reading(allow_truncated=True))
     assert [(note.kind, note.lost) for note in picture.notes] == [("truncated", True)]
     assert picture.pixels.shape == PIXELS.shape
+
+
+def test_metadata_that_was_to_be_left_out_is_no_loss() -> None:
+    plain, stripped = (
+        read_picture(jpeg(0xED, IPTC), reading=Reading(strip=strip)).notes
+        for strip in (False, True)
+    )
+    assert [(note.kind, note.lost) for note in plain] == [("iptc", True)]
+    assert [(note.kind, note.lost) for note in stripped] == [("iptc", False)]
+    frames = read_picture(saved("GIF", PHOTO, **moving()), reading=Reading(strip=True)).notes
+    assert [(note.kind, note.lost) for note in frames] == [("frames", True)]

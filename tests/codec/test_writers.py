@@ -12,7 +12,7 @@ from support import SRGB_ICC, make_pixels
 from ticodec import writers
 from ticodec.errors import UsageError
 from ticodec.picture import Picture
-from ticodec.reading import icc, transfer
+from ticodec.reading.colours import icc, transfer
 from ticodec.writers import WRITERS, Writer, note_in, writer_of
 
 #: Of grey pictures, and of others.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from PIL import Image
 
+from ..tags.xmp import in_gif
 from .behind import look_behind
 from .found import Found
 from .steps import number, steps
-from .xmp import in_gif
 
 EXTENSION, FRAME = 0x21, 0x2C
 #: Kinds of extensions.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from PIL import Image
 
+from ..metadata import xmp_of
 from .behind import look_behind
 from .found import Found
-from .metadata import xmp_of
 from .steps import number, steps
 
 #: Chunks that the picture has: pixels, alpha, colours, EXIF and resolution.

@@ -1,0 +1,1 @@
+"""Colour spaces: ICC profiles read and written, primaries, transfer curves, conversions."""
