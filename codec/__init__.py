@@ -22,17 +22,16 @@ array, `to_image()` the Pillow image. Nothing here imports torch before a networ
 import os
 from typing import TYPE_CHECKING, Any
 
-from .api import classify, decode, encode, load, read_picture
-from .errors import BadInputError, TicodecError, UsageError
-from .info import info
-from .memory import set_memory
-from .model_list import InstalledModel, list_models
-from .notes import Note, TicodecWarning
-from .picture import Picture
-
 if TYPE_CHECKING:
+    from .api import classify, decode, encode, load, read_picture
     from .classifier import Label
     from .codec import Codec
+    from .errors import BadInputError, TicodecError, UsageError
+    from .facts import info
+    from .memory import set_memory
+    from .model_list import InstalledModel, list_models
+    from .notes import Note, TicodecWarning
+    from .picture import Picture
 
 __version__ = "0.1.0"
 __all__ = [
@@ -61,17 +60,36 @@ __all__ = [
 # without. A program that sets it itself, or imports torch first, keeps its own way.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-#: Where the names are that need torch; they are imported when they are used.
-_LATER = {"Codec": "codec", "Label": "classifier"}
+#: Where the names are. They are imported when they are first used: the command can then answer
+#: Ctrl-C before it imports NumPy and Pillow. (No module here may have one of these names.)
+_PLACES = {
+    "BadInputError": "errors",
+    "Codec": "codec",
+    "InstalledModel": "model_list",
+    "Label": "classifier",
+    "Note": "notes",
+    "Picture": "picture",
+    "TicodecError": "errors",
+    "TicodecWarning": "notes",
+    "UsageError": "errors",
+    "classify": "api",
+    "decode": "api",
+    "encode": "api",
+    "info": "facts",
+    "list_models": "model_list",
+    "load": "api",
+    "read_picture": "api",
+    "set_memory": "memory",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_PLACES})

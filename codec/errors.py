@@ -31,10 +31,30 @@ class Interrupted(TicodecError):
     exit_code = 130
 
 
-#: How torch says that memory is short: on a GPU, on Windows, elsewhere.
-_SHORT = ("out of memory", "not enough memory", "can't allocate memory")
+#: How torch says that memory is short: on a GPU, on Windows, elsewhere. Then how Linux says that a
+#: library cannot be loaded, and Python that a thread cannot be started.
+_SHORT = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "failed to map segment from shared object",
+    "can't start new thread",
+)
+#: The same of a library, on a disk from which nothing may be run.
+_FORBIDDEN = "operation not permitted"
 
 
 def is_memory_short(error: BaseException) -> bool:
-    """Whether this says that memory was too short, in Python's words or in torch's."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in _SHORT)
+    """Whether this, or what caused it, says that memory was too short, in whosever words.
+
+    The words of our own errors do not count: they have names of files in them.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        text = "" if isinstance(found, TicodecError) else str(found).lower()
+        is_named = any(words in text for words in _SHORT) and _FORBIDDEN not in text
+        if is_named or isinstance(found, MemoryError):
+            return True
+        found = found.__cause__ or found.__context__
+    return False

@@ -18,7 +18,7 @@ from ticodec import container, sections
 
 #: Seconds after which a test has hung. No test takes that long: they wait for events.
 PATIENCE = 300
-COMMAND = [sys.executable, "-m", "ticodec.cli.app", "batch"]
+COMMAND = [sys.executable, "-m", "ticodec", "batch"]
 
 
 def make_photos(folder: Path, names: list[str], side: int = 48) -> None:

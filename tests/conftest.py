@@ -229,7 +229,7 @@ def shell() -> Callable[..., subprocess.CompletedProcess]:
     """Run `ticodec` as a process of its own."""
 
     def call(*arguments: object, **options) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "ticodec.cli.app", *map(str, arguments)]
+        command = [sys.executable, "-m", "ticodec", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, **options)
 
     return call

@@ -22,7 +22,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ticodec.errors import TicodecError
+from ticodec.errors import TicodecError, is_memory_short
 from ticodec.files import reason
 from ticodec.processes import start_worker, without_ctrl_c
 
@@ -266,7 +266,9 @@ def _begin(pipe: Connection, job: Job) -> Worker | None:
         pipe.send(error)
         return None
     except Exception as error:
-        pipe.send(TicodecError(f"a worker process cannot begin: {type(error).__name__}: {error}"))
+        short = is_memory_short(error)
+        why = "not enough memory" if short else f"{type(error).__name__}: {error}"
+        pipe.send(TicodecError(f"a worker process cannot begin: {why}"))
         return None
     pipe.send("begun")
     return worker

@@ -10,7 +10,7 @@ from io import BytesIO
 from PIL import Image, UnidentifiedImageError
 
 from ticodec.container import MAX_PIXELS, is_tic
-from ticodec.errors import BadInputError, TicodecError
+from ticodec.errors import BadInputError, TicodecError, is_memory_short
 from ticodec.notes import Note
 
 from . import formats, jpegxl, truncated
@@ -63,6 +63,8 @@ def open_image(
     except (TicodecError, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
+        if is_memory_short(error):
+            raise
         raise BadInputError(f"damaged image: {' '.join(str(error).split())}") from error
 
 

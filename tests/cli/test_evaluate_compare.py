@@ -120,7 +120,7 @@ def started(photos: Path, tmp_path: Path):
 
     def start(*command: object) -> subprocess.Popen:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ticodec.cli.app", *map(str, command)],
+            [sys.executable, "-m", "ticodec", *map(str, command)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -175,7 +175,7 @@ def test_ctrl_c_ends_the_programs_of_peers(photos, tmp_path, monkeypatch, jobs: 
     command = ["evaluate", photos, *TINY, "-q", "1", "--against", "bpg", "--jobs", jobs,
                "--out", tmp_path / "report"]  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-m", "ticodec.cli.app", *map(str, command)],
+        [sys.executable, "-m", "ticodec", *map(str, command)],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

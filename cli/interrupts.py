@@ -1,0 +1,38 @@
+"""What Ctrl-C does: KeyboardInterrupt while a command runs; before and after, the end at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import Any, NoReturn
+
+#: The exit code of whatever Ctrl-C has ended.
+INTERRUPTED = 130
+
+
+def end_at_once() -> None:
+    """From now on Ctrl-C ends the process with one line, wherever it is.
+
+    For imports, which may swallow KeyboardInterrupt or print a traceback, and for the last moments
+    of a process.
+    """
+    _answer(_end)
+
+
+def raise_error() -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt, as usual in Python."""
+    _answer(signal.default_int_handler)
+
+
+def _answer(handler: Any) -> None:
+    # A shell that starts a command in the background has it ignore Ctrl-C, and so it stays.
+    if signal.getsignal(signal.SIGINT) in (_end, signal.default_int_handler):
+        with contextlib.suppress(ValueError):  # only the main thread may say this
+            signal.signal(signal.SIGINT, handler)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    with contextlib.suppress(OSError):
+        os.write(2, b"ticodec: interrupted\n")
+    os._exit(INTERRUPTED)
