@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ticodec.container import MAX_PIXELS
+from ticodec.shown import shown
 
 from .evaluation_options import Against, Models, bars, coder_specs, qualities_of, show_table
 from .output import Device, Json, MaxPixels, Quiet, print_json
@@ -86,7 +87,7 @@ def evaluate(
     elif not quiet:
         for table in reversed(report_files.tables_of(measured, means)):
             show_table(table)
-        print(f"wrote {', '.join(files)} in {out}")
+        print(shown(f"wrote {', '.join(files)} in {out}"))
     if measured.failed:
         lines = "; ".join(f"{name}: {why}" for name, why in measured.failed.items())
         raise TicodecError(f"left out {report_tables.images(len(measured.failed))}: {lines}")

@@ -13,6 +13,9 @@ import typer
 
 from ticodec.errors import UsageError
 from ticodec.evaluation.peers import PEERS, USUAL
+from ticodec.shown import shown
+
+from .tables import print_table
 
 if TYPE_CHECKING:
     from ticodec.evaluation.measure import Progress
@@ -110,34 +113,27 @@ def bars(quiet: bool) -> Iterator[Progress]:
     ) as display:
         task = display.add_task("")
         yield lambda what, done, total: display.update(
-            task, description=what, completed=done, total=total
+            task, description=shown(what), completed=done, total=total
         )
 
 
 def show_table(table: Table) -> None:
     """A table on stdout."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(title=table.title, box=box.SIMPLE_HEAD, padding=0)
-    rows = [[row[0], *(_in_lines(cell, LONG) for cell in row[1:])] for row in table.rows]
-    header = [_in_lines(name, 8) for name in table.header]
-    needed = 1
-    for number, name in enumerate(header):
-        shown.add_column(name, justify="right" if number else "left", no_wrap=True)
-        lines = [line for row in [header, *rows] for line in row[number].split("\n")]
-        needed += max(map(len, lines)) + 1
+    drawn = RichTable(title=Text(shown(table.title)), box=box.SIMPLE_HEAD, padding=0)
+    for number, name in enumerate(table.header):
+        text = _in_lines(name, 8)
+        drawn.add_column(text, justify="right" if number else "left", no_wrap=True)
     last = None
-    for row in rows:
+    for row in table.rows:
         if table.header[0] == "codec" and last not in (None, row[0]):
-            shown.add_section()
-        last = row[0]
-        shown.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    console.width = max(console.width, needed)  # rather too wide a table than one that is cut
-    console.print(shown)
+            drawn.add_section()
+        last, *others = map(shown, row)
+        drawn.add_row(Text(last), *(Text(_in_lines(cell, LONG)) for cell in others))
+    print_table(drawn)
 
 
 def _in_lines(text: str, width: int) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ticodec.shown import shown
+
 from .output import Json, print_json, working
 
 if TYPE_CHECKING:
@@ -67,9 +69,9 @@ def export(
         print_json(facts)
         return
     already = "" if facts["changed"] else ", there already"
-    print(f"{facts['path']}: {facts['bytes']:,} bytes, {facts['fingerprint']}{already}")
-    for line in use:
-        print(line)
+    made = f"{facts['path']}: {facts['bytes']:,} bytes, {facts['fingerprint']}{already}"
+    for line in (made, *use):
+        print(shown(line))
 
 
 def _codec(

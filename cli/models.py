@@ -19,8 +19,12 @@ def models(as_json: Json = False) -> None:
         print_json([asdict(model) for model in listed])
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import Text
+
+    from ticodec.shown import shown
+
+    from .tables import print_table
 
     # How a model was trained takes a sentence or two: only --json and the model cards have it.
     others = ("qualities", "parameters", "weights", "from", "labels")
@@ -29,7 +33,7 @@ def models(as_json: Json = False) -> None:
     for model in listed:
         low_high = model.qualities
         table.add_row(
-            f"{model.name}{' (default)' if model.default else ''}",
+            Text(shown(model.name) + (" (default)" if model.default else "")),
             f"{low_high[0]:g} … {low_high[1]:g}" if low_high else "fixed",
             f"{model.parameters:,}",
             model.weights if model.installed else "missing",
@@ -37,7 +41,7 @@ def models(as_json: Json = False) -> None:
             str(model.labels or "–"),
             style="dim" if model.state in ("hidden", "earlier") else None,
         )
-    Console(markup=False).print(table)
+    print_table(table)
     if listed:
         off = " (TICODEC_NATIVE=0)" if turned_off() else ""
         without = f"without the C extension{off}, more slowly"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ticodec.progress import Progress
+from ticodec.shown import shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
@@ -26,25 +27,25 @@ def bar(text: str, hidden: bool) -> Iterator[Progress]:
 
     Yields what to call with the share done, 0 … 1.
     """
-    shown = Bar(text)
+    drawn = Bar(text)
     if hidden or not sys.stderr.isatty():
-        yield shown.update
+        yield drawn.update
         return
-    timer = threading.Timer(DELAY, shown.begin)
+    timer = threading.Timer(DELAY, drawn.begin)
     timer.daemon = True
     timer.start()
     try:
-        yield shown.update
+        yield drawn.update
     finally:
         timer.cancel()
-        shown.end()
+        drawn.end()
 
 
 class Bar:
     """The bar of one piece of work; a timer's thread begins it, the thread at work updates it."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.share, self.ended = text, 0.0, False
+        self.text, self.share, self.ended = shown(text), 0.0, False
         self.lock = threading.Lock()
         self.display: Display | None = None
 

@@ -14,6 +14,7 @@ import typer
 
 from ticodec.models.config import VITS
 from ticodec.models.families import PRESETS
+from ticodec.shown import shown
 from ticodec.training.options import OPTIONS, TrainOptions
 from ticodec.training.parts import PartOptions
 from ticodec.training.schedule import Limits
@@ -130,4 +131,4 @@ def train(
         with claimed(folder, request, trainer, force, ranks):
             made = run(trainer, data, folder, ends, console, ranks, parts, began)
         line = f"wrote {made}; next: {next_command(made, data, trainer)}"
-        console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        console.print(shown(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
