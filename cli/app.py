@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import os
 import re
@@ -15,9 +14,13 @@ import typer
 
 from ticodec import __version__
 from ticodec.errors import TicodecError, UsageError, is_memory_short
+from ticodec.shown import shown
 
 from . import batch, classify, compare, decode, encode, evaluate, export, info, models, train
 from .flags import with_flags
+from .interrupts import INTERRUPTED, end_at_once, raise_error
+from .streams import prepare_streams, why
+from .usage import with_hints
 
 HELP = """A learned Transformer image codec: photos to small .tic files, back, and to labels.
 
@@ -31,7 +34,10 @@ ClickException: Any = next(
 )
 
 app = typer.Typer(
-    help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+    help=HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of all commands
 )
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
@@ -62,35 +68,43 @@ def _options(
 
 def main() -> None:
     """Run the command line; every failure is one line on stderr and a documented exit code."""
-    _prepare_streams()
+    prepare_streams()
+    if not os.environ.get("TICODEC_DEBUG"):
+        warnings.simplefilter("ignore")
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports its font cache
     try:
+        raise_error()
         _refuse_empty_arguments(sys.argv[1:])
         code = typer.main.get_command(app).main(prog_name="ticodec", standalone_mode=False)
         sys.stdout.flush()
-        if code == 130:  # typer returns this after Ctrl-C
+        if code == INTERRUPTED:  # typer returns this after Ctrl-C
             raise KeyboardInterrupt
+        end_at_once()
     except TicodecError as error:
         _fail(with_flags(str(error), names=sys.argv[1:]), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", 130)
+        _fail("interrupted", INTERRUPTED)
     except MemoryError:
         _fail("not enough memory for this image", 1)
     except BrokenPipeError:
         _fail("", 1)  # the program that reads the output has ended
     except OSError as error:  # of stdout; errors of files are TicodecErrors
-        _fail(f"the output cannot be written: {error.strerror or error}", 1)
+        _fail(f"the output cannot be written: {why(error)}", 1)
     except ClickException as error:
-        message = error.format_message()
+        message = " ".join(error.format_message().split())
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "ticodec"
-        _fail(f"{message} (see {command} --help)" if message else "", 2)
+        _fail(with_hints(message, command, sys.argv[1:]) if message else "", 2)
     except Exception as error:
+        if isinstance(error, ImportError) and is_memory_short(error):
+            _fail("not enough memory to load the libraries", 1)
         if is_memory_short(error):
             _fail("not enough memory for this image on this device", 1)
         if os.environ.get("TICODEC_DEBUG"):
             raise
         name = type(error).__name__
-        _fail(f"internal error, please report it: {name}: {error} (TICODEC_DEBUG=1 shows more)", 1)
+        text = " ".join(str(error).split())
+        _fail(f"internal error, please report it: {name}: {text} (TICODEC_DEBUG=1 shows more)", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -103,23 +117,11 @@ def _refuse_empty_arguments(arguments: list[str]) -> None:
         raise UsageError("'' is no file, name or number; leave it out, or say which")
 
 
-def _prepare_streams() -> None:
-    """Let closed streams, or streams without Unicode, not end the command; hide warnings."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    if not os.environ.get("TICODEC_DEBUG"):
-        warnings.simplefilter("ignore")
-        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports its font cache
-
-
 def _fail(message: str, code: int) -> NoReturn:
     """Print one line on stderr and exit."""
+    end_at_once()
     if message:
-        print("ticodec: " + " ".join(message.split()), file=sys.stderr)
+        print(f"ticodec: {shown(message)}", file=sys.stderr)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing more can fail there at exit

@@ -12,10 +12,13 @@ from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.inputs import as_container
 from ticodec.memory import set_memory
 from ticodec.progress import ENCODING, part
+from ticodec.shown import shown
+from ticodec.weights import read_head
 
-from .input_output import about, read_input
+from .input_output import about, check_input, read_input
 from .output import Device, Json, MaxPixels, Memory, Quiet, print_json
 from .progress_bar import bar
+from .tables import print_table
 
 if TYPE_CHECKING:
     from ticodec.classifier import Label
@@ -68,6 +71,8 @@ def classify(
     if memory is not None:
         set_memory(memory)
     names = None if labels is None else _names(labels)
+    if head is not None:
+        read_head(head, None)  # refuses what is no classifier, before any photo is read
     count = top or (TOP_ONE if len(sources) == 1 else TOP_MANY)
     rows: list[dict[str, Any]] = []
     failed: list[TicodecError] = []
@@ -75,6 +80,7 @@ def classify(
         try:
             hidden = quiet or as_json
             with bar(f"classifying {source}", hidden) as progress, about(source):
+                check_input(source, "classify")
                 data = _read(source, max_pixels)
                 is_coded = isinstance(data, Container)
                 if is_coded and len(sources) == 1 and (model is not None or quality is not None):
@@ -99,7 +105,7 @@ def classify(
         print_json(rows)
     elif len(sources) == 1:
         for answer in rows[0]["labels"] if rows else []:
-            print(f"{answer['probability']:7.1%}  {answer['label']}")
+            print(f"{answer['probability']:7.1%}  {shown(answer['label'])}")
     elif rows:
         _table(rows)
     if failed and not rows:
@@ -144,14 +150,13 @@ def _called(label: Label, names: list[str] | None) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> None:
     from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table("file", "label", "probability", box=box.SIMPLE_HEAD)
-    table.columns[2].justify = "right"
+    names = (Column("file", overflow="fold"), Column("label", overflow="fold"))
+    table = Table(*names, Column("probability", justify="right"), box=box.SIMPLE_HEAD)
     for row in rows:
         for number, answer in enumerate(row["labels"]):
-            name = Text(row["input"] if number == 0 else "", overflow="fold")
-            table.add_row(name, Text(answer["label"]), f"{answer['probability']:.1%}")
-    Console().print(table)
+            name = Text(shown(row["input"]) if number == 0 else "")
+            table.add_row(name, Text(shown(answer["label"])), f"{answer['probability']:.1%}")
+    print_table(table)

@@ -11,7 +11,7 @@ import typer
 from ticodec.container import MAX_PIXELS
 
 from .evaluation_options import Against, Models, bars, coder_specs, qualities_of
-from .input_output import about, output_for
+from .input_output import about, check_input, output_for
 from .output import Device, Force, Json, MaxPixels, Quiet, report
 
 
@@ -41,6 +41,7 @@ def compare(
 
     if photo == "-" or target == "-":
         raise UsageError("compare reads a file and writes a page, not stdin and stdout")
+    check_input(photo)
     target = output_for(photo, target, ".html", force)
     qualities = qualities_of(quality)
     specs = coder_specs(model, qualities, against, device)

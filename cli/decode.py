@@ -15,7 +15,15 @@ from ticodec.inputs import SCALES, as_container
 from ticodec.memory import set_memory
 from ticodec.writers import DEFAULT, suffixes, writer_of
 
-from .input_output import STANDARD, about, output_for, read_input, write_output
+from .input_output import (
+    STANDARD,
+    about,
+    check_input,
+    origin_of,
+    output_for,
+    read_input,
+    write_output,
+)
 from .output import (
     Device,
     Force,
@@ -24,6 +32,7 @@ from .output import (
     MaxPixels,
     Memory,
     OutputQuality,
+    PreserveTimes,
     Quiet,
     facts_of,
     report,
@@ -54,6 +63,7 @@ def decode(
         str | None,
         typer.Option("--scale", help="1/2, 1/4 or 1/8 of the size, for less work."),
     ] = None,
+    preserve_times: PreserveTimes = False,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
@@ -70,7 +80,9 @@ def decode(
         set_memory(memory)
     usual = writer_of(format or DEFAULT)
     others = usual.suffixes if format else suffixes()
-    target = output_for(source, target, usual.suffixes[0], force, others)
+    check_input(source, "decode")
+    target = output_for(source, target, usual.suffixes[0], force, others, "decode")
+    origin = origin_of(source, target, preserve_times)
     writer = usual if target == STANDARD else writer_of(target.rpartition(".")[2])
     writer.checked_quality(output_quality)
     with about(source):
@@ -82,11 +94,12 @@ def decode(
         writer.check(width, height, file.section("alpha") is not None)
         entry = weights.of(file.header)
     text = f"decoding {source} with {entry.name}"
-    with bar(text, quiet or as_json) as progress, about(source):
+    with bar(text, quiet or as_json) as progress:
         codec = loaded(entry, device)
-        picture = codec.decode(file, crop=crop, scale=divisor, progress=progress)
-        image = writer.write(picture.to_image(), output_quality)
-    write_output(target, image)
+        with about(source):
+            picture = codec.decode(file, crop=crop, scale=divisor, progress=progress)
+            image = writer.write(picture.to_image(), output_quality)
+    write_output(target, image, origin)
     facts = facts_of(source, target, entry.name, file, started)
     facts |= {"width": width, "height": height, "bytes": len(image)}
     del facts["bpp"]  # of the .tic, not of the image

@@ -8,7 +8,7 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 
-from .input_output import about, read_input
+from .input_output import about, check_input, read_input
 from .output import Json, MaxPixels, print_json
 
 
@@ -18,21 +18,27 @@ def info(
     max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Show what a .tic file holds, and check all its checksums."""
-    from ticodec.info import info as facts_of
+    from ticodec.facts import info as facts_of
 
+    check_input(source)
     with about(source):
         facts = facts_of(read_input(source), max_pixels=max_pixels)
     if as_json:
         print_json(facts)
         return
-    from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text
 
-    table = Table(title=source, show_header=False)
+    from ticodec.shown import shown
+
+    from .tables import print_table
+
+    table = Table("", Column(overflow="fold"), title=Text(shown(source)), show_header=False)
     sections = facts.pop("sections")
     quality = facts["quality"]
     facts["quality"] = "fixed" if quality is None else f"{quality:g}"
     facts["sections"] = ", ".join(f"{s['type']} {s['bytes']:,} bytes" for s in sections)
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), f"{value:,}" if name == "bytes" else str(value))
-    Console().print(table)
+        text = f"{value:,}" if name == "bytes" else str(value)
+        table.add_row(name.replace("_", " "), Text(shown(text)))
+    print_table(table)

@@ -3,24 +3,73 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from ticodec.errors import TicodecError, UsageError
-from ticodec.files import check_name, read_file, write_file
+from ticodec.container import MAGIC, is_tic
+from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.files import check_name, permissions_of, read_file, reason, write_file
+
+from .streams import why
 
 STANDARD = "-"
 
 
+def check_input(name: str, batch: str | None = None, is_image: bool = False) -> None:
+    """Look at an input before anything is said of the output: is it there, and no folder?
+
+    Args:
+        batch: the command of `ticodec batch` that does the same, for messages.
+        is_image: whether a `.tic` file is refused.
+
+    Raises UsageError for what can be no name, BadInputError for what cannot be read.
+    """
+    if name == STANDARD:
+        return
+    path = Path(name)
+    check_name(path, "the input's name")
+    if _is_url(name) and not path.exists():
+        takes = f"`ticodec batch {batch}` takes URLs" if batch else "only files can be read"
+        raise BadInputError(f"{name}: a URL; {takes}")
+    if path.is_dir():
+        takes = f"; `ticodec batch {batch}` takes folders" if batch else ""
+        raise BadInputError(f"{name}: a folder, not a file{takes}")
+    if path.exists() and not path.is_file():
+        return  # a pipe can be opened only once
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(MAGIC))
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
+    if is_image and is_tic(start):
+        raise BadInputError(f"{path}: not an image but a .tic file; decode it first")
+
+
+def _is_url(name: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
+
+
 def read_input(name: str) -> bytes:
     """Bytes of a file, or of stdin for "-"."""
-    return sys.stdin.buffer.read() if name == STANDARD else read_file(Path(name))
+    if name != STANDARD:
+        return read_file(Path(name))
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise BadInputError(f"cannot be read: {why(error)}") from error
 
 
 def output_for(
-    source: str, target: str | None, suffix: str, force: bool, others: tuple[str, ...] = ()
+    source: str,
+    target: str | None,
+    suffix: str,
+    force: bool,
+    others: tuple[str, ...] = (),
+    batch: str | None = None,
 ) -> str:
     """The output's name, checked: its suffix is known, its folder exists, nothing is overwritten.
 
@@ -28,28 +77,30 @@ def output_for(
     the target is a folder, the file goes there under the source's name with the suffix.
 
     Args:
+        source: as `check_input` has seen it.
         others: suffixes that are allowed too.
+        batch: the command of `ticodec batch` that does the same, for messages.
 
     Raises UsageError or TicodecError before anything has been done.
     """
-    if source != STANDARD and not Path(source).name:
-        raise UsageError(f"{source!r} is no file")
-    check_name(Path(source))
     if target is None:
         target = STANDARD if source == STANDARD else str(Path(source).with_suffix(suffix))
     if target == STANDARD:
+        if sys.stdout.isatty() and not force:
+            raise UsageError("stdout is a terminal; name an output file, or give -f to see bytes")
         return target
     path = Path(target)
-    check_name(path)
+    check_name(path, "the output's name")
     if path.is_dir():
         if source == STANDARD:
             raise UsageError(f"{path} is a folder; name a file in it")
         path = path / Path(source).with_suffix(suffix).name
-    known = dict.fromkeys([suffix, *others])
-    if path.suffix.lower() not in known:
-        *some, last = known
-        shown = f"{', '.join(some)} or {last}" if some else last
-        raise UsageError(f"{path}: the output must end in {shown}")
+    elif _is_url(target):
+        takes = f"`ticodec batch {batch}` writes to URLs" if batch else "name a file"
+        raise UsageError(f"{target}: a URL; {takes}")
+    elif target.endswith(tuple(filter(None, (os.sep, os.altsep)))):
+        raise UsageError(f"{target}: there is no such folder; make it first")
+    _check_suffix(path, [suffix, *others], batch)
     folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
     if not folder.is_dir():
         raise UsageError(f"{path}: there is no folder {folder}")
@@ -64,18 +115,55 @@ def output_for(
     return str(path)
 
 
-def write_output(name: str, data: bytes) -> None:
+def _check_suffix(path: Path, suffixes: list[str], batch: str | None) -> None:
+    known = list(dict.fromkeys(suffixes))
+    if path.suffix.lower() in known:
+        return
+    if path.name.lower() in known:
+        raise UsageError(f"{path}: a name is missing before {path.name}")
+    *some, last = known
+    listed = f"{', '.join(some)} or {last}" if some else last
+    many = f"; for many files: `ticodec batch {batch}`" if batch and path.exists() else ""
+    raise UsageError(f"{path}: the output must end in {listed}{many}")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an output gets from its source.
+
+    Args:
+        permissions: as `files.permissions_of` gives them; None: as the umask says.
+        modified: the time of its modification, in seconds since 1970; None: now.
+    """
+
+    permissions: int | None
+    modified: float | None
+
+
+def origin_of(source: str, target: str, preserve_times: bool) -> Origin:
+    """What the output of that source gets. Raises UsageError for the time of a stream."""
+    if preserve_times and STANDARD in (source, target):
+        raise UsageError("stdin and stdout have no time; leave --preserve-times out")
+    if source == STANDARD:
+        return Origin(None, None)
+    path = Path(source)
+    try:
+        modified = path.stat().st_mtime if preserve_times else None
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
+    return Origin(permissions_of(path), modified)
+
+
+def write_output(name: str, data: bytes, origin: Origin) -> None:
     """To a file, whole or not at all, or to stdout for "-"."""
     if name != STANDARD:
-        write_file(Path(name), data)
+        write_file(Path(name), data, origin.modified, origin.permissions)
         return
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
     except OSError as error:
-        raise TicodecError(f"stdout cannot be written: {error.strerror}") from error
+        raise TicodecError(f"stdout cannot be written: {why(error)}") from error
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from ticodec.container import MAX_PIXELS, Container
-from ticodec.info import info
+from ticodec.facts import info
 from ticodec.notes import Note
+from ticodec.shown import shown
 from ticodec.writers import DEFAULT, FORMATS, WRITERS
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -53,6 +54,9 @@ AllowTruncated = Annotated[
     bool,
     typer.Option("--allow-truncated", help="Take JPEGs whose end is missing; the rest is grey."),
 ]
+PreserveTimes = Annotated[
+    bool, typer.Option("--preserve-times", help="Give OUT the time of IN's last change.")
+]
 Format = Annotated[
     str | None,
     typer.Option("--format", help=f"{', '.join(FORMATS)}. \\[default: OUT's, or {DEFAULT}]"),
@@ -82,7 +86,7 @@ def working(text: str, quiet: bool) -> Iterator[None]:
     from rich.console import Console
     from rich.text import Text
 
-    with Console(stderr=True).status(Text(text)):
+    with Console(stderr=True).status(Text(shown(text))):
         yield
 
 
@@ -90,7 +94,7 @@ def print_notes(source: str, notes: Iterable[Note], quiet: bool) -> None:
     """What is to be said of a photo, a line each on stderr."""
     if not quiet:
         for note in notes:
-            print(f"ticodec: note: {source}: {note}", file=sys.stderr)
+            print(shown(f"ticodec: note: {source}: {note}"), file=sys.stderr)
 
 
 def listed(notes: Iterable[Note]) -> list[dict[str, str]]:
@@ -119,4 +123,4 @@ def report(facts: dict[str, Any], line: str, as_json: bool, quiet: bool = False)
     if as_json:
         print_json(facts, to_stderr)
     elif not quiet:
-        print(line, file=sys.stderr if to_stderr else sys.stdout)
+        print(shown(line), file=sys.stderr if to_stderr else sys.stdout)

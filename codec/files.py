@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,15 +37,19 @@ def read_file(path: Path) -> bytes:
         raise BadInputError(f"{str(path)!r}: cannot be read: {error}") from error
 
 
-def check_name(path: Path) -> None:
-    """Raises UsageError when the system can have no file of that name, which may not exist yet."""
+def check_name(path: Path, what: str = "its name") -> None:
+    """Raises UsageError when the system can have no file of that name, which may not exist yet.
+
+    Args:
+        what: which name it is, for the message.
+    """
     if any(len(os.fsencode(part)) > NAME_MAX for part in path.parts):
-        raise UsageError(f"{path}: its name is too long")
+        raise UsageError(f"{path}: {what} is too long; {NAME_MAX} bytes are the most")
     try:
         path.lstat()
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise UsageError(f"{path}: its name is too long") from error
+            raise UsageError(f"{path}: {what} is too long") from error
     except ValueError as error:  # a zero byte in it
         raise UsageError(f"{str(path)!r}: {error}") from error
 
@@ -73,12 +78,13 @@ def _flush_folder(path: Path) -> None:
 def permissions_of(path: Path) -> int | None:
     """The permissions that a file made of this one gets: to read and write, never to execute.
 
-    None when there is no such file.
+    None when there is no such file, or when it is a pipe, whose permissions say nothing.
     """
     try:
-        return path.stat().st_mode & 0o666
+        mode = path.stat().st_mode
     except (OSError, ValueError):
         return None
+    return mode & 0o666 if stat.S_ISREG(mode) else None
 
 
 def write_file(

@@ -49,7 +49,8 @@ def load(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
     except Exception as error:  # torch raises many kinds, and advises to run the code in the file
-        raise BadInputError(f"{path}: damaged, or not a checkpoint of ticodec") from error
+        text = f"{path}: damaged, or not a checkpoint of `ticodec train`, such as trunk.pt"
+        raise BadInputError(text) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise BadInputError(f"{path}: not a checkpoint of this version of ticodec")
     average = state.get("average")

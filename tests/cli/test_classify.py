@@ -232,7 +232,7 @@ def test_heads_that_do_not_fit(run, plain: Path, tic: Path) -> None:
     reads = "pixels.safetensors: this classifier reads pixels, not the latents of tiny"
     run("classify", plain, "--weights", pixels).fails(3, reads)
     run("classify", plain, "--weights", "no.safetensors").fails(3, "no.safetensors", "missing")
-    run("classify", plain, "--weights", ".").fails(3, "plain.tic")
+    run("classify", plain, "--weights", ".").fails(3, ".: the classifier is missing")
     short = Path("short.safetensors")
     short.write_bytes(other.read_bytes()[:-50])
     run("classify", plain, "--weights", short).fails(3, "short.safetensors: not a classifier")
@@ -276,7 +276,7 @@ def test_files_that_are_none(run, tic: Path, plain: Path) -> None:
     Path("text.txt").write_text("hello")
     run("classify", "text.txt").fails(3, "text.txt: no .tic file, and as an image: not an image")
     run("classify", "no.tic").fails(3, "no.tic: cannot be read")
-    run("classify", ".").fails(3, "cannot be read")
+    run("classify", ".").fails(3, ".: a folder", "batch classify")
     run("classify").fails(2, "FILE")
     run("classify", tic, "--max-pixels", 100).fails(3, "a.tic")
     run("classify", tic, "--device", "tpu").fails(2, "unknown device 'tpu'")

@@ -203,5 +203,5 @@ def test_a_bad_name_is_found_before_compiling(home: Path, tmp_path: Path, run) -
 def test_a_file_that_is_no_checkpoint(run, photo: Path, tmp_path: Path) -> None:
     """torch's own words advise to load it in a way that runs the code in it."""
     result = run("export", photo, "--out", tmp_path / "out")
-    result.fails(3, f"{photo}: damaged, or not a checkpoint of ticodec")
+    result.fails(3, f"{photo}: damaged, or not a checkpoint of `ticodec train`")
     assert "weights_only" not in result.err

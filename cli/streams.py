@@ -1,0 +1,36 @@
+"""Standard input, output and errors: closed, unbuffered, or of a terminal without Unicode."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+
+from ticodec.files import reason
+
+
+def prepare_streams() -> None:
+    """Let what is written to stdout arrive whole or raise OSError, and no letter raise anything."""
+    if sys.stdin is None:
+        sys.stdin = open(os.open(os.devnull, os.O_WRONLY))  # noqa: PTH123, SIM115
+    if sys.stdout is None:  # closed: a device that takes nothing raises what a closed one would
+        sys.stdout = _text_to(os.open(os.devnull, os.O_RDONLY), "utf-8")
+    elif isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        # PYTHONUNBUFFERED: on a disk that becomes full this would write a part, and say nothing.
+        sys.stdout = _text_to(sys.stdout.fileno(), sys.stdout.encoding)
+    if sys.stderr is None:
+        sys.stderr = _text_to(os.open(os.devnull, os.O_WRONLY), "utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def why(error: OSError) -> str:
+    """Why a standard stream cannot be read or written, in plain words."""
+    return "it is closed" if error.errno == errno.EBADF else reason(error)
+
+
+def _text_to(handle: int, encoding: str) -> io.TextIOWrapper:
+    """A stream to an open file that is flushed after each line."""
+    return open(handle, "w", buffering=1, encoding=encoding, closefd=False)

@@ -1,0 +1,37 @@
+"""What a wrong use of the command line is told, beside what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+#: A word like -dash.jpg. Not -q4.5.
+FILE = re.compile(r"-[^-].*\.[A-Za-z]\w*")
+#: What typer says when there are more words than a command takes.
+TOO_MANY = "unexpected extra argument"
+
+
+def with_hints(message: str, command: str, words: Iterable[str]) -> str:
+    """typer's message, what would be right, and which help to see.
+
+    Args:
+        command: such as "ticodec encode". words: all that were given.
+    """
+    hints = [message.rstrip(".")]
+    name = next((word for word in words if _is_file(word)), None)
+    if name is not None:
+        hints.append(f"if {name} is a file, write ./{name}")
+    elif TOO_MANY in message and command in ("ticodec encode", "ticodec decode"):
+        hints.append(f"for many files: `{command.replace(' ', ' batch ')}`")
+    return f"{'; '.join(hints)} (see {command} --help)"
+
+
+def _is_file(word: str) -> bool:
+    """Whether a word that begins with a dash is rather a file than an option."""
+    if not word.startswith("-") or word == "-":
+        return False
+    try:
+        return FILE.fullmatch(word) is not None or Path(word).is_file()
+    except (OSError, ValueError):  # no name of a file
+        return False

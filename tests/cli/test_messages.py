@@ -1,0 +1,163 @@
+"""What commands say when they are used in a wrong way: one line with what would be right."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ticodec.errors import BadInputError, is_memory_short
+
+TINY = ("-m", "tiny")
+
+
+@pytest.fixture(autouse=True)
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_folder_or_several_files_are_for_batch(run, photo: Path, encoded: Path) -> None:
+    Path("photos").mkdir()
+    run("encode", "photos").fails(3, "photos: a folder, not a file; `ticodec batch encode` takes")
+    run("decode", "photos").fails(3, "`ticodec batch decode` takes folders")
+    run("classify", "photos").fails(3, "`ticodec batch classify` takes folders")
+    Path("b.png").write_bytes(photo.read_bytes())
+    words = ("must end in .tic; for many files: `ticodec batch encode`",)
+    run("encode", photo, "b.png").fails(2, *words)
+    words = ("extra argument", "c.png", "for many files: `ticodec batch encode`", "encode --help")
+    run("encode", photo, "b.png", "c.png").fails(2, *words)
+    run("decode", encoded, "b.tic", "c.tic").fails(2, "for many files: `ticodec batch decode`")
+    assert "batch" not in run("info", encoded, "c.tic").err
+
+
+def test_a_tic_file_is_said_to_be_one_before_all_else(run, encoded: Path) -> None:
+    before = encoded.read_bytes()
+    for more in ((), ("-f",), ("photo.png",), ("x.tic",)):
+        run("encode", encoded, *more, *TINY).fails(3, "photo.tic: not an image but a .tic file")
+    renamed = encoded.rename("renamed.jpg")
+    Path("renamed.tic").write_bytes(b"there already")
+    run("encode", renamed, *TINY).fails(3, "renamed.jpg: not an image but a .tic file")
+    assert renamed.read_bytes() == before
+
+
+def test_a_missing_input_is_said_before_its_output(run) -> None:
+    for name in ("nothere.tic", "nothere.png", "nothere.html"):
+        Path(name).write_bytes(b"there")
+    said = "nothere.jxl: cannot be read: No such file"
+    run("encode", "nothere.jxl", *TINY).fails(3, said)
+    run("decode", "nothere.jxl").fails(3, said)
+    run("compare", "nothere.jxl").fails(3, said)
+
+
+def test_an_empty_file_is_said_to_be_empty(run) -> None:
+    Path("empty.jpg").touch()
+    run("encode", "empty.jpg", *TINY).fails(3, "empty.jpg: ", "empty")
+
+
+def test_a_folder_that_is_missing(run, photo: Path) -> None:
+    run("encode", photo, "NEWDIR/", *TINY).fails(2, "NEWDIR/: there is no such folder; make it")
+    run("encode", photo, "NEWDIR/a.tic", *TINY).fails(2, "there is no folder NEWDIR")
+    Path("NEWDIR").mkdir()
+    assert run("encode", photo, "NEWDIR/", *TINY).code == 0
+    assert Path("NEWDIR/photo.tic").exists()
+
+
+def test_urls_are_for_batch(run, photo: Path) -> None:
+    url = "https://example.com/photo.jpg"
+    run("encode", url).fails(3, f"{url}: a URL; `ticodec batch encode` takes URLs")
+    run("classify", "s3://bucket/a.tic").fails(3, "s3://bucket/a.tic: a URL; `ticodec batch class")
+    run("info", "s3://bucket/a.tic").fails(3, "s3://bucket/a.tic: a URL; only files can be read")
+    run("encode", photo, "s3://bucket/a.tic", *TINY).fails(2, "`ticodec batch encode` writes to")
+
+
+def test_a_name_too_long_says_which(run, photo: Path) -> None:
+    """The name of the output has four letters more, and nobody wrote it."""
+    long = photo.rename(photo.with_name("n" * 253))
+    run("encode", long, *TINY).fails(2, "nnn.tic: the output's name is too long; 255 bytes")
+    run("encode", "n" * 256, *TINY).fails(2, "nnn: the input's name is too long; 255 bytes")
+
+
+def test_export_says_what_it_needs(run, photo: Path) -> None:
+    run("export", photo).fails(3, "photo.png: damaged, or not a checkpoint of `ticodec train`")
+
+
+def test_a_name_that_begins_with_a_dash(run) -> None:
+    hint = "if -dash.jpg is a file, write ./-dash.jpg (see ticodec encode --help)"
+    for words in (["-dash.jpg"], ["-m", "-dash.jpg"], ["-q4.5", "-dash.jpg", "--bad"]):
+        run("encode", *words).fails(2, hint)
+    run("decode", "-crop", "-o.png").fails(2, "if -o.png is a file, write ./-o.png")
+    assert "./" not in run("encode", "-q4.5", "--bad").err
+    Path("-x").touch()
+    run("encode", "-x").fails(2, "if -x is a file, write ./-x")
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "info", "export", "batch encode"])
+def test_wrong_use_names_the_help_of_the_command(run, command: str) -> None:
+    run(*command.split(), "--bad").fails(2, f"(see ticodec {command} --help)")
+
+
+def test_a_suffix_alone_is_no_name(run, photo: Path, encoded: Path) -> None:
+    run("encode", photo, ".tic", *TINY).fails(2, ".tic: a name is missing before .tic")
+    run("decode", encoded, ".png").fails(2, ".png: a name is missing before .png")
+
+
+def test_missing_weights_are_named_not_the_photo(run, photo: Path, encoded: Path) -> None:
+    words = "ticodec: missing: the classifier is missing: No such file"
+    run("classify", photo, "--weights", "missing").fails(3, words)
+    run("classify", encoded, photo, "--weights", "missing").fails(3, words)
+
+
+# -- out of memory ------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, the limit is set another way")
+@pytest.mark.parametrize(
+    ("limit", "command"),
+    [(60, "models"), (110, "models"), (300, "decode"), (900, "classify")],
+)
+def test_too_little_memory_to_import(encoded: Path, limit: int, command: str) -> None:
+    """In megabytes: NumPy cannot be imported, or its threads cannot be started; or PyTorch."""
+
+    def set_limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (limit * 1024**2,) * 2)
+
+    file = [] if command == "models" else [str(encoded), *(["x.png"] * (command == "decode"))]
+    done = subprocess.run(
+        [sys.executable, "-m", "ticodec", command, *file],
+        preexec_fn=set_limit,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )
+    if command == "models" and done.returncode == 0:
+        pytest.skip("this machine needs less")
+    assert done.returncode == 1, done.stderr
+    assert done.stderr == "ticodec: not enough memory to load the libraries\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, the limit is set another way")
+def test_too_little_memory_for_workers(shell, photo: Path) -> None:
+    """Of batch: its own process imports less than they do."""
+    limit = (900 * 1024**2,) * 2
+    done = shell(
+        *("batch", "encode", photo, "out", *TINY, "-j", 1, "--quiet"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit),
+        timeout=60,
+    )
+    said = b"ticodec: a worker process cannot begin: not enough memory\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_words_for_too_little_memory() -> None:
+    mapped = "libtorch_cpu.so: failed to map segment from shared object"
+    assert is_memory_short(ImportError(mapped))
+    assert not is_memory_short(ImportError(f"{mapped}: Operation not permitted"))
+    assert not is_memory_short(BadInputError("out of memory.jpg: not an image"))
+    wrapped = BadInputError("weights cannot be read")
+    wrapped.__cause__ = OSError(12, "Cannot allocate memory")
+    assert is_memory_short(wrapped)
