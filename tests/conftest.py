@@ -230,6 +230,8 @@ def shell() -> Callable[..., subprocess.CompletedProcess]:
 
     def call(*arguments: object, **options) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "ticodec", *map(str, arguments)]
+        # Python's variables: the readline library adds COLUMNS to those that processes inherit.
+        options.setdefault("env", dict(os.environ))
         return subprocess.run(command, capture_output=True, **options)
 
     return call

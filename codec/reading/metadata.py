@@ -11,6 +11,7 @@ from io import BytesIO
 
 from PIL import Image, ImageFile
 
+from ticodec import sections
 from ticodec.notes import Note
 
 from .options import Reading
@@ -36,18 +37,20 @@ def upright(
     """
     image.load()
     block, packet = exif_of(image, [] if reading.strip else notes), xmp_of(image)
-    profile = image.info.get("icc_profile")
-    metadata = {"icc": profile} if isinstance(profile, bytes) and profile else {}
+    kept = {section.name: image.info.get(section.key) for section in sections.metadata()}
+    kept |= {"exif": None, "xmp": None}  # these two are changed below
+    metadata = {name: raw for name, raw in kept.items() if isinstance(raw, bytes) and raw}
     turn = orientation_of(image)
     dots = resolution.of_file(image)
     own = image.info.get("original_orientation")  # of HEIF, whose EXIF says 1 by now
     if turn != 1:
         image = image.transpose(orientation.TURNS[turn])
     if reading.strip:
+        profile = metadata.get("icc")
         left = {"EXIF": block, "XMP": packet, "ICC profile": profile, "resolution": dots}
         if names := ", ".join(name for name, there in left.items() if there):
             notes.append(Note("stripped", f"left out as asked: {names}", lost=False))
-        return image, metadata
+        return image, {"icc": profile} if profile else {}
     block = kept_exif(block, own or turn, dots, notes)
     packet = xmp.upright(packet) if packet else None
     if reading.strip_location:
