@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ticodec import container, sections
 from ticodec.container import Container
+from ticodec.reading.structure.png_chunks import chunks
 from ticodec.writers import NOTE, TRAILER_MAX, note_in
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: The last chunk of a PNG.
 END = b"\0\0\0\0IEND\xaeB`\x82"
 #: How many bytes of a PNG's beginning are searched for the note.
 HEAD = 1 << 20
@@ -84,19 +84,12 @@ def read_note(read: Callable[[int, int | None], bytes], size: int) -> str | None
 
 def _of_png(head: bytes) -> str | None:
     """The note in a PNG's first bytes."""
-    if not head.startswith(SIGNATURE):
-        return None
-    at = len(SIGNATURE)
-    while at + 12 <= len(head):
-        length, kind = struct.unpack_from(">I4s", head, at)
-        body = head[at + 8 : at + 8 + length]
-        if at + 12 + length > len(head):
+    for name, start, end in chunks(head):
+        checksum = head[end : end + 4]
+        if name == b"IDAT" or len(checksum) < 4:
             return None
-        if kind == b"tEXt" and body.startswith(NOTE.encode() + b"\0"):
-            (expected,) = struct.unpack_from(">I", head, at + 8 + length)
-            whole = zlib.crc32(kind + body) == expected
-            return body[len(NOTE) + 1 :].decode("latin-1") if whole else None
-        if kind == b"IDAT":
-            return None
-        at += 12 + length
+        text = head[start:end]
+        if name == b"tEXt" and text.startswith(NOTE.encode() + b"\0"):
+            whole = zlib.crc32(name + text) == int.from_bytes(checksum, "big")
+            return text[len(NOTE) + 1 :].decode("latin-1") if whole else None
     return None

@@ -8,15 +8,15 @@ nclx       ┘
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
+from .structure.png_chunks import chunks
+
 #: Tags of a TIFF file.
 BITS, PHOTOMETRIC, WHITE_POINT, PRIMARIES, SAMPLE_FORMAT = 258, 262, 318, 319, 339
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,10 @@ def stored_as(image: Image.Image, data: bytes = b"") -> Stored:
         facts["bits"] = 16  # Pillow scales every other depth to 8 or 16 bits
     elif image.format == "FITS" and image.mode.startswith("I;16"):
         facts |= {"bits": 16, "signed": True}
-    for name, payload in _png_chunks(data):
+    for name, start, end in chunks(data):
+        payload = data[start:end]
+        if name == b"IDAT":
+            break
         if name == b"IHDR" and len(payload) == 13:
             facts["bits"] = payload[8]
         elif name == b"cICP" and len(payload) == 4:
@@ -99,17 +102,6 @@ def _of_tiff(tags: Any) -> Stored:
         white_is_zero=is_dark,
         chromaticities=tuple(float(n) for n in (*white, *primaries)) if whole else None,
     )
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and payload of each chunk before the pixels; none if it is no PNG."""
-    at = len(PNG_MAGIC)
-    while data.startswith(PNG_MAGIC) and at + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, at)
-        if name == b"IDAT":
-            return
-        yield name, data[at + 8 : at + 8 + length]
-        at += length + 12
 
 
 def _profile_of_jp2(data: bytes) -> bytes | None:

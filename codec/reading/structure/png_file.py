@@ -7,6 +7,7 @@ from PIL import Image
 from ..metadata import xmp_of
 from .behind import look_behind
 from .found import Found
+from .png_chunks import chunks
 from .steps import number, steps
 
 #: Chunks that the picture has: pixels, alpha, colours, EXIF and resolution.
@@ -40,14 +41,9 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
     """Find what a PNG has beside its picture. Raises TooManySteps."""
     frames = 0
     pixels = False
-    at = 8
-    for _ in steps(MOST_CHUNKS):
-        if at + 8 > len(data):
-            break
-        size, name = number(data, at, 4), data[at + 4 : at + 8]
-        start, at = at + 8, at + 12 + size
+    for (name, start, end), _ in zip(chunks(data), steps(MOST_CHUNKS), strict=False):
         if name == b"IEND":
-            look_behind(data, min(at, len(data)), found)
+            look_behind(data, min(end + 4, len(data)), found)
             break
         if name == b"IHDR" and number(data, start + 8, 1) > 8:
             found.add("bits", str(number(data, start + 8, 1)))
@@ -58,7 +54,7 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
         elif name == b"fcTL":
             frames += 1
         elif name in (b"tEXt", b"zTXt", b"iTXt"):
-            _look_at_text(data[start : start + min(size, 80)], image, found)
+            _look_at_text(data[start : min(end, start + 80)], image, found)
         elif name == b"caBX":
             found.add("credentials")
         elif name not in KEPT | OF_NO_WORTH | {b"acTL", b"fdAT"}:
