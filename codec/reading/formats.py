@@ -8,7 +8,6 @@ bytes ─┬─► a raw file? ─► refused: Pillow would give its small previ
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
@@ -19,6 +18,9 @@ from ticodec.errors import BadInputError, UsageError
 from ticodec.extras import of_extra
 
 from .jpegxl import is_jpegxl
+from .structure.steps import TooManySteps
+from .structure.tiff_directories import TIFF, Directories
+from .structure.tiff_file import PHOTOMETRIC, SUB_DIRECTORIES, is_smaller
 
 RAW = (
     "a raw file of a camera, or another whose first picture is only a small preview; "
@@ -29,12 +31,8 @@ _RAW_BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FO
 #: Others say what they are a little later: of Canon.
 _RAW_MARKS = ((4, b"ftypcrx "), (6, b"HEAPCCDR"), (4, b"\x10\0\0\0CR\2\0"))
 
-#: Tags of TIFF; the old value of a reduced picture; the colours of a camera's sensor.
-_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _PHOTOMETRIC, _SUB_IFDS, _DNG = 254, 255, 262, 330, 50706
-_REDUCED_OLD = 2
-_SENSOR = (32803, 34892)
-#: Bytes of one number of these TIFF types: BYTE, SHORT, LONG.
-_NUMBERS = {1: "B", 3: "H", 4: "I"}
+#: A tag that every DNG has; what it says of the colours of a camera's sensor.
+_DNG, _SENSOR = 50706, (32803, 34892)
 
 #: Brands of files that pillow-heif reads, and of AVIF, which Pillow reads itself.
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
@@ -89,41 +87,18 @@ def is_raw(data: bytes) -> bool:
         return True
     if any(data.startswith(mark, at) for at, mark in _RAW_MARKS):
         return True
-    if not data.startswith((b"II", b"MM")):
+    if not data.startswith(TIFF):
         return False
+    directories = Directories(data)
     try:
-        tags = _first_directory(data)
-    except struct.error:  # cut short: said when it is opened
+        entries, _ = directories.at(directories.first)
+    except TooManySteps:
         return False
     return (
-        bool(tags.get(_NEW_SUBFILE_TYPE, 0) & 1)
-        or tags.get(_SUBFILE_TYPE) == _REDUCED_OLD
-        or tags.get(_PHOTOMETRIC) in _SENSOR
-        or (_DNG in tags and _SUB_IFDS in tags)
+        is_smaller(directories, entries)
+        or directories.number(entries.get(PHOTOMETRIC), 0) in _SENSOR
+        or (_DNG in entries and SUB_DIRECTORIES in entries)
     )
-
-
-def _first_directory(data: bytes) -> dict[int, int]:
-    """The tags of a TIFF file's first picture, each with its first number, or 0 for other kinds.
-
-    Empty when it is no TIFF file. Raises struct.error when it is cut short.
-    """
-    order = "<" if data[:2] == b"II" else ">"
-    (version,) = struct.unpack_from(f"{order}H", data, 2)
-    if version not in (42, 43):
-        return {}
-    # BigTIFF has numbers of 8 bytes where TIFF has 4, and 2 for the count of tags.
-    first, offset, number, entry = (4, "I", "H", 12) if version == 42 else (8, "Q", "Q", 20)
-    (start,) = struct.unpack_from(order + offset, data, first)
-    (count,) = struct.unpack_from(order + number, data, start)
-    start += struct.calcsize(order + number)
-    tags = {}
-    for at in range(start, start + min(count, 1000) * entry, entry):
-        tag, kind = struct.unpack_from(f"{order}HH", data, at)
-        value = at + entry - struct.calcsize(order + offset)
-        known = _NUMBERS.get(kind)
-        tags[tag] = struct.unpack_from(order + known, data, value)[0] if known else 0
-    return tags
 
 
 def opener(data: bytes) -> Callable[[BytesIO], Image.Image]:

@@ -1,4 +1,7 @@
-"""The directories of a TIFF, classic or big, in either byte order."""
+"""The directories of a TIFF, classic or big, in either byte order: read only, damaged or not.
+
+`tags.exif` changes them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import NamedTuple
 
 from .steps import Order, number, steps
 
+#: How a TIFF begins: classic or big, little or big endian.
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 #: Of all directories together: some thousands of pages.
 MOST_ENTRIES = 200_000
 #: Sizes of a value in bytes, by its kind; of the kinds that hold unsigned integers.
@@ -70,9 +75,13 @@ class Directories:
             yield from range(entry.at, min(end - size + 1, entry.at + size * MOST_VALUES), size)
 
     def numbers(self, entry: Entry | None) -> list[int]:
-        """An entry's unsigned integers, of not more than MOST_VALUES."""
+        """An entry's unsigned integers, of not more than MOST_VALUES; of other kinds none."""
         size = SIZES.get(entry.kind, 1) if entry is not None else 1
         return [number(self._data, at, size, self.order) for at in self.places(entry, size)]
+
+    def number(self, entry: Entry | None, usual: int) -> int:
+        """The first of an entry's unsigned integers; `usual`: it has none."""
+        return next(iter(self.numbers(entry)), usual)
 
     def _offset(self, at: int) -> int:
         offset = number(self._data, at, self._wide, self.order)

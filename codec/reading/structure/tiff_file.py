@@ -8,7 +8,10 @@ from . import photoshop
 from .found import Found
 from .tiff_directories import Directories, Entry
 
-NEW_SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES, SUB_DIRECTORIES = 254, 258, 262, 277, 330
+NEW_SUBFILE_TYPE, SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES = 254, 255, 258, 262, 277
+SUB_DIRECTORIES = 330
+#: The old way to say that a directory describes a smaller copy.
+REDUCED = 2
 PHOTOSHOP, LAYERS, CREDENTIALS = 34377, 37724, 52545
 #: Samples of a colour, by its photometric interpretation; the others have one.
 COLOURS = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
@@ -33,16 +36,16 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
         found.add("credentials")
     for offset in directories.numbers(entries.get(SUB_DIRECTORIES)):
         below, _ = directories.at(offset)
-        smaller = _subfile(directories, below) & 1
-        found.add("thumbnail" if smaller else "auxiliary")
+        found.add("thumbnail" if is_smaller(directories, below) else "auxiliary")
     _look_at_pages(directories, following, found)
 
 
 def _look_at_channels(
     directories: Directories, entries: dict[int, Entry], image: Image.Image, found: Found
 ) -> None:
-    samples = next(iter(directories.numbers(entries.get(SAMPLES))), 1)
-    photometric = next(iter(directories.numbers(entries.get(PHOTOMETRIC))), 1)
+    """Find samples of a pixel that are neither colours nor alpha."""
+    samples = directories.number(entries.get(SAMPLES), 1)
+    photometric = directories.number(entries.get(PHOTOMETRIC), 1)
     alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
     found.add("channels", count=samples - COLOURS.get(photometric, 1) - alpha)
 
@@ -55,12 +58,15 @@ def _look_at_pages(directories: Directories, offset: int, found: Found) -> None:
         entries, offset = directories.at(offset)
         if not entries:
             continue
-        if _subfile(directories, entries) & 1:
+        if is_smaller(directories, entries):
             found.add("thumbnail")
         else:
             found.add("pages", "page")
 
 
-def _subfile(directories: Directories, entries: dict[int, Entry]) -> int:
-    """Bits that say what a directory is: 1: a smaller copy, 2: a page, 4: a mask."""
-    return next(iter(directories.numbers(entries.get(NEW_SUBFILE_TYPE))), 0)
+def is_smaller(directories: Directories, entries: dict[int, Entry]) -> bool:
+    """Whether a directory describes a smaller copy of another picture."""
+    return (
+        bool(directories.number(entries.get(NEW_SUBFILE_TYPE), 0) & 1)
+        or directories.number(entries.get(SUBFILE_TYPE), 0) == REDUCED
+    )
