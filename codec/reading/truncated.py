@@ -7,8 +7,8 @@ pixels, and the two pictures differ from there on.
     file without end ─┬─► + end marker ──────────────► picture ─┬─► first row that differs
                       └─► + other bytes + end marker ─► picture ─┘
 
-A progressive file tells its pixels several times, each time finer. When it ends between two times,
-only its headers tell that there should be more.
+A progressive file has its pixels in several scans, each finer than the last. When it ends between
+two scans, only its headers tell that more should follow.
 """
 
 from __future__ import annotations
@@ -24,19 +24,21 @@ from ticodec.errors import BadInputError
 from ticodec.notes import Note
 
 from .options import Reading
+from .structure.jpeg_segments import END, SCAN, segments
+from .structure.steps import TooManySteps
 
-_END = b"\xff\xd9"
-#: Bytes that no picture has behind its last one. Two kinds: one may say the same as what is there.
-_OTHERS = (b"\x5a\xa5\x11" * 40, b"\xa5\x5a\xee" * 40)
-#: A marker in coded pixels. Behind 0xFF, 0 means 0xFF itself, and 0xD0 … 0xD7 is a restart.
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+#: What a JPEG ends with.
+_END_MARKER = bytes([0xFF, END])
+#: Bytes that become pixels where some are missing. Two kinds: one may make the same pixels as
+#: libjpeg does.
+_FILLINGS = (b"\x5a\xa5\x11" * 40, b"\xa5\x5a\xee" * 40)
+#: A restart marker in coded pixels.
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 #: Markers of frames: C4, C8 and CC are others.
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-#: So many zeros at the end are no pixels: a copy that has failed leaves them.
+#: As many zeros at the end, or more, are no pixels: a copy that has failed leaves them.
 _ZEROS = 4
-_SCAN, _WITHOUT_LENGTH = 0xDA, {0x01, *range(0xD0, 0xD9)}
 
 
 @dataclass
@@ -79,20 +81,21 @@ def completed(data: bytes, reading: Reading) -> tuple[Image.Image, list[Note]] |
     """
     try:
         structure = _structure(data)
-    except IndexError:  # damaged headers
+    except (IndexError, TooManySteps):  # damaged headers
         return None
     if structure is None:
         return None
     if structure.coded is None:
         raise BadInputError("damaged image: the file ends before its pixels begin")
     data = data[: structure.end]
-    image = _decoded(data + _END)
+    image = _decoded(data + _END_MARKER)
     rows = image.height
     whole = not any(structure.missing.values())
     if whole:
-        for others in _fillings(data[structure.coded :]):
-            difference = ImageChops.difference(image, _decoded(data + others + _END)).getbbox()
-            rows = min(rows, difference[1]) if difference else rows
+        for filling in _fillings(data[structure.coded :]):
+            filled = _decoded(data + filling + _END_MARKER)
+            box = ImageChops.difference(image, filled).getbbox()
+            rows = min(rows, box[1]) if box else rows
         lost = image.height - rows
     else:
         lost = image.height
@@ -118,46 +121,41 @@ def _decoded(data: bytes) -> Image.Image:
 def _fillings(coded: bytes) -> Iterator[bytes]:
     """Bytes that would become pixels, where coded pixels do not end.
 
-    They may end where a restart is due. So the next ones follow, with others behind each.
+    Coded pixels may end where a restart is due. So the next restarts follow, with a filling behind
+    each.
     """
     restarts = _RESTART.findall(coded)
     next_one = restarts[-1][1] + 1 if restarts else 0
-    for others in _OTHERS:
+    for filling in _FILLINGS:
         marks = (b"\xff" + bytes([0xD0 + (next_one + step) % 8]) for step in range(8))
-        yield others + b"".join(mark + others for mark in marks)
+        yield filling + b"".join(mark + filling for mark in marks)
 
 
 def _structure(data: bytes) -> _Structure | None:
     """What a JPEG file has up to where it ends; None if its end is there.
 
-    Raises IndexError when its headers are damaged.
+    Raises IndexError when its headers are damaged, TooManySteps when it has too many segments.
     """
     found = _Structure()
-    at = 2
-    while True:
-        marker = _MARKER.search(data, at)
-        if marker is None:
-            found.end = _coded_end(data) if found.coded == at else at
-            return found
-        kind, at = data[marker.end() - 1], marker.end()
-        if kind == _END[1]:
+    end = 2
+    for segment in segments(data):
+        if segment.marker == END:
             return None
-        if kind in _WITHOUT_LENGTH:
-            continue
-        after = at + int.from_bytes(data[at : at + 2], "big")
-        if len(data) < max(after, at + 2):
-            found.end = marker.start()
+        if segment.is_cut:
+            found.end = segment.at
             return found
-        body, at = data[at + 2 : after], after
-        if kind in _FRAMES:
-            found.frame(kind, body)
-        elif kind == _SCAN:
+        body, end = data[segment.start : segment.end], segment.end
+        if segment.marker in _FRAMES:
+            found.frame(segment.marker, body)
+        elif segment.marker == SCAN:
             found.scan(body)
-            found.coded = at
+            found.coded = end
+    found.end = _coded_end(data) if found.coded == end else end
+    return found
 
 
 def _coded_end(data: bytes) -> int:
-    """Where coded pixels end that the file ends with."""
+    """Where the coded pixels end, in a file that ends with them."""
     filled = data.rstrip(b"\0")
     if len(data) - len(filled) >= _ZEROS:
         # In coded pixels a zero belongs to the 0xFF in front of it.

@@ -17,19 +17,27 @@ _FIRST_BLOCK, _LARGEST_BLOCK = 1 << 10, 1 << 18
 
 
 class Segment(NamedTuple):
-    """A marker and its data, which lie at data[start:end]; whether it is behind the first scan."""
+    """A marker, and the data that belongs to it.
+
+    Args:
+        marker: its number. at: where it is. start, end: its data is data[start:end].
+        behind_scan: whether pixels come before it.
+        is_cut: whether the file ends before its data does.
+    """
 
     marker: int
+    at: int
     start: int
     end: int
     behind_scan: bool
+    is_cut: bool = False
 
 
 def segments(data: bytes, at: int = 0, most: int = MOST_SEGMENTS) -> Iterator[Segment]:
     """The segments of the JPEG that starts at an offset.
 
-    The last one has the marker END and ends where the JPEG does; a JPEG that is cut has none.
-    Raises TooManySteps when it has more than `most`.
+    The last one has the marker END and ends where the JPEG does; a JPEG whose end is missing has
+    no such segment. Raises TooManySteps when there are more than `most`.
     """
     at += 2  # the start marker
     scanned = False
@@ -39,18 +47,19 @@ def segments(data: bytes, at: int = 0, most: int = MOST_SEGMENTS) -> Iterator[Se
             return
         marker, start = data[at + 1], at + 2
         if marker == END:
-            yield Segment(END, start, start, scanned)
+            yield Segment(END, at, start, start, scanned)
             return
         if marker == START and scanned:  # another JPEG: the end marker of this one is missing
-            yield Segment(END, at, at, scanned)
+            yield Segment(END, at, at, at, scanned)
             return
         size = number(data, start, 2)
-        if marker < 0xC0 or marker == START or size < 2:  # no marker, but damage
+        is_cut = start + max(size, 2) > len(data)
+        if marker < 0xC0 or marker == START or (size < 2 and not is_cut):  # no marker, but damage
             at = start
             continue
-        at = min(start + size, len(data))
+        place, at = at, min(start + size, len(data))
         scanned = scanned or marker == SCAN
-        yield Segment(marker, min(start + 2, at), at, scanned)
+        yield Segment(marker, place, min(start + 2, at), at, scanned, is_cut)
 
 
 def _next_marker(data: bytes, at: int) -> int:
