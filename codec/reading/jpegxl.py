@@ -1,7 +1,7 @@
-"""What a JPEG XL file says of itself. Its plugin decodes all pixels at once, and leaves some out.
+"""The header of a JPEG XL file, read before its plugin for Pillow decodes all pixels at once.
 
 file ─► boxes, or a bare codestream ─► header: size, animation, bits
-             └─► XMP, and what is lost
+             └─► XMP, which the plugin leaves out
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from PIL import Image
 
 from ticodec.notes import Note
 
+from .structure.boxes import Box, Boxes
+
 #: How a bare codestream begins, and a file of boxes.
 CODESTREAM = b"\xff\x0a"
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -22,7 +24,12 @@ _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 
 
 
 class Facts(NamedTuple):
-    """Of the picture as it is stored, in pixels: an orientation may turn it. Bits of a channel."""
+    """What a header says.
+
+    Args:
+        height, width: in pixels, before the orientation is applied.
+        animated: whether there are frames. bits: of a channel.
+    """
 
     height: int
     width: int
@@ -56,18 +63,19 @@ def facts(data: bytes) -> Facts:
 
 
 def complete(image: Image.Image, data: bytes) -> list[Note]:
-    """Add to an image what its plugin leaves out. Returns notes on what is lost."""
-    boxes = list(_boxes(data))
-    packet = next((payload for kind, payload in boxes if kind == b"xml "), None)
-    if packet:
-        image.info.setdefault("xmp", packet)
+    """Add the XMP to an image, which its plugin leaves out. Returns notes on what is lost."""
+    compressed = set()
+    for box in _boxes(data):
+        if box.name == b"xml " and box.start < box.end:
+            image.info.setdefault("xmp", data[box.start : box.end])
+        elif box.name == b"brob":
+            compressed.add(data[box.start : box.start + 4])
     notes = []
     header = facts(data)
     if header.animated:
         notes.append(Note("frames", "all frames of the animation but the first are dropped"))
     if header.bits > 8:
         notes.append(Note("bits", f"{header.bits} bits a channel are reduced to 8"))
-    compressed = {payload[:4] for kind, payload in boxes if kind == b"brob"}
     for kind, key in ((b"Exif", "exif"), (b"xml ", "xmp")):
         if kind in compressed and not image.info.get(key):
             notes.append(Note(key, f"{key.upper()} that is compressed is dropped"))
@@ -78,26 +86,16 @@ def _codestream(data: bytes) -> bytes:
     """The beginning of the codestream."""
     if data.startswith(CODESTREAM):
         return data[2:64]
-    for kind, payload in _boxes(data):
-        if kind == b"jxlc":
-            return payload[2:64]
-        if kind == b"jxlp":  # a part, after its number
-            return payload[6:64]
-    raise ValueError("no picture in it")
+    for box in _boxes(data):
+        if box.name in (b"jxlc", b"jxlp"):
+            start = box.start + (4 if box.name == b"jxlp" else 0)  # a part, after its number
+            return data[start + 2 : start + 64]
+    raise ValueError("the file has no picture, or ends within it")
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and payload of each box."""
-    at = 0
-    while data.startswith(CONTAINER) and at + 8 <= len(data):
-        size, start = int.from_bytes(data[at : at + 4], "big"), at + 8
-        if size == 1:
-            size, start = int.from_bytes(data[start : start + 8], "big"), at + 16
-        end = at + size if size else len(data)
-        if end < start:
-            return
-        yield data[at + 4 : at + 8], data[start:end]
-        at = end
+def _boxes(data: bytes) -> Iterator[Box]:
+    """The boxes of a file; a bare codestream has none. Raises TooManySteps."""
+    return Boxes(data).within(0, len(data) if data.startswith(CONTAINER) else 0)
 
 
 def _size(bits: _Bits) -> tuple[int, int]:

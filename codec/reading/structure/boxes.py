@@ -10,6 +10,8 @@ from .steps import number, steps
 
 #: Of all boxes of a file together, and of what they list.
 MOST_PARTS = 200_000
+#: How a "uuid" box with content credentials (C2PA) begins.
+CREDENTIALS = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 NAME = re.compile(rb"[ -~\xa9]{4}")
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ticodec.notes import Note
+from ticodec.shown import shown
 
 #: What is said of a kind; the names of what was found follow.
 SENTENCES = {
@@ -31,19 +32,19 @@ LONGEST_NAME = 40
 
 
 class Found:
-    """Things that a picture does not have, by kind."""
+    """What was found in a file beside its picture, by kind of note."""
 
     def __init__(self) -> None:
         self._things: dict[str, Counter[str]] = {}
 
     def add(self, kind: str, name: str = "", count: int = 1) -> None:
-        """One thing more, or several.
+        """Add a thing, or `count` of them.
 
         Args:
             kind: of the note. name: what it is, in a word or two; it may come from the file.
         """
         if count > 0:
-            self._things.setdefault(kind, Counter())[_safe(name)] += count
+            self._things.setdefault(kind, Counter())[_short(name)] += count
 
     def __contains__(self, kind: str) -> bool:
         return kind in self._things
@@ -80,7 +81,7 @@ def _first_names(names: list[str]) -> Iterator[str]:
         yield f"and {len(names) - MOST_NAMES} more"
 
 
-def _safe(name: str) -> str:
-    """A name that can be shown: without control characters, and not too long."""
-    name = "".join(c if c.isprintable() else "?" for c in name[: LONGEST_NAME + 1])
+def _short(name: str) -> str:
+    """A name of a file's making, as it can be shown, and not too long."""
+    name = shown(name[: LONGEST_NAME + 1])
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from .behind import kind_of_auxiliary, look_behind
-from .boxes import Box, Boxes
+from .boxes import CREDENTIALS, Box, Boxes
 from .found import Found
 from .heif_items import IMAGES, Items
 from .steps import number
@@ -14,7 +14,6 @@ from .steps import number
 KNOWN = {b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"wide", b"idat"}
 #: Items of metadata that is kept, or was looked at.
 METADATA = {b"Exif", b"application/rdf+xml", b"tmap"}
-CREDENTIALS = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 #: Properties that say something that the picture does not have, and what.
 PROPERTIES = {
     b"clli": "brightness of its content",

@@ -5,18 +5,18 @@ from __future__ import annotations
 from PIL import Image
 
 from .behind import look_behind
-from .boxes import Boxes
+from .boxes import CREDENTIALS, Boxes
 from .found import Found
 from .steps import number
 
 #: Boxes that hold the picture, or nothing.
 KNOWN = {b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"free", b"rreq"}
-#: Boxes with a number of their own, by that: how each starts.
-NUMBERED = {
+#: Kinds of notes for "uuid" boxes, by the identifier that each begins with.
+UUIDS = {
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
     b"JpgTiffExif->JP2": "exif",
     bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"): "iptc",
-    bytes.fromhex("d8fec3d61b0e483c92975828877ec481"): "credentials",
+    CREDENTIALS: "credentials",
 }
 MOST_SEGMENTS = 1_000
 
@@ -35,7 +35,7 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
             if pictures == 1:
                 _look_at_pixels(data, box.start, image, found)
         elif box.name == b"uuid":
-            kind = NUMBERED.get(data[box.start : box.start + 16], "metadata")
+            kind = UUIDS.get(data[box.start : box.start + 16], "metadata")
             found.add(kind, "uuid" if kind == "metadata" else "")
         elif box.name == b"jumb":
             found.add("credentials")

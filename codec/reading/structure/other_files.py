@@ -6,6 +6,7 @@ import re
 
 from PIL import Image
 
+from ..jpegxl import CONTAINER
 from . import photoshop
 from .behind import look_behind
 from .boxes import Boxes
@@ -69,7 +70,7 @@ def look_at_sgi(data: bytes, image: Image.Image, found: Found) -> None:
 
 def look_at_jpeg_xl(data: bytes, image: Image.Image, found: Found) -> None:
     """Find what a JPEG XL has beside its picture, if it is made of boxes. Raises TooManySteps."""
-    if not data.startswith(b"\0\0\0\x0cJXL "):
+    if not data.startswith(CONTAINER):
         return
     boxes = Boxes(data)
     end = 0

@@ -15,7 +15,7 @@ class TooManySteps(Exception):
 def steps(most: int) -> Iterator[int]:
     """0, 1, 2 … up to `most` of them. Asked for more, it raises TooManySteps."""
     yield from range(most)
-    raise TooManySteps
+    raise TooManySteps("it has far more parts than real files have")
 
 
 def number(data: bytes, at: int, size: int, order: Order = "big") -> int:
