@@ -18,8 +18,8 @@ from ticodec.writers import DEFAULT, suffixes, writer_of
 from .input_output import (
     STANDARD,
     about,
+    attributes_of,
     check_input,
-    origin_of,
     output_for,
     read_input,
     write_output,
@@ -82,7 +82,7 @@ def decode(
     others = usual.suffixes if format else suffixes()
     check_input(source, "decode")
     target = output_for(source, target, usual.suffixes[0], force, others, "decode")
-    origin = origin_of(source, target, preserve_times)
+    attributes = attributes_of(source, target, preserve_times)
     writer = usual if target == STANDARD else writer_of(target.rpartition(".")[2])
     writer.checked_quality(output_quality)
     with about(source):
@@ -99,7 +99,7 @@ def decode(
         with about(source):
             picture = codec.decode(file, crop=crop, scale=divisor, progress=progress)
             image = writer.write(picture.to_image(), output_quality)
-    write_output(target, image, origin)
+    write_output(target, image, attributes)
     facts = facts_of(source, target, entry.name, file, started)
     facts |= {"width": width, "height": height, "bytes": len(image)}
     del facts["bpp"]  # of the .tic, not of the image

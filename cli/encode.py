@@ -10,7 +10,7 @@ import typer
 from ticodec.container import MAX_PIXELS
 from ticodec.memory import set_memory
 
-from .input_output import about, check_input, origin_of, output_for, read_input, write_output
+from .input_output import about, attributes_of, check_input, output_for, read_input, write_output
 from .output import (
     AllowTruncated,
     Device,
@@ -69,7 +69,7 @@ def encode(
     checked_quality(entry, quality)  # before seconds are spent on loading the network
     check_input(source, "encode", is_image=True)
     target = output_for(source, target, ".tic", force, batch="encode")
-    origin = origin_of(source, target, preserve_times)
+    attributes = attributes_of(source, target, preserve_times)
     with about(source):
         data = read_input(source)
     reading = Reading(strip, strip_location, allow_truncated)
@@ -80,7 +80,7 @@ def encode(
         with about(source):
             (file,) = codec.containers([picture], quality, progress)
         coded = container.write(file)
-    write_output(target, coded, origin)
+    write_output(target, coded, attributes)
     notes = picture.notes + note_of_size(len(data), len(coded))
     print_notes(source, notes, quiet or as_json)
     facts = facts_of(source, target, entry.name, file, started) | {"notes": listed(notes)}

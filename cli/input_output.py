@@ -128,7 +128,7 @@ def _check_suffix(path: Path, suffixes: list[str], batch: str | None) -> None:
 
 
 @dataclass(frozen=True)
-class Origin:
+class Attributes:
     """What an output gets from its source.
 
     Args:
@@ -140,24 +140,24 @@ class Origin:
     modified: float | None
 
 
-def origin_of(source: str, target: str, preserve_times: bool) -> Origin:
+def attributes_of(source: str, target: str, preserve_times: bool) -> Attributes:
     """What the output of that source gets. Raises UsageError for the time of a stream."""
     if preserve_times and STANDARD in (source, target):
         raise UsageError("stdin and stdout have no time; leave --preserve-times out")
     if source == STANDARD:
-        return Origin(None, None)
+        return Attributes(None, None)
     path = Path(source)
     try:
         modified = path.stat().st_mtime if preserve_times else None
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
-    return Origin(permissions_of(path), modified)
+    return Attributes(permissions_of(path), modified)
 
 
-def write_output(name: str, data: bytes, origin: Origin) -> None:
+def write_output(name: str, data: bytes, attributes: Attributes) -> None:
     """To a file, whole or not at all, or to stdout for "-"."""
     if name != STANDARD:
-        write_file(Path(name), data, origin.modified, origin.permissions)
+        write_file(Path(name), data, attributes.modified, attributes.permissions)
         return
     try:
         sys.stdout.buffer.write(data)

@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from .errors import UsageError
 from .reading.colours import icc
 from .reading.tags import resolution
-from .reading.tags.exif import ORIENTATION, PREFIX, Tags, without_prefix
+from .reading.tags.exif import ORIENTATION, PREFIX, tags_of, without_prefix
 from .reading.tags.tiff_tags import BLOCKS, of_photo
 
 #: Name of the note in a file, see `Writer.write`.
@@ -165,7 +165,7 @@ class Avif(Writer):
         grey = image.mode in ("L", "LA")
         how = {"quality": quality, "subsampling": "4:0:0" if grey else "4:4:4"}
         exif = readable_exif(image)
-        if tags := tags_of(image):
+        if tags := tags_of(image.info.get("exif")):
             # Pillow would write EXIF with an orientation anew, without its thumbnail.
             tags.remove(tags.first, ORIENTATION)
             exif = {key: tags.tobytes() for key in exif}
@@ -231,17 +231,9 @@ def raw_exif(image: Image.Image) -> dict[str, Any]:
 
 def dpi(image: Image.Image) -> dict[str, Any]:
     """Options of Pillow's `save` for the resolution in the EXIF, if there is one that counts."""
-    tags = tags_of(image)
+    tags = tags_of(image.info.get("exif"))
     found = resolution.of_exif(tags) if tags else None
     return {"dpi": found} if found else {}
-
-
-def tags_of(image: Image.Image) -> Tags | None:
-    """The tags of an image's EXIF; None: it has none, or it is damaged."""
-    try:
-        return Tags(image.info["exif"])
-    except (KeyError, ValueError):
-        return None
 
 
 def readable_exif(image: Image.Image) -> dict[str, Any]:

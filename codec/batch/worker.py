@@ -33,7 +33,7 @@ from ticodec.writers import writer_of
 from .loaded import Loaded, pictures_of
 from .messages import Item, Job, Row
 from .parts import parts_for
-from .provenance import Origin, note_of, with_origin
+from .provenance import NO_LIMIT, Origin, note_of, with_origin
 from .storage import Place, place
 from .verification import losses, verify
 
@@ -303,7 +303,7 @@ class Worker:
             output = self.target.look(item.output)
             if self.source.look(item.name) is not None or output is None:
                 return None
-            header = container.read(self.target.read(item.output), 2**62).header
+            header = container.read(self.target.read(item.output), NO_LIMIT).header
         except TicodecError:
             return None
         ours = header.fingerprint == self.entry.fingerprint and output.modified == item.modified

@@ -16,7 +16,7 @@ from ticodec.notes import Note
 
 from .options import Reading
 from .tags import exif, location, orientation, resolution, tiff_tags, xmp
-from .tags.exif import PREFIX, Tags, without_prefix
+from .tags.exif import PREFIX, Tags, tags_of, without_prefix
 from .tags.resolution import Resolution
 
 #: A JPEG holds no more EXIF than this, in bytes.
@@ -67,7 +67,7 @@ def orientation_of(image: Image.Image) -> int:
     block = _exif_in_info(image)
     if block is None and not isinstance(image, ImageFile.ImageFile):
         block = _exif_of_tags(image, [])
-    return orientation.of(image, _tags(block), xmp_of(image))
+    return orientation.of(image, tags_of(block), xmp_of(image))
 
 
 def kept_exif(
@@ -80,7 +80,7 @@ def kept_exif(
         dots: the resolution that the file has outside of its EXIF.
         notes: what is lost is added here.
     """
-    tags = _tags(block)
+    tags = tags_of(block)
     if block and tags is None:
         notes.append(Note("exif", "its EXIF is damaged and is dropped"))
     try:
@@ -140,14 +140,6 @@ def profile_in_text(image: Image.Image, name: str) -> bytes | None:
     text = str(image.info.get(f"Raw profile type {name}", ""))
     found = re.fullmatch(r"\s*\w+\s+\d+\s+((?:[\da-fA-F]{2}\s*)+)", text)
     return bytes.fromhex(found[1]) if found else None
-
-
-def _tags(block: bytes | None) -> Tags | None:
-    """The tags of EXIF; None: there is none, or it cannot be read."""
-    try:
-        return Tags(block) if block else None
-    except ValueError:
-        return None
 
 
 def _exif_in_info(image: Image.Image) -> bytes | None:

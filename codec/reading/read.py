@@ -17,12 +17,12 @@ from ticodec.picture import Picture
 
 from .colour import to_rgb
 from .inspection import inspected
-from .keys import with_right_key
 from .metadata import complete, upright
 from .opening import SizeCheck, open_image
 from .options import METADATA, PLAIN, Reading
 from .samples import eight_bit, is_grey
 from .stored import Stored, stored_as
+from .transparent_colour import with_right_transparency
 
 
 def read_picture(
@@ -39,7 +39,7 @@ def read_picture(
     complete(image, data)
     notes += inspected(data, image)
     stored = stored_as(image, data)
-    picture = to_picture(with_right_key(image, data, stored), reading, stored)
+    picture = to_picture(with_right_transparency(image, data, stored), reading, stored)
     # Of two notes of a kind the first is kept: the file's structure says more than Pillow's image.
     first: dict[str, Note] = {}
     for note in [*notes, *picture.notes]:

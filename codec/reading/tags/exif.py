@@ -21,7 +21,7 @@ PREFIX = b"Exif\0\0"
 #: Bytes of one value, by the number of its type.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 SHORT, LONG, RATIONAL = 3, 4, 5
-ORIENTATION, CAMERA, PLACE, INTEROPERABILITY, MAKER_NOTE = 0x112, 0x8769, 0x8825, 0xA005, 0x927C
+ORIENTATION, CAMERA, GPS, INTEROPERABILITY, MAKER_NOTE = 0x112, 0x8769, 0x8825, 0xA005, 0x927C
 #: Where a JPEG thumbnail is, and its length.
 THUMBNAIL, THUMBNAIL_LENGTH = 0x201, 0x202
 #: Where a thumbnail without compression is, and its lengths.
@@ -107,6 +107,10 @@ class Tags:
             return []
         size = SIZES[entry.kind]
         return [self._number(entry.value + size * n, size) for n in range(entry.values)]
+
+    def number(self, directory: int | None, tag: int, usual: int = 0) -> int:
+        """The first value of a directory's tag of whole numbers; `usual`: it is not there."""
+        return next(iter(self.numbers(self.entry(directory, tag))), usual)
 
     def set_number(self, entry: Entry, value: int) -> None:
         """Write the first value of a tag of whole numbers."""
@@ -201,7 +205,7 @@ class Tags:
 
     def _pointed(self, directory: int | None, tag: int) -> int | None:
         """The directory that a tag points to; None: it is not there, or damaged."""
-        at = next(iter(self.numbers(self.entry(directory, tag))), 0)
+        at = self.number(directory, tag)
         with suppress(ValueError):
             if at and self.entries(at):
                 return at
@@ -232,6 +236,14 @@ def without_prefix(exif: bytes) -> bytes:
     while exif.startswith(PREFIX):
         exif = exif[len(PREFIX) :]
     return exif
+
+
+def tags_of(exif: bytes | None) -> Tags | None:
+    """The tags of EXIF; None: there is none, or it cannot be read."""
+    try:
+        return Tags(exif) if exif else None
+    except ValueError:
+        return None
 
 
 def empty() -> Tags:

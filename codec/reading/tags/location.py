@@ -16,7 +16,7 @@ from .exif import Tags
 PLACE, OTHERS = "the place", "other blocks of metadata in the EXIF"
 #: Tags that are taken out of EXIF, and what they are: GPS, and the places of GeoTIFF; what may have
 #: a place: directories that are not known here, Photoshop's data, XMP, copies of maker notes.
-TAGS = dict.fromkeys((exif.PLACE, 33550, 33922, 34264, 34735, 34736, 34737), PLACE)
+TAGS = dict.fromkeys((exif.GPS, 33550, 33922, 34264, 34735, 34736, 34737), PLACE)
 TAGS |= dict.fromkeys((330, 700, 34377, 50740), OTHERS)
 TAGS |= {
     exif.MAKER_NOTE: "the maker note, which may tell of it",

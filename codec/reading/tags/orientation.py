@@ -61,7 +61,7 @@ def of_exif(tags: Tags | None) -> int | None:
     """The orientation in the EXIF, 1 … 8; None: it has none."""
     if tags is None:
         return None
-    found = next(iter(tags.numbers(tags.entry(tags.first, exif.ORIENTATION))), 0)
+    found = tags.number(tags.first, exif.ORIENTATION)
     return found if 1 <= found <= 8 else None
 
 
@@ -81,7 +81,7 @@ def make_upright(tags: Tags, turn: int, notes: list[Note]) -> None:
                 tags.swap(directory, *pair)
     second = tags.thumbnail
     if second is not None:
-        own = next(iter(tags.numbers(tags.entry(second, exif.ORIENTATION))), turn)
+        own = tags.number(second, exif.ORIENTATION, turn)
         there = bool(list(tags.thumbnail_places()))
         if there and own in TURNS and not _turn_thumbnail(tags, TURNS[own]):
             drop_thumbnail(tags)
@@ -104,10 +104,10 @@ def drop_thumbnail(tags: Tags) -> None:
 
 def _turn_thumbnail(tags: Tags, turn: Image.Transpose) -> bool:
     """Turn the thumbnail, and write it where it was. Returns whether that could be done."""
-    place = tags.entry(tags.thumbnail, exif.THUMBNAIL)
+    start = tags.number(tags.thumbnail, exif.THUMBNAIL)
     length = tags.entry(tags.thumbnail, exif.THUMBNAIL_LENGTH)
-    start, room = (next(iter(tags.numbers(entry)), 0) for entry in (place, length))
-    if place is None or length is None or start < 8 or start + room > len(tags.data):
+    room = tags.number(tags.thumbnail, exif.THUMBNAIL_LENGTH)
+    if length is None or start < 8 or start + room > len(tags.data):
         return False
     try:
         thumbnail = Image.open(BytesIO(tags.data[start : start + room]), formats=["JPEG"])

@@ -40,7 +40,7 @@ def of_file(image: Image.Image) -> Resolution | None:
 def of_exif(tags: Tags) -> Resolution | None:
     """What the EXIF says; None: nothing that counts."""
     across, down = (tags.rational(tags.entry(tags.first, tag)) for tag in (ACROSS, DOWN))
-    unit = next(iter(tags.numbers(tags.entry(tags.first, UNIT))), INCH)
+    unit = tags.number(tags.first, UNIT, INCH)
     inches = UNITS.get(unit, 0.0)
     return checked(across * inches, (down or across) * inches)
 
