@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EVERY = 10.0
 #: Bytes that are added to a file's size when the time left is estimated.
 BASE = 50_000
-#: How many reasons of failures a summary lists, and how many suffixes of what was left out.
+#: How many reasons of failures a summary lists, and how many suffixes that were left out.
 REASONS, SUFFIXES = 5, 8
 
 
@@ -171,7 +171,7 @@ def print_summary(job: Job, totals: Totals, seconds: float) -> None:
 
 
 def left_out(totals: Totals) -> dict[str, str]:
-    """Which files a run does not take, in words: by their suffix, and by the user's patterns."""
+    """How many files a run leaves out, in words, by the name of the line in the summary."""
     found = {}
     if totals.left_out:
         ordered = sorted(totals.left_out.items(), key=lambda each: (-each[1], each[0]))

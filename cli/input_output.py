@@ -20,13 +20,13 @@ STANDARD = "-"
 
 
 def check_input(name: str, batch: str | None = None, is_image: bool = False) -> None:
-    """Look at an input before anything is said of the output: is it there, and no folder?
+    """Check that an input is a file that can be opened, before the output is checked.
 
     Args:
         batch: the command of `ticodec batch` that does the same, for messages.
         is_image: whether a `.tic` file is refused.
 
-    Raises UsageError for what can be no name, BadInputError for what cannot be read.
+    Raises UsageError for an impossible name, BadInputError for what cannot be read.
     """
     if name == STANDARD:
         return
@@ -77,7 +77,7 @@ def output_for(
     the target is a folder, the file goes there under the source's name with the suffix.
 
     Args:
-        source: as `check_input` has seen it.
+        source: the input, after `check_input`.
         others: suffixes that are allowed too.
         batch: the command of `ticodec batch` that does the same, for messages.
 
@@ -141,7 +141,11 @@ class Attributes:
 
 
 def attributes_of(source: str, target: str, preserve_times: bool) -> Attributes:
-    """What the output of that source gets. Raises UsageError for the time of a stream."""
+    """What an output gets from its source.
+
+    Raises UsageError when times are asked for and one of them is a stream, BadInputError when the
+    source cannot be read.
+    """
     if preserve_times and STANDARD in (source, target):
         raise UsageError("stdin and stdout have no time; leave --preserve-times out")
     if source == STANDARD:
@@ -155,7 +159,7 @@ def attributes_of(source: str, target: str, preserve_times: bool) -> Attributes:
 
 
 def write_output(name: str, data: bytes, attributes: Attributes) -> None:
-    """To a file, whole or not at all, or to stdout for "-"."""
+    """Write to a file, whole or not at all, or to stdout for "-". Raises TicodecError."""
     if name != STANDARD:
         write_file(Path(name), data, attributes.modified, attributes.permissions)
         return

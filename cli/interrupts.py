@@ -1,4 +1,6 @@
-"""What Ctrl-C does: KeyboardInterrupt while a command runs; before and after, the end at once."""
+"""What Ctrl-C does. While a command runs it raises KeyboardInterrupt. Before and after that it ends
+the process at once.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ INTERRUPTED = 130
 
 
 def end_at_once() -> None:
-    """From now on Ctrl-C ends the process with one line, wherever it is.
+    """From now on Ctrl-C ends the process at once, with one line on stderr.
 
-    For imports, which may swallow KeyboardInterrupt or print a traceback, and for the last moments
-    of a process.
+    For imports, where KeyboardInterrupt may be swallowed or give a traceback, and for the last
+    moments of a process.
     """
     _answer(_end)
 
@@ -26,7 +28,7 @@ def raise_error() -> None:
 
 
 def _answer(handler: Any) -> None:
-    # A shell that starts a command in the background has it ignore Ctrl-C, and so it stays.
+    # A shell lets commands in the background ignore Ctrl-C: that handler stays.
     if signal.getsignal(signal.SIGINT) in (_end, signal.default_int_handler):
         with contextlib.suppress(ValueError):  # only the main thread may say this
             signal.signal(signal.SIGINT, handler)

@@ -91,7 +91,7 @@ def working(text: str, quiet: bool) -> Iterator[None]:
 
 
 def print_notes(source: str, notes: Iterable[Note], quiet: bool) -> None:
-    """What is to be said of a photo, a line each on stderr."""
+    """Print the notes on a photo on stderr, a line each."""
     if not quiet:
         for note in notes:
             print(shown(f"ticodec: note: {source}: {note}"), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The first lines of the `ticodec` command, for what may happen while all else is imported."""
+"""The start of the `ticodec` command: Ctrl-C, or too little memory, while the rest is imported."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def main() -> None:
             raise
         if code is None:  # nothing is said yet
             os.write(2, b"ticodec: not enough memory to load the libraries\n")
-        # Not by `sys.exit`: threads that a library began to start could keep the process for ever.
+        # Not by `sys.exit`, which could wait for ever for threads of a half imported library.
         os._exit(1)

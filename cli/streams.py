@@ -1,4 +1,4 @@
-"""Standard input, output and errors: closed, unbuffered, or of a terminal without Unicode."""
+"""Standard input, output and errors that are closed, unbuffered, or cannot show all letters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from ticodec.files import reason
 
 
 def prepare_streams() -> None:
-    """Let what is written to stdout arrive whole or raise OSError, and no letter raise anything."""
+    """Make stdout and stderr safe to write to.
+
+    What is written to stdout arrives whole, or raises OSError. Letters that a stream cannot show
+    become "?".
+    """
     if sys.stdin is None:
         sys.stdin = open(os.open(os.devnull, os.O_WRONLY))  # noqa: PTH123, SIM115
     if sys.stdout is None:  # closed: a device that takes nothing raises what a closed one would
         sys.stdout = _text_to(os.open(os.devnull, os.O_RDONLY), "utf-8")
     elif isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
-        # PYTHONUNBUFFERED: on a disk that becomes full this would write a part, and say nothing.
+        # PYTHONUNBUFFERED: on a full disk such a stream writes a part, and raises nothing.
         sys.stdout = _text_to(sys.stdout.fileno(), sys.stdout.encoding)
     if sys.stderr is None:
         sys.stderr = _text_to(os.open(os.devnull, os.O_WRONLY), "utf-8")
@@ -32,5 +36,5 @@ def why(error: OSError) -> str:
 
 
 def _text_to(handle: int, encoding: str) -> io.TextIOWrapper:
-    """A stream to an open file that is flushed after each line."""
+    """A stream to an open file, flushed after each line."""
     return open(handle, "w", buffering=1, encoding=encoding, closefd=False)

@@ -1,4 +1,4 @@
-"""Tables on stdout, whole on a terminal of any width."""
+"""Tables on stdout, of which nothing is cut off, however narrow the terminal is."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-#: Letters that a column of names has at least, where they are broken into lines.
-NAMES = 16
+#: The least width of a column whose names are broken into lines, in letters.
+LEAST_WIDTH = 16
 
 
 def print_table(table: Table) -> None:
-    """Print a table that is cut nowhere.
+    """Print a whole table.
 
-    Columns whose `overflow` is "fold" may be broken into lines. Where the table is too wide for a
-    terminal all the same, its cells are printed below each other. In a file and in a pipe, tables
-    are as wide as they need to be.
+    Cells of columns whose `overflow` is "fold" may be broken into lines. If the table is too wide
+    for the terminal all the same, its cells are printed below each other. In files and pipes a
+    table is as wide as it needs to be.
     """
     from rich.console import Console
 
@@ -34,11 +34,11 @@ def print_table(table: Table) -> None:
 
 
 def _width(table: Table, console: Console) -> int:
-    """The letters that a table needs in a line."""
+    """The width that a table needs at least, in letters."""
     widths = [column.max_width for column in table.columns]
     for column in table.columns:
         if column.overflow == "fold":
-            column.max_width = NAMES
+            column.max_width = LEAST_WIDTH
     needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
     for column, width in zip(table.columns, widths, strict=True):
         column.max_width = width
@@ -46,7 +46,7 @@ def _width(table: Table, console: Console) -> int:
 
 
 def _print_cells(table: Table, console: Console) -> None:
-    """A row after the other: its first cell, then a line for each other one, with its name."""
+    """Print each row as its first cell, and a line for each other one, with its heading."""
     from rich.padding import Padding
     from rich.table import Column
     from rich.table import Table as RichTable

@@ -1,4 +1,4 @@
-"""What a wrong use of the command line is told, beside what is wrong."""
+"""Hints for a wrong use of the command line, behind the message that says what is wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOO_MANY = "unexpected extra argument"
 
 
 def with_hints(message: str, command: str, words: Iterable[str]) -> str:
-    """typer's message, what would be right, and which help to see.
+    """typer's message with what would be right, if that can be guessed, and which help to see.
 
     Args:
         command: such as "ticodec encode". words: all that were given.
@@ -28,7 +28,7 @@ def with_hints(message: str, command: str, words: Iterable[str]) -> str:
 
 
 def _is_file(word: str) -> bool:
-    """Whether a word that begins with a dash is rather a file than an option."""
+    """Whether a word begins with a dash, but seems to be a file and no option."""
     if not word.startswith("-") or word == "-":
         return False
     try:

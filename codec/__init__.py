@@ -60,8 +60,8 @@ __all__ = [
 # without. A program that sets it itself, or imports torch first, keeps its own way.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-#: Where the names are. They are imported when they are first used: the command can then answer
-#: Ctrl-C before it imports NumPy and Pillow. (No module here may have one of these names.)
+#: The module of each name. It is imported when the name is first used, so that the command can
+#: answer Ctrl-C before it imports NumPy and Pillow. (No module here may have one of these names.)
 _PLACES = {
     "BadInputError": "errors",
     "Codec": "codec",

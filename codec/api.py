@@ -74,8 +74,8 @@ def encode(
 ) -> bytes:
     """An image to the bytes of a `.tic` file.
 
-    What the file does not keep is said in warnings (`TicodecWarning`). To see it before, make a
-    `Picture` by `read_picture`, look at its `notes`, and encode that.
+    Warnings (`TicodecWarning`) say what the file does not keep. To see it first, call
+    `read_picture`, look at the `notes` of the picture, and encode the picture.
 
     Args:
         image: an image file of any format that Pillow reads: a path, its bytes (or anything
@@ -107,12 +107,12 @@ def read_picture(
     allow_truncated: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Picture:
-    """An image as it is encoded: upright, 8-bit RGB; its `notes` say what is not kept of it.
+    """An image as it is encoded: upright, 8-bit RGB. Its `notes` say what is not kept of it.
 
     Args:
         image: as `encode` takes it.
-        strip: leave out all metadata; the colours become sRGB.
-        strip_location: leave out where the photo was taken.
+        strip: leave out all metadata, and convert the colours to sRGB.
+        strip_location: leave out where the photo was taken; other metadata stays.
         allow_truncated: take a JPEG whose end is missing; what is missing becomes grey.
         max_pixels: larger images are refused.
 

@@ -20,7 +20,7 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     if device.type == "cuda":
-        if _forked_from_a_user():
+        if _forked_after_gpu_use():
             raise UsageError(
                 "a forked process cannot use a GPU that its parent has used; start processes by "
                 "the method spawn, or choose cpu as `device`"
@@ -33,14 +33,16 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _forked_from_a_user() -> bool:
-    """Whether this is a fork of a process that has used a GPU."""
+def _forked_after_gpu_use() -> bool:
+    """Whether this process was forked from one that had used a GPU."""
     return bool(getattr(torch.cuda, "_is_in_bad_fork", lambda: False)())
 
 
 def _one_thread() -> None:
-    """A forked process has none of the threads that its parent made, and torch would wait for them
-    for ever, unless it uses one thread only."""
+    """Let torch use one thread only.
+
+    A forked process has none of its parent's threads, and torch would wait for them for ever.
+    """
     torch.set_num_threads(1)
 
 

@@ -31,8 +31,8 @@ class Interrupted(TicodecError):
     exit_code = 130
 
 
-#: How torch says that memory is short: on a GPU, on Windows, elsewhere. Then how Linux says that a
-#: library cannot be loaded, and Python that a thread cannot be started.
+#: How errors say that memory is short. Three come from torch: on a GPU, on Windows, elsewhere.
+#: The others come when a library cannot be loaded, or a thread cannot be started.
 _SHORT = (
     "out of memory",
     "not enough memory",
@@ -41,14 +41,14 @@ _SHORT = (
     "failed to map segment from shared object",
     "can't start new thread",
 )
-#: The same of a library, on a disk from which nothing may be run.
+#: This follows where a library cannot be loaded since its disk forbids to run anything from it.
 _FORBIDDEN = "operation not permitted"
 
 
 def is_memory_short(error: BaseException) -> bool:
-    """Whether this, or what caused it, says that memory was too short, in whosever words.
+    """Whether an error, or what caused it, says that memory was too short.
 
-    The words of our own errors do not count: they have names of files in them.
+    The words of our own errors do not count, since names of files are among them.
     """
     found: BaseException | None = error
     while found is not None:

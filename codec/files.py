@@ -76,9 +76,9 @@ def _flush_folder(path: Path) -> None:
 
 
 def permissions_of(path: Path) -> int | None:
-    """The permissions that a file made of this one gets: to read and write, never to execute.
+    """The permissions of a file, for those made of it: to read and write, never to execute.
 
-    None when there is no such file, or when it is a pipe, whose permissions say nothing.
+    None when there is no such file, or when it is no regular one, such as a pipe.
     """
     try:
         mode = path.stat().st_mode

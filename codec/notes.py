@@ -1,4 +1,4 @@
-"""Notes: what is said about a photo when its `.tic` file does not keep all of it."""
+"""Notes: what the owner of a photo is told when its `.tic` file does not keep all of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Note:
 
     Args:
         kind: one word for scripts, such as "frames"; docs/what-is-kept.md lists them all.
-        text: what happens, as a sentence without a full stop.
+        text: what happens, as a short sentence without a full stop.
         lost: whether the photo has something that its `.tic` file does not: then
             `batch --delete-source-after-verify` keeps the photo.
     """
@@ -26,12 +26,12 @@ class Note:
         return self.text
 
     def as_wished(self) -> Note:
-        """The same when the photo's owner asked for it: then it is no loss."""
+        """The same note when the photo's owner asked for it: then it is no loss."""
         return replace(self, lost=False)
 
 
 class TicodecWarning(UserWarning):
-    """The kind of warning in which Python callers get a note."""
+    """The warning by which Python callers get a note."""
 
 
 def note_of_size(source: int, tic: int) -> list[Note]:

@@ -25,7 +25,7 @@ class Picture:
         grey: whether it was grey.
         alpha: (H, W) uint8, or None for an opaque image.
         metadata: raw bytes by section name: "icc", "exif", "xmp" (`sections.metadata`).
-        notes: what its file has that is not kept here, and what was converted.
+        notes: what of its file is not kept here, and what was converted.
     """
 
     pixels: Pixels
@@ -64,8 +64,8 @@ class Picture:
 def pillow_info(metadata: dict[str, bytes], grey: bool) -> dict[str | tuple[int, int], bytes]:
     """The `info` of a Pillow image with a picture's metadata.
 
-    An ICC profile of RGB never goes with grey pixels, which file formats forbid: it becomes the
-    profile of grey that looks the same, or none where there is no such profile, or sRGB needs none.
+    File formats forbid an ICC profile of RGB for grey pixels. So it becomes a profile of grey that
+    looks the same. There is none if it is sRGB, or if no such profile exists.
     """
     if grey and "icc" in metadata:
         made = icc.for_grey(metadata["icc"])
@@ -76,7 +76,7 @@ def pillow_info(metadata: dict[str, bytes], grey: bool) -> dict[str | tuple[int,
 
 
 def neutral(pixels: Pixels) -> Pixels:
-    """Pixels (H, W, 3) of the same lightness with three equal channels."""
+    """Pixels (H, W, 3) uint8, RGB, to grey ones of the same lightness: three equal channels."""
     return np.array(Image.fromarray(pixels).convert("L").convert("RGB"))
 
 

@@ -168,7 +168,7 @@ def _with_metadata(image: Image.Image, options: dict[str, Any]) -> Image.Image:
     keys = [section.key for section in sections.metadata() if section.key in options]
     if not keys:
         return image
-    own = exif_of(image, [])  # of a TIFF file's tags, which a copy has not
+    own = exif_of(image, [])  # perhaps made of a TIFF file's tags, which a copy does not have
     image = image.copy()
     if own is not None:
         image.info["exif"] = own

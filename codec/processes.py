@@ -40,8 +40,8 @@ def without_ctrl_c() -> Iterator[None]:
         nonlocal pressed
         pressed = True
 
-    # The mask is what started processes inherit. It does not keep the signal from other threads,
-    # from where Python takes it to the main thread.
+    # Processes that are started inherit the mask. It alone would not do: another thread could get
+    # the signal, and Python would pass it on to the main thread. So there is a handler too.
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, hold) if is_main else None
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -68,7 +68,7 @@ def start_worker(threads: int) -> None:
         os._exit(128 + signal.SIGTERM)
 
     def end(*_: object) -> None:
-        # Unwinding can begin anywhere, where Python or a library prints what ends it.
+        # Whatever this interrupts, Python or a library may print a traceback. Nobody should see it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         threading.Thread(target=give_up, daemon=True).start()
         sys.exit(128 + signal.SIGTERM)

@@ -1,18 +1,19 @@
-"""Names of files and other text of strangers, safe to print in a message or a table."""
+"""Names of files and other text that is not ours, made safe to print."""
 
 from __future__ import annotations
 
 import unicodedata
 
-#: Control characters, halves of surrogate pairs (they stand for bytes that are no text), and the
-#: separators that end a line or a paragraph.
+#: Unicode's categories of control characters, of halves of surrogate pairs (Python has these for
+#: bytes that are no text), and of separators of lines and paragraphs.
 _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
-#: What turns the direction of the text behind it, so that "gpj.exe" reads "exe.jpg".
+#: Unicode's classes of characters that turn round the text behind them: then "gpj.exe" can look
+#: like "exe.jpg".
 _TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def shown(name: str) -> str:
-    r"""A name as it is shown: a line break is `\n`, an escape that colours the terminal `\x1b`.
+    r"""A name with characters that could harm a terminal escaped: a line break becomes `\n`.
 
     Letters of all languages and emoji stay as they are.
     """

@@ -148,7 +148,8 @@ class Jpeg(Writer):
         image.save(out, "JPEG", **how)
         try:
             Image.open(out)
-        except UnidentifiedImageError:  # damaged EXIF, in which Pillow looks for a resolution
+        except UnidentifiedImageError:
+            # Pillow looks for a resolution in the EXIF, which is damaged, unless JFIF has one.
             out.seek(0)
             out.truncate()
             image.save(out, "JPEG", **how | {"dpi": (72, 72)})
@@ -173,7 +174,7 @@ class Avif(Writer):
 
 
 class Tiff(Writer):
-    """Lossless: deflated, or uncompressed if there are tags that libtiff cannot write: EXIF."""
+    """Lossless: deflated, or uncompressed for tags that libtiff cannot write, such as EXIF's."""
 
     name, suffixes, side_max = "TIFF", (".tif", ".tiff"), 2**31 - 1
 

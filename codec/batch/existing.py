@@ -1,12 +1,12 @@
-"""What is there of a run's outputs already: which are up to date, which may be replaced.
+"""Outputs of a run that exist already: which are up to date, which may be replaced.
 
 item ─► its output is there? ─┬─► no, or of an earlier state of its source ─► item, to be done
                               ├─► up to date ─► row: skipped
                               ├─► of another photo ─► item, under its other name
                               └─► nobody knows whose ─► row: failed
 
-No state is kept anywhere but in the outputs themselves (`provenance`). When in doubt both files are
-kept: the photo of a `.tic` may be gone.
+The outputs themselves say what they were made from (`provenance`); there is no other state. When in
+doubt both files are kept, since the photo of a `.tic` may be gone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .plan import TIC, folded
 from .provenance import NO_LIMIT, note_of, origin_of, read_note
 from .storage import Found, Local, Place, place
 
-#: How many outputs are looked up at once; most of that time is waiting for the store.
+#: How many outputs are looked up at once: most of the time goes into waiting for the store.
 LOOKING = 16
 #: The coarsest step of a file system's times, in seconds (FAT).
 TIME_STEP = 2.0
@@ -39,11 +39,12 @@ DECODED = Note("decoded", "left out, since batch decode made it of a .tic file",
 
 
 def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
-    """Yields every item that is to be done; for any other, a row that says why it is not.
+    """Yields every item that is to be done; for any other a row that says why it is not.
+
+    An output that someone else made is never replaced, unless the job says so.
 
     Args:
-        skip: leave out what is up to date. An output that someone else made is never replaced,
-            unless the job says so.
+        skip: leave out what is up to date.
     """
     sifter = Encoding(job, items) if job.action == "encode" else Decoding(job)
 
@@ -81,7 +82,7 @@ class Places:
         return self.target.look(name) if self.listed is None else self.listed.get(name)
 
     def in_the_way(self, item: Item, output: Found) -> Row | None:
-        """A row when there is something in the place of an item's output that stays there."""
+        """A row when an item's output cannot be written, since what is in its place must stay."""
         if isinstance(self.source, Local) and isinstance(self.target, Local):
             written, read = self.target.root / output.name, self.source.root / item.name
             if os.path.realpath(written) == os.path.realpath(read):
@@ -132,7 +133,7 @@ class Decoding(Places):
 
 
 class Whose(Enum):
-    """Whose a `.tic` file is that may be replaced, or not: nobody's, this photo's, another's."""
+    """Of which photo a `.tic` file is: of none, of the one that is looked at, of another."""
 
     NOBODY, MINE, OTHER = range(3)
 
@@ -150,11 +151,11 @@ class Encoding(Places):
         self.nested = self.overlap()
 
     def look(self, item: Item) -> Item | Row:
-        """The item, with the name of the `.tic` that is to be written, or a row why there is none.
+        """The item, with the name of the `.tic` to write; or a row that says why none is written.
 
-        A photo's `.tic` has one of two names, with and without the photo's suffix before its own.
-        One of another photo stays, and then the other name is taken. A picture that was decoded
-        from a `.tic` is left out where it could take the place of that.
+        A photo's `.tic` has one of two names, with or without the photo's suffix before its own.
+        If a `.tic` of another photo has one name, it stays, and this photo gets the other name.
+        A picture that was decoded from a `.tic` is left out where its `.tic` could replace that.
         """
         whole, short = item.name + TIC, str(PurePosixPath(item.name).with_suffix(TIC))
         outcomes: list[tuple[Item, Row | Whose]] = []
@@ -185,16 +186,16 @@ class Encoding(Places):
         return Row.of(item, "failed", error=error)
 
     def _whose(self, item: Item, output: Found, sure: bool) -> Row | Whose:
-        """Whose file there is at an item's output; a row if it is up to date, or has to stay.
+        """Whose the file is in the place of an item's output; a row if it stays, or is up to date.
 
         An output is up to date if it is whole and has the job's weights and quality, and the
-        photo's time, suffix and size, as far as it says these. One of an earlier state of the same
-        photo is replaced, and so is a damaged one. Three kinds are only replaced if the job says
-        so: a file that is no `.tic` of this version; any other settings when sources are deleted,
-        since what is there may be wanted; an output newer than its photo.
+        photo's time, suffix and size, as far as it says these. A damaged output is replaced, and so
+        is one of an earlier state of the same photo. Three kinds are only replaced if the job says
+        so: a file that is no `.tic` of this version; when sources are deleted, one of other
+        settings, since it may be wanted; one that is newer than its photo.
 
         Args:
-            sure: take only what says that it is of this photo for that.
+            sure: whether a file counts as this photo's only if it says so.
         """
         if row := self.in_the_way(item, output):
             return row
@@ -226,7 +227,7 @@ class Encoding(Places):
         if newer:
             text = f"{output.name} is there, of a newer photo or copied; `replace` overwrites it"
             return Row.of(item, "failed", error=text)
-        # When sources are deleted, or it does not say its photo, the photo may be gone.
+        # If sources are deleted, or if it does not say of which photo it is, that may be gone.
         return Whose.OTHER if origin is None or self.job.delete_source else Whose.MINE
 
     def _of_other_settings(self, output: Found, header: Header) -> str:

@@ -147,7 +147,7 @@ class LocalEngine:
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""
-        with without_ctrl_c():  # pressed twice, it would leave some of them
+        with without_ctrl_c():  # pressed a second time, it would leave some of them running
             for worker in self.workers:
                 worker.process.terminate()
                 worker.pipe.close()
@@ -159,7 +159,7 @@ class LocalEngine:
 
     def _start(self) -> Process:
         """Start a worker."""
-        with without_ctrl_c():  # or it would be started and nobody would know
+        with without_ctrl_c():  # it could come when the worker runs and is not in the list yet
             worker = Process(self.job)
             self.workers.append(worker)
         return worker
@@ -251,7 +251,7 @@ def _serve(pipe: Connection, job: Job) -> None:
 
 
 def _begin(pipe: Connection, job: Job) -> Worker | None:
-    """The worker, once its starter knows that it has begun; None when it cannot."""
+    """The worker, after its starter was told that it has begun; None when it cannot begin."""
 
     def ask(parts: int) -> None:
         pipe.send(Ask(parts))

@@ -83,7 +83,7 @@ class Item:
     Args:
         name, output: its path below the source, and its output's below the target.
         size: in bytes. modified: seconds since 1970, if known.
-        permissions: that its output gets, as `files.permissions_of` gives them, if known.
+        permissions: of its output, as `files.permissions_of` gives them, if known.
         retry: whether a worker that had it died.
         verify: whether its output exists, so that only a check and deleting the source are left.
     """
@@ -108,7 +108,7 @@ class Row:
         labels: (label, probability), the most probable first.
         retried: whether a worker died with it before. deleted: whether its source was deleted.
         kept: why its source was not deleted although the job says so.
-        notes: what is to be said of it.
+        notes: what its user should know of it.
         fatal: whether every other file would fail too.
     """
 

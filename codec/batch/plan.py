@@ -34,8 +34,8 @@ class Plan:
     """The files to do, and the rows of files that cannot be done.
 
     Args:
-        others: how many files the job leaves out, since it does not know their suffix, by suffix.
-        excluded: how many files its patterns leave out.
+        others: how many files are left out, since their suffix is not known; by suffix.
+        excluded: how many files the user's patterns leave out.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -68,9 +68,12 @@ def check(job: Job, dry: bool = False) -> None:
 
 
 def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
-    """List the source and name the outputs; reads no file. Raises TicodecError.
+    """List the source and name the outputs. Reads no file. Raises TicodecError.
 
-    A source that is one file is taken whatever its suffix is.
+    If the source is a file, it is taken whatever its suffix is.
+
+    Args:
+        include, exclude: patterns of names and paths, as of a shell.
     """
     plan, inputs = Plan(), []
     source = place(job.source, job.follow_links)
@@ -126,7 +129,7 @@ def output_names(names: list[str], suffix: str) -> list[str]:
     a.jpg, b.jpg, b.png ─► a.tic, b.jpg.tic, b.png.tic
 
     Names that differ only in case or Unicode form count as one, as for some file systems.
-    Where the `.tic` of another photo is there, `existing` takes the name with the old suffix too.
+    Where the `.tic` of another photo exists already, `existing` takes the name with the old suffix.
     """
     whole = [name + suffix for name in names]
     if not suffix:

@@ -1,9 +1,9 @@
 """Notes in outputs that say what they were made from: a `.tic` file of its photo, a decoded image
 of its `.tic` file.
 
-A later run reads them to see what is up to date, and so never takes someone's own image, or the
-file of another photo, for an output of its own. A `.tic` has the note in a section. A PNG has it
-in a text chunk near its beginning. Other formats have it behind their end (`writers.trailer`).
+A later run reads them to see what is up to date. So it never takes someone's own image, or the file
+of another photo, for an output of its own. A `.tic` has the note in a section. A PNG has it in a
+text chunk near its beginning. Other formats have it behind their end (`writers.trailer`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ticodec.writers import NOTE, TRAILER_MAX, note_in
 END = b"\0\0\0\0IEND\xaeB`\x82"
 #: How many bytes of a PNG's beginning are searched for the note.
 HEAD = 1 << 20
-#: The most pixels a `.tic` can have: a limit for reading its sections, which takes no more memory.
+#: The most pixels a `.tic` can have: the limit where nothing is decoded, which needs no memory.
 NO_LIMIT = container.SIDE_MAX**2
 
 
@@ -34,7 +34,7 @@ class Origin:
     Args:
         suffix: of the photo's name, with its dot, as it was written; "" when it had none.
         size: of the photo, in bytes.
-        deleted: whether it was to be deleted: then the `.tic` may be all that is left of it.
+        deleted: whether the run was to delete the photo: then the `.tic` may be all that is left.
     """
 
     suffix: str
@@ -43,7 +43,10 @@ class Origin:
 
 
 def with_origin(tic: bytes, origin: Origin) -> bytes:
-    """The bytes of a `.tic` file that says this of its photo, whatever it said before."""
+    """The bytes of a `.tic` file with this origin in place of what it said before, if anything.
+
+    Raises BadInputError when it is damaged.
+    """
     file = container.read(tic, NO_LIMIT)
     mark = "-" if origin.deleted else ""
     payload = os.fsencode(f"{mark}{origin.size}{origin.suffix}")
@@ -52,7 +55,7 @@ def with_origin(tic: bytes, origin: Origin) -> bytes:
 
 
 def origin_of(file: Container) -> Origin | None:
-    """What a `.tic` file says of its photo; None when it says nothing that is understood."""
+    """What a `.tic` file says of its photo; None: it says nothing, or nothing that can be read."""
     found = re.fullmatch(rb"(-?)(\d{1,18})((?s:\..*)?)", file.section("origin") or b"")
     if found is None:
         return None

@@ -30,11 +30,11 @@ class Totals:
         counts: files by status.
         bytes_in, bytes_out, pixels: of the files that are done or up to date.
         done_pixels: of the files that were done in this run.
-        kept: of those that were to be deleted, how many were not, since something would be lost.
-        notes: how many files there is a note on, by its kind.
+        kept: how many sources were not deleted although the job said so, for what would be lost.
+        notes: how many files have a note, by its kind.
         reasons: how often each error occurred.
-        left_out: how many files are none of the rows, since their suffix is not known, by suffix.
-        excluded: how many files are none of the rows, by the wish of the user.
+        left_out: how many files have no row, since their suffix is not known; by suffix.
+        excluded: how many files have no row, since the user's patterns leave them out.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -107,6 +107,7 @@ def check_report(path: Path, table: Table | None, replace: bool) -> None:
     """Raises UsageError when a report cannot have that name.
 
     Args:
+        path: of the report. table: of labels, of the same run.
         replace: whether a file that is no report may be overwritten.
     """
     if table is not None and path.absolute() == Path(table.url).absolute():
@@ -123,7 +124,7 @@ def check_report(path: Path, table: Table | None, replace: bool) -> None:
 
 
 def _is_report(path: Path) -> bool:
-    """Whether a file is a report, of this or an earlier version, or has nothing in it."""
+    """Whether a file is empty, or a report of this or an earlier version."""
     text = read_file(path).decode("utf-8", "surrogateescape")
     if not text:
         return True

@@ -35,8 +35,8 @@ class Found(NamedTuple):
         name: path below the place, with "/"; the name of a folder ends in "/". size: in bytes.
         modified: seconds since 1970; None where the store does not say.
         problem: why the file cannot be used; None when it can.
-        permissions: that a file made of it gets, as `files.permissions_of` gives them; None where
-            the store has none.
+        permissions: for a file made of it, as `files.permissions_of` gives them; None where the
+            store has none.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Place(ABC):
     ) -> None:
         """Write a file, whole or not at all, and make the folders above it.
 
-        Stores that set times and permissions of their own leave out what they are given.
+        Stores that set times and permissions themselves ignore those that are given.
         """
 
     @abstractmethod

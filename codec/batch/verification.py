@@ -1,4 +1,4 @@
-"""Whether a photo may be deleted, since its `.tic` file can stand in for it.
+"""Whether a photo may be deleted, since its `.tic` file can replace it.
 
 notes of the photo ─► is something lost? ────────────────────────► then it is kept
 photo, read anew ─► opened by Pillow alone ─┐
@@ -29,7 +29,7 @@ SAME_PSNR = 100.0
 
 
 def losses(notes: Iterable[Note]) -> str:
-    """What of a photo its `.tic` file does not have, in words; "": nothing."""
+    """What of a photo is lost in its `.tic` file, in words; "": nothing."""
     return "; ".join(note.text for note in notes if note.lost)
 
 
@@ -52,19 +52,19 @@ def verify(
     )
     if not same:
         raise TicodecError("its .tic file decodes to something else")
-    # What we made of the photo may be wrong. So the file is opened once more, by Pillow alone.
+    # Our own reading of the photo may be wrong. So the file is opened once more, by Pillow alone.
     image, _ = open_image(photo, max_pixels, reading=reading)
     if missing := _missing(image, decoded, reading):
         raise TicodecError(f"the .tic file does not have the photo's {', '.join(missing)}")
     plain = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     if plain.shape != decoded.pixels.shape:
-        raise TicodecError("the decoded picture is turned otherwise")
-    distance = min(psnr(decoded.pixels, source.pixels), psnr(decoded.pixels, plain), SAME_PSNR)
-    if distance < LEAST_PSNR:
+        raise TicodecError("the decoded picture has another width or height")
+    decibels = min(psnr(decoded.pixels, source.pixels), psnr(decoded.pixels, plain), SAME_PSNR)
+    if decibels < LEAST_PSNR:
         raise TicodecError(
-            f"the decoded picture is far from it: {distance:.1f} dB; a higher `quality` may do"
+            f"the decoded picture is far from it: {decibels:.1f} dB; a higher `quality` may do"
         )
-    return distance
+    return decibels
 
 
 def _alpha(picture: Picture) -> Pixels:
@@ -74,9 +74,10 @@ def _alpha(picture: Picture) -> Pixels:
 
 
 def _missing(image: Image.Image, decoded: Picture, reading: Reading) -> list[str]:
-    """Names of metadata that a photo has and its decoded picture has not, against its owner's
-    wishes. A grey picture may do without the ICC profile of its photo, and any without
-    EXIF that has nothing but the orientation."""
+    """Names of metadata that a photo has and its decoded picture lacks without its owner's wish.
+
+    A grey picture needs no ICC profile. No picture needs EXIF that has only the orientation.
+    """
     if reading.strip or reading.strip_location:
         return []
     return [

@@ -260,7 +260,7 @@ class Worker:
     def verify_tic(self, loaded: Loaded) -> Row:
         """Verify an output that was up to date already, and delete its source.
 
-        Before, the output is made to say that it may soon be all that is left of the photo.
+        Before that, the output is marked as one that may soon be all that is left of the photo.
         """
         assert self.target is not None
         before = self.target.read(loaded.item.output)
@@ -332,12 +332,12 @@ class Worker:
             raise TicodecError(f"{kept} it has changed in the meantime; run again")
         decoded = self.encoder.decode(data, max_pixels=job.max_pixels)
         try:
-            distance = verify(photo, loaded.picture, decoded, job.reading, job.max_pixels)
+            decibels = verify(photo, loaded.picture, decoded, job.reading, job.max_pixels)
         except TicodecError as error:
             raise TicodecError(f"{kept} {error}") from error
         if self.source.look(item.name) != now:
             raise TicodecError(f"{kept} it has changed in the meantime; run again")
-        return distance
+        return decibels
 
     def write_image(self, loaded: Loaded, picture: Picture, model: str, seconds: float) -> Row:
         """Write a decoded picture, with a note in it that names its `.tic` file's checksum."""

@@ -4,7 +4,7 @@ bytes ─► opening ─► Pillow image ─► metadata: upright ─► samples
    └───► inspection: what else the file has ───────────────────────────────► its notes ───┘
 
 structure/  a module for each kind of file: what is in it beside its picture, for `inspection`
-tags/       EXIF and XMP, changed in place, for `metadata`
+tags/       EXIF, XMP and TIFF tags, read and changed in place, for `metadata`
 colours/    ICC profiles, curves and conversions, for `colour`
 
 `read.read_picture` is the one way in for files, `read.to_picture` for Pillow images. The command

@@ -18,17 +18,16 @@ from .colours import icc, transfer
 from .colours.conversion import ConversionError, greys_to_srgb, lab_to_srgb, to_srgb
 from .colours.primaries import BT_709, PRIMARIES
 from .options import Reading
-from .samples import is_grey
+from .samples import ROWS, is_grey
 from .stored import UNKNOWN, Stored
 
 #: What profiles call the space of each mode that is converted to sRGB.
 CONVERTED = {"CMYK": b"CMYK", "LAB": b"Lab "}
-#: Formats whose grey photos may come out with channels that are one level apart.
+#: Formats in whose grey photos the channels may differ by one level.
 NEARLY_GREY = ("WEBP", "AVIF", "HEIF", "JPEG2000")
-#: Light of the sample 0.5 for curves that give all levels of 8 bits about the same weight.
+#: Between these lies the light of the sample 0.5 if the levels of 8 bits look about equally far
+#: apart. Pixels with another curve are brought to that of sRGB.
 EVEN = (0.1, 0.36)
-#: So many rows are looked at together.
-ROWS = 64
 #: Gamma of a file that means the curve of sRGB: 1/2.2, as files round it.
 USUAL_GAMMA = (0.4540, 0.4551)
 
@@ -45,27 +44,29 @@ def to_rgb(
 ) -> Image.Image:
     """An 8-bit image without alpha in mode "RGB"; a grey one has three equal channels.
 
-    Lab and CMYK become sRGB. Other colours stay as they are, with a profile that says which they
-    are, or none: sRGB. With `reading.strip` they become sRGB.
+    Lab and CMYK become sRGB. Other colours stay as they are. Their profile says which they are;
+    without a profile they are sRGB.
 
     Args:
         metadata: its "icc" becomes a profile of these pixels, or is removed. Of a grey image it is
             a profile of grey.
-        notes: what is converted or lost is added here, as one note.
+        image: upright; of a mode that `eight_bit` returns.
+        reading: with `strip`, the colours become sRGB.
+        notes: one note on all that is converted or lost is added here.
         stored: how the file stores its colours.
 
     Raises BadInputError for Lab where Pillow has no LittleCMS.
     """
     said: list[str] = []
     data = _sound(metadata.pop("icc", stored.icc), image.mode, said)
-    apart = 1 if stored.format in NEARLY_GREY else 0
+    tolerance = 1 if stored.format in NEARLY_GREY else 0
     if image.mode in CONVERTED:
-        image, data, apart = _converted(image, data, said), None, 2
+        image, data, tolerance = _converted(image, data, said), None, 2
     else:
         image = _in_mode("L" if image.mode in ("1", "L") else "RGB", image)
         if data is None or (stored.format == "PNG" and stored.cicp):
             image, data = _described(image, data, stored, said)
-    if _is_grey(image, apart):
+    if _is_grey(image, tolerance):
         image = image.convert("L")
     if data is not None:
         image, data = _fitting(image, data, said)
@@ -110,9 +111,10 @@ def _converted(image: Image.Image, data: bytes | None, said: list[str]) -> Image
 def _described(
     image: Image.Image, data: bytes | None, stored: Stored, said: list[str]
 ) -> tuple[Image.Image, bytes | None]:
-    """An "L" or "RGB" image, and the profile of what its file says of colours without one.
+    """An "L" or "RGB" image, with a profile made of its file's numbers for colours, or None.
 
-    Linear samples and the like are brought to the curve of sRGB: coding them would harm the dark.
+    Linear samples and the like are brought to the curve of sRGB: the codec would harm their dark
+    parts.
 
     Args:
         data: the file's ICC profile, which is kept if the file says nothing that comes before it.
@@ -214,10 +216,10 @@ def _mapped(image: Image.Image, samples: transfer.Floats) -> Image.Image:
     return image.point(table * len(image.getbands()))
 
 
-def _is_grey(image: Image.Image, apart: int) -> bool:
-    """Whether an image "L" or "RGB" is grey, as `is_grey` says; of colours a small part is read."""
+def _is_grey(image: Image.Image, tolerance: int) -> bool:
+    """Whether an image "L" or "RGB" is grey. Reads only as many rows as it takes to see colours."""
     width, height = image.size
     return image.mode == "L" or all(
-        is_grey(np.asarray(image.crop((0, y, width, min(y + ROWS, height)))), apart)
+        is_grey(np.asarray(image.crop((0, y, width, min(y + ROWS, height)))), tolerance)
         for y in range(0, height, ROWS)
     )

@@ -1,7 +1,7 @@
 """What an image file has beside the one picture that is kept, found in its own structure.
 
-A file's structure is walked without decoding it, in a bounded number of steps: files may be
-damaged or hostile. What was found of a kind becomes one note.
+Nothing is decoded. The steps are counted and have a limit, since files may be damaged or hostile.
+All that was found of one kind becomes one note.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from .structure import (
 )
 from .structure.found import Found
 
-#: Adds what a file has to Found. Raises TooManySteps when it has more parts than real files have.
+#: Adds what a file has beside its picture to Found. Raises TooManySteps for a file of far more
+#: parts than real ones have.
 Look = Callable[[bytes, Image.Image, Found], None]
 #: How files are looked into, by Pillow's name of their format.
 LOOKS: dict[str, Look] = {
@@ -57,5 +58,5 @@ def inspected(data: bytes, image: Image.Image) -> list[Note]:
     try:
         LOOKS.get(image.format or "", other_files.look_at_frames)(data, image, found)
     except Exception:  # the picture is good, whatever is wrong with the rest of its file
-        found.add("metadata", "what its damaged structure hides")
+        found.add("metadata", "what is behind a damaged part")
     return found.notes()

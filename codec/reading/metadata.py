@@ -19,21 +19,24 @@ from .tags import exif, location, orientation, resolution, tiff_tags, xmp
 from .tags.exif import PREFIX, Tags, tags_of, without_prefix
 from .tags.resolution import Resolution
 
-#: A JPEG holds no more EXIF than this, in bytes.
+#: The most EXIF that a JPEG can have, in bytes, with its prefix.
 EXIF_MAX = 65533
 
 
 def upright(
     image: Image.Image, reading: Reading, notes: list[Note]
 ) -> tuple[Image.Image, dict[str, bytes]]:
-    """The image with its orientation applied, and its metadata by section name.
+    """The image with its orientation applied; its metadata by section name: "icc", "exif", "xmp".
 
     The orientation is removed from the metadata, so the picture is upright in every viewer.
-    EXIF is as in a JPEG, with the prefix "Exif\\0\\0"; XMP as its file has it.
+    EXIF is as in a JPEG, with the prefix "Exif\\0\\0"; XMP and ICC are as their file has them.
 
     Args:
+        image: of any mode, as opened; it is not changed.
         reading: with `strip` only the ICC profile is left, for the colours' conversion.
-        notes: what is not kept is added here.
+        notes: a note on what is not kept is added here.
+
+    Raises what Pillow raises where the pixels cannot be decoded.
     """
     image.load()
     block, packet = exif_of(image, [] if reading.strip else notes), xmp_of(image)
@@ -78,7 +81,7 @@ def kept_exif(
     Args:
         turn: the orientation that was applied, if the EXIF has none of its own.
         dots: the resolution that the file has outside of its EXIF.
-        notes: what is lost is added here.
+        notes: a note on what is lost is added here.
     """
     tags = tags_of(block)
     if block and tags is None:
@@ -100,11 +103,11 @@ def kept_exif(
 def exif_of(image: Image.Image, notes: list[Note]) -> bytes | None:
     """The EXIF of a loaded image, with `PREFIX`; None: it has none.
 
-    As its file has it; of a TIFF file, and of an image that was made in memory, it is made of the
-    tags that tell of the photo.
+    It is as its file has it. For a TIFF file, and for an image that was made in memory, it is made
+    of those of their tags that tell of the photo.
 
     Args:
-        notes: tags that cannot be read are added here.
+        notes: a note on tags that cannot be read is added here.
     """
     if image.format == "AVIF" and (block := _avif_exif(image)):
         return PREFIX + without_prefix(block)
@@ -122,7 +125,7 @@ def xmp_of(image: Image.Image) -> bytes | None:
 
 
 def complete(image: Image.Image, data: bytes) -> None:
-    """Put XMP into the `info` of an image that Pillow's plugins leave out or change.
+    """Put the XMP of a file into the image's `info`, where Pillow's plugins omit or change it.
 
     Args:
         data: the image's file.
@@ -177,7 +180,7 @@ def _avif_exif(image: Image.Image) -> bytes | None:
 
 
 def _with_resolution(tags: Tags | None, dots: Resolution, notes: list[Note]) -> Tags | None:
-    """EXIF with this resolution; unchanged, with a note, where a JPEG could hold it no more."""
+    """EXIF with this resolution; unchanged, with a note, if it would be too long for a JPEG."""
     block = (tags or exif.empty()).tobytes()
     changed = Tags(block)
     resolution.put(changed, dots)

@@ -28,10 +28,14 @@ def open_image(
     check: SizeCheck | None = None,
     reading: Reading = PLAIN,
 ) -> tuple[Image.Image, list[Note]]:
-    """Decode an image file's bytes completely; returns notes too, of what could not be decoded.
+    """Decode an image file's bytes completely. Returns notes on what could not be decoded, too.
+
+    The image has the mode that Pillow gives it, and is not turned yet.
 
     Args:
-        check: whether there is memory for it, for example.
+        data: the whole file.
+        max_pixels: the most pixels that it may have.
+        check: called with (height, width) before pixels are decoded; raises to refuse the image.
         reading: whether a JPEG may lack pixels at its end.
 
     Raises BadInputError when it is no image, is damaged, has too many pixels (seen in its header,
@@ -86,7 +90,7 @@ def _open_jpegxl(
     max_pixels: int,
     check: SizeCheck | None,
 ) -> tuple[Image.Image, list[Note]]:
-    """A JPEG XL image. Its plugin decodes as it opens, so its header is read here before."""
+    """A JPEG XL image. Its plugin decodes pixels at once, so its header is read here first."""
     facts = jpegxl.facts(data)
     _check_pixels(facts.height, facts.width, max_pixels)
     if check is not None:
@@ -133,5 +137,5 @@ def _without_pillows_limit() -> Iterator[None]:
         with _opening:
             if len(_opened) == 1:
                 Image.MAX_IMAGE_PIXELS = _opened[0]
-            # The first entry is the limit as it was before any of them.
+            # The first entry is the limit before any thread came: it stays until the last one goes.
             _opened.pop()

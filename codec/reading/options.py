@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Kinds of notes on metadata, which `strip` asks to leave out.
+#: Kinds of notes on metadata. With `strip` its owner wants it to go, so it is no loss.
 METADATA = {
     "credentials",
     "dpi",
@@ -33,5 +33,5 @@ class Reading:
     allow_truncated: bool = False
 
 
-#: As most photos are read: everything that can be kept is kept.
+#: The usual way: everything that can be kept is kept.
 PLAIN = Reading()

@@ -31,7 +31,13 @@ def read_picture(
     check: SizeCheck | None = None,
     reading: Reading = PLAIN,
 ) -> Picture:
-    """The picture of an image file's bytes; its notes say what the file has beside that.
+    """The picture of an image file's bytes: upright, 8-bit RGB.
+
+    Its notes, one of a kind, say what of the file is not kept or was converted.
+
+    Args:
+        data, max_pixels, check: as `open_image` takes them.
+        reading: what to leave out, and whether a JPEG may lack its end.
 
     Raises as `open_image` and `to_picture` do.
     """
@@ -52,9 +58,11 @@ def read_picture(
 def to_picture(
     image: Image.Image, reading: Reading = PLAIN, stored: Stored | None = None
 ) -> Picture:
-    """Any Pillow image to 8-bit RGB, upright, with its alpha and metadata apart.
+    """Any Pillow image to a picture: upright, 8-bit RGB (H, W, 3), alpha and metadata apart.
 
     Args:
+        image: of any mode.
+        reading: what to leave out.
         stored: how its file stores it; None: as far as the image tells.
 
     Raises BadInputError when the pixels cannot be converted.

@@ -8,8 +8,9 @@ signed integers  likewise, up to 2^7, 2^15 or 2^31 − 1; −2^7, −2^15 or −
                  … 2^7, 2^15 or 2^31 − 1 where some are negative               range
 floats           0 … 1; 0 … 255 where the brightest is 128 or more             range
 
-Floats up to a tenth of white outside are clipped. Those of any other range are refused, and signed
-and 32-bit integers that use less than 1/16 of theirs: they would come out black or flat.
+Floats that lie at most a tenth of white outside are clipped. Floats of any other range are refused.
+So are signed and 32-bit integers that use less than 1/16 of their range: they would come out black
+or without contrast.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from ticodec.picture import Pixels
 
 from .stored import UNKNOWN, Stored
 
-#: Wide samples that use less than this share of their range would come out all black or all grey.
+#: Wide samples that use a smaller share of their range would come out all black or all grey.
 LEAST_USED = 1 / 16
-#: Floats may be so much below black and above white, as a share of white; they are clipped.
+#: How far floats may lie below black or above white, as a share of white; they are clipped.
 OVERSHOOT = 0.1
-#: So many rows are compared together.
+#: How many rows are compared at once.
 ROWS = 64
 
 
@@ -41,11 +42,12 @@ def eight_bit(
     The table above says what becomes black and white.
 
     Args:
-        notes: what is lost is added here.
+        image: of any mode, upright.
+        notes: a note on what is lost is added here.
         stored: how the file stores its samples.
 
-    Raises BadInputError for floats and 32-bit integers that would come out black, white or grey,
-    or of which it is not clear what white is.
+    Raises BadInputError for floats, signed and 32-bit integers that would come out without
+    contrast, or of which it is not clear what white is.
     """
     alpha = None
     if image.mode.startswith("I") or image.mode == "F" or (image.mode == "L" and stored.signed):
@@ -68,19 +70,19 @@ def eight_bit(
     return image, alpha
 
 
-def is_grey(pixels: Pixels, apart: int = 0) -> bool:
+def is_grey(pixels: Pixels, tolerance: int = 0) -> bool:
     """Whether the three channels of (H, W, 3) uint8 pixels are the same everywhere.
 
     Args:
-        apart: they may be so many levels apart.
+        tolerance: the most levels by which the channels of a pixel may differ.
     """
     for first in range(0, len(pixels), ROWS):
         rows = pixels[first : first + ROWS]
         red, green, blue = (rows[..., channel] for channel in range(3))
-        if apart:
+        if tolerance:
             most = np.maximum(np.maximum(red, green), blue)
             least = np.minimum(np.minimum(red, green), blue)
-            same = bool((most - least <= apart).all())
+            same = bool((most - least <= tolerance).all())
         else:
             same = np.array_equal(red, green) and np.array_equal(green, blue)
         if not same:

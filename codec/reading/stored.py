@@ -21,12 +21,12 @@ BITS, PHOTOMETRIC, WHITE_POINT, PRIMARIES, SAMPLE_FORMAT = 258, 262, 318, 319, 3
 
 @dataclass(frozen=True)
 class Stored:
-    """Facts about a file; the defaults where it is silent, or for an image that has no file.
+    """Facts about a file. What it does not say has its default here, as for an image without file.
 
     Args:
         format: as Pillow names it: "PNG".
         bits: of a sample; 0: not known. signed: whether samples may be negative.
-        white_is_zero: whether the samples say how dark it is, and Pillow has left that as it is.
+        white_is_zero: whether 0 is white in Pillow's image, too.
         cicp: numbers of the primaries and of the transfer function in ITU-T H.273.
         srgb: whether the file says that it is sRGB.
         gamma: samples are light ^ gamma, with both in 0 … 1.

@@ -149,7 +149,7 @@ def _picture(**changes: object) -> Picture:
             saved("PNG", PHOTO.transpose(Image.Transpose.ROTATE_90)),
             _picture(),
             _picture(),
-            "turned",
+            "another width",
         ),
         (saved("JPEG", quality=95, xmp=b"<x/>"), _picture(), _picture(), "XMP"),
     ],

@@ -317,6 +317,6 @@ def test_is_grey_looks_at_every_pixel() -> None:
         other = pixels.copy()
         other[place] ^= 1
         assert not is_grey(other)
-        assert is_grey(other, apart=1)
+        assert is_grey(other, tolerance=1)
         other[place] ^= 2
-        assert not is_grey(other, apart=1)
+        assert not is_grey(other, tolerance=1)

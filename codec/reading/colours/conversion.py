@@ -22,7 +22,7 @@ def can_convert() -> bool:
 def to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
     """An image "RGB", "L", "CMYK" or "LAB" as sRGB, "RGB", relative to its white.
 
-    Raises ConversionError when its profile is of no use for that, or there is no LittleCMS.
+    Raises ConversionError when its profile cannot be used for that, or there is no LittleCMS.
     """
     if not can_convert():
         raise ConversionError
@@ -43,9 +43,9 @@ def to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
 
 
 def greys_to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
-    """As `to_srgb`, for an "L" image, whose profile may be of grey or of RGB with equal channels.
+    """As `to_srgb`, for an "L" image, whose profile may be of grey, or of RGB.
 
-    Greys that come out with a hue nobody sees come out without it.
+    A hue of at most two levels, which nobody sees, is removed.
     """
     ramp = Image.frombytes("L", (256, 1), bytes(range(256)))
     try:

@@ -1,4 +1,4 @@
-"""ICC profiles: what one says, and writing small ones, which have the same bytes every time.
+"""ICC profiles: reading them, and writing small ones, which have the same bytes every time.
 
 white, primaries, curve ─► rgb_profile ─┐
                  curve ─► grey_profile ─┴─► bytes ─► read ─► Profile: is it sRGB? is it for grey?
@@ -22,7 +22,7 @@ Matrix = NDArray[np.float64]
 CLASSES = (b"mntr", b"scnr", b"prtr", b"spac", b"abst")
 #: The light that profiles are made for, XYZ.
 D50 = np.array([0.9642, 1.0, 0.8249])
-#: From XYZ to the responses of an eye, as Bradford's adaptation to another white takes them.
+#: From XYZ to the responses of an eye, as in Bradford's adaptation to another white.
 BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
@@ -45,7 +45,7 @@ class Profile:
 
     @property
     def is_srgb(self) -> bool:
-        """Whether it says no more than sRGB does; what cannot be told apart in 8 bits is sRGB."""
+        """Whether it is sRGB, as far as 8 bits can show."""
         if self._is_by_table:
             return False
         if self.space == b"GRAY":
@@ -108,7 +108,8 @@ def read(data: bytes) -> Profile | None:
 def for_grey(data: bytes) -> bytes | None:
     """The profile of grey pixels that look as with this one, which may be of RGB.
 
-    None: they look so without any, or there is no such profile. What cannot be read comes back.
+    None: they look so without a profile, or there is none. A profile that cannot be read is
+    returned as it is.
     """
     profile = read(data)
     if profile is None or profile.space == b"GRAY":
@@ -121,7 +122,7 @@ def for_grey(data: bytes) -> bytes | None:
 def for_rgb(data: bytes) -> bytes | None:
     """The profile of RGB pixels with equal channels that look as grey ones do with this one.
 
-    None: there is no such profile. What cannot be read comes back.
+    None: there is no such profile. A profile that cannot be read is returned as it is.
     """
     profile = read(data)
     if profile is None or profile.space == b"RGB ":
@@ -160,7 +161,7 @@ def grey_profile(curve: bytes) -> bytes:
 
 
 def adapted(chromaticities: Sequence[float]) -> Matrix:
-    """The matrix from XYZ under the white of these to XYZ under D50."""
+    """The matrix (3, 3) from XYZ under their white to XYZ under D50; `chromaticities` as above."""
     x, y = chromaticities[:2]
     white = np.array([x / y, 1, (1 - x - y) / y])
     gains = (BRADFORD @ D50) / (BRADFORD @ white)
@@ -168,7 +169,10 @@ def adapted(chromaticities: Sequence[float]) -> Matrix:
 
 
 def to_d50(chromaticities: Sequence[float]) -> Matrix:
-    """The matrix from linear RGB to XYZ under D50. Raises for impossible primaries."""
+    """The matrix (3, 3) from linear RGB to XYZ under D50.
+
+    Raises ZeroDivisionError or LinAlgError for primaries that no colours can have.
+    """
     pairs = np.array(chromaticities, np.float64).reshape(4, 2)
     columns = np.array([[x, y, 1 - x - y] for x, y in pairs[1:]]).T
     x, y = pairs[0].tolist()

@@ -32,8 +32,8 @@ SRGB = formula(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 #: Numbers of the HDR functions in H.273.
 HDR = PQ, HLG = 16, 18
-#: Other functions by number. 2 says nothing. Those of video are shown with the curve of sRGB, as
-#: browsers do; what is recorded with them is made for screens, not the inverse of the camera's.
+#: Other functions by number. 2 says nothing. Those of video get the curve of sRGB, as in browsers:
+#: videos are graded on screens, so the inverse of the camera's function would be wrong.
 SDR = {
     **dict.fromkeys((1, 2, 6, 7, 11, 12, 13, 14, 15), SRGB),
     4: formula(2.2),
@@ -46,7 +46,7 @@ SDR = {
 def curve_of(transfer: int) -> bytes | None:
     """The tag of a transfer function of H.273; None: it is not known, or no photo has it.
 
-    The HDR functions are brought into 0 … 1 as a plain screen can show them.
+    The light of HDR functions is brought into 0 … 1, so that a plain screen can show it.
     """
     if transfer not in HDR:
         return SDR.get(transfer)

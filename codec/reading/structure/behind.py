@@ -1,4 +1,4 @@
-"""What lies behind the end of an image: further pictures, videos, a phone's own data, or bytes."""
+"""What lies behind the end of an image: further pictures, videos, a phone's data, other bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def look_behind(
     pictures: dict[int, str] | None = None,
     meanings: Sequence[str] = (),
 ) -> None:
-    """Find what lies behind the end of an image.
+    """Find what lies behind the end of an image. Raises TooManySteps.
 
     Args:
         end: where the image ends.
@@ -111,10 +111,10 @@ def _behind_zeros(data: bytes, at: int, stop: int) -> int:
 
 
 def _samsung(data: bytes, end: int, found: Found) -> int:
-    """Find what Samsung's phones put behind their photos: its start, or the end of the data.
+    """Find what Samsung's phones put behind their photos. Returns its start, or the data's end.
 
-    Their list is at the very end: "SEFH", a version, the number of entries, for each a kind, how
-    far before the list it lies and its size; then the list's size and "SEFT".
+    Their list is at the very end: "SEFH", a version, the number of entries; for each entry a kind,
+    how far before the list it lies, and its size; then the list's size and "SEFT".
     """
     start = len(data)
     size = number(data, start - 8, 4, "little") if data.endswith(b"SEFT") else 0

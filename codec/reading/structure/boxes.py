@@ -27,7 +27,7 @@ class Boxes:
     """Reads the boxes of a file.
 
     Attributes:
-        steps: what to count for each thing that is read; raises TooManySteps.
+        steps: what counts the things that are read: `next` of it raises TooManySteps.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -55,11 +55,14 @@ class Boxes:
             yield from self.within(box.start + skip, box.end)
 
     def find(self, box: Box | None, *names: bytes) -> Box | None:
-        """The first box in a box in a box …, by their names. Raises TooManySteps."""
+        """The box at a path of names, from a box downwards; None: it is not there.
+
+        Raises TooManySteps.
+        """
         for name in names:
             box = next((inner for inner in self.inside(box) if inner.name == name), None)
         return box
 
     def is_cut(self, at: int, names: set[bytes]) -> bool:
-        """Whether a box of one of these names starts here that the file's end cuts off."""
+        """Whether the file ends within a box of one of these names that starts here."""
         return self.data[at + 4 : at + 8] in names or at + 8 > len(self.data)

@@ -12,8 +12,8 @@ from .steps import number, steps
 EXTENSION, FRAME = 0x21, 0x2C
 #: Kinds of extensions.
 TEXT, CONTROL, COMMENT, APPLICATION = 0x01, 0xF9, 0xFE, 0xFF
-#: Applications whose data says how often an animation repeats, and with which gamma it was made.
-OF_NO_WORTH = {b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ImageMagick"}
+#: Applications whose data is not worth a note: how often an animation repeats, ImageMagick's gamma.
+IGNORED = {b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ImageMagick"}
 #: Of all blocks and their parts together: a GIF of 250 MB with 255 bytes in each.
 MOST_PARTS = 1_000_000
 
@@ -64,7 +64,7 @@ def _look_at_extension(data: bytes, at: int, found: Found) -> None:
             found.add("xmp")
     elif kind == APPLICATION and name.startswith(b"ICCRGBG1"):
         found.add("colour")
-    elif kind == APPLICATION and name not in OF_NO_WORTH:
+    elif kind == APPLICATION and name not in IGNORED:
         found.add("metadata", name.decode("latin-1"))
     elif kind not in (COMMENT, APPLICATION, CONTROL):
         found.add("metadata", f"extension {kind}")

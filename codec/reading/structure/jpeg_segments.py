@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .steps import number, steps
 
 START, END, SCAN, COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
-#: Of a JPEG of 100 MB that holds 64 kB in each.
+#: More than a JPEG of 100 MB has with 64 kB in each.
 MOST_SEGMENTS = 10_000
 _FIRST_BLOCK, _LARGEST_BLOCK = 1 << 10, 1 << 18
 

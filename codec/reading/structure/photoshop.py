@@ -28,7 +28,7 @@ MOST_RESOURCES = 10_000
 
 
 def look(data: bytes, start: int, end: int, found: Found, kept: tuple[int, ...] = ()) -> None:
-    """Find IPTC data and everything else in the resources of data[start:end].
+    """Find IPTC data and everything else in the resources at data[start:end].
 
     Args:
         kept: numbers of resources that the picture has.

@@ -15,10 +15,10 @@ KEPT = {
     b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"eXIf",
     b"pHYs",
 }  # fmt: skip
-#: Chunks that only help to show or to load a picture: a background for its transparent parts, how
-#: often its colours occur or which to show on few-coloured screens, how many bits it had before it
-#: was a PNG, where it lies on a page, how its data can be inflated in parallel.
-OF_NO_WORTH = {b"bKGD", b"hIST", b"sPLT", b"sBIT", b"oFFs", b"vpAg", b"iDOT"}
+#: Chunks that are not worth a note. In their order: a background for transparent parts, how often
+#: colours occur, colours for poor screens, how many bits there were before, where the picture lies
+#: on a page (two), how the data can be inflated in parallel.
+IGNORED = {b"bKGD", b"hIST", b"sPLT", b"sBIT", b"oFFs", b"vpAg", b"iDOT"}
 XMP = "XML:com.adobe.xmp"
 #: Texts that are XMP, ImageMagick's too.
 XMP_TEXTS = (XMP, "Raw profile type xmp")
@@ -33,7 +33,7 @@ METADATA = {
     "Raw profile type icc": "colour",
     "Raw profile type icm": "colour",
 }
-#: Of a PNG of 800 MB with the usual 8 kB of pixels in each.
+#: As many as a PNG of 800 MB has, with the usual 8 kB of pixels in each.
 MOST_CHUNKS = 100_000
 
 
@@ -57,7 +57,7 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
             _look_at_text(data[start : min(end, start + 80)], image, found)
         elif name == b"caBX":
             found.add("credentials")
-        elif name not in KEPT | OF_NO_WORTH | {b"acTL", b"fdAT"}:
+        elif name not in KEPT | IGNORED | {b"acTL", b"fdAT"}:
             found.add("metadata", name.decode("latin-1"))
     found.add("frames", "frame", frames)
 

@@ -13,11 +13,11 @@ class TooManySteps(Exception):
 
 
 def steps(most: int) -> Iterator[int]:
-    """0, 1, 2 … up to `most` of them. Asked for more, it raises TooManySteps."""
+    """Counts `most` steps: 0, 1, 2 … One more raises TooManySteps."""
     yield from range(most)
     raise TooManySteps("it has far more parts than real files have")
 
 
 def number(data: bytes, at: int, size: int, order: Order = "big") -> int:
-    """The unsigned integer of `size` bytes at an offset; bytes behind the end are not counted."""
+    """The unsigned integer of `size` bytes at an offset, of fewer bytes where the data ends."""
     return int.from_bytes(data[at : at + size], order)

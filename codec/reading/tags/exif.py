@@ -1,8 +1,8 @@
 """EXIF as bytes that are changed in place, so that every offset in it stays right.
 
-EXIF is a TIFF file without pixels: directories of tags, which point to each other and to longer
-values by their place in the block. Maker notes do so too, in ways that only their makers know.
-Writing EXIF anew moves them; here nothing moves.
+EXIF is a TIFF file without pixels: directories of tags. They point to each other, and to long
+values, by offsets in the block. So do maker notes, in ways that only their makers know. Whoever
+writes EXIF anew moves them, and their offsets become wrong. Here nothing moves.
 
 Exif\\0\\0 · II or MM · first directory ─┬─► thumbnail's directory ─► a JPEG
                                        ├─► camera's directory ─► maker note
@@ -45,9 +45,14 @@ class Entry(NamedTuple):
 
 
 class Tags:
-    """The tags of EXIF, with or without `PREFIX`. `data` is the block without it.
+    """The tags of EXIF, with or without `PREFIX`, which can be changed.
 
-    Raises ValueError when its first directory cannot be read.
+    Directories are given by their offsets, of `data`. Methods raise ValueError for what is not
+    within the block, and so does making one of EXIF whose first directory cannot be read.
+
+    Attributes:
+        data: the block without `PREFIX`.
+        order: "<" or ">", as for `struct`.
     """
 
     def __init__(self, exif: bytes) -> None:
@@ -176,7 +181,7 @@ class Tags:
         self.data[end : end + 4] = bytes(len(self.data[end : end + 4]))
 
     def wipe_unused(self) -> None:
-        """Make zeros of all bytes that no tag of a directory known here has."""
+        """Make zeros of all bytes that do not belong to a directory known here, or to its tags."""
         if self.thumbnail is None:
             self.end_with(self.first)
         clean = bytearray(len(self.data))
@@ -185,7 +190,7 @@ class Tags:
         self.data = clean
 
     def _used(self) -> Iterator[tuple[int, int]]:
-        """Where something is: header, directories, values and thumbnail, as [start, stop)."""
+        """All bytes that belong to something, as [start, stop): header, directories, values …"""
         yield 0, 8
         further = self._pointed(self.camera, INTEROPERABILITY)
         for directory in filter(None, (self.first, self.camera, further, self.thumbnail)):
@@ -232,7 +237,7 @@ class Tags:
 
 
 def without_prefix(exif: bytes) -> bytes:
-    """EXIF as PNG, WebP and AVIF have it."""
+    """EXIF as PNG, WebP and AVIF have it: without `PREFIX`, however often it is there."""
     while exif.startswith(PREFIX):
         exif = exif[len(PREFIX) :]
     return exif

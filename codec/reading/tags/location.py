@@ -1,7 +1,8 @@
 """EXIF and XMP without the place where a photo was taken.
 
-What has it is taken out, and what may have it too: the maker note (those of Apple and DJI do). What
-people wrote stays, whatever it says: title, caption, keywords, comments. So do directions of view.
+Everything that says the place is taken out, and everything that may say it, such as maker notes:
+those of Apple and DJI do. What people wrote stays, whatever it says: title, caption, keywords,
+comments. Directions of view stay too, except those among GPS tags.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from . import exif, xmp
 from .exif import Tags
 
 PLACE, OTHERS = "the place", "other blocks of metadata in the EXIF"
-#: Tags that are taken out of EXIF, and what they are: GPS, and the places of GeoTIFF; what may have
-#: a place: directories that are not known here, Photoshop's data, XMP, copies of maker notes.
+#: Tags that are taken out of EXIF, and what they are, for a note. First those that say a place: GPS
+#: and GeoTIFF. Then those that may: directories that are not known here, XMP, Photoshop's data,
+#: copies of maker notes.
 TAGS = dict.fromkeys((exif.GPS, 33550, 33922, 34264, 34735, 34736, 34737), PLACE)
 TAGS |= dict.fromkeys((330, 700, 34377, 50740), OTHERS)
 TAGS |= {
@@ -49,9 +51,9 @@ ATTRIBUTE = re.compile(rb"""(?<=\S)\s+([^\s=>/]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 
 
 def leave_out(tags: Tags) -> list[str]:
-    """Take the place out of EXIF, and make zeros of all bytes that no tag has.
+    """Take the place out of EXIF, and make zeros of all bytes that belong to no tag.
 
-    Returns what was there, in words.
+    Returns what was taken out, in words. Raises ValueError when the EXIF is damaged.
     """
     gone = []
     for directory in filter(None, (tags.first, tags.camera, tags.thumbnail)):
@@ -69,7 +71,7 @@ def leave_out(tags: Tags) -> list[str]:
 
 
 def without(packet: bytes) -> bytes:
-    """XMP without properties that tell of a place; all others stay byte for byte.
+    """XMP without properties that say a place; all others stay byte for byte.
 
     Raises ValueError when it cannot be parsed.
     """
@@ -100,8 +102,9 @@ class _Finder:
     """Finds the elements and attributes to cut, while expat goes through the XMP.
 
     Args:
-        depth: of elements that are open within the outermost one to cut; 0: outside.
-        start: where that one begins.
+        data: the XMP in UTF-8. cuts: what was found, as [start, stop).
+        depth: how many elements are open, from the outermost one to cut on; 0: none is to be cut.
+        start: where that outermost one begins.
     """
 
     data: bytes

@@ -1,7 +1,7 @@
-"""The orientation of a photo: which way up it is, and metadata that says so no more.
+"""The orientation of a photo: reading it, and metadata for a photo that was turned upright.
 
-Once the pixels are turned, nothing may tell a reader to turn them again, and what else depends on
-the way up is turned with them: the thumbnail, widths and heights.
+Once the pixels are turned, no metadata may ask a reader to turn them again. The thumbnail is turned
+too, and pairs of width and height are swapped.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-#: Orientations that make a width of a height.
+#: Orientations that swap width and height.
 QUARTER_TURNS = (5, 6, 7, 8)
-#: Pairs of tags about width and height: of the picture, and of the camera.
+#: Pairs of tags, across and down: in the directory of the picture, and in that of the camera.
 PICTURE_PAIRS = ((0x100, 0x101), (0x11A, 0x11B))
 CAMERA_PAIRS = ((0xA002, 0xA003), (0xA20E, 0xA20F))
 #: Qualities to try for a thumbnail that was turned, until it fits.
 QUALITIES = (95, 90, 85, 75, 60, 40, 20)
-#: Thumbnails with more pixels are none.
+#: The most pixels of a thumbnail that is turned; one with more is dropped.
 THUMBNAIL_PIXELS = 1 << 20
 
 
 def of(image: Image.Image, tags: Tags | None, packet: bytes | None) -> int:
     """The orientation of an image's pixels as Pillow gives them, 1 … 8.
 
-    That of the EXIF counts; that of the XMP only where the EXIF has none, as for Pillow and for the
-    readers of Adobe, Apple and Microsoft. (Browsers look at the EXIF alone.) TIFF and HEIF are
-    turned by their readers, and JPEG XL unless it has a whole JPEG inside; for AVIF Pillow puts the
-    file's own orientation into the EXIF.
+    The orientation in the EXIF counts. The one in the XMP counts only if the EXIF has none, as for
+    Pillow and for programs of Adobe, Apple and Microsoft. (Browsers look at the EXIF alone.)
+    Pillow's plugins turn TIFF and HEIF themselves, and JPEG XL unless there is a whole JPEG in it.
+    The plugin for AVIF puts the file's own orientation into the EXIF.
 
     Args:
         tags: of the EXIF that Pillow gives; packet: the XMP.
@@ -69,9 +69,11 @@ def make_upright(tags: Tags, turn: int, notes: list[Note]) -> None:
     """Remove the orientation from EXIF, and turn what depends on it, all in place.
 
     Args:
-        turn: the orientation of the photo, in which its thumbnail is too, unless that has one of
+        turn: the orientation of the photo, 1 … 8; also of its thumbnail, unless that has one of
             its own. 1: nothing changes.
-        notes: a thumbnail that is lost is added here.
+        notes: a note on a thumbnail that is lost is added here.
+
+    Raises ValueError when the EXIF is damaged.
     """
     if turn not in TURNS:
         return

@@ -1,8 +1,7 @@
 """The resolution of a photo, in dots per inch: how large it is printed.
 
-JPEG and PNG files have it outside of their metadata. It is kept in the EXIF, from which the files
-that are decoded get it again. 72 and 96 are what programs write when nobody chose: they count as
-none.
+JPEG and PNG files have it outside of their EXIF. A `.tic` keeps it in the EXIF, and decoded files
+get it from there. Programs write 72 and 96 when nobody chose a resolution: these count as none.
 """
 
 from __future__ import annotations
@@ -19,12 +18,14 @@ Resolution = tuple[float, float]
 
 ACROSS, DOWN, UNIT = 0x11A, 0x11B, 0x128
 INCH, CENTIMETRE = 2, 3
-#: How many of each are an inch. Without a unit a resolution only says what shape pixels have.
+#: How many of each unit are an inch. Without a unit a resolution only says what shape pixels have.
 UNITS = {INCH: 1.0, CENTIMETRE: 2.54}
-#: Nobody chose these.
+#: What programs write when nobody chose.
 USUAL = (72, 96)
-#: Files count dots per metre or centimetre: 300 dpi become 299.9994.
+#: How far from a whole number a resolution may be to be rounded. Some files count dots per metre
+#: or centimetre: 300 dpi become 299.9994.
 NEAR = 0.02
+#: Others are impossible.
 LEAST, MOST = 2, 65535
 
 

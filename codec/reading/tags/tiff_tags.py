@@ -1,4 +1,4 @@
-"""EXIF of TIFF files: the same tags, but those of a TIFF file describe its pixels too."""
+"""EXIF made of the tags of a TIFF file, without those that describe how its pixels are stored."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from . import resolution
 STRUCTURE = {*range(254, 260), 262, 266, 273, *range(277, 282), 284, *range(290, 294), 297, 301}
 STRUCTURE |= {317, 318, 319, *range(320, 329), 330, *range(332, 342), 347, *range(512, 522)}
 STRUCTURE |= {529, 530, 531, 532, 700, *range(32995, 32999), 34377, 34675, 37724}
-#: Descriptions that tifffile and ImageJ write: of the samples, not of the photo.
+#: The tag of a description, and how those begin that tifffile and ImageJ write of the samples.
 DESCRIPTION, OF_SAMPLES = 270, ('{"shape":', "ImageJ=")
-#: Bytes, but some programs write them as numbers.
+#: The tag of IPTC data: bytes, but some programs write them as numbers.
 IPTC = 33723
 #: Tags that point to a block of tags of their own: EXIF and GPS.
 BLOCKS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)

@@ -1,6 +1,6 @@
 """XMP as bytes: its encoding, its orientation, and where GIF files have it.
 
-XMP is XML. In most files it is UTF-8; others are kept as they are. Only what must change does.
+XMP is XML, in most files in UTF-8. It keeps its encoding, and every byte that need not change.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ IN_GIF, BEHIND_IN_GIF = b"!\xff\x0bXMP DataXMP", bytes([1, *range(255, -1, -1), 
 
 
 def decoded(xmp: bytes) -> tuple[str, str]:
-    """Its text, and the encoding that makes the same bytes of it again."""
+    """The text of XMP, and the encoding that makes the same bytes of it again."""
     encoding = next((name for begin, name in BEGINNINGS if xmp.startswith(begin)), "utf-8")
     try:
         return xmp.decode(encoding), encoding
-    except UnicodeDecodeError:  # or cut: one character a byte
+    except UnicodeDecodeError:  # of another encoding, or cut: one character a byte
         return xmp.decode("latin-1"), "latin-1"
 
 
