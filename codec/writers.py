@@ -1,6 +1,6 @@
 """The formats that decoded pictures are written in: one class for each, all of them in `WRITERS`.
 
-image, quality, note ─► Writer.write ─► bytes of a file
+image, quality, mark ─► Writer.write ─► bytes of a file
 
 A new format is one class here and one entry of `WRITERS`: `decode`, `batch decode` and their
 help find it there.
@@ -24,8 +24,8 @@ from .reading.tags import resolution
 from .reading.tags.exif import ORIENTATION, PREFIX, tags_of, without_prefix
 from .reading.tags.tiff_tags import BLOCKS, of_photo
 
-#: Name of the note in a file, see `Writer.write`.
-NOTE = "ticodec"
+#: Name of the mark in a file, see `Writer.write`.
+MARK = "ticodec"
 #: Of PNG's compression, 1 … 9. 6, the usual one, takes 2.7 times as long on photos, 1.7 s more for
 #: 12 megapixels, and makes them 3 % smaller.
 LEVEL = 3
@@ -40,7 +40,7 @@ class Writer(ABC):
         name: as in messages. suffixes: of its files, the usual one first.
         side_max: longest side, pixels. alpha: whether it has transparency.
         lossy: whether it takes a quality. default_quality: None: lossless unless one is given.
-        holds_note: whether `save` writes the note; else it follows the file (`trailer`).
+        holds_mark: whether `save` writes the mark; else it follows the file (`trailer`).
     """
 
     name: str
@@ -49,22 +49,22 @@ class Writer(ABC):
     alpha = True
     lossy = False
     default_quality: int | None = None
-    holds_note = False
+    holds_mark = False
 
     @abstractmethod
-    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
         """Write the image with the ICC profile, EXIF and XMP of its `info`.
 
-        Formats with `holds_note` write the note too; others ignore it.
+        Formats with `holds_mark` write the mark too; others ignore it.
         """
 
-    def write(self, image: Image.Image, quality: int | None = None, note: str = "") -> bytes:
+    def write(self, image: Image.Image, quality: int | None = None, mark: str = "") -> bytes:
         """A file's bytes.
 
         Args:
             image: "L", "LA", "RGB" or "RGBA"; its `info` may have "icc_profile", "exif", "xmp".
             quality: 1 … 100; None: the format's default.
-            note: a short ASCII text that viewers do not show and a later run can read.
+            mark: a short ASCII text that viewers do not show and a later run can read.
 
         Raises UsageError when the format cannot hold the picture, or has no such quality.
         """
@@ -72,11 +72,11 @@ class Writer(ABC):
         self.check(image.width, image.height, "A" in image.getbands())
         out = BytesIO()
         try:
-            self.save(image, out, quality, note)
+            self.save(image, out, quality, mark)
         except REFUSALS as error:
             raise UsageError(f"cannot be written as {self.name}: {error}") from error
         data = out.getvalue()
-        return data + (trailer(note, data) if note and not self.holds_note else b"")
+        return data + (trailer(mark, data) if mark and not self.holds_mark else b"")
 
     def checked_quality(self, quality: int | None) -> int | None:
         """The quality to write with. Raises UsageError when the format does not have it."""
@@ -105,15 +105,15 @@ class Writer(ABC):
 
 
 class Png(Writer):
-    """Lossless. The note is a text chunk."""
+    """Lossless. The mark is a text chunk."""
 
-    name, suffixes, side_max, holds_note = "PNG", (".png",), 2**31 - 1, True
+    name, suffixes, side_max, holds_mark = "PNG", (".png",), 2**31 - 1, True
 
-    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
         """XMP goes into the text chunk that Adobe defined for it."""
         chunks = PngInfo()
-        if note:
-            chunks.add_text(NOTE, note)
+        if mark:
+            chunks.add_text(MARK, mark)
         if "xmp" in image.info:
             # Not as text: it may have another encoding than UTF-8, and stays as it is.
             chunks.add(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + image.info["xmp"])
@@ -126,7 +126,7 @@ class WebP(Writer):
 
     name, suffixes, side_max, lossy = "WebP", (".webp",), 16383, True
 
-    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
         """`exact` keeps colours where the picture is transparent. RGB needs a profile of RGB."""
         how: dict[str, Any] = {"lossless": True} if quality is None else {"quality": quality}
         how |= kept(image) | raw_exif(image)
@@ -141,7 +141,7 @@ class Jpeg(Writer):
     name, suffixes, side_max, alpha = "JPEG", (".jpg", ".jpeg"), 65500, False
     lossy, default_quality = True, 95
 
-    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
         """4:4:4, so that a second compression does not lose colour resolution."""
         how = {"quality": quality, "subsampling": "4:4:4", "optimize": True, **dpi(image)}
         how |= kept(image) | raw_exif(image)
@@ -161,7 +161,7 @@ class Avif(Writer):
     name, suffixes, side_max = "AVIF", (".avif",), 65535
     lossy, default_quality = True, 90
 
-    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
         """4:0:0 for grey, 4:4:4 for colours."""
         grey = image.mode in ("L", "LA")
         how = {"quality": quality, "subsampling": "4:0:0" if grey else "4:4:4"}
@@ -178,7 +178,7 @@ class Tiff(Writer):
 
     name, suffixes, side_max = "TIFF", (".tif", ".tiff"), 2**31 - 1
 
-    def save(self, image: Image.Image, out: BytesIO, quality: int | None, note: str) -> None:
+    def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
         """EXIF and XMP become tags of the TIFF file."""
         tags, exif = ImageFileDirectory_v2(), Image.Exif()
         if readable := readable_exif(image):
@@ -248,12 +248,12 @@ def readable_exif(image: Image.Image) -> dict[str, Any]:
     return {"exif": image.info["exif"]}
 
 
-def trailer(note: str, image: bytes) -> bytes:
-    """A note to append to an image's file, with the CRC-32 of that file.
+def trailer(mark: str, image: bytes) -> bytes:
+    """A mark to append to an image's file, with the CRC-32 of that file.
 
     Readers of all formats ignore it: it is a `free` box as in AVIF.
     """
-    text = f"{NOTE} {note} image {zlib.crc32(image):08x}".encode("ascii")
+    text = f"{MARK} {mark} image {zlib.crc32(image):08x}".encode("ascii")
     return struct.pack(">I4s", 8 + len(text), b"free") + text
 
 
@@ -261,15 +261,15 @@ def trailer(note: str, image: bytes) -> bytes:
 TRAILER_MAX = 128
 
 
-def note_in(file: bytes) -> str | None:
-    """The note of a trailer; None: there is none; "": the image before it is not what was written.
+def mark_in(file: bytes) -> str | None:
+    """The mark of a trailer; None: there is none; "": the image before it is not what was written.
 
-    A PNG has its note elsewhere (`batch/provenance.py`).
+    A PNG has its mark elsewhere (`batch/provenance.py`).
     """
-    mark = f"free{NOTE} ".encode()
-    at = file.rfind(mark, max(0, len(file) - TRAILER_MAX))
+    start = f"free{MARK} ".encode()
+    at = file.rfind(start, max(0, len(file) - TRAILER_MAX))
     if at < 4 or int.from_bytes(file[at - 4 : at], "big") != len(file) - at + 4:
         return None
-    note, _, expected = file[at + len(mark) :].rpartition(b" image ")
+    mark, _, expected = file[at + len(start) :].rpartition(b" image ")
     whole = expected == b"%08x" % zlib.crc32(file[: at - 4])
-    return note.decode("ascii", "replace") if whole else ""
+    return mark.decode("ascii", "replace") if whole else ""

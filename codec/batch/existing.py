@@ -27,7 +27,7 @@ from ticodec.writers import writer_of
 
 from .messages import Item, Job, Row
 from .plan import TIC, folded
-from .provenance import NO_LIMIT, note_of, origin_of, read_note
+from .provenance import NO_LIMIT, mark_of, origin_of, read_mark
 from .storage import Found, Local, Place, place
 
 #: How many outputs are looked up at once: most of the time goes into waiting for the store.
@@ -109,7 +109,7 @@ class Decoding(Places):
     def look(self, item: Item) -> Item | Row:
         """The item if its image is to be written, else a row.
 
-        An image is up to date if its note names the `.tic` file as it is now. One without a note
+        An image is up to date if its mark names the `.tic` file as it is now. One without a mark
         is someone else's, and only replaced if the job says so.
         """
         output, job = self.found(item.output), self.job
@@ -117,8 +117,8 @@ class Decoding(Places):
             return item
         if row := self.in_the_way(item, output):
             return row
-        note = _note(self.target, output.name, output.size)
-        if note is None:
+        mark = _mark(self.target, output.name, output.size)
+        if mark is None:
             if job.replace:
                 return item
             error = (
@@ -126,7 +126,7 @@ class Decoding(Places):
             )
             return Row.of(item, "failed", error=error)
         data = self.source.read(item.name)
-        if note != note_of(data, writer_of(job.format).checked_quality(job.output_quality)):
+        if mark != mark_of(data, writer_of(job.format).checked_quality(job.output_quality)):
             return item
         header = container.read(data, job.max_pixels).header
         return _skipped(item, header, output.size, len(data))
@@ -168,7 +168,7 @@ class Encoding(Places):
                 return whose
             outcomes.append((named, whose))
             there |= output is not None
-        if (there or self.nested) and _note(self.source, item.name, item.size) is not None:
+        if (there or self.nested) and _mark(self.source, item.name, item.size) is not None:
             return Row.of(item, "skipped", bytes_in=0, notes=[DECODED])
         first = outcomes[0][1]
         if isinstance(first, Row):
@@ -254,9 +254,9 @@ def _times(item: Item, output: Found, target: Place) -> tuple[bool, bool]:
     return same, not same and output.modified > item.modified
 
 
-def _note(where: Place, name: str, size: int) -> str | None:
-    """The note of an image, see `read_note`."""
-    return read_note(lambda start, end: where.read(name, start, end), size)
+def _mark(where: Place, name: str, size: int) -> str | None:
+    """The mark of an image, see `read_mark`."""
+    return read_mark(lambda start, end: where.read(name, start, end), size)
 
 
 def _skipped(item: Item, header: Header, bytes_out: int, tic: int) -> Row:

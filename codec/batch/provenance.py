@@ -1,8 +1,8 @@
-"""Notes in outputs that say what they were made from: a `.tic` file of its photo, a decoded image
+"""Marks in outputs that say what they were made from: a `.tic` file of its photo, a decoded image
 of its `.tic` file.
 
 A later run reads them to see what is up to date. So it never takes someone's own image, or the file
-of another photo, for an output of its own. A `.tic` has the note in a section. A PNG has it in a
+of another photo, for an output of its own. A `.tic` has the mark in a section. A PNG has it in a
 text chunk near its beginning. Other formats have it behind their end (`writers.trailer`).
 """
 
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from ticodec import container, sections
 from ticodec.container import Container
 from ticodec.reading.structure.png_chunks import chunks
-from ticodec.writers import NOTE, TRAILER_MAX, note_in
+from ticodec.writers import MARK, TRAILER_MAX, mark_in
 
 #: The last chunk of a PNG.
 END = b"\0\0\0\0IEND\xaeB`\x82"
-#: How many bytes of a PNG's beginning are searched for the note.
+#: How many bytes of a PNG's beginning are searched for the mark.
 HEAD = 1 << 20
 #: The most pixels a `.tic` can have: the limit where nothing is decoded, which needs no memory.
 NO_LIMIT = container.SIDE_MAX**2
@@ -48,8 +48,8 @@ def with_origin(tic: bytes, origin: Origin) -> bytes:
     Raises BadInputError when it is damaged.
     """
     file = container.read(tic, NO_LIMIT)
-    mark = "-" if origin.deleted else ""
-    payload = os.fsencode(f"{mark}{origin.size}{origin.suffix}")
+    sign = "-" if origin.deleted else ""
+    payload = os.fsencode(f"{sign}{origin.size}{origin.suffix}")
     file.sections[sections.numbers()["origin"]] = payload
     return container.write(file)
 
@@ -62,19 +62,19 @@ def origin_of(file: Container) -> Origin | None:
     return Origin(os.fsdecode(found[3]), int(found[2]), bool(found[1]))
 
 
-def note_of(tic: bytes, quality: int | None = None) -> str:
-    """The note of an image that was decoded from a file's bytes.
+def mark_of(tic: bytes, quality: int | None = None) -> str:
+    """The mark of an image that was decoded from a file's bytes.
 
     `quality`: of the image's format; None for a lossless one.
     """
     return f"crc32 {zlib.crc32(tic):08x}" + (f" quality {quality}" if quality is not None else "")
 
 
-def read_note(read: Callable[[int, int | None], bytes], size: int) -> str | None:
-    """The note of an image file; None: it has none; "": it has one, but the image is damaged.
+def read_mark(read: Callable[[int, int | None], bytes], size: int) -> str | None:
+    """The mark of an image file; None: it has none; "": it has one, but the image is damaged.
 
-    A file whose end is missing has no note. In a PNG only the note and the end are checked; files
-    of other formats that have a note are read whole, and checked by their checksum.
+    A file whose end is missing has no mark. In a PNG only the mark and the end are checked; files
+    of other formats that have a mark are read whole, and checked by their checksum.
 
     Args:
         read: returns data[start:end] of the file. size: of the file, in bytes.
@@ -82,17 +82,17 @@ def read_note(read: Callable[[int, int | None], bytes], size: int) -> str | None
     tail = read(-min(size, TRAILER_MAX), None)
     if tail.endswith(END):
         return _of_png(read(0, HEAD))
-    return note_in(read(0, None)) if NOTE.encode() in tail else None
+    return mark_in(read(0, None)) if MARK.encode() in tail else None
 
 
 def _of_png(head: bytes) -> str | None:
-    """The note in a PNG's first bytes."""
+    """The mark in a PNG's first bytes."""
     for name, start, end in chunks(head):
         checksum = head[end : end + 4]
         if name == b"IDAT" or len(checksum) < 4:
             return None
         text = head[start:end]
-        if name == b"tEXt" and text.startswith(NOTE.encode() + b"\0"):
+        if name == b"tEXt" and text.startswith(MARK.encode() + b"\0"):
             whole = zlib.crc32(name + text) == int.from_bytes(checksum, "big")
-            return text[len(NOTE) + 1 :].decode("latin-1") if whole else None
+            return text[len(MARK) + 1 :].decode("latin-1") if whole else None
     return None

@@ -33,7 +33,7 @@ from ticodec.writers import writer_of
 from .loaded import Loaded, pictures_of
 from .messages import Item, Job, Row
 from .parts import parts_for
-from .provenance import NO_LIMIT, Origin, note_of, with_origin
+from .provenance import NO_LIMIT, Origin, mark_of, with_origin
 from .storage import Place, place
 from .verification import losses, verify
 
@@ -340,10 +340,10 @@ class Worker:
         return decibels
 
     def write_image(self, loaded: Loaded, picture: Picture, model: str, seconds: float) -> Row:
-        """Write a decoded picture, with a note in it that names its `.tic` file's checksum."""
+        """Write a decoded picture, with a mark in it that names its `.tic` file's checksum."""
         writer, quality = writer_of(self.job.format), self.job.output_quality
-        note = note_of(loaded.data, writer.checked_quality(quality))
-        data = writer.write(picture.to_image(), quality, note)
+        mark = mark_of(loaded.data, writer.checked_quality(quality))
+        data = writer.write(picture.to_image(), quality, mark)
         self._write(loaded.item, data)
         row = self.done(loaded, len(loaded.data), model, seconds)
         row.bytes_out = len(data)

@@ -89,7 +89,7 @@ def _sound(data: bytes | None, mode: str, said: list[str]) -> bytes | None:
         return None
     if profile.space not in ((CONVERTED[mode],) if mode in CONVERTED else (b"RGB ", b"GRAY")):
         name = profile.space.decode("latin-1").strip()
-        said.append(f"an ICC profile of other pixels ({name}) is dropped")
+        said.append(f"an ICC profile for other pixels ({name}) is dropped")
         return None
     return data
 
@@ -140,7 +140,7 @@ def _described(
         image, curve = _mapped(image, transfer.srgb_samples(lights)), transfer.SRGB
     made = icc.rgb_profile(primaries, curve, hdr)
     if made is None:
-        said.append("primaries that no colours can have are ignored")
+        said.append("impossible primaries of its colours are ignored")
         return image, None
     profile = icc.read(made)
     return image, None if profile and profile.is_srgb else made
@@ -150,7 +150,7 @@ def _of_cicp(cicp: tuple[int, int], said: list[str]) -> Description | None:
     """Primaries and curve of numbers of H.273; None: one is not known."""
     primaries, curve = PRIMARIES.get(cicp[0]), transfer.curve_of(cicp[1])
     if primaries is None or curve is None:
-        said.append("the cICP or nclx numbers of its colours are not known and are ignored")
+        said.append("unknown numbers for its colours (cICP or nclx) are ignored")
         return None
     if cicp[1] in transfer.HDR:
         said.append("HDR colours get an ICC profile that shows them on plain screens")
@@ -172,20 +172,20 @@ def _of_gamma(stored: Stored) -> Description | None:
 
 
 def _fitting(image: Image.Image, data: bytes, said: list[str]) -> tuple[Image.Image, bytes | None]:
-    """An image "L" or "RGB" with a profile of such pixels, which looks as with the given one."""
+    """An image "L" or "RGB", and the profile for such pixels that looks the same; None: sRGB."""
     profile = icc.read(data)
     assert profile is not None
     if image.mode == "RGB":
         if profile.space == b"RGB ":
             return image, data
-        said.append("an ICC profile of other pixels (GRAY) is dropped")
+        said.append("an ICC profile for other pixels (GRAY) is dropped")
         return image, None
     made = icc.for_grey(data)
     if made or profile.is_srgb:
         return image, made
     try:
         converted = greys_to_srgb(image, data)
-        said.append("greys with an ICC profile of colours are converted to sRGB")
+        said.append("greys are converted to sRGB, since no ICC profile for grey looks the same")
         return converted, None
     except ConversionError:
         said.append("an ICC profile that cannot be used is dropped")

@@ -123,7 +123,7 @@ class _Bits:
         self.value, self.left = int.from_bytes(data, "little"), 8 * len(data)
 
     def take(self, count: int) -> int:
-        """The next number of so many bits. Raises ValueError behind the last one."""
+        """The next number, of `count` bits. Raises ValueError when fewer are left."""
         if count > self.left:
             raise ValueError("its header is cut short")
         taken = self.value & ((1 << count) - 1)

@@ -104,7 +104,7 @@ def exif_of(image: Image.Image, notes: list[Note]) -> bytes | None:
     """The EXIF of a loaded image, with `PREFIX`; None: it has none.
 
     It is as its file has it. For a TIFF file, and for an image that was made in memory, it is made
-    of those of their tags that tell of the photo.
+    of their tags about the photo.
 
     Args:
         notes: a note on tags that cannot be read is added here.
@@ -202,7 +202,7 @@ def _without_location(
             gone = location.leave_out(tags)
             block = tags.tobytes() if tags.entries(tags.first) or tags.thumbnail else None
         except ValueError:
-            notes.append(Note("exif", "its EXIF is damaged, may tell of the place, and is dropped"))
+            notes.append(Note("exif", "its EXIF is dropped: it is damaged and may say the place"))
             block = None
     if packet:
         try:
@@ -210,7 +210,7 @@ def _without_location(
             gone += [location.PLACE] * (less != packet)
             packet = less
         except ValueError:
-            text = "its XMP cannot be read, may tell of the place, and is dropped"
+            text = "its XMP is dropped: it cannot be read and may say the place"
             notes.append(Note("xmp", text))
             packet = None
     if names := ", ".join(dict.fromkeys(gone)):

@@ -132,7 +132,7 @@ def _from_floats(samples: Any, notes: list[Note]) -> Pixels:
     """Floats to levels 0 … 255."""
     known = np.isfinite(samples)
     if not known.any():
-        raise BadInputError("float samples of which none is a number")
+        raise BadInputError("none of its float samples is a number")
     least, most = float(samples[known].min()), float(samples[known].max())
     white = 1 if most <= 1 + OVERSHOOT else 255
     if least < -OVERSHOOT * white or (white > 1 and not 128 <= most <= (1 + OVERSHOOT) * white):

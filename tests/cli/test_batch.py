@@ -139,7 +139,7 @@ def test_decoding_never_replaces_a_picture_that_is_not_its_own(tmp_path: Path, r
     decoded = ticodec.decode((folder / "a.tic").read_bytes())
     with Image.open(folder / "a.png") as image:
         assert np.array_equal(np.asarray(image), np.asarray(decoded))
-    # Another file under the same name and of the same time: the note in the PNG tells.
+    # Another file under the same name and of the same time: the mark in the PNG tells.
     time = (folder / "b.tic").stat().st_mtime
     (folder / "b.tic").write_bytes((folder / "a.tic").read_bytes())
     os.utime(folder / "b.tic", (time, time))

@@ -106,7 +106,7 @@ def test_a_tree_in_another_format_is_left_alone_when_it_is_up_to_date(
     assert states() == ["done", "failed"]
     assert "was not made by ticodec batch" in rows(report)["b.tic"]["error"]
     assert states("-f") == ["skipped", "done"]
-    # One bit of it: seen where the note has a checksum of the image, see docs/batch.md.
+    # One bit of it: seen where the mark has a checksum of the image, see docs/batch.md.
     middle = len(before[f"b.{format}"]) // 2
     damaged = bytearray(before[f"b.{format}"])
     damaged[middle] ^= 1

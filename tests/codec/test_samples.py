@@ -200,7 +200,7 @@ def test_floats_that_are_no_numbers_are_black() -> None:
     assert (picture.pixels[:2] == 0).all()
     assert_levels(to_picture(Image.fromarray(samples[2:])), LEVELS[2:])
     assert said(picture, "range").endswith("those that are no numbers become black")
-    with pytest.raises(BadInputError, match="of which none is a number"):
+    with pytest.raises(BadInputError, match="none of its float samples is a number"):
         read_picture(tiff(np.full((9, 9), np.nan, np.float32)))
 
 

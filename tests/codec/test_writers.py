@@ -1,4 +1,4 @@
-"""Output formats: what each keeps, what it refuses, the note in it, and how one is added."""
+"""Output formats: what each keeps, what it refuses, the mark in it, and how one is added."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ticodec import writers
 from ticodec.errors import UsageError
 from ticodec.picture import Picture
 from ticodec.reading.colours import icc, transfer
-from ticodec.writers import WRITERS, Writer, note_in, writer_of
+from ticodec.writers import WRITERS, Writer, mark_in, writer_of
 
 #: Of grey pictures, and of others.
 ICC = {True: icc.grey_profile(transfer.formula(1.8)), False: SRGB_ICC}
@@ -164,27 +164,27 @@ def test_mistakes_of_ours_are_not_called_a_picture_that_does_not_fit(monkeypatch
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "PNG"])
-def test_a_note_is_found_again_and_does_no_harm(name: str) -> None:
+def test_a_mark_is_found_again_and_does_no_harm(name: str) -> None:
     writer = next(writer for writer in WRITERS if writer.name == name)
     image = image_of("RGB")
-    plain, noted = writer.write(image), writer.write(image, None, "crc32 0badcafe quality 95")
-    assert noted.startswith(plain)
-    assert largest_difference(opened(noted), opened(plain)) == 0
-    assert tags_of(opened(noted).getexif()) == tags_of(image.getexif())
-    assert note_in(noted) == "crc32 0badcafe quality 95"
-    for other in (plain, noted[:-1], noted + b"\0", b"", b"freeticodec x"):
-        assert note_in(other) is None
+    plain, marked = writer.write(image), writer.write(image, None, "crc32 0badcafe quality 95")
+    assert marked.startswith(plain)
+    assert largest_difference(opened(marked), opened(plain)) == 0
+    assert tags_of(opened(marked).getexif()) == tags_of(image.getexif())
+    assert mark_in(marked) == "crc32 0badcafe quality 95"
+    for other in (plain, marked[:-1], marked + b"\0", b"", b"freeticodec x"):
+        assert mark_in(other) is None
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "PNG"])
-def test_a_note_knows_the_bytes_of_its_image(name: str) -> None:
+def test_a_mark_knows_the_bytes_of_its_image(name: str) -> None:
     writer = next(writer for writer in WRITERS if writer.name == name)
-    noted = writer.write(image_of("RGB"), None, "crc32 0badcafe")
-    end = len(noted) - len("....freeticodec crc32 0badcafe image 00000000")
+    marked = writer.write(image_of("RGB"), None, "crc32 0badcafe")
+    end = len(marked) - len("....freeticodec crc32 0badcafe image 00000000")
     for at in (0, end // 2, end - 1):
-        changed = noted[:at] + bytes([noted[at] ^ 1]) + noted[at + 1 :]
-        assert note_in(changed) == "", at
-    assert note_in(noted[1:]) == ""
+        changed = marked[:at] + bytes([marked[at] ^ 1]) + marked[at + 1 :]
+        assert mark_in(changed) == "", at
+    assert mark_in(marked[1:]) == ""
 
 
 def test_a_format_is_added_in_one_place(monkeypatch, run, golden, tmp_path) -> None:
@@ -193,7 +193,7 @@ def test_a_format_is_added_in_one_place(monkeypatch, run, golden, tmp_path) -> N
     class Ppm(Writer):
         name, suffixes, side_max = "PPM", (".ppm",), 10**6
 
-        def save(self, image: Image.Image, out: io.BytesIO, quality: object, note: str) -> None:
+        def save(self, image: Image.Image, out: io.BytesIO, quality: object, mark: str) -> None:
             image.convert("RGB").save(out, "PPM")
 
     monkeypatch.setattr(writers, "WRITERS", (*WRITERS, Ppm()))

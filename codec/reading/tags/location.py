@@ -21,8 +21,8 @@ PLACE, OTHERS = "the place", "other blocks of metadata in the EXIF"
 TAGS = dict.fromkeys((exif.GPS, 33550, 33922, 34264, 34735, 34736, 34737), PLACE)
 TAGS |= dict.fromkeys((330, 700, 34377, 50740), OTHERS)
 TAGS |= {
-    exif.MAKER_NOTE: "the maker note, which may tell of it",
-    33723: "IPTC, which may tell of it",
+    exif.MAKER_NOTE: "the maker note (it may say the place)",
+    33723: "IPTC (it may say the place)",
 }
 #: Names that begin metadata in a thumbnail.
 NAMES_IN_THUMBNAIL = (exif.PREFIX, b"http://ns.adobe.com/", b"Photoshop 3.0")
@@ -33,10 +33,10 @@ IPTC = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
 IPTC_EXTENDED = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 #: A namespace of nothing but places.
 GEO = "http://www.w3.org/2003/01/geo/wgs84_pos#"
-#: Parts of names that tell of a place in any namespace: of `exif`, of drones, of others.
+#: Parts of names that mean a place in any namespace: of `exif`, of drones, of others.
 #: DJI writes "Longtitude".
 WORDS = ("gps", "latitude", "longitude", "longtitude", "altitude", "location")
-#: Names that tell of a place in these namespaces.
+#: Names that mean a place in these namespaces.
 NAMES = {(PHOTOSHOP, name) for name in ("City", "State", "Country")}
 NAMES |= {(space, "CountryCode") for space in (IPTC, IPTC_EXTENDED)}
 NAMES |= {
@@ -65,7 +65,7 @@ def leave_out(tags: Tags) -> list[str]:
     thumbnail = b"".join(bytes(tags.data[start:stop]) for start, stop in tags.thumbnail_places())
     if any(name in thumbnail for name in NAMES_IN_THUMBNAIL):
         tags.end_with(tags.first)
-        gone.append("the thumbnail, which has metadata of its own")
+        gone.append("the thumbnail (it has metadata of its own)")
     tags.wipe_unused()
     return list(dict.fromkeys(gone))
 
@@ -84,12 +84,12 @@ def without(packet: bytes) -> bytes:
     for start, stop in reversed(cuts):
         whole = whole[:start] + whole[stop:]
     if _cuts(whole):
-        raise ValueError("the XMP still tells of a place")
+        raise ValueError("the XMP still says a place")
     return (whole.decode() + behind).encode(encoding)
 
 
 def _is_place(name: str) -> bool:
-    """Whether a property's name, "namespace name", tells of a place."""
+    """Whether a property's name, "namespace name", means a place."""
     space, _, local = name.rpartition(" ")
     if (space, local) == NO_PLACE:
         return False

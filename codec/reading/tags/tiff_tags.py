@@ -22,7 +22,7 @@ BLOCKS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 
 def of_photo(tags: Image.Exif) -> tuple[dict[int, Any], list[int]]:
-    """The tags that tell of the photo, and the numbers of those that Pillow cannot copy.
+    """The tags about the photo, by number; the numbers of those that Pillow cannot copy.
 
     Text that is not ASCII is in bytes. The blocks of `BLOCKS` are dictionaries.
     """
