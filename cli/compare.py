@@ -48,7 +48,7 @@ def compare(
     check_evaluation_packages()
     with about(photo), bars(quiet or as_json) as progress:
         page, rows, failed = compare_photo(Path(photo), specs, qualities, max_pixels, progress)
-    write_file(Path(target), page)
+    write_file(Path(target), page, new=not force)
     facts = {
         "input": photo,
         "output": target,

@@ -99,7 +99,7 @@ def decode(
         with about(source):
             picture = codec.decode(file, crop=crop, scale=divisor, progress=progress)
             image = writer.write(picture.to_image(), output_quality)
-    write_output(target, image, attributes)
+    write_output(target, image, attributes, force)
     facts = facts_of(source, target, entry.name, file, started)
     facts |= {"width": width, "height": height, "bytes": len(image)}
     del facts["bpp"]  # of the .tic, not of the image

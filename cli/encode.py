@@ -80,7 +80,7 @@ def encode(
         with about(source):
             (file,) = codec.containers([picture], quality, progress)
         coded = container.write(file)
-    write_output(target, coded, attributes)
+    write_output(target, coded, attributes, force)
     notes = picture.notes + note_of_size(len(data), len(coded))
     print_notes(source, notes, quiet or as_json)
     facts = facts_of(source, target, entry.name, file, started) | {"notes": listed(notes)}

@@ -158,10 +158,13 @@ def attributes_of(source: str, target: str, preserve_times: bool) -> Attributes:
     return Attributes(permissions_of(path), modified)
 
 
-def write_output(name: str, data: bytes, attributes: Attributes) -> None:
-    """Write to a file, whole or not at all, or to stdout for "-". Raises TicodecError."""
+def write_output(name: str, data: bytes, attributes: Attributes, force: bool) -> None:
+    """Write to a file, whole or not at all, or to stdout for "-". Raises TicodecError.
+
+    Without `force` no file is replaced, not even one that was made since `output_for` looked.
+    """
     if name != STANDARD:
-        write_file(Path(name), data, attributes.modified, attributes.permissions)
+        write_file(Path(name), data, attributes.modified, attributes.permissions, new=not force)
         return
     try:
         sys.stdout.buffer.write(data)

@@ -92,6 +92,7 @@ def write_file(
     data: bytes | memoryview,
     modified: float | None = None,
     permissions: int | None = None,
+    new: bool = False,
 ) -> None:
     """Write beside the target, then rename: a crash, kill -9 or power cut leaves no half a file.
 
@@ -100,9 +101,10 @@ def write_file(
     Args:
         modified: the file's time of modification, in seconds since 1970; None: now.
         permissions: as `permissions_of` gives them; None: as the umask says.
+        new: never replace a file, whoever may have made it a moment ago.
 
-    Raises TicodecError with the reason when the disk or the folder refuses; its cause is the
-    OSError.
+    Raises TicodecError with the reason when the disk or the folder refuses, or when a file that is
+    to be new is there; its cause is the OSError.
     """
     part = None
     target = Path(os.path.realpath(path))
@@ -116,17 +118,35 @@ def write_file(
                 os.utime(part, (modified, modified))
             os.chmod(part, 0o666 & ~UMASK if permissions is None else permissions)  # noqa: PTH101  mkstemp made it private
             if fcntl is not None:  # rename under the lock, so that `remove_parts` leaves it alone
-                os.replace(part, target)  # noqa: PTH105
+                _rename(part, target, new)
                 part = None
         if part is not None:
-            os.replace(part, target)  # noqa: PTH105
+            _rename(part, target, new)
             part = None
         _flush_folder(target.parent)
+    except FileExistsError as error:
+        raise TicodecError(f"{path} was made by something else meanwhile, and stays") from error
     except OSError as error:
         raise TicodecError(f"{path}: cannot be written: {reason(error)}") from error
     finally:
         if part is not None:
             Path(part).unlink(missing_ok=True)
+
+
+def _rename(part: str, target: Path, new: bool) -> None:
+    """Give a part file its name. Raises FileExistsError when it is to be new and is not."""
+    if new:
+        try:  # at once or not at all, where others do the same
+            os.link(part, target)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            if os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        else:
+            os.unlink(part)  # noqa: PTH108
+            return
+    os.replace(part, target)  # noqa: PTH105
 
 
 def _part(folder: Path) -> tuple[int, str]:

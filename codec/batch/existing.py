@@ -54,7 +54,7 @@ def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
         except TicodecError as error:
             return Row.of(item, "failed", error=str(error))
         if isinstance(outcome, Row) and outcome.status == "skipped" and not outcome.notes:
-            item = replace(item, output=outcome.output)
+            item = replace(item, output=outcome.output, there=sifter.found(outcome.output))
             if not skip:
                 return item
             if job.delete_source:
@@ -115,6 +115,7 @@ class Decoding(Places):
         output, job = self.found(item.output), self.job
         if output is None:
             return item
+        item = replace(item, there=output)
         if row := self.in_the_way(item, output):
             return row
         mark = _mark(self.target, output.name, output.size)
@@ -161,27 +162,28 @@ class Encoding(Places):
         outcomes: list[tuple[Item, Row | Whose]] = []
         there = False
         for name in dict.fromkeys([item.output, whole, short]):
-            named, output = replace(item, output=name), self.found(name)
-            sure = name != item.output
+            output, sure = self.found(name), name != item.output
+            there |= output is not None
+            if sure and folded(name) in self.taken:
+                continue  # another photo of this run gets it
+            named = replace(item, output=name, there=output)
             whose = Whose.NOBODY if output is None else self._whose(named, output, sure)
             if isinstance(whose, Row) and whose.status == "skipped":
                 return whose
             outcomes.append((named, whose))
-            there |= output is not None
         if (there or self.nested) and _mark(self.source, item.name, item.size) is not None:
             return Row.of(item, "skipped", bytes_in=0, notes=[DECODED])
-        first = outcomes[0][1]
+        planned, first = outcomes[0]
         if isinstance(first, Row):
             return first
         for named, whose in outcomes:
             if whose is Whose.MINE:
                 return named
         if self.job.replace or first is Whose.NOBODY:
-            return item
-        if folded(whole) not in self.taken:
-            for named, whose in outcomes:
-                if named.output == whole and whose is Whose.NOBODY:
-                    return named
+            return planned
+        for named, whose in outcomes:
+            if named.output == whole and whose is Whose.NOBODY:
+                return named
         error = f"{item.output} is there, of another photo; `replace` overwrites it"
         return Row.of(item, "failed", error=error)
 

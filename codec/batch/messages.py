@@ -13,6 +13,8 @@ from ticodec.notes import Note
 from ticodec.reading.options import PLAIN, Reading
 from ticodec.weights import Entry, find_for
 
+from .storage import Found
+
 Action = Literal["encode", "decode", "classify"]
 #: What was done to a file, in messages.
 PAST = {"encode": "encoded", "decode": "decoded", "classify": "classified"}
@@ -86,6 +88,7 @@ class Item:
         permissions: of its output, as `files.permissions_of` gives them, if known.
         retry: whether a worker that had it died.
         verify: whether its output exists, so that only a check and deleting the source are left.
+        there: the file that its output may replace; None: there was none.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Item:
     permissions: int | None = None
     retry: bool = False
     verify: bool = False
+    there: Found | None = None
 
 
 @dataclass

@@ -63,6 +63,10 @@ def check(job: Job, dry: bool = False) -> None:
     if job.target is not None:
         target = place(job.target)
         target.check_writable()
+        if job.delete_source and not target.shared:
+            raise UsageError(
+                f"{job.target} is gone when the run ends, so no source may be deleted; name another"
+            )
         if not dry:
             target.prepare()
 

@@ -78,10 +78,15 @@ class Place(ABC):
         data: bytes,
         modified: float | None = None,
         permissions: int | None = None,
+        new: bool = False,
     ) -> None:
         """Write a file, whole or not at all, and make the folders above it.
 
-        Stores that set times and permissions themselves ignore those that are given.
+        Stores that set times and permissions themselves ignore those that are given, and take `new`
+        on trust.
+
+        Args:
+            new: never replace a file, see `files.write_file`.
         """
 
     @abstractmethod
@@ -91,6 +96,15 @@ class Place(ABC):
     @abstractmethod
     def look(self, name: str) -> Found | None:
         """A file as it is now, in the form that `files` gives; None when it does not exist."""
+
+    def same(self, one: Found, other: Found | None) -> bool:
+        """Whether nothing was written between two looks at a file."""
+        if self.exact_times or other is None:
+            return one == other
+        # Some stores round the times of a listing.
+        known = one.modified is not None and other.modified is not None
+        near = not known or abs((one.modified or 0) - (other.modified or 0)) < 1
+        return one.size == other.size and near
 
     @abstractmethod
     def check_writable(self) -> None:
@@ -203,10 +217,11 @@ class Local(Place):
         data: bytes,
         modified: float | None = None,
         permissions: int | None = None,
+        new: bool = False,
     ) -> None:
         path = self.root / name
         make_folder(path.parent)
-        write_file(path, data, modified, permissions)
+        write_file(path, data, modified, permissions, new)
 
     def delete(self, name: str) -> None:
         path = self.root / name
@@ -301,6 +316,7 @@ class Remote(Place):
         data: bytes,
         modified: float | None = None,
         permissions: int | None = None,
+        new: bool = False,
     ) -> None:
         path = self._path(name)
 

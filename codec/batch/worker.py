@@ -278,9 +278,20 @@ class Worker:
         return Origin(PurePosixPath(loaded.item.name).suffix, len(loaded.data), deleted)
 
     def _write(self, item: Item, data: bytes) -> None:
-        """Write an output, with the time and the permissions of its source."""
+        """Write an output, with the time and the permissions of its source.
+
+        Raises TicodecError when another file is in its place than when the run began: of a run at
+        the same time, or of another photo of this one, whose folder is a link to the same. That
+        photo may be deleted already.
+        """
         assert self.target is not None
-        self.target.write(item.output, data, item.modified, item.permissions)
+        now = self.target.look(item.output)
+        if now is not None and not self.target.same(now, item.there):
+            if self.target.read(item.output) != data:
+                text = f"{item.output} was made by something else meanwhile, and stays; run again"
+                raise TicodecError(text)
+        else:
+            self.target.write(item.output, data, item.modified, item.permissions, new=now is None)
 
     def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row) -> None:
         """Delete the source, unless something of it would be lost; the row says what."""

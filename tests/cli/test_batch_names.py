@@ -239,3 +239,17 @@ def test_a_store_with_times_of_its_own(tmp_path: Path, go, run):
     (source / "a.jpg").unlink()
     put(source / "a.png", 3, 1e9)
     assert names() == [("todo", "a.png.tic")]
+
+
+def test_the_other_name_of_a_photo_may_be_the_name_of_another(tmp_path: Path, go):
+    """a.png.png would take a.png.tic, of the same suffix, if a.png did not get that."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    for number, name in enumerate(("a.png", "a.jpg", "a.png.png")):
+        put(source / name, number, 1e9 + number)
+    names = {"a.jpg": "a.jpg.tic", "a.png": "a.png.tic", "a.png.png": "a.png.png.tic"}
+    (source / "a.png.png").rename(tmp_path / "later.png")
+    go()
+    precious = tree(target)
+    (tmp_path / "later.png").rename(source / "a.png.png")
+    assert {name: output for name, (_, output) in go().items()} == names
+    assert precious.items() <= tree(target).items()
