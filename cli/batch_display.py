@@ -134,7 +134,7 @@ def print_summary(job: Job, totals: Totals, seconds: float) -> None:
             print(f"{name}: {what}")
         return
     rate = totals.done_pixels / 1e6 / max(seconds, 1e-9)
-    if counts["done"] or not counts["skipped"]:
+    if counts["done"]:
         table.add_row(
             done,
             f"{files(counts['done'])}, {totals.done_pixels / 1e6:.1f} megapixels in "
@@ -150,13 +150,15 @@ def print_summary(job: Job, totals: Totals, seconds: float) -> None:
     if totals.retried:
         table.add_row("second try", f"{files(totals.retried)}: a worker died at the first try")
     if totals.deleted:
-        table.add_row("deleted", f"{files(totals.deleted)} of the source, after their check")
+        worst = "" if totals.psnr is None else f"; the farthest from it has {totals.psnr:.1f} dB"
+        table.add_row("deleted", f"{files(totals.deleted)} of the source, after a check{worst}")
     if totals.kept:
-        what = f"{files(totals.kept)} of the source, which would lose something; see --report"
+        what = f"{files(totals.kept)} of the source; --report says why, file by file"
         table.add_row("kept", what)
     if totals.notes:
-        counted = ", ".join(f"{kind} of {files(n)}" for kind, n in totals.notes.most_common())
-        table.add_row("notes", f"{counted}; see --report")
+        table.add_row("notes", "--report has them, file by file")
+        for kind, count in totals.notes.most_common():
+            table.add_row("", Text(f"{count:,}× {kind}, such as: {totals.examples[kind]}"))
     if counts["failed"]:
         table.add_row("failed", files(counts["failed"]))
         for reason, count in totals.reasons.most_common(REASONS):

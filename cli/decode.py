@@ -80,7 +80,7 @@ def decode(
         set_memory(memory)
     usual = writer_of(format or DEFAULT)
     others = usual.suffixes if format else suffixes()
-    check_input(source, "decode")
+    check_input(source, "decode", wanted="tic")
     target = output_for(source, target, usual.suffixes[0], force, others, "decode")
     attributes = attributes_of(source, target, preserve_times)
     writer = usual if target == STANDARD else writer_of(target.rpartition(".")[2])

@@ -56,7 +56,6 @@ def encode(
     from ticodec import container, weights
     from ticodec.api import loaded, room_for
     from ticodec.inputs import check_device
-    from ticodec.notes import note_of_size
     from ticodec.quality import checked_quality
     from ticodec.reading.options import Reading
     from ticodec.reading.read import read_picture
@@ -67,7 +66,7 @@ def encode(
     check_device(device)
     entry = weights.find(model)
     checked_quality(entry, quality)  # before seconds are spent on loading the network
-    check_input(source, "encode", is_image=True)
+    check_input(source, "encode", wanted="image")
     target = output_for(source, target, ".tic", force, batch="encode")
     attributes = attributes_of(source, target, preserve_times)
     with about(source):
@@ -81,7 +80,7 @@ def encode(
             (file,) = codec.containers([picture], quality, progress)
         coded = container.write(file)
     write_output(target, coded, attributes, force)
-    notes = picture.notes + note_of_size(len(data), len(coded))
+    notes = picture.notes_with(len(coded))
     print_notes(source, notes, quiet or as_json)
     facts = facts_of(source, target, entry.name, file, started) | {"notes": listed(notes)}
     line = (

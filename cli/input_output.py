@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ticodec.container import MAGIC, is_tic
 from ticodec.errors import BadInputError, TicodecError, UsageError
@@ -19,12 +20,14 @@ from .streams import why
 STANDARD = "-"
 
 
-def check_input(name: str, batch: str | None = None, is_image: bool = False) -> None:
+def check_input(
+    name: str, batch: str | None = None, wanted: Literal["any", "image", "tic"] = "any"
+) -> None:
     """Check that an input is a file that can be opened, before the output is checked.
 
     Args:
         batch: the command of `ticodec batch` that does the same, for messages.
-        is_image: whether a `.tic` file is refused.
+        wanted: whether an image is meant, and a `.tic` file refused, or the other way round.
 
     Raises UsageError for an impossible name, BadInputError for what cannot be read.
     """
@@ -45,8 +48,10 @@ def check_input(name: str, batch: str | None = None, is_image: bool = False) -> 
             start = file.read(len(MAGIC))
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
-    if is_image and is_tic(start):
+    if wanted == "image" and is_tic(start):
         raise BadInputError(f"{path}: not an image but a .tic file; decode it first")
+    if wanted == "tic" and not is_tic(start) and not MAGIC.startswith(start):
+        raise BadInputError(f"{path}: not a .tic file")
 
 
 def _is_url(name: str) -> bool:

@@ -94,9 +94,10 @@ def encode(
     checked_quality(entry, quality)  # before seconds are spent on loading the network
     reading = Reading(strip, strip_location, allow_truncated)
     picture = as_picture(image, max_pixels, room_for(entry, device), reading)
+    data = loaded(entry, device).encode(picture, quality)
     if picture is not image:
-        warn(picture.notes)
-    return loaded(entry, device).encode(picture, quality)
+        warn(picture.notes_with(len(data)))
+    return data
 
 
 def read_picture(

@@ -150,9 +150,10 @@ class Codec:
         picture does not fit into memory.
         """
         picture = as_picture(image, check=self.check_picture)
+        data = write(self.containers([picture], quality, progress)[0])
         if picture is not image:
-            warn(picture.notes)
-        return write(self.containers([picture], quality, progress)[0])
+            warn(picture.notes_with(len(data)))
+        return data
 
     def encode_many(self, pictures: Sequence[Picture], quality: float | None = None) -> list[bytes]:
         """Several pictures of any sizes to the same bytes as `encode` gives, in less time.

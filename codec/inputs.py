@@ -10,6 +10,8 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -57,6 +59,18 @@ def bytes_of(source: object, name: str = "data", kinds: str = FILES) -> bytes:
         raise UsageError(f"{name} must be {kinds}, not {_kind(source)}") from None
 
 
+@contextmanager
+def _named(source: object) -> Iterator[None]:
+    """Put the path of a file in front of errors about it."""
+    try:
+        yield
+    except BadInputError as error:
+        path = os.fsdecode(source) if isinstance(source, str | os.PathLike) else ""
+        if not path or str(error).startswith(f"{path}:"):
+            raise
+        raise BadInputError(f"{path}: {error}") from error
+
+
 def _read(file: Any, name: str) -> bytes:
     """The rest of an open file."""
     text = UsageError(f"{name} is a file in text mode; open it in binary mode ('rb')")
@@ -87,7 +101,8 @@ def as_container(source: FileLike | Container, max_pixels: int = MAX_PIXELS) -> 
     if isinstance(source, Container):
         return source
     whole("max_pixels", max_pixels)
-    return tic.read(bytes_of(source), max_pixels)
+    with _named(source):
+        return tic.read(bytes_of(source), max_pixels)
 
 
 def as_picture(
@@ -114,7 +129,8 @@ def as_picture(
             check(height, width)
         return image
     if not isinstance(image, np.ndarray | Image.Image):
-        return read_picture(bytes_of(image, "image", IMAGES), max_pixels, check, reading)
+        with _named(image):
+            return read_picture(bytes_of(image, "image", IMAGES), max_pixels, check, reading)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8:
             raise UsageError(f"an image array must be uint8, not {image.dtype}")

@@ -6,6 +6,9 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+#: The kind of the note that a `.tic` file is larger than its photo.
+LARGER = "larger"
+
 
 @dataclass(frozen=True)
 class Note:
@@ -39,7 +42,7 @@ def note_of_size(source: int, tic: int) -> list[Note]:
     if tic <= source:
         return []
     text = f"the .tic file is larger than its source: {tic:,} bytes, {source:,} before"
-    return [Note("larger", text, lost=False)]
+    return [Note(LARGER, text, lost=False)]
 
 
 def warn(notes: Iterable[Note]) -> None:

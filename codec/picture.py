@@ -10,7 +10,7 @@ from PIL import Image
 
 from . import sections
 from .errors import UsageError
-from .notes import Note
+from .notes import Note, note_of_size
 from .reading.colours import icc
 
 Pixels = NDArray[np.uint8]
@@ -26,6 +26,7 @@ class Picture:
         alpha: (H, W) uint8, or None for an opaque image.
         metadata: raw bytes by section name: "icc", "exif", "xmp" (`sections.metadata`).
         notes: what of its file is not kept here, and what was converted.
+        file_size: of the file that it was read from, in bytes; 0: of none.
     """
 
     pixels: Pixels
@@ -33,6 +34,11 @@ class Picture:
     alpha: Pixels | None = None
     metadata: dict[str, bytes] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    file_size: int = 0
+
+    def notes_with(self, tic: int) -> list[Note]:
+        """Its notes, and one more if its `.tic` file, of so many bytes, is larger than its own."""
+        return [*self.notes, *(note_of_size(self.file_size, tic) if self.file_size else [])]
 
     def check(self) -> None:
         """Raises UsageError when a part does not have the form that a file can hold."""

@@ -146,8 +146,9 @@ class Encoding(Places):
         super().__init__(job)
         entry = job.entry()
         quality = checked_quality(entry, job.quality)
-        #: Fingerprint and stored quality of the files that the job writes.
-        self.wanted = entry.fingerprint, 0 if quality is None else round(quality * QUALITY_STEPS)
+        stored = 0 if quality is None else round(quality * QUALITY_STEPS)
+        #: Of the files that the job writes: fingerprint, stored quality, what they leave out.
+        self.wanted = entry.fingerprint, stored, job.reading.left_out
         self.taken = {folded(item.output) for item in items}
         self.nested = self.overlap()
 
@@ -190,11 +191,11 @@ class Encoding(Places):
     def _whose(self, item: Item, output: Found, sure: bool) -> Row | Whose:
         """Whose the file is in the place of an item's output; a row if it stays, or is up to date.
 
-        An output is up to date if it is whole and has the job's weights and quality, and the
-        photo's time, suffix and size, as far as it says these. A damaged output is replaced, and so
-        is one of an earlier state of the same photo. Three kinds are only replaced if the job says
-        so: a file that is no `.tic` of this version; when sources are deleted, one of other
-        settings, since it may be wanted; one that is newer than its photo.
+        An output is up to date if it is whole and has the job's weights, quality and metadata, and
+        the photo's time, suffix and size, as far as it says these. A damaged output is replaced,
+        and so is one of an earlier state of the same photo. Three kinds are only replaced if the
+        job says so: a file that is no `.tic` of this version; when sources are deleted, one of
+        other settings, since it may be wanted; one that is newer than its photo.
 
         Args:
             sure: whether a file counts as this photo's only if it says so.
@@ -218,7 +219,8 @@ class Encoding(Places):
             return Whose.OTHER
         elif item.size:  # some stores do not say it
             same = same and origin.size == item.size
-        if same and (header.fingerprint, header.quality) == self.wanted:
+        left_out = "" if origin is None else origin.left_out
+        if same and (header.fingerprint, header.quality, left_out) == self.wanted:
             return _skipped(item, header, output.size, output.size)
         if self.job.replace or (same and not self.job.delete_source):
             return Whose.MINE
@@ -227,7 +229,10 @@ class Encoding(Places):
         if origin is not None and origin.deleted:
             return Whose.OTHER
         if newer:
-            text = f"{output.name} is there, of a newer photo or copied; `replace` overwrites it"
+            whose = "of a newer photo or copied"
+            if origin is None:
+                whose = "newer than the photo, and does not say whose it is: only batch notes that"
+            text = f"{output.name} is there, {whose}; move it away, or `replace` overwrites it"
             return Row.of(item, "failed", error=text)
         # If sources are deleted, or if it does not say of which photo it is, that may be gone.
         return Whose.OTHER if origin is None or self.job.delete_source else Whose.MINE
@@ -235,7 +240,9 @@ class Encoding(Places):
     def _of_other_settings(self, output: Found, header: Header) -> str:
         """A message that says what to do about a whole `.tic` of the photo."""
         if header.fingerprint == self.wanted[0]:
-            return f"{output.name} is there, of another quality; `replace` overwrites it"
+            same = header.quality == self.wanted[1]
+            other = "with other metadata" if same else "of another quality"
+            return f"{output.name} is there, {other}; `replace` overwrites it"
         name = _model(header)
         return (
             f"{output.name} is there, written by {name}; `model` {name} goes on with it, "

@@ -35,11 +35,13 @@ class Origin:
         suffix: of the photo's name, with its dot, as it was written; "" when it had none.
         size: of the photo, in bytes.
         deleted: whether the run was to delete the photo: then the `.tic` may be all that is left.
+        left_out: what of the photo was left out by wish, as in `Reading.left_out`.
     """
 
     suffix: str
     size: int
     deleted: bool
+    left_out: str = ""
 
 
 def with_origin(tic: bytes, origin: Origin) -> bytes:
@@ -49,17 +51,18 @@ def with_origin(tic: bytes, origin: Origin) -> bytes:
     """
     file = container.read(tic, NO_LIMIT)
     sign = "-" if origin.deleted else ""
-    payload = os.fsencode(f"{sign}{origin.size}{origin.suffix}")
+    payload = os.fsencode(f"{sign}{origin.size}{origin.left_out[:1]}{origin.suffix}")
     file.sections[sections.numbers()["origin"]] = payload
     return container.write(file)
 
 
 def origin_of(file: Container) -> Origin | None:
     """What a `.tic` file says of its photo; None: it says nothing, or nothing that can be read."""
-    found = re.fullmatch(rb"(-?)(\d{1,18})((?s:\..*)?)", file.section("origin") or b"")
+    found = re.fullmatch(rb"(-?)(\d{1,18})([lm]?)((?s:\..*)?)", file.section("origin") or b"")
     if found is None:
         return None
-    return Origin(os.fsdecode(found[3]), int(found[2]), bool(found[1]))
+    left_out = {b"l": "location", b"m": "metadata"}.get(found[3], "")
+    return Origin(os.fsdecode(found[4]), int(found[2]), bool(found[1]), left_out)
 
 
 def mark_of(tic: bytes, quality: int | None = None) -> str:

@@ -31,7 +31,8 @@ class Totals:
         bytes_in, bytes_out, pixels: of the files that are done or up to date.
         done_pixels: of the files that were done in this run.
         kept: how many sources were not deleted although the job said so, for what would be lost.
-        notes: how many files have a note, by its kind.
+        notes: how many files have a note, by its kind. examples: a note of each kind.
+        psnr: the lowest of those whose source was deleted, in dB.
         reasons: how often each error occurred.
         left_out: how many files have no row, since their suffix is not known; by suffix.
         excluded: how many files have no row, since the user's patterns leave them out.
@@ -46,6 +47,8 @@ class Totals:
     deleted: int = 0
     kept: int = 0
     notes: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    psnr: float | None = None
     reasons: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     excluded: int = 0
@@ -64,7 +67,11 @@ class Totals:
         self.retried += row.retried
         self.deleted += row.deleted
         self.kept += bool(row.kept)
-        self.notes.update(note.kind for note in row.notes)
+        for note in row.notes:
+            self.notes[note.kind] += 1
+            self.examples.setdefault(note.kind, note.text)
+        if row.deleted and row.psnr is not None:
+            self.psnr = row.psnr if self.psnr is None else min(self.psnr, row.psnr)
         if row.status in ("done", "skipped"):
             self.bytes_in += row.bytes_in
             self.bytes_out += row.bytes_out

@@ -10,13 +10,13 @@ When in doubt the photo is kept: it may be the only one.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from ticodec import sections
-from ticodec.errors import TicodecError
-from ticodec.notes import Note
+from ticodec.notes import LARGER, Note
 from ticodec.picture import Picture, Pixels
 from ticodec.psnr import psnr
 from ticodec.reading.opening import open_image
@@ -28,43 +28,54 @@ LEAST_PSNR = 20.0
 SAME_PSNR = 100.0
 
 
-def losses(notes: Iterable[Note]) -> str:
-    """What of a photo is lost in its `.tic` file, in words; "": nothing."""
-    return "; ".join(note.text for note in notes if note.lost)
+class Verdict(NamedTuple):
+    """What came of a check.
+
+    Args:
+        doubt: why the photo has to be kept; "": it may be deleted.
+        psnr: of the decoded picture against the photo, in dB; None: they cannot be compared.
+    """
+
+    doubt: str
+    psnr: float | None = None
+
+
+def why_kept(notes: Iterable[Note]) -> str:
+    """Why a photo is kept that has these notes; "": nothing of it is lost.
+
+    One whose `.tic` file is larger is kept too: it would be a loss without a gain.
+    """
+    return "; ".join(note.text for note in notes if note.lost or note.kind == LARGER)
 
 
 def verify(
     photo: bytes, source: Picture, decoded: Picture, reading: Reading, max_pixels: int
-) -> float:
-    """The PSNR in dB of a decoded picture against its photo.
+) -> Verdict:
+    """Whether the decoded picture of a `.tic` file can stand in for its photo.
 
     Args:
         photo: the file, read anew. source: what was encoded of it.
         decoded: the whole picture of the `.tic` file, as it was read back from where it is.
         reading: how the photo was read.
 
-    Raises TicodecError, with the reason, when the photo has to be kept.
+    Raises BadInputError when the photo cannot be read any more.
     """
-    same = (
-        decoded.pixels.shape == source.pixels.shape
-        and decoded.metadata == source.metadata
-        and np.array_equal(_alpha(decoded), _alpha(source))
-    )
-    if not same:
-        raise TicodecError("its .tic file decodes to something else")
+    if decoded.pixels.shape != source.pixels.shape:
+        return Verdict("the decoded picture has another width or height")
+    if decoded.metadata != source.metadata:
+        return Verdict("the decoded picture has other metadata")
+    if not np.array_equal(_alpha(decoded), _alpha(source)):
+        return Verdict("the decoded picture is transparent in other places")
     # Our own reading of the photo may be wrong. So the file is opened once more, by Pillow alone.
     image, _ = open_image(photo, max_pixels, reading=reading)
     if missing := _missing(image, decoded, reading):
-        raise TicodecError(f"the .tic file does not have the photo's {', '.join(missing)}")
+        return Verdict(f"the .tic file does not have the photo's {', '.join(missing)}")
     plain = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     if plain.shape != decoded.pixels.shape:
-        raise TicodecError("the decoded picture has another width or height")
+        return Verdict("the decoded picture has another width or height")
     decibels = min(psnr(decoded.pixels, source.pixels), psnr(decoded.pixels, plain), SAME_PSNR)
-    if decibels < LEAST_PSNR:
-        raise TicodecError(
-            f"the decoded picture is far from it: {decibels:.1f} dB; a higher `quality` may do"
-        )
-    return decibels
+    far = f"the decoded picture is far from it: {decibels:.1f} dB; a higher `quality` may help"
+    return Verdict(far if decibels < LEAST_PSNR else "", decibels)
 
 
 def _alpha(picture: Picture) -> Pixels:

@@ -25,7 +25,6 @@ from ticodec.container import Container
 from ticodec.entropy.wavefront import width_of_steps
 from ticodec.errors import TicodecError, is_memory_short
 from ticodec.models.config import STRIDE_Y
-from ticodec.notes import note_of_size
 from ticodec.picture import Picture
 from ticodec.reading.read import read_picture
 from ticodec.writers import writer_of
@@ -35,7 +34,7 @@ from .messages import Item, Job, Row
 from .parts import parts_for
 from .provenance import NO_LIMIT, Origin, mark_of, with_origin
 from .storage import Place, place
-from .verification import losses, verify
+from .verification import Verdict, verify, why_kept
 
 #: Files are coded together until a step of their wavefronts has this many positions on average.
 #: Eight photos of 768×512 then take 0.6 of the time (tests/benchmarks/bench_batch.py groups).
@@ -205,6 +204,7 @@ class Worker:
             labels = codec.labels(opened, y_hat, self.job.top, self.job.head)
             seconds = share + time.perf_counter() - began
             row = self.done(loaded, opened.size, codec.entry.name, seconds)
+            row.notes = []  # of encoding, which nobody asked for here
             row.labels = [(label.label, label.probability) for label in labels]
             row.bytes_out = 0
             yield loaded, row
@@ -252,7 +252,6 @@ class Worker:
         data = with_origin(data, self._origin(loaded))
         self._write(loaded.item, data)
         row = self.done(loaded, len(data), self.entry.name, seconds)
-        row.notes += note_of_size(len(loaded.data), len(data))
         if self.job.delete_source:
             self._verify_and_delete(loaded, data, row)
         return row
@@ -269,13 +268,16 @@ class Worker:
             self._write(loaded.item, data)
         row = self.done(loaded, len(data), self.entry.name, 0.0)
         self._verify_and_delete(loaded, data, row)
+        if not row.deleted:
+            row.status = "skipped"  # it is up to date, and its source is still there
         return row
 
     def _origin(self, loaded: Loaded) -> Origin:
         """What a `.tic` says of its photo."""
         assert loaded.picture is not None
-        deleted = self.job.delete_source and not losses(loaded.picture.notes)
-        return Origin(PurePosixPath(loaded.item.name).suffix, len(loaded.data), deleted)
+        deleted = self.job.delete_source and not why_kept(loaded.picture.notes)
+        suffix, left_out = PurePosixPath(loaded.item.name).suffix, self.job.reading.left_out
+        return Origin(suffix, len(loaded.data), deleted, left_out)
 
     def _write(self, item: Item, data: bytes) -> None:
         """Write an output, with the time and the permissions of its source.
@@ -295,11 +297,13 @@ class Worker:
 
     def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row) -> None:
         """Delete the source, unless something of it would be lost; the row says what."""
-        row.kept = losses(row.notes)
+        row.kept = why_kept(row.notes)
         if row.kept:
             return
         with self.verifying:  # one at a time, since each needs the memory of a decoder
-            row.psnr = self.verified(loaded, data)
+            row.kept, row.psnr = self.verified(loaded, data)
+        if row.kept:
+            return
         self.source.delete(loaded.item.name)
         row.deleted = True
 
@@ -325,11 +329,10 @@ class Worker:
         bpp = output.size * 8 / pixels
         return Row.of(item, "done", deleted=True, bpp=bpp, model=self.entry.name, **size)
 
-    def verified(self, loaded: Loaded, data: bytes) -> float:
-        """Read a written file back, decode it, and return its PSNR against the source, in dB.
+    def verified(self, loaded: Loaded, data: bytes) -> Verdict:
+        """Read a written file back, decode it, and compare it with the source, read anew.
 
-        Raises TicodecError, so that the source is kept, unless the bytes are those written, the
-        source is as it was when it was read, and `verification.verify` finds nothing wrong.
+        Raises TicodecError when the bytes are not those written, or the source has changed.
         """
         assert self.target is not None
         assert self.encoder is not None
@@ -342,13 +345,10 @@ class Worker:
         if photo != loaded.data or now is None or now.modified != item.modified:
             raise TicodecError(f"{kept} it has changed in the meantime; run again")
         decoded = self.encoder.decode(data, max_pixels=job.max_pixels)
-        try:
-            decibels = verify(photo, loaded.picture, decoded, job.reading, job.max_pixels)
-        except TicodecError as error:
-            raise TicodecError(f"{kept} {error}") from error
+        verdict = verify(photo, loaded.picture, decoded, job.reading, job.max_pixels)
         if self.source.look(item.name) != now:
             raise TicodecError(f"{kept} it has changed in the meantime; run again")
-        return decibels
+        return verdict
 
     def write_image(self, loaded: Loaded, picture: Picture, model: str, seconds: float) -> Row:
         """Write a decoded picture, with a mark in it that names its `.tic` file's checksum."""
@@ -373,7 +373,7 @@ class Worker:
             bpp=tic * 8 / (height * width),
             seconds=loaded.seconds + seconds,
             model=model,
-            notes=[] if loaded.picture is None else list(loaded.picture.notes),
+            notes=[] if loaded.picture is None else loaded.picture.notes_with(tic),
         )
 
     def failed(self, item: Item, error: Exception) -> Row:

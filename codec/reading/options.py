@@ -32,6 +32,11 @@ class Reading:
     strip_location: bool = False
     allow_truncated: bool = False
 
+    @property
+    def left_out(self) -> str:
+        """What is left out by wish: "metadata", "location" or "", nothing."""
+        return "metadata" if self.strip else "location" if self.strip_location else ""
+
 
 #: The usual way: everything that can be kept is kept.
 PLAIN = Reading()

@@ -51,7 +51,7 @@ def read_picture(
     for note in [*notes, *picture.notes]:
         wished = reading.strip and note.kind in METADATA
         first.setdefault(note.kind, note.as_wished() if wished else note)
-    picture.notes = list(first.values())
+    picture.notes, picture.file_size = list(first.values()), len(data)
     return picture
 
 

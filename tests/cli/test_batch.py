@@ -159,7 +159,9 @@ def test_sources_go_only_after_a_verified_encode_and_only_if_asked(tmp_path: Pat
     found = rows(report)
     assert summary(report)["deleted"] == 2
     assert found["a.png"]["psnr"] > 20
-    assert "far from it" in found["noise.png"]["error"]
+    assert "far from it" in found["noise.png"]["kept"]
+    assert found["noise.png"]["status"] == "done"
+    assert found["noise.png"]["psnr"] < 20
     assert tree(source) == kept
     assert whole(target) == ["a.tic", "b.tic", "noise.tic"]
     # Another photo under that name does not replace what cannot be made again.

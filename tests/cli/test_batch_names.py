@@ -253,3 +253,33 @@ def test_the_other_name_of_a_photo_may_be_the_name_of_another(tmp_path: Path, go
     (tmp_path / "later.png").rename(source / "a.png.png")
     assert {name: output for name, (_, output) in go().items()} == names
     assert precious.items() <= tree(target).items()
+
+
+def test_what_is_left_out_by_wish_is_a_setting(tmp_path: Path, run) -> None:
+    """A tree that was encoded with its locations is encoded again without, and the other way."""
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
+    make_photos(source, ["a.jpg"], 64)
+    with Image.open(source / "a.jpg") as image:
+        exif = image.getexif()
+        exif.get_ifd(0x8825).update({1: "N", 2: (50.0, 4.0, 30.0)})
+        image.save(source / "a.jpg", exif=exif)
+
+    def places(*words: str) -> tuple[str, bool]:
+        arguments = ("batch", "encode", source, target, "-m", "tiny", "--report", report, *words)
+        assert run(*arguments).code == 0
+        kept = Image.Exif()
+        kept.load(ticodec.decode(target / "a.tic").info.get("exif", b""))
+        return rows(report)["a.jpg"]["status"], bool(kept.get_ifd(0x8825))
+
+    assert places() == ("done", True)
+    assert places() == ("skipped", True)
+    assert places("--strip-location") == ("done", False)
+    assert places("--strip-location") == ("skipped", False)
+    assert places("--strip") == ("done", False)
+    assert places() == ("done", True)
+    # With deleting, what is there of other wishes may be all that there is of it.
+    words = ("--strip-location", "--delete-source-after-verify")
+    arguments = ("batch", "encode", source, target, "-m", "tiny", "--report", report, *words)
+    assert run(*arguments).code == 1
+    assert "with other metadata" in rows(report)["a.jpg"]["error"]
+    assert (source / "a.jpg").exists()

@@ -186,10 +186,12 @@ def test_wrong_words(run, arguments: list[str], command: str) -> None:
     run(*arguments).fails(2, f"(see {command} --help)")
 
 
-def test_odd_names(run, photo: Path) -> None:
+def test_odd_names(run, photo: Path, encoded: Path) -> None:
     for name in (".", "/"):
         run("encode", name, *TINY).fails(3, f"{name}: a folder", "`ticodec batch encode`")
-    run("decode", photo).fails(2, "is the input; name another output")
+    run("decode", photo).fails(3, f"{photo}: not a .tic file")
+    odd = encoded.rename(photo.with_name("odd.png"))
+    run("decode", odd).fails(2, "is the input; name another output")
 
 
 def test_help_without_arguments(run) -> None:
