@@ -22,7 +22,7 @@ from .flags import with_flags
 from .output import (
     AllowTruncated,
     Device,
-    Format,
+    EveryFormat,
     Json,
     MaxPixels,
     Memory,
@@ -179,7 +179,7 @@ def encode(
         ),
     ] = False,
 ) -> None:
-    """Encode all images below SRC into .tic files below DST; the images are only read."""
+    """Encode all images below SRC into .tic files below DST. The images stay, unless you ask to delete."""
     from ticodec.reading.options import Reading
 
     more = {
@@ -197,7 +197,7 @@ def decode(
     source: Source,
     target: Target,
     common: Common,
-    format: Format = None,
+    format: EveryFormat = None,
     output_quality: OutputQuality = None,
 ) -> None:
     """Decode all .tic files below SRC into images below DST."""

@@ -61,6 +61,9 @@ Format = Annotated[
     str | None,
     typer.Option("--format", help=f"{', '.join(FORMATS)}. \\[default: OUT's, or {DEFAULT}]"),
 ]
+EveryFormat = Annotated[
+    str | None, typer.Option("--format", help=f"{', '.join(FORMATS)}. \\[default: {DEFAULT}]")
+]
 _LOSSY = [
     f"{writer.suffixes[0][1:]} {writer.default_quality or 'lossless'}"
     for writer in WRITERS

@@ -129,7 +129,9 @@ INPUTS: dict[str, Callable[[], bytes]] = {
     "TIFF with five channels": lambda: tiff(
         np.dstack([PIXELS, GREY[..., :2]]), photometric="rgb", extrasamples=["unassalpha", 0]
     ),
-    "raw file of a camera (DNG)": lambda: tiff(PIXELS, photometric="rgb", subfiletype=1),
+    "raw file of a camera (DNG; `batch` leaves it out)": lambda: tiff(
+        PIXELS, photometric="rgb", subfiletype=1
+    ),
     "PDF": lambda: saved("PDF", PHOTO),
     "SVG": lambda: b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>",
     "video": lambda: VIDEO,
