@@ -179,7 +179,7 @@ def encode(
         ),
     ] = False,
 ) -> None:
-    """Encode all images below SRC into .tic files below DST. The images stay, unless you ask to delete."""
+    """Encode all images below SRC into .tic files below DST. The images stay, unless you say so."""
     from ticodec.reading.options import Reading
 
     more = {
