@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -123,60 +124,67 @@ class Display:
 
 def print_summary(job: Job, totals: Totals, seconds: float) -> None:
     """Print what a run did on stdout: counts, sizes, and the reasons of failures."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")  # a long name is not cut
-    counts = totals.counts
-    done = PAST[job.action]
     if not totals.files:
         print(f"nothing to {job.action} below {shown(job.source)}")
         for name, what in left_out(totals).items():
             print(f"{name}: {what}")
         return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # a long name is not cut
+    lines = (*_successes(job, totals, seconds), *_troubles(totals), *left_out(totals).items())
+    for name, what in lines:
+        table.add_row(name, Text(what))
+    Console().print(table)
+
+
+def _successes(job: Job, totals: Totals, seconds: float) -> Iterator[tuple[str, str]]:
+    """Lines of the summary, with their names, on files that are done or up to date."""
+    counts = totals.counts
     rate = totals.done_pixels / 1e6 / max(seconds, 1e-9)
     if counts["done"]:
-        table.add_row(
-            done,
+        yield (
+            PAST[job.action],
             f"{files(counts['done'])}, {totals.done_pixels / 1e6:.1f} megapixels in "
             f"{_duration(seconds)}, {rate:.2f} MP/s",
         )
     if counts["skipped"]:
-        table.add_row("up to date", files(counts["skipped"]))
+        yield "up to date", files(counts["skipped"])
     if job.target is not None and totals.whole:
         sizes = f"{decimal(totals.bytes_in)} → {decimal(totals.bytes_out)}{_ratio(totals)}"
         if job.action == "encode":
             sizes += f", {totals.bytes_out * 8 / max(1, totals.pixels):.3f} bits a pixel"
-        table.add_row("size", sizes)
+        yield "size", sizes
     if totals.retried:
-        table.add_row("second try", f"{files(totals.retried)}: a worker died at the first try")
+        yield "second try", f"{files(totals.retried)}: a worker died at the first try"
     if totals.deleted:
         worst = "" if totals.psnr is None else f"; the farthest from it has {totals.psnr:.1f} dB"
-        table.add_row("deleted", f"{files(totals.deleted)} of the source, after a check{worst}")
+        yield "deleted", f"{files(totals.deleted)} of the source, after a check{worst}"
+
+
+def _troubles(totals: Totals) -> Iterator[tuple[str, str]]:
+    """Lines of the summary, with their names, on losses, on failures, and on what is left."""
     if totals.kept:
-        what = f"{files(totals.kept)} of the source; --report says why, file by file"
-        table.add_row("kept", what)
+        yield "kept", f"{files(totals.kept)} of the source; --report says why, file by file"
     if totals.notes:
-        table.add_row("notes", "--report has them, file by file")
+        yield "notes", "--report has them, file by file"
         for kind, count in totals.notes.most_common():
-            table.add_row("", Text(f"{count:,}× {kind}, such as: {totals.examples[kind]}"))
-    if counts["failed"]:
-        table.add_row("failed", files(counts["failed"]))
+            yield "", f"{count:,}× {kind}, such as: {totals.examples[kind]}"
+    if totals.counts["failed"]:
+        yield "failed", files(totals.counts["failed"])
         for reason, count in totals.reasons.most_common(REASONS):
-            table.add_row("", Text(shown(f"{count:,}× {reason}")))
+            yield "", shown(f"{count:,}× {reason}")
         if len(totals.reasons) > REASONS:
-            table.add_row("", f"and {len(totals.reasons) - REASONS:,} other reasons; see --report")
-    if counts["left"]:
-        table.add_row("not done", f"{files(counts['left'])}; the same command goes on")
-    for name, what in left_out(totals).items():
-        table.add_row(name, Text(what))
-    Console().print(table)
+            yield "", f"and {len(totals.reasons) - REASONS:,} other reasons; see --report"
+    if totals.counts["left"]:
+        yield "not done", f"{files(totals.counts['left'])}; the same command goes on"
 
 
 def left_out(totals: Totals) -> dict[str, str]:
     """How many files a run leaves out, in words, by the name of the line in the summary."""
     found = {}
     if totals.left_out:
-        ordered = sorted(totals.left_out.items(), key=lambda each: (-each[1], each[0]))
+        ordered = sorted(totals.left_out.items(), key=lambda pair: (-pair[1], pair[0]))
         parts = [f"{n:,} {shown(suffix) or 'without suffix'}" for suffix, n in ordered[:SUFFIXES]]
         if rest := ordered[SUFFIXES:]:
             parts.append(f"{sum(n for _, n in rest):,} of {len(rest):,} other suffixes")

@@ -94,17 +94,7 @@ def output_for(
         if sys.stdout.isatty() and not force:
             raise UsageError("stdout is a terminal; name an output file, or give -f to see bytes")
         return target
-    path = Path(target)
-    check_name(path, "the output's name")
-    if path.is_dir():
-        if source == STANDARD:
-            raise UsageError(f"{path} is a folder; name a file in it")
-        path = path / Path(source).with_suffix(suffix).name
-    elif _is_url(target):
-        takes = f"`ticodec batch {batch}` writes to URLs" if batch else "name a file"
-        raise UsageError(f"{target}: a URL; {takes}")
-    elif target.endswith(tuple(filter(None, (os.sep, os.altsep)))):
-        raise UsageError(f"{target}: there is no such folder; make it first")
+    path = _file_at(target, source, suffix, batch)
     _check_suffix(path, [suffix, *others], batch)
     folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
     if not folder.is_dir():
@@ -118,6 +108,22 @@ def output_for(
     if not os.access(folder, os.W_OK):
         raise TicodecError(f"{path}: cannot be written: no permission in {folder}")
     return str(path)
+
+
+def _file_at(target: str, source: str, suffix: str, batch: str | None) -> Path:
+    """The file that an output's name means: in a folder it has the source's name."""
+    path = Path(target)
+    check_name(path, "the output's name")
+    if path.is_dir():
+        if source == STANDARD:
+            raise UsageError(f"{path} is a folder; name a file in it")
+        return path / Path(source).with_suffix(suffix).name
+    if _is_url(target):
+        takes = f"`ticodec batch {batch}` writes to URLs" if batch else "name a file"
+        raise UsageError(f"{target}: a URL; {takes}")
+    if target.endswith(tuple(filter(None, (os.sep, os.altsep)))):
+        raise UsageError(f"{target}: there is no such folder; make it first")
+    return path
 
 
 def _check_suffix(path: Path, suffixes: list[str], batch: str | None) -> None:
