@@ -20,7 +20,7 @@ from . import batch, classify, compare, decode, encode, evaluate, export, info, 
 from .flags import with_flags
 from .interrupts import INTERRUPTED, end_at_once, raise_error
 from .streams import prepare_streams, why
-from .usage import with_hints
+from .usage import command_of, with_hints
 
 HELP = """A learned Transformer image codec: photos to small .tic files, back, and to labels.
 
@@ -92,8 +92,7 @@ def main() -> None:
         _fail(f"the output cannot be written: {why(error)}", 1)
     except ClickException as error:
         message = " ".join(error.format_message().split())
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "ticodec"
+        command = command_of(sys.argv[1:], typer.main.get_command(app))
         _fail(with_hints(message, command, sys.argv[1:]) if message else "", 2)
     except Exception as error:
         if isinstance(error, ImportError) and is_memory_short(error):
@@ -120,11 +119,14 @@ def _refuse_empty_arguments(arguments: list[str]) -> None:
 def _fail(message: str, code: int) -> NoReturn:
     """Print one line on stderr and exit."""
     end_at_once()
-    if message:
-        print(f"ticodec: {shown(message)}", file=sys.stderr)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError):
+        if message:
+            print(f"ticodec: {shown(message)}", file=sys.stderr)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing more can fail there at exit
+    for handle in (1, 2):
+        os.dup2(nowhere, handle)  # nothing more can fail there at exit
     sys.exit(code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 #: A word like -dash.jpg. Not -q4.5.
 FILE = re.compile(r"-[^-].*\.[A-Za-z]\w*")
@@ -25,6 +26,21 @@ def with_hints(message: str, command: str, words: Iterable[str]) -> str:
     elif TOO_MANY in message and command in ("ticodec encode", "ticodec decode"):
         hints.append(f"for many files: `{command.replace(' ', ' batch ')}`")
     return f"{'; '.join(hints)} (see {command} --help)"
+
+
+def command_of(words: Iterable[str], group: Any) -> str:
+    """The command that is meant, such as "ticodec batch encode".
+
+    Args:
+        words: all that were given. group: typer's command, with those below it.
+    """
+    command = "ticodec"
+    for word in words:
+        group = getattr(group, "commands", {}).get(word)
+        if group is None:
+            break
+        command += f" {word}"
+    return command
 
 
 def _is_file(word: str) -> bool:

@@ -98,6 +98,7 @@ def test_a_name_that_begins_with_a_dash(run) -> None:
 @pytest.mark.parametrize("command", ["encode", "decode", "info", "export", "batch encode"])
 def test_wrong_use_names_the_help_of_the_command(run, command: str) -> None:
     run(*command.split(), "--bad").fails(2, f"(see ticodec {command} --help)")
+    run(*command.split(), "--json=1").fails(2, "does not take", f"(see ticodec {command} --help)")
 
 
 def test_a_suffix_alone_is_no_name(run, photo: Path, encoded: Path) -> None:

@@ -92,6 +92,14 @@ def test_a_closed_or_full_stdout_is_a_failure(
     assert line.endswith(f"cannot be written: {why}")
 
 
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "2<"])
+def test_a_failure_that_cannot_be_said_has_its_code(tmp_path: Path, redirection: str) -> None:
+    (tmp_path / "empty").touch()
+    script = f'"$@" {redirection}{tmp_path / "empty" if redirection == "2<" else ""}'
+    command = ["sh", "-c", script, "sh", *COMMAND, "info", str(tmp_path / "not-there.tic")]
+    assert subprocess.run(command).returncode == 3
+
+
 def test_a_closed_stdin_is_said(shell) -> None:
     done = shell("encode", "-", "x.tic", preexec_fn=lambda: os.close(0))
     assert (done.returncode, done.stderr) == (3, b"ticodec: stdin: cannot be read: it is closed\n")
