@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from io import BytesIO
 
 import numpy as np
@@ -169,3 +170,13 @@ def test_the_command_names_its_flag(tmp_path, run) -> None:
     taken = run("encode", tmp_path / "a.jpg", "-m", "tiny", "--allow-truncated")
     assert (taken.code, "end of the file is missing" in taken.err) == (0, True)
     assert run("encode", tmp_path / "b.jpg", "-m", "tiny").code == 0
+
+
+def test_an_end_of_erased_memory_takes_a_moment() -> None:
+    """Cards of cameras that have lost the end of a file give 0xFF."""
+    data = jpeg()
+    started = time.perf_counter()
+    image, notes = open_image(data[:-2] + b"\xff" * 200_000)
+    assert time.perf_counter() - started < 2
+    assert notes == []
+    np.testing.assert_array_equal(pixels(image), pixels(open_image(data)[0]))
