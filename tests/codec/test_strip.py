@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 
 import piexif
 import pytest
@@ -23,6 +24,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 import ticodec
 from ticodec.reading.options import Reading
+from ticodec.reading.tags.exif import Tags
 from ticodec.writers import WRITERS
 
 SUFFIXES = [writer.suffixes[0] for writer in WRITERS]
@@ -47,6 +49,7 @@ PLACES = {
     "drone-dji:GpsLongtitude": "+2.2944",
     "drone-dji:AbsoluteAltitude": "+35.1",
     "geo:long": "2.2945",
+    "dc:coverage": "Rive droite",
 }
 OTHERS = {
     "exif:SubjectLocation": "100 200",
@@ -149,6 +152,17 @@ def test_bytes_that_no_tag_has_become_zeros() -> None:
     assert piexif.load(picture.metadata["exif"])["thumbnail"] == piexif.load(without)["thumbnail"]
 
 
+def test_tags_that_share_their_bytes_take_a_moment_to_leave_out() -> None:
+    """20,000 tags that all claim the whole block."""
+    entry = struct.pack("<HHII", 271, 1, 3_000_000, 8)
+    block = b"II*\0\x08\0\0\0" + struct.pack("<H", 20_000) + entry * 20_000 + bytes(3_000_000)
+    tags = Tags(block)
+    started = time.perf_counter()
+    tags.wipe_unused()
+    assert time.perf_counter() - started < 3
+    assert len(tags.data) == len(block)
+
+
 def test_a_thumbnail_with_metadata_of_its_own_is_left_out() -> None:
     exif = rich_exif()
     thumbnail = piexif.load(exif)["thumbnail"]
@@ -163,12 +177,14 @@ def test_a_thumbnail_with_metadata_of_its_own_is_left_out() -> None:
 
 
 def test_the_place_is_taken_out_of_a_tiff() -> None:
-    """GPS, and the places of GeoTIFF and IPTC."""
+    """GPS, and the places of GeoTIFF, GDAL and IPTC."""
     tags = ImageFileDirectory_v2()
     tags[271] = "Maker"
     tags[0x8825] = {1: "N", 2: tuple(a / b for a, b in NORTH)}
     tags[33922] = (0.0, 0.0, 0.0, 2.5, 48.5, 0.0)
     tags.tagtype[33922] = 12
+    tags[42112] = "<GDALMetadata>Paris</GDALMetadata>"
+    tags.tagtype[42112] = 2
     tags[33723] = b"\x1c\x02\x5a\x00\x05Paris"
     data = saved(upright_photo(), "TIFF", tiffinfo=tags)
     assert b"Paris" in read(data).metadata["exif"]  # IPTC is a tag like others

@@ -185,8 +185,11 @@ class Tags:
         if self.thumbnail is None:
             self.end_with(self.first)
         clean = bytearray(len(self.data))
-        for start, stop in self._used():
+        done = 0  # hostile tags all have the same bytes, which are copied once
+        for start, stop in sorted(self._used()):
+            start, stop = max(start, done), min(stop, len(self.data))
             clean[start:stop] = self.data[start:stop]
+            done = max(done, stop)
         self.data = clean
 
     def _used(self) -> Iterator[tuple[int, int]]:

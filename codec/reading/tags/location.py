@@ -15,10 +15,10 @@ from . import exif, xmp
 from .exif import Tags
 
 PLACE, OTHERS = "the place", "other blocks of metadata in the EXIF"
-#: Tags that are taken out of EXIF, and what they are, for a note. First those that say a place: GPS
-#: and GeoTIFF. Then those that may: directories that are not known here, XMP, Photoshop's data,
-#: copies of maker notes.
-TAGS = dict.fromkeys((exif.GPS, 33550, 33922, 34264, 34735, 34736, 34737), PLACE)
+#: Tags that are taken out of EXIF, and what they are, for a note. First those that say a place:
+#: GPS, GeoTIFF and GDAL. Then those that may: directories that are not known here, XMP, Photoshop's
+#: data, copies of maker notes.
+TAGS = dict.fromkeys((exif.GPS, 33550, 33922, 34264, 34735, 34736, 34737, 42112), PLACE)
 TAGS |= dict.fromkeys((330, 700, 34377, 50740), OTHERS)
 TAGS |= {
     exif.MAKER_NOTE: "the maker note (it may say the place)",
@@ -28,6 +28,7 @@ TAGS |= {
 NAMES_IN_THUMBNAIL = (exif.PREFIX, b"http://ns.adobe.com/", b"Photoshop 3.0")
 
 EXIF = "http://ns.adobe.com/exif/1.0/"
+DUBLIN_CORE = "http://purl.org/dc/elements/1.1/"
 PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 IPTC = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
 IPTC_EXTENDED = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -37,7 +38,8 @@ GEO = "http://www.w3.org/2003/01/geo/wgs84_pos#"
 #: DJI writes "Longtitude".
 WORDS = ("gps", "latitude", "longitude", "longtitude", "altitude", "location")
 #: Names that mean a place in these namespaces.
-NAMES = {(PHOTOSHOP, name) for name in ("City", "State", "Country")}
+NAMES = {(DUBLIN_CORE, "coverage")}
+NAMES |= {(PHOTOSHOP, name) for name in ("City", "State", "Country")}
 NAMES |= {(space, "CountryCode") for space in (IPTC, IPTC_EXTENDED)}
 NAMES |= {
     (IPTC_EXTENDED, name)
