@@ -162,15 +162,20 @@ class Avif(Writer):
     lossy, default_quality = True, 90
 
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
-        """4:0:0 for grey, 4:4:4 for colours."""
+        """4:0:0 for grey, 4:4:4 for colours.
+
+        Readers give RGBA for grey with alpha, which needs a profile of RGB.
+        """
         grey = image.mode in ("L", "LA")
-        how = {"quality": quality, "subsampling": "4:0:0" if grey else "4:4:4"}
+        how = kept(image) | {"quality": quality, "subsampling": "4:0:0" if grey else "4:4:4"}
+        if image.mode == "LA" and "icc_profile" in how:
+            how |= {"icc_profile": icc.for_rgb(how["icc_profile"]), "subsampling": "4:4:4"}
         exif = readable_exif(image)
         if tags := tags_of(image.info.get("exif")):
             # Pillow would write EXIF with an orientation anew, without its thumbnail.
             tags.remove(tags.first, ORIENTATION)
             exif = {key: tags.tobytes() for key in exif}
-        image.save(out, "AVIF", **how, **kept(image), **exif)
+        image.save(out, "AVIF", **how, **exif)
 
 
 class Tiff(Writer):

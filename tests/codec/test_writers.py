@@ -78,14 +78,16 @@ def test_every_format_keeps_what_it_can(name: str, mode: str, metadata: bool) ->
         assert 0x010F not in back.getexif()
         return
     profile = ICC["L" in mode]
-    assert back.info["icc_profile"] == (icc.for_rgb(profile) if name == "WebP" else profile)
+    of_rgb = name == "WebP" or (name, mode) == ("AVIF", "LA")
+    assert back.info["icc_profile"] == (icc.for_rgb(profile) if of_rgb else profile)
     assert back.info["xmp"] == XMP
     assert tags_of(back.getexif()) == tags_of(image.getexif())
 
 
-def test_a_profile_of_grey_becomes_one_of_rgb_where_grey_does() -> None:
+@pytest.mark.parametrize(("suffix", "mode"), [("webp", "L"), ("webp", "LA"), ("avif", "LA")])
+def test_a_profile_of_grey_becomes_one_of_rgb_where_grey_does(suffix: str, mode: str) -> None:
     """A format's rules forbid a profile of other pixels, and viewers ignore it."""
-    back = opened(writer_of("webp").write(image_of("L")))
+    back = opened(writer_of(suffix).write(image_of(mode)))
     profile = icc.read(back.info["icc_profile"])
     assert profile is not None
     assert profile.space == b"RGB "
