@@ -30,6 +30,7 @@ Look = Callable[[bytes, Image.Image, Found], None]
 #: How files are looked into, by Pillow's name of their format.
 LOOKS: dict[str, Look] = {
     "AVIF": heif_file.look,
+    "BMP": other_files.look_at_bmp,
     "CUR": other_files.look_at_ico,
     "GIF": gif_file.look,
     "HEIF": heif_file.look,

@@ -30,6 +30,7 @@ def more(kind: str, **options: object) -> bytes:
 #: A file of every format that is looked into, with as much as it can have.
 FILES = {
     "AVIF": more("AVIF", exif=b"II*\0\x08\0\0\0\0\0\0\0\0\0"),
+    "BMP": saved("BMP", SMALL),
     "CUR": b"\0\0\2\0\3\0" + b"\0" * 40,
     "GIF": more("GIF", comment=b"Hello"),
     "HEIF": heif(SMALL.convert("RGBA"), photo(1, (8, 8)), xmp=b"<x/>"),

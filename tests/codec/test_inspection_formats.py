@@ -70,7 +70,7 @@ def test_frames_beside_a_png_s_own_picture() -> None:
     assert notes_of(data) == {"frames": "3 further frames are dropped"}
 
 
-@pytest.mark.parametrize("format", ["PNG", "GIF", "WEBP", "JPEG2000", "PPM"])
+@pytest.mark.parametrize("format", ["PNG", "GIF", "WEBP", "JPEG2000", "PPM", "BMP"])
 def test_bytes_behind_the_end(format: str) -> None:
     data = saved(format)
     assert notes_of(data + b"hidden bytes") == {"trailing": "12 bytes behind the image are dropped"}
@@ -102,8 +102,9 @@ def test_profiles_that_imagemagick_keeps_in_texts() -> None:
         text = f"Raw profile type {name}\0".encode()
         packed = text + b"\0" + zlib.compress(b"\niptc\n       4\n1c020500\n")
         assert set(notes_of(png((b"zTXt", packed)))) == {kind}
-    damaged = b"Raw profile type xmp\0\0" + zlib.compress(b"\nxmp\n 4\n1c0")
-    assert set(notes_of(png((b"zTXt", damaged)))) == {"xmp"}
+    for name, kind in {"xmp": "xmp", "exif": "exif"}.items():
+        damaged = f"Raw profile type {name}\0\0".encode() + zlib.compress(b"\nxmp\n 4\n1c0")
+        assert set(notes_of(png((b"zTXt", damaged)))) == {kind}
 
 
 def test_xmp_of_a_png_that_cannot_be_read() -> None:
@@ -223,8 +224,29 @@ def test_boxes_of_a_jpeg_2000() -> None:
 
 
 def test_comments_of_a_ppm() -> None:
-    data = b"P5\n# by hand\n2 2\n255\n1234"
-    assert notes_of(data) == {"text": "text is dropped: a comment"}
+    for comment in (b"# by hand", b"# " + b"by hand " * 1000):
+        data = b"P5\n" + comment + b"\n2 2\n255\n1234"
+        assert notes_of(data) == {"text": "text is dropped: a comment"}
+
+
+def test_colours_of_a_bmp() -> None:
+    plain = saved("BMP")
+    pixels = plain[54:]
+    header = bytearray(124)
+    header[:40] = struct.pack("<I", 124) + plain[18:54]
+
+    def bmp(space: bytes, behind: bytes = b"") -> bytes:
+        header[56:60] = space
+        struct.pack_into("<II", header, 112, 124 + len(pixels), 8 if space == b"DEBM" else 0)
+        start = struct.pack("<2sIHHI", b"BM", 138 + len(pixels) + len(behind), 0, 0, 138)
+        return start + bytes(header) + pixels + behind
+
+    assert notes_of(bmp(b"BGRs")) == {}
+    assert notes_of(bmp(bytes(4))) == {}
+    assert set(notes_of(bmp(b"DEBM", b"profile."))) == {"colour"}
+    assert set(notes_of(bmp(b"DEBM", b"profile. more"))) == {"colour", "trailing"}
+    header[60:64] = b"\1\2\3\4"
+    assert set(notes_of(bmp(bytes(4)))) == {"metadata"}
 
 
 def test_sizes_of_icons() -> None:

@@ -13,6 +13,8 @@ from .boxes import Boxes
 from .found import Found
 from .steps import number
 
+#: How pixels of a BMP are stored in runs: of 8 or 4 bits.
+RUNS = (1, 2)
 #: The boxes of a JPEG XL that hold its picture and what is kept of it, or nothing.
 JPEG_XL_BOXES = {b"JXL ", b"ftyp", b"jxll", b"jxlc", b"jxlp", b"jxli", b"jbrd", b"Exif", b"xml "}
 #: The header of a PNM up to its greatest value: kind, width, height and that, and comments between.
@@ -24,6 +26,8 @@ def look_at_pnm(data: bytes, image: Image.Image, found: Found) -> None:
     """Find what a PBM, PGM or PPM has beside its picture."""
     head = PNM.match(data[:1000])
     if head is None:
+        if b"#" in data[:1000]:  # a long comment
+            found.add("text", "a comment")
         return
     kind, (width, height) = int(head[1]), map(int, head.groups()[1:3])
     if b"#" in head[0]:
@@ -37,6 +41,24 @@ def look_at_pnm(data: bytes, image: Image.Image, found: Found) -> None:
     if kind > 4:
         samples = width * height * (3 if kind == 6 else 1)
         look_behind(data, head.end() + samples * (2 if most > 255 else 1), found)
+
+
+def look_at_bmp(data: bytes, image: Image.Image, found: Found) -> None:
+    """Find the profile of a BMP, which Pillow does not read, and what is behind its pixels."""
+    header = number(data, 14, 4, "little")
+    if header < 40:
+        return
+    bits, compression = (number(data, at, 2, "little") for at in (28, 30))
+    pixels = number(data, 34, 4, "little")
+    if compression not in RUNS:
+        pixels = (image.width * bits + 31) // 32 * 4 * image.height
+    end = number(data, 10, 4, "little") + pixels
+    if header >= 124 and data[70:74] in (b"DEBM", b"KNIL"):  # in the file, or its name
+        found.add("colour")
+        end = max(end, 14 + sum(number(data, at, 4, "little") for at in (126, 130)))
+    elif header >= 108 and data[70:74] == bytes(4) and any(data[74:122]):
+        found.add("metadata", "gamma and primaries")
+    look_behind(data, end, found)
 
 
 def look_at_psd(data: bytes, image: Image.Image, found: Found) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from ..metadata import xmp_of
+from ..metadata import exif_of, xmp_of
 from .behind import look_behind
 from .found import Found
 from .png_chunks import chunks
@@ -22,10 +22,11 @@ IGNORED = {b"bKGD", b"hIST", b"sPLT", b"sBIT", b"oFFs", b"vpAg", b"iDOT"}
 XMP = "XML:com.adobe.xmp"
 #: Texts that are XMP, ImageMagick's too.
 XMP_TEXTS = (XMP, "Raw profile type xmp")
+EXIF_TEXT = "Raw profile type exif"
 #: Kinds of notes for texts that are metadata: ImageMagick's, of which the EXIF is read.
 METADATA = {
     XMP: "xmp",  # a chunk that Pillow could not read
-    "Raw profile type exif": "",
+    EXIF_TEXT: "",
     "Raw profile type APP1": "exif",
     "Raw profile type iptc": "iptc",
     "Raw profile type 8bim": "photoshop",
@@ -67,6 +68,9 @@ def _look_at_text(head: bytes, image: Image.Image, found: Found) -> None:
     keyword = head.partition(b"\0")[0].decode("latin-1")
     if keyword in XMP_TEXTS and xmp_of(image):
         return  # kept
+    if keyword == EXIF_TEXT and not exif_of(image, []):
+        found.add("exif")
+        return
     kind = METADATA.get(keyword, "text")
     if kind == "text":
         found.add("text", keyword)
