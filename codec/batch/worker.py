@@ -182,10 +182,10 @@ class Worker:
         self._make_room(codec, group)
         started = time.perf_counter()
         if self.job.action == "encode":
+            files = self._encoded(codec, group)
             if group[0].item.verify:
-                yield group[0], self._later(self.verify_tic, group[0])
+                yield group[0], self._later(self.verify_tic, group[0], *files)
                 return
-            files = codec.encode_many(pictures_of(group), self.job.quality)
             share = (time.perf_counter() - started) / len(group)
             for loaded, data in zip(group, files, strict=True):
                 yield loaded, self._later(self.write_tic, loaded, data, share)
@@ -225,6 +225,13 @@ class Worker:
             self.has = parts
             torch.set_num_threads(parts * self.job.threads)
 
+    def _encoded(self, codec: Codec, group: list[Loaded]) -> list[bytes]:
+        """A group as bytes of `.tic` files; none for one that is there and has its photo's time."""
+        assert self.target is not None
+        first, pictures = group[0].item, pictures_of(group)
+        sure = self.target.exact_times or why_kept(pictures[0].notes)
+        return [] if first.verify and sure else codec.encode_many(pictures, self.job.quality)
+
     def _as_files(self, codec: Codec, group: list[Loaded]) -> list[Container]:
         """A group as `.tic` files; other images are encoded here."""
         if group[0].container is None:
@@ -256,14 +263,18 @@ class Worker:
             self._verify_and_delete(loaded, data, row)
         return row
 
-    def verify_tic(self, loaded: Loaded) -> Row:
+    def verify_tic(self, loaded: Loaded, again: bytes | None = None) -> Row:
         """Verify an output that was up to date already, and delete its source.
 
         Before that, the output is marked as one that may soon be all that is left of the photo.
+        `again`: the photo encoded anew, where the next of a series could look up to date.
         """
         assert self.target is not None
         before = self.target.read(loaded.item.output)
         data = with_origin(before, self._origin(loaded))
+        if again is not None and data != with_origin(again, self._origin(loaded)):
+            what = f"{loaded.item.output} may be of another photo of its name and size"
+            raise TicodecError(f"{what}; rename it")
         if data != before:
             self._write(loaded.item, data)
         row = self.done(loaded, len(data), self.entry.name, 0.0)
@@ -283,8 +294,7 @@ class Worker:
         """Write an output, with the time and the permissions of its source.
 
         Raises TicodecError when another file is in its place than when the run began: of a run at
-        the same time, or of another photo of this one, whose folder is a link to the same. That
-        photo may be deleted already.
+        the same time, or of a folder that is a link to the same. Its photo may be deleted already.
         """
         assert self.target is not None
         now = self.target.look(item.output)

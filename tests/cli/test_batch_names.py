@@ -241,6 +241,40 @@ def test_a_store_with_times_of_its_own(tmp_path: Path, go, run):
     assert names() == [("todo", "a.png.tic")]
 
 
+def test_the_next_of_a_series_in_a_store_with_times_of_its_own(tmp_path: Path):
+    """It has the name, the size and nearly the pixels of one that was deleted, and is older."""
+    import fsspec
+
+    from ticodec.batch.existing import sift
+    from ticodec.batch.plan import make_plan
+    from ticodec.batch.worker import Worker
+
+    fsspec.filesystem("memory").store.clear()
+    photo = tmp_path / "in" / "a.bmp"
+    job = Job(
+        "encode", str(photo.parent), "memory://series", model="tiny", quality=8, delete_source=True
+    )
+
+    def row():
+        (item,) = sift(job, make_plan(job, [], []).items, True)
+        (found,) = Worker(job).run([item])
+        return found
+
+    put(photo, 1, 1e9)
+    first = photo.read_bytes()
+    assert row().deleted
+    pixels = make_pixels(96, 96, 1)
+    pixels[:24, :24] //= 2
+    Image.fromarray(pixels).save(photo)
+    os.utime(photo, (1e9 + 5, 1e9 + 5))
+    found = row()
+    assert (found.status, found.deleted) == ("failed", False)
+    assert "a.tic may be of another photo of its name and size; rename it" in found.error
+    photo.write_bytes(first)  # of which only the deleting is left
+    os.utime(photo, (1e9, 1e9))
+    assert row().deleted
+
+
 def test_the_other_name_of_a_photo_may_be_the_name_of_another(tmp_path: Path, go):
     """a.png.png would take a.png.tic, of the same suffix, if a.png did not get that."""
     source, target = tmp_path / "in", tmp_path / "out"
