@@ -120,13 +120,15 @@ def _fail(message: str, code: int) -> NoReturn:
     """Print one line on stderr and exit."""
     end_at_once()
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    with contextlib.suppress(OSError):
+    try:
         if message:
             print(f"ticodec: {shown(message)}", file=sys.stderr)
+    except OSError:
+        os.dup2(nowhere, 2)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
-    for handle in (1, 2):
-        os.dup2(nowhere, handle)  # nothing more can fail there at exit
+    os.dup2(nowhere, 1)  # nothing more can fail there at exit
+    os.close(nowhere)
     sys.exit(code)
 
 

@@ -24,6 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # other tests than one that is not. Tests of both use the fixture `bf16`.
 os.environ.setdefault("TICODEC_BF16", "0")
 
+# The width of the terminal, which the readline library sets: tests that need one say which.
+os.environ.pop("COLUMNS", None)
+
 from faster import fork_workers, share_command
 from support import (  # imports torch, which reads these
     GOLDEN,

@@ -134,9 +134,10 @@ class Decoding(Places):
 
 
 class Whose(Enum):
-    """Of which photo a `.tic` file is: of none, of the one that is looked at, of another."""
+    """Of which photo a `.tic` file is: of none, of the one that is looked at, of another, or of one
+    that a run deleted: then it is never replaced."""
 
-    NOBODY, MINE, OTHER = range(3)
+    NOBODY, MINE, OTHER, DELETED = range(4)
 
 
 class Encoding(Places):
@@ -180,12 +181,14 @@ class Encoding(Places):
         for named, whose in outcomes:
             if whose is Whose.MINE:
                 return named
-        if self.job.replace or first is Whose.NOBODY:
+        if first is Whose.NOBODY or (self.job.replace and first is not Whose.DELETED):
             return planned
         for named, whose in outcomes:
             if named.output == whole and whose is Whose.NOBODY:
                 return named
         error = f"{item.output} is there, of another photo; `replace` overwrites it"
+        if first is Whose.DELETED:
+            error = f"{item.output} is there, and may be all that is left of a photo; move it away"
         return Row.of(item, "failed", error=error)
 
     def _whose(self, item: Item, output: Found, sure: bool) -> Row | Whose:
@@ -216,18 +219,18 @@ class Encoding(Places):
             if sure:
                 return Whose.OTHER
         elif origin.suffix != PurePosixPath(item.name).suffix:
-            return Whose.OTHER
+            return Whose.DELETED if origin.deleted else Whose.OTHER
         elif item.size:  # some stores do not say it
             same = same and origin.size == item.size
         left_out = "" if origin is None else origin.left_out
         if same and (header.fingerprint, header.quality, left_out) == self.wanted:
             return _skipped(item, header, output.size, output.size)
+        if origin is not None and origin.deleted and not same:
+            return Whose.DELETED
         if self.job.replace or (same and not self.job.delete_source):
             return Whose.MINE
         if same:
             return Row.of(item, "failed", error=self._of_other_settings(output, header))
-        if origin is not None and origin.deleted:
-            return Whose.OTHER
         if newer:
             whose = "of a newer photo or copied"
             if origin is None:

@@ -60,4 +60,8 @@ def inspected(data: bytes, image: Image.Image) -> list[Note]:
         LOOKS.get(image.format or "", other_files.look_at_frames)(data, image, found)
     except Exception:  # the picture is good, whatever is wrong with the rest of its file
         found.add("metadata", "what is behind a damaged part")
-    return found.notes()
+    notes = found.notes()
+    if image.format not in LOOKS:  # else it would be taken for whole
+        text = f"only the picture of a {image.format} file is kept; what else it has is not known"
+        notes.append(Note("metadata", text))
+    return notes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from io import BytesIO
 
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile
 
 from ticodec import sections
 from ticodec.notes import Note
@@ -45,6 +45,8 @@ def upright(
     metadata = {name: raw for name, raw in kept.items() if isinstance(raw, bytes) and raw}
     turn = orientation_of(image)
     dots = resolution.of_file(image)
+    if resolution.is_oblong(image):
+        notes.append(Note("dpi", "its pixels are taken as square, and are not meant to be"))
     own = image.info.get("original_orientation")  # of HEIF, whose EXIF says 1 by now
     if turn != 1:
         image = image.transpose(orientation.TURNS[turn])
@@ -164,6 +166,8 @@ def _exif_of_tags(image: Image.Image, notes: list[Note]) -> bytes | None:
         tags, failed = tiff_tags.of_photo(image.getexif())
     except (TypeError, ValueError, SyntaxError, OSError):  # it also looks into the XMP
         return None
+    if image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.MakerNote):
+        notes.append(Note("exif", "its maker note is moved, and what it points to is lost"))
     if failed:
         numbers = ", ".join(map(str, failed))
         notes.append(Note("exif", f"its tags {numbers} cannot be read and are dropped"))

@@ -81,12 +81,10 @@ def test_a_photo_with_the_whole_name_of_one_that_was_deleted(tmp_path: Path, go)
     before = tree(target)
     assert len(before) == 2
     put(source / "IMG_1.png", 4, 1.3e9)
-    for flags in ([], [DELETE]):
+    for flags in ([], [DELETE], ["-f"]):
         assert go(*flags) == {"IMG_1.png": ("failed", "IMG_1.tic")}
         assert tree(target) == before
-    assert "of another photo; -f overwrites" in rows(tmp_path / "r.json")["IMG_1.png"]["error"]
-    assert go("-f") == {"IMG_1.png": ("done", "IMG_1.tic")}
-    assert tree(target)["IMG_1.tic"] != before["IMG_1.tic"]
+    assert "all that is left of a photo" in rows(tmp_path / "r.json")["IMG_1.png"]["error"]
 
 
 def test_a_photo_that_would_lose_something_was_not_deleted(tmp_path: Path, go):
@@ -317,3 +315,22 @@ def test_what_is_left_out_by_wish_is_a_setting(tmp_path: Path, run) -> None:
     assert run(*arguments).code == 1
     assert "with other metadata" in rows(report)["a.jpg"]["error"]
     assert (source / "a.jpg").exists()
+
+
+def test_force_does_not_replace_what_is_left_of_a_deleted_photo(tmp_path: Path, run) -> None:
+    source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
+    arguments = ("batch", "encode", source, target, "-m", "tiny", "-q", 8, "--report", report)
+    put(source / "a.png", 1, 1e9)
+    assert run(*arguments, DELETE).code == 0
+    assert tree(source) == {}
+    precious = (target / "a.tic").read_bytes()
+    put(source / "a.png", 2, 2e9)
+    put(source / "a.bmp", 3, 2e9)
+    for _ in range(2):
+        assert run(*arguments, "-f", "--no-skip-existing").code == 0
+        assert {row["output"] for row in rows(report).values()} == {"a.png.tic", "a.bmp.tic"}
+        assert (target / "a.tic").read_bytes() == precious
+    (source / "a.bmp").unlink()
+    (target / "a.png.tic").write_bytes(precious)
+    assert run(*arguments, "-f").code == 1
+    assert "all that is left of a photo" in rows(report)["a.png"]["error"]

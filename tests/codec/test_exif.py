@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import piexif
@@ -26,10 +27,11 @@ from metadata_support import (
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from support import make_pixels
 
 from ticodec.reading.opening import upright_size
 from ticodec.reading.options import Reading
-from ticodec.reading.read import to_picture
+from ticodec.reading.read import read_picture, to_picture
 from ticodec.writers import WRITERS, writer_of
 
 SUFFIXES = [writer.suffixes[0] for writer in WRITERS]
@@ -323,3 +325,32 @@ def test_no_damage_to_exif_harms_the_photo() -> None:
         if number % 10 == 0:
             for writer in WRITERS:
                 opened(writer.write(picture.to_image()))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_pixels_that_are_no_squares_are_noted(format: str) -> None:
+    """Such pictures are shown stretched by programs that honour it."""
+    out = io.BytesIO()
+    image = Image.fromarray(make_pixels(48, 64))
+    if format == "JPEG":
+        image.save(out, "JPEG")
+        data = bytearray(out.getvalue())
+        at = data.index(b"JFIF\0") + 7
+        data[at : at + 5] = struct.pack(">BHH", 0, 1, 2)
+    else:
+        image.save(out, "PNG")
+        chunk = b"pHYs" + struct.pack(">IIB", 1, 2, 0)
+        data = bytearray(out.getvalue())
+        data[33:33] = struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (note,) = read_picture(bytes(data)).notes
+    assert (note.kind, note.lost) == ("dpi", True)
+    assert "square" in note.text
+
+
+def test_a_maker_note_that_moves_is_noted() -> None:
+    """Of a TIFF file: its offsets count from the beginning of the file."""
+    image = Image.fromarray(make_pixels(48, 64))
+    image.info["exif"] = rich_exif()
+    (note,) = read_picture(writer_of("tif").write(image)).notes
+    assert (note.kind, note.lost) == ("exif", True)
+    assert "maker note" in note.text

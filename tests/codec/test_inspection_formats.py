@@ -56,7 +56,6 @@ def test_plain_files_lose_nothing() -> None:
     assert notes_of(saved("PPM", photo().convert("1"))) == {}
     assert notes_of(saved("JPEG2000")) == {}
     assert notes_of(saved("JPEG2000", photo().convert("RGBA"))) == {}
-    assert notes_of(saved("TGA")) == {}
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF", "WEBP"])
@@ -286,4 +285,11 @@ def test_formats_that_are_not_looked_into() -> None:
     data = head.ljust(128, b"\0") + chunks
     image = Image.open(BytesIO(data))
     assert image.format == "FLI"
-    assert [note.text for note in inspected(data, image)] == ["2 further frames are dropped"]
+    notes = inspected(data, image)
+    assert [note.kind for note in notes] == ["frames", "metadata"]
+    assert notes[0].text == "2 further frames are dropped"
+
+
+def test_what_is_not_looked_into_is_said() -> None:
+    """Else a file of a rare format would be taken for whole, and its source deleted."""
+    assert "PCX" in notes_of(saved("PCX"))["metadata"]

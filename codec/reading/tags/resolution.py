@@ -38,6 +38,14 @@ def of_file(image: Image.Image) -> Resolution | None:
         return None
 
 
+def is_oblong(image: Image.Image) -> bool:
+    """Whether a JPEG or PNG file says only the shape of its pixels, and that is no square."""
+    shape: object = image.info.get("aspect")  # of a PNG
+    if image.info.get("jfif_unit") == 0:
+        shape = image.info.get("jfif_density")
+    return isinstance(shape, tuple) and len(set(shape)) == 2 and 0 not in shape
+
+
 def of_exif(tags: Tags) -> Resolution | None:
     """What the EXIF says; None: nothing that counts."""
     across, down = (tags.rational(tags.entry(tags.first, tag)) for tag in (ACROSS, DOWN))
