@@ -61,14 +61,13 @@ def bytes_of(source: object, name: str = "data", kinds: str = FILES) -> bytes:
 
 @contextmanager
 def _named(source: object) -> Iterator[None]:
-    """Put the path of a file in front of errors about it."""
+    """Put the path of a file in front of errors about what is in it."""
     try:
         yield
     except BadInputError as error:
-        path = os.fsdecode(source) if isinstance(source, str | os.PathLike) else ""
-        if not path or str(error).startswith(f"{path}:"):
+        if not isinstance(source, str | os.PathLike):
             raise
-        raise BadInputError(f"{path}: {error}") from error
+        raise BadInputError(f"{os.fsdecode(source)}: {error}") from error
 
 
 def _read(file: Any, name: str) -> bytes:
@@ -101,8 +100,9 @@ def as_container(source: FileLike | Container, max_pixels: int = MAX_PIXELS) -> 
     if isinstance(source, Container):
         return source
     whole("max_pixels", max_pixels)
+    data = bytes_of(source)
     with _named(source):
-        return tic.read(bytes_of(source), max_pixels)
+        return tic.read(data, max_pixels)
 
 
 def as_picture(
@@ -129,8 +129,9 @@ def as_picture(
             check(height, width)
         return image
     if not isinstance(image, np.ndarray | Image.Image):
+        data = bytes_of(image, "image", IMAGES)
         with _named(image):
-            return read_picture(bytes_of(image, "image", IMAGES), max_pixels, check, reading)
+            return read_picture(data, max_pixels, check, reading)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8:
             raise UsageError(f"an image array must be uint8, not {image.dtype}")
@@ -172,12 +173,13 @@ def tic_or_picture(
         return as_picture(image, max_pixels, check)
     data = bytes_of(image, "image", f"a .tic file or an image: {IMAGES}")
     named = isinstance(image, str | os.PathLike) and os.fsdecode(image).lower().endswith(".tic")
-    if named or tic.is_tic(data):
-        return as_container(data, max_pixels)
-    try:
-        return as_picture(data, max_pixels, check)
-    except BadInputError as error:
-        raise BadInputError(f"no .tic file, and as an image: {error}") from error
+    with _named(image):
+        if named or tic.is_tic(data):
+            return as_container(data, max_pixels)
+        try:
+            return as_picture(data, max_pixels, check)
+        except BadInputError as error:
+            raise BadInputError(f"no .tic file, and as an image: {error}") from error
 
 
 def whole(name: str, value: object, least: int = 1) -> None:

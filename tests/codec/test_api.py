@@ -149,6 +149,21 @@ def test_wrong_files(function, tmp_path: Path) -> None:
         function(file)
 
 
+@pytest.mark.parametrize("function", [encode, ticodec.decode, ticodec.info, ticodec.classify])
+def test_errors_about_a_file_begin_with_its_path_once(
+    function, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.jpg").write_text("no image")
+    Path("none.tic").write_text("no file of ours")
+    for name in ("text.jpg", "none.tic", "missing.jpg"):
+        for path in (name, f"./{name}", Path(name)):
+            with pytest.raises(BadInputError) as error:
+                function(path)
+            assert str(error.value).startswith((f"{name}: ", f"./{name}: "))
+            assert str(error.value).count(name) == 1
+
+
 def test_a_tic_is_no_image_to_encode(tic: Path) -> None:
     for data in as_files(tic):
         with pytest.raises(BadInputError, match=r"not an image but a \.tic file; decode it"):
