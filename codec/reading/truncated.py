@@ -108,7 +108,8 @@ def completed(data: bytes, reading: Reading) -> tuple[Image.Image, list[Note]] |
         f"({share} %)"
     )
     if not reading.allow_truncated:
-        raise BadInputError(f"damaged image: {text}; give `allow_truncated` to take the rest")
+        to_do = "encode it with `allow_truncated` to take the rest"
+        raise BadInputError(f"damaged image: {text}; {to_do}")
     return image, [Note("truncated", text)]
 
 

@@ -25,7 +25,9 @@ KINDS = {
     "restarts": {"restart_marker_blocks": 3},
     "restart-rows": {"restart_marker_rows": 1},
 }
-LINE = r"^damaged image: the end of the file is missing, with {}about {} of 90 rows \({} %\); give "
+LINE = (
+    r"^damaged image: the end of the file is missing, with {}about {} of 90 rows \({} %\); encode "
+)
 
 
 def jpeg(mode: str = "RGB", **options) -> bytes:
@@ -166,7 +168,9 @@ def test_python_warns_of_it_and_takes_it_where_it_is_allowed() -> None:
 def test_the_command_names_its_flag(tmp_path, run) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg()[:-500])
     (tmp_path / "b.jpg").write_bytes(jpeg()[:-2])
-    run("encode", tmp_path / "a.jpg", "-m", "tiny").fails(3, "a.jpg", "give --allow-truncated")
+    run("encode", tmp_path / "a.jpg", "-m", "tiny").fails(3, "a.jpg", "--allow-truncated")
+    # It does not have the option.
+    run("classify", tmp_path / "a.jpg").fails(3, "encode it with --allow-truncated")
     taken = run("encode", tmp_path / "a.jpg", "-m", "tiny", "--allow-truncated")
     assert (taken.code, "end of the file is missing" in taken.err) == (0, True)
     assert run("encode", tmp_path / "b.jpg", "-m", "tiny").code == 0
