@@ -46,7 +46,7 @@ def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
     Args:
         skip: leave out what is up to date.
     """
-    sifter = Encoding(job, items) if job.action == "encode" else Decoding(job)
+    sifter = Encoding(job, items, skip) if job.action == "encode" else Decoding(job)
 
     def look(item: Item) -> Item | Row:
         try:
@@ -143,8 +143,9 @@ class Whose(Enum):
 class Encoding(Places):
     """Looks for the `.tic` files of photos."""
 
-    def __init__(self, job: Job, items: list[Item]) -> None:
+    def __init__(self, job: Job, items: list[Item], skip: bool) -> None:
         super().__init__(job)
+        self.skip = skip
         entry = job.entry()
         quality = checked_quality(entry, job.quality)
         stored = 0 if quality is None else round(quality * QUALITY_STEPS)
@@ -223,9 +224,13 @@ class Encoding(Places):
         elif item.size:  # some stores do not say it
             same = same and origin.size == item.size
         left_out = "" if origin is None else origin.left_out
-        if same and (header.fingerprint, header.quality, left_out) == self.wanted:
+        as_wanted = (header.fingerprint, header.quality, left_out) == self.wanted
+        deleted = origin is not None and origin.deleted
+        # Without a time of the photo, the next one of a series can look the same.
+        surely = same and self.target.exact_times
+        if same and as_wanted and (self.skip or surely or not deleted):
             return _skipped(item, header, output.size, output.size)
-        if origin is not None and origin.deleted and not same:
+        if deleted and not surely:
             return Whose.DELETED
         if self.job.replace or (same and not self.job.delete_source):
             return Whose.MINE

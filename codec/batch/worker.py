@@ -274,7 +274,7 @@ class Worker:
         data = with_origin(before, self._origin(loaded))
         if again is not None and data != with_origin(again, self._origin(loaded)):
             what = f"{loaded.item.output} may be of another photo of its name and size"
-            raise TicodecError(f"{what}; rename it")
+            raise TicodecError(f"{what}; rename the photo")
         if data != before:
             self._write(loaded.item, data)
         row = self.done(loaded, len(data), self.entry.name, 0.0)

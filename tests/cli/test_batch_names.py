@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -267,7 +268,12 @@ def test_the_next_of_a_series_in_a_store_with_times_of_its_own(tmp_path: Path):
     os.utime(photo, (1e9 + 5, 1e9 + 5))
     found = row()
     assert (found.status, found.deleted) == ("failed", False)
-    assert "a.tic may be of another photo of its name and size; rename it" in found.error
+    assert "a.tic may be of another photo of its name and size; rename the photo" in found.error
+    # Whatever the next run wishes: what may be all that is left of the first stays.
+    for changed, skip in (({}, False), ({"quality": 7}, True), ({"replace": True}, False)):
+        other = replace(job, delete_source=False, **changed)
+        (item,) = sift(other, make_plan(other, [], []).items, skip)
+        assert item.output == "a.bmp.tic"
     photo.write_bytes(first)  # of which only the deleting is left
     os.utime(photo, (1e9, 1e9))
     assert row().deleted
