@@ -255,6 +255,7 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
         with closing(run.rows(display.begin)) as rows, display:
             for row in rows:
                 row.error = with_flags(row.error, names=(row.file, row.output))
+                row.kept = with_flags(row.kept)
                 totals.add(row)
                 display.show(row)
     except KeyboardInterrupt:

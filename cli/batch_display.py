@@ -158,7 +158,9 @@ def _successes(job: Job, totals: Totals, seconds: float) -> Iterator[tuple[str, 
     if totals.retried:
         yield "second try", f"{files(totals.retried)}: a worker died at the first try"
     if totals.deleted:
-        worst = "" if totals.psnr is None else f"; the farthest from it has {totals.psnr:.1f} dB"
+        worst = (
+            "" if totals.psnr is None else f"; the one that changed most has {totals.psnr:.1f} dB"
+        )
         yield "deleted", f"{files(totals.deleted)} of the source, after a check{worst}"
 
 

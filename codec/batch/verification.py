@@ -74,7 +74,8 @@ def verify(
     if plain.shape != decoded.pixels.shape:
         return Verdict("the decoded picture has another width or height")
     decibels = min(psnr(decoded.pixels, source.pixels), psnr(decoded.pixels, plain), SAME_PSNR)
-    far = f"the decoded picture is far from it: {decibels:.1f} dB; a higher `quality` may help"
+    far = f"the decoded picture is far from the photo: {decibels:.1f} dB, not {LEAST_PSNR:.0f}"
+    far += " or more; a higher `quality` may help"
     return Verdict(far if decibels < LEAST_PSNR else "", decibels)
 
 

@@ -144,9 +144,9 @@ def _picture(**changes: object) -> Picture:
         (saved("PNG"), _picture(), _picture(metadata={"exif": b"x"}), "other metadata"),
         (saved("PNG"), _picture(), _picture(alpha=PIXELS[..., 0]), "transparent"),
         (saved("PNG"), _picture(), _picture(pixels=PIXELS[1:]), "another width"),
-        (saved("PNG"), _picture(), _picture(pixels=255 - PIXELS), "far from it"),
+        (saved("PNG"), _picture(), _picture(pixels=255 - PIXELS), "far from the photo"),
         # What was encoded is not what the file shows: both agree, and the file does not.
-        (saved("PNG", NEXT), _picture(), _picture(), "far from it"),
+        (saved("PNG", NEXT), _picture(), _picture(), "far from the photo"),
         (
             saved("PNG", PHOTO.transpose(Image.Transpose.ROTATE_90)),
             _picture(),
