@@ -232,7 +232,8 @@ class Encoding(Places):
             return _skipped(item, header, output.size, output.size)
         if deleted and not surely:
             return Whose.DELETED
-        if self.job.replace or (same and not self.job.delete_source):
+        known = origin is not None or self.target.exact_times
+        if self.job.replace or (same and known and not self.job.delete_source):
             return Whose.MINE
         if same:
             return Row.of(item, "failed", error=self._of_other_settings(output, header))

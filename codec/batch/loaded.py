@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ticodec.container import Container
 from ticodec.picture import Picture
 
-from .messages import Item
+from .messages import Item, Row
 
 
 @dataclass
@@ -36,6 +36,27 @@ class Loaded:
     def pixels(self) -> int:
         """The number of pixels."""
         return math.prod(self.size)
+
+    def done(self, tic: int, model: str, seconds: float) -> Row:
+        """Its row, once it is done.
+
+        Args:
+            tic: size of its `.tic` in bytes, read or written. model: the name of its weights.
+            seconds: of work on it, without reading.
+        """
+        height, width = self.size
+        return Row.of(
+            self.item,
+            "done",
+            width=width,
+            height=height,
+            bytes_in=len(self.data),
+            bytes_out=tic,
+            bpp=tic * 8 / (height * width),
+            seconds=self.seconds + seconds,
+            model=model,
+            notes=[] if self.picture is None else self.picture.notes_with(tic),
+        )
 
 
 def pictures_of(group: list[Loaded]) -> list[Picture]:

@@ -9,12 +9,10 @@ classify: read ─► parse (or encode) ─────────────�
 from __future__ import annotations
 
 import errno
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -25,16 +23,15 @@ from ticodec.container import Container
 from ticodec.entropy.wavefront import width_of_steps
 from ticodec.errors import TicodecError, is_memory_short
 from ticodec.models.config import STRIDE_Y
-from ticodec.picture import Picture
 from ticodec.reading.read import read_picture
 from ticodec.writers import writer_of
 
 from .loaded import Loaded, pictures_of
 from .messages import Item, Job, Row
+from .outputs import Outputs
 from .parts import parts_for
-from .provenance import NO_LIMIT, Origin, mark_of, with_origin
 from .storage import Place, place
-from .verification import Verdict, verify, why_kept
+from .verification import why_kept
 
 #: Files are coded together until a step of their wavefronts has this many positions on average.
 #: Eight photos of 768×512 then take 0.6 of the time (tests/benchmarks/bench_batch.py groups).
@@ -73,7 +70,9 @@ class Worker:
         if job.action == "encode":
             self.encoder = api.loaded(self.entry, job.device)
         self.threads = ThreadPoolExecutor(THREADS)
-        self.verifying = threading.Lock()
+        self.outputs: Outputs | None = None
+        if self.target is not None:
+            self.outputs = Outputs(job, self.source, self.target, self.encoder)
 
     def run(self, items: Sequence[Item]) -> Iterator[Row]:
         """Do these files; yields a row as soon as a file is done, roughly in their order."""
@@ -112,7 +111,8 @@ class Worker:
             try:
                 loaded = future.result()
             except Exception as error:
-                yield self._gone(item) or self.failed(item, error)
+                gone = None if self.outputs is None else self.outputs.gone(item)
+                yield gone or self.failed(item, error)
                 continue
             pixels = loaded.pixels
             height, across = (-(-n // STRIDE_Y) for n in loaded.size)
@@ -182,28 +182,29 @@ class Worker:
         self._make_room(codec, group)
         started = time.perf_counter()
         if self.job.action == "encode":
+            assert self.outputs is not None
             files = self._encoded(codec, group)
             if group[0].item.verify:
-                yield group[0], self._later(self.verify_tic, group[0], *files)
+                yield group[0], self._later(self.outputs.verify_tic, group[0], *files)
                 return
             share = (time.perf_counter() - started) / len(group)
             for loaded, data in zip(group, files, strict=True):
-                yield loaded, self._later(self.write_tic, loaded, data, share)
+                yield loaded, self._later(self.outputs.write_tic, loaded, data, share)
             return
         containers = self._as_files(codec, group)
         latents = codec.latents_many([codec.checked(file) for file in containers])
         share = (time.perf_counter() - started) / len(group)
         for loaded, opened, y_hat in zip(group, containers, latents, strict=True):
             began = time.perf_counter()
-            if self.job.action == "decode":
+            if self.outputs is not None:
                 picture = codec.picture(opened, y_hat)
                 seconds = share + time.perf_counter() - began
                 name = codec.entry.name
-                yield loaded, self._later(self.write_image, loaded, picture, name, seconds)
+                yield loaded, self._later(self.outputs.write_image, loaded, picture, name, seconds)
                 continue
             labels = codec.labels(opened, y_hat, self.job.top, self.job.head)
             seconds = share + time.perf_counter() - began
-            row = self.done(loaded, opened.size, codec.entry.name, seconds)
+            row = loaded.done(opened.size, codec.entry.name, seconds)
             row.notes = []  # of encoding, which nobody asked for here
             row.labels = [(label.label, label.probability) for label in labels]
             row.bytes_out = 0
@@ -251,140 +252,6 @@ class Worker:
             return row
 
         return self.threads.submit(attempt)
-
-    # -- writing ----------------------------------------------------------------------
-
-    def write_tic(self, loaded: Loaded, data: bytes, seconds: float) -> Row:
-        """Write what was encoded; verify it and delete the source if the job says so."""
-        data = with_origin(data, self._origin(loaded))
-        self._write(loaded.item, data)
-        row = self.done(loaded, len(data), self.entry.name, seconds)
-        if self.job.delete_source:
-            self._verify_and_delete(loaded, data, row)
-        return row
-
-    def verify_tic(self, loaded: Loaded, again: bytes | None = None) -> Row:
-        """Verify an output that was up to date already, and delete its source.
-
-        Before that, the output is marked as one that may soon be all that is left of the photo.
-        `again`: the photo encoded anew, where the next of a series could look up to date.
-        """
-        assert self.target is not None
-        before = self.target.read(loaded.item.output)
-        data = with_origin(before, self._origin(loaded))
-        if again is not None and data != with_origin(again, self._origin(loaded)):
-            what = f"{loaded.item.output} may be of another photo of its name and size"
-            raise TicodecError(f"{what}; rename the photo")
-        if data != before:
-            self._write(loaded.item, data)
-        row = self.done(loaded, len(data), self.entry.name, 0.0)
-        self._verify_and_delete(loaded, data, row)
-        if not row.deleted:
-            row.status = "skipped"  # it is up to date, and its source is still there
-        return row
-
-    def _origin(self, loaded: Loaded) -> Origin:
-        """What a `.tic` says of its photo."""
-        assert loaded.picture is not None
-        deleted = self.job.delete_source and not why_kept(loaded.picture.notes)
-        suffix, left_out = PurePosixPath(loaded.item.name).suffix, self.job.reading.left_out
-        return Origin(suffix, len(loaded.data), deleted, left_out)
-
-    def _write(self, item: Item, data: bytes) -> None:
-        """Write an output, with the time and the permissions of its source.
-
-        Raises TicodecError when another file is in its place than when the run began: of a run at
-        the same time, or of a folder that is a link to the same. Its photo may be deleted already.
-        """
-        assert self.target is not None
-        now = self.target.look(item.output)
-        if now is not None and not self.target.same(now, item.there):
-            if self.target.read(item.output) != data:
-                text = f"{item.output} was made by something else meanwhile, and stays; run again"
-                raise TicodecError(text)
-        else:
-            self.target.write(item.output, data, item.modified, item.permissions, new=now is None)
-
-    def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row) -> None:
-        """Delete the source, unless something of it would be lost; the row says what."""
-        row.kept = why_kept(row.notes)
-        if row.kept:
-            return
-        with self.verifying:  # one at a time, since each needs the memory of a decoder
-            row.kept, row.psnr = self.verified(loaded, data)
-        if row.kept:
-            return
-        self.source.delete(loaded.item.name)
-        row.deleted = True
-
-    def _gone(self, item: Item) -> Row | None:
-        """The row of a file that a worker finished just before it died.
-
-        That worker checked the output and deleted the source. None for any other missing file.
-        """
-        if not self.job.delete_source or self.target is None:
-            return None
-        try:
-            output = self.target.look(item.output)
-            if self.source.look(item.name) is not None or output is None:
-                return None
-            header = container.read(self.target.read(item.output), NO_LIMIT).header
-        except TicodecError:
-            return None
-        ours = header.fingerprint == self.entry.fingerprint and output.modified == item.modified
-        if not ours:
-            return None
-        pixels = header.width * header.height
-        size = {"width": header.width, "height": header.height, "bytes_out": output.size}
-        bpp = output.size * 8 / pixels
-        return Row.of(item, "done", deleted=True, bpp=bpp, model=self.entry.name, **size)
-
-    def verified(self, loaded: Loaded, data: bytes) -> Verdict:
-        """Read a written file back, decode it, and compare it with the source, read anew.
-
-        Raises TicodecError when the bytes are not those written, or the source has changed.
-        """
-        assert self.target is not None
-        assert self.encoder is not None
-        assert loaded.picture is not None
-        item, job = loaded.item, self.job
-        kept = f"{self.source.shown(item.name)}: kept, since"
-        if self.target.read(item.output) != data:
-            raise TicodecError(f"{kept} {item.output} does not read back as it was written")
-        photo, now = self.source.read(item.name), self.source.look(item.name)
-        if photo != loaded.data or now is None or now.modified != item.modified:
-            raise TicodecError(f"{kept} it has changed in the meantime; run again")
-        decoded = self.encoder.decode(data, max_pixels=job.max_pixels)
-        verdict = verify(photo, loaded.picture, decoded, job.reading, job.max_pixels)
-        if self.source.look(item.name) != now:
-            raise TicodecError(f"{kept} it has changed in the meantime; run again")
-        return verdict
-
-    def write_image(self, loaded: Loaded, picture: Picture, model: str, seconds: float) -> Row:
-        """Write a decoded picture, with a mark in it that names its `.tic` file's checksum."""
-        writer, quality = writer_of(self.job.format), self.job.output_quality
-        mark = mark_of(loaded.data, writer.checked_quality(quality))
-        data = writer.write(picture.to_image(), quality, mark)
-        self._write(loaded.item, data)
-        row = self.done(loaded, len(loaded.data), model, seconds)
-        row.bytes_out = len(data)
-        return row
-
-    def done(self, loaded: Loaded, tic: int, model: str, seconds: float) -> Row:
-        """The row of a file that was done; `tic`: size of its `.tic` in bytes, read or written."""
-        height, width = loaded.size
-        return Row.of(
-            loaded.item,
-            "done",
-            width=width,
-            height=height,
-            bytes_in=len(loaded.data),
-            bytes_out=tic,
-            bpp=tic * 8 / (height * width),
-            seconds=loaded.seconds + seconds,
-            model=model,
-            notes=[] if loaded.picture is None else loaded.picture.notes_with(tic),
-        )
 
     def failed(self, item: Item, error: Exception) -> Row:
         """The row of a file that failed, with its error in one line."""

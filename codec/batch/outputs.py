@@ -1,0 +1,157 @@
+"""Outputs of a run: they are written, and photos deleted that their outputs can stand in for.
+
+`.tic` bytes ─► with the photo's origin ─► written ─┬─► row
+                                                    └─► read back, verified ─► photo deleted ─► row
+picture ─► image file with its mark ─► written ─► row
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import PurePosixPath
+
+from ticodec import container
+from ticodec.codec import Codec
+from ticodec.errors import TicodecError
+from ticodec.picture import Picture
+from ticodec.writers import writer_of
+
+from .loaded import Loaded
+from .messages import Item, Job, Row
+from .provenance import NO_LIMIT, Origin, mark_of, with_origin
+from .storage import Place
+from .verification import Verdict, verify, why_kept
+
+
+class Outputs:
+    """Writes the outputs of a job; several threads may do so at once.
+
+    Args:
+        source, target: the places of the job. encoder: what photos are encoded with; None: the job
+            encodes none.
+    """
+
+    def __init__(self, job: Job, source: Place, target: Place, encoder: Codec | None) -> None:
+        self.job, self.source, self.target, self.encoder = job, source, target, encoder
+        self.verifying = threading.Lock()
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of a job that encodes."""
+        assert self.encoder is not None
+        return self.encoder
+
+    def write_tic(self, loaded: Loaded, data: bytes, seconds: float) -> Row:
+        """Write what was encoded; verify it and delete the source if the job says so."""
+        data = with_origin(data, self._origin(loaded, len(data)))
+        self._write(loaded.item, data)
+        row = loaded.done(len(data), self.codec.entry.name, seconds)
+        if self.job.delete_source:
+            self._verify_and_delete(loaded, data, row)
+        return row
+
+    def verify_tic(self, loaded: Loaded, again: bytes | None = None) -> Row:
+        """Verify an output that was up to date already, and delete its source.
+
+        Before that, the output is marked as one that may soon be all that is left of the photo.
+        `again`: the photo encoded anew, where the next of a series could look up to date.
+        """
+        before = self.target.read(loaded.item.output)
+        origin = self._origin(loaded, len(before))
+        data = with_origin(before, origin)
+        if again is not None and data != with_origin(again, origin):
+            what = f"{loaded.item.output} may be of another photo of its name and size"
+            raise TicodecError(f"{what}; rename the photo")
+        if data != before:
+            self._write(loaded.item, data)
+        row = loaded.done(len(data), self.codec.entry.name, 0.0)
+        self._verify_and_delete(loaded, data, row)
+        if not row.deleted:
+            row.status = "skipped"  # it is up to date, and its source is still there
+        return row
+
+    def _origin(self, loaded: Loaded, tic: int) -> Origin:
+        """What a `.tic` of so many bytes says of its photo."""
+        assert loaded.picture is not None
+        deleted = self.job.delete_source and not why_kept(loaded.picture.notes_with(tic))
+        suffix, left_out = PurePosixPath(loaded.item.name).suffix, self.job.reading.left_out
+        return Origin(suffix, len(loaded.data), deleted, left_out)
+
+    def _write(self, item: Item, data: bytes) -> None:
+        """Write an output, with the time and the permissions of its source.
+
+        Raises TicodecError when another file is in its place than when the run began: of a run at
+        the same time, or of a folder that is a link to the same. Its photo may be deleted already.
+        """
+        now = self.target.look(item.output)
+        if now is not None and not self.target.same(now, item.there):
+            if self.target.read(item.output) != data:
+                text = f"{item.output} was made by something else meanwhile, and stays; run again"
+                raise TicodecError(text)
+        else:
+            self.target.write(item.output, data, item.modified, item.permissions, new=now is None)
+
+    def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row) -> None:
+        """Delete the source, unless something of it would be lost; the row says what."""
+        row.kept = why_kept(row.notes)
+        if row.kept:
+            return
+        with self.verifying:  # one at a time, since each needs the memory of a decoder
+            row.kept, row.psnr = self.verified(loaded, data)
+        if row.kept:
+            return
+        self.source.delete(loaded.item.name)
+        row.deleted = True
+
+    def gone(self, item: Item) -> Row | None:
+        """The row of a file that a worker finished just before it died.
+
+        That worker checked the output and deleted the source. None for any other missing file.
+        """
+        if not self.job.delete_source:
+            return None
+        try:
+            output = self.target.look(item.output)
+            if self.source.look(item.name) is not None or output is None:
+                return None
+            header = container.read(self.target.read(item.output), NO_LIMIT).header
+        except TicodecError:
+            return None
+        ours = (
+            header.fingerprint == self.codec.entry.fingerprint and output.modified == item.modified
+        )
+        if not ours:
+            return None
+        pixels = header.width * header.height
+        size = {"width": header.width, "height": header.height, "bytes_out": output.size}
+        bpp = output.size * 8 / pixels
+        return Row.of(item, "done", deleted=True, bpp=bpp, model=self.codec.entry.name, **size)
+
+    def verified(self, loaded: Loaded, data: bytes) -> Verdict:
+        """Read a written file back, decode it, and compare it with the source, read anew.
+
+        Raises TicodecError when the bytes are not those written, or the source has changed.
+        """
+        assert loaded.picture is not None
+        item, job = loaded.item, self.job
+        kept = f"{self.source.shown(item.name)}: kept, since"
+        if self.target.read(item.output) != data:
+            raise TicodecError(f"{kept} {item.output} does not read back as it was written")
+        photo, now = self.source.read(item.name), self.source.look(item.name)
+        if photo != loaded.data or now is None or now.modified != item.modified:
+            raise TicodecError(f"{kept} it has changed in the meantime; run again")
+        decoded = self.codec.decode(data, max_pixels=job.max_pixels)
+        verdict = verify(photo, loaded.picture, decoded, job.reading, job.max_pixels)
+        if self.source.look(item.name) != now:
+            raise TicodecError(f"{kept} it has changed in the meantime; run again")
+        return verdict
+
+    def write_image(self, loaded: Loaded, picture: Picture, model: str, seconds: float) -> Row:
+        """Write a decoded picture, with a mark in it that names its `.tic` file's checksum."""
+        writer, quality = writer_of(self.job.format), self.job.output_quality
+        mark = mark_of(loaded.data, writer.checked_quality(quality))
+        data = writer.write(picture.to_image(), quality, mark)
+        self._write(loaded.item, data)
+        row = loaded.done(len(loaded.data), model, seconds)
+        row.bytes_out = len(data)
+        return row
