@@ -340,3 +340,22 @@ def test_force_does_not_replace_what_is_left_of_a_deleted_photo(tmp_path: Path, 
     (target / "a.png.tic").write_bytes(precious)
     assert run(*arguments, "-f").code == 1
     assert "all that is left of a photo" in rows(report)["a.png"]["error"]
+
+
+def test_a_store_s_file_that_does_not_say_its_photo_is_not_replaced(tmp_path: Path, tiny):
+    """Its photo may be another one, and be gone: only time could tell, and a store has its own."""
+    import fsspec
+
+    from ticodec.batch.existing import sift
+    from ticodec.batch.plan import make_plan
+
+    store = fsspec.filesystem("memory")
+    store.store.clear()
+    put(tmp_path / "in" / "a.png", 1, 1e9)
+    store.pipe_file("/silent/a.tic", tiny.encode(make_pixels(96, 96, 2), 8))
+    for quality, status in ((8, "skipped"), (3, "failed")):
+        job = Job("encode", str(tmp_path / "in"), "memory://silent", model="tiny", quality=quality)
+        (row,) = sift(job, make_plan(job, [], []).items, True)
+        assert not isinstance(row, Item)
+        assert row.status == status
+    assert "of another quality" in row.error
