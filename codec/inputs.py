@@ -220,6 +220,8 @@ def _path(shown: str, value: str | os.PathLike[Any]) -> Path:
     path = os.fsdecode(value)
     if not path:  # as a `Path` it would be the current folder
         raise UsageError(f"{shown} is an empty path")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path):
+        raise UsageError(f"{shown} is a URL, {path}; read it yourself and give the bytes")
     return Path(path)
 
 

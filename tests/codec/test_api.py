@@ -341,6 +341,12 @@ def test_an_empty_path_is_not_the_current_folder(tic: Path) -> None:
         ticodec.classify(tic, head="")
 
 
+def test_a_url_is_said_to_be_one() -> None:
+    for call in (encode, ticodec.decode, ticodec.classify, ticodec.info, ticodec.read_picture):
+        with pytest.raises(UsageError, match="is a URL, https://a.b/c.jpg"):
+            call("https://a.b/c.jpg")
+
+
 def test_a_codec_is_not_made_of_a_name() -> None:
     with pytest.raises(UsageError, match=r"not str; Codec.load takes a model's name"):
         Codec("tiny")  # type: ignore[arg-type]
