@@ -343,7 +343,7 @@ def test_an_empty_path_is_not_the_current_folder(tic: Path) -> None:
 
 def test_a_url_is_said_to_be_one() -> None:
     for call in (encode, ticodec.decode, ticodec.classify, ticodec.info, ticodec.read_picture):
-        with pytest.raises(UsageError, match="is a URL, https://a.b/c.jpg"):
+        with pytest.raises(UsageError, match=r"is a URL, https://a\.b/c\.jpg"):
             call("https://a.b/c.jpg")
 
 
