@@ -284,6 +284,10 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
         )
 
 
+#: What `--dry-run` says of files that are not to be done.
+WHAT = {"skipped": "up to date", "check": "check, then delete the source"}
+
+
 def _say_what(run: Run, as_json: bool, quiet: bool) -> None:
     """Print what a run would do, a line per file."""
     from ticodec.batch.messages import Item, files
@@ -295,7 +299,8 @@ def _say_what(run: Run, as_json: bool, quiet: bool) -> None:
     entries: list[dict[str, Any]] = []
     for file in run.sifted():
         if isinstance(file, Item):
-            entries.append({"file": file.name, "output": file.output, "status": "todo"})
+            status = "check" if file.verify else "todo"
+            entries.append({"file": file.name, "output": file.output, "status": status})
         else:
             entry: dict[str, Any] = {"file": file.file, "output": file.output}
             entry["status"] = file.status
@@ -311,7 +316,7 @@ def _say_what(run: Run, as_json: bool, quiet: bool) -> None:
     if quiet:
         return
     for entry in entries:
-        what = {"todo": run.job.action, "skipped": "up to date"}.get(entry["status"], "")
+        what = WHAT.get(entry["status"], run.job.action if entry["status"] == "todo" else "")
         if "notes" in entry:
             what = "; ".join(note["text"] for note in entry["notes"])
         arrow = f" → {entry['output']}" if entry["output"] != entry["file"] else ""

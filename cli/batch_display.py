@@ -76,10 +76,11 @@ class Display:
         if self.live:
             self.live.stop()
 
-    def begin(self, count: int) -> None:
-        """Say how many files are to be done, once that is known."""
+    def begin(self, todo: int, checks: int) -> None:
+        """Say how many files are to be done, and how many only checked, once that is known."""
         if self.live is None and not self.quiet:
-            self._print(f"{files(count)} to {self.run.job.action}")
+            also = f", {files(checks)} to check before the source is deleted" if checks else ""
+            self._print(f"{files(todo)} to {self.run.job.action}{also}")
 
     def show(self, row: Row) -> None:
         """Count a row, and print it at once if it failed."""

@@ -98,11 +98,14 @@ class Run:
         elif items:
             yield from sift(self.job, items, skip)
 
-    def rows(self, begin: Callable[[int], None] = lambda count: None) -> Generator[Row, None, None]:
+    def rows(
+        self, begin: Callable[[int, int], None] = lambda todo, checks: None
+    ) -> Generator[Row, None, None]:
         """Do the run and yield a row for every file, as it is done. Close it to stop early.
 
         Args:
-            begin: called with the number of files to do, once it is known which are up to date.
+            begin: called once it is known which files are up to date: with the number of those to
+                do, and of those that are only to be checked, since their sources are to be deleted.
 
         Raises TicodecError when workers cannot begin, or the table cannot be written.
         """
@@ -120,7 +123,7 @@ class Run:
         unreported = (item for item in self.plan.items if item.name not in names)
         return [*self.reported, *map(Row.left, unreported)]
 
-    def _rows(self, begin: Callable[[int], None]) -> Generator[Row, None, None]:
+    def _rows(self, begin: Callable[[int, int], None]) -> Generator[Row, None, None]:
         if self.job.target is not None:
             place(self.job.target).clean()
         stopped = False
@@ -134,7 +137,8 @@ class Run:
         if stopped:
             yield from map(Row.left, items)
             return
-        begin(len(items))
+        checks = sum(item.verify for item in items)
+        begin(len(items) - checks, checks)
         if items:
             yield from self._run(items)
         if self.table is not None:

@@ -208,3 +208,20 @@ def test_ctrl_c_of_a_terminal_leaves_no_stray_line(tmp_path: Path):
 def imports(pid: int) -> bool:
     """Whether Python runs in a process, and has begun to import what it needs."""
     return b"numpy" in Path(f"/proc/{pid}/maps").read_bytes()
+
+
+def test_what_is_only_checked_is_told_apart(tmp_path: Path, run) -> None:
+    """A tree that is done already, of which the sources are to be deleted now."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    make_photos(source, ["a.png", "b.png"], 64)
+    arguments = ("batch", "encode", source, target, "-m", "tiny", "-q", 8)
+    assert "2 files to encode\n" in run(*arguments).err
+    make_photos(source, ["new.png"], 64)
+    deleting = (*arguments, "--delete-source-after-verify")
+    planned = run(*deleting, "--dry-run").out
+    assert "check, then delete the source: a.png → a.tic" in planned
+    assert "encode: new.png → new.tic" in planned
+    assert "1 of 3 files to encode; nothing was done" in planned
+    done = run(*deleting)
+    assert "1 file to encode, 2 files to check before the source is deleted" in done.err
+    assert not list(source.iterdir())
