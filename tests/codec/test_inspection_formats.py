@@ -69,7 +69,7 @@ def test_frames_beside_a_png_s_own_picture() -> None:
     assert notes_of(data) == {"frames": "3 further frames are dropped"}
 
 
-@pytest.mark.parametrize("format", ["PNG", "GIF", "WEBP", "JPEG2000", "PPM", "BMP"])
+@pytest.mark.parametrize("format", ["PNG", "GIF", "WEBP", "JPEG2000", "PPM", "BMP", "TIFF"])
 def test_bytes_behind_the_end(format: str) -> None:
     data = saved(format)
     assert notes_of(data + b"hidden bytes") == {"trailing": "12 bytes behind the image are dropped"}
@@ -293,3 +293,21 @@ def test_formats_that_are_not_looked_into() -> None:
 def test_what_is_not_looked_into_is_said() -> None:
     """Else a file of a rare format would be taken for whole, and its source deleted."""
     assert "PCX" in notes_of(saved("PCX"))["metadata"]
+
+
+@pytest.mark.parametrize(("bigtiff", "byteorder"), [(False, "<"), (False, ">"), (True, "<")])
+@pytest.mark.parametrize(
+    "options", [{}, {"rowsperstrip": 1}, {"tile": (16, 16)}, {"compression": "zlib"}]
+)
+def test_the_end_of_a_tiff(bigtiff: bool, byteorder: str, options: dict) -> None:
+    """Behind its directories, values, strips and tiles, in whatever order they are."""
+    pixels = make_pixels(1100, 20)
+    data = tiff(pixels, photometric="rgb", bigtiff=bigtiff, byteorder=byteorder, **options)
+    assert notes_of(data) == {}
+    assert notes_of(data + b"more" * 99) == {"trailing": "396 bytes behind the image are dropped"}
+
+
+def test_a_transfer_function_is_said() -> None:
+    table = np.arange(256, dtype=np.uint16)
+    data = tiff(make_pixels(20, 30)[..., 0], extratags=[(301, 3, 256, table, True)])
+    assert "transfer function" in notes_of(data)["metadata"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from .steps import Order, number, steps
 
 #: How a TIFF begins: classic or big, little or big endian.
@@ -17,6 +19,10 @@ MOST_ENTRIES = 200_000
 #: Sizes of a value in bytes, by its kind; of the kinds that hold unsigned integers.
 SIZES = {1: 1, 3: 2, 4: 4, 7: 1, 13: 4, 16: 8, 18: 8}
 MOST_VALUES = 1_000
+#: Sizes of a value in bytes, of every kind.
+WIDTHS = {2: 1, 5: 8, 6: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 17: 8} | SIZES
+#: Tags of offsets, and of how many bytes are there: of strips, of tiles, of a JPEG.
+PIECES = ((273, 279), (324, 325), (513, 514))
 
 
 class Entry(NamedTuple):
@@ -67,6 +73,33 @@ class Directories:
             entries[tag] = Entry(kind, values, place)
             at += 4 + 2 * wide
         return entries, self._offset(at)
+
+    def end(self, offset: int) -> int:
+        """The offset behind a directory, and behind all that its entries point to.
+
+        Raises TooManySteps.
+        """
+        entries, _ = self.at(offset)
+        size = 2 if self._wide == 4 else 8
+        count = number(self._data, offset, size, self.order)
+        ends = [offset + size + count * (4 + 2 * self._wide) + self._wide]
+        for entry in entries.values():
+            length = WIDTHS.get(entry.kind, 1) * entry.length
+            ends.append(entry.at + length if length > self._wide else 0)
+        for starts, lengths in PIECES:
+            at, long = (self._array(entries.get(tag)) for tag in (starts, lengths))
+            if len(at) != len(long):
+                return len(self._data)  # nobody knows how long the pixels are
+            ends.append(self._base + int((at + long).max(initial=0)))
+        return min(max(ends), len(self._data))
+
+    def _array(self, entry: Entry | None) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """All of an entry's unsigned integers, (n,) int64; none if they are not in the file."""
+        size = 0 if entry is None else SIZES.get(entry.kind, 0)
+        if entry is None or not size or entry.at + size * entry.length > len(self._data):
+            return np.zeros(0, np.int64)
+        kind = f"{'<' if self.order == 'little' else '>'}u{size}"
+        return np.frombuffer(self._data, kind, entry.length, entry.at).astype(np.int64)
 
     def places(self, entry: Entry | None, size: int) -> Iterator[int]:
         """Offsets of an entry's values as pieces of `size` bytes, of not more than MOST_VALUES."""

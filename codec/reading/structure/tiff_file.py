@@ -5,11 +5,14 @@ from __future__ import annotations
 from PIL import Image
 
 from . import photoshop
+from .behind import look_behind
 from .found import Found
 from .tiff_directories import Directories, Entry
 
 NEW_SUBFILE_TYPE, SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES = 254, 255, 258, 262, 277
-SUB_DIRECTORIES = 330
+SUB_DIRECTORIES, TRANSFER_FUNCTION = 330, 301
+#: Tags that point to a directory of their own: EXIF, GPS, how far programs understand each other.
+BLOCKS = (34665, 34853, 40965)
 #: The old way to say that a directory describes a smaller copy.
 REDUCED = 2
 PHOTOSHOP, LAYERS, CREDENTIALS = 34377, 37724, 52545
@@ -34,10 +37,29 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
         found.add("photoshop", "layers")
     if CREDENTIALS in entries:
         found.add("credentials")
+    if TRANSFER_FUNCTION in entries:
+        found.add("metadata", "transfer function")
     for offset in directories.numbers(entries.get(SUB_DIRECTORIES)):
         below, _ = directories.at(offset)
         found.add("thumbnail" if is_smaller(directories, below) else "auxiliary")
     _look_at_pages(directories, following, found)
+    if "pages" not in found:  # some programs leave bytes behind the last page
+        look_behind(data, _end(directories), found)
+
+
+def _end(directories: Directories) -> int:
+    """The offset behind all that a TIFF's directories point to. Raises TooManySteps."""
+    waiting, seen, end = [directories.first], set[int](), 0
+    while waiting:
+        offset = waiting.pop()
+        if offset and offset not in seen:
+            seen.add(offset)
+            end = max(end, directories.end(offset))
+            entries, following = directories.at(offset)
+            waiting.append(following)
+            for tag in (SUB_DIRECTORIES, *BLOCKS):
+                waiting += directories.numbers(entries.get(tag))
+    return end
 
 
 def _look_at_channels(
