@@ -7,13 +7,20 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ticodec.container import MAGIC, is_tic
 from ticodec.errors import BadInputError, TicodecError, UsageError
-from ticodec.files import check_name, permissions_of, read_file, reason, write_file
+from ticodec.files import (
+    OF_NONE,
+    Attributes,
+    check_name,
+    permissions_of,
+    read_file,
+    reason,
+    write_file,
+)
 
 from .streams import why
 
@@ -138,19 +145,6 @@ def _check_suffix(path: Path, suffixes: list[str], batch: str | None) -> None:
     raise UsageError(f"{path}: the output must end in {listed}{many}")
 
 
-@dataclass(frozen=True)
-class Attributes:
-    """What an output gets from its source.
-
-    Args:
-        permissions: as `files.permissions_of` gives them; None: as the umask says.
-        modified: the time of its modification, in seconds since 1970; None: now.
-    """
-
-    permissions: int | None
-    modified: float | None
-
-
 def attributes_of(source: str, target: str, preserve_times: bool) -> Attributes:
     """What an output gets from its source.
 
@@ -160,13 +154,13 @@ def attributes_of(source: str, target: str, preserve_times: bool) -> Attributes:
     if preserve_times and STANDARD in (source, target):
         raise UsageError("stdin and stdout have no time; leave --preserve-times out")
     if source == STANDARD:
-        return Attributes(None, None)
+        return OF_NONE
     path = Path(source)
     try:
         modified = path.stat().st_mtime if preserve_times else None
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
-    return Attributes(permissions_of(path), modified)
+    return Attributes(modified, permissions_of(path))
 
 
 def write_output(name: str, data: bytes, attributes: Attributes, force: bool) -> None:
@@ -175,7 +169,7 @@ def write_output(name: str, data: bytes, attributes: Attributes, force: bool) ->
     Without `force` no file is replaced, not even one that was made since `output_for` looked.
     """
     if name != STANDARD:
-        write_file(Path(name), data, attributes.modified, attributes.permissions, new=not force)
+        write_file(Path(name), data, attributes, new=not force)
         return
     try:
         sys.stdout.buffer.write(data)

@@ -9,6 +9,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BadInputError, TicodecError, UsageError
@@ -87,20 +88,31 @@ def permissions_of(path: Path) -> int | None:
     return mode & 0o666 if stat.S_ISREG(mode) else None
 
 
+@dataclass(frozen=True)
+class Attributes:
+    """What a file gets from the file that it is made of.
+
+    Args:
+        modified: the time of its modification, in seconds since 1970; None: now.
+        permissions: as `permissions_of` gives them; None: as the umask says.
+    """
+
+    modified: float | None = None
+    permissions: int | None = None
+
+
+#: Of a file that is made of none.
+OF_NONE = Attributes()
+
+
 def write_file(
-    path: Path,
-    data: bytes | memoryview,
-    modified: float | None = None,
-    permissions: int | None = None,
-    new: bool = False,
+    path: Path, data: bytes | memoryview, attributes: Attributes = OF_NONE, new: bool = False
 ) -> None:
     """Write beside the target, then rename: a crash, kill -9 or power cut leaves no half a file.
 
     If the path is a symbolic link, the file that it leads to is written, and the link stays.
 
     Args:
-        modified: the file's time of modification, in seconds since 1970; None: now.
-        permissions: as `permissions_of` gives them; None: as the umask says.
         new: never replace a file, whoever may have made it a moment ago.
 
     Raises TicodecError with the reason when the disk or the folder refuses, or when a file that is
@@ -114,9 +126,11 @@ def write_file(
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            if modified is not None:
-                os.utime(part, (modified, modified))
-            os.chmod(part, 0o666 & ~UMASK if permissions is None else permissions)  # noqa: PTH101  mkstemp made it private
+            if attributes.modified is not None:
+                os.utime(part, (attributes.modified, attributes.modified))
+            usual = 0o666 & ~UMASK  # mkstemp made it private
+            mode = usual if attributes.permissions is None else attributes.permissions
+            os.chmod(part, mode)  # noqa: PTH101
             if fcntl is not None:  # rename under the lock, so that `remove_parts` leaves it alone
                 _rename(part, target, new)
                 part = None

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from ticodec import container
 from ticodec.codec import Codec
 from ticodec.errors import TicodecError
+from ticodec.files import Attributes
 from ticodec.picture import Picture
 from ticodec.writers import writer_of
 
@@ -89,7 +90,8 @@ class Outputs:
                 text = f"{item.output} was made by something else meanwhile, and stays; run again"
                 raise TicodecError(text)
         else:
-            self.target.write(item.output, data, item.modified, item.permissions, new=now is None)
+            attributes = Attributes(item.modified, item.permissions)
+            self.target.write(item.output, data, attributes, new=now is None)
 
     def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row) -> None:
         """Delete the source, unless something of it would be lost; the row says what."""

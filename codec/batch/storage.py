@@ -16,7 +16,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from ticodec.errors import BadInputError, TicodecError, UsageError
-from ticodec.files import PART_PREFIX, PART_SUFFIX, make_folder, reason, remove_parts, write_file
+from ticodec.files import (
+    OF_NONE,
+    PART_PREFIX,
+    PART_SUFFIX,
+    Attributes,
+    make_folder,
+    reason,
+    remove_parts,
+    write_file,
+)
 
 #: Stores that never show half a file. Renaming would copy there, so files are written directly.
 ATOMIC = {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "r2"}
@@ -73,12 +82,7 @@ class Place(ABC):
 
     @abstractmethod
     def write(
-        self,
-        name: str,
-        data: bytes,
-        modified: float | None = None,
-        permissions: int | None = None,
-        new: bool = False,
+        self, name: str, data: bytes, attributes: Attributes = OF_NONE, new: bool = False
     ) -> None:
         """Write a file, whole or not at all, and make the folders above it.
 
@@ -212,16 +216,11 @@ class Local(Place):
             raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
 
     def write(
-        self,
-        name: str,
-        data: bytes,
-        modified: float | None = None,
-        permissions: int | None = None,
-        new: bool = False,
+        self, name: str, data: bytes, attributes: Attributes = OF_NONE, new: bool = False
     ) -> None:
         path = self.root / name
         make_folder(path.parent)
-        write_file(path, data, modified, permissions, new)
+        write_file(path, data, attributes, new)
 
     def delete(self, name: str) -> None:
         path = self.root / name
@@ -311,12 +310,7 @@ class Remote(Place):
         )
 
     def write(
-        self,
-        name: str,
-        data: bytes,
-        modified: float | None = None,
-        permissions: int | None = None,
-        new: bool = False,
+        self, name: str, data: bytes, attributes: Attributes = OF_NONE, new: bool = False
     ) -> None:
         path = self._path(name)
 
