@@ -138,7 +138,7 @@ def _described(
     if not EVEN[0] < lights[128] < EVEN[1]:
         said.append("samples with another tone curve are brought to that of sRGB")
         image, curve = _mapped(image, transfer.srgb_samples(lights)), transfer.SRGB
-    made = icc.rgb_profile(primaries, curve, hdr)
+    made = icc.rgb_profile(tuple(primaries), curve, hdr)
     if made is None:
         said.append("impossible primaries of its colours are ignored")
         return image, None
