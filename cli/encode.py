@@ -77,7 +77,7 @@ def encode(
             picture = read_picture(data, max_pixels, room_for(entry, device), reading)
         codec = loaded(entry, device)
         with about(source):
-            (file,) = codec.containers([picture], quality, progress)
+            (file,) = codec.containers([picture], quality, progress=progress)
         coded = container.write(file)
     write_output(target, coded, attributes, force)
     notes = picture.notes_with(len(coded))

@@ -213,7 +213,7 @@ def coded(
     entry = weights.find_for(model, head)
     checked_quality(entry, quality)
     codec = loaded(entry, device)
-    return codec.containers([source], quality, progress)[0], codec
+    return codec.containers([source], quality, progress=progress)[0], codec
 
 
 def room_for(entry: weights.Entry, device: str, have: int | None = None) -> SizeCheck:

@@ -13,18 +13,19 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ticodec import memory, sections, weights
+from ticodec import encoding, memory, sections, weights
 from ticodec.classifier import Classifier, Label, load_head
-from ticodec.container import MAX_PIXELS, QUALITY_STEPS, Container, Header, symbol_crc, write
+from ticodec.container import MAX_PIXELS, QUALITY_STEPS, Container, symbol_crc, write
 from ticodec.crop import Box, aligned, box_of
 from ticodec.device import pick_device
-from ticodec.entropy.coder import Coded, EntropyCoder, Streams
+from ticodec.effort import USUAL_EFFORT
+from ticodec.encoding import Quality
+from ticodec.entropy.coder import EntropyCoder, Streams
 from ticodec.errors import BadInputError, TicodecError, UsageError, is_memory_short
 from ticodec.inputs import (
     FileLike,
@@ -36,12 +37,12 @@ from ticodec.inputs import (
     whole,
 )
 from ticodec.models.config import STRIDE_Y
-from ticodec.models.families import MODEL_IDS, build, config_from
+from ticodec.models.families import build, config_from
 from ticodec.models.image_padding import PaddedPixels
 from ticodec.models.inference import Transform, fast_bf16
 from ticodec.models.preview import Preview, load_preview
 from ticodec.notes import warn
-from ticodec.picture import Picture, neutral, smaller
+from ticodec.picture import Picture, Pixels, neutral, smaller
 from ticodec.progress import TRANSFORMS, Progress, ignored, part
 from ticodec.quality import checked_quality
 from ticodec.synthesis import synthesise
@@ -137,89 +138,75 @@ class Codec:
     # -- encoding -------------------------------------------------------------------
 
     def encode(
-        self, image: ImageLike, quality: float | None = None, *, progress: Progress | None = None
+        self,
+        image: ImageLike,
+        quality: Quality = None,
+        *,
+        effort: int = USUAL_EFFORT,
+        progress: Progress | None = None,
     ) -> bytes:
         """An image of any size from 1×1 to a `.tic` file's bytes.
 
         Args:
             image: whatever `ticodec.encode` takes.
-            quality: 1 (smallest) to 8 (best); None: 4.
+            quality: 1 (smallest) to 8 (best), or a `Target`; None: 4.
+            effort: 1 (fastest) to 9 (smallest file for what it looks like).
             progress: called with the share done, 0 … 1, now and then.
 
         Raises UsageError when the quality is not one of the model's, TicodecError when the
         picture does not fit into memory.
         """
         picture = as_picture(image, check=self.check_picture)
-        data = write(self.containers([picture], quality, progress)[0])
+        data = write(self.containers([picture], quality, effort, progress)[0])
         if picture is not image:
             warn(picture.notes_with(len(data)))
         return data
 
-    def encode_many(self, pictures: Sequence[Picture], quality: float | None = None) -> list[bytes]:
+    def encode_many(
+        self, pictures: Sequence[Picture], quality: Quality = None, effort: int = USUAL_EFFORT
+    ) -> list[bytes]:
         """Several pictures of any sizes to the same bytes as `encode` gives, in less time.
 
         All their latents are in memory together, about 6 bytes a pixel. Raises as `encode` does.
         """
-        return [write(file) for file in self.containers(pictures, quality)]
+        return [write(file) for file in self.containers(pictures, quality, effort)]
 
     def containers(
         self,
         pictures: Sequence[Picture],
-        quality: float | None = None,
+        quality: Quality = None,
+        effort: int = USUAL_EFFORT,
         progress: Progress | None = None,
     ) -> list[Container]:
         """`encode_many`, but as containers: `decode` and `classify` take them without parsing."""
-        stored = self.stored_quality(quality)
-        latents = []
-        for number, picture in enumerate(pictures):
-            if not isinstance(picture, Picture):
-                kind = type(picture).__name__
-                raise UsageError(f"pictures must be `Picture`s, not {kind}")
-            picture.check()
-            self.check_picture(*picture.pixels.shape[:2])
-            # One picture at a time: its floats, and so its bytes, must not depend on the others.
-            share = TRANSFORMS / len(pictures)
-            report = part(progress, number * share, (number + 1) * share)
-            latents.append(self.analyse(picture.pixels, stored, report))
-        coded = self.entropy.encode_many(latents)
-        part(progress, TRANSFORMS, 1)(1)
-        return [
-            self.container(picture, symbols, stored)
-            for picture, symbols in zip(pictures, coded, strict=True)
-        ]
-
-    def container(self, picture: Picture, coded: Coded, stored: int) -> Container:
-        """The container of a picture whose latents are coded; `stored`: the stored quality."""
-        height, width = picture.pixels.shape[:2]
-        header = Header(
-            model=MODEL_IDS[self.config.model],
-            fingerprint=self.entry.fingerprint,
-            quality=stored,
-            mode=int(picture.grey),
-            width=width,
-            height=height,
-            symbols=symbol_crc(*coded.symbols),
-        )
-        streams = {"z": coded.z_stream, "y": coded.y_stream}
-        required = {stream.number: streams[stream.name] for stream in sections.streams()}
-        return Container(header, required | sections.payloads(picture))
+        return encoding.containers(self, pictures, quality, effort, progress)
 
     @torch.inference_mode()
-    def analyse(
-        self, pixels: Any, stored: int, progress: Progress = ignored
-    ) -> tuple[Tensor, Tensor]:
-        """(H, W, 3) uint8 pixels to latents y (h, w, M) and z (h/n, w/n, N), gains applied."""
-        up, _ = self.gains(stored)
+    def features(self, pixels: Pixels, progress: Progress = ignored) -> Tensor:
+        """(H, W, 3) uint8 pixels to what g_a gives, (1, h, w, M), on the codec's device.
+
+        It is the same for all qualities: `scaled` makes the latents of one.
+        """
         padded = PaddedPixels(pixels, self.config.stride_z)
 
         def read(first: int, last: int) -> Tensor:
             progress(first / padded.size[0])
             return padded.rows(first, last)
 
-        y = self.g_a.whole(read, padded.size) * up.to(self.device)
-        z = self.h_a(y)
+        features = self.g_a.whole(read, padded.size)
         progress(1)
-        return y[0].cpu(), z[0].cpu()
+        return features
+
+    @torch.inference_mode()
+    def scaled(self, features: Tensor, stored: int) -> tuple[Tensor, Tensor]:
+        """Latents y (h, w, M), z (h/n, w/n, N) of a stored quality, gains applied, on the CPU."""
+        up, _ = self.gains(stored)
+        y = features * up.to(self.device)
+        return y[0].cpu(), self.h_a(y)[0].cpu()
+
+    def analyse(self, pixels: Pixels, stored: int) -> tuple[Tensor, Tensor]:
+        """(H, W, 3) uint8 pixels to latents, as `scaled` gives them."""
+        return self.scaled(self.features(pixels), stored)
 
     def check_picture(self, height: int, width: int) -> None:
         """Raises TicodecError when a picture of that size cannot be encoded for lack of memory."""
