@@ -25,6 +25,7 @@ from .exact import Ops
 from .latent_coder import LatentMap, NativeStream
 from .parameters import check_parameters
 from .rans import Ints, Reader, Tables, Writer
+from .rounding import Rounding
 
 #: Symbols are 16-bit integers.
 SYMBOL_MAX = 2**15 - 1
@@ -153,7 +154,9 @@ class ZMap(NamedTuple):
 class Encoding:
     """One image that is being encoded: `code` quantises and writes the next positions of y."""
 
-    def __init__(self, owner: EntropyCoder, y: Tensor, z: Tensor) -> None:
+    def __init__(
+        self, owner: EntropyCoder, y: Tensor, z: Tensor, rounding: Rounding | None = None
+    ) -> None:
         if not (_finite(y) and _finite(z)):
             raise BadInputError("damaged weights: the latents of this image are not finite")
         rounded = z.double().round().numpy().astype(np.int64) - owner.centres
@@ -165,17 +168,23 @@ class Encoding:
         self.z = ZMap(z_symbols, height // owner.z_to_y, width // owner.z_to_y)
         self.flat = y.reshape(-1, m).float().contiguous().to(owner.device)
         self.symbols = np.zeros((height * width, m), np.int16)
-        self.writer, self.tables = Writer(), owner.y_tables
+        self.writer, self.tables, self.rounding = Writer(), owner.y_tables, rounding
 
     def code(self, positions: Tensor, means: Tensor, indexes: Tensor) -> Tensor:
-        step = torch.round(self.flat[positions].double() - means).clamp_(-SYMBOL_MAX, SYMBOL_MAX)
-        values = step.cpu().numpy().astype(np.int64)
-        self.writer.write(values.flatten(), indexes.flatten().cpu().numpy(), self.tables)
+        steps = (self.flat[positions].double() - means).clamp_(-SYMBOL_MAX, SYMBOL_MAX)
+        tables = indexes.cpu().numpy()
+        if self.rounding is None:
+            values = steps.round_().cpu().numpy().astype(np.int64)
+        else:
+            values = self.rounding(steps.cpu().numpy(), tables)
+        self.writer.write(values.flatten(), tables.flatten(), self.tables)
         self.symbols[positions.cpu().numpy()] = values
-        return step
+        return torch.from_numpy(values).to(steps)
 
     def native(self) -> NativeStream | None:
-        return native_stream(self.flat.numpy(), self.writer, self.tables, self.symbols)
+        return native_stream(
+            self.flat.numpy(), self.rounding, self.writer, self.tables, self.symbols
+        )
 
     def finish(self) -> Coded:
         symbols = Symbols(_bytes(self.z.symbols), _bytes(self.symbols))
@@ -203,7 +212,7 @@ class Decoding:
         return torch.from_numpy(values).to(self.device).double()
 
     def native(self) -> NativeStream | None:
-        return native_stream(None, self.reader, self.tables, self.symbols)
+        return native_stream(None, None, self.reader, self.tables, self.symbols)
 
     def finish(self, y_hat: Tensor) -> Decoded:
         symbols = Symbols(_bytes(self.z.symbols), _bytes(self.symbols))
@@ -212,6 +221,7 @@ class Decoding:
 
 def native_stream(
     y: NDArray[np.float32] | None,
+    rounding: Rounding | None,
     coder: Writer | Reader,
     tables: Tables,
     symbols: NDArray[np.int16],
@@ -219,7 +229,7 @@ def native_stream(
     """See `NativeStream`; None where another rANS coder than the extension's is used."""
     if coder.native is None or tables.native is None:
         return None
-    return NativeStream(y, coder.native, tables.native, symbols)
+    return NativeStream(y, rounding, coder.native, tables.native, symbols)
 
 
 def _checked(values: Ints) -> Ints:

@@ -20,11 +20,13 @@ class NativeStream(NamedTuple):
 
     Args:
         y: latents to encode, (h·w, M), float32; None when decoding.
+        rounding: of y, the arrays of a `Rounding`; None: to the nearest.
         coder: the capsule of a rANS writer, or of a reader; tables: that of its tables.
         symbols: filled with all symbols, (h·w, M), int16.
     """
 
     y: NDArray[np.float32] | None
+    rounding: tuple[NDArray[np.float32], NDArray[np.float32]] | None
     coder: object
     tables: object
     symbols: NDArray[np.int16]

@@ -86,12 +86,13 @@ static int run_work(void *work, size_t thread, int (*interrupted)(void *), void 
 
 static void free_work(void *work) { wavefront_free(work); }
 
-/* (height, width, hidden, y or None, coder, tables, symbols, y_hat or None) */
+/* (height, width, hidden, y or None, (errors, savings) or None, coder, tables, symbols,
+ * y_hat or None) */
 static int read_map(job *j, const network *n, PyObject *tuple, map *m) {
-    PyObject *hidden, *y, *coder, *tables, *symbols, *y_hat;
+    PyObject *hidden, *y, *rounding, *coder, *tables, *symbols, *y_hat, *errors, *savings;
     Py_ssize_t height, width;
-    if (!PyArg_ParseTuple(tuple, "nnOOOOOO", &height, &width, &hidden, &y, &coder, &tables,
-                          &symbols, &y_hat))
+    if (!PyArg_ParseTuple(tuple, "nnOOOOOOO", &height, &width, &hidden, &y, &rounding, &coder,
+                          &tables, &symbols, &y_hat))
         return -1;
     if (height < 1 || width < 1 || (size_t)height > MOST_CELLS / (size_t)width)
         return PyErr_BadArgument(), -1;
@@ -101,6 +102,12 @@ static int read_map(job *j, const network *n, PyObject *tuple, map *m) {
     if (rans_tables_count(m->tables) != n->count_thresholds + 1) return PyErr_BadArgument(), -1;
     if (!(m->hidden = job_hold(j, hidden, FLOAT32, 0, "hidden", cells * n->N))) return -1;
     if (y != Py_None && !(m->y = job_hold(j, y, FLOAT32, 0, "y", latents))) return -1;
+    if (rounding != Py_None) {
+        if (!PyArg_ParseTuple(rounding, "OO", &errors, &savings)) return -1;
+        size_t all = (n->count_thresholds + 1) * MAGNITUDES;
+        if (!(m->rounding.errors = job_hold(j, errors, FLOAT32, 0, "errors", n->M))) return -1;
+        if (!(m->rounding.savings = job_hold(j, savings, FLOAT32, 0, "savings", all))) return -1;
+    }
     if (!(m->symbols = job_hold(j, symbols, INT16, 1, "symbols", latents))) return -1;
     if (y_hat != Py_None && !(m->y_hat = job_hold(j, y_hat, FLOAT32, 1, "y_hat", latents)))
         return -1;
@@ -121,7 +128,7 @@ static PyObject *make_wavefront(PyObject *self, PyObject *args) {
     if (!n) return NULL;
     size_t count = (size_t)PyTuple_Size(maps);
     job *j;
-    PyObject *made = job_make(args, threads, 4 * count, count, &j);
+    PyObject *made = job_make(args, threads, 6 * count, count, &j);
     if (!made) return NULL;
     map *all = calloc(count + 1, sizeof *all);
     int failed = !all;

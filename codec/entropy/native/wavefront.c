@@ -195,18 +195,31 @@ static int32_t *values_of(const wavefront *w, size_t number) {
     return w->values + first * PADDED(w->n->M) + (number - first) * w->n->M;
 }
 
+/* The step towards zero that a rounded latent takes, if that spares more bits than its larger error
+ * costs; else 0. */
+static int32_t spared(const rounding *r, size_t channel, size_t index, double step, int32_t value) {
+    int32_t magnitude = value < 0 ? -value : value;
+    if (!magnitude || magnitude > MAGNITUDES) return 0;
+    double error = 1 + 2 * ((step < 0 ? -step : step) - magnitude); /* the squares' difference */
+    double bits = r->savings[index * MAGNITUDES + (size_t)magnitude - 1];
+    if (bits <= r->errors[channel] * error) return 0;
+    return value < 0 ? -1 : 1;
+}
+
 /* Symbols of a position to encode, from channel `first` on. */
 static void quantise(const wavefront *w, size_t number, size_t first, size_t last) {
     size_t M = w->n->M, end = last < M ? last : M;
     const map *m = &w->maps[w->places[number].map];
     const float *y = m->y + position(m, w->places[number]) * M;
     const double *mean = w->means + number * PADDED(M);
+    const uint16_t *index = w->indexes + number * PADDED(M);
     int32_t *value = values_of(w, number);
     for (size_t c = first; c < end; c++) {
         double step = (double)y[c] - mean[c] * (1 / MEAN_UNIT);
         step = step < SYMBOL_MAX ? step : SYMBOL_MAX;
         step = step > -SYMBOL_MAX ? step : -SYMBOL_MAX;
         value[c] = (int32_t)((step + ROUNDER) - ROUNDER);
+        if (m->rounding.errors) value[c] -= spared(&m->rounding, c, index[c], step, value[c]);
     }
 }
 

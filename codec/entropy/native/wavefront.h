@@ -43,11 +43,19 @@ typedef struct {
     double y_epsilon, x_epsilon; /* of the two LayerNorms */
 } network;
 
+/* How latents are rounded where bits count too, see rounding.py. */
+#define MAGNITUDES 16
+typedef struct {
+    const float *errors; /* [M]: what the square of an error costs, in bits; NULL: to the nearest */
+    const float *savings; /* [scale tables][MAGNITUDES]: bits from magnitude k + 1 to k */
+} rounding;
+
 /* One map of latents. */
 typedef struct {
     size_t height, width;
     const float *hidden; /* what the last layer of h_s reads, [height · width][N], integers */
     const float *y;      /* to encode, [height · width][M]; NULL when decoding */
+    rounding rounding;   /* of y */
     rans_writer *writer; /* one of the two */
     rans_reader *reader;
     const rans_tables *tables;
