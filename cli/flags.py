@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from ticodec.errors import TicodecError
 
 #: Arguments whose flag has another name. The flags of those in `SAME` have the same name.
-FLAGS = {"head": "--weights", "model": "-m", "output": "OUT", "quality": "-q", "replace": "-f"}
+FLAGS = {
+    "head": "--weights",
+    "model": "-m",
+    "nearest": "--force",
+    "output": "OUT",
+    "quality": "-q",
+    "replace": "-f",
+}
 SAME = (
     "address",
     "allow_truncated",
@@ -18,6 +25,7 @@ SAME = (
     "crop",
     "default",
     "device",
+    "effort",
     "force",
     "format",
     "fresh",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .model_list import InstalledModel, list_models
     from .notes import Note, TicodecWarning
     from .picture import Picture
+    from .targets import Target
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Label",
     "Note",
     "Picture",
+    "Target",
     "TicodecError",
     "TicodecWarning",
     "UsageError",
@@ -69,6 +71,7 @@ _PLACES = {
     "Label": "classifier",
     "Note": "notes",
     "Picture": "picture",
+    "Target": "targets",
     "TicodecError": "errors",
     "TicodecWarning": "notes",
     "UsageError": "errors",

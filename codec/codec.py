@@ -24,7 +24,6 @@ from ticodec.container import MAX_PIXELS, QUALITY_STEPS, Container, symbol_crc, 
 from ticodec.crop import Box, aligned, box_of
 from ticodec.device import pick_device
 from ticodec.effort import USUAL_EFFORT
-from ticodec.encoding import Quality
 from ticodec.entropy.coder import EntropyCoder, Streams
 from ticodec.errors import BadInputError, TicodecError, UsageError, is_memory_short
 from ticodec.inputs import (
@@ -46,6 +45,7 @@ from ticodec.picture import Picture, Pixels, neutral, smaller
 from ticodec.progress import TRANSFORMS, Progress, ignored, part
 from ticodec.quality import checked_quality
 from ticodec.synthesis import synthesise
+from ticodec.targets import Quality
 
 #: Raised when `encode` gives other bytes for the same picture and weights. Measurements are kept by
 #: it. 2: the padding of images fades into a blur. 3: the transforms keep maps in float32.

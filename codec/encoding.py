@@ -17,13 +17,10 @@ from ticodec.errors import UsageError
 from ticodec.models.families import MODEL_IDS
 from ticodec.picture import Picture
 from ticodec.progress import TRANSFORMS, Progress, part
-from ticodec.targets import Target
+from ticodec.targets import Quality, Target
 
 if TYPE_CHECKING:
     from ticodec.codec import Codec
-
-#: 1 (smallest) to 8 (best), or what the file is to reach; None: 4.
-Quality = float | Target | None
 
 
 def containers(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import re
 from pathlib import Path
 
 from .entropy import native as entropy_native
 from .errors import TicodecError, UsageError
 from .models import native as models_native
 from .models.config import CodecConfig
+from .sizes import bytes_in
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -29,9 +29,6 @@ IMAGE = 12
 LOADED = 600 << 20
 #: Environment variable: the limit that `set_memory` sets. Processes started here see it.
 LIMIT = "TICODEC_MEMORY"
-UNITS = {"B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-UNITS |= {f"{unit}iB": UNITS[unit] for unit in "KMGT"}
-UNITS |= {f"{unit}B": 10 ** (3 * power) for power, unit in enumerate("KMGT", 1)}
 
 
 def set_memory(memory: int | str | None) -> None:
@@ -61,10 +58,8 @@ def size_of(text: str, name: str = "`memory`") -> int:
 
     Raises UsageError for anything else, and for less than a byte.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", str(text), re.IGNORECASE)
-    units = {unit.lower(): size for unit, size in UNITS.items()}
-    size = 0.0 if match is None else float(match[1]) * units.get(match[2].lower(), 0)
-    if not 1 <= size < math.inf:
+    size = bytes_in(str(text), letter=1024)
+    if size is None or not 1 <= size < math.inf:
         raise UsageError(f"{name} is a size such as 2GiB, 1500MB or 3G, not {str(text)!r}")
     return math.floor(size)
 

@@ -5,10 +5,25 @@ from __future__ import annotations
 from numbers import Real
 
 from ticodec.errors import UsageError
+from ticodec.extras import check_extra
+from ticodec.targets import Quality, Target
 from ticodec.weights import Entry
 
 #: The quality when none is asked for, where the weights have it.
 USUAL = 4.0
+
+
+def check_quality(entry: Entry, quality: Quality) -> None:
+    """Find out whether these weights can encode with a quality, or for a target, before any work.
+
+    Raises UsageError when they cannot, or a package is missing that measures what is asked for.
+    """
+    if not isinstance(quality, Target):
+        checked_quality(entry, quality)
+    elif entry.qualities is None:
+        raise UsageError(f"{entry.name} has one fixed quality, and cannot aim at {quality}")
+    elif quality.measure == "ms-ssim":
+        check_extra("evaluate", "MS-SSIM", "pytorch_msssim")
 
 
 def checked_quality(entry: Entry, quality: float | None) -> float | None:

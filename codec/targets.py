@@ -1,22 +1,117 @@
-"""What to encode for: a size, bits per pixel, PSNR or MS-SSIM, instead of a quality."""
+"""What to encode for: a size, bits per pixel, PSNR or MS-SSIM, instead of a quality.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Real
+from typing import Literal, get_args
+
+from .errors import UsageError
+from .sizes import bytes_in
 
 Measure = Literal["size", "bpp", "psnr", "ms-ssim"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+#: A file may be this much smaller than the size that was asked for, as a share of it.
+SIZE_TOLERANCE = 0.02
+#: A picture may be this much better than what was asked for, in dB.
+DB_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
 class Target:
     """What a `.tic` file is to reach; the encoder looks for the quality that does.
 
+    A size is the most that the file may have, and what it looks like the least: files are up to 2 %
+    smaller than asked for, pictures up to 0.1 dB better.
+
     Args:
         measure: "size", of the whole file; "bpp", its bits per pixel; "psnr" or "ms-ssim", of the
             picture that it decodes to.
         value: in bytes, bits per pixel, or dB. MS-SSIM is -10·log10(1 - MS-SSIM) dB.
+        nearest: where no quality reaches it, take the nearest; otherwise that is a TicodecError.
+
+    Raises UsageError unless the measure is one of these and the value positive and finite.
     """
 
     measure: Measure
     value: float
+    nearest: bool = False
+
+    def __post_init__(self) -> None:
+        if self.measure not in MEASURES:
+            raise UsageError(f"`measure` must be {', '.join(MEASURES)}, not {self.measure!r}")
+        if isinstance(self.value, bool) or not isinstance(self.value, Real):
+            raise UsageError(f"`value` must be a number, not {type(self.value).__name__}")
+        if not 0 < self.value < math.inf:
+            raise UsageError(f"`value` must be positive and finite, not {self.value:g}")
+
+    @property
+    def of_file(self) -> bool:
+        """Whether the file alone shows what it reaches; if not, it has to be decoded."""
+        return self.measure in ("size", "bpp")
+
+    @property
+    def accepted(self) -> tuple[float, float]:
+        """The least and the most that fulfil it."""
+        if self.of_file:
+            return self.value * (1 - SIZE_TOLERANCE), self.value
+        return self.value, self.value + DB_TOLERANCE
+
+    def __str__(self) -> str:
+        """As in messages: "200,000 bytes", "0.5 bpp", "35 dB PSNR", "15 dB MS-SSIM"."""
+        return self._with_unit(
+            f"{self.value:,.0f}" if self.measure == "size" else f"{self.value:g}"
+        )
+
+    def said(self, reached: float) -> str:
+        """What a file reaches: "199,102 bytes", "0.498 bpp", "35.04 dB PSNR"."""
+        digits = {"size": 0, "bpp": 3}.get(self.measure, 2)
+        return self._with_unit(f"{reached:,.{digits}f}")
+
+    def _with_unit(self, number: str) -> str:
+        unit = {"size": "bytes", "bpp": "bpp"}.get(self.measure, f"dB {self.measure.upper()}")
+        return f"{number} {unit}"
+
+
+#: 1 (smallest) to 8 (best), or what the file is to reach; None: 4.
+Quality = float | Target | None
+
+#: What people write for each measure, as messages say it.
+FORMS: dict[Measure, str] = {
+    "size": "a size such as 200k, 1.5MB or 195KiB",
+    "bpp": "bits per pixel, such as 0.5",
+    "psnr": "dB, such as 35",
+    "ms-ssim": "dB, such as 15dB, or a ratio below 1, such as 0.97",
+}
+
+
+def target_of(measure: Measure, text: str, name: str, nearest: bool = False) -> Target:
+    """The target that people write: `FORMS` has examples. K is 1000 bytes.
+
+    Args:
+        name: what takes the text, for the message.
+
+    Raises UsageError for anything else.
+    """
+    value = bytes_in(text + "B" * text[-1:].isdigit(), 1000) if measure == "size" else None
+    units = {"bpp": r"(?:bpp)?", "psnr": r"(?P<db>dB)?", "ms-ssim": r"(?P<db>dB)?"}
+    if measure in units:
+        found = re.fullmatch(rf"\s*(\d*\.?\d+)\s*{units[measure]}\s*", text, re.IGNORECASE)
+        value = None if found is None else float(found[1])
+        if found is not None and measure == "ms-ssim" and found["db"] is None:
+            value = _decibel_of(float(found[1]))
+    if value is None or not 0 < value < math.inf:
+        raise UsageError(f"{name} takes {FORMS[measure]}, not {text!r}")
+    return Target(measure, value, nearest)
+
+
+def _decibel_of(number: float) -> float | None:
+    """MS-SSIM in dB: numbers below 1 are ratios, those above are dB; 1 could be either."""
+    if number < 1:
+        return -10 * math.log10(1 - number)
+    return number if number > 1 else None

@@ -1,0 +1,66 @@
+"""What to encode for instead of a quality: the options, which `encode` and `batch encode` share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ticodec.errors import UsageError
+from ticodec.targets import Measure, target_of
+
+if TYPE_CHECKING:
+    from ticodec.targets import Quality
+
+TargetSize = Annotated[
+    str | None,
+    typer.Option("--target-size", metavar="SIZE", help="At most so many bytes, e.g. 200k, 1.5MB."),
+]
+TargetBpp = Annotated[
+    str | None,
+    typer.Option("--target-bpp", metavar="BPP", help="At most so many bits per pixel, e.g. 0.5."),
+]
+TargetPsnr = Annotated[
+    str | None, typer.Option("--target-psnr", metavar="DB", help="At least so much PSNR, e.g. 35.")
+]
+TargetMsSsim = Annotated[
+    str | None,
+    typer.Option(
+        "--target-ms-ssim", metavar="DB", help="At least so much MS-SSIM, e.g. 15dB or 0.97."
+    ),
+]
+Effort = Annotated[
+    int,
+    typer.Option("--effort", help="1 (fastest) to 9 (smallest file for what it looks like)."),
+]
+
+
+def quality_of(
+    quality: float | None,
+    target_size: str | None,
+    target_bpp: str | None,
+    target_psnr: str | None,
+    target_ms_ssim: str | None,
+    force: bool,
+) -> Quality:
+    """The quality to encode with, of the options that were given; None: the usual one.
+
+    Args:
+        force: where a target is out of reach, take the nearest.
+
+    Raises UsageError when more than one was given, or a target is none.
+    """
+    targets: dict[Measure, str | None] = {
+        "size": target_size,
+        "bpp": target_bpp,
+        "psnr": target_psnr,
+        "ms-ssim": target_ms_ssim,
+    }
+    texts = {measure: text for measure, text in targets.items() if text is not None}
+    given = ["--quality"] if quality is not None else []
+    given += [f"--target-{measure}" for measure in texts]
+    if len(given) > 1:
+        raise UsageError(f"{given[0]} and {given[1]} exclude each other; leave one out")
+    for measure, text in texts.items():
+        return target_of(measure, text, f"--target-{measure}", force)
+    return quality
