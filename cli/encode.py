@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ticodec.container import MAX_PIXELS
+from ticodec.effort import USUAL_EFFORT, checked_effort
 from ticodec.memory import set_memory
 
 from .input_output import about, attributes_of, check_input, output_for, read_input, write_output
@@ -29,6 +30,16 @@ from .output import (
     report,
 )
 from .progress_bar import bar
+from .targets import (
+    Effort,
+    TargetBpp,
+    TargetMsSsim,
+    TargetPsnr,
+    TargetSize,
+    facts_of_target,
+    quality_of,
+    said_of_target,
+)
 
 
 def encode(
@@ -40,6 +51,11 @@ def encode(
         float | None,
         typer.Option("--quality", "-q", help="1 (smallest) to 8 (best), e.g. 4.5. \\[default: 4]"),
     ] = None,
+    target_size: TargetSize = None,
+    target_bpp: TargetBpp = None,
+    target_psnr: TargetPsnr = None,
+    target_ms_ssim: TargetMsSsim = None,
+    effort: Effort = USUAL_EFFORT,
     model: Model = None,
     strip: Strip = False,
     strip_location: StripLocation = False,
@@ -56,16 +72,19 @@ def encode(
     from ticodec import container, weights
     from ticodec.api import loaded, room_for
     from ticodec.inputs import check_device
-    from ticodec.quality import checked_quality
+    from ticodec.quality import check_quality
     from ticodec.reading.options import Reading
     from ticodec.reading.read import read_picture
+    from ticodec.targets import Target
 
     started = time.perf_counter()
     if memory is not None:
         set_memory(memory)
     check_device(device)
     entry = weights.find(model)
-    checked_quality(entry, quality)  # before seconds are spent on loading the network
+    asked = quality_of(quality, target_size, target_bpp, target_psnr, target_ms_ssim, force)
+    check_quality(entry, asked)  # before seconds are spent on loading the network
+    checked_effort(effort)
     check_input(source, "encode", wanted="image")
     target = output_for(source, target, ".tic", force, batch="encode")
     attributes = attributes_of(source, target, preserve_times)
@@ -77,14 +96,25 @@ def encode(
             picture = read_picture(data, max_pixels, room_for(entry, device), reading)
         codec = loaded(entry, device)
         with about(source):
-            (file,) = codec.containers([picture], quality, progress=progress)
+            reached = None
+            if isinstance(asked, Target):
+                from ticodec.rate_control import reach  # imports torch
+
+                reached = reach(codec, picture, asked, effort, progress)
+                file = reached.container
+            else:
+                (file,) = codec.containers([picture], asked, effort, progress)
         coded = container.write(file)
     write_output(target, coded, attributes, force)
     notes = picture.notes_with(len(coded))
     print_notes(source, notes, quiet or as_json)
     facts = facts_of(source, target, entry.name, file, started) | {"notes": listed(notes)}
+    said = ""
+    if reached is not None:
+        facts |= facts_of_target(reached)
+        said = f"quality {facts['quality']:.2f}, {said_of_target(reached)}, "
     line = (
-        f"{source} → {target}: {facts['width']}×{facts['height']}, "
-        f"{len(data):,} → {len(coded):,} bytes, {facts['bpp']:.3f} bpp, {facts['seconds']:.1f} s"
+        f"{source} → {target}: {facts['width']}×{facts['height']}, {len(data):,} → "
+        f"{len(coded):,} bytes, {facts['bpp']:.3f} bpp, {said}{facts['seconds']:.1f} s"
     )
     report(facts, line, as_json, quiet)

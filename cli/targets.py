@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from ticodec.errors import UsageError
 from ticodec.targets import Measure, target_of
 
 if TYPE_CHECKING:
+    from ticodec.rate_control import Reached
     from ticodec.targets import Quality
 
 TargetSize = Annotated[
@@ -64,3 +65,22 @@ def quality_of(
     for measure, text in texts.items():
         return target_of(measure, text, f"--target-{measure}", force)
     return quality
+
+
+def facts_of_target(reached: Reached) -> dict[str, Any]:
+    """What `--json` prints of a target, in bytes, bits per pixel or dB."""
+    target = reached.target
+    return {
+        "target": {
+            "measure": target.measure,
+            "wanted": target.value,
+            "reached": round(reached.value, 4),
+            "trials": reached.trials,
+        }
+    }
+
+
+def said_of_target(reached: Reached) -> str:
+    """The same in a few words: "35.04 dB PSNR"."""
+    said = reached.target.said(reached.value)
+    return f"{said} ({reached.target} out of reach)" if reached.out_of_reach else said

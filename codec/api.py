@@ -21,6 +21,7 @@ from ticodec import memory, weights
 
 from .container import MAX_PIXELS, Container
 from .crop import box_of
+from .effort import USUAL_EFFORT, checked_effort
 from .errors import BadInputError, TicodecError
 from .inputs import (
     FileLike,
@@ -37,9 +38,10 @@ from .models.families import config_from
 from .notes import warn
 from .picture import Picture
 from .progress import Progress
-from .quality import checked_quality
+from .quality import check_quality, checked_quality
 from .reading.opening import SizeCheck
 from .reading.options import Reading
+from .targets import Quality
 
 if TYPE_CHECKING:
     from .classifier import Label
@@ -64,7 +66,8 @@ def load(model: str | None = None, *, device: str = "auto", bf16: bool | None = 
 def encode(
     image: ImageLike,
     *,
-    quality: float | None = None,
+    quality: Quality = None,
+    effort: int = USUAL_EFFORT,
     model: str | None = None,
     strip: bool = False,
     strip_location: bool = False,
@@ -81,20 +84,24 @@ def encode(
         image: an image file of any format that Pillow reads: a path, its bytes (or anything
             bytes-like), or open in binary mode. Or a Pillow image of any mode, a uint8 array
             (H, W), (H, W, 3) or (H, W, 4), or a `Picture`. Any size from 1×1.
-        quality: 1 (smallest) to 8 (best), fractions allowed; None: 4.
+        quality: 1 (smallest) to 8 (best), fractions allowed; None: 4. Or a `Target`: the encoder
+            looks for the quality that reaches it, `Target("psnr", 35)`.
+        effort: 1 (fastest) to 9 (smallest file for what it looks like).
         model, device: as `load` takes them.
         strip, strip_location, allow_truncated: as `read_picture` takes them.
         max_pixels: larger images are refused.
 
     Raises BadInputError when the image cannot be read, UsageError for bad arguments, TicodecError
-    when there is not enough memory for an image of its size: before its pixels are decoded.
+    when there is not enough memory for an image of its size, before its pixels are decoded; and
+    when a target is out of reach.
     """
     check_device(device)
     entry = weights.find(model)
-    checked_quality(entry, quality)  # before seconds are spent on loading the network
+    check_quality(entry, quality)  # before seconds are spent on loading the network
+    checked_effort(effort)
     reading = Reading(strip, strip_location, allow_truncated)
     picture = as_picture(image, max_pixels, room_for(entry, device), reading)
-    data = loaded(entry, device).encode(picture, quality)
+    data = loaded(entry, device).encode(picture, quality, effort=effort)
     if picture is not image:
         warn(picture.notes_with(len(data)))
     return data

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ticodec import refinement, sections
-from ticodec.container import Container, Header, symbol_crc
+from ticodec import refinement
+from ticodec.container import Container
 from ticodec.effort import checked_effort
-from ticodec.entropy.coder import Coded
 from ticodec.errors import UsageError
-from ticodec.models.families import MODEL_IDS
+from ticodec.packing import packed
 from ticodec.picture import Picture
 from ticodec.progress import TRANSFORMS, Progress, part
+from ticodec.quality import check_quality
+from ticodec.rate_control import reach
 from ticodec.targets import Quality, Target
 
 if TYPE_CHECKING:
@@ -32,16 +33,18 @@ def containers(
 ) -> list[Container]:
     """See `Codec.containers`."""
     checked_effort(effort)
+    check_quality(codec.entry, quality)
     if isinstance(quality, Target):
-        raise NotImplementedError
+        files = []
+        for number, picture in enumerate(pictures):
+            _check(codec, picture)
+            report = part(progress, number / len(pictures), (number + 1) / len(pictures))
+            files.append(reach(codec, picture, quality, effort, report).container)
+        return files
     stored = codec.stored_quality(quality)
     latents = []
     for number, picture in enumerate(pictures):
-        if not isinstance(picture, Picture):
-            kind = type(picture).__name__
-            raise UsageError(f"pictures must be `Picture`s, not {kind}")
-        picture.check()
-        codec.check_picture(*picture.pixels.shape[:2])
+        _check(codec, picture)
         # One picture at a time: its floats, and so its bytes, must not depend on the others.
         share = TRANSFORMS / len(pictures)
         report = part(progress, number * share, (number + 1) * share)
@@ -55,23 +58,14 @@ def containers(
     coded = codec.entropy.encode_many(latents)
     part(progress, TRANSFORMS, 1)(1)
     return [
-        container_of(codec, picture, symbols, stored)
+        packed(codec, picture, symbols, stored)
         for picture, symbols in zip(pictures, coded, strict=True)
     ]
 
 
-def container_of(codec: Codec, picture: Picture, coded: Coded, stored: int) -> Container:
-    """The container of a picture whose latents are coded; `stored`: the stored quality."""
-    height, width = picture.pixels.shape[:2]
-    header = Header(
-        model=MODEL_IDS[codec.config.model],
-        fingerprint=codec.entry.fingerprint,
-        quality=stored,
-        mode=int(picture.grey),
-        width=width,
-        height=height,
-        symbols=symbol_crc(*coded.symbols),
-    )
-    streams = {"z": coded.z_stream, "y": coded.y_stream}
-    required = {stream.number: streams[stream.name] for stream in sections.streams()}
-    return Container(header, required | sections.payloads(picture))
+def _check(codec: Codec, picture: object) -> None:
+    """Raises UsageError unless it is a sound `Picture`, TicodecError unless it fits into memory."""
+    if not isinstance(picture, Picture):
+        raise UsageError(f"pictures must be `Picture`s, not {type(picture).__name__}")
+    picture.check()
+    codec.check_picture(*picture.pixels.shape[:2])

@@ -21,6 +21,7 @@ Errors are of the kinds that other formats have in Pillow:
   weights are not here, the picture needs more memory than there is. From `verify` when a checksum
   is wrong. From `save` when the image cannot be converted, or the model's weights are damaged.
 * ValueError from `save`: the quality is none of the model's, or there is no such model.
+  OSError when it is a `Target` that is out of reach.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from PIL import Image, ImageFile
 from . import container as tic
 from . import sections, weights
 from .api import encode, loaded
+from .effort import USUAL_EFFORT
 from .errors import BadInputError, TicodecError, UsageError, is_memory_short
 from .inputs import SCALES
 from .picture import pillow_info
@@ -141,7 +143,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     """Write an image of any mode; what Pillow calls for `image.save(…)`.
 
     Options of `save`:
-        quality, model: as `ticodec.encode` takes them.
+        quality, effort, model: as `ticodec.encode` takes them.
         icc_profile, exif, xmp: bytes (of EXIF an `Image.Exif` too, of XMP a str too) in place of
             what is in the image's `info`, which is kept otherwise; None or b"": none.
 
@@ -153,6 +155,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         data = encode(
             _with_metadata(image, options),
             quality=options.get("quality"),
+            effort=options.get("effort", USUAL_EFFORT),
             model=options.get("model"),
             device=DEVICE,
             max_pixels=NO_LIMIT,

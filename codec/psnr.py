@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 
 #: Smaller mean squared errors count as this one: training logs have no infinite PSNR.
 LEAST_MSE = 1e-10
+#: Rows that are compared at once, so that a large picture takes little memory.
+ROWS = 128
 
 
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
     """PSNR of two (H, W, 3) uint8 arrays, in dB; inf when they are equal."""
-    error = a.astype(np.int32) - b.astype(np.int32)
-    squared = int(np.square(error).sum(dtype=np.int64))  # exact, whatever the order of summing
-    return 10 * math.log10(255**2 * error.size / squared) if squared else math.inf
+    squared = 0  # an integer, and so exact, whatever the order of summing
+    for rows in range(0, len(a), ROWS):
+        band = slice(rows, rows + ROWS)
+        error = a[band].astype(np.int32) - b[band].astype(np.int32)
+        squared += int(np.square(error).sum(dtype=np.int64))
+    return 10 * math.log10(255**2 * a.size / squared) if squared else math.inf
 
 
 def psnr_of_mse(mse: float) -> float:

@@ -25,7 +25,7 @@ IMPORTED = [
     "ticodec.batch.worker",
     "ticodec.codec",
     "ticodec.evaluation.measure",
-    "ticodec.evaluation.metrics",
+    "ticodec.ms_ssim",
 ]
 
 

@@ -102,6 +102,13 @@ class EntropyCoder:
         return self.encode_many([(y, z)])[0]
 
     @torch.inference_mode()
+    def encode_known(self, y: Tensor, z: Tensor) -> tuple[Coded, Tensor]:
+        """`encode`, and ŷ (h, w, M) as decoding gives it."""
+        encoding = Encoding(self, y, z)
+        (y_hat,) = self.run([encoding])
+        return encoding.finish(), y_hat.reshape(y.shape)
+
+    @torch.inference_mode()
     def encode_many(self, latents: Sequence[tuple[Tensor, Tensor]]) -> list[Coded]:
         """Several images of any sizes to the same streams as `encode` gives, in less time."""
         writings = [Encoding(self, y, z) for y, z in latents]

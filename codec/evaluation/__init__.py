@@ -1,7 +1,7 @@
 """Measuring codecs: real bytes, decoded pixels, curves, BD-rates, and a page to look at.
 
 images ─┬► coders (ticodec, its peers) ─► stream ─► decoded ─► metrics ─► measurements.jsonl
-        │    registry.py, coder.py,                             metrics.py   measurements.py
+        │    registry.py, coder.py,                                          measurements.py
         │    ticodec_coder.py, peers/                                        measure.py
         └► each (image, coder, setting) once; what is on disk is not measured again
            (a pool of processes: workers.py; what is in the image: folder_labels.py)

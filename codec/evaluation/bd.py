@@ -10,7 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-from .metrics import decibel
+from ticodec.ms_ssim import decibel
+
 from .packages import evaluation_packages
 
 PUBLISHED = Path(__file__).parent / "published.json"

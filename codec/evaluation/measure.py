@@ -15,11 +15,11 @@ from ticodec.container import MAX_PIXELS
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.files import read_file
 from ticodec.image_files import list_images
+from ticodec.ms_ssim import ms_ssim
 from ticodec.picture import Pixels
 from ticodec.psnr import psnr
 from ticodec.reading.read import read_picture
 
-from . import metrics
 from .coder import Coder, errors_named_after
 from .folder_labels import PixelFile, folder_class
 from .measurements import LINES, Key, Measurement, Store, check_folder
@@ -181,7 +181,7 @@ def measure(spec: CoderSpec, source: Source, setting: float) -> tuple[Measuremen
         done = time.perf_counter()
         if decoded.shape != pixels.shape:
             raise TicodecError(f"{coder.name}: decoded to {decoded.shape}, not {pixels.shape}")
-        db, ms_ssim = psnr(pixels, decoded), metrics.ms_ssim(pixels, decoded)
+        db, similarity = psnr(pixels, decoded), ms_ssim(pixels, decoded)
         ranks = _ranks(spec, source, data, decoded) if coder.classified else {}
     measured = Measurement(
         image=source.digest,
@@ -192,7 +192,7 @@ def measure(spec: CoderSpec, source: Source, setting: float) -> tuple[Measuremen
         bytes=len(data),
         bpp=8 * len(data) / (source.width * source.height),
         psnr=None if db == float("inf") else round(db, 4),
-        ms_ssim=None if ms_ssim is None else round(ms_ssim, 5),
+        ms_ssim=None if similarity is None else round(similarity, 5),
         encode_seconds=round(encoded - started, 4),
         decode_seconds=round(done - encoded, 4),
         **ranks,

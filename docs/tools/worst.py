@@ -30,9 +30,9 @@ from rich.table import Table
 from ticodec import weights
 from ticodec.evaluation.measure import Evaluation, Source, load, pixels_of, ready
 from ticodec.evaluation.measurements import Measurement, Store
-from ticodec.evaluation.metrics import decibel
 from ticodec.evaluation.registry import CoderSpec, make
 from ticodec.image_files import list_images
+from ticodec.ms_ssim import decibel
 from ticodec.picture import Pixels
 from ticodec.training.data.photos import split
 

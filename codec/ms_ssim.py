@@ -1,4 +1,4 @@
-"""MS-SSIM of 8-bit RGB pixels; PSNR is in `ticodec.psnr`."""
+"""Multi-scale structural similarity, which follows what people see better than PSNR does."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 
-from ticodec.picture import Pixels
-
-from .packages import evaluation_packages
+from .extras import of_extra
+from .picture import Pixels
 
 #: MS-SSIM halves the image four times and needs a window of 11 pixels at the end.
-SMALLEST_MS_SSIM = 161
+SMALLEST = 161
 
 
 def ms_ssim(a: Pixels, b: Pixels) -> float | None:
@@ -19,12 +18,14 @@ def ms_ssim(a: Pixels, b: Pixels) -> float | None:
 
     Wang et al. 2003 with its five scales and weights, per RGB channel, then the mean, as the
     published curves have it. None when a side is under 161 pixels: five scales do not fit.
+
+    Raises UsageError where the extra "evaluate" is not installed.
     """
-    if min(a.shape[:2]) < SMALLEST_MS_SSIM:
+    if min(a.shape[:2]) < SMALLEST:
         return None
     import torch
 
-    with evaluation_packages():
+    with of_extra("evaluate", "MS-SSIM"):
         from pytorch_msssim import ms_ssim as measure
 
     def tensor(pixels: Pixels) -> torch.Tensor:

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from support import SAMPLES, make_pixels
 
-from ticodec.evaluation import metrics
+from ticodec import ms_ssim as metrics
 from ticodec.psnr import psnr
 
 # Wang, Simoncelli and Bovik 2003.

@@ -1,0 +1,43 @@
+"""The container of a picture: its coded latents, and all else that a file keeps of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import sections
+from .container import Container, Header, symbol_crc
+from .entropy.coder import Coded
+from .models.families import MODEL_IDS
+from .picture import Picture
+
+if TYPE_CHECKING:
+    from .codec import Codec
+
+
+def packed(
+    codec: Codec,
+    picture: Picture,
+    coded: Coded,
+    stored: int,
+    optional: dict[int, bytes] | None = None,
+) -> Container:
+    """The container of a picture whose latents are coded.
+
+    Args:
+        stored: the stored quality; optional: payloads of the optional sections, by number; None:
+            they are made of the picture.
+    """
+    height, width = picture.pixels.shape[:2]
+    header = Header(
+        model=MODEL_IDS[codec.config.model],
+        fingerprint=codec.entry.fingerprint,
+        quality=stored,
+        mode=int(picture.grey),
+        width=width,
+        height=height,
+        symbols=symbol_crc(*coded.symbols),
+    )
+    streams = {"z": coded.z_stream, "y": coded.y_stream}
+    required = {stream.number: streams[stream.name] for stream in sections.streams()}
+    optional = sections.payloads(picture) if optional is None else optional
+    return Container(header, required | optional)

@@ -1,0 +1,209 @@
+"""A file for a target: the quality that reaches it is looked for, and g_a runs once.
+
+features ─► guess ─► quality ─► y, z ─► streams ─► bytes, bits per pixel ─┐
+               ▲                           └─► ŷ ─► g_s ─► PSNR, MS-SSIM ─┤
+               └──────────────────────── search ◄─────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from . import refinement, sections
+from .container import QUALITY_STEPS, Container
+from .entropy.coder import Coded, Symbols
+from .errors import TicodecError, UsageError
+from .ms_ssim import SMALLEST, decibel, ms_ssim
+from .packing import packed
+from .picture import Picture
+from .progress import Progress, ignored, part
+from .psnr import psnr
+from .rate_guess import Guess
+from .rate_search import Aim, Curve, Found, search
+from .targets import Target
+
+if TYPE_CHECKING:
+    from .codec import Codec
+
+#: Refinements of the latents for one file, at most: each takes as long as all the rest, or longer.
+REFINEMENTS = 3
+#: The share of all that comes before them.
+FAST = 0.1
+#: MS-SSIM in dB of pictures that are the same, nearly.
+SAME = 100.0
+EMPTY = Coded(b"", b"", Symbols(memoryview(b""), memoryview(b"")))
+
+#: Gives y (h, w, M) and z (h/n, w/n, N) of a stored quality, and reports its progress.
+Latents = Callable[[int, Progress], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A file that was made for a target.
+
+    Args:
+        container: the file; value: what it reaches, in the target's units.
+        trials: how many files were made to find it, itself too.
+        out_of_reach: it is only the nearest to the target.
+    """
+
+    container: Container
+    target: Target
+    value: float
+    trials: int
+    out_of_reach: bool
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A file of one quality.
+
+    Args:
+        stored: the stored quality; value: what is searched by, see `Trials.value`.
+        reached: in the target's units.
+    """
+
+    stored: int
+    value: float
+    reached: float
+    container: Container
+
+
+def reach(
+    codec: Codec,
+    picture: Picture,
+    target: Target,
+    effort: int,
+    progress: Progress | None = None,
+) -> Reached:
+    """The file of a picture that reaches a target.
+
+    Args:
+        codec: of weights that have more than one quality; effort: as `Codec.encode` takes it.
+
+    Raises TicodecError when the target is out of reach, unless it asks for the nearest then;
+    UsageError when the picture is too small for MS-SSIM.
+    """
+    height, width = picture.pixels.shape[:2]
+    if target.measure == "ms-ssim" and min(height, width) < SMALLEST:
+        raise UsageError(
+            f"MS-SSIM needs {SMALLEST} pixels each way, and the image has {width}×{height}; "
+            "ask for a PSNR"
+        )
+    shares = Shares(part(progress, 0, 1 if effort == 1 else FAST))
+    features = codec.features(picture.pixels, shares.next())
+    trials = Trials(
+        codec, picture, target, shares, lambda stored, _: codec.scaled(features, stored)
+    )
+    curve = trials.curve(Guess(codec, features))
+    found = search(trials.aim, curve, trials)
+    count = found.trials
+    shares.end()
+    if effort > 1:
+        trials.shares = Shares(part(progress, FAST, 1))
+        trials.latents = lambda stored, report: refinement.refined(
+            codec, picture.pixels, features, stored, effort, report
+        )
+        found = search(trials.aim, curve.through(found.best), trials, REFINEMENTS)
+        count += found.trials
+        trials.shares.end()
+    if found.out_of_reach and not target.nearest:
+        raise TicodecError(_out_of_reach(target, found))
+    best = found.best
+    return Reached(best.container, target, best.reached, count, bool(found.out_of_reach))
+
+
+def _out_of_reach(target: Target, found: Found[Trial]) -> str:
+    best, ending = found.best, "smallest" if found.out_of_reach < 0 else "largest"
+    return (
+        f"{target} cannot be reached; the {ending} file has {target.said(best.reached)} "
+        f"(quality {best.stored / QUALITY_STEPS:g}), give `nearest` to take that"
+    )
+
+
+class Trials:
+    """Makes files of one picture and measures them. Called with a stored quality.
+
+    Args:
+        latents: gives y and z of a stored quality, as `Codec.scaled` does; it reports its progress.
+    """
+
+    def __init__(
+        self, codec: Codec, picture: Picture, target: Target, shares: Shares, latents: Latents
+    ) -> None:
+        self.codec, self.picture, self.target = codec, picture, target
+        self.shares, self.latents = shares, latents
+        self.optional = sections.payloads(picture)
+        self.pixels = picture.pixels.shape[0] * picture.pixels.shape[1]
+        #: Bytes of the file besides its streams.
+        self.besides = packed(codec, picture, EMPTY, QUALITY_STEPS, self.optional).size
+        least, most = map(self.value, target.accepted)
+        self.aim = Aim(least, most, at_most=target.of_file)
+
+    def __call__(self, stored: int) -> Trial:
+        report = self.shares.next()
+        latents = self.latents(stored, part(report, 0, 0.5))
+        coded, y_hat = self.codec.entropy.encode_known(*latents)
+        container = packed(self.codec, self.picture, coded, stored, self.optional)
+        reached = self.reached(container, y_hat, part(report, 0.5, 1))
+        report(1)
+        return Trial(stored, self.value(reached), reached, container)
+
+    def reached(self, container: Container, y_hat: Tensor, progress: Progress) -> float:
+        """What a file reaches, in the target's units."""
+        if self.target.measure == "size":
+            return container.size
+        if self.target.measure == "bpp":
+            return 8 * container.size / self.pixels
+        decoded = self.codec.picture(replace(container, sections={}), y_hat, progress=progress)
+        if self.target.measure == "psnr":
+            return psnr(self.picture.pixels, decoded.pixels)
+        similarity = ms_ssim(self.picture.pixels, decoded.pixels)
+        assert similarity is not None
+        return decibel(similarity)
+
+    def value(self, reached: float) -> float:
+        """What is searched by, which runs as straight as possible: log bytes of streams, -MSE, dB.
+
+        Args:
+            reached: in the target's units.
+        """
+        if self.target.measure == "psnr":
+            return -(10 ** (-reached / 10)) * 255**2
+        if self.target.measure == "ms-ssim":
+            return min(reached, SAME)
+        size = reached if self.target.measure == "size" else reached * self.pixels / 8
+        return math.log(max(size - self.besides, 1))
+
+    def curve(self, guess: Guess) -> Curve:
+        """The guess of the values of all qualities."""
+        if self.target.of_file:
+            return guess.streams(self.pixels)
+        if self.target.measure == "ms-ssim":
+            return guess.similarity()
+        curve = guess.error()
+        stored = curve.quality(self.aim.middle)
+        y, z = self.latents(stored, ignored)
+        _, y_hat = self.codec.entropy.encode_known(y, z)
+        return guess.error(stored, float((y_hat - y).square_().sum()) / (y.shape[0] * y.shape[1]))
+
+
+class Shares:
+    """The progress of work of unknown length: each part of it takes half of what is left."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress, self.done = progress, 0.0
+
+    def next(self) -> Progress:
+        """What the next part reports its own share to, 0 … 1."""
+        start, self.done = self.done, (1 + self.done) / 2
+        return part(self.progress, start, self.done)
+
+    def end(self) -> None:
+        """All is done."""
+        part(self.progress, 0, 1)(1)
