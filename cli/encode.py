@@ -112,7 +112,7 @@ def encode(
     said = ""
     if reached is not None:
         facts |= facts_of_target(reached)
-        said = f"quality {facts['quality']:.2f}, {said_of_target(reached)}, "
+        said = f"{said_of_target(reached)}, "
     line = (
         f"{source} → {target}: {facts['width']}×{facts['height']}, {len(data):,} → "
         f"{len(coded):,} bytes, {facts['bpp']:.3f} bpp, {said}{facts['seconds']:.1f} s"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ticodec.container import QUALITY_STEPS
 from ticodec.errors import UsageError
 from ticodec.targets import Measure, target_of
 
@@ -81,6 +82,10 @@ def facts_of_target(reached: Reached) -> dict[str, Any]:
 
 
 def said_of_target(reached: Reached) -> str:
-    """The same in a few words: "35.04 dB PSNR"."""
-    said = reached.target.said(reached.value)
-    return f"{said} ({reached.target} out of reach)" if reached.out_of_reach else said
+    """Where a target led, for the line of a file: "quality 4.37, 35.04 dB PSNR"."""
+    said = [f"quality {reached.container.header.quality / QUALITY_STEPS:.2f}"]
+    if not reached.target.of_file:  # the line says its bytes and bits
+        said.append(reached.target.said(reached.value))
+    if reached.out_of_reach:
+        said.append(f"{reached.target} out of reach")
+    return ", ".join(said)
