@@ -15,7 +15,6 @@ from .input_output import about, attributes_of, check_input, output_for, read_in
 from .output import (
     AllowTruncated,
     Device,
-    Force,
     Json,
     MaxPixels,
     Memory,
@@ -62,7 +61,12 @@ def encode(
     allow_truncated: AllowTruncated = False,
     preserve_times: PreserveTimes = False,
     device: Device = "auto",
-    force: Force = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", "-f", help="Overwrite OUT; take the nearest where a target is out of reach."
+        ),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     max_pixels: MaxPixels = MAX_PIXELS,

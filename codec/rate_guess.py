@@ -1,8 +1,8 @@
 """What files of a picture will be like at every quality, guessed from its features alone.
 
 A guess says where the search begins, and how the curve runs from one trial to the next; the trials
-decide. The constants were fitted to 27 photos with tic-plus. They follow the trade-off λ of each
-quality, so they serve other weights too.
+decide. What it has of constants was fitted to 27 photos with tic-plus: with other weights the first
+trial is farther off.
 """
 
 from __future__ import annotations
@@ -48,11 +48,13 @@ class Guess:
         whole = np.linspace(low, high, 1 + round((high - low) / QUALITY_STEPS)).round().astype(int)
         flat = features.flatten(0, 2)
         flat = flat[:: -(-len(flat) // SAMPLE)]
-        logs, errors = [], []
+        bits, errors = [], []
         for stored in whole:
             y = flat * codec.gains(int(stored))[0].flatten().to(flat.device)
-            logs.append(float(y.abs().log1p().sum()) / math.log(2) / len(flat) / STRIDE_Y**2)
+            bits.append(_bits(2 * y.round()))
             errors.append(float((y - y.round()).square().sum()) / len(flat))
+        #: Squared error of the pixels, 0 … 255, at any quality: photos with much in them lose more.
+        self.floor = 11.5 * _bits(y) ** 3.1
         points = 1 + POINTS * (len(whole) - 1)
         self.stored = np.linspace(low, high, points).round().astype(int)
         lambdas = codec.config.lambdas
@@ -62,14 +64,12 @@ class Guess:
         def spread(values: list[float]) -> Values:
             return np.exp(np.interp(self.stored, whole, np.log(np.maximum(values, 1e-9))))
 
-        #: Of all channels, means over the positions: log2(1 + |y|) a pixel, and what rounding
-        #: does to y, squared.
-        self.logs, self.rounding = spread(logs), spread(errors)
+        #: Bits a pixel; and what rounding does to y, squared, summed over the channels.
+        self.bits, self.rounding = spread(bits), spread(errors)
 
     def streams(self, pixels: int) -> Curve:
         """The logarithm of the bytes of both streams of a picture with so many pixels."""
-        bits = -0.5 + 2.5 * np.log(self.logs) - 0.3 * np.log(self.lambdas)  # a pixel, logarithm
-        return self._curve(bits + math.log(pixels / 8))
+        return self._curve(np.log(self.bits * pixels / 8))
 
     def error(self, stored: int | None = None, latents: float = 0.0) -> Curve:
         """The mean squared error of pixels, 0 … 255, with a minus sign.
@@ -82,12 +82,19 @@ class Guess:
         share = 0.5
         if stored is not None:
             share = latents / float(np.interp(stored, self.stored, self.rounding))
-        floor = 11.5 * self.logs[-1] ** 3.1
-        return self._curve(-(PIXELS_PER_LATENT * share * self.rounding / self.lambdas + floor))
+        lost = PIXELS_PER_LATENT * share * self.rounding / self.lambdas
+        return self._curve(-(lost + self.floor))
 
     def similarity(self) -> Curve:
         """MS-SSIM in dB: the same for all pictures, which differ by 1.3 dB from it."""
         return self._curve(-10 * np.log10(0.004 + 0.0007 * self.lambdas**-0.65))
 
     def _curve(self, values: Values) -> Curve:
-        return Curve(self.stored.tolist(), np.maximum.accumulate(values).tolist())
+        # Features that are not finite are refused when they are coded.
+        ascending = np.maximum.accumulate(np.nan_to_num(values))
+        return Curve(self.stored.tolist(), ascending.tolist())
+
+
+def _bits(symbols: Tensor) -> float:
+    """About what symbols (positions, M) take, log2(1 + |symbol|) each, in bits a pixel."""
+    return float(symbols.abs().log1p().sum()) / math.log(2) / len(symbols) / STRIDE_Y**2

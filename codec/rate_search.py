@@ -87,7 +87,7 @@ class Found(Generic[T]):
 
 
 #: So many trials follow the curve alone. Then every second one halves what is left.
-FREE = 4
+FREE = 6
 
 
 def search(

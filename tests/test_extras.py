@@ -96,6 +96,7 @@ def test_a_missing_extra_is_one_line(tmp_path: Path, photo: Path) -> None:
         ("ray", ["batch", "encode", folder, out, "-m", "tiny", "--engine", "ray"]),
         ("parquet", ["batch", "classify", folder, tmp_path / "labels.parquet"]),
         ("s3", ["batch", "encode", "s3://photos", out, "-m", "tiny"]),
+        ("evaluate", ["encode", photo, "-m", "tiny", "--target-ms-ssim", "15dB"]),
         ("jxl", ["compare", photo, "-m", "tiny", "--against", "jpegxl"]),
     ]
     found = bare(tmp_path, *(command for _, command in cases))

@@ -82,6 +82,11 @@ def bench_sizes(files: SimpleNamespace) -> list[Call]:
     return [Call([files.photo, "--models", "tiny", "--sizes", "70x40"], "| 70×40 | 0.0028 |")]
 
 
+def bench_targets(files: SimpleNamespace) -> list[Call]:
+    some = ["--model", "tiny", "--targets", "bpp=1.5,psnr=90", "--commands", 1]
+    return [Call([files.photos, *some], "| 90 dB PSNR | 0 of 2 |")]
+
+
 def bench_training(files: SimpleNamespace) -> list[Call]:
     some = ["--crop", 64, "--batch", 1, "--steps", 1, "--rounds", 1, "--device", "cpu"]
     return [
@@ -160,6 +165,7 @@ CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
     "tests/benchmarks/bench_codec.py": bench_codec,
     "tests/benchmarks/bench_engines.py": bench_engines,
     "tests/benchmarks/bench_sizes.py": bench_sizes,
+    "tests/benchmarks/bench_targets.py": bench_targets,
     "tests/benchmarks/bench_training.py": bench_training,
     "tests/benchmarks/cost_of_exactness.py": cost_of_exactness,
     "tests/benchmarks/flops_classify.py": flops_classify,

@@ -46,6 +46,13 @@ def test_save_is_encode(tmp_path: Path) -> None:
         image.save(tmp_path / "a.tic", quality=quality, model="tiny")
         assert (tmp_path / "a.tic").read_bytes() == expected
     assert saved(image) == saved(image, quality=4)
+    target = ticodec.Target("bpp", 3, nearest=True)
+    expected = ticodec.encode(image, quality=target, effort=1, model="tiny", device="cpu")
+    assert saved(image, quality=target, effort=1) == expected
+    with pytest.raises(OSError, match=r"^0.1 bpp cannot be reached; "):
+        saved(image, quality=ticodec.Target("bpp", 0.1))
+    with pytest.raises(ValueError, match=r"^`effort` must be from 1 to 9, not 10"):
+        saved(image, effort=10)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "F"])

@@ -1,0 +1,95 @@
+"""Targets: what they take, what fulfils them, and how people write them."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import pytest
+
+import ticodec
+from ticodec.errors import UsageError
+from ticodec.targets import Measure, Target, target_of
+
+
+@pytest.mark.parametrize(
+    ("measure", "text", "value"),
+    [
+        ("size", "200k", 200_000),
+        ("size", "200kB", 200_000),
+        ("size", "1.5MB", 1_500_000),
+        ("size", " 2 m ", 2_000_000),
+        ("size", "195KiB", 195 * 1024),
+        ("size", "200000", 200_000),
+        ("size", "200000B", 200_000),
+        ("bpp", "0.5", 0.5),
+        ("bpp", ".5bpp", 0.5),
+        ("psnr", "35", 35),
+        ("psnr", "35.5 dB", 35.5),
+        ("ms-ssim", "15dB", 15),
+        ("ms-ssim", "15", 15),
+        ("ms-ssim", "0.9dB", 0.9),
+        ("ms-ssim", "0.97", -10 * math.log10(0.03)),
+    ],
+)
+def test_what_people_write(measure: Measure, text: str, value: float) -> None:
+    target = target_of(measure, text, "--it", nearest=True)
+    assert (target.measure, target.value) == (measure, pytest.approx(value))
+    assert target.nearest
+
+
+@pytest.mark.parametrize(
+    ("measure", "texts"),
+    [
+        ("size", ("much", "0", "-5k", "5 apples", "1e3", "", "9" * 400)),
+        ("bpp", ("0", "-1", "0.5dB", "nan", "half")),
+        ("psnr", ("0", "inf", "35 bpp", "35,5")),
+        ("ms-ssim", ("0", "1", "1.0", "97%", "15 dBs")),
+    ],
+)
+def test_what_is_no_target(measure: Measure, texts: tuple[str, ...]) -> None:
+    for text in texts:
+        with pytest.raises(UsageError, match=r"^--it takes .*, not ") as error:
+            target_of(measure, text, "--it")
+        assert repr(text) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "said"),
+    [
+        ("ssim", 1.0, "`measure` must be size, bpp, psnr, ms-ssim, not 'ssim'"),
+        ("bpp", "1", "`value` must be a number, not str"),
+        ("bpp", True, "`value` must be a number, not bool"),
+        ("psnr", 0, "`value` must be positive and finite, not 0"),
+        ("psnr", -3.5, "`value` must be positive and finite, not -3.5"),
+        ("psnr", math.nan, "`value` must be positive and finite, not nan"),
+        ("size", math.inf, "`value` must be positive and finite, not inf"),
+    ],
+)
+def test_bad_targets(measure, value, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        ticodec.Target(measure, value)
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize(
+    ("target", "said", "accepted", "reached"),
+    [
+        (Target("size", 200_000), "200,000 bytes", (196_000, 200_000), "35 bytes"),
+        (Target("bpp", 0.5), "0.5 bpp", (0.49, 0.5), "35.042 bpp"),
+        (Target("psnr", 35), "35 dB PSNR", (35, 35.1), "35.04 dB PSNR"),
+        (Target("ms-ssim", 15.25), "15.25 dB MS-SSIM", (15.25, 15.35), "35.04 dB MS-SSIM"),
+    ],
+)
+def test_words_and_tolerances(
+    target: Target, said: str, accepted: tuple[float, float], reached: str
+) -> None:
+    assert str(target) == said
+    assert target.accepted == pytest.approx(accepted)
+    assert target.said(35.042) == reached
+
+
+def test_targets_travel_to_workers() -> None:
+    target = Target("psnr", 35.5, nearest=True)
+    assert pickle.loads(pickle.dumps(target)) == target
+    assert len({target, Target("psnr", 35.5, True)}) == 1
