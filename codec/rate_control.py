@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
-from . import refinement, sections
+from . import memory, ms_ssim, refinement, sections
 from .container import QUALITY_STEPS, Container
 from .entropy.coder import Coded, Symbols
 from .errors import TicodecError, UsageError
-from .ms_ssim import SMALLEST, decibel, ms_ssim
 from .packing import packed
 from .picture import Picture
 from .progress import Progress, ignored, part
@@ -89,12 +89,8 @@ def reach(
     Raises TicodecError when the target is out of reach, unless it asks for the nearest then;
     UsageError when the picture is too small for MS-SSIM.
     """
-    height, width = picture.pixels.shape[:2]
-    if target.measure == "ms-ssim" and min(height, width) < SMALLEST:
-        raise UsageError(
-            f"MS-SSIM needs {SMALLEST} pixels each way, and the image has {width}×{height}; "
-            "ask for a PSNR"
-        )
+    if target.measure == "ms-ssim":
+        _check_similarity(*picture.pixels.shape[:2])
     shares = Shares(part(progress, 0, 1 if effort == 1 else FAST))
     features = codec.features(picture.pixels, shares.next())
     trials = Trials(
@@ -116,6 +112,21 @@ def reach(
         raise TicodecError(_out_of_reach(target, found))
     best = found.best
     return Reached(best.container, target, best.reached, count, bool(found.out_of_reach))
+
+
+def _check_similarity(height: int, width: int) -> None:
+    """Raises UsageError when a picture is too small for MS-SSIM, TicodecError when too large."""
+    if min(height, width) < ms_ssim.SMALLEST:
+        raise UsageError(
+            f"MS-SSIM needs {ms_ssim.SMALLEST} pixels each way, and the image has "
+            f"{width}×{height}; ask for a PSNR"
+        )
+    need, have = ms_ssim.MEMORY * height * width, memory.available()
+    if have is not None and need > have:
+        raise TicodecError(
+            f"MS-SSIM of {width}×{height} pixels needs about {need / 2**30:.2f} GiB of memory, "
+            f"{have / 2**30:.2f} GiB are free; ask for a PSNR"
+        )
 
 
 def _out_of_reach(target: Target, found: Found[Trial]) -> str:
@@ -147,8 +158,8 @@ class Trials:
 
     def __call__(self, stored: int) -> Trial:
         report = self.shares.next()
-        latents = self.latents(stored, part(report, 0, 0.5))
-        coded, y_hat = self.codec.entropy.encode_known(*latents)
+        # Latents of a large picture take much memory: none but ŷ are left when g_s runs.
+        coded, y_hat = self.codec.entropy.encode_known(*self.latents(stored, part(report, 0, 0.5)))
         container = packed(self.codec, self.picture, coded, stored, self.optional)
         reached = self.reached(container, y_hat, part(report, 0.5, 1))
         report(1)
@@ -163,9 +174,9 @@ class Trials:
         decoded = self.codec.picture(replace(container, sections={}), y_hat, progress=progress)
         if self.target.measure == "psnr":
             return psnr(self.picture.pixels, decoded.pixels)
-        similarity = ms_ssim(self.picture.pixels, decoded.pixels)
+        similarity = ms_ssim.ms_ssim(self.picture.pixels, decoded.pixels)
         assert similarity is not None
-        return decibel(similarity)
+        return ms_ssim.decibel(similarity)
 
     def value(self, reached: float) -> float:
         """What is searched by, which runs as straight as possible: log bytes of streams, -MSE, dB.
@@ -180,6 +191,7 @@ class Trials:
         size = reached if self.target.measure == "size" else reached * self.pixels / 8
         return math.log(max(size - self.besides, 1))
 
+    @torch.inference_mode()
     def curve(self, guess: Guess) -> Curve:
         """The guess of the values of all qualities."""
         if self.target.of_file:
@@ -190,7 +202,8 @@ class Trials:
         stored = curve.quality(self.aim.middle)
         y, z = self.latents(stored, ignored)
         _, y_hat = self.codec.entropy.encode_known(y, z)
-        return guess.error(stored, float((y_hat - y).square_().sum()) / (y.shape[0] * y.shape[1]))
+        squared = float(y_hat.sub_(y).square_().sum())
+        return guess.error(stored, squared / (y.shape[0] * y.shape[1]))
 
 
 class Shares:

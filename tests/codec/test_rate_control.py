@@ -164,9 +164,12 @@ def test_out_of_reach(tiny, picture) -> None:
         assert reach(tiny, photo, Target(*target, nearest=True), 1).out_of_reach
 
 
-def test_what_has_no_target(tiny, joint, picture) -> None:
+def test_what_has_no_target(tiny, joint, picture, monkeypatch) -> None:
     with pytest.raises(UsageError, match=r"MS-SSIM needs 161 pixels each way, .* has 200×160"):
         tiny.encode(picture(160, 200), Target("ms-ssim", 12))
+    monkeypatch.setattr("ticodec.memory.available", lambda: 10**9)
+    with pytest.raises(TicodecError, match=r"^MS-SSIM of 3000×3000 pixels needs about 1.07 GiB of"):
+        reach(tiny, Picture(np.zeros((3000, 3000, 3), np.uint8)), Target("ms-ssim", 12), 1)
     target = Target("bpp", 0.5)
     check_quality(joint.entry, target)
     with pytest.raises(UsageError, match=r"^joint has one fixed quality, and cannot aim at 0.5 b"):
