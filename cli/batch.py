@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ticodec.container import MAX_PIXELS
+from ticodec.effort import USUAL_EFFORT
 from ticodec.errors import Interrupted, TicodecError, UsageError
 from ticodec.memory import set_memory
 from ticodec.shown import shown
@@ -34,6 +35,7 @@ from .output import (
     listed,
     print_json,
 )
+from .targets import Effort, TargetBpp, TargetMsSsim, TargetPsnr, TargetSize, quality_of
 
 if TYPE_CHECKING:
     from ticodec.batch.messages import Action, Job
@@ -167,6 +169,11 @@ def encode(
     target: Target,
     common: Common,
     quality: Quality = None,
+    target_size: TargetSize = None,
+    target_bpp: TargetBpp = None,
+    target_psnr: TargetPsnr = None,
+    target_ms_ssim: TargetMsSsim = None,
+    effort: Effort = USUAL_EFFORT,
     model: Model = None,
     strip: Strip = False,
     strip_location: StripLocation = False,
@@ -179,11 +186,16 @@ def encode(
         ),
     ] = False,
 ) -> None:
-    """Encode all images below SRC into .tic files below DST. The images stay, unless you say so."""
+    """Encode all images below SRC into .tic files below DST. The images stay, unless you say so.
+
+    A target is for each file. Photos that cannot reach it fail, or with -f get the nearest.
+    """
     from ticodec.reading.options import Reading
 
+    targets = (target_size, target_bpp, target_psnr, target_ms_ssim)
     more = {
-        "quality": quality,
+        "quality": quality_of(quality, *targets, force=common.force),
+        "effort": effort,
         "model": model,
         "reading": Reading(strip, strip_location, allow_truncated),
         "delete_source": delete_source,

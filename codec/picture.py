@@ -27,6 +27,7 @@ class Picture:
         metadata: raw bytes by section name: "icc", "exif", "xmp" (`sections.metadata`).
         notes: what of its file is not kept here, and what was converted.
         file_size: of the file that it was read from, in bytes; 0: of none.
+        origin: what a batch run has its `.tic` say of that file.
     """
 
     pixels: Pixels
@@ -35,6 +36,7 @@ class Picture:
     metadata: dict[str, bytes] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     file_size: int = 0
+    origin: bytes | None = None
 
     def notes_with(self, tic: int) -> list[Note]:
         """Its notes, and one more if its `.tic` file, of so many bytes, is larger than its own."""

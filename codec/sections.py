@@ -79,6 +79,17 @@ class Alpha(OfPicture):
         picture.alpha = unpack_alpha(payload, *size)
 
 
+class Origin(OfPicture):
+    """What a batch run notes of its photo, see `batch/provenance.py`."""
+
+    def payload(self, picture: Picture) -> bytes | None:
+        """As the run has put it into the picture."""
+        return picture.origin
+
+    def restore(self, picture: Picture, payload: bytes, size: tuple[int, int]) -> None:
+        """Nothing: what is decoded is not that photo."""
+
+
 SECTIONS: tuple[Section, ...] = (
     Stream(1, "z"),
     Stream(2, "y"),
@@ -86,7 +97,7 @@ SECTIONS: tuple[Section, ...] = (
     Metadata(4, "exif", "exif"),
     Metadata(5, "xmp", "xmp"),
     Alpha(6, "alpha"),
-    Section(7, "origin"),  # what a batch run notes of its photo: `batch/provenance.py`
+    Origin(7, "origin"),
 )
 
 

@@ -23,11 +23,13 @@ from ticodec.container import QUALITY_STEPS, Header
 from ticodec.errors import TicodecError
 from ticodec.notes import Note
 from ticodec.quality import checked_quality
+from ticodec.targets import Target
 from ticodec.writers import writer_of
 
+from .loaded import quality_of
 from .messages import Item, Job, Row
 from .plan import TIC, folded
-from .provenance import NO_LIMIT, mark_of, origin_of, read_mark
+from .provenance import NO_LIMIT, Origin, mark_of, origin_of, read_mark, target_text
 from .storage import Found, Local, Place, place
 
 #: How many outputs are looked up at once: most of the time goes into waiting for the store.
@@ -36,6 +38,8 @@ LOOKING = 16
 TIME_STEP = 2.0
 #: Why a picture is left out by `encode`.
 DECODED = Note("decoded", "left out, since batch decode made it of a .tic file", lost=False)
+#: What messages say that the user may do about an output that stays.
+OVERWRITES = "`replace` overwrites it"
 
 
 def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
@@ -122,9 +126,7 @@ class Decoding(Places):
         if mark is None:
             if job.replace:
                 return item
-            error = (
-                f"{output.name} is there and was not made by ticodec batch; `replace` overwrites it"
-            )
+            error = f"{output.name} is there and was not made by ticodec batch; {OVERWRITES}"
             return Row.of(item, "failed", error=error)
         data = self.source.read(item.name)
         if mark != mark_of(data, writer_of(job.format).checked_quality(job.output_quality)):
@@ -147,10 +149,12 @@ class Encoding(Places):
         super().__init__(job)
         self.skip = skip
         entry = job.entry()
-        quality = checked_quality(entry, job.quality)
-        stored = 0 if quality is None else round(quality * QUALITY_STEPS)
-        #: Of the files that the job writes: fingerprint, stored quality, what they leave out.
-        self.wanted = entry.fingerprint, stored, job.reading.left_out
+        self.fingerprint = entry.fingerprint
+        #: What the job's files were encoded for, as `target_text` says it; "": a quality, `stored`.
+        self.for_target, self.stored = target_text(job.quality), 0
+        if not isinstance(job.quality, Target):
+            quality = checked_quality(entry, job.quality)
+            self.stored = 0 if quality is None else round(quality * QUALITY_STEPS)
         self.taken = {folded(item.output) for item in items}
         self.nested = self.overlap()
 
@@ -187,7 +191,7 @@ class Encoding(Places):
         for named, whose in outcomes:
             if named.output == whole and whose is Whose.NOBODY:
                 return named
-        error = f"{item.output} is there, of another photo; `replace` overwrites it"
+        error = f"{item.output} is there, of another photo; {OVERWRITES}"
         if first is Whose.DELETED:
             error = f"{item.output} is there, and may be all that is left of a photo; move it away"
         return Row.of(item, "failed", error=error)
@@ -195,10 +199,10 @@ class Encoding(Places):
     def _whose(self, item: Item, output: Found, sure: bool) -> Row | Whose:
         """Whose the file is in the place of an item's output; a row if it stays, or is up to date.
 
-        An output is up to date if it is whole and has the job's weights, quality and metadata, and
-        the photo's time, suffix and size, as far as it says these. A damaged output is replaced,
-        and so is one of an earlier state of the same photo. Three kinds are only replaced if the
-        job says so: a file that is no `.tic` of this version; when sources are deleted, one of
+        An output is up to date if it is whole, has the photo's time, suffix and size, as far as it
+        says these, and the job's settings, see `_other_settings`. A damaged output is replaced, and
+        so is one of an earlier state of the same photo. Three kinds are only replaced if the job
+        says so: a file that is no `.tic` of this version; when sources are deleted, one of
         other settings, since it may be wanted; one that is newer than its photo.
 
         Args:
@@ -212,7 +216,7 @@ class Encoding(Places):
         except TicodecError as error:
             if not data or (container.is_tic(data) and "version" not in str(error)):
                 return Whose.NOBODY
-            text = f"{output.name} is there and is no .tic of this version; `replace` overwrites it"
+            text = f"{output.name} is there and is no .tic of this version; {OVERWRITES}"
             return Whose.OTHER if self.job.replace else Row.of(item, "failed", error=text)
         header, origin = file.header, origin_of(file)
         same, newer = _times(item, output, self.target)
@@ -223,12 +227,11 @@ class Encoding(Places):
             return Whose.DELETED if origin.deleted else Whose.OTHER
         elif item.size:  # some stores do not say it
             same = same and origin.size == item.size
-        left_out = "" if origin is None else origin.left_out
-        as_wanted = (header.fingerprint, header.quality, left_out) == self.wanted
+        other = self._other_settings(header, origin)
         deleted = origin is not None and origin.deleted
         # Without a time of the photo, the next one of a series can look the same.
         surely = same and self.target.exact_times
-        if same and as_wanted and (self.skip or surely or not deleted):
+        if same and not other and (self.skip or surely or not deleted):
             return _skipped(item, header, output.size, output.size)
         if deleted and not surely:
             return Whose.DELETED
@@ -236,27 +239,38 @@ class Encoding(Places):
         if self.job.replace or (same and known and not self.job.delete_source):
             return Whose.MINE
         if same:
-            return Row.of(item, "failed", error=self._of_other_settings(output, header))
+            return Row.of(item, "failed", error=f"{output.name} is there, {other}")
         if newer:
             whose = "of a newer photo or copied"
             if origin is None:
                 whose = "newer than the photo, and does not say whose it is: only batch notes that"
-            text = f"{output.name} is there, {whose}; move it away, or `replace` overwrites it"
+            text = f"{output.name} is there, {whose}; move it away, or {OVERWRITES}"
             return Row.of(item, "failed", error=text)
         # If sources are deleted, or if it does not say of which photo it is, that may be gone.
         return Whose.OTHER if origin is None or self.job.delete_source else Whose.MINE
 
-    def _of_other_settings(self, output: Found, header: Header) -> str:
-        """A message that says what to do about a whole `.tic` of the photo."""
-        if header.fingerprint == self.wanted[0]:
-            same = header.quality == self.wanted[1]
-            other = "with other metadata" if same else "of another quality"
-            return f"{output.name} is there, {other}; `replace` overwrites it"
-        name = _model(header)
-        return (
-            f"{output.name} is there, written by {name}; `model` {name} goes on with it, "
-            "`replace` overwrites it"
-        )
+    def _other_settings(self, header: Header, origin: Origin | None) -> str:
+        """How a `.tic` of the photo differs from what the job would write, and what to do about it.
+
+        "": it is as good. One that was encoded with more effort is, and so is one of the job's
+        quality, whatever it was encoded for.
+        """
+        origin = origin or Origin("", 0, False)
+        if header.fingerprint != self.fingerprint:
+            name = _model(header)
+            return f"written by {name}; `model` {name} goes on with it, {OVERWRITES}"
+        if self.for_target and origin.target != self.for_target:
+            return f"encoded for {origin.target or 'a quality'}; {OVERWRITES}"
+        if not self.for_target and header.quality != self.stored:
+            return f"of another quality; {OVERWRITES}"
+        if origin.left_out != self.job.reading.left_out:
+            return f"with other metadata; {OVERWRITES}"
+        # Where a photo is encoded anew to compare, more effort would look like another photo.
+        anew = self.job.delete_source and not self.target.exact_times
+        if origin.effort < self.job.effort or (anew and origin.effort != self.job.effort):
+            goes_on = f"`effort` {origin.effort} goes on with it, {OVERWRITES}"
+            return f"encoded with effort {origin.effort}; {goes_on}"
+        return ""
 
 
 def _times(item: Item, output: Found, target: Place) -> tuple[bool, bool]:
@@ -285,6 +299,7 @@ def _skipped(item: Item, header: Header, bytes_out: int, tic: int) -> Row:
         height=header.height,
         bytes_out=bytes_out,
         bpp=tic * 8 / (header.width * header.height),
+        quality=quality_of(header),
         model=_model(header),
     )
 

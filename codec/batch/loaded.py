@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ticodec.container import Container
+from ticodec.container import QUALITY_STEPS, Container, Header
 from ticodec.picture import Picture
 
 from .messages import Item, Row
@@ -15,7 +15,9 @@ from .messages import Item, Row
 class Loaded:
     """A file that was read: its bytes, and its picture or its container.
 
-    `seconds`: spent on reading it.
+    Args:
+        seconds: spent on reading it.
+        measured: psnr or ms_ssim in dB, for its row, if its `.tic` file was encoded for that.
     """
 
     item: Item
@@ -23,6 +25,7 @@ class Loaded:
     seconds: float
     picture: Picture | None = None
     container: Container | None = None
+    measured: dict[str, float] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -37,12 +40,12 @@ class Loaded:
         """The number of pixels."""
         return math.prod(self.size)
 
-    def done(self, tic: int, model: str, seconds: float) -> Row:
+    def done(self, tic: int, header: Header, model: str, seconds: float) -> Row:
         """Its row, once it is done.
 
         Args:
-            tic: size of its `.tic` in bytes, read or written. model: the name of its weights.
-            seconds: of work on it, without reading.
+            tic, header: size in bytes and header of its `.tic`, read or written.
+            model: the name of its weights. seconds: of work on it, without reading.
         """
         height, width = self.size
         return Row.of(
@@ -53,10 +56,17 @@ class Loaded:
             bytes_in=len(self.data),
             bytes_out=tic,
             bpp=tic * 8 / (height * width),
+            quality=quality_of(header),
+            **self.measured,
             seconds=self.seconds + seconds,
             model=model,
             notes=[] if self.picture is None else self.picture.notes_with(tic),
         )
+
+
+def quality_of(header: Header) -> float | None:
+    """The quality of a `.tic` file, 1 … 8; None: its weights have one fixed λ."""
+    return round(header.quality / QUALITY_STEPS, 4) or None
 
 
 def pictures_of(group: list[Loaded]) -> list[Picture]:

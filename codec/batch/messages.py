@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ticodec.container import MAX_PIXELS
+from ticodec.effort import USUAL_EFFORT
 from ticodec.memory import limit
 from ticodec.notes import Note
 from ticodec.reading.options import PLAIN, Reading
+from ticodec.targets import Quality
 from ticodec.weights import Entry, find_for
 
 from .storage import Found
@@ -39,12 +41,14 @@ class Job:
 
     Args:
         source, target: paths or URLs, as `storage.place` takes them; no target when classifying.
-        model, quality: for encoding. reading: of the photos. head, top: for labels.
+        model, quality, effort: for encoding; each photo gets the quality that reaches a target.
+        reading: of the photos. head, top: for labels.
         weights: fingerprint that the model's weights must have on every node; "": any.
         format, output_quality: of decoded images, see `writers`.
         device: of the network. threads: of one worker; the last bits of a result may depend on it.
         delete_source: delete an image once its `.tic` file is decoded and checked.
-        replace: overwrite outputs that are not up to date, whatever they are.
+        replace: overwrite outputs that are not up to date, whatever they are; write what comes
+            nearest to a target that is out of a photo's reach.
         store: the command's $TICODEC_WEIGHTS, which workers on other nodes get too.
         memory: the most that a worker may use, in bytes; None: what is free.
         parts, part: a photo that needs more than `part` bytes asks for several of the `parts` of
@@ -57,7 +61,8 @@ class Job:
     follow_links: bool = False
     model: str | None = None
     weights: str = ""
-    quality: float | None = None
+    quality: Quality = None
+    effort: int = USUAL_EFFORT
     reading: Reading = PLAIN
     head: str | None = None
     top: int = 1
@@ -107,7 +112,9 @@ class Row:
 
     Args:
         file, output: paths below the source and the target. bytes_in, bytes_out: their sizes.
-        bpp: bits of the .tic file per pixel. psnr: in dB, if the output was verified.
+        bpp: bits of the .tic file per pixel. quality: that it has; None: of one fixed λ.
+        psnr: in dB, of what the .tic file decodes to, if it was encoded for one, or verified.
+        ms_ssim: in dB, if it was encoded for one.
         seconds: of work on the file; files that are coded together share their time equally.
         labels: (label, probability), the most probable first.
         retried: whether a worker died with it before. deleted: whether its source was deleted.
@@ -125,7 +132,9 @@ class Row:
     bytes_in: int = 0
     bytes_out: int = 0
     bpp: float | None = None
+    quality: float | None = None
     psnr: float | None = None
+    ms_ssim: float | None = None
     seconds: float = 0.0
     model: str = ""
     modified: float | None = None

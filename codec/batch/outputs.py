@@ -8,6 +8,7 @@ picture ─► image file with its mark ─► written ─► row
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from ticodec import container
@@ -17,9 +18,9 @@ from ticodec.files import Attributes
 from ticodec.picture import Picture
 from ticodec.writers import writer_of
 
-from .loaded import Loaded
+from .loaded import Loaded, quality_of
 from .messages import Item, Job, Row
-from .provenance import NO_LIMIT, Origin, mark_of, with_origin
+from .provenance import NO_LIMIT, Origin, mark_of, origin_of, target_text, with_origin
 from .storage import Place
 from .verification import Verdict, verify, why_kept
 
@@ -44,11 +45,15 @@ class Outputs:
 
     def write_tic(self, loaded: Loaded, data: bytes, seconds: float) -> Row:
         """Write what was encoded; verify it and delete the source if the job says so."""
-        data = with_origin(data, self._origin(loaded, len(data)))
+        assert loaded.picture is not None
+        # Its size may change with the mark: what is decided by it now holds for both.
+        kept = why_kept(loaded.picture.notes_with(len(data)))
+        data = with_origin(data, self.origin(loaded, kept))
         self._write(loaded.item, data)
-        row = loaded.done(len(data), self.codec.entry.name, seconds)
+        header, _ = container.read_header(data, NO_LIMIT)
+        row = loaded.done(len(data), header, self.codec.entry.name, seconds)
         if self.job.delete_source:
-            self._verify_and_delete(loaded, data, row)
+            self._verify_and_delete(loaded, data, row, kept)
         return row
 
     def verify_tic(self, loaded: Loaded, again: bytes | None = None) -> Row:
@@ -58,25 +63,29 @@ class Outputs:
         `again`: the photo encoded anew, where the next of a series could look up to date.
         """
         before = self.target.read(loaded.item.output)
-        origin = self._origin(loaded, len(before))
+        assert loaded.picture is not None
+        kept = why_kept(loaded.picture.notes_with(len(before)))
+        file, origin = container.read(before, NO_LIMIT), self.origin(loaded, kept)
+        if said := origin_of(file):  # it stays as it was encoded, perhaps with more effort
+            origin = replace(origin, target=said.target, effort=said.effort)
         data = with_origin(before, origin)
         if again is not None and data != with_origin(again, origin):
             what = f"{loaded.item.output} may be of another photo of its name and size"
             raise TicodecError(f"{what}; rename the photo")
         if data != before:
             self._write(loaded.item, data)
-        row = loaded.done(len(data), self.codec.entry.name, 0.0)
-        self._verify_and_delete(loaded, data, row)
+        row = loaded.done(len(data), file.header, self.codec.entry.name, 0.0)
+        self._verify_and_delete(loaded, data, row, kept)
         if not row.deleted:
             row.status = "skipped"  # it is up to date, and its source is still there
         return row
 
-    def _origin(self, loaded: Loaded, tic: int) -> Origin:
-        """What a `.tic` of so many bytes says of its photo."""
-        assert loaded.picture is not None
-        deleted = self.job.delete_source and not why_kept(loaded.picture.notes_with(tic))
+    def origin(self, loaded: Loaded, kept: str) -> Origin:
+        """What a `.tic` of the job says of its photo. `kept`: why that stays in any case."""
+        deleted = self.job.delete_source and not kept
         suffix, left_out = PurePosixPath(loaded.item.name).suffix, self.job.reading.left_out
-        return Origin(suffix, len(loaded.data), deleted, left_out)
+        target, effort = target_text(self.job.quality), self.job.effort
+        return Origin(suffix, len(loaded.data), deleted, left_out, target, effort)
 
     def _write(self, item: Item, data: bytes) -> None:
         """Write an output, with the time and the permissions of its source.
@@ -93,9 +102,12 @@ class Outputs:
             attributes = Attributes(item.modified, item.permissions)
             self.target.write(item.output, data, attributes, new=now is None)
 
-    def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row) -> None:
-        """Delete the source, unless something of it would be lost; the row says what."""
-        row.kept = why_kept(row.notes)
+    def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row, kept: str) -> None:
+        """Delete the source, unless something of it would be lost; the row says what.
+
+        `kept`: why it stays in any case.
+        """
+        row.kept = why_kept(row.notes) or kept
         if row.kept:
             return
         with self.verifying:  # one at a time, since each needs the memory of a decoder
@@ -126,8 +138,8 @@ class Outputs:
             return None
         pixels = header.width * header.height
         size = {"width": header.width, "height": header.height, "bytes_out": output.size}
-        bpp = output.size * 8 / pixels
-        return Row.of(item, "done", deleted=True, bpp=bpp, model=self.codec.entry.name, **size)
+        bpp, quality, model = output.size * 8 / pixels, quality_of(header), self.codec.entry.name
+        return Row.of(item, "done", deleted=True, bpp=bpp, quality=quality, model=model, **size)
 
     def verified(self, loaded: Loaded, data: bytes) -> Verdict:
         """Read a written file back, decode it, and compare it with the source, read anew.
@@ -154,6 +166,7 @@ class Outputs:
         mark = mark_of(loaded.data, writer.checked_quality(quality))
         data = writer.write(picture.to_image(), quality, mark)
         self._write(loaded.item, data)
-        row = loaded.done(len(loaded.data), model, seconds)
+        assert loaded.container is not None
+        row = loaded.done(len(loaded.data), loaded.container.header, model, seconds)
         row.bytes_out = len(data)
         return row

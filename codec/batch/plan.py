@@ -13,9 +13,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from ticodec import weights
+from ticodec.effort import checked_effort
 from ticodec.errors import UsageError
 from ticodec.image_files import SUFFIXES
-from ticodec.quality import checked_quality
+from ticodec.quality import check_quality
 from ticodec.writers import writer_of
 
 from .messages import Action, Item, Job, Row
@@ -55,7 +56,8 @@ def check(job: Job, dry: bool = False) -> None:
     if job.delete_source and not isinstance(source, Local):
         raise UsageError(f"{job.source}: only files of this machine can be deleted after a check")
     if job.action != "decode":
-        checked_quality(job.entry(), job.quality)
+        check_quality(job.entry(), job.quality)
+        checked_effort(job.effort)
     else:
         writer_of(job.format).checked_quality(job.output_quality)
     if job.head is not None:

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 from ticodec import container, sections
 from ticodec.container import Container
+from ticodec.effort import USUAL_EFFORT
 from ticodec.reading.structure.png_chunks import chunks
+from ticodec.targets import Quality, Target
 from ticodec.writers import MARK, TRAILER_MAX, mark_in
 
 #: The last chunk of a PNG.
@@ -25,6 +27,9 @@ END = b"\0\0\0\0IEND\xaeB`\x82"
 HEAD = 1 << 20
 #: The most pixels a `.tic` can have: the limit where nothing is decoded, which needs no memory.
 NO_LIMIT = container.SIDE_MAX**2
+#: What stands between the suffix and how the file was encoded. No suffix has a slash. Versions that
+#: do not know it take all of it for the suffix: to them the file is another photo's, and stays.
+ENCODED = "./"
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,33 @@ class Origin:
         size: of the photo, in bytes.
         deleted: whether the run was to delete the photo: then the `.tic` may be all that is left.
         left_out: what of the photo was left out by wish, as in `Reading.left_out`.
+        target: what the file was encoded for, as `target_text` says it; "": a quality.
+        effort: that it was encoded with.
     """
 
     suffix: str
     size: int
     deleted: bool
     left_out: str = ""
+    target: str = ""
+    effort: int = USUAL_EFFORT
+
+
+def target_text(quality: Quality) -> str:
+    """A target as an origin has it, such as "psnr=35"; "" for a quality."""
+    return f"{quality.measure}={quality.value:.9g}" if isinstance(quality, Target) else ""
+
+
+def payload_of(origin: Origin) -> bytes:
+    """What a `.tic` file stores of an origin.
+
+    How the file was encoded is only there if it was not encoded in the usual way.
+    """
+    sign = "-" if origin.deleted else ""
+    photo = f"{sign}{origin.size}{origin.left_out[:1]}{origin.suffix}"
+    effort = "" if origin.effort == USUAL_EFFORT else f"effort={origin.effort}"
+    encoded = ",".join(filter(None, (origin.target, effort)))
+    return os.fsencode(photo + (ENCODED + encoded if encoded else ""))
 
 
 def with_origin(tic: bytes, origin: Origin) -> bytes:
@@ -50,19 +76,25 @@ def with_origin(tic: bytes, origin: Origin) -> bytes:
     Raises BadInputError when it is damaged.
     """
     file = container.read(tic, NO_LIMIT)
-    sign = "-" if origin.deleted else ""
-    payload = os.fsencode(f"{sign}{origin.size}{origin.left_out[:1]}{origin.suffix}")
-    file.sections[sections.numbers()["origin"]] = payload
+    file.sections[sections.numbers()["origin"]] = payload_of(origin)
     return container.write(file)
 
 
 def origin_of(file: Container) -> Origin | None:
-    """What a `.tic` file says of its photo; None: it says nothing, or nothing that can be read."""
+    """What a `.tic` file says of its photo; None: it says nothing, or nothing that can be read.
+
+    What it says in words of a later version of how it was encoded counts as its target: no job of
+    this version has the same.
+    """
     found = re.fullmatch(rb"(-?)(\d{1,18})([lm]?)((?s:\..*)?)", file.section("origin") or b"")
     if found is None:
         return None
     left_out = {b"l": "location", b"m": "metadata"}.get(found[3], "")
-    return Origin(os.fsdecode(found[4]), int(found[2]), bool(found[1]), left_out)
+    suffix, _, encoded = os.fsdecode(found[4]).partition(ENCODED)
+    target, effort = encoded, USUAL_EFFORT
+    if said := re.fullmatch(r"(?:(.+),)?effort=([1-9])", encoded, re.DOTALL):
+        target, effort = said[1] or "", int(said[2])
+    return Origin(suffix, int(found[2]), bool(found[1]), left_out, target, effort)
 
 
 def mark_of(tic: bytes, quality: int | None = None) -> str:

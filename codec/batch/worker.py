@@ -20,18 +20,23 @@ import torch
 from ticodec import api, container, memory, weights
 from ticodec.codec import Codec
 from ticodec.container import Container
+from ticodec.effort import USUAL_EFFORT
 from ticodec.entropy.wavefront import width_of_steps
 from ticodec.errors import TicodecError, is_memory_short
 from ticodec.models.config import STRIDE_Y
+from ticodec.notes import Note
+from ticodec.rate_control import reach
 from ticodec.reading.read import read_picture
+from ticodec.targets import Target
 from ticodec.writers import writer_of
 
 from .loaded import Loaded, pictures_of
 from .messages import Item, Job, Row
 from .outputs import Outputs
 from .parts import parts_for
+from .provenance import payload_of
 from .storage import Place, place
-from .verification import why_kept
+from .verification import SAME_PSNR, why_kept
 
 #: Files are coded together until a step of their wavefronts has this many positions on average.
 #: Eight photos of 768×512 then take 0.6 of the time (tests/benchmarks/bench_batch.py groups).
@@ -40,6 +45,8 @@ GROUP_WIDTH = 64.0
 AHEAD, THREADS = 4, 4
 #: The most pixels that wait to be coded, and the most that wait to be written; 3 bytes a pixel.
 MANY_PIXELS = 48_000_000
+#: Where a row has what a file reaches of a target, if it is not its size.
+MEASURED = {"psnr": "psnr", "ms-ssim": "ms_ssim"}
 #: System errors after which every other file would fail too.
 USELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -57,6 +64,8 @@ class Worker:
         if job.memory is not None:
             memory.set_memory(job.memory)
         self.job, self.ask, self.has = job, ask, 1
+        #: Whether each photo is coded alone: one takes long, or may be out of its target's reach.
+        self.alone = isinstance(job.quality, Target) or job.effort > USUAL_EFFORT
         self.source = place(job.source, job.follow_links)
         self.target: Place | None = None if job.target is None else place(job.target)
         self.encoder: Codec | None = None
@@ -127,7 +136,7 @@ class Worker:
 
     def _alike(self, first: Loaded, other: Loaded) -> bool:
         """Whether two files can be coded together, by the same network."""
-        if first.item.verify or other.item.verify:
+        if self.alone or first.item.verify or other.item.verify:
             return False
         if first.container is None or other.container is None:
             return first.container is other.container
@@ -151,6 +160,9 @@ class Worker:
             have = None if self.job.part is None else self.job.part * self.job.parts
             check = api.room_for(self.entry, self.job.device, have)
             loaded.picture = read_picture(data, self.job.max_pixels, check, self.job.reading)
+            if self.outputs is not None:  # now, since it counts where the job asks for a size
+                kept = why_kept(loaded.picture.notes)
+                loaded.picture.origin = payload_of(self.outputs.origin(loaded, kept))
         loaded.seconds = time.perf_counter() - started
         return loaded
 
@@ -204,7 +216,7 @@ class Worker:
                 continue
             labels = codec.labels(opened, y_hat, self.job.top, self.job.head)
             seconds = share + time.perf_counter() - began
-            row = loaded.done(opened.size, codec.entry.name, seconds)
+            row = loaded.done(opened.size, opened.header, codec.entry.name, seconds)
             row.notes = []  # of encoding, which nobody asked for here
             row.labels = [(label.label, label.probability) for label in labels]
             row.bytes_out = 0
@@ -231,7 +243,24 @@ class Worker:
         assert self.target is not None
         first, pictures = group[0].item, pictures_of(group)
         sure = self.target.exact_times or why_kept(pictures[0].notes)
-        return [] if first.verify and sure else codec.encode_many(pictures, self.job.quality)
+        if first.verify and sure:
+            return []
+        if isinstance(self.job.quality, Target):
+            (loaded,) = group
+            return [self._for_target(codec, loaded, self.job.quality)]
+        return codec.encode_many(pictures, self.job.quality, self.job.effort)
+
+    def _for_target(self, codec: Codec, loaded: Loaded, target: Target) -> bytes:
+        """A photo as bytes of the `.tic` file that reaches a target, or comes nearest to it."""
+        assert loaded.picture is not None
+        codec.check_picture(*loaded.size)
+        found = reach(codec, loaded.picture, target, self.job.effort)
+        if target.measure in MEASURED:
+            loaded.measured[MEASURED[target.measure]] = min(found.value, SAME_PSNR)
+        if found.out_of_reach:
+            text = f"asked for {target}, got {target.said(found.value)}"
+            loaded.picture.notes.append(Note("target", text, lost=False))
+        return container.write(found.container)
 
     def _as_files(self, codec: Codec, group: list[Loaded]) -> list[Container]:
         """A group as `.tic` files; other images are encoded here."""
