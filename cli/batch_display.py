@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 EVERY = 10.0
 #: Bytes that are added to a file's size when the time left is estimated.
 BASE = 50_000
+#: The time left is estimated by that of the last files, as many as were done in so many seconds:
+#: one may take minutes.
+PACE = 1800.0
 #: How many reasons of failures a summary lists, and how many suffixes that were left out.
 REASONS, SUFFIXES = 5, 8
 
@@ -51,6 +54,7 @@ class Display:
             TextColumn("{task.fields[files]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self.console,
+            speed_estimate_period=PACE,
         )
         self.task = self.progress.add_task("", total=sum(self.sizes.values()), files="")
         self.live: Live | None = None
@@ -78,6 +82,8 @@ class Display:
 
     def begin(self, todo: int, checks: int) -> None:
         """Say how many files are to be done, and how many only checked, once that is known."""
+        # Those that were up to date took no time, and say nothing about the pace of the others.
+        self.progress.reset(self.task, completed=int(self.progress.tasks[0].completed))
         if self.live is None and not self.quiet:
             also = f", {files(checks)} to check before the source is deleted" if checks else ""
             self._print(f"{files(todo)} to {self.run.job.action}{also}")

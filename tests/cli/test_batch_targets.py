@@ -20,7 +20,10 @@ from ticodec.batch.existing import sift
 from ticodec.batch.messages import Item, Job, Row
 from ticodec.batch.plan import make_plan
 from ticodec.batch.provenance import Origin, origin_of, payload_of, target_text
+from ticodec.batch.report import Totals
+from ticodec.batch.run import Options, Run
 from ticodec.batch.worker import Worker
+from ticodec.cli.batch_display import Display
 from ticodec.targets import MEASURES, Target
 
 DELETE = "--delete-source-after-verify"
@@ -251,3 +254,24 @@ def test_more_effort_where_a_photo_is_encoded_anew_before_it_is_deleted(tmp_path
     assert isinstance(item, Item)
     (row,) = Worker(replace(job, delete_source=True)).run([item])
     assert row.deleted
+
+
+def test_the_time_left_where_each_photo_takes_minutes(tmp_path: Path):
+    """It is estimated by photos of this run, not by those that were up to date, nor forgotten."""
+    names = [f"{number}.bmp" for number in range(8)]
+    make_photos(tmp_path / "in", ["0.bmp"])
+    for name in names[1:]:
+        (tmp_path / "in" / name).write_bytes((tmp_path / "in" / "0.bmp").read_bytes())
+    run = Run(Job("encode", str(tmp_path / "in"), str(tmp_path / "out"), model="tiny"), Options())
+    display = Display(run, Totals(), quiet=False)
+    clock = iter([0, 0, 0, 0, 150, 300, 450])
+    display.progress.get_time = lambda: next(clock)
+    rows = [Row(name, "", "skipped" if name < "3" else "done") for name in names]
+    for row in rows[:3]:
+        display.show(row)
+    display.begin(5, 0)
+    left = []
+    for row in rows[3:6]:
+        display.show(row)
+        left.append(display.progress.tasks[0].time_remaining)
+    assert left == [None, 450, 300]
