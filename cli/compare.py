@@ -10,7 +10,15 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 
-from .evaluation_options import Against, Models, bars, coder_specs, qualities_of
+from .evaluation_options import (
+    Against,
+    Efforts,
+    Models,
+    bars,
+    coder_specs,
+    efforts_of,
+    qualities_of,
+)
 from .input_output import about, check_input, output_for
 from .output import Device, Force, Json, MaxPixels, Quiet, report
 
@@ -24,6 +32,7 @@ def compare(
         str | None,
         typer.Option("--quality", "-q", help="One, or several, comma-separated. \\[default: 4]"),
     ] = None,
+    effort: Efforts = "1",
     model: Models = None,
     against: Against = None,
     browse: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
@@ -44,7 +53,7 @@ def compare(
     check_input(photo)
     target = output_for(photo, target, ".html", force)
     qualities = qualities_of(quality)
-    specs = coder_specs(model, qualities, against, device)
+    specs = coder_specs(model, qualities, efforts_of(effort), against, device)
     check_evaluation_packages()
     with about(photo), bars(quiet or as_json) as progress:
         page, rows, failed = compare_photo(Path(photo), specs, qualities, max_pixels, progress)

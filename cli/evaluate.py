@@ -10,7 +10,16 @@ import typer
 from ticodec.container import MAX_PIXELS
 from ticodec.shown import shown
 
-from .evaluation_options import Against, Models, bars, coder_specs, qualities_of, show_table
+from .evaluation_options import (
+    Against,
+    Efforts,
+    Models,
+    bars,
+    coder_specs,
+    efforts_of,
+    qualities_of,
+    show_table,
+)
 from .output import Device, Json, MaxPixels, Quiet, print_json
 
 
@@ -23,6 +32,7 @@ def evaluate(
             "--quality", "-q", help="Comma-separated qualities. \\[default: 1,2,3,4,5,6,7,8]"
         ),
     ] = None,
+    effort: Efforts = "1",
     against: Against = None,
     classifier: Annotated[
         Path | None,
@@ -66,7 +76,8 @@ def evaluate(
     from ticodec.evaluation.folder_labels import PixelFile
     from ticodec.evaluation.registry import with_head
 
-    specs = coder_specs(model, qualities_of(quality), against, device, head)
+    qualities, efforts = qualities_of(quality), efforts_of(effort)
+    specs = coder_specs(model, qualities, efforts, against, device, head)
     specs = with_head(specs, head) if head else specs
     pixels = PixelFile.checked(classifier, device) if classifier else None
     try:

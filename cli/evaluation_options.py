@@ -41,6 +41,14 @@ Against = Annotated[
         f"\\[default: {','.join(USUAL)}]",
     ),
 ]
+Efforts = Annotated[
+    str,
+    typer.Option(
+        "--effort",
+        help="Comma-separated, 1 … 9: how long our models look for smaller files. "
+        "Each counts as a codec.",
+    ),
+]
 
 
 def qualities_of(text: str | None) -> tuple[float, ...] | None:
@@ -53,16 +61,31 @@ def qualities_of(text: str | None) -> tuple[float, ...] | None:
         raise UsageError(f"--quality takes numbers, separated by commas, not {text!r}") from error
 
 
+def efforts_of(text: str) -> tuple[int, ...]:
+    """The efforts in a list like "1,3,9", sorted and without repeats. Raises UsageError."""
+    from ticodec.effort import checked_effort
+
+    try:
+        efforts = {int(word) for word in _words(text, "--effort")}
+    except ValueError as error:
+        raise UsageError(
+            f"--effort takes whole numbers, separated by commas, not {text!r}"
+        ) from error
+    return tuple(sorted(map(checked_effort, efforts)))
+
+
 def coder_specs(
     model: str | None,
     qualities: tuple[float, ...] | None,
+    efforts: tuple[int, ...],
     against: str | None,
     device: str,
     head: Path | None = None,
 ) -> list[CoderSpec]:
-    """The specs of our own models, then those of the peers, all checked.
+    """The specs of our own models at each effort, then those of the peers, all checked.
 
     Args:
+        efforts: 1 … 9, at least one.
         head: a classifier's file; without a model, its weights are meant.
 
     Raises UsageError for an unknown name, a quality out of range, a peer not installed.
@@ -79,13 +102,20 @@ def coder_specs(
     entries = [weights.find(name) for name in dict.fromkeys(names)]
     ranged = any(entry.qualities for entry in entries)  # if so, -q is for these models only
     specs = [
-        CoderSpec(entry.name, True, device, qualities if entry.qualities or not ranged else None)
+        CoderSpec(
+            entry.name,
+            True,
+            device,
+            qualities if entry.qualities or not ranged else None,
+            effort=effort,
+        )
         for entry in entries
+        for effort in efforts
     ]
     specs += [CoderSpec(name) for name in dict.fromkeys(peers)]
     for spec in specs:
         make(spec)
-        if [other.name for other in specs].count(spec.name) > 1:
+        if spec.ours and spec.name in peers:
             raise UsageError(f"a model and a peer are both called {spec.name}; leave one out")
     return specs
 

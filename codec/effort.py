@@ -10,6 +10,9 @@ from .inputs import whole
 MOST = 9
 #: The effort when none is asked for.
 USUAL_EFFORT = 1
+#: Raised when effort 2 … 9 give other bytes for the same picture and weights. Measurements of them
+#: are kept by it, and by `codec.ENCODER`.
+REFINEMENT = 1
 
 
 def checked_effort(effort: int) -> int:

@@ -8,7 +8,8 @@ images ─┬► coders (ticodec, its peers) ─► stream ─► decoded ─►
 
 measurements ─► mean curves, BD-rates ─► report.json, .csv, .md ─► plots, report.html
                 summary.py, bd.py        report_files.py           plots.py, accuracy_plot.py,
-                accuracy.py              report_tables.py          page.py, pictures.py
+                accuracy.py, efforts.py  report_tables.py          effort_plot.py,
+                                                                   page.py, pictures.py
 
 one photo ─► every codec at the same size ─► a page       photo_page.py
 """

@@ -26,6 +26,7 @@ class Coder(ABC):
         ladder: the settings measured for a curve, in the same order.
         default: the setting when the user gives none; 0 for a codec without one.
         classified: whether its measurements have ranks by classifiers; `version` names those.
+        model, effort: of our own models, whose efforts are a coder each; "" and 0 for other codecs.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Coder(ABC):
     ladder: tuple[float, ...]
     default: float = 0.0
     classified: bool = False
+    model: str = ""
+    effort: int = 0
 
     @abstractmethod
     def encode(self, pixels: Pixels, setting: float) -> bytes:

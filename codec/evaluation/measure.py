@@ -264,7 +264,7 @@ def evaluate(
         if not run.has(source, coder, setting)
     ]
     for spec in dict.fromkeys(task[0] for task in tasks):
-        progress(f"starting {spec.name}", 0, len(tasks))
+        progress(f"starting {make(spec).name}", 0, len(tasks))
         ready(spec)
     for done, ((spec, source, setting), outcome) in enumerate(outcomes(_attempt, tasks, jobs)):
         coder = make(spec)
@@ -272,7 +272,7 @@ def evaluate(
             failed.setdefault(source.name, f"at {coder.knob} {setting:g}, {outcome}")
         else:
             run.store.add(outcome[0], run.path(source, coder, setting), outcome[1])
-        progress(f"{source.name}: {coder.name} {setting:g}", done + 1, len(tasks))
+        progress(f"{source.name}: {coder.name}, {coder.knob} {setting:g}", done + 1, len(tasks))
     run.failed = dict(sorted(failed.items()))
     run.sources = [source for source in sources if source.name not in failed]
     if not run.sources:

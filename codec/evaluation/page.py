@@ -6,9 +6,13 @@ written into the page, and its content policy forbids it to load anything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .bd import Curve
+from .effort_plot import effort_plot
+from .efforts import Step
 from .packages import evaluation_packages
 from .pictures import Card, data_uri
 from .plots import LABELS, rd_plot
@@ -17,11 +21,19 @@ from .report_tables import Table, number, utf_8
 HERE = Path(__file__).parent
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A plot for light and for dark grounds, as `data:` URIs. about: says what it shows."""
+
+    about: str
+    light: str
+    dark: str
+
+
 def render(
     title: str,
     about: list[str],
-    curves: list[Curve],
-    published: list[Curve],
+    plots: list[Plot],
     tables: list[Table],
     cards: list[Card],
 ) -> bytes:
@@ -29,8 +41,7 @@ def render(
 
     Args:
         title: its heading; about: lines below it.
-        curves, published: for the plots on top. A metric has a plot if the first curve has two
-            points in it.
+        plots: on top.
         tables: those that are `folded` are open if there are no cards.
         cards: the pictures.
     """
@@ -49,7 +60,7 @@ def render(
     html = environment.get_template("page.html.j2").render(
         title=title,
         about=about,
-        plots=_plots(curves, published),
+        plots=plots,
         tables=tables,
         cards=cards,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
@@ -66,13 +77,23 @@ def title_of(names: list[str]) -> str:
     return f"{subject} against {', '.join(others[:-1]) + ' and ' * (len(others) > 1)}{others[-1]}"
 
 
-def _plots(curves: list[Curve], published: list[Curve]) -> list[dict[str, str]]:
-    """Each metric's plot for both grounds, as `data:` URIs."""
+def rd_plots(curves: list[Curve], published: list[Curve]) -> list[Plot]:
+    """A plot for each metric in which the first curve has two points."""
     plots = []
     for metric, label in LABELS.items():
-        if not curves or len(curves[0].of(metric)) < 2:
-            continue
-        pair = [rd_plot(curves, published, metric, "", "svg", dark) for dark in (False, True)]
-        light, dark = (data_uri("image/svg+xml", svg or b"") for svg in pair)
-        plots.append({"label": label, "light": light, "dark": dark})
+        if curves and len(curves[0].of(metric)) > 1:
+            pair = [rd_plot(curves, published, metric, "", dark=dark) for dark in (False, True)]
+            plots.append(_plot(f"{label} over bits a pixel, one curve a codec", pair))
     return plots
+
+
+def effort_plots(steps: Sequence[Step]) -> list[Plot]:
+    """A plot of what effort takes and wins, if it was measured."""
+    pair = [effort_plot(steps, "", dark=dark) for dark in (False, True)]
+    return [_plot("BD-rate over seconds to encode, one line a model", pair)] if pair[0] else []
+
+
+def _plot(about: str, pair: list[bytes | None]) -> Plot:
+    """A plot from its SVG files for light and dark grounds."""
+    light, dark = (data_uri("image/svg+xml", svg or b"") for svg in pair)
+    return Plot(about, light, dark)

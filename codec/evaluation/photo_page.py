@@ -62,7 +62,8 @@ def compare(
     ]
     tables = [_photo_table(every, {coder.name: coder.knob for coder in coders})]
     heading = f"{source.name}: {page.title_of([coder.name for coder in coders])}"
-    return page.render(heading, about, curves, [], tables, cards), rows, failed
+    plots = page.rd_plots(curves, [])
+    return page.render(heading, about, plots, tables, cards), rows, failed
 
 
 def _photo_table(rows: list[Measurement], knobs: dict[str, str]) -> Table:

@@ -100,7 +100,7 @@ def matched_card(
             versions.append(_version(coder, matched, data))
             rows.append(matched)
         except TicodecError as error:
-            failed[spec.name] = str(error)
+            failed[make(spec).name] = str(error)
     return Card(source.name, source.width, source.height, versions), rows
 
 

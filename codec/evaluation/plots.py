@@ -1,4 +1,4 @@
-"""Plots over bits per pixel as SVG and PNG, on a light or dark background: rate and distortion."""
+"""Plots as SVG and PNG, on a light or dark background: of rate and distortion, and all of any."""
 
 from __future__ import annotations
 
@@ -55,12 +55,19 @@ def rd_plot(
 
 
 def picture(
-    draw: Callable[[Any], None], title: str, label: str, format: str, dark: bool, **legend: Any
+    draw: Callable[[Any], None],
+    title: str,
+    label: str,
+    format: str,
+    dark: bool,
+    across: str = "bits a pixel",
+    **legend: Any,
 ) -> bytes:
-    """The file of a plot over bits a pixel.
+    """The file of a plot.
 
     Args:
-        draw: draws on matplotlib's axes. label: of the vertical axis. legend: its options.
+        draw: draws on matplotlib's axes. label: of the vertical axis; across: of the other one.
+        legend: its options.
     """
     with evaluation_packages():
         import matplotlib as mpl
@@ -74,7 +81,7 @@ def picture(
         axes: Any = figure.add_subplot(facecolor=ground)
         draw(axes)
         axes.set_title(title, color=ink, fontsize=11, parse_math=False)
-        axes.set_xlabel("bits a pixel", color=ink)
+        axes.set_xlabel(across, color=ink)
         axes.set_ylabel(label, color=ink)
         axes.grid(color=lines, linewidth=0.6)
         axes.tick_params(colors=ink)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ticodec import weights
+from ticodec.effort import USUAL_EFFORT
 from ticodec.errors import BadInputError, UsageError
 from ticodec.files import read_file
 
@@ -35,6 +36,7 @@ class CoderSpec:
         bitstream: whether a classifier of latents ranks the classes of its files.
         pixels: a classifier that ranks the classes of the pixels that it decodes.
         head: a classifier of latents, instead of the one that comes with the weights.
+        effort: of our own models, 1 … 9.
     """
 
     name: str
@@ -44,6 +46,7 @@ class CoderSpec:
     bitstream: bool = False
     pixels: PixelFile | None = None
     head: HeadFile | None = None
+    effort: int = USUAL_EFFORT
 
 
 @cache
@@ -63,7 +66,8 @@ def make(spec: CoderSpec) -> Coder:
 
 def _ours(spec: CoderSpec) -> Coder:
     head = spec.head.path if spec.head else None
-    return TicodecCoder(weights.find(spec.name), spec.device, spec.qualities, head)
+    entry = weights.find(spec.name)
+    return TicodecCoder(entry, spec.device, spec.qualities, head, spec.effort)
 
 
 def _head_digest(spec: CoderSpec) -> str:

@@ -8,8 +8,9 @@ from ticodec import __version__
 from ticodec.errors import TicodecError
 from ticodec.files import write_file
 
-from . import accuracy, page, report_tables
+from . import accuracy, efforts, page, report_tables
 from .accuracy_plot import accuracy_plot
+from .effort_plot import effort_plot
 from .measure import Evaluation, Progress
 from .pictures import Card, card_of
 from .plots import rd_plot
@@ -21,12 +22,14 @@ PAGE_CHARACTERS = 160_000_000
 PAGE = "report.html"
 PLOTS = {"psnr": "rd-psnr", "ms_ssim": "rd-ms-ssim"}
 ACCURACY = "rate-accuracy"
+EFFORT = "effort"
 
 
 def tables_of(run: Evaluation, summary: Summary) -> list[Table]:
-    """The first coder against the others and against published curves, if any; then means."""
+    """The first coder against the others and against published curves, if any; efforts; means."""
     every = [point for points in summary.points.values() for point in points]
     tables = [report_tables.deltas_table(summary, published) for published in (False, True)]
+    tables.append(report_tables.efforts_table(summary.efforts))
     tables.append(report_tables.means_table(every, len(run.sources), summary.original))
     return [table for table in tables if table.rows]
 
@@ -62,7 +65,8 @@ def write_report(
     """
     out = run.store.folder
     everything = report_tables.facts(run, summary, folder)
-    tables, notes = tables_of(run, summary), notes_of(run, folder)
+    tables = tables_of(run, summary)
+    notes = notes_of(run, folder) + efforts.notes(summary.efforts)
     files = {
         "report.json": utf_8(report_tables.json_text(everything)),
         "report.csv": utf_8(report_tables.csv_text(everything)),
@@ -79,7 +83,11 @@ def write_report(
     if len(cards) < len(run.sources):
         notes = [*notes, f"Pictures of {len(cards)} of {report_tables.images(len(run.sources))}."]
     heading = page.title_of([coder.name for coder in run.coders])
-    html = page.render(heading, notes, summary.curves, summary.published, tables, cards)
+    plots = [
+        *page.rd_plots(summary.curves, summary.published),
+        *page.effort_plots(summary.efforts),
+    ]
+    html = page.render(heading, notes, plots, tables, cards)
     write_file(out / PAGE, html)
     return [*files, PAGE]
 
@@ -96,6 +104,7 @@ def _plots(run: Evaluation, summary: Summary, folder: str) -> dict[str, bytes | 
         plots[f"{ACCURACY}.{format}"] = accuracy_plot(
             summary.points, summary.original, title, format
         )
+        plots[f"{EFFORT}.{format}"] = effort_plot(summary.efforts, title, format)
     return plots
 
 

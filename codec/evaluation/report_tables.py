@@ -13,6 +13,7 @@ from ticodec import __version__
 
 from .accuracy import OF_MEANS, Accuracy
 from .bd import Delta, finite_decibel
+from .efforts import Step
 from .measure import Evaluation
 from .measurements import OF_CLASSES
 from .summary import Point, Summary
@@ -96,6 +97,29 @@ def deltas_table(summary: Summary, published: bool) -> Table:
     return Table(title, (*header, "BD-rate, MS-SSIM", "over, dB"), rows, folded=published)
 
 
+def efforts_table(steps: Sequence[Step]) -> Table:
+    """What each effort takes in seconds and wins in bits, if several were measured.
+
+    Negative rates mean that this effort needs fewer bits.
+    """
+    others = list(steps[0].others) if steps else []
+    header = ("codec", "effort", "encode, s", "BD-rate, PSNR", "BD-rate, MS-SSIM")
+    rows = [
+        (
+            step.model,
+            str(step.effort),
+            f"{step.seconds:.3f}",
+            percent(step.psnr),
+            percent(step.ms_ssim),
+            *(percent(step.others[name]) for name in others),
+        )
+        for step in steps
+    ]
+    against = (f"against {name}" for name in others)
+    least = min((step.effort for step in steps), default=1)
+    return Table(f"every effort against effort {least}", (*header, *against), rows)
+
+
 def images(count: int) -> str:
     """ "1 image" or "24 images"."""
     return f"{count} image{'' if count == 1 else 's'}"
@@ -146,6 +170,8 @@ def facts(run: Evaluation, summary: Summary, folder: str) -> dict[str, Any]:
     }
     if summary.original:
         everything["original"] = asdict(summary.original)
+    if summary.efforts:
+        everything["efforts"] = [asdict(step) for step in summary.efforts]
     return everything
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from . import bd
 from .accuracy import Accuracy, original, shares
 from .bd import Curve, Delta
 from .coder import Coder
+from .efforts import Step, steps
 from .measure import Evaluation
 
 
@@ -59,7 +60,9 @@ class Summary:
     Args:
         points: by coder, in order. curves: the same points as curves.
         published: curves to compare with; empty unless the images are Kodak's.
+        comparisons: the first coder against the others, but for efforts of the same model.
         original: accuracy on the original pixels; None if these were not classified.
+        efforts: empty unless a model was measured at several.
     """
 
     points: dict[str, list[Point]]
@@ -67,6 +70,7 @@ class Summary:
     published: list[Curve]
     comparisons: list[Comparison]
     original: Accuracy | None = None
+    efforts: list[Step] = field(default_factory=list)
 
     @property
     def classified(self) -> bool:
@@ -82,6 +86,12 @@ def summarise(run: Evaluation) -> Summary:
     }
     curves = [bd.curve_of(name, rows) for name, rows in points.items()]
     published = bd.published() if bd.is_kodak(s.pixels for s in run.sources) else []
+    subject = run.coders[0]
+    others = [
+        curve
+        for coder, curve in zip(run.coders[1:], curves[1:], strict=True)
+        if not coder.model or coder.model != subject.model
+    ]
     comparisons = [
         Comparison(
             other.name,
@@ -89,9 +99,9 @@ def summarise(run: Evaluation) -> Summary:
             bd.delta(other, curves[0], "psnr"),
             bd.delta(other, curves[0], "ms_ssim"),
         )
-        for other in [*curves[1:], *published]
+        for other in [*others, *published]
     ]
-    return Summary(points, curves, published, comparisons, original(run))
+    return Summary(points, curves, published, comparisons, original(run), steps(run, curves))
 
 
 def _mean(run: Evaluation, coder: Coder, setting: float) -> Point:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ticodec import __version__, weights
+from ticodec.effort import REFINEMENT, USUAL_EFFORT, checked_effort
 from ticodec.errors import BadInputError
 from ticodec.picture import Picture, Pixels
 from ticodec.quality import checked_quality
@@ -16,14 +17,16 @@ from .folder_labels import normalised, rank_of
 
 
 class TicodecCoder(Coder):
-    """One of this package's models.
+    """One of this package's models, at one effort.
 
     Args:
         entry: its weights; device: "auto", "cpu" or "cuda".
         qualities: for the curve; None: 1 … 8, or the one quality of a fixed-λ model.
         head: a classifier's file, instead of the one that comes with the weights.
+        effort: 1 … 9. Its name says it, unless it is 1.
 
-    Raises UsageError for a quality that the model does not have, or a device that is not there.
+    Raises UsageError for a quality that the model does not have, an effort that there is not, or a
+    device that is not there.
     """
 
     suffix = ".tic"
@@ -34,15 +37,20 @@ class TicodecCoder(Coder):
         device: str,
         qualities: tuple[float, ...] | None = None,
         head: Path | None = None,
+        effort: int = USUAL_EFFORT,
     ) -> None:
         from ticodec.codec import ENCODER
         from ticodec.device import pick_device
 
         self.entry, self.device, self.head = entry, device, head
         self.default = checked_quality(entry, None) or 0.0
+        self.model, self.effort = entry.name, checked_effort(effort)
         self.name = entry.name
         kind = pick_device(device).type  # seconds of one device are not another's
         encoder = f"ticodec {__version__}, encoder {ENCODER}"
+        if effort != USUAL_EFFORT:
+            self.name += f" effort {effort}"
+            encoder += f", refinement {REFINEMENT}, effort {effort}"
         self.version = f"{encoder}, weights {entry.fingerprint.hex()}, {kind}"
         if entry.qualities is None:
             self.settings = self.ladder = (0.0,)
@@ -60,7 +68,8 @@ class TicodecCoder(Coder):
         from ticodec.api import loaded
 
         quality = setting if self.entry.qualities else None
-        return loaded(self.entry, self.device).encode(Picture(pixels), quality)
+        codec = loaded(self.entry, self.device)
+        return codec.encode(Picture(pixels), quality, effort=self.effort)
 
     def decode(self, data: bytes) -> Pixels:
         """The same pixels as `ticodec decode` writes."""

@@ -82,6 +82,29 @@ def test_an_unreadable_image_is_reported_and_the_run_goes_on(run, photos, tmp_pa
     assert "bad.png" in (out / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("unrendered")
+def test_every_effort_is_measured(run, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    command = ("evaluate", photos, *TINY, "-q", "2,6", "--against", "jpeg", "--out", out)
+    done = run(*command, "--effort", "2,1,2")
+    assert (done.code, done.err) == (0, "")
+    assert "every effort against effort 1" in done.out
+    assert "effort.svg" in done.out
+    facts = json.loads((out / "report.json").read_text())
+    assert [coder["name"] for coder in facts["coders"]] == ["tiny", "tiny effort 2", "jpeg"]
+    assert [step["effort"] for step in facts["efforts"]] == [1, 2]
+    done = run(*command)
+    assert "every effort" not in done.out
+    assert not (out / "effort.svg").exists()
+
+
+@pytest.mark.usefixtures("unrendered")
+def test_compare_takes_an_effort(run, photos: Path) -> None:
+    words = ("--effort", "2", "--against", "none")
+    done = run("compare", photos / "0.png", *TINY, *words, "--json")
+    assert [row["coder"] for row in json.loads(done.out)["versions"]] == ["tiny effort 2"]
+
+
 def test_evaluate_refuses(run, photos: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     empty = tmp_path / "empty"
@@ -94,6 +117,13 @@ def test_evaluate_refuses(run, photos: Path, tmp_path: Path, monkeypatch) -> Non
     run("evaluate", photos, *TINY, "-q", "1,9").fails(2, "quality must be from 1 to 8, not 9")
     run("evaluate", photos, *TINY, "-q", "1,nan").fails(2, "quality must be")
     run("evaluate", photos, *TINY, "-q", "good").fails(2, "--quality takes numbers")
+    for words, why in {
+        "1,0": "--effort must be at least 1, not 0",
+        "10": "--effort must be from 1 to 9, not 10",
+        "1.5": "--effort takes whole numbers, separated by commas, not '1.5'",
+        "1,,3": "--effort takes whole numbers, separated by commas, not '1,,3'",
+    }.items():
+        run("evaluate", photos, *TINY, "--effort", words).fails(2, why)
     run("evaluate", photos, *TINY, "--jobs", "0").fails(2, "jobs")
     run("evaluate", photos, *TINY, "--out", photos).fails(2, "holds other things")
     run("evaluate", photos, "-m", "tiny", "--device", "tpu").fails(2, "unknown device")

@@ -93,7 +93,8 @@ def results(out: Path) -> list[dict]:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_measuring_again_gives_the_same_bytes_and_numbers(photos, tmp_path, jobs: int) -> None:
-    specs = [CoderSpec("tiny", True, "cpu", (2.0, 6.0)), *JPEG]
+    harder = CoderSpec("tiny", True, "cpu", (2.0,), effort=2)
+    specs = [CoderSpec("tiny", True, "cpu", (2.0, 6.0)), harder, *JPEG]
     for name in ("first", "again"):
         measure.evaluate(photos, specs, tmp_path / name, jobs)
     assert results(tmp_path / "first") == results(tmp_path / "again")
