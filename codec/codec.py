@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from ticodec.inputs import (
 )
 from ticodec.models.config import STRIDE_Y
 from ticodec.models.families import build, config_from
+from ticodec.models.gradient import SynthesisGradient
 from ticodec.models.image_padding import PaddedPixels
 from ticodec.models.inference import Transform, fast_bf16
 from ticodec.models.preview import Preview, load_preview
@@ -207,6 +209,11 @@ class Codec:
     def analyse(self, pixels: Pixels, stored: int) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 pixels to latents, as `scaled` gives them."""
         return self.scaled(self.features(pixels), stored)
+
+    @cached_property
+    def synthesis_gradient(self) -> SynthesisGradient:
+        """The gradient through g_s, for more `effort` than 1."""
+        return SynthesisGradient(self.network.g_s, self.device, self.dtype)
 
     def check_picture(self, height: int, width: int) -> None:
         """Raises TicodecError when a picture of that size cannot be encoded for lack of memory."""

@@ -102,9 +102,15 @@ class EntropyCoder:
         return self.encode_many([(y, z)])[0]
 
     @torch.inference_mode()
-    def encode_known(self, y: Tensor, z: Tensor) -> tuple[Coded, Tensor]:
-        """`encode`, and ŷ (h, w, M) as decoding gives it."""
-        encoding = Encoding(self, y, z)
+    def encode_known(
+        self, y: Tensor, z: Tensor, rounding: Rounding | None = None
+    ) -> tuple[Coded, Tensor]:
+        """`encode`, and ŷ (h, w, M) as decoding gives it.
+
+        Args:
+            rounding: of y; None: to the nearest.
+        """
+        encoding = Encoding(self, y, z, rounding)
         (y_hat,) = self.run([encoding])
         return encoding.finish(), y_hat.reshape(y.shape)
 

@@ -46,6 +46,15 @@ class Gains(nn.Module):
         return up, down
 
 
+def lambda_at(level: Tensor, lambdas: Tensor) -> Tensor:
+    """λ at continuous quality levels (B,), interpolated in the logarithm of lambdas (levels,)."""
+    table = lambdas.log()
+    low = level.floor().clamp(0, max(len(lambdas) - 2, 0)).long()
+    high = (low + 1).clamp(max=len(lambdas) - 1)
+    part = level - low
+    return (table[low] * (1 - part) + table[high] * part).exp()
+
+
 def straight_through_round(x: Tensor) -> Tensor:
     """round(x) with the gradient of x."""
     return x + (x.round() - x).detach()
@@ -111,6 +120,12 @@ class CodecNetwork(nn.Module):
         `dtype` is that of the modules which `move_rest` has moved.
         """
         return y_hat
+
+    def move_prediction(self, device: torch.device) -> None:
+        """Move what `prediction` runs to a device, in float32. Coding has integers in its place."""
+        for name in ("h_s", "cam", "head"):
+            if (child := getattr(self, name, None)) is not None:
+                child.to(device)
 
     def move_rest(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move what decoding runs beside the transforms to a device and a float type."""

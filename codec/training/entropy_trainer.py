@@ -40,7 +40,7 @@ from torch import Tensor
 from ticodec.entropy.coder import Encoding, EntropyCoder
 from ticodec.entropy.tic_context import SCALE_BITS, scale_indexes
 from ticodec.errors import UsageError
-from ticodec.models.codec_network import CodecNetwork, straight_through_round
+from ticodec.models.codec_network import CodecNetwork, lambda_at, straight_through_round
 from ticodec.models.config import STRIDE_Y
 from ticodec.models.prior import gaussian_likelihood
 from ticodec.psnr import psnr_of_mse
@@ -49,7 +49,6 @@ from .data.decoding import Decoding
 from .encoded_photos import EncodedPhotos, code, encode_photos, fast_analysis
 from .export.tables import scale_thresholds
 from .export.weights_file import calibration_latents, compile_entropy
-from .losses import lambda_at
 from .option_field import Training
 from .options import TrainOptions
 from .photo_trainer import PhotoTrainer

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ticodec.errors import UsageError
+from ticodec.models.codec_network import lambda_at
 from ticodec.models.config import STRIDE_Y, IcatConfig
 from ticodec.models.icat import Icat
 from ticodec.models.prior import FactorizedPrior
@@ -28,7 +29,7 @@ from .data.augment import augmentation_of
 from .data.class_folder import ClassFolder, labels_of, load_classes
 from .float_latents import latents
 from .halving import fit_to, layer_of
-from .losses import JointLoss, joint, lambda_at
+from .losses import JointLoss, joint
 from .option_field import Training
 from .options import TrainOptions
 from .parameters import AGGREGATION, GAINS, HALVE, VIT, on_grid, without, without_labels

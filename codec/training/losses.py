@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ticodec.models.codec_network import lambda_at
 from ticodec.models.icat import JointOutput
 from ticodec.models.tic import Output
 
@@ -25,15 +26,6 @@ class Loss(NamedTuple):
     bpp: Tensor
     mse: Tensor
     bpp_rounded: Tensor
-
-
-def lambda_at(level: Tensor, lambdas: Tensor) -> Tensor:
-    """λ at continuous quality levels (B,), interpolated in the logarithm of lambdas (levels,)."""
-    table = lambdas.log()
-    low = level.floor().clamp(0, max(len(lambdas) - 2, 0)).long()
-    high = (low + 1).clamp(max=len(lambdas) - 1)
-    part = level - low
-    return (table[low] * (1 - part) + table[high] * part).exp()
 
 
 def rate_distortion(

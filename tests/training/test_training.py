@@ -13,11 +13,12 @@ from support import SMALL as CONFIG
 from support import SMALL_RUN as OPTIONS
 
 from ticodec.errors import BadInputError, UsageError
+from ticodec.models.codec_network import lambda_at
 from ticodec.models.config import PAPER_LAMBDAS
 from ticodec.models.tic import Output
 from ticodec.training import checkpoint
 from ticodec.training.codec_trainer import Trainer
-from ticodec.training.losses import lambda_at, rate_distortion
+from ticodec.training.losses import rate_distortion
 from ticodec.training.options import OPTIMIZERS, TrainOptions
 from ticodec.training.photo_trainer import PhotoData
 
