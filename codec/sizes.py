@@ -15,7 +15,7 @@ def bytes_in(text: str, letter: int) -> float | None:
             capitals or not.
         letter: what each of K … T alone means, 1000 or 1024.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", text)
     units = {"b": 1}
     for power, name in enumerate(LETTERS.lower(), 1):
         units |= {name: letter**power, f"{name}ib": 1024**power, f"{name}b": 1000**power}

@@ -47,8 +47,13 @@ class Target:
             raise UsageError(f"`measure` must be {', '.join(MEASURES)}, not {self.measure!r}")
         if isinstance(self.value, bool) or not isinstance(self.value, Real):
             raise UsageError(f"`value` must be a number, not {type(self.value).__name__}")
-        if not 0 < self.value < math.inf:
-            raise UsageError(f"`value` must be positive and finite, not {self.value:g}")
+        try:
+            value = float(self.value)
+        except OverflowError:  # a whole number that no float can be
+            value = math.inf
+        if not 0 < value < math.inf:
+            raise UsageError(f"`value` must be positive and finite, not {value:g}")
+        object.__setattr__(self, "value", value)
 
     @property
     def of_file(self) -> bool:
@@ -101,7 +106,7 @@ def target_of(measure: Measure, text: str, name: str, nearest: bool = False) -> 
     value = bytes_in(text + "B" * text[-1:].isdigit(), 1000) if measure == "size" else None
     units = {"bpp": r"(?:bpp)?", "psnr": r"(?P<db>dB)?", "ms-ssim": r"(?P<db>dB)?"}
     if measure in units:
-        found = re.fullmatch(rf"\s*(\d*\.?\d+)\s*{units[measure]}\s*", text, re.IGNORECASE)
+        found = re.fullmatch(rf"\s*([0-9]*\.?[0-9]+)\s*{units[measure]}\s*", text, re.I)
         value = None if found is None else float(found[1])
         if found is not None and measure == "ms-ssim" and found["db"] is None:
             value = _decibel_of(float(found[1]))

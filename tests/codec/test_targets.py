@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from fractions import Fraction
 
 import pytest
 
@@ -41,8 +42,21 @@ def test_what_people_write(measure: Measure, text: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("measure", "texts"),
     [
-        ("size", ("much", "0", "-5k", "5 apples", "1e3", "", "9" * 400)),
-        ("bpp", ("0", "-1", "0.5dB", "nan", "half")),
+        (
+            "size",
+            (
+                "much",
+                "0",
+                "-5k",
+                "5 apples",
+                "1e3",
+                "",
+                "9" * 400,
+                "\N{FULLWIDTH DIGIT ONE}k",
+                "1\N{KELVIN SIGN}",
+            ),
+        ),
+        ("bpp", ("0", "-1", "\N{ARABIC-INDIC DIGIT FIVE}", "0.5dB", "nan", "half")),
         ("psnr", ("0", "inf", "35 bpp", "35,5")),
         ("ms-ssim", ("0", "1", "1.0", "97%", "15 dBs")),
     ],
@@ -64,6 +78,9 @@ def test_what_is_no_target(measure: Measure, texts: tuple[str, ...]) -> None:
         ("psnr", -3.5, "`value` must be positive and finite, not -3.5"),
         ("psnr", math.nan, "`value` must be positive and finite, not nan"),
         ("size", math.inf, "`value` must be positive and finite, not inf"),
+        pytest.param(
+            "size", 10**400, "`value` must be positive and finite, not inf", id="no float"
+        ),
     ],
 )
 def test_bad_targets(measure, value, said: str) -> None:
@@ -87,6 +104,11 @@ def test_words_and_tolerances(
     assert str(target) == said
     assert target.accepted == pytest.approx(accepted)
     assert target.said(35.042) == reached
+
+
+def test_any_real_number_will_do() -> None:
+    target = Target("psnr", Fraction(71, 2))
+    assert (str(target), target) == ("35.5 dB PSNR", Target("psnr", 35.5))
 
 
 def test_targets_travel_to_workers() -> None:
