@@ -105,9 +105,12 @@ def reach(
         trials.latents = lambda stored, report: refinement.refined(
             codec, picture.pixels, features, stored, effort, report
         )
-        found = search(trials.aim, curve.through(found.best), trials, REFINEMENTS)
-        count += found.trials
+        refined = search(trials.aim, curve.through(found.best), trials, REFINEMENTS)
+        count += refined.trials
         trials.shares.end()
+        in_reach = not refined.out_of_reach and trials.aim.on_side(refined.best.value)
+        if in_reach or found.out_of_reach:  # if not, only the one that is not refined will do
+            found = refined
     if found.out_of_reach and not target.nearest:
         raise TicodecError(_out_of_reach(target, found))
     best = found.best

@@ -46,6 +46,10 @@ class Aim:
         """What is aimed at."""
         return (self.least + self.most) / 2
 
+    def on_side(self, value: float) -> bool:
+        """Whether a value is on the side that is to be taken where the curve jumps."""
+        return value <= self.most if self.at_most else value >= self.least
+
 
 @dataclass(frozen=True)
 class Curve:

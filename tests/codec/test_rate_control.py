@@ -197,6 +197,27 @@ def test_refined_files_reach_it_too(tiny, picture, monkeypatch) -> None:
     assert seen[-1] == 1
 
 
+@pytest.mark.parametrize(
+    ("quality", "share", "times"),
+    [(1, 0.985, 3), (1, 1.0, 3), (8, 1.0, 0.5)],  # much larger files, or much smaller ones
+)
+def test_where_no_refined_file_will_do(
+    tiny, picture, monkeypatch, quality: float, share: float, times: float
+) -> None:
+    """The one that is not refined is taken: what effort 1 reaches is in reach of any effort."""
+
+    def refined(codec, pixels, features, stored, effort, progress=lambda share: None):
+        y, z = codec.scaled(features, stored)
+        return y * times, z
+
+    monkeypatch.setattr(refinement, "refined", refined)
+    photo = picture(70, 90)
+    target = Target("size", len(tiny.encode(photo, quality)) // share)
+    found = reach(tiny, photo, target, 2)
+    assert 0.98 * target.value <= found.value == found.container.size <= target.value
+    assert container.write(found.container) == tiny.encode(photo, target)
+
+
 def test_shares_never_go_back(tiny, picture) -> None:
     seen: list[float] = []
     target = Target("psnr", 24, nearest=True)
