@@ -76,6 +76,7 @@ def facts_of_target(reached: Reached) -> dict[str, Any]:
             "measure": target.measure,
             "wanted": target.value,
             "reached": round(reached.value, 4),
+            "out_of_reach": reached.out_of_reach,
             "trials": reached.trials,
         }
     }

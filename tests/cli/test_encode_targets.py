@@ -50,6 +50,7 @@ def test_a_psnr_as_json(run, photo: Path, tmp_path: Path) -> None:
     assert (target["measure"], target["wanted"]) == ("psnr", pytest.approx(wanted))
     assert target["reached"] == pytest.approx(reached, abs=1e-4)
     assert target["trials"] >= 1
+    assert target["out_of_reach"] is False
     assert 1 < facts["quality"] < 8
 
 
@@ -63,6 +64,8 @@ def test_out_of_reach(run, photo: Path, sizes: tuple[int, int]) -> None:
     assert done.code == 0
     assert ", quality 1.00, 30 bytes out of reach, " in done.out
     assert photo.with_suffix(".tic").stat().st_size == sizes[0]
+    done = run(*words, "-f", "--json")
+    assert json.loads(done.out)["target"]["out_of_reach"] is True
     done = run("encode", photo, *TINY, "--target-psnr", "90", "-f")
     assert ", quality 8.00, " in done.out
     assert " dB PSNR, 90 dB PSNR out of reach, " in done.out
