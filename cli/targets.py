@@ -33,7 +33,7 @@ TargetMsSsim = Annotated[
 ]
 Effort = Annotated[
     int,
-    typer.Option("--effort", help="1 (fastest) to 9 (smallest file for what it looks like)."),
+    typer.Option("--effort", help="1 to 9: more takes longer, and gives smaller or better files."),
 ]
 
 

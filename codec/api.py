@@ -86,7 +86,7 @@ def encode(
             (H, W), (H, W, 3) or (H, W, 4), or a `Picture`. Any size from 1×1.
         quality: 1 (smallest) to 8 (best), fractions allowed; None: 4. Or a `Target`: the encoder
             looks for the quality that reaches it, `Target("psnr", 35)`.
-        effort: 1 (fastest) to 9 (smallest file for what it looks like).
+        effort: 1 to 9: more takes longer, and gives smaller or better files.
         model, device: as `load` takes them.
         strip, strip_location, allow_truncated: as `read_picture` takes them.
         max_pixels: larger images are refused.

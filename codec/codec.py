@@ -152,7 +152,7 @@ class Codec:
         Args:
             image: whatever `ticodec.encode` takes.
             quality: 1 (smallest) to 8 (best), or a `Target`; None: 4.
-            effort: 1 (fastest) to 9 (smallest file for what it looks like).
+            effort: 1 to 9: more takes longer, and gives smaller or better files.
             progress: called with the share done, 0 … 1, now and then.
 
         Raises UsageError when the quality is not one of the model's, TicodecError when the
