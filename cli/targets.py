@@ -83,8 +83,13 @@ def facts_of_target(reached: Reached) -> dict[str, Any]:
 
 
 def said_of_target(reached: Reached) -> str:
-    """Where a target led, for the line of a file: "quality 4.37, 35.04 dB PSNR"."""
+    """Where a target led, for the line of a file: "quality 4.37, 35.04 dB PSNR".
+
+    Where all files are smaller than asked for, or all look better: "quality 8.00 (the best)".
+    """
     said = [f"quality {reached.container.header.quality / QUALITY_STEPS:.2f}"]
+    if reached.at_end and not reached.out_of_reach:
+        said[0] += " (the best)" if reached.target.of_file else " (the lowest)"
     if not reached.target.of_file:  # the line says its bytes and bits
         said.append(reached.target.said(reached.value))
     if reached.out_of_reach:

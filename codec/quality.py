@@ -32,7 +32,7 @@ def checked_quality(entry: Entry, quality: float | None) -> float | None:
     Raises UsageError when these weights do not have it.
     """
     if quality is not None and (isinstance(quality, bool) or not isinstance(quality, Real)):
-        raise UsageError(f"quality must be a number, not {type(quality).__name__}")
+        raise UsageError(f"quality must be a number or a `Target`, not {type(quality).__name__}")
     if entry.qualities is None:
         if quality is not None:
             raise UsageError(f"{entry.name} has one fixed quality; leave `quality` out")

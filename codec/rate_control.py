@@ -49,13 +49,15 @@ class Reached:
     Args:
         container: the file; value: what it reaches, in the target's units.
         trials: how many files were made to find it, itself too.
-        out_of_reach: it is only the nearest to the target.
+        at_end: the range of qualities ends before the target: it has the first or the last one.
+        out_of_reach: and so it is larger, or looks worse, than was asked for.
     """
 
     container: Container
     target: Target
     value: float
     trials: int
+    at_end: bool
     out_of_reach: bool
 
 
@@ -86,6 +88,9 @@ def reach(
     Args:
         codec: of weights that have more than one quality; effort: as `Codec.encode` takes it.
 
+    A limit is kept, too, by a picture whose largest file is smaller, and a promise by one whose
+    smallest file looks better.
+
     Raises TicodecError when the target is out of reach, unless it asks for the nearest then;
     UsageError when the picture is too small for MS-SSIM.
     """
@@ -108,13 +113,15 @@ def reach(
         refined = search(trials.aim, curve.through(found.best), trials, REFINEMENTS)
         count += refined.trials
         trials.shares.end()
-        in_reach = not refined.out_of_reach and trials.aim.on_side(refined.best.value)
-        if in_reach or found.out_of_reach:  # if not, only the one that is not refined will do
+        # If no refined file will do, one that is not refined may.
+        if trials.aim.on_side(refined.best.value) or not trials.aim.on_side(found.best.value):
             found = refined
-    if found.out_of_reach and not target.nearest:
-        raise TicodecError(_out_of_reach(target, found))
     best = found.best
-    return Reached(best.container, target, best.reached, count, bool(found.out_of_reach))
+    missed = not trials.aim.on_side(best.value)
+    if missed and not target.nearest:
+        raise TicodecError(_out_of_reach(target, found, trials.besides))
+    at_end = bool(found.out_of_reach)
+    return Reached(best.container, target, best.reached, count, at_end, missed)
 
 
 def _check_similarity(height: int, width: int) -> None:
@@ -132,11 +139,14 @@ def _check_similarity(height: int, width: int) -> None:
         )
 
 
-def _out_of_reach(target: Target, found: Found[Trial]) -> str:
-    best, ending = found.best, "smallest" if found.out_of_reach < 0 else "largest"
+def _out_of_reach(target: Target, found: Found[Trial], besides: int) -> str:
+    best, ending = found.best, "smallest" if target.of_file else "largest"
+    metadata = ""
+    if target.of_file and besides > best.container.size / 2:
+        metadata = f", {besides:,} bytes of it metadata, which `strip` leaves out"
     return (
         f"{target} cannot be reached; the {ending} file has {target.said(best.reached)} "
-        f"(quality {best.stored / QUALITY_STEPS:g}), give `nearest` to take that"
+        f"(quality {best.stored / QUALITY_STEPS:g}){metadata}; give `nearest` to take that"
     )
 
 

@@ -83,8 +83,8 @@ def refined(
 ) -> tuple[Tensor, Tensor]:
     """Latents y (h, w, M) and z (h/n, w/n, N), gains applied, on the CPU, to be coded.
 
-    y is ŷ already: it is rounded to itself. The same machine gives the same latents; on another one
-    the gradient's last digits differ, and so do some of them.
+    y is ŷ already: it is rounded to itself. The same machine gives the same latents with as many
+    threads; on another one the gradient's last digits differ, and so do some of them.
 
     Args:
         codec: of the weights; pixels: (H, W, 3) uint8; features: what g_a gives of them, without

@@ -259,7 +259,7 @@ class Worker:
             loaded.measured[MEASURED[target.measure]] = min(found.value, SAME_PSNR)
         if found.out_of_reach:
             text = f"asked for {target}, got {target.said(found.value)}"
-            loaded.picture.notes.append(Note("target", text, lost=False))
+            loaded.picture.notes.append(Note("target", text))
         return container.write(found.container)
 
     def _as_files(self, codec: Codec, group: list[Loaded]) -> list[Container]:

@@ -38,7 +38,7 @@ class Row(NamedTuple):
     """A photo's file: what it reaches, how many were made, and seconds."""
 
     value: float
-    out_of_reach: bool
+    at_end: bool
     trials: int
     seconds: float
 
@@ -96,7 +96,7 @@ def row_of(codec: Codec, picture: Picture, target: Target, effort: int) -> Row:
     """Encode for a target, and measure the file."""
     found, seconds = timed(lambda: reach(codec, picture, target, effort))
     value = measured(codec, picture, target, found.container)
-    return Row(value, found.out_of_reach, found.trials, seconds)
+    return Row(value, found.at_end, found.trials, seconds)
 
 
 def measured(codec: Codec, picture: Picture, target: Target, file: Container) -> float:
@@ -122,8 +122,8 @@ def command(path: Path, *options: object) -> float:
 def print_row(
     target: Target, rows: list[Row], time: float, pairs: list[tuple[float, float]]
 ) -> None:
-    """Print a target's row; nearness is that of the photos where it is in reach."""
-    near = [row for row in rows if not row.out_of_reach]
+    """Print a target's row; nearness is that of photos whose qualities include it."""
+    near = [row for row in rows if not row.at_end]
     least, most = target.accepted
     values = [row.value for row in near]
     looking, plain = zip(*pairs, strict=True) if pairs else ((), ())

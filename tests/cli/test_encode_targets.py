@@ -57,7 +57,7 @@ def test_a_psnr_as_json(run, photo: Path, tmp_path: Path) -> None:
 def test_out_of_reach(run, photo: Path, sizes: tuple[int, int]) -> None:
     """With -f the nearest is written, and the line says that it is no more than that."""
     words = ("encode", photo, *TINY, "--target-size", "30")
-    said = f"the smallest file has {sizes[0]:,} bytes (quality 1), give --force to take that"
+    said = f"the smallest file has {sizes[0]:,} bytes (quality 1); give --force to take that"
     run(*words).fails(1, f"{photo}: 30 bytes cannot be reached; {said}")
     assert not photo.with_suffix(".tic").exists()
     done = run(*words, "-f")
@@ -69,6 +69,14 @@ def test_out_of_reach(run, photo: Path, sizes: tuple[int, int]) -> None:
     done = run("encode", photo, *TINY, "--target-psnr", "90", "-f")
     assert ", quality 8.00, " in done.out
     assert " dB PSNR, 90 dB PSNR out of reach, " in done.out
+
+
+def test_a_limit_that_the_best_keeps(run, photo: Path, sizes: tuple[int, int]) -> None:
+    done = run("encode", photo, *TINY, "--target-size", "10MB")
+    assert (done.code, photo.with_suffix(".tic").stat().st_size) == (0, sizes[1])
+    assert ", quality 8.00 (the best), " in done.out
+    done = run("encode", photo, *TINY, "--target-psnr", "5", "-f")
+    assert ", quality 1.00 (the lowest), " in done.out
 
 
 def test_wrong_targets(run, photo: Path) -> None:

@@ -173,8 +173,8 @@ def test_a_tic_is_no_image_to_encode(tic: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quality": "5"}, "quality must be a number, not str"),
-        ({"quality": True}, "quality must be a number, not bool"),
+        ({"quality": "5"}, "quality must be a number or a `Target`, not str"),
+        ({"quality": True}, "quality must be a number or a `Target`, not bool"),
         ({"max_pixels": "x"}, "`max_pixels` must be a whole number, not str"),
         ({"max_pixels": 0}, "`max_pixels` must be at least 1"),
         ({"max_pixels": 599}, r"30×20 pixels, more than the limit of 599; raise `max_pixels`"),

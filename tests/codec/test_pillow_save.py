@@ -113,7 +113,7 @@ def test_orientation_is_applied() -> None:
     ("options", "message"),
     [
         ({"quality": 95}, "^quality must be from 1 to 8, not 95$"),
-        ({"quality": "keep"}, "quality must be a number, not str"),
+        ({"quality": "keep"}, "quality must be a number or a `Target`, not str"),
         ({"model": "nothing"}, "nothing"),
         ({"exif": 5}, "^`exif` must be bytes, not int$"),
         ({"icc_profile": "sRGB"}, "`icc_profile` must be bytes, not str"),
