@@ -175,7 +175,7 @@ def test_limits_and_promises_that_every_quality_keeps(tiny, picture) -> None:
 
 def test_metadata_that_fills_the_file(tiny, picture) -> None:
     photo = picture(70, 90)
-    photo.exif = np.random.default_rng(0).bytes(3000)
+    photo.metadata["exif"] = np.random.default_rng(0).bytes(3000)
     with pytest.raises(TicodecError, match=r"bytes of it metadata, which `strip` leaves out; give"):
         tiny.encode(photo, Target("size", 3000))
 
