@@ -1,6 +1,8 @@
 """The gradient of what a synthesis transform makes, with respect to the latents it is made of.
 
-y ─► g_s ─► x ─► output_gradient ─► ∂loss/∂x ─► back through g_s ─► ∂loss/∂y
+    y ─► g_s ─► x ─► output_gradient ─► ∂loss/∂x ─► back through g_s ─► ∂loss/∂y
+
+On the CPU the C extension goes both ways, if it has kernels for the transform; elsewhere PyTorch.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from .native.gradient import NativeGradient
 
 #: An output (1, H, W, 3), float32, to the gradient of a loss with respect to it, of the same shape.
 OutputGradient = Callable[[Tensor], Tensor]
@@ -24,11 +28,17 @@ class SynthesisGradient:
     """
 
     def __init__(self, g_s: nn.Sequential, device: torch.device, dtype: torch.dtype) -> None:
-        with torch.inference_mode(False):
-            modules = copy.deepcopy(g_s).to(device, dtype).eval().requires_grad_(False)
-        self.modules, self.device, self.dtype = modules, device, dtype
+        self.device = device
+        self.way: NativeGradient | TorchGradient
+        try:
+            if device.type != "cpu":
+                raise ValueError("the extension runs on the CPU")
+            self.way = NativeGradient(g_s, dtype)
+        except ValueError:
+            self.way = TorchGradient(g_s, device, dtype)
 
     @torch.inference_mode(False)
+    @torch.no_grad()
     def __call__(self, y: Tensor, output_gradient: OutputGradient) -> Tensor:
         """The gradient with respect to y, (1, h, w, M), float32, on the device.
 
@@ -37,9 +47,26 @@ class SynthesisGradient:
             output_gradient: called once, with what g_s makes of y: (1, 16h, 16w, 3), float32, on
                 the device. It returns the gradient of the loss with respect to that.
         """
+        x, back = self.way.run(y[0].to(self.device))
+        return back(output_gradient(x[None])[0].to(self.device)).float().clone()[None]
+
+
+class TorchGradient:
+    """By PyTorch. Args: as of `SynthesisGradient`."""
+
+    def __init__(self, g_s: nn.Sequential, device: torch.device, dtype: torch.dtype) -> None:
+        with torch.inference_mode(False):
+            self.modules = copy.deepcopy(g_s).to(device, dtype).eval().requires_grad_(False)
+        self.dtype = dtype
+
+    def run(self, y: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """(h, w, M) float32 to (H, W, 3), float32, and the way back, which is to be taken once."""
         with torch.enable_grad():
-            leaf = y.to(self.device, self.dtype, copy=True).detach().requires_grad_()
+            leaf = y[None].to(self.dtype, copy=True).requires_grad_()
             x = self.modules(leaf)
-        above = output_gradient(x.detach().float()).to(x.dtype)
-        (found,) = torch.autograd.grad(x, leaf, above)
-        return found.float()
+
+        def back(above: Tensor) -> Tensor:
+            (found,) = torch.autograd.grad(x, leaf, above[None].to(x.dtype))
+            return found[0]
+
+        return x.detach()[0].float(), back

@@ -4,10 +4,11 @@ It is optional. Without it PyTorch computes the same within rounding, more slowl
 
     Python       checks arguments    does the work
     layers.py ─► module.c         ─► kernels.c    Swin layers and convolutions on rows of a map
+                 layers.c
 
 kernels.h says what the kernels promise; kernels_body.h and the files that it includes are compiled
-for each instruction set. layers.py brings weights into the form that they read. team.py shares a
-job among threads.
+for each instruction set. layers.py brings weights into the form that they read, layers.c checks
+and copies them. team.py shares a job among threads. gradient.py runs a transform and goes back.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from types import ModuleType
 from ticodec.extension import load
 
 #: The version of the extension's functions.
-API = 2
+API = 3
 #: What it must have.
-NAMES = ("swin_layer", "conv_layer", "swin", "round", "conv", "SETS")
+NAMES = ("swin_layer", "conv_layer", "swin", "round", "conv", "swin_gradient", "SETS")
 
 
 @cache

@@ -21,7 +21,7 @@
 #define LEAKY_SLOPE 0.01f
 
 /* What becomes of a product. */
-enum { STORE, ADD, OPERAND, GELU, LEAKY, DIVIDE, MULTIPLY };
+enum { STORE, ADD, OPERAND, GELU, GELU_SLOPE, LEAKY, DIVIDE, MULTIPLY };
 
 /* Rows of operands times the weights of a layer. Row number r begins at a[tap] + r · stride, for
  * each run of inputs. */
@@ -33,7 +33,8 @@ typedef struct {
     size_t steps, blocks; /* steps: of each tap */
     const float *start;   /* what sums start with, NULL for zeros; row r at r · start_stride */
     size_t start_stride;
-    void *out; /* float32, or operands for OPERAND and GELU */
+    void *out;          /* float32, or operands for OPERAND, GELU and GELU_SLOPE */
+    const float *slope; /* for GELU_SLOPE: sums are multiplied with the slope there, as out */
     size_t out_stride;
     int end; /* what becomes of it */
 } product_of;

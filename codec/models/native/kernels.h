@@ -1,4 +1,5 @@
-/* What runs the transforms on the CPU: Swin layers and convolutions on float32 maps.
+/* What runs the transforms on the CPU: Swin layers and convolutions on float32 maps, and the way
+ * back: gradients with respect to what a layer takes, never to its weights.
  *
  * Maps are channels-last. Products take their operands in float32 or in bfloat16, and always add
  * up in float32. A set of kernels is for one instruction set and one type of operands.
@@ -33,6 +34,8 @@ typedef struct {
 typedef struct {
     size_t channels, heads, window, shift, hidden;
     linear_layer qkv, proj, mlp1, mlp2;
+    /* Their transposes, with biases of zero, for gradients; none where gradients are not wanted. */
+    linear_layer qkv_back, proj_back, mlp1_back, mlp2_back;
     /* Position biases [patterns][heads][tokens][PADDED(tokens)], -inf where a pair is masked. A
      * layer that is not shifted has one pattern. A shifted one has four: whole windows, those of
      * the last column, those of which a half is missing above or below, and both. They keep apart
@@ -70,13 +73,15 @@ typedef struct {
     size_t down, up, count; /* count: of parts */
     conv_part parts[MOST_PARTS];
     int activation;
-    linear_layer gdn; /* of GDN: what x is divided by, or multiplied with, is linear in |x| */
+    linear_layer gdn;      /* of GDN: what x is divided by, or multiplied with, is linear in |x| */
+    linear_layer gdn_back; /* its transpose, for gradients; none where they are not wanted */
 } conv_layer;
 
 /* Rows to convolve. */
 typedef struct {
     const void *from; /* operands, rows of [from_width][channels], borders included */
     float *to;        /* rows of [up · width][out] */
+    float *kept;      /* what GDN takes goes there too, as `to`, unless it is NULL */
     size_t from_width, width;
 } conv_rows;
 
@@ -88,6 +93,8 @@ typedef struct {
     /* Bytes that the others need as scratch, aligned to 64. */
     size_t (*swin_scratch)(const swin_layer *l);
     size_t (*conv_scratch)(const conv_layer *l);
+    size_t (*swin_gradient_scratch)(const swin_layer *l);
+    size_t (*activation_gradient_scratch)(const conv_layer *l);
 
     /* A thread calls these before and after `swin` and `conv`; NULL where that is not needed. */
     void (*begin)(void), (*end)(void);
@@ -95,11 +102,21 @@ typedef struct {
     /* One window. */
     void (*swin)(const swin_layer *l, const swin_rows *r, size_t window, void *scratch);
 
+    /* One window of a gradient. r->from is what the layer took, `above` the gradient of what it
+     * made; that of what it took goes to r->to, which may be `above`. */
+    void (*swin_gradient)(const swin_layer *l, const swin_rows *r, const float *above,
+                          size_t window, void *scratch);
+
     /* float32 to operands. */
     void (*round)(const float *from, size_t count, void *to);
 
     /* One row of outputs of one part. */
     void (*conv)(const conv_layer *l, const conv_rows *r, size_t row, size_t part, void *scratch);
+
+    /* The gradient of what the activation of a layer made, at so many positions, [out] each, to
+     * that of what it took, as operands. kept: what INVERSE_GDN took, or what LEAKY_RELU made. */
+    void (*activation_gradient)(const conv_layer *l, const float *kept, const float *above,
+                                size_t positions, void *to, void *scratch);
 } kernels;
 
 /* How many sets of kernels there are. */

@@ -10,6 +10,7 @@ INLINE TARGET void NAME(finish)(const product_of *p, size_t row, size_t block, v
     size_t at = row * p->out_stride + block * BLOCK;
     float *out = (float *)p->out + at;
     operand *saved = (operand *)p->out + at;
+    const float *slope = p->end == GELU_SLOPE ? p->slope + at : NULL;
     if (p->start) x += READ(p->start + row * p->start_stride + block * BLOCK);
     const size_t to = 0;
 #define ONCE(DO) DO;

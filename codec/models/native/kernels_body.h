@@ -17,9 +17,12 @@ typedef int32_t NAME(integers) __attribute__((vector_size(VECTOR), aligned(4), m
 #if PER == 2
 typedef uint16_t NAME(operand);
 #define SAVE(p, x) _mm256_storeu_si256((void *)(p), (__m256i)_mm512_cvtneps_pbh((__m512)(x)))
+#define LOAD(p)                                                                                    \
+    (vec) _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(p))), 16)
 #else
 typedef float NAME(operand);
 #define SAVE(p, x) AT(p) = (x)
+#define LOAD(p) READ(p)
 #endif
 #define operand NAME(operand)
 
@@ -88,7 +91,8 @@ INLINE TARGET vec NAME(exp2)(vec x) {
 #endif
 }
 
-INLINE TARGET vec NAME(gelu)(vec x) {
+/* Φ(x) - ½. */
+INLINE TARGET vec NAME(normal)(vec x) {
 #if PER == 2
 #define COEFFICIENTS gelu_bf16
     const float c = C_BF16;
@@ -102,7 +106,15 @@ INLINE TARGET vec NAME(gelu)(vec x) {
 #pragma GCC unroll 16
     for (int i = last - 1; i >= 0; i--) r = r * t + COEFFICIENTS[i];
 #undef COEFFICIENTS
-    return x * (near * r + 0.5f);
+    return near * r;
+}
+
+INLINE TARGET vec NAME(gelu)(vec x) { return x * (NAME(normal)(x) + 0.5f); }
+
+/* The derivative, Φ(x) + x · φ(x). */
+INLINE TARGET vec NAME(gelu_slope)(vec x) {
+    vec density = 0.398942280f * NAME(exp2)(x * x * -0.721347520f); /* 1/√(2π), -log₂(e)/2 */
+    return NAME(normal)(x) + 0.5f + x * density;
 }
 
 #include "kernels_product.h"
@@ -111,14 +123,25 @@ INLINE TARGET vec NAME(gelu)(vec x) {
 
 #include "kernels_conv.h"
 
+#include "kernels_gradient.h"
+
 static const kernels NAME(kernels) = {
-    STRING(SET), PER,         sizeof(operand), NAME(swin_scratch), NAME(conv_scratch),
+    .name = STRING(SET),
+    .per = PER,
+    .operand_size = sizeof(operand),
+    .swin_scratch = NAME(swin_scratch),
+    .conv_scratch = NAME(conv_scratch),
+    .swin_gradient_scratch = NAME(swin_gradient_scratch),
+    .activation_gradient_scratch = NAME(activation_gradient_scratch),
 #if MATRICES
-    amx_begin,   amx_end,
-#else
-    NULL,        NULL,
+    .begin = amx_begin,
+    .end = amx_end,
 #endif
-    NAME(swin),  NAME(round), NAME(conv),
+    .swin = NAME(swin),
+    .swin_gradient = NAME(swin_gradient),
+    .round = NAME(round),
+    .conv = NAME(conv),
+    .activation_gradient = NAME(activation_gradient),
 };
 
 #undef SET
@@ -133,6 +156,7 @@ static const kernels NAME(kernels) = {
 #undef READ
 #undef ALL
 #undef SAVE
+#undef LOAD
 #undef operand
 #undef ROWS
 #undef NARROW
@@ -143,3 +167,4 @@ static const kernels NAME(kernels) = {
 #undef LARGEST_SCORE
 #undef HIDDEN
 #undef POSITIONS
+#undef PLACE

@@ -45,12 +45,14 @@ TARGET static void NAME(conv)(const conv_layer *l, const conv_rows *r, size_t ro
     NAME(product)(&p);
     if (l->activation < GDN) return;
     operand *sizes = scratch;
+    float *kept = r->kept ? r->kept + (out - r->to) : NULL;
     for (size_t first = 0; first < r->width; first += POSITIONS) {
         size_t count = r->width - first < POSITIONS ? r->width - first : POSITIONS;
         float *x = out + first * step;
         for (size_t i = 0; i < count; i++)
             for (size_t c = 0; c < l->out; c += LANES) {
                 vec value = READ(x + i * step + c);
+                if (kept) AT(kept + (first + i) * step + c) = value;
                 SAVE(sizes + i * l->out + c, MAX(value, -value));
             }
         NAME(linear)(&l->gdn, sizes, l->out, count, x, step,

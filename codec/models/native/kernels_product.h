@@ -1,7 +1,7 @@
 /* Products of rows with the weights of a layer, for kernels_body.h. */
 
-/* What becomes of sums x of a product p, at out + to (float32) or saved + to (operands). EACH does
- * something for every vector of sums. */
+/* What becomes of sums x of a product p, at out + to (float32) or saved + to (operands). slope + to
+ * is where GELU's slope is wanted. EACH does something for every vector of sums. */
 #define END_WITH(EACH)                                                                             \
     switch (p->end) {                                                                              \
     case STORE:                                                                                    \
@@ -12,6 +12,8 @@
         EACH(SAVE(saved + to, x)) break;                                                           \
     case GELU:                                                                                     \
         EACH(SAVE(saved + to, NAME(gelu)(x))) break;                                               \
+    case GELU_SLOPE:                                                                               \
+        EACH(SAVE(saved + to, x * NAME(gelu_slope)(READ(slope + to)))) break;                      \
     case LEAKY:                                                                                    \
         EACH(AT(out + to) = MAX(x, x * LEAKY_SLOPE)) break;                                        \
     case DIVIDE:                                                                                   \
@@ -66,6 +68,7 @@ INLINE TARGET void NAME(tile)(const product_of *p, size_t row, size_t block, con
     size_t at = row * p->out_stride + block * BLOCK;
     float *out = (float *)p->out + at;
     operand *saved = (operand *)p->out + at;
+    const float *slope = p->end == GELU_SLOPE ? p->slope + at : NULL;
 #define EACH(DO)                                                                                   \
     _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                                        \
         _Pragma("GCC unroll 16") for (int v = 0; v < vectors; v++) {                               \

@@ -61,13 +61,15 @@ TARGET static void NAME(pair)(const operand *v, size_t stride, size_t tokens, si
 typedef struct {
     float *x, *scores;
     operand *norm, *qkv, *seen, *hidden, *k, *v, *p;
+    size_t apart; /* from the p of a head to that of the next one: 0 where they are not kept */
     size_t bytes;
 } NAME(places);
 
 /* Hidden channels that go through the MLP at a time, so that they stay in the first-level cache. */
 #define HIDDEN (PER * 4 * BLOCK)
 
-static NAME(places) NAME(lay_out)(const swin_layer *l, char *scratch) {
+/* kept: whether the p of all heads are kept. */
+static NAME(places) NAME(lay_out)(const swin_layer *l, char *scratch, int kept) {
     size_t tokens = l->window * l->window, keys = PADDED(tokens), c = l->channels, at = 0;
     NAME(places) s;
 #define PLACE(name, count)                                                                         \
@@ -76,17 +78,17 @@ static NAME(places) NAME(lay_out)(const swin_layer *l, char *scratch) {
     PLACE(scores, tokens * keys);
     PLACE(norm, tokens * c);
     PLACE(qkv, keys * 3 * c);
-    PLACE(seen, tokens * (c + BLOCK));
+    PLACE(seen, keys * (c + BLOCK));
     PLACE(hidden, tokens * HIDDEN);
     PLACE(k, keys * c);
     PLACE(v, keys * PADDED(c / l->heads));
-    PLACE(p, tokens * keys);
-#undef PLACE
+    s.apart = kept ? tokens * keys : 0;
+    PLACE(p, kept ? l->heads * tokens * keys : tokens * keys);
     s.bytes = at;
     return s;
 }
 
-static size_t NAME(swin_scratch)(const swin_layer *l) { return NAME(lay_out)(l, NULL).bytes; }
+static size_t NAME(swin_scratch)(const swin_layer *l) { return NAME(lay_out)(l, NULL, 0).bytes; }
 
 /* Attention of the tokens first … last - 1; the others are not there. */
 TARGET static void NAME(attend)(const swin_layer *l, const NAME(places) * s, const float *bias,
@@ -97,7 +99,8 @@ TARGET static void NAME(attend)(const swin_layer *l, const NAME(places) * s, con
         const operand *q = s->qkv + first * 3 * c + head * depth;
         NAME(turn)(s->qkv + c + head * depth, 3 * c, keys, depth, s->k);
         NAME(pair)(s->qkv + 2 * c + head * depth, 3 * c, keys, depth, s->v);
-        const void *queries[] = {q}, *shares[] = {s->p};
+        operand *p = s->p + head * s->apart;
+        const void *queries[] = {q}, *shares[] = {p};
         product_of scores = {.a = queries,
                              .taps = 1,
                              .stride = 3 * c,
@@ -112,7 +115,7 @@ TARGET static void NAME(attend)(const swin_layer *l, const NAME(places) * s, con
                              .out_stride = keys,
                              .end = STORE};
         NAME(product)(&scores);
-        NAME(softmax)(s->scores, rows, keys, s->p);
+        NAME(softmax)(s->scores, rows, keys, p);
         /* Beyond the depth of a head this writes into the place of the next one, which follows. */
         product_of seen = {.a = shares,
                            .taps = 1,
@@ -139,7 +142,7 @@ static size_t NAME(place)(const swin_layer *l, const swin_rows *r, size_t window
 
 TARGET static void NAME(swin)(const swin_layer *l, const swin_rows *r, size_t window,
                               void *scratch) {
-    NAME(places) s = NAME(lay_out)(l, scratch);
+    NAME(places) s = NAME(lay_out)(l, scratch, 0);
     size_t tokens = l->window * l->window, c = l->channels, across = r->width / l->window;
     size_t top = window / across * l->window; /* counted with absent rows */
     size_t first = top < r->absent ? (r->absent - top) * l->window : 0;

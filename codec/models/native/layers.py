@@ -39,11 +39,12 @@ class NativeSwin:
 
     Args:
         layer: the trained layer; dtype: of its operands, float32 or bfloat16.
+        back: whether it is to have `gradient`.
 
     Raises ValueError where the extension has no kernel for such a layer or type.
     """
 
-    def __init__(self, layer: SwinLayer, dtype: torch.dtype) -> None:
+    def __init__(self, layer: SwinLayer, dtype: torch.dtype, back: bool = False) -> None:
         self.module, name = _extension(dtype)
         self.shift = layer.shift
         c, heads = layer.proj.in_features, layer.heads
@@ -52,14 +53,21 @@ class NativeSwin:
         # The kernels compute powers of 2, not of e.
         factor = torch.ones(3 * c, 1, dtype=torch.float64)
         factor[:c] = (c // heads) ** -0.5 * math.log2(math.e)
-        layers = (
-            _pack(qkv * factor, bias * factor[:, 0], dtype),
-            _pack(_double(layer.proj.weight), _double(layer.proj.bias), dtype),
-            _pack(*_with_norm(layer.mlp1, layer.norm2), dtype),
-            _pack(_double(layer.mlp2.weight), _double(layer.mlp2.bias), dtype),
-        )
+        layers = [
+            (qkv * factor, bias * factor[:, 0]),
+            (_double(layer.proj.weight), _double(layer.proj.bias)),
+            _with_norm(layer.mlp1, layer.norm2),
+            (_double(layer.mlp2.weight), _double(layer.mlp2.bias)),
+        ]
+        packed = tuple(_pack(*one, dtype) for one in layers)
         size = (c, heads, layer.window, hidden, layer.shift > 0)
-        self.layer = self.module.swin_layer(name, size, layers, _biases(layer))
+        transposes = None
+        if back:
+            # The slope of a power of 2, which the kernels leave out.
+            factor[: 2 * c] *= math.log(2)
+            weights = [qkv * factor, *(weight for weight, _ in layers[1:])]
+            transposes = tuple(_transposed(weight, dtype) for weight in weights)
+        self.layer = self.module.swin_layer(name, size, packed, _biases(layer), transposes)
 
     @classmethod
     def of(cls, layer: SwinLayer, dtype: torch.dtype) -> NativeSwin | None:
@@ -80,6 +88,22 @@ class NativeSwin:
         rows, width, _ = source.shape
         arrays = (source.numpy(), None if add is None else add.numpy(), to.numpy())
         share(lambda taken: self.module.swin(self.layer, (rows, width, absent), *arrays, taken))
+
+    def gradient(
+        self, source: Tensor, above: Tensor, add: Tensor | None, to: Tensor, absent: int
+    ) -> None:
+        """The way back through the layer; `to` may be `above`.
+
+        Args:
+            source: what the layer took. above: the gradient of a loss with respect to what it made;
+                add: what is added to the gradient with respect to `source`, or None; to: where
+                that goes. All are as of `run`, and so is `absent`.
+        """
+        rows, width, _ = source.shape
+        size = (rows, width, absent)
+        add_to = None if add is None else add.numpy()
+        arrays = (source.numpy(), above.numpy(), add_to, to.numpy())
+        share(lambda taken: self.module.swin_gradient(self.layer, size, *arrays, taken))
 
 
 class Part(NamedTuple):
@@ -103,7 +127,8 @@ class NativeConv:
 
     Args:
         conv: the trained convolution; activation: a LeakyReLU, a GDN or None.
-        dtype: of its operands, float32 or bfloat16.
+        dtype: of its operands, float32 or bfloat16. back: whether it is to have
+            `activation_gradient`.
 
     Raises ValueError where the extension has no kernel for such layers or types.
 
@@ -114,7 +139,13 @@ class NativeConv:
         up: rows and columns of outputs for each position; shuffled: they are channels instead.
     """
 
-    def __init__(self, conv: Conv, activation: nn.Module | None, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        conv: Conv,
+        activation: nn.Module | None,
+        dtype: torch.dtype,
+        back: bool = False,
+    ) -> None:
         self.module, name = _extension(dtype)
         self.name, self.dtype, inner = name, dtype, conv.conv
         channels, self.out = inner.in_channels, inner.out_channels
@@ -144,7 +175,10 @@ class NativeConv:
             )
         kind, gdn = _activation(activation, dtype)
         size = (channels, self.outputs, self.down, self.up, kind)
-        self.layer = self.module.conv_layer(name, size, tuple(packed), gdn)
+        transposed_gdn = None
+        if back and isinstance(activation, LinearGDN):
+            transposed_gdn = _transposed(_double(activation.gamma_root) ** 2, dtype)
+        self.layer = self.module.conv_layer(name, size, tuple(packed), gdn, transposed_gdn)
 
     @classmethod
     def of(cls, conv: Conv, activation: nn.Module | None, dtype: torch.dtype) -> NativeConv | None:
@@ -174,18 +208,34 @@ class NativeConv:
         """NumPy has no bfloat16; the extension looks at the size of numbers only."""
         return (operands.view(torch.int16) if self.dtype == torch.bfloat16 else operands).numpy()
 
-    def run(self, near: Tensor, to: Tensor) -> Tensor:
+    def activation_gradient(self, kept: Tensor, above: Tensor, to: Tensor) -> None:
+        """The way back through the activation, which is no plain GDN.
+
+        Args:
+            kept: what an inverse GDN took or a LeakyReLU made, (r, W, C), float32; above: the
+                gradient with respect to what it made, the same.
+            to: rows (r, …, C) in `dtype`; that with respect to what it took goes between their
+                borders, which are one column wide on the left.
+        """
+        count, width, channels = above.shape
+        size = (count, width * channels, to.shape[1] * channels, channels)
+        arrays = (kept.numpy(), above.numpy(), self.array(to))
+        share(lambda taken: self.module.activation_gradient(self.layer, size, *arrays, taken))
+
+    def run(self, near: Tensor, to: Tensor, kept: Tensor | None = None) -> Tensor:
         """Rows of outputs, (rows, columns, out).
 
         Args:
             near: their neighbourhoods, rows (R, W, C) in `dtype`, with borders; R may be more.
             to: where the outputs of the kernel go, (up · r, up · w, `outputs`), float32. The
                 result lies in it, or is a copy where it is shuffled.
+            kept: as `to`, gets what a GDN takes.
         """
         rows, width = to.shape[0] // self.up, to.shape[1] // self.up
         size = (*near.shape[:2], rows, width)
         arrays = (self.array(near), to.numpy())
-        share(lambda taken: self.module.conv(self.layer, size, *arrays, taken))
+        before = None if kept is None else kept.numpy()
+        share(lambda taken: self.module.conv(self.layer, size, *arrays, taken, before))
         if not self.shuffled:
             return to[..., : self.out]
         return shuffled(to[..., : 4 * self.out])
@@ -226,6 +276,11 @@ def _pack(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Packed:
     if dtype == torch.bfloat16:
         packed = packed.view(torch.int16)
     return packed.numpy(), _padded(bias, 0, BLOCK).float().numpy()
+
+
+def _transposed(weight: Tensor, dtype: torch.dtype) -> Packed:
+    """The way back through a linear layer (outputs, inputs): its transpose, without a bias."""
+    return _pack(weight.t(), weight.new_zeros(weight.shape[1]), dtype)
 
 
 def _biases(layer: SwinLayer) -> NDArray[np.float32]:

@@ -1,0 +1,235 @@
+"""The way through a synthesis transform and back, by the extension, on whole maps.
+
+    x ─► Stage ─► Stage ─► … ─► output
+    ∂x ◄─ back ◄─ back ◄─ … ◄─ ∂output
+
+A stage gives what it makes of a map, and a function for the way back. That holds what each layer
+took; what is inside a layer is computed again on the way back, in the cache.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ticodec.models.bands import put
+from ticodec.models.conv import Conv, LinearGDN
+from ticodec.models.swin import STB, SwinLayer
+
+from .layers import BLOCK, NativeConv, NativeSwin
+
+#: Makes the gradient with respect to an earlier map of that with respect to a later one.
+Back = Callable[[Tensor], Tensor]
+#: Maps begin at multiples of so many bytes.
+ALIGNED = 64
+
+
+class Maps:
+    """Memory of maps. It is used again when nobody holds a map any more, since the system takes
+    longer to give new memory than a layer to fill it.
+    """
+
+    def __init__(self) -> None:
+        self.free: list[NDArray[np.uint8]] = []
+
+    def take(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A map; what is in it is arbitrary."""
+        count = math.prod(shape) * dtype.itemsize
+        fitting = [number for number, block in enumerate(self.free) if len(block) >= count]
+        if fitting:
+            block = self.free.pop(min(fitting, key=lambda number: len(self.free[number])))
+        else:
+            whole = np.empty(count + ALIGNED, np.uint8)
+            block = whole[-whole.ctypes.data % ALIGNED :][:count]
+        held = block[:count]  # the tensor and its views hold this array
+        weakref.finalize(held, self.free.append, block).atexit = False
+        return torch.from_numpy(held).view(dtype).view(shape)
+
+    def bordered(self, conv: NativeConv, reach: int, size: torch.Size) -> tuple[Tensor, Tensor]:
+        """Operands of a convolution with zeros around them, and the rows between those.
+
+        Args:
+            reach: rows of zeros above and below; size: (H, W, C) of the operands.
+        """
+        height, width, channels = size
+        left, right = conv.borders(width)
+        near = self.take(height + 2 * reach, left + width + right, channels, dtype=conv.dtype)
+        for border in (near[:reach], near[-reach:], near[:, :left], near[:, -right:]):
+            border.zero_()
+        return near, near[reach:-reach]
+
+
+class Stage(Protocol):
+    """A part of a transform."""
+
+    def run(self, x: Tensor, maps: Maps) -> tuple[Tensor, Back]:
+        """A map (H, W, C), float32, to the result, the same, and the way back."""
+
+
+class ConvStage:
+    """A transposed convolution and the activation after it: inverse GDN, LeakyReLU or None.
+
+    Args:
+        there, back: types of the operands on both ways.
+
+    Raises ValueError where the extension has no kernels for it.
+    """
+
+    def __init__(
+        self, conv: Conv, activation: nn.Module | None, there: torch.dtype, back: torch.dtype
+    ) -> None:
+        inner = conv.conv
+        channels, out, kernel = inner.in_channels, inner.out_channels, inner.kernel_size[0]
+        if not isinstance(inner, nn.ConvTranspose2d):
+            raise ValueError("no way back through such a convolution")
+        if activation is not None and (out % BLOCK or there != back):
+            raise ValueError("no way back through an activation of such a map")
+        if isinstance(activation, LinearGDN) and not activation.inverse:
+            raise ValueError("no way back through such an activation")
+        # The way back through a transposed convolution is one with the same weights.
+        mirror = Conv(out, channels, int(kernel), 2)
+        mirror.conv.weight = inner.weight
+        nn.init.zeros_(mirror.conv.bias)  # type: ignore[arg-type]
+        self.activation, self.normalises = activation, isinstance(activation, LinearGDN)
+        self.conv = NativeConv(conv, activation, there, back=True)
+        self.mirror = NativeConv(mirror, None, back)
+        self.reach = int(kernel) // 2
+
+    def run(self, x: Tensor, maps: Maps) -> tuple[Tensor, Back]:
+        conv, (height, width, _) = self.conv, x.shape
+        near, inside = maps.bordered(conv, 1, x.shape)
+        conv.fill(inside, x)
+        size = (conv.up * height, conv.up * width, conv.outputs)
+        kept = maps.take(*size) if self.normalises else None
+        result = conv.run(near, maps.take(*size), kept)
+        if self.activation is not None and kept is None:
+            kept = result
+
+        def back(above: Tensor) -> Tensor:
+            mirror = self.mirror
+            near, inside = maps.bordered(mirror, self.reach, above.shape)
+            if kept is None:
+                mirror.fill(inside, above)
+            else:
+                conv.activation_gradient(kept, above.contiguous(), inside)
+            return mirror.run(near, maps.take(height, width, mirror.outputs))
+
+        return result, back
+
+
+class STBStage:
+    """A Swin Transformer Block.
+
+    Raises ValueError where the extension has no kernels for it.
+    """
+
+    def __init__(self, block: STB, dtype: torch.dtype) -> None:
+        self.window = block.window
+        self.layers = [
+            NativeSwin(layer, dtype, back=True)
+            for layer in block.layers
+            if isinstance(layer, SwinLayer)
+        ]
+
+    def run(self, x: Tensor, maps: Maps) -> tuple[Tensor, Back]:
+        size, last = x.shape, self.layers[-1]
+        x = self.whole(x, maps)
+        repeat_edge(x, size)
+        taken = [x]  # by each layer
+        for layer in self.layers:
+            made = maps.take(*x.shape)
+            layer.run(taken[-1], x if layer is last else None, made, layer.shift)
+            taken.append(made)
+        result = taken.pop()
+
+        def back(above: Tensor) -> Tensor:
+            above = self.whole(above, maps)
+            above[size[0] :], above[:, size[1] :] = 0, 0
+            found = maps.take(*above.shape)
+            of = above
+            for number in reversed(range(len(self.layers))):
+                layer, add = self.layers[number], None if number else above
+                layer.gradient(taken.pop(), of, add, found, layer.shift)
+                of = found
+            return gathered_at_edge(found, size)
+
+        return result[: size[0], : size[1]], back
+
+    def whole(self, x: Tensor, maps: Maps) -> Tensor:
+        """A map with room for whole windows: x itself, or a copy with more rows and columns."""
+        height, width, channels = x.shape
+        more_rows, more_columns = -height % self.window, -width % self.window
+        if not more_rows and not more_columns:
+            return x.contiguous()
+        wide = maps.take(height + more_rows, width + more_columns, channels)
+        put(wide[:height, :width], x)
+        return wide
+
+
+def repeat_edge(x: Tensor, size: torch.Size) -> None:
+    """Repeat the last row and column of a map of `size`, at the beginning of x, up to its end."""
+    height, width, _ = size
+    x[height:, :width] = x[height - 1, :width]
+    x[:, width:] = x[:, width - 1 : width]
+
+
+def gathered_at_edge(above: Tensor, size: torch.Size) -> Tensor:
+    """The way back through `repeat_edge`, of `size`; `above` is taken over."""
+    height, width, _ = size
+    above[:, width - 1] += above[:, width:].sum(1)
+    above[height - 1, :width] += above[height:, :width].sum(0)
+    return above[:height, :width]
+
+
+class NativeGradient:
+    """A transform of transposed convolutions, their activations and STBs, there and back.
+
+    Args:
+        modules: the trained transform, in float32.
+        dtype: of the operands, float32 or bfloat16. On the way there the last convolution always
+            has float32, as in `ticodec.models.inference`.
+
+    Raises ValueError where the extension has no kernels for it, or is missing.
+    """
+
+    def __init__(self, modules: nn.Sequential, dtype: torch.dtype) -> None:
+        self.stages: list[Stage] = []
+        after: nn.Module | None = None
+        for module in reversed(modules):
+            if isinstance(module, Conv):
+                there = dtype if self.stages else torch.float32
+                self.stages.append(ConvStage(module, after, there, dtype))
+                after = None
+            elif after is not None:
+                raise ValueError("no kernel for two activations")
+            elif isinstance(module, STB):
+                self.stages.append(STBStage(module, dtype))
+            else:
+                after = module
+        if after is not None:
+            raise ValueError("no kernel for an activation alone")
+        self.stages.reverse()
+        self.maps, self.size = Maps(), torch.Size()
+
+    def run(self, y: Tensor) -> tuple[Tensor, Back]:
+        """(h, w, M) float32 to (H, W, 3), float32, and the way back, which is to be taken once."""
+        if y.shape != self.size:
+            self.maps, self.size = Maps(), y.shape
+        x, backs = y, []
+        for stage in self.stages:
+            x, back = stage.run(x, self.maps)
+            backs.append(back)
+
+        def back_through_all(above: Tensor) -> Tensor:
+            while backs:
+                above = backs.pop()(above)
+            return above
+
+        return x, back_through_all

@@ -1,0 +1,273 @@
+/* Gradients, for kernels_body.h: the way back through a Swin layer, window by window in the cache,
+ * and through activations.
+ *
+ * What a window needs of the way forward is computed again from what the layer took. `above` is
+ * always the gradient of what comes after a step; it becomes that of what goes into the step.
+ */
+
+/* Back through LayerNorm of rows x: adds to the gradient `to` of x. */
+TARGET static void NAME(norm_gradient)(const float *x, const float *above, size_t rows,
+                                       size_t channels, float *to) {
+    float share = 1 / (float)channels;
+    for (; rows; rows--, x += channels, above += channels, to += channels) {
+        vec total = ALL(0), squares = ALL(0), sum = ALL(0), along = ALL(0);
+        for (size_t c = 0; c < channels; c += LANES) total += READ(x + c);
+        vec mean = ALL(SUM(total) * share);
+        for (size_t c = 0; c < channels; c += LANES) {
+            vec apart = READ(x + c) - mean, a = READ(above + c);
+            squares += apart * apart, sum += a, along += a * apart;
+        }
+        float inverse = 1 / (SUM(squares) * share + 1e-5f);
+        vec factor = ALL(sqrtf(inverse)), level = ALL(SUM(sum) * share);
+        vec slope = ALL(SUM(along) * share * inverse);
+        for (size_t c = 0; c < channels; c += LANES)
+            AT(to + c) += (READ(above + c) - level - (READ(x + c) - mean) * slope) * factor;
+    }
+}
+
+/* Back through softmax: shares p and the gradient of them, rows of `width`, to that of scores. */
+TARGET static void NAME(softmax_gradient)(const operand *p, const float *above, size_t rows,
+                                          size_t width, operand *out) {
+    for (; rows; rows--, p += width, above += width, out += width) {
+        vec total = ALL(0);
+        for (size_t k = 0; k < width; k += LANES) total += LOAD(p + k) * READ(above + k);
+        vec mean = ALL(SUM(total));
+        for (size_t k = 0; k < width; k += LANES)
+            SAVE(out + k, LOAD(p + k) * (READ(above + k) - mean));
+    }
+}
+
+/* Columns of rows of `width` as rows of `width`, zeros where there is no row. */
+TARGET static void NAME(flip)(const operand *from, size_t rows, size_t width, operand *to) {
+    for (size_t k = 0; k < width; k++) {
+        for (size_t q = 0; q < rows; q++) to[k * width + q] = from[q * width + k];
+        for (size_t q = rows; q < width; q++) to[k * width + q] = 0;
+    }
+}
+
+/* Where a window's things lie in scratch, besides those of the way forward. */
+typedef struct {
+    NAME(places) s;
+    float *middle, *above, *part, *before;
+    operand *rounded, *q, *k, *v, *scores, *flipped, *weight;
+    size_t bytes;
+} NAME(gradient_places);
+
+static NAME(gradient_places) NAME(lay_out_gradient)(const swin_layer *l, char *scratch) {
+    size_t tokens = l->window * l->window, keys = PADDED(tokens), c = l->channels;
+    NAME(gradient_places) s = {.s = NAME(lay_out)(l, scratch, 1)};
+    size_t at = s.s.bytes;
+    PLACE(middle, tokens * c);      /* the map between attention and MLP */
+    PLACE(above, tokens * c);       /* the gradient of the map */
+    PLACE(part, tokens * c);        /* the gradient of what LayerNorm makes */
+    PLACE(before, tokens * HIDDEN); /* what GELU takes */
+    PLACE(rounded, tokens * c);     /* `above` as operands */
+    PLACE(q, keys * (c + BLOCK));   /* gradients of q, k and v */
+    PLACE(k, keys * (c + BLOCK));
+    PLACE(v, keys * (c + BLOCK));
+    PLACE(scores, tokens * keys); /* those of the scores of a head */
+    PLACE(flipped, keys * keys);
+    PLACE(weight, keys * PADDED(c / l->heads)); /* k, q or v of a head, as weights */
+    s.bytes = at;
+    return s;
+}
+
+static size_t NAME(swin_gradient_scratch)(const swin_layer *l) {
+    return NAME(lay_out_gradient)(l, NULL).bytes;
+}
+
+/* Rows of `from`, [width] each, times a head's weights [keys][depth]; to `out` as operands. */
+TARGET static void NAME(mix)(const operand *from, size_t rows, size_t width, const operand *weight,
+                             size_t depth, operand *out, size_t out_stride) {
+    const void *taps[] = {from};
+    product_of p = {.a = taps,
+                    .taps = 1,
+                    .stride = width,
+                    .rows = rows,
+                    .weight = weight,
+                    .block = width * BLOCK,
+                    .steps = width / PER,
+                    .blocks = PADDED(depth) / BLOCK,
+                    .out = out,
+                    .out_stride = out_stride,
+                    .end = OPERAND};
+    NAME(product)(&p);
+}
+
+/* Back through attention: from the gradient of what is seen, s.seen, to those of q, k and v. Like
+ * the way forward it writes beyond the depth of a head, into the place of the next one. */
+TARGET static void NAME(attend_gradient)(const swin_layer *l, const NAME(gradient_places) * g) {
+    const NAME(places) *s = &g->s;
+    size_t tokens = l->window * l->window, keys = PADDED(tokens), c = l->channels;
+    size_t depth = c / l->heads, stride = c + BLOCK;
+    for (size_t head = 0; head < l->heads; head++) {
+        const operand *q = s->qkv + head * depth, *k = q + c, *v = k + c;
+        const operand *seen = s->seen + head * depth, *p = s->p + head * s->apart;
+        const void *rows[] = {seen};
+        NAME(turn)(v, 3 * c, keys, depth, g->weight);
+        product_of shares = {.a = rows,
+                             .taps = 1,
+                             .stride = stride,
+                             .rows = tokens,
+                             .weight = g->weight,
+                             .block = depth * BLOCK,
+                             .steps = depth / PER,
+                             .blocks = keys / BLOCK,
+                             .out = s->scores,
+                             .out_stride = keys,
+                             .end = STORE};
+        NAME(product)(&shares);
+        NAME(softmax_gradient)(p, s->scores, tokens, keys, g->scores);
+        NAME(pair)(k, 3 * c, keys, depth, g->weight);
+        NAME(mix)(g->scores, tokens, keys, g->weight, depth, g->q + head * depth, stride);
+        NAME(flip)(g->scores, tokens, keys, g->flipped);
+        NAME(pair)(q, 3 * c, keys, depth, g->weight);
+        NAME(mix)(g->flipped, tokens, keys, g->weight, depth, g->k + head * depth, stride);
+        NAME(flip)(p, tokens, keys, g->flipped);
+        NAME(pair)(seen, stride, keys, depth, g->weight);
+        NAME(mix)(g->flipped, tokens, keys, g->weight, depth, g->v + head * depth, stride);
+    }
+}
+
+/* Back through the MLP: from `rounded` to the gradient `part` of what it takes, s.norm. */
+TARGET static void NAME(mlp_gradient)(const swin_layer *l, const NAME(gradient_places) * g) {
+    const NAME(places) *s = &g->s;
+    size_t tokens = l->window * l->window, c = l->channels;
+    for (size_t h = 0; h < l->hidden; h += HIDDEN) {
+        size_t count = l->hidden - h < HIDDEN ? l->hidden - h : HIDDEN;
+        linear_layer in = l->mlp1;
+        in.out = count, in.bias += h, in.weight = (operand *)in.weight + h * in.in;
+        NAME(linear)(&in, s->norm, c, tokens, g->before, count, STORE);
+        const void *above[] = {g->rounded}, *hidden[] = {s->hidden};
+        product_of slopes = {.a = above,
+                             .taps = 1,
+                             .stride = c,
+                             .rows = tokens,
+                             .weight = (operand *)l->mlp2_back.weight + h * l->mlp2_back.in,
+                             .block = l->mlp2_back.in * BLOCK,
+                             .steps = c / PER,
+                             .blocks = count / BLOCK,
+                             .out = s->hidden,
+                             .out_stride = count,
+                             .slope = g->before,
+                             .end = GELU_SLOPE};
+        NAME(product)(&slopes);
+        product_of p = {.a = hidden,
+                        .taps = 1,
+                        .stride = count,
+                        .rows = tokens,
+                        .weight = (operand *)l->mlp1_back.weight + h * BLOCK,
+                        .block = l->mlp1_back.in * BLOCK,
+                        .steps = count / PER,
+                        .blocks = c / BLOCK,
+                        .out = g->part,
+                        .out_stride = c,
+                        .end = h ? ADD : STORE};
+        NAME(product)(&p);
+    }
+}
+
+/* Tokens that are not there are zeros, as is the gradient of what is made of them. No others see
+ * them, so theirs have no part of it. */
+TARGET static void NAME(swin_gradient)(const swin_layer *l, const swin_rows *r, const float *above,
+                                       size_t window, void *scratch) {
+    NAME(gradient_places) g = NAME(lay_out_gradient)(l, scratch);
+    const NAME(places) *s = &g.s;
+    size_t tokens = l->window * l->window, keys = PADDED(tokens), c = l->channels;
+    size_t across = r->width / l->window, top = window / across * l->window;
+    size_t first = top < r->absent ? (r->absent - top) * l->window : 0;
+    size_t end = r->rows + r->absent - top;
+    size_t last = end < l->window ? end * l->window : tokens;
+    int halved = first > 0 || last < tokens;
+    if (halved) {
+        memset(s->x, 0, tokens * c * sizeof *s->x);
+        memset(g.above, 0, tokens * c * sizeof *g.above);
+    }
+    for (size_t t = first; t < last; t++) {
+        size_t place = NAME(place)(l, r, window, t);
+        memcpy(s->x + t * c, r->from + place, c * sizeof *s->x);
+        memcpy(g.above + t * c, above + place, c * sizeof *g.above);
+    }
+    /* Products take whole blocks of tokens. */
+    memset(s->qkv + tokens * 3 * c, 0, (keys - tokens) * 3 * c * sizeof(operand));
+    memset(s->seen + tokens * (c + BLOCK), 0, (keys - tokens) * (c + BLOCK) * sizeof(operand));
+
+    NAME(norm)(s->x, tokens, c, s->norm);
+    NAME(linear)(&l->qkv, s->norm, c, tokens, s->qkv, 3 * c, OPERAND);
+    size_t pattern = l->shift ? 2 * (size_t)halved + (window % across == across - 1) : 0;
+    NAME(attend)(l, s, l->bias + pattern * l->heads * tokens * keys, 0, tokens);
+    memcpy(g.middle, s->x, tokens * c * sizeof *s->x);
+    NAME(linear)(&l->proj, s->seen, c + BLOCK, tokens, g.middle, c, ADD);
+    NAME(norm)(g.middle, tokens, c, s->norm);
+
+    NAME(round)(g.above, tokens * c, g.rounded);
+    NAME(mlp_gradient)(l, &g);
+    NAME(norm_gradient)(g.middle, g.part, tokens, c, g.above);
+
+    NAME(round)(g.above, tokens * c, g.rounded);
+    NAME(linear)(&l->proj_back, g.rounded, c, tokens, s->seen, c + BLOCK, OPERAND);
+    NAME(attend_gradient)(l, &g);
+    const void *taps[] = {g.q, g.k, g.v};
+    product_of p = {.a = taps,
+                    .taps = 3,
+                    .stride = c + BLOCK,
+                    .rows = tokens,
+                    .weight = l->qkv_back.weight,
+                    .block = l->qkv_back.in * BLOCK,
+                    .steps = c / PER,
+                    .blocks = c / BLOCK,
+                    .out = g.part,
+                    .out_stride = c,
+                    .end = STORE};
+    NAME(product)(&p);
+    NAME(norm_gradient)(s->x, g.part, tokens, c, g.above);
+
+    for (size_t t = first; t < last; t++) {
+        size_t place = NAME(place)(l, r, window, t);
+        float *to = r->to + place;
+        const float *of = g.above + t * c, *add = r->add ? r->add + place : NULL;
+        if (add)
+            for (size_t i = 0; i < c; i += LANES) AT(to + i) = READ(of + i) + READ(add + i);
+        else memcpy(to, of, c * sizeof *to);
+    }
+}
+
+static size_t NAME(activation_gradient_scratch)(const conv_layer *l) {
+    return 2 * POSITIONS * l->out * (sizeof(operand) + sizeof(float));
+}
+
+/* INVERSE_GDN makes x · n of x, n = β + Γ|x|: a · n + sign(x) · Γᵀ(a · x) comes of a. */
+TARGET static void NAME(activation_gradient)(const conv_layer *l, const float *kept,
+                                             const float *above, size_t positions, void *to,
+                                             void *scratch) {
+    operand *out = to;
+    size_t numbers = positions * l->out;
+    if (l->activation == NOTHING) NAME(round)(above, numbers, out);
+    if (l->activation == LEAKY_RELU)
+        for (size_t i = 0; i < numbers; i += LANES) {
+            vec a = READ(above + i), less = a * LEAKY_SLOPE;
+            NAME(integers) positive = READ(kept + i) > 0;
+            SAVE(out + i,
+                 (vec)((positive & (NAME(integers))a) | (~positive & (NAME(integers))less)));
+        }
+    if (l->activation < GDN) return;
+    float *norm = scratch, *across = norm + POSITIONS * l->out;
+    operand *sizes = (operand *)(across + POSITIONS * l->out), *both = sizes + POSITIONS * l->out;
+    for (size_t first = 0; first < positions; first += POSITIONS) {
+        size_t count = positions - first < POSITIONS ? positions - first : POSITIONS;
+        const float *x = kept + first * l->out, *a = above + first * l->out;
+        for (size_t i = 0; i < count * l->out; i += LANES) {
+            vec value = READ(x + i);
+            SAVE(sizes + i, MAX(value, -value));
+            SAVE(both + i, value * READ(a + i));
+        }
+        NAME(linear)(&l->gdn, sizes, l->out, count, norm, l->out, STORE);
+        NAME(linear)(&l->gdn_back, both, l->out, count, across, l->out, STORE);
+        operand *o = out + first * l->out;
+        for (size_t i = 0; i < count * l->out; i += LANES) {
+            NAME(integers) sign = (NAME(integers))READ(x + i) & INT32_MIN;
+            vec side = (vec)(sign ^ (NAME(integers))READ(across + i));
+            SAVE(o + i, READ(a + i) * READ(norm + i) + side);
+        }
+    }
+}
