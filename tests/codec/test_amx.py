@@ -72,6 +72,25 @@ def test_swin_layers_are_those_of_avx512(
     assert results[0].std() > 1
 
 
+@pytest.mark.parametrize("absent", [0, 4])
+def test_gradients_are_those_of_avx512(
+    emulated: ModuleType, absent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    layer = SwinLayer(64, 2, 8, absent > 0, 4)
+    nn.init.normal_(layer.bias_table)
+    x, above = torch.randn(2, 16 - absent, 24, 64)
+    results = []
+    for name in ("avx512bf16", "amxbf16"):
+        by(name, emulated, monkeypatch)
+        found = torch.empty_like(x)
+        swin = layers.NativeSwin(layer, torch.bfloat16, back=True)
+        swin.gradient(x, above, above, found, absent)
+        results.append(found)
+    torch.testing.assert_close(*results, rtol=0.01, atol=0.01)
+    assert results[0].std() > 1
+
+
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("channels", [(64, 32), (32, 48), (24, 80)])
 def test_convolutions_are_those_of_avx512(

@@ -168,3 +168,4 @@ static const kernels NAME(kernels) = {
 #undef HIDDEN
 #undef POSITIONS
 #undef PLACE
+#undef SIDE

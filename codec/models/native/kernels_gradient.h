@@ -37,12 +37,45 @@ TARGET static void NAME(softmax_gradient)(const operand *p, const float *above, 
     }
 }
 
-/* Columns of rows of `width` as rows of `width`, zeros where there is no row. */
-TARGET static void NAME(flip)(const operand *from, size_t rows, size_t width, operand *to) {
-    for (size_t k = 0; k < width; k++) {
-        for (size_t q = 0; q < rows; q++) to[k * width + q] = from[q * width + k];
-        for (size_t q = rows; q < width; q++) to[k * width + q] = 0;
+/* A square of SIDE columns of SIDE rows: rows become columns. Each round of unpacking brings the
+ * rows i and i + SIDE / 2 together. */
+#if VECTOR == 16
+#define SIDE 1
+INLINE void NAME(flip_square)(const operand *from, size_t stride, operand *to) {
+    (void)stride;
+    *to = *from;
+}
+#else
+#define SIDE (16 / (int)sizeof(operand))
+#if PER == 2
+#define UNPACK(half, a, b) _mm_unpack##half##_epi16(a, b)
+#else
+#define UNPACK(half, a, b) _mm_unpack##half##_epi32(a, b)
+#endif
+INLINE TARGET void NAME(flip_square)(const operand *from, size_t stride, operand *to) {
+    __m128i a[SIDE], b[SIDE];
+    for (int i = 0; i < SIDE; i++) a[i] = _mm_loadu_si128((const void *)(from + i * stride));
+    for (int round = 1; round < SIDE; round *= 2) {
+        for (int i = 0; i < SIDE / 2; i++) {
+            b[2 * i] = UNPACK(lo, a[i], a[i + SIDE / 2]);
+            b[2 * i + 1] = UNPACK(hi, a[i], a[i + SIDE / 2]);
+        }
+        memcpy(a, b, sizeof a);
     }
+    for (int i = 0; i < SIDE; i++) _mm_storeu_si128((void *)(to + i * stride), a[i]);
+}
+#undef UNPACK
+#endif
+
+/* Columns of `rows` rows of `width` as rows of `width`, zeros where there is no row. */
+TARGET static void NAME(flip)(const operand *from, size_t rows, size_t width, operand *to) {
+    size_t whole = rows / SIDE * SIDE;
+    for (size_t q = 0; q < whole; q += SIDE)
+        for (size_t k = 0; k < width; k += SIDE)
+            NAME(flip_square)(from + q * width + k, width, to + k * width + q);
+    for (size_t k = 0; k < width; k++)
+        for (size_t q = whole; q < width; q++)
+            to[k * width + q] = q < rows ? from[q * width + k] : 0;
 }
 
 /* Where a window's things lie in scratch, besides those of the way forward. */
