@@ -76,6 +76,11 @@ def bench_engines(files: SimpleNamespace) -> list[Call]:
     ]
 
 
+def bench_gradient(files: SimpleNamespace) -> list[Call]:
+    """Through the toy network in both types."""
+    return [Call([files.photo, "--models", "tiny", "--rounds", 1], "| tiny | ticodec bf16 |")]
+
+
 def bench_sizes(files: SimpleNamespace) -> list[Call]:
     if not hasattr(os, "wait4"):
         pytest.skip("memory is measured as Unix gives it")
@@ -164,6 +169,7 @@ CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
     "tests/benchmarks/bench_batch.py": bench_batch,
     "tests/benchmarks/bench_codec.py": bench_codec,
     "tests/benchmarks/bench_engines.py": bench_engines,
+    "tests/benchmarks/bench_gradient.py": bench_gradient,
     "tests/benchmarks/bench_sizes.py": bench_sizes,
     "tests/benchmarks/bench_targets.py": bench_targets,
     "tests/benchmarks/bench_training.py": bench_training,
