@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -144,6 +145,34 @@ def test_memory_is_used_again_when_nobody_holds_it() -> None:
     both = [maps.take(4, 5, 6), maps.take(4, 5, 6)]
     assert place in {one.data_ptr() for one in both}
     assert maps.free == []
+
+
+@needs_extension
+def test_memory_is_held_until_it_is_released() -> None:
+    gradient = SynthesisGradient(synthesis("tic-plus"), CPU, torch.float32)
+    assert isinstance(gradient.way, NativeGradient)
+
+    def held(*size: int) -> int:
+        gradient(torch.randn(1, *size, 48), lambda x: x)
+        return sum(map(len, gradient.way.maps.free))
+
+    most = held(8, 8)
+    assert most > 0
+    assert held(8, 8) == held(4, 4) == most
+    assert held(12, 8) < 2 * most
+    gradient.release()
+    assert gradient.way.maps.free == []
+    assert held(4, 4) < most
+
+
+@needs_extension
+def test_threads_may_share_a_gradient() -> None:
+    gradient = SynthesisGradient(synthesis("tic-plus"), CPU, torch.float32)
+    ys = [torch.randn(1, 2 + i % 3, 4, 48) for i in range(12)]
+    expected = [gradient(y, lambda x: x) for y in ys]
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda y: gradient(y, lambda x: x), ys)
+        assert all(map(torch.equal, found, expected))
 
 
 @needs_extension

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -33,19 +34,21 @@ ALIGNED = 64
 
 class Maps:
     """Memory of maps. It is used again when nobody holds a map any more, since the system takes
-    longer to give new memory than a layer to fill it.
+    longer to give new memory than a layer to fill it. Several threads may take maps.
     """
 
     def __init__(self) -> None:
         self.free: list[NDArray[np.uint8]] = []
+        self.lock = Lock()
 
     def take(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """A map; what is in it is arbitrary."""
         count = math.prod(shape) * dtype.itemsize
-        fitting = [number for number, block in enumerate(self.free) if len(block) >= count]
-        if fitting:
-            block = self.free.pop(min(fitting, key=lambda number: len(self.free[number])))
-        else:
+        with self.lock:  # blocks come back without it: at the end of the list, at any moment
+            fitting = [number for number, block in enumerate(self.free) if len(block) >= count]
+            best = min(fitting, key=lambda number: len(self.free[number]), default=None)
+            block = None if best is None else self.free.pop(best)
+        if block is None:
             whole = np.empty(count + ALIGNED, np.uint8)
             block = whole[-whole.ctypes.data % ALIGNED :][:count]
         held = block[:count]  # the tensor and its views hold this array
@@ -216,15 +219,16 @@ class NativeGradient:
         if after is not None:
             raise ValueError("no kernel for an activation alone")
         self.stages.reverse()
-        self.maps, self.size = Maps(), torch.Size()
+        self.maps, self.most = Maps(), 0
 
     def run(self, y: Tensor) -> tuple[Tensor, Back]:
         """(h, w, M) float32 to (H, W, 3), float32, and the way back, which is to be taken once."""
-        if y.shape != self.size:
-            self.maps, self.size = Maps(), y.shape
-        x, backs = y, []
+        if y.numel() > self.most:  # what smaller ones used would be too small
+            self.release()
+        self.most = max(self.most, y.numel())
+        maps, x, backs = self.maps, y, []
         for stage in self.stages:
-            x, back = stage.run(x, self.maps)
+            x, back = stage.run(x, maps)
             backs.append(back)
 
         def back_through_all(above: Tensor) -> Tensor:
@@ -233,3 +237,7 @@ class NativeGradient:
             return above
 
         return x, back_through_all
+
+    def release(self) -> None:
+        """Give the memory of maps back."""
+        self.maps, self.most = Maps(), 0
