@@ -22,8 +22,8 @@ OutputGradient = Callable[[Tensor], Tensor]
 class SynthesisGradient:
     """Gradients with respect to the input of a transform, never to its weights.
 
-    The extension holds memory from one call to the next, until `release`: for a TIC network with STBs
-    at 1/2 about 8 N bytes for every pixel of the largest map so far, 1 GB a megapixel.
+    The extension holds memory from one call to the next, until `release`: for a TIC network with
+    STBs at 1/2 about 8 N bytes for every pixel of the largest map so far, 1 GB a megapixel.
 
     Args:
         g_s: the trained transform; it is copied.
