@@ -88,7 +88,7 @@ def encode(
     entry = weights.find(model)
     asked = quality_of(quality, target_size, target_bpp, target_psnr, target_ms_ssim, force)
     check_quality(entry, asked)  # before seconds are spent on loading the network
-    checked_effort(effort)
+    effort = checked_effort(effort)
     check_input(source, "encode", wanted="image")
     target = output_for(source, target, ".tic", force, batch="encode")
     attributes = attributes_of(source, target, preserve_times)
@@ -97,7 +97,8 @@ def encode(
     reading = Reading(strip, strip_location, allow_truncated)
     with bar(f"encoding {source} with {entry.name}", quiet or as_json) as progress:
         with about(source):
-            picture = read_picture(data, max_pixels, room_for(entry, device), reading)
+            check = room_for(entry, device, effort=effort)
+            picture = read_picture(data, max_pixels, check, reading)
         codec = loaded(entry, device)
         with about(source):
             reached = None

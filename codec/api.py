@@ -98,9 +98,10 @@ def encode(
     check_device(device)
     entry = weights.find(model)
     check_quality(entry, quality)  # before seconds are spent on loading the network
-    checked_effort(effort)
+    effort = checked_effort(effort)
     reading = Reading(strip, strip_location, allow_truncated)
-    picture = as_picture(image, max_pixels, room_for(entry, device), reading)
+    check = room_for(entry, device, effort=effort)
+    picture = as_picture(image, max_pixels, check, reading)
     data = loaded(entry, device).encode(picture, quality, effort=effort)
     if picture is not image:
         warn(picture.notes_with(len(data)))
@@ -223,11 +224,14 @@ def coded(
     return codec.containers([source], quality, progress=progress)[0], codec
 
 
-def room_for(entry: weights.Entry, device: str, have: int | None = None) -> SizeCheck:
+def room_for(
+    entry: weights.Entry, device: str, have: int | None = None, effort: int = USUAL_EFFORT
+) -> SizeCheck:
     """What refuses images that these weights cannot encode for lack of memory; loads no network.
 
     Args:
         have: the memory there is, in bytes; None: what is free.
+        effort: of encoding, 1 … 9.
 
     It raises TicodecError, see `memory.check`. Damaged weights are left to those who load them.
     """
@@ -238,7 +242,7 @@ def room_for(entry: weights.Entry, device: str, have: int | None = None) -> Size
         except (BadInputError, ValueError):
             return
         try:
-            memory.check_picture(config, height, width, have)
+            memory.check_picture(config, height, width, have, effort)
         except TicodecError:
             if device == "cpu" or not _is_gpu(device):
                 raise

@@ -24,7 +24,7 @@ from ticodec.classifier import Classifier, Label, load_head
 from ticodec.container import MAX_PIXELS, QUALITY_STEPS, Container, symbol_crc, write
 from ticodec.crop import Box, aligned, box_of
 from ticodec.device import pick_device
-from ticodec.effort import USUAL_EFFORT
+from ticodec.effort import USUAL_EFFORT, checked_effort
 from ticodec.entropy.coder import EntropyCoder, Streams
 from ticodec.errors import BadInputError, TicodecError, UsageError, is_memory_short
 from ticodec.inputs import (
@@ -158,7 +158,8 @@ class Codec:
         Raises UsageError when the quality is not one of the model's, TicodecError when the
         picture does not fit into memory.
         """
-        picture = as_picture(image, check=self.check_picture)
+        effort = checked_effort(effort)
+        picture = as_picture(image, check=lambda *size: self.check_picture(*size, effort))
         data = write(self.containers([picture], quality, effort, progress)[0])
         if picture is not image:
             warn(picture.notes_with(len(data)))
@@ -215,10 +216,10 @@ class Codec:
         """The gradient through g_s, for more `effort` than 1."""
         return SynthesisGradient(self.network.g_s, self.device, self.dtype)
 
-    def check_picture(self, height: int, width: int) -> None:
+    def check_picture(self, height: int, width: int, effort: int = USUAL_EFFORT) -> None:
         """Raises TicodecError when a picture of that size cannot be encoded for lack of memory."""
         if self.device.type == "cpu":
-            memory.check_picture(self.config, height, width)
+            memory.check_picture(self.config, height, width, effort=effort)
 
     # -- decoding -------------------------------------------------------------------
 

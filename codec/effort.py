@@ -13,6 +13,8 @@ USUAL_EFFORT = 1
 #: Raised when effort 2 … 9 give other bytes for the same picture and weights. Measurements of them
 #: are kept by it, and by `codec.ENCODER`.
 REFINEMENT = 1
+#: Latents are refined in blocks of at most so many positions each way: memory goes with their area.
+BLOCK = 48
 
 
 def checked_effort(effort: int) -> int:

@@ -15,7 +15,7 @@ from ticodec.effort import checked_effort
 from ticodec.errors import UsageError
 from ticodec.packing import packed
 from ticodec.picture import Picture
-from ticodec.progress import TRANSFORMS, Progress, part
+from ticodec.progress import FEATURES, TRANSFORMS, Progress, part
 from ticodec.quality import check_quality
 from ticodec.rate_control import reach
 from ticodec.targets import Quality, Target
@@ -37,24 +37,24 @@ def containers(
     if isinstance(quality, Target):
         files = []
         for number, picture in enumerate(pictures):
-            _check(codec, picture)
+            _check(codec, picture, effort)
             report = part(progress, number / len(pictures), (number + 1) / len(pictures))
             files.append(reach(codec, picture, quality, effort, report).container)
         return files
     stored = codec.stored_quality(quality)
     latents = []
     for number, picture in enumerate(pictures):
-        _check(codec, picture)
+        _check(codec, picture, effort)
         # One picture at a time: its floats, and so its bytes, must not depend on the others.
         share = TRANSFORMS / len(pictures)
         report = part(progress, number * share, (number + 1) * share)
-        features = codec.features(picture.pixels, report)
         if effort == 1:
+            features = codec.features(picture.pixels, report)
             latents.append(codec.scaled(features, stored))
-        else:
-            latents.append(
-                refinement.refined(codec, picture.pixels, features, stored, effort, report)
-            )
+            continue
+        features = codec.features(picture.pixels, part(report, 0, FEATURES))
+        report = part(report, FEATURES, 1)
+        latents.append(refinement.refined(codec, picture.pixels, features, stored, effort, report))
     coded = codec.entropy.encode_many(latents)
     part(progress, TRANSFORMS, 1)(1)
     return [
@@ -63,9 +63,9 @@ def containers(
     ]
 
 
-def _check(codec: Codec, picture: object) -> None:
+def _check(codec: Codec, picture: object, effort: int) -> None:
     """Raises UsageError unless it is a sound `Picture`, TicodecError unless it fits into memory."""
     if not isinstance(picture, Picture):
         raise UsageError(f"pictures must be `Picture`s, not {type(picture).__name__}")
     picture.check()
-    codec.check_picture(*picture.pixels.shape[:2])
+    codec.check_picture(*picture.pixels.shape[:2], effort)

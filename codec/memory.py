@@ -11,10 +11,11 @@ import math
 import os
 from pathlib import Path
 
+from .effort import BLOCK, USUAL_EFFORT
 from .entropy import native as entropy_native
 from .errors import TicodecError, UsageError
 from .models import native as models_native
-from .models.config import CodecConfig
+from .models.config import STRIDE_Y, CodecConfig
 from .sizes import bytes_in
 
 MEMINFO = Path("/proc/meminfo")
@@ -113,29 +114,49 @@ def available() -> int | None:
 
 
 def needed(
-    config: CodecConfig, height: int, width: int, part: tuple[int, int] | None = None
+    config: CodecConfig,
+    height: int,
+    width: int,
+    part: tuple[int, int] | None = None,
+    effort: int = USUAL_EFFORT,
 ) -> float:
     """Bytes that coding an image of that size takes at most on the CPU, beside the weights.
 
     Args:
         part: height and width of the pixels that are made, where these are not the whole image.
+        effort: of encoding, 1 … 9.
     """
     stride, takes = config.stride_z, config.memory
     down, across = (size + -size % stride for size in (height, width))
-    if not (models_native.active() and entropy_native.active()):
-        return (down + 3 * stride) * across * takes.by_torch  # bands are as wide as the image
+    native = models_native.active() and entropy_native.active()
+    more = 0.0
+    if effort > USUAL_EFFORT:
+        block = min(down, BLOCK * STRIDE_Y) * min(across, BLOCK * STRIDE_Y)
+        more = down * across * takes.refined
+        more += block * (takes.gradient if native else takes.gradient_by_torch)
+    if not native:
+        return (down + 3 * stride) * across * takes.by_torch + more  # bands of the image's width
     if part is None:
-        return FIXED + across * takes.per_column + down * across * takes.per_pixel
+        return FIXED + across * takes.per_column + down * across * takes.per_pixel + more
     rows, columns = (size + 2 * stride for size in part)  # pixels around it are made, too
     return FIXED + columns * (takes.per_column + rows * IMAGE) + down * across * takes.per_latents
 
 
-def check_picture(config: CodecConfig, height: int, width: int, have: int | None = None) -> None:
+def check_picture(
+    config: CodecConfig,
+    height: int,
+    width: int,
+    have: int | None = None,
+    effort: int = USUAL_EFFORT,
+) -> None:
     """`check` of a picture that is to be encoded."""
+    have = available() if have is None else have
     remedy = ", or a smaller image"
     if config.model in ("tic", "tic-plus"):
         remedy = ", a smaller image, or a smaller model such as tic-lite"
-    check(config, height, width, remedy, have)
+    if effort > USUAL_EFFORT and have is not None and needed(config, height, width) <= have:
+        remedy = f", or an `effort` of {USUAL_EFFORT}"
+    check(config, height, width, remedy, have, effort=effort)
 
 
 def check(
@@ -145,6 +166,7 @@ def check(
     remedy: str = "",
     have: int | None = None,
     part: tuple[int, int] | None = None,
+    effort: int = USUAL_EFFORT,
 ) -> None:
     """Raises TicodecError when coding an image of that size would not fit.
 
@@ -152,9 +174,9 @@ def check(
         remedy: what to do then, beside using a machine with more, or a higher limit: the end of the
             message.
         have: the memory there is, in bytes; None: what is `available`.
-        part: as `needed` takes it.
+        part, effort: as `needed` takes them.
     """
-    need = needed(config, height, width, part)
+    need = needed(config, height, width, part, effort)
     have = available() if have is None else have
     if have is None or need <= have:
         return

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from .container import QUALITY_STEPS
+from .effort import BLOCK
 from .entropy.rounding import Rounding, savings_of
 from .models.codec_network import lambda_at
 from .models.config import STRIDE_Y
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 #: for a uniform quantiser; measured on photos it is 5 to 30 by channel, and using each channel's
 #: own gave no better files than one number for all.
 CURVATURE = 10.0
-#: Maps of latents are worked on in blocks of at most BLOCK positions each way, for memory. Blocks
-#: of one map overlap by MARGIN positions on each side: there gradients are off by 3 % and more.
-BLOCK, MARGIN = 48, 4
+#: Blocks of one map overlap by so many positions on each side: there gradients are off by 3 % and
+#: more.
+MARGIN = 4
 
 
 class Plan(NamedTuple):
@@ -114,7 +115,7 @@ class Cost:
     """
 
     def __init__(self, codec: Codec, pixels: Pixels, stored: int, z_hat: Tensor) -> None:
-        self.codec, self.z_hat = codec, z_hat
+        self.codec = codec
         self.height, self.width = pixels.shape[:2]
         self.pixels = PaddedPixels(pixels, codec.config.stride_z)
         self.down = codec.gains(stored)[1]
@@ -122,6 +123,13 @@ class Cost:
         lambdas = torch.tensor(codec.config.lambdas)
         self.trade = float(lambda_at(torch.tensor([level]), lambdas)) * 255**2 / 3
         codec.network.move_prediction(codec.device)
+        with self.fast():
+            self.hyper = codec.network.h_s(z_hat[None].to(codec.device))[0]
+
+    def fast(self) -> torch.autocast:
+        """Where what is computed for bits may be in the codec's float type."""
+        bf16 = self.codec.dtype == torch.bfloat16
+        return torch.autocast(self.codec.device.type, torch.bfloat16, enabled=bf16)
 
     def gradient(self, y_hat: Tensor, progress: Progress = ignored) -> Tensor:
         """The gradient with respect to ŷ (h, w, M), in bits, of the same shape, on the CPU."""
@@ -167,12 +175,10 @@ class Cost:
         Args:
             latents: a block of ŷ, (1, h, w, M).
         """
-        n = self.codec.config.stride_z // STRIDE_Y
-        z_hat = self.z_hat[None, rows.start // n : rows.stop // n]
-        z_hat = z_hat[:, :, columns.start // n : columns.stop // n].to(latents.device)
-        with torch.enable_grad():
+        hyper = self.hyper[None, rows, columns]
+        with torch.enable_grad(), self.fast():
             leaf = latents.clone().requires_grad_()
-            scales, means = self.codec.network.prediction(z_hat, leaf)
+            scales, means = self.codec.network.predicted(hyper, leaf)
             if not scales.requires_grad:
                 return torch.zeros_like(latents)  # they come from z alone
             bits = -gaussian_likelihood(latents, means, scales).log2().sum()

@@ -158,7 +158,7 @@ class Worker:
         else:
             # Now others may be at work: what they have is free when this is coded.
             have = None if self.job.part is None else self.job.part * self.job.parts
-            check = api.room_for(self.entry, self.job.device, have)
+            check = api.room_for(self.entry, self.job.device, have, self.job.effort)
             loaded.picture = read_picture(data, self.job.max_pixels, check, self.job.reading)
             if self.outputs is not None:  # now, since it counts where the job asks for a size
                 kept = why_kept(loaded.picture.notes)
@@ -231,7 +231,8 @@ class Worker:
         """Wait until there is memory for the largest photo of a group; take its cores too."""
         parts = 1
         if codec.device.type == "cpu":
-            needs = (memory.needed(codec.config, *loaded.size) for loaded in group)
+            effort = self.job.effort if self.job.action == "encode" else USUAL_EFFORT
+            needs = (memory.needed(codec.config, *file.size, effort=effort) for file in group)
             parts = parts_for(self.job, max(needs))
         if max(parts, self.has) > 1:  # with one, others do not have to wait
             self.ask(parts)
@@ -253,7 +254,7 @@ class Worker:
     def _for_target(self, codec: Codec, loaded: Loaded, target: Target) -> bytes:
         """A photo as bytes of the `.tic` file that reaches a target, or comes nearest to it."""
         assert loaded.picture is not None
-        codec.check_picture(*loaded.size)
+        codec.check_picture(*loaded.size, self.job.effort)
         found = reach(codec, loaded.picture, target, self.job.effort)
         if target.measure in MEASURED:
             loaded.measured[MEASURED[target.measure]] = min(found.value, SAME_PSNR)

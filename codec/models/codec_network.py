@@ -88,13 +88,17 @@ class CodecNetwork(nn.Module):
             return one, one
         return self.gains(level)  # type: ignore[no-any-return]
 
-    @abstractmethod
     def prediction(self, z_hat: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
         """Scales and means (B, h, w, M), float32, of every latent at once.
 
         Args:
             z_hat: rounded z; y_hat: what a context model sees, (B, h, w, M), gain applied.
         """
+        return self.predicted(self.h_s(z_hat), y_hat)
+
+    @abstractmethod
+    def predicted(self, hyper: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
+        """`prediction`, of what h_s gives of ẑ, (B, h, w, 2M)."""
 
     def bits(self, y: Tensor, z: Tensor, scales: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
         """What latents y (B, h, w, M) and z (B, h', w', N) cost by their likelihoods, (B,) each.

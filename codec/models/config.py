@@ -119,12 +119,17 @@ class Memory(NamedTuple):
     Args:
         per_pixel, per_column: with the extension; per_latents: a pixel whose latents alone are
             decoded. by_torch: a pixel without the extension.
+        refined: a pixel more where latents are refined. gradient, gradient_by_torch: a pixel of a
+            block of them, with the extension and without.
     """
 
     per_pixel: float
     per_column: float
     per_latents: float
     by_torch: float
+    refined: float
+    gradient: float
+    gradient_by_torch: float
 
 
 class CodecConfig(Dimensions):
@@ -161,7 +166,8 @@ class CodecConfig(Dimensions):
 
         Measured with `icat-lite` at 6 megapixels, 3000×2000 and 24000×256, encoding and decoding.
         """
-        return Memory(self.M / 2, 256 * self.N, per_latents=self.M / 2, by_torch=2.5 * self.N)
+        half = self.M / 2
+        return Memory(half, 256 * self.N, half, 2.5 * self.N, self.M / 8, 10 * self.N, 10 * self.N)
 
     def card_lines(self) -> list[str]:
         """What a model card lists besides N, M and the trade-offs."""
@@ -236,7 +242,16 @@ class ModelConfig(CodecConfig):
         columns, torch = (240, 3.0) if self.depths[0] else (96, 2.5)
         # 12: an image is held twice while its pixels are converted.
         latents = 4 + self.M / 16
-        return Memory(max(12, latents), columns * self.N, latents, torch * self.N)
+        gradient, by_torch = (20, 80) if self.depths[0] else (14, 25)
+        return Memory(
+            max(12, latents),
+            columns * self.N,
+            latents,
+            torch * self.N,
+            refined=self.M / 8,
+            gradient=gradient * self.N,
+            gradient_by_torch=by_torch * self.N,
+        )
 
 
 @dataclass(frozen=True)

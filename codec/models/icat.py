@@ -107,9 +107,9 @@ class Icat(CodecNetwork):
         with torch.no_grad():  # scales start at 1: below the bound they would hardly learn
             self.h_s[-1].conv.bias[:M] += 1.0  # type: ignore[union-attr,operator,index]
 
-    def prediction(self, z_hat: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
+    def predicted(self, hyper: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
         """Scales and means from ẑ alone, see `CodecNetwork`: there is no context model."""
-        scales, means = self.h_s(z_hat).float().chunk(2, -1)
+        scales, means = hyper.float().chunk(2, -1)
         return scales, means
 
     def synthesis_input(self, y_hat: Tensor, dtype: torch.dtype) -> Tensor:

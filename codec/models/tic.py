@@ -52,9 +52,9 @@ class Network(CodecNetwork):
         self.gains = Gains(config.lambdas, config.M) if config.levels > 1 else None
         self.vit = None
 
-    def prediction(self, z_hat: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
+    def predicted(self, hyper: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
         """Scales and means from ẑ and from the earlier neighbours in ŷ, see `CodecNetwork`."""
-        scales, means = self.head(self.h_s(z_hat), self.cam(y_hat))
+        scales, means = self.head(hyper, self.cam(y_hat))
         return scales.float(), means.float()
 
     def forward(self, x: Tensor, level: Tensor) -> Output:

@@ -108,7 +108,7 @@ def test_refusing_takes_little_memory(huge: Path) -> None:
 def test_the_size_is_that_of_the_upright_image(monkeypatch, tmp_path: Path, tiny) -> None:
     """Orientation 6 turns a photo by 90 degrees; a PNG may have its EXIF behind the pixels."""
     asked = []
-    monkeypatch.setattr(memory, "check_picture", lambda config, *size: asked.append(size))
+    monkeypatch.setattr(memory, "check_picture", lambda _, *size, effort: asked.append(size))
     image = Image.fromarray(make_pixels(40, 70))
     exif = image.getexif()
     exif[0x0112] = 6

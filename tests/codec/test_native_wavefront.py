@@ -20,6 +20,7 @@ from ticodec.entropy import native
 from ticodec.entropy.coder import SYMBOL_MAX, Coded, Encoding, EntropyCoder, Streams, Symbols
 from ticodec.entropy.exact import WIDE
 from ticodec.entropy.native.wavefront import NativeWavefront, head_lanes
+from ticodec.entropy.rounding import MAGNITUDES, Rounding, savings_of
 from ticodec.entropy.tic_context import MEAN_BITS
 from ticodec.errors import BadInputError
 from ticodec.models.families import build, config_from, preset
@@ -110,6 +111,40 @@ def test_streams_and_latents_are_those_of_torch(
         for ours, theirs in zip(of.decode_many(streams), decoded, strict=True):
             assert ours.symbols == theirs.symbols
             assert torch.equal(ours.y_hat, theirs.y_hat)
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    shapes=st.lists(st.tuples(sizes, st.booleans()), min_size=1, max_size=3),
+    seed=st.integers(0, 99),
+    spread=st.sampled_from([3.0, 30.0]),
+    threads=st.integers(1, 3),
+)
+def test_roundings_are_those_of_torch(
+    shapes: list[tuple[tuple[int, int], bool]], seed: int, spread: float, threads: int
+) -> None:
+    """Several maps together, some of them rounded by what bits cost."""
+    of = coder("15 by 5")
+    images = [latents(of.config, *size, seed + i, spread) for i, (size, _) in enumerate(shapes)]
+    errors = np.random.default_rng(seed).uniform(0, 20, of.config.M).astype(np.float32)
+    rounding = Rounding(errors, savings_of(of.y_tables))
+    roundings = [rounding if counts else None for _, counts in shapes]
+
+    def encodings() -> list[Encoding]:
+        pairs = zip(images, roundings, strict=True)
+        return [Encoding(of, *image, how) for image, how in pairs]
+
+    with path(of, None):
+        expected = encodings()
+        y_hats = [of.run([encoding])[0] for encoding in expected]
+    with path(of, "plain", threads):
+        found = encodings()
+        for ours, theirs in zip(of.run(found), y_hats, strict=True):
+            assert torch.equal(ours, theirs)
+    coded = [encoding.finish() for encoding in expected]
+    assert [encoding.finish() for encoding in found] == coded
+    for one, nearest, how in zip(coded, of.encode_many(images), roundings, strict=True):
+        assert (one == nearest) == (how is None), "some steps are taken"
 
 
 def outcome(of: EntropyCoder, streams: Streams) -> Symbols | str:
@@ -330,18 +365,28 @@ def test_arguments_are_checked() -> None:
     m, n = of.config.M, of.config.N
     good = {
         "height": 2, "width": 3, "hidden": np.zeros((6, n), np.float32), "y": None,
-        "coder": module.reader(b"", 6 * m), "tables": of.y_tables.native,
+        "rounding": None, "coder": module.reader(b"", 6 * m), "tables": of.y_tables.native,
         "symbols": np.zeros((6, m), np.int16), "y_hat": np.zeros((6, m), np.float32),
     }  # fmt: skip
     module.run(module.wavefront(network, (tuple(good.values()),), 1), 0)
     bad = {
         "height": 0, "width": 2**40, "hidden": np.zeros((6, n)), "y": np.zeros(5, np.float32),
-        "coder": of.y_tables.native, "tables": of.z_tables.native,
+        "rounding": 1, "coder": of.y_tables.native, "tables": of.z_tables.native,
         "symbols": np.zeros((6, m), np.int32), "y_hat": np.zeros((5, m), np.float32),
     }  # fmt: skip
     for name, value in bad.items():
         with pytest.raises((TypeError, ValueError, BufferError)):
             module.wavefront(network, (tuple({**good, name: value}.values()),), 1)
+    tables = len(of.y_tables.halves)
+    errors, savings = np.zeros(m, np.float32), np.zeros((tables, MAGNITUDES), np.float32)
+    module.wavefront(network, (tuple({**good, "rounding": (errors, savings)}.values()),), 1)
+    for rounding in (
+        (errors, savings, savings), (errors,), (errors, None), (None, savings),
+        (errors.astype(float), savings), (errors, savings.astype(float)),
+        (errors[1:], savings), (errors, savings[1:]), (errors, np.tile(savings, 2)),
+    ):  # fmt: skip
+        with pytest.raises((TypeError, ValueError, BufferError)):
+            module.wavefront(network, (tuple({**good, "rounding": rounding}.values()),), 1)
     job = module.wavefront(network, (), 1)
     with pytest.raises(TypeError):
         module.run(job, 1)

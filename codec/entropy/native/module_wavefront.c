@@ -103,6 +103,7 @@ static int read_map(job *j, const network *n, PyObject *tuple, map *m) {
     if (!(m->hidden = job_hold(j, hidden, FLOAT32, 0, "hidden", cells * n->N))) return -1;
     if (y != Py_None && !(m->y = job_hold(j, y, FLOAT32, 0, "y", latents))) return -1;
     if (rounding != Py_None) {
+        if (!PyTuple_Check(rounding)) return PyErr_BadArgument(), -1;
         if (!PyArg_ParseTuple(rounding, "OO", &errors, &savings)) return -1;
         size_t all = (n->count_thresholds + 1) * MAGNITUDES;
         if (!(m->rounding.errors = job_hold(j, errors, FLOAT32, 0, "errors", n->M))) return -1;
