@@ -159,7 +159,11 @@ class Codec:
         picture does not fit into memory.
         """
         effort = checked_effort(effort)
-        picture = as_picture(image, check=lambda *size: self.check_picture(*size, effort))
+
+        def check(height: int, width: int) -> None:
+            self.check_picture(height, width, effort)
+
+        picture = as_picture(image, check=check)
         data = write(self.containers([picture], quality, effort, progress)[0])
         if picture is not image:
             warn(picture.notes_with(len(data)))

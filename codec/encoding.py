@@ -68,4 +68,5 @@ def _check(codec: Codec, picture: object, effort: int) -> None:
     if not isinstance(picture, Picture):
         raise UsageError(f"pictures must be `Picture`s, not {type(picture).__name__}")
     picture.check()
-    codec.check_picture(*picture.pixels.shape[:2], effort)
+    height, width = picture.pixels.shape[:2]
+    codec.check_picture(height, width, effort)

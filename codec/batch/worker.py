@@ -231,8 +231,10 @@ class Worker:
         """Wait until there is memory for the largest photo of a group; take its cores too."""
         parts = 1
         if codec.device.type == "cpu":
-            effort = self.job.effort if self.job.action == "encode" else USUAL_EFFORT
-            needs = (memory.needed(codec.config, *file.size, effort=effort) for file in group)
+            needs = (
+                memory.needed(codec.config, *loaded.size, effort=self.job.effort)
+                for loaded in group
+            )
             parts = parts_for(self.job, max(needs))
         if max(parts, self.has) > 1:  # with one, others do not have to wait
             self.ask(parts)

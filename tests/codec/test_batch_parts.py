@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,16 @@ def test_large_photos_ask_small_ones_do_not(monkeypatch, photos: Path, tmp_path:
     # A small photo behind a large one gives the parts back.
     assert asked == [most, 1] * 5 + [most]
     assert torch.get_num_threads() == most
+    torch.set_num_threads(1)
+
+
+def test_effort_takes_parts(photos: Path, tmp_path: Path) -> None:
+    job = Job("encode", str(photos), str(tmp_path), model="tiny", device="cpu", effort=2)
+    enough = memory.needed(Worker(job).encoder.config, 32, 32)  # for the usual effort
+    asked: list[int] = []
+    worker = Worker(replace(job, parts=9, part=int(enough) + 1), asked.append)
+    (row,) = worker.run(items_of(photos)[:1])
+    assert (row.error, asked) == ("", [2])
     torch.set_num_threads(1)
 
 

@@ -21,6 +21,7 @@ from support import make_pixels
 import ticodec
 from ticodec import api, memory, weights
 from ticodec.errors import BadInputError, TicodecError, UsageError
+from ticodec.models.families import config_from
 
 #: Runs a command with two GiB free and prints what its process had at most, in KiB.
 PEAK = """if True:
@@ -213,6 +214,60 @@ def test_workers_share_the_limit(limited, run, photo: Path, tmp_path: Path) -> N
     assert done.code == 1
     assert "GiB are left of a limit of 0.00; use a higher --memory" in done.err
     assert run(*words, "--jobs", 2, "--memory", "8GiB").code == 0
+
+
+@pytest.fixture
+def tight(monkeypatch: pytest.MonkeyPatch, tiny) -> None:
+    """There is memory for a picture of 70×90 pixels, and none to refine it."""
+    least, more = (memory.needed(tiny.config, 70, 90, effort=effort) for effort in (1, 2))
+    assert memory.needed(tiny.config, 70, 90, effort=9) == more > least
+    monkeypatch.setattr(memory, "available", lambda: int(least + 1))
+
+
+LESS = "GiB are free; use a machine with more, or an `effort` of 1"
+
+
+def test_effort_takes_memory(tight: None, tiny, picture, photo: Path) -> None:
+    small = picture(70, 90)
+    tiny.encode(small)
+    for call in (
+        lambda: tiny.encode(small, effort=2),
+        lambda: tiny.encode(small, ticodec.Target("psnr", 20), effort=2),
+        lambda: ticodec.encode(photo, model="tiny", device="cpu", effort=9),
+    ):
+        with pytest.raises(TicodecError, match=rf"^90×70 pixels need about .*{LESS}$"):
+            call()
+    with pytest.raises(TicodecError, match=r"or a smaller image$"):  # effort 1 would not help
+        tiny.encode(picture(700, 900), effort=2)
+
+
+def test_the_commands_name_less_effort(tight: None, run, photo: Path, tmp_path: Path) -> None:
+    model = ("-m", "tiny", "--device", "cpu")
+    run("encode", photo, tmp_path / "x.tic", *model, "--effort", 3).fails(1, "an --effort of 1")
+    assert run("encode", photo, tmp_path / "x.tic", *model).code == 0
+
+
+def test_a_worker_refuses_too_much_effort(undecoded: None, tight: None, photo: Path) -> None:
+    from ticodec.batch.messages import Item, Job
+    from ticodec.batch.worker import Worker
+
+    job = Job("encode", str(photo.parent), str(photo.parent), model="tiny", device="cpu", effort=2)
+    have = memory.available()
+    for one in (job, replace(job, part=have), replace(job, part=have // 2, parts=2)):
+        (row,) = Worker(one).run([Item(photo.name, "x.tic")])
+        assert row.error.endswith(LESS)
+
+
+def test_what_effort_takes_is_bounded() -> None:
+    """Beyond the size of a block only maps of latents grow."""
+    for name in ("tic-lite", "tic-plus", "icat-lite"):
+        config = config_from(weights.read_config(weights.find(name)))
+        one, two, four = (
+            memory.needed(config, 768, side, effort=2) - memory.needed(config, 768, side)
+            for side in (768, 1536, 3072)
+        )
+        assert 0 < two - one < one / 5
+        assert four - two == pytest.approx(2 * (two - one))
 
 
 def test_damaged_weights_are_not_called_a_lack_of_memory(monkeypatch, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from ticodec import container
+from ticodec import container, refinement
 from ticodec.progress import ignored, part
+from ticodec.targets import Target
 
 
 def test_shares_of_stages(tiny, picture) -> None:
@@ -36,6 +37,23 @@ def test_rows_of_the_transforms(monkeypatch, tiny, picture) -> None:
         assert seen == sorted(seen)
         assert max(b - a for a, b in pairwise(seen)) < 0.3
         assert seen[-1] == 1
+
+
+@pytest.mark.parametrize("quality", [4, Target("bpp", 0.6, nearest=True)])
+def test_refining_reports_every_gradient(
+    monkeypatch, tiny, picture, quality: float | Target
+) -> None:
+    """Also of several pictures, blocks and trials; no share is less than the one before."""
+    monkeypatch.setattr(refinement, "BLOCK", 12)
+    monkeypatch.setattr(tiny.g_a, "band_bytes", 1)
+    seen: list[float] = []
+    tiny.containers([picture(250, 64), picture(40, 40)], quality, 3, seen.append)
+    assert len(set(seen)) > 10
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    if quality == 4:
+        assert sum(share < 0.05 for share in seen) > 4, "g_a takes little of it"
+        assert max(b - a for a, b in pairwise(seen)) < 0.21
 
 
 def test_classifying_reports_its_end(joint, picture) -> None:
