@@ -51,25 +51,43 @@ class Plan(NamedTuple):
 
     Args:
         iterations: how often the gradient is computed, which takes nearly all of the time.
-        step: the part of the way that aims go at each.
-        caution: an error counts so many times as much where a latent is rounded, since errors of
-            latents that overlap add up.
+        first, last: the part of the way that aims go, in the first iteration and in the last.
+        caution: see `cautions`; in the second half of the iterations.
     """
 
     iterations: int
-    step: float
+    first: float
+    last: float
     caution: float
 
+    def steps(self) -> list[float]:
+        """The part of the way of every iteration: smaller by the same factor from one to the next.
 
+        With large steps the cost falls fast, and then no further.
+        """
+        return np.geomspace(self.first, self.last, self.iterations).tolist()
+
+    def cautions(self) -> list[float]:
+        """How often an error counts where a latent is rounded, in every iteration.
+
+        More than once, since errors of latents that overlap add up; less often as iterations go on,
+        since they mend what the ones before have rounded away.
+        """
+        shares = np.arange(1, self.iterations + 1) / self.iterations
+        return (CAUTION * (self.caution / CAUTION) ** np.minimum(1, 2 * shares)).tolist()
+
+
+#: Where `Plan.cautions` begin.
+CAUTION = 6.0
 PLANS = {
-    2: Plan(1, 0.1, 6.0),
-    3: Plan(2, 0.07, 5.0),
-    4: Plan(3, 0.06, 4.5),
-    5: Plan(4, 0.05, 4.0),
-    6: Plan(6, 0.05, 4.0),
-    7: Plan(9, 0.04, 4.0),
-    8: Plan(13, 0.035, 4.0),
-    9: Plan(20, 0.03, 4.0),
+    2: Plan(1, 0.1, 0.1, 6.0),
+    3: Plan(2, 0.09, 0.05, 4.5),
+    4: Plan(3, 0.08, 0.04, 4.0),
+    5: Plan(4, 0.08, 0.04, 4.0),
+    6: Plan(6, 0.08, 0.03, 4.0),
+    7: Plan(8, 0.07, 0.02, 3.0),
+    8: Plan(12, 0.06, 0.02, 3.0),
+    9: Plan(16, 0.06, 0.02, 3.0),
 }
 
 
@@ -93,16 +111,17 @@ def refined(
     """
     plan = PLANS[effort]
     y, z = codec.scaled(features, stored)
-    errors = np.full(codec.config.M, plan.caution * CURVATURE / 2, np.float32)
-    rounding = Rounding(errors, savings_of(codec.entropy.y_tables))
+    savings = savings_of(codec.entropy.y_tables)
     cost = Cost(codec, pixels, stored, z.round())
     aims = y.clone()
     y_hat = codec.entropy.encode_known(aims, z)[1]
-    for number in range(plan.iterations):
+    for number, (step, caution) in enumerate(zip(plan.steps(), plan.cautions(), strict=True)):
         share = part(progress, number / plan.iterations, (number + 1) / plan.iterations)
         lowest = y_hat.sub(cost.gradient(y_hat, share), alpha=1 / CURVATURE)
-        aims.lerp_(lowest, plan.step)
-        y_hat = codec.entropy.encode_known(aims, z, rounding)[1]
+        aims.lerp_(lowest, step)
+        errors = np.full(codec.config.M, caution * CURVATURE / 2, np.float32)
+        y_hat = codec.entropy.encode_known(aims, z, Rounding(errors, savings))[1]
+    codec.synthesis_gradient.release()
     progress(1)
     return y_hat, z
 
