@@ -164,10 +164,11 @@ class CodecConfig(Dimensions):
     def memory(self) -> Memory:
         """What coding an image takes at most on the CPU, beside the weights, with a margin.
 
-        Measured with `icat-lite` at 6 megapixels, 3000×2000 and 24000×256, encoding and decoding.
+        Measured with `icat-lite` at 6 megapixels, 3000×2000 and 24000×256, encoding and decoding;
+        gradients at 768×768: 620 bytes a pixel in all.
         """
         half = self.M / 2
-        return Memory(half, 256 * self.N, half, 2.5 * self.N, self.M / 8, 10 * self.N, 10 * self.N)
+        return Memory(half, 256 * self.N, half, 2.5 * self.N, self.M / 8, 6 * self.N, 6 * self.N)
 
     def card_lines(self) -> list[str]:
         """What a model card lists besides N, M and the trade-offs."""
@@ -238,6 +239,9 @@ class ModelConfig(CodecConfig):
         |                        | 6 MP    | wide    | 96 MP   | PyTorch, 3 to 12 MP |
         | N = 128, M = 320       | 260 MB  | 830 MB  | 2.1 GB  | 2.9 N bytes a pixel |
         | no STBs at 1/2, N = 96 | 140 MB  | 320 MB  |         | 1.8 N               |
+
+        A gradient of a block of 768×768 pixels, in float32: 2100 bytes a pixel with the extension
+        and 9700 without (N = 128); 1060 and 2000 (no STBs at 1/2). Less in bf16.
         """
         columns, torch = (240, 3.0) if self.depths[0] else (96, 2.5)
         # 12: an image is held twice while its pixels are converted.
