@@ -67,7 +67,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, terminal: Callable[[], str]) -> list[s
 
         monkeypatch.setattr(Codec, name, method)
 
-    slowed("analyse", " 80%", " 64%")
+    slowed("features", " 80%", " 64%")
     slowed("latents", " 20%", "100%")
     return seen
 
