@@ -1,4 +1,4 @@
-"""A file for a target: the quality that reaches it is looked for, and g_a runs once.
+"""A file for a target: g_a runs once, then a search finds the quality that reaches the target.
 
 features ─► guess ─► quality ─► y, z ─► streams ─► bytes, bits per pixel ─┐
                ▲                           └─► ŷ ─► g_s ─► PSNR, MS-SSIM ─┤
@@ -30,12 +30,13 @@ from .targets import Target
 if TYPE_CHECKING:
     from .codec import Codec
 
-#: Refinements of the latents for one file, at most: each takes as long as all the rest, or longer.
+#: The most refinements for one file: each takes as long as all the rest, or longer.
 REFINEMENTS = 3
-#: The share of all that comes before them.
+#: The share of the progress that comes before the refinements.
 FAST = 0.1
-#: MS-SSIM in dB of pictures that are the same, nearly.
+#: A larger MS-SSIM, in dB, counts as this one: it is infinite for pictures that are the same.
 SAME = 100.0
+#: What is coded in a file without streams.
 EMPTY = Coded(b"", b"", Symbols(memoryview(b""), memoryview(b"")))
 
 #: Gives y (h, w, M) and z (h/n, w/n, N) of a stored quality, and reports its progress.
@@ -47,10 +48,11 @@ class Reached:
     """A file that was made for a target.
 
     Args:
-        container: the file; value: what it reaches, in the target's units.
-        trials: how many files were made to find it, itself too.
-        at_end: the range of qualities ends before the target: it has the first or the last one.
-        out_of_reach: and so it is larger, or looks worse, than was asked for.
+        container: the file; target: what was asked for; value: what it reaches, in the target's
+            units.
+        trials: how many files were made to find it, this one included.
+        at_end: no quality gives what was asked for; the file has the lowest or the highest one.
+        out_of_reach: the file is larger, or looks worse, than was asked for.
     """
 
     container: Container
@@ -66,8 +68,8 @@ class Trial:
     """A file of one quality.
 
     Args:
-        stored: the stored quality; value: what is searched by, see `Trials.value`.
-        reached: in the target's units.
+        stored: the stored quality; value: what the search compares, see `Trials.value`.
+        reached: what the file reaches, in the target's units.
     """
 
     stored: int
@@ -85,14 +87,16 @@ def reach(
 ) -> Reached:
     """The file of a picture that reaches a target.
 
+    If even the highest quality gives a smaller file than a size or bits per pixel allow, that is
+    the file. If even the lowest one looks better than a PSNR or MS-SSIM asks for, that is.
+
     Args:
-        codec: of weights that have more than one quality; effort: as `Codec.encode` takes it.
+        codec: of weights that have more than one quality.
+        picture: checked, and small enough for the memory that there is.
+        effort: 1 … 9; progress: called with the share done, 0 … 1, now and then.
 
-    A limit is kept, too, by a picture whose largest file is smaller, and a promise by one whose
-    smallest file looks better.
-
-    Raises TicodecError when the target is out of reach, unless it asks for the nearest then;
-    UsageError when the picture is too small for MS-SSIM.
+    Raises TicodecError when the target is out of reach, unless `target.nearest`, or when there is
+    too little memory to measure MS-SSIM; UsageError when the picture is too small for MS-SSIM.
     """
     if target.measure == "ms-ssim":
         _check_similarity(*picture.pixels.shape[:2])
@@ -113,15 +117,14 @@ def reach(
         refined = search(trials.aim, curve.through(found.best), trials, REFINEMENTS)
         count += refined.trials
         trials.shares.end()
-        # If no refined file will do, one that is not refined may.
+        # If no refined file keeps the limit, one that is not refined may.
         if trials.aim.on_side(refined.best.value) or not trials.aim.on_side(found.best.value):
             found = refined
     best = found.best
     missed = not trials.aim.on_side(best.value)
     if missed and not target.nearest:
         raise TicodecError(_out_of_reach(target, found, trials.besides))
-    at_end = bool(found.out_of_reach)
-    return Reached(best.container, target, best.reached, count, at_end, missed)
+    return Reached(best.container, target, best.reached, count, found.end != 0, missed)
 
 
 def _check_similarity(height: int, width: int) -> None:
@@ -140,6 +143,7 @@ def _check_similarity(height: int, width: int) -> None:
 
 
 def _out_of_reach(target: Target, found: Found[Trial], besides: int) -> str:
+    """What to say of a target that no quality reaches. besides: bytes that are no latents."""
     best, ending = found.best, "smallest" if target.of_file else "largest"
     metadata = ""
     if target.of_file and besides > best.container.size / 2:
@@ -154,7 +158,8 @@ class Trials:
     """Makes files of one picture and measures them. Called with a stored quality.
 
     Args:
-        latents: gives y and z of a stored quality, as `Codec.scaled` does; it reports its progress.
+        shares: the progress, one share a file.
+        latents: gives y and z of a stored quality, as `Codec.scaled` does.
     """
 
     def __init__(
@@ -192,7 +197,10 @@ class Trials:
         return ms_ssim.decibel(similarity)
 
     def value(self, reached: float) -> float:
-        """What is searched by, which runs as straight as possible: log bytes of streams, -MSE, dB.
+        """What the search compares. It rises with the quality, nearly in a straight line.
+
+        For sizes and bits per pixel the logarithm of the bytes of both streams, for PSNR the mean
+        squared error of pixels, 0 … 255, with a minus sign, for MS-SSIM dB.
 
         Args:
             reached: in the target's units.
@@ -206,7 +214,7 @@ class Trials:
 
     @torch.inference_mode()
     def curve(self, guess: Guess) -> Curve:
-        """The guess of the values of all qualities."""
+        """A guess of `value` for all qualities."""
         if self.target.of_file:
             return guess.streams(self.pixels)
         if self.target.measure == "ms-ssim":
@@ -220,13 +228,13 @@ class Trials:
 
 
 class Shares:
-    """The progress of work of unknown length: each part of it takes half of what is left."""
+    """The progress of work of unknown length: each part of it counts as half of what is left."""
 
     def __init__(self, progress: Progress | None) -> None:
         self.progress, self.done = progress, 0.0
 
     def next(self) -> Progress:
-        """What the next part reports its own share to, 0 … 1."""
+        """What the next part calls with the share of it that is done, 0 … 1."""
         start, self.done = self.done, (1 + self.done) / 2
         return part(self.progress, start, self.done)
 

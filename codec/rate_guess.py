@@ -1,8 +1,8 @@
 """What files of a picture will be like at every quality, guessed from its features alone.
 
 A guess says where the search begins, and how the curve runs from one trial to the next; the trials
-decide. What it has of constants was fitted to 27 photos with tic-plus: with other weights the first
-trial is farther off.
+decide. Its constants were fitted to 27 photos with tic-plus: with other weights the first trial is
+farther off.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 POINTS = 8
 #: At most so many positions of the latents are looked at.
 SAMPLE = 2048
-#: The squared error of pixels, 0 … 255, is this times that of the latents / λ, and the floor: what
-#: is lost whatever the quality. It follows from least D·λ + R with a uniform quantiser.
+#: The squared error of pixels, 0 … 255, is this times the squared error of latents over λ, plus a
+#: floor, which is lost at every quality. So it is where a uniform quantiser makes D·λ + R least.
 PIXELS_PER_LATENT = 6 / math.log(2) / STRIDE_Y**2
 
 Values = NDArray[np.float64]
@@ -53,7 +53,8 @@ class Guess:
             y = flat * codec.gains(int(stored))[0].flatten().to(flat.device)
             bits.append(_bits(2 * y.round()))
             errors.append(float((y - y.round()).square().sum()) / len(flat))
-        #: Squared error of the pixels, 0 … 255, at any quality: photos with much in them lose more.
+        #: Squared error of the pixels, 0 … 255, that every quality has: more in photos with much
+        #: detail. y is that of the highest quality here.
         self.floor = 11.5 * _bits(y) ** 3.1
         points = 1 + POINTS * (len(whole) - 1)
         self.stored = np.linspace(low, high, points).round().astype(int)
@@ -64,7 +65,8 @@ class Guess:
         def spread(values: list[float]) -> Values:
             return np.exp(np.interp(self.stored, whole, np.log(np.maximum(values, 1e-9))))
 
-        #: Bits a pixel; and what rounding does to y, squared, summed over the channels.
+        #: Bits a pixel; and the squared error of rounding y, summed over the channels, a mean over
+        #: the positions.
         self.bits, self.rounding = spread(bits), spread(errors)
 
     def streams(self, pixels: int) -> Curve:
@@ -75,18 +77,17 @@ class Guess:
         """The mean squared error of pixels, 0 … 255, with a minus sign.
 
         Args:
-            stored: a quality whose latents are known; latents: their squared error, summed over the
-                channels, a mean over the positions. None: the usual share of what rounding does
-                without the means that the entropy coder subtracts.
+            stored: a stored quality whose latents were coded, or None.
+            latents: their squared error then, summed over the channels, a mean over the positions.
         """
-        share = 0.5
+        share = 0.5  # usual: the entropy coder rounds what is left when means are subtracted
         if stored is not None:
             share = latents / float(np.interp(stored, self.stored, self.rounding))
         lost = PIXELS_PER_LATENT * share * self.rounding / self.lambdas
         return self._curve(-(lost + self.floor))
 
     def similarity(self) -> Curve:
-        """MS-SSIM in dB: the same for all pictures, which differ by 1.3 dB from it."""
+        """MS-SSIM in dB: the same guess for all pictures, which differ from it by about 1.3 dB."""
         return self._curve(-10 * np.log10(0.004 + 0.0007 * self.lambdas**-0.65))
 
     def _curve(self, values: Values) -> Curve:
@@ -96,5 +97,5 @@ class Guess:
 
 
 def _bits(symbols: Tensor) -> float:
-    """About what symbols (positions, M) take, log2(1 + |symbol|) each, in bits a pixel."""
+    """What symbols (positions, M) take, in bits a pixel: about log₂(1 + |symbol|) bits each."""
     return float(symbols.abs().log1p().sum()) / math.log(2) / len(symbols) / STRIDE_Y**2

@@ -34,7 +34,8 @@ class Aim:
 
     Args:
         least, most: any value from one to the other will do; the middle is aimed at.
-        at_most: where none can be had, since the curve jumps: rather a lower value than a higher.
+        at_most: what to take if the curve jumps over all of these: the nearest lower value if true,
+            else the nearest higher one.
     """
 
     least: float
@@ -47,7 +48,7 @@ class Aim:
         return (self.least + self.most) / 2
 
     def on_side(self, value: float) -> bool:
-        """Whether a value is on the side that is to be taken where the curve jumps."""
+        """Whether a value keeps the limit: is not above `most`, or not below `least`."""
         return value <= self.most if self.at_most else value >= self.least
 
 
@@ -82,15 +83,16 @@ class Found(Generic[T]):
 
     Args:
         best: the trial to take; trials: how many there were.
-        out_of_reach: -1: even the lowest quality gives too much; 1: even the highest too little.
+        end: -1 if `best` has the lowest quality, which gives too much; 1 if it has the highest,
+            which gives too little; otherwise 0.
     """
 
     best: T
     trials: int
-    out_of_reach: int
+    end: int
 
 
-#: So many trials follow the curve alone. Then every second one halves what is left.
+#: So many trials follow the curve alone. Then every second one halves the qualities that are left.
 FREE = 6
 
 
@@ -101,8 +103,8 @@ def search(
 
     Args:
         attempt: tries a stored quality.
-        most: end after so many trials. None: when no quality is left that could do: after two as a
-            rule; after `FREE` + 2·log₂ of all qualities + 2 whatever the curve does.
+        most: end after so many trials. None: go on until no quality is left that could do. That
+            takes two trials as a rule, and `FREE` + 2·log₂(number of qualities) + 2 at most.
     """
     low, high = curve.stored[0], curve.stored[-1]
     below: T | None = None
@@ -120,20 +122,22 @@ def search(
             low, below = trial.stored + 1, trial
         else:
             high, above = trial.stored - 1, trial
-    kept, other = (below, above) if aim.at_most else (above, below)
-    best = kept or other
+    best = (below or above) if aim.at_most else (above or below)
     assert best is not None
-    ended = low > high
-    return Found(best, len(tried), ended * ((below is not None) - (above is not None)))
+    end = 0
+    if low > high and not (below and above):
+        end = 1 if below else -1
+    return Found(best, len(tried), end)
 
 
 def _next(aim: Aim, curve: Curve, tried: Sequence[T], below: T | None, above: T | None) -> int:
     """The stored quality to try, by the curve and by what was tried."""
     if not tried:
         return curve.quality(aim.middle)
+    # The two nearest to the aim; without a trial on each side, the last two, or the only one twice.
     one, other = (below, above) if below and above else (tried[-1], tried[-2:][0])
-    guessed, told = curve.value(one.stored), aim.middle - one.value
-    across, up = guessed - curve.value(other.stored), one.value - other.value
-    if across * up > 0:  # the same way: stretch the curve
-        told *= across / up
-    return curve.quality(guessed + told)
+    guessed, missing = curve.value(one.stored), aim.middle - one.value
+    rise, real_rise = guessed - curve.value(other.stored), one.value - other.value
+    if rise * real_rise > 0:  # both go the same way: stretch the curve
+        missing *= rise / real_rise
+    return curve.quality(guessed + missing)

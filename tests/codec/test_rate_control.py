@@ -66,13 +66,13 @@ def test_a_search_ends_and_finds_what_there_is(
     will_do = (values >= aim.least) & (values <= aim.most)
     if will_do.any():
         assert aim.least <= found.best.value <= aim.most
-        assert found.out_of_reach == 0
+        assert found.end == 0
     elif values[0] > aim.most:
-        assert (found.best.stored, found.out_of_reach) == (LOW, -1)
+        assert (found.best.stored, found.end) == (LOW, -1)
     elif values[-1] < aim.least:
-        assert (found.best.stored, found.out_of_reach) == (HIGH, 1)
+        assert (found.best.stored, found.end) == (HIGH, 1)
     else:  # the curve jumps over the target
-        assert found.out_of_reach == 0
+        assert found.end == 0
         nearest = values[values < aim.least].max() if at_most else values[values > aim.most].min()
         assert found.best.value == nearest
 
@@ -96,7 +96,7 @@ def test_a_search_of_few_trials_takes_the_best() -> None:
     for at_most in (False, True):
         found = search(Aim(4, 4.001, at_most), guess, attempt, most=3)
         assert found.trials == 3
-        assert found.out_of_reach == 0
+        assert found.end == 0
         assert (found.best.value < 4) == at_most
 
 
