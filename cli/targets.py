@@ -1,4 +1,4 @@
-"""What to encode for instead of a quality: the options, which `encode` and `batch encode` share."""
+"""The options `--target-…` and `--effort`, which `encode` and `batch encode` share."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def quality_of(
     target_ms_ssim: str | None,
     force: bool,
 ) -> Quality:
-    """The quality to encode with, of the options that were given; None: the usual one.
+    """The quality or the target that the options ask for; None: the usual quality.
 
     Args:
-        force: where a target is out of reach, take the nearest.
+        force: if a target is out of reach, take what comes nearest.
 
-    Raises UsageError when more than one was given, or a target is none.
+    Raises UsageError when more than one was given, or the text of a target means none.
     """
     targets: dict[Measure, str | None] = {
         "size": target_size,
@@ -63,13 +63,14 @@ def quality_of(
     given += [f"--target-{measure}" for measure in texts]
     if len(given) > 1:
         raise UsageError(f"{given[0]} and {given[1]} exclude each other; leave one out")
-    for measure, text in texts.items():
-        return target_of(measure, text, f"--target-{measure}", force)
-    return quality
+    if not texts:
+        return quality
+    ((measure, text),) = texts.items()
+    return target_of(measure, text, f"--target-{measure}", force)
 
 
 def facts_of_target(reached: Reached) -> dict[str, Any]:
-    """What `--json` prints of a target, in bytes, bits per pixel or dB."""
+    """What `--json` prints of a target; values are in bytes, bits per pixel or dB."""
     target = reached.target
     return {
         "target": {
@@ -83,9 +84,9 @@ def facts_of_target(reached: Reached) -> dict[str, Any]:
 
 
 def said_of_target(reached: Reached) -> str:
-    """Where a target led, for the line of a file: "quality 4.37, 35.04 dB PSNR".
+    """What was found for a target, for the line of a file: "quality 4.37, 35.04 dB PSNR".
 
-    Where all files are smaller than asked for, or all look better: "quality 8.00 (the best)".
+    If every quality gives a smaller file than asked for: "quality 8.00 (the best)".
     """
     said = [f"quality {reached.container.header.quality / QUALITY_STEPS:.2f}"]
     if reached.at_end and not reached.out_of_reach:

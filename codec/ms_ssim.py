@@ -11,7 +11,7 @@ from .picture import Pixels
 
 #: MS-SSIM halves the image four times and needs a window of 11 pixels at the end.
 SMALLEST = 161
-#: Bytes of memory that it takes, for each pixel.
+#: Bytes of memory that it takes for each pixel.
 MEMORY = 128
 
 

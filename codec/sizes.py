@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 
-LETTERS = "KMGT"
-
 
 def bytes_in(text: str, letter: int) -> float | None:
-    """The bytes that a size means; None: it is no size.
+    """The bytes that a text means; None: it is no size.
 
     Args:
-        text: a number with B; KiB … TiB, 1024 each; KB … TB, 1000 each; or K … T alone, in
-            capitals or not.
-        letter: what each of K … T alone means, 1000 or 1024.
+        text: a number and its unit, in capitals or not: B; KiB, MiB, GiB or TiB, powers of 1024;
+            KB, MB, GB or TB, powers of 1000; or K, M, G or T alone, powers of `letter`.
+        letter: 1000 or 1024.
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", text)
     units = {"b": 1}
-    for power, name in enumerate(LETTERS.lower(), 1):
+    for power, name in enumerate("kmgt", 1):
         units |= {name: letter**power, f"{name}ib": 1024**power, f"{name}b": 1000**power}
     if match is None or match[2].lower() not in units:
         return None

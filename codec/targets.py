@@ -26,16 +26,17 @@ DB_TOLERANCE = 0.1
 class Target:
     """What a `.tic` file is to reach; the encoder looks for the quality that does.
 
-    A size is the most that the file may have, and what it looks like the least: files are up to 2 %
-    smaller than asked for, pictures up to 0.1 dB better.
+    A size and bits per pixel are the most that a file may have: it has up to 2 % less. PSNR and
+    MS-SSIM are the least that its picture may have: it has up to 0.1 dB more.
 
     Args:
         measure: "size", of the whole file; "bpp", its bits per pixel; "psnr" or "ms-ssim", of the
             picture that it decodes to.
         value: in bytes, bits per pixel, or dB. MS-SSIM is -10·log10(1 - MS-SSIM) dB.
-        nearest: where no quality reaches it, take the nearest; otherwise that is a TicodecError.
+        nearest: if no quality reaches it, make the file that comes nearest; otherwise encoding
+            raises a TicodecError.
 
-    Raises UsageError unless the measure is one of these and the value positive and finite.
+    Raises UsageError unless the measure is one of these and the value a positive, finite number.
     """
 
     measure: Measure
@@ -57,12 +58,12 @@ class Target:
 
     @property
     def of_file(self) -> bool:
-        """Whether the file alone shows what it reaches; if not, it has to be decoded."""
+        """Whether it is about the file; otherwise it is about the picture, which is decoded."""
         return self.measure in ("size", "bpp")
 
     @property
     def accepted(self) -> tuple[float, float]:
-        """The least and the most that fulfil it."""
+        """The least and the most that will do, in its units."""
         if self.of_file:
             return self.value * (1 - SIZE_TOLERANCE), self.value
         return self.value, self.value + DB_TOLERANCE
@@ -74,7 +75,7 @@ class Target:
         )
 
     def said(self, reached: float) -> str:
-        """What a file reaches: "199,102 bytes", "0.498 bpp", "35.04 dB PSNR"."""
+        """A value that a file reaches: "199,102 bytes", "0.498 bpp", "35.04 dB PSNR"."""
         digits = {"size": 0, "bpp": 3}.get(self.measure, 2)
         return self._with_unit(f"{reached:,.{digits}f}")
 
@@ -96,27 +97,33 @@ FORMS: dict[Measure, str] = {
 
 
 def target_of(measure: Measure, text: str, name: str, nearest: bool = False) -> Target:
-    """The target that people write: `FORMS` has examples. K is 1000 bytes.
+    """The target that a text means, as people write it: `FORMS` has examples. K is 1000 bytes.
 
     Args:
         name: what takes the text, for the message.
+        nearest: as `Target` takes it.
 
-    Raises UsageError for anything else.
+    Raises UsageError for any other text.
     """
-    value = bytes_in(text + "B" * text[-1:].isdigit(), 1000) if measure == "size" else None
-    units = {"bpp": r"(?:bpp)?", "psnr": r"(?P<db>dB)?", "ms-ssim": r"(?P<db>dB)?"}
-    if measure in units:
-        found = re.fullmatch(rf"\s*([0-9]*\.?[0-9]+)\s*{units[measure]}\s*", text, re.I)
-        value = None if found is None else float(found[1])
-        if found is not None and measure == "ms-ssim" and found["db"] is None:
-            value = _decibel_of(float(found[1]))
+    value = None
+    if measure == "size":
+        value = bytes_in(f"{text}B" if text[-1:].isdigit() else text, letter=1000)
+    else:
+        unit = "bpp" if measure == "bpp" else "dB"
+        found = re.fullmatch(rf"\s*([0-9]*\.?[0-9]+)\s*({unit})?\s*", text, re.IGNORECASE)
+        if found is not None:
+            value = float(found[1])
+            if measure == "ms-ssim" and found[2] is None:
+                value = _decibel_of(value)
     if value is None or not 0 < value < math.inf:
         raise UsageError(f"{name} takes {FORMS[measure]}, not {text!r}")
     return Target(measure, value, nearest)
 
 
 def _decibel_of(number: float) -> float | None:
-    """MS-SSIM in dB: numbers below 1 are ratios, those above are dB; 1 could be either."""
+    """MS-SSIM in dB. Below 1 a number is a ratio, above 1 it is dB; 1 could be either: None."""
     if number < 1:
-        return -10 * math.log10(1 - number)
+        from .ms_ssim import decibel  # imports NumPy and Pillow
+
+        return decibel(number)
     return number if number > 1 else None
