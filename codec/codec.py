@@ -131,11 +131,18 @@ class Codec:
 
         Raises BadInputError when the model does not have that quality.
         """
+        return self.network.scaling(torch.tensor([self.level(stored)]))
+
+    def level(self, stored: int) -> float:
+        """The level of a stored quality, 0 … levels - 1; 0 for a model of one fixed λ.
+
+        Raises BadInputError when the model does not have that quality.
+        """
         fixed = self.config.levels == 1
         level = 0.0 if fixed else stored / QUALITY_STEPS - 1
         if (stored == 0) != fixed or not 0 <= level <= self.config.levels - 1:
             raise BadInputError("damaged file: its quality is none of the model's")
-        return self.network.scaling(torch.tensor([level]))
+        return level
 
     # -- encoding -------------------------------------------------------------------
 
@@ -155,8 +162,8 @@ class Codec:
             effort: 1 to 9: more takes longer, and gives smaller or better files.
             progress: called with the share done, 0 … 1, now and then.
 
-        Raises UsageError when the quality is not one of the model's, TicodecError when the
-        picture does not fit into memory.
+        Raises UsageError when the quality is not one of the model's or the effort is out of range,
+        TicodecError when the picture does not fit into memory or a target is out of reach.
         """
         effort = checked_effort(effort)
 
@@ -206,7 +213,10 @@ class Codec:
 
     @torch.inference_mode()
     def scaled(self, features: Tensor, stored: int) -> tuple[Tensor, Tensor]:
-        """Latents y (h, w, M), z (h/n, w/n, N) of a stored quality, gains applied, on the CPU."""
+        """Latents y (h, w, M), z (h/n, w/n, N) of a stored quality, gains applied, on the CPU.
+
+        `features`: what `features` gives, (1, h, w, M).
+        """
         up, _ = self.gains(stored)
         y = features * up.to(self.device)
         return y[0].cpu(), self.h_a(y)[0].cpu()

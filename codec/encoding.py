@@ -1,7 +1,9 @@
 """Pictures to containers: at a quality, or for a target; with more or less effort.
 
-picture ─► g_a ─► features ─► ·gain(q) ─► y, z ─► entropy coder ─► container
-                     └─► refinement (effort 2 … 9) ─┘
+picture ─► g_a ─► features ─┬─► ·gain(q), h_a (effort 1) ───┬─► y, z ─► entropy coder ─► container
+                            └─► refinement (effort 2 … 9) ──┘
+
+For a target, `rate_control.reach` does all of that, for several qualities.
 """
 
 from __future__ import annotations
@@ -31,7 +33,16 @@ def containers(
     effort: int,
     progress: Progress | None,
 ) -> list[Container]:
-    """See `Codec.containers`."""
+    """`Codec.containers`: the container of each picture, in their order.
+
+    Args:
+        codec: of the weights; quality, effort: the same for all pictures, checked here.
+        progress: called with the share done, 0 … 1, now and then.
+
+    Raises UsageError for a quality that the weights do not have, an effort out of range, or what is
+    no sound `Picture`; TicodecError for a picture that needs too much memory, or whose target is
+    out of reach.
+    """
     checked_effort(effort)
     check_quality(codec.entry, quality)
     if isinstance(quality, Target):

@@ -3,8 +3,8 @@
 encode:   g_a, h_a ──────── 0.8 ─► coding ─ 1
 decode:   latents ─ 0.2 ─► g_s ──────────── 1     of a part less is g_s
 
-The transforms report every band, coding and decoding of latents their end only. With more effort
-than 1 latents are refined after g_a, and that takes most of the 0.8.
+The transforms report every band, coding and decoding of latents their end only. At effort 2 … 9
+latents are refined after g_a, and that takes most of the 0.8.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 Progress = Callable[[float], None]
 #: The part of encoding or decoding that the transforms take; the exact path takes the rest.
 TRANSFORMS = 0.8
-#: The part of g_a in what the transforms take, where latents are refined then.
+#: The part of `TRANSFORMS` that g_a takes where latents are refined.
 FEATURES = 0.1
 #: The part of encoding an image, where it is classified then.
 ENCODING = 0.8

@@ -1,18 +1,19 @@
 """Latents that code a picture better than those of g_a: `effort` 2 … 9.
 
-What a file costs is J = bits + λ·255²·(squared error), summed over all pixels: equation 1 of Lu et
-al. g_a answers at once for any picture, so its latents y are not the best ones for this picture,
-and it does not know how they are rounded. Here they are changed step by step:
+A file costs J = bits + λ·255²·(squared error), summed over all pixels, as in equation 1 of Lu et
+al. Networks are trained to make J small on average: for a single picture, other latents y are
+better than those that g_a makes in one pass. They are found step by step, by gradient descent:
 
     y ─► aims ─► wavefront, rounded by what bits cost ─► ŷ ─┬─► g_s ─► error of the pixels ─┐
            ▲                                                └─► CAM, head ─► bits ──────────┤
            └────────────────────── gradient of J with respect to ŷ ◄────────────────────────┘
 
-Near ŷ, J is taken for a parabola in each latent, of the same curvature in all. Its lowest point is
-ŷ - gradient / curvature, and the aims go a part of the way there. (They cannot go all the way:
-latents overlap, and what one of them mends is not there for the others to mend.) ŷ then is what the
-wavefront makes of the aims, so that all bits and errors are those of the file. Only the encoder
-does this; any decoder reads the file.
+The aims are what y should be, before rounding. Near ŷ, J is taken for a parabola in each latent, of
+the same second derivative (curvature) in all. Its lowest point is ŷ - gradient / curvature, and the
+aims go a part of the way there. All of the way would be too far: pixels depend on many latents, and
+each of these would mend the same error. The gradient does not have the bits of the latent itself:
+those count when the wavefront rounds the aims to ŷ. So bits and errors are always those of the
+file. Only the encoder does this; any decoder reads the file.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .container import QUALITY_STEPS
 from .effort import BLOCK
 from .entropy.rounding import Rounding, savings_of
 from .models.codec_network import lambda_at
@@ -37,12 +37,14 @@ from .progress import Progress, ignored, part
 if TYPE_CHECKING:
     from .codec import Codec
 
-#: Second derivative of J with respect to a latent, in bits. At high rates 17.3 would be the best
-#: for a uniform quantiser; measured on photos it is 5 to 30 by channel, and using each channel's
-#: own gave no better files than one number for all.
+#: Second derivative of J with respect to a latent, in bits. For a uniform quantiser at high rates
+#: 17.3 would be best. Measured on photos it is 5 to 30, depending on the channel, but a number for
+#: each channel gave no better files than one for all.
 CURVATURE = 10.0
-#: Blocks of one map overlap by so many positions on each side: there gradients are off by 3 % and
-#: more.
+#: What `Plan.cautions` falls from.
+CAUTION = 6.0
+#: Blocks of a map overlap by so many positions on each side, whose gradients are not used: there
+#: they are off by 3 % and more.
 MARGIN = 4
 
 
@@ -51,8 +53,8 @@ class Plan(NamedTuple):
 
     Args:
         iterations: how often the gradient is computed, which takes nearly all of the time.
-        first, last: the part of the way that aims go, in the first iteration and in the last.
-        caution: see `cautions`; in the second half of the iterations.
+        first, last: the part of the way that aims go in the first iteration and in the last, 0 … 1.
+        caution: what `cautions` ends with.
     """
 
     iterations: int
@@ -61,24 +63,25 @@ class Plan(NamedTuple):
     caution: float
 
     def steps(self) -> list[float]:
-        """The part of the way of every iteration: smaller by the same factor from one to the next.
+        """The part of the way that aims go in every iteration, falling from `first` to `last`.
 
-        With large steps the cost falls fast, and then no further.
+        Each is smaller than the one before by the same factor. Large steps make J fall fast at
+        first, and only small ones make it fall further.
         """
         return np.geomspace(self.first, self.last, self.iterations).tolist()
 
     def cautions(self) -> list[float]:
         """How often an error counts where a latent is rounded, in every iteration.
 
-        More than once, since errors of latents that overlap add up; less often as iterations go on,
-        since they mend what the ones before have rounded away.
+        More than once, since the errors of several latents add up in a pixel. It falls from near
+        `CAUTION` to `caution` in the first half of the iterations, since later ones mend what
+        earlier ones have rounded away.
         """
         shares = np.arange(1, self.iterations + 1) / self.iterations
         return (CAUTION * (self.caution / CAUTION) ** np.minimum(1, 2 * shares)).tolist()
 
 
-#: Where `Plan.cautions` begin.
-CAUTION = 6.0
+#: By effort.
 PLANS = {
     2: Plan(1, 0.1, 0.1, 6.0),
     3: Plan(2, 0.09, 0.05, 4.5),
@@ -100,14 +103,17 @@ def refined(
     effort: int,
     progress: Progress = ignored,
 ) -> tuple[Tensor, Tensor]:
-    """Latents y (h, w, M) and z (h/n, w/n, N), gains applied, on the CPU, to be coded.
+    """Latents y (h, w, M) and z (h/n, w/n, N), float32, gains applied, on the CPU, to be coded.
 
-    y is ŷ already: it is rounded to itself. The same machine gives the same latents with as many
-    threads; on another one the gradient's last digits differ, and so do some of them.
+    y is ŷ already: coding rounds it to itself. The same machine with the same number of threads
+    gives the same latents. On another one the last digits of gradients differ, and so do a few of
+    the latents.
 
     Args:
         codec: of the weights; pixels: (H, W, 3) uint8; features: what g_a gives of them, without
-            gains, (1, h, w, M); stored: the stored quality; effort: 2 … 9.
+            gains, (1, h, w, M).
+        stored: the stored quality; effort: 2 … 9.
+        progress: called with the share done, 0 … 1, now and then.
     """
     plan = PLANS[effort]
     y, z = codec.scaled(features, stored)
@@ -130,7 +136,7 @@ class Cost:
     """J of a picture, as a function of ŷ; see the module.
 
     Args:
-        codec, pixels, stored: as of `refined`; z_hat: rounded z, (h/n, w/n, N), float32.
+        codec, pixels, stored: as `refined` takes them; z_hat: rounded z, (h/n, w/n, N), float32.
     """
 
     def __init__(self, codec: Codec, pixels: Pixels, stored: int, z_hat: Tensor) -> None:
@@ -138,20 +144,20 @@ class Cost:
         self.height, self.width = pixels.shape[:2]
         self.pixels = PaddedPixels(pixels, codec.config.stride_z)
         self.down = codec.gains(stored)[1]
-        level = 0.0 if codec.config.levels == 1 else stored / QUALITY_STEPS - 1
         lambdas = torch.tensor(codec.config.lambdas)
-        self.trade = float(lambda_at(torch.tensor([level]), lambdas)) * 255**2 / 3
+        #: λ·255²/3: bits that the squared error of a channel of a pixel is worth.
+        self.weight = float(lambda_at(torch.tensor([codec.level(stored)]), lambdas)) * 255**2 / 3
         codec.network.move_prediction(codec.device)
         with self.fast():
             self.hyper = codec.network.h_s(z_hat[None].to(codec.device))[0]
 
     def fast(self) -> torch.autocast:
-        """Where what is computed for bits may be in the codec's float type."""
+        """A context in which bits are computed in the codec's float type."""
         bf16 = self.codec.dtype == torch.bfloat16
         return torch.autocast(self.codec.device.type, torch.bfloat16, enabled=bf16)
 
     def gradient(self, y_hat: Tensor, progress: Progress = ignored) -> Tensor:
-        """The gradient with respect to ŷ (h, w, M), in bits, of the same shape, on the CPU."""
+        """The gradient of J, in bits, with respect to ŷ (h, w, M): the same shape, on the CPU."""
         gradient = torch.empty_like(y_hat)
         height, width = y_hat.shape[:2]
         tiles = [(rows, columns) for rows in tiles_of(height) for columns in tiles_of(width)]
@@ -162,7 +168,7 @@ class Cost:
         return gradient
 
     def block(self, y_hat: Tensor, rows: slice, columns: slice) -> Tensor:
-        """The gradient of a block of ŷ, as if it were all."""
+        """The gradient of a block of ŷ, (rows, columns, M), as if the picture had no more."""
         device, network = self.codec.device, self.codec.network
         latents = y_hat[None, rows, columns].to(device, copy=True)
         with torch.enable_grad():
@@ -176,23 +182,24 @@ class Cost:
         return (found + self.of_context(latents, rows, columns))[0].cpu()
 
     def of_pixels(self, x: Tensor, row: int, column: int) -> Tensor:
-        """The gradient with respect to what g_s gives, (1, H, W, 3), pixels minus ½.
+        """The gradient of the error of the pixels with respect to what g_s makes of a block.
 
         Args:
-            row, column: of the block, in latents.
+            x: what g_s makes, pixels minus ½, (1, H, W, 3), float32: the result has its shape.
+            row, column: where the block begins, in latents.
         """
         top, left = row * STRIDE_Y, column * STRIDE_Y
         wanted = self.pixels.rows(top, top + x.shape[1])[:, left : left + x.shape[2]]
         error = x.clamp(-0.5, 0.5) - wanted.to(x.device)
         error[:, max(0, self.height - top) :] = 0  # the padding is not part of the picture
         error[:, :, max(0, self.width - left) :] = 0
-        return error.mul_(2 * self.trade)
+        return error.mul_(2 * self.weight)
 
     def of_context(self, latents: Tensor, rows: slice, columns: slice) -> Tensor:
-        """The gradient of the bits of other latents, whose means and scales come from these.
+        """The gradient of the bits of later latents, whose means and scales come from these.
 
         Args:
-            latents: a block of ŷ, (1, h, w, M).
+            latents: a block of ŷ, (1, h, w, M), float32: the result has its shape.
         """
         hyper = self.hyper[None, rows, columns]
         with torch.enable_grad(), self.fast():
@@ -209,7 +216,7 @@ class Tile(NamedTuple):
     """A part of one side of a map.
 
     Args:
-        tile: the part; seen: the same with its margins; inside: where the first lies in the second.
+        tile: the part; seen: the same with its margins; inside: where `tile` lies in `seen`.
     """
 
     tile: slice
@@ -218,7 +225,7 @@ class Tile(NamedTuple):
 
 
 def tiles_of(size: int) -> Iterator[Tile]:
-    """The tiles of a side: one of all if it is no longer than BLOCK."""
+    """The tiles of a side of `size` positions; a single one if that is at most `BLOCK`."""
     step = size if size <= BLOCK else BLOCK - 2 * MARGIN
     for start in range(0, size, step):
         end = min(start + step, size)

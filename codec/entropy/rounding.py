@@ -1,10 +1,10 @@
-"""Rounding that counts bits: a latent goes one step towards its mean where that pays.
+"""Rounding that counts bits: rate-distortion optimised quantisation (RDOQ).
 
-Rounded to the nearest symbol s, a latent has an error e. With the symbol next to s, nearer to zero,
-it has the error 1 - |e| and costs fewer bits. The step is taken if the bits that it saves are more
-than what the larger error costs, `errors` of the channel times ((1 - |e|)² - e²).
+A latent less its mean, v, is rounded to the nearest symbol s. With e = |v| - |s|, from -½ to ½, its
+error is e. The next symbol towards zero has the error 1 + e, and usually takes fewer bits. It is
+taken if the bits that it saves are more than `errors` of the channel times (1 + e)² - e² = 1 + 2e.
 
-Only the encoder rounds. A decoder takes any symbols.
+Only the encoder does this: decoders take any symbols.
 """
 
 from __future__ import annotations
@@ -25,32 +25,33 @@ class Rounding(NamedTuple):
     """How latents are rounded.
 
     Args:
-        errors: bits that the square of an error is worth, of each channel, (M,), float32.
-        savings: see `savings_of`.
+        errors: bits that a squared error of 1 costs, for each channel, (M,), float32.
+        savings: what `savings_of` gives, (tables, MAGNITUDES), float32.
     """
 
     errors: NDArray[np.float32]
     savings: NDArray[np.float32]
 
     def __call__(self, steps: NDArray[np.float64], indexes: Ints) -> Ints:
-        """Latents less their means, (P, M), within the range of symbols, to symbols.
+        """Latents less their means to symbols, (P, M) both; wavefront.c does the same.
 
         Args:
-            indexes: of the scale tables, (P, M).
+            steps: the latents, within the range of symbols.
+            indexes: of their tables, (P, M).
         """
         symbols = np.rint(steps)
         magnitudes = np.abs(symbols).astype(np.int64)
         saved = self.savings[indexes, (magnitudes - 1).clip(0, MAGNITUDES - 1)].astype(np.float64)
-        worse = 1 + 2 * (np.abs(steps) - magnitudes)  # the difference of the squares
+        worse = 1 + 2 * (np.abs(steps) - magnitudes)  # 1 + 2e
         near = (magnitudes > 0) & (magnitudes <= MAGNITUDES)
         pays = near & (saved > self.errors.astype(np.float64) * worse)
         return (symbols - np.where(pays, np.sign(symbols), 0)).astype(np.int64)
 
 
 def savings_of(tables: Tables) -> NDArray[np.float32]:
-    """Bits that a step towards zero saves: (tables, MAGNITUDES), from magnitude k + 1 to k.
+    """Bits that a step from magnitude k + 1 to k saves, k = 0 …: (tables, MAGNITUDES), float32.
 
-    Nothing beyond the symbols that a table has, where escapes are written.
+    0 where magnitude k + 1 is beyond the symbols of a table, and so is written as an escape.
     """
     savings = np.zeros((len(tables.halves), MAGNITUDES), np.float32)
     firsts = (2 * tables.halves + 1).cumsum() - (2 * tables.halves + 1)

@@ -74,7 +74,7 @@ def test_grey_and_alpha(tiny: Codec) -> None:
 def test_weights_of_one_quality(fixed) -> None:
     codec, pixels = Codec(fixed, "cpu", bf16=False), make_pixels(40, 50)
     cost = Cost(codec, pixels, 0, torch.zeros(1, 1, codec.config.N))
-    assert cost.trade == pytest.approx(0.0067 / 3 * 255**2)
+    assert cost.weight == pytest.approx(0.0067 / 3 * 255**2)
     data = codec.encode(pixels, effort=2)
     assert container.read(data).header.quality == 0
     assert codec.decode(data).pixels.shape == pixels.shape
