@@ -124,7 +124,7 @@ def needed(
 
     Args:
         part: height and width of the pixels that are made, where these are not the whole image.
-        effort: of encoding, 1 … 9.
+        effort: 1 … 9, of encoding.
     """
     stride, takes = config.stride_z, config.memory
     down, across = (size + -size % stride for size in (height, width))
@@ -149,7 +149,11 @@ def check_picture(
     have: int | None = None,
     effort: int = USUAL_EFFORT,
 ) -> None:
-    """`check` of a picture that is to be encoded."""
+    """`check` of a picture that is to be encoded: it knows what else to do.
+
+    Args:
+        have, effort: as `check` takes them.
+    """
     have = available() if have is None else have
     remedy = ", or a smaller image"
     if config.model in ("tic", "tic-plus"):

@@ -150,7 +150,7 @@ class Encoding(Places):
         self.skip = skip
         entry = job.entry()
         self.fingerprint = entry.fingerprint
-        #: What the job's files were encoded for, as `target_text` says it; "": a quality, `stored`.
+        #: The job's target, as `target_text` says it; "": a quality, which `stored` has.
         self.for_target, self.stored = target_text(job.quality), 0
         if not isinstance(job.quality, Target):
             quality = checked_quality(entry, job.quality)
@@ -252,8 +252,8 @@ class Encoding(Places):
     def _other_settings(self, header: Header, origin: Origin | None) -> str:
         """How a `.tic` of the photo differs from what the job would write, and what to do about it.
 
-        "": it is as good. One that was encoded with more effort is, and so is one of the job's
-        quality, whatever it was encoded for.
+        "" if it will do: also one that was encoded with more effort, and one that was encoded for a
+        target and has the job's quality.
         """
         origin = origin or Origin("", 0, False)
         if header.fingerprint != self.fingerprint:
@@ -265,7 +265,7 @@ class Encoding(Places):
             return f"of another quality; {OVERWRITES}"
         if origin.left_out != self.job.reading.left_out:
             return f"with other metadata; {OVERWRITES}"
-        # Where a photo is encoded anew to compare, more effort would look like another photo.
+        # Here photos are encoded anew and compared: a file of more effort would not be the same.
         anew = self.job.delete_source and not self.target.exact_times
         if origin.effort < self.job.effort or (anew and origin.effort != self.job.effort):
             goes_on = f"`effort` {origin.effort} goes on with it, {OVERWRITES}"

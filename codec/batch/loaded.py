@@ -17,7 +17,8 @@ class Loaded:
 
     Args:
         seconds: spent on reading it.
-        measured: psnr or ms_ssim in dB, for its row, if its `.tic` file was encoded for that.
+        measured: for its row, if it was encoded for a PSNR or MS-SSIM: that of its `.tic` file, in
+            dB, by the name of the row's field.
     """
 
     item: Item
@@ -65,7 +66,7 @@ class Loaded:
 
 
 def quality_of(header: Header) -> float | None:
-    """The quality of a `.tic` file, 1 … 8; None: its weights have one fixed λ."""
+    """The quality of a `.tic` file, 1 … 8; None if its weights have one fixed λ."""
     return round(header.quality / QUALITY_STEPS, 4) or None
 
 

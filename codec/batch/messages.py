@@ -41,14 +41,13 @@ class Job:
 
     Args:
         source, target: paths or URLs, as `storage.place` takes them; no target when classifying.
-        model, quality, effort: for encoding; each photo gets the quality that reaches a target.
+        model, quality, effort: for encoding. A target is that of each photo.
         reading: of the photos. head, top: for labels.
         weights: fingerprint that the model's weights must have on every node; "": any.
         format, output_quality: of decoded images, see `writers`.
         device: of the network. threads: of one worker; the last bits of a result may depend on it.
         delete_source: delete an image once its `.tic` file is decoded and checked.
-        replace: overwrite outputs that are not up to date, whatever they are; write what comes
-            nearest to a target that is out of a photo's reach.
+        replace: overwrite outputs that are not up to date, whatever they are.
         store: the command's $TICODEC_WEIGHTS, which workers on other nodes get too.
         memory: the most that a worker may use, in bytes; None: what is free.
         parts, part: a photo that needs more than `part` bytes asks for several of the `parts` of
@@ -112,7 +111,7 @@ class Row:
 
     Args:
         file, output: paths below the source and the target. bytes_in, bytes_out: their sizes.
-        bpp: bits of the .tic file per pixel. quality: that it has; None: of one fixed λ.
+        bpp: bits of the .tic file per pixel. quality: of that file, 1 … 8; None: of one fixed λ.
         psnr: in dB, of what the .tic file decodes to, if it was encoded for one, or verified.
         ms_ssim: in dB, if it was encoded for one.
         seconds: of work on the file; files that are coded together share their time equally.

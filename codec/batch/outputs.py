@@ -46,7 +46,8 @@ class Outputs:
     def write_tic(self, loaded: Loaded, data: bytes, seconds: float) -> Row:
         """Write what was encoded; verify it and delete the source if the job says so."""
         assert loaded.picture is not None
-        # Its size may change with the mark: what is decided by it now holds for both.
+        # Whether the photo may be deleted depends on the file's size. The origin says it, and so
+        # changes that size: it is decided once, by the size before.
         kept = why_kept(loaded.picture.notes_with(len(data)))
         data = with_origin(data, self.origin(loaded, kept))
         self._write(loaded.item, data)
@@ -81,7 +82,7 @@ class Outputs:
         return row
 
     def origin(self, loaded: Loaded, kept: str) -> Origin:
-        """What a `.tic` of the job says of its photo. `kept`: why that stays in any case."""
+        """What a `.tic` of the job says of its photo. `kept`: why that stays; "": it may go."""
         deleted = self.job.delete_source and not kept
         suffix, left_out = PurePosixPath(loaded.item.name).suffix, self.job.reading.left_out
         target, effort = target_text(self.job.quality), self.job.effort
@@ -105,7 +106,7 @@ class Outputs:
     def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row, kept: str) -> None:
         """Delete the source, unless something of it would be lost; the row says what.
 
-        `kept`: why it stays in any case.
+        `kept`: what was decided before it was written: why the source stays; "": it may go.
         """
         row.kept = why_kept(row.notes) or kept
         if row.kept:

@@ -27,8 +27,8 @@ END = b"\0\0\0\0IEND\xaeB`\x82"
 HEAD = 1 << 20
 #: The most pixels a `.tic` can have: the limit where nothing is decoded, which needs no memory.
 NO_LIMIT = container.SIDE_MAX**2
-#: What stands between the suffix and how the file was encoded. No suffix has a slash. Versions that
-#: do not know it take all of it for the suffix: to them the file is another photo's, and stays.
+#: What stands between the suffix, which never has a slash, and how the file was encoded. Versions
+#: that do not know it take both for the suffix: to them the file is another photo's, and stays.
 ENCODED = "./"
 
 
@@ -61,7 +61,7 @@ def target_text(quality: Quality) -> str:
 def payload_of(origin: Origin) -> bytes:
     """What a `.tic` file stores of an origin.
 
-    How the file was encoded is only there if it was not encoded in the usual way.
+    The target and the effort are left out if they are the usual ones.
     """
     sign = "-" if origin.deleted else ""
     photo = f"{sign}{origin.size}{origin.left_out[:1]}{origin.suffix}"
@@ -83,8 +83,8 @@ def with_origin(tic: bytes, origin: Origin) -> bytes:
 def origin_of(file: Container) -> Origin | None:
     """What a `.tic` file says of its photo; None: it says nothing, or nothing that can be read.
 
-    What it says in words of a later version of how it was encoded counts as its target: no job of
-    this version has the same.
+    A later version may say in other words how it was encoded. These count as its target, so that it
+    differs from that of every job of this version.
     """
     found = re.fullmatch(rb"(-?)(\d{1,18})([lm]?)((?s:\..*)?)", file.section("origin") or b"")
     if found is None:

@@ -45,7 +45,7 @@ GROUP_WIDTH = 64.0
 AHEAD, THREADS = 4, 4
 #: The most pixels that wait to be coded, and the most that wait to be written; 3 bytes a pixel.
 MANY_PIXELS = 48_000_000
-#: Where a row has what a file reaches of a target, if it is not its size.
+#: The field of a row that has what a file reaches of a target.
 MEASURED = {"psnr": "psnr", "ms-ssim": "ms_ssim"}
 #: System errors after which every other file would fail too.
 USELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -64,7 +64,7 @@ class Worker:
         if job.memory is not None:
             memory.set_memory(job.memory)
         self.job, self.ask, self.has = job, ask, 1
-        #: Whether each photo is coded alone: one takes long, or may be out of its target's reach.
+        #: Whether each photo is coded alone: it takes long, or its target may be out of reach.
         self.alone = isinstance(job.quality, Target) or job.effort > USUAL_EFFORT
         self.source = place(job.source, job.follow_links)
         self.target: Place | None = None if job.target is None else place(job.target)
@@ -160,7 +160,7 @@ class Worker:
             have = None if self.job.part is None else self.job.part * self.job.parts
             check = api.room_for(self.entry, self.job.device, have, self.job.effort)
             loaded.picture = read_picture(data, self.job.max_pixels, check, self.job.reading)
-            if self.outputs is not None:  # now, since it counts where the job asks for a size
+            if self.outputs is not None:  # now, since it is part of the size that a target asks for
                 kept = why_kept(loaded.picture.notes)
                 loaded.picture.origin = payload_of(self.outputs.origin(loaded, kept))
         loaded.seconds = time.perf_counter() - started
@@ -254,7 +254,10 @@ class Worker:
         return codec.encode_many(pictures, self.job.quality, self.job.effort)
 
     def _for_target(self, codec: Codec, loaded: Loaded, target: Target) -> bytes:
-        """A photo as bytes of the `.tic` file that reaches a target, or comes nearest to it."""
+        """A photo to the bytes of the `.tic` file that reaches a target, or comes nearest to it.
+
+        What the file reaches is put down in `loaded`, for its row.
+        """
         assert loaded.picture is not None
         codec.check_picture(*loaded.size, self.job.effort)
         found = reach(codec, loaded.picture, target, self.job.effort)

@@ -26,7 +26,7 @@ class Coder(ABC):
         ladder: the settings measured for a curve, in the same order.
         default: the setting when the user gives none; 0 for a codec without one.
         classified: whether its measurements have ranks by classifiers; `version` names those.
-        model, effort: of our own models, whose efforts are a coder each; "" and 0 for other codecs.
+        model, effort: of our own models: each effort is a coder. "" and 0 for other codecs.
     """
 
     name: str

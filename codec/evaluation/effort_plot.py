@@ -1,4 +1,4 @@
-"""A plot of effort: the bits that it wins over the seconds that it takes."""
+"""A plot of effort: the bits that it saves over the seconds that it takes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .plots import COLOURS, line, picture
 def effort_plot(
     steps: Sequence[Step], title: str, format: str = "svg", dark: bool = False
 ) -> bytes | None:
-    """BD-rate against the least effort over seconds: a line a model, each point with its effort.
+    """BD-rate against the least effort, over seconds: a line a model, its efforts as numbers.
 
     Args:
-        format: "svg" or "png". The same steps give the same bytes.
+        format: "svg" or "png"; dark: for a dark ground. The same steps give the same bytes.
 
     Returns the file, or None when no model has two efforts with a BD-rate.
     """

@@ -1,4 +1,8 @@
-"""What more effort takes in seconds and wins in bits."""
+"""What more effort takes in seconds and saves in bits.
+
+measurements ─► seconds ──────────────────┐
+curves ─► BD-rate against least effort ───┴─► steps ─► table, plot
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,8 @@ class Step:
     Args:
         model: its name; effort: 1 … 9.
         seconds: to encode an image, mean over all images and settings.
-        psnr, ms_ssim: against the least effort; a negative rate means fewer bits.
-        others: the same in PSNR against each codec that is not one of our models, by name.
+        psnr, ms_ssim: BD-rates against the least effort, in %; negative means fewer bits.
+        others: BD-rates in PSNR against each codec that is not one of our models, by name.
     """
 
     model: str
@@ -60,7 +64,7 @@ def steps(run: Evaluation, curves: Sequence[Curve]) -> list[Step]:
 
 
 def notes(steps: Sequence[Step]) -> list[str]:
-    """A line that says what the table and the plot of efforts show; none if there are none."""
+    """Lines that say what the table and the plot of efforts show: none without steps."""
     if not steps:
         return []
     return [

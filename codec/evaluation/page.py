@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot for light and for dark grounds, as `data:` URIs. about: says what it shows."""
+    """A plot for light and for dark grounds, as `data:` URIs; `about` says what it shows."""
 
     about: str
     light: str
@@ -41,7 +41,7 @@ def render(
 
     Args:
         title: its heading; about: lines below it.
-        plots: on top.
+        plots: at the top.
         tables: those that are `folded` are open if there are no cards.
         cards: the pictures.
     """
@@ -88,7 +88,7 @@ def rd_plots(curves: list[Curve], published: list[Curve]) -> list[Plot]:
 
 
 def effort_plots(steps: Sequence[Step]) -> list[Plot]:
-    """A plot of what effort takes and wins, if it was measured."""
+    """The plot of effort; none if no model has two efforts with a BD-rate."""
     pair = [effort_plot(steps, "", dark=dark) for dark in (False, True)]
     return [_plot("BD-rate over seconds to encode, one line a model", pair)] if pair[0] else []
 

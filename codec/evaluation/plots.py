@@ -1,4 +1,4 @@
-"""Plots as SVG and PNG, on a light or dark background: of rate and distortion, and all of any."""
+"""Plots as SVG or PNG, light or dark: that of rate and distortion, and what all plots share."""
 
 from __future__ import annotations
 

@@ -98,10 +98,7 @@ def deltas_table(summary: Summary, published: bool) -> Table:
 
 
 def efforts_table(steps: Sequence[Step]) -> Table:
-    """What each effort takes in seconds and wins in bits, if several were measured.
-
-    Negative rates mean that this effort needs fewer bits.
-    """
+    """What each effort takes in seconds and saves in bits; no rows if no model has several."""
     others = list(steps[0].others) if steps else []
     header = ("codec", "effort", "encode, s", "BD-rate, PSNR", "BD-rate, MS-SSIM")
     rows = [

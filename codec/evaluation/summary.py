@@ -60,7 +60,7 @@ class Summary:
     Args:
         points: by coder, in order. curves: the same points as curves.
         published: curves to compare with; empty unless the images are Kodak's.
-        comparisons: the first coder against the others, but for efforts of the same model.
+        comparisons: the first coder against the others, without other efforts of its own model.
         original: accuracy on the original pixels; None if these were not classified.
         efforts: empty unless a model was measured at several.
     """

@@ -23,9 +23,9 @@ class TicodecCoder(Coder):
         entry: its weights; device: "auto", "cpu" or "cuda".
         qualities: for the curve; None: 1 … 8, or the one quality of a fixed-λ model.
         head: a classifier's file, instead of the one that comes with the weights.
-        effort: 1 … 9. Its name says it, unless it is 1.
+        effort: 1 … 9. The coder's name says it, unless it is 1.
 
-    Raises UsageError for a quality that the model does not have, an effort that there is not, or a
+    Raises UsageError for a quality that the model does not have, an effort out of range, or a
     device that is not there.
     """
 

@@ -98,7 +98,7 @@ class CodecNetwork(nn.Module):
 
     @abstractmethod
     def predicted(self, hyper: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
-        """`prediction`, of what h_s gives of ẑ, (B, h, w, 2M)."""
+        """`prediction` by `hyper`, what h_s gives of ẑ: (B, h, w, 2M)."""
 
     def bits(self, y: Tensor, z: Tensor, scales: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
         """What latents y (B, h, w, M) and z (B, h', w', N) cost by their likelihoods, (B,) each.
@@ -126,7 +126,7 @@ class CodecNetwork(nn.Module):
         return y_hat
 
     def move_prediction(self, device: torch.device) -> None:
-        """Move what `prediction` runs to a device, in float32. Coding has integers in its place."""
+        """Move what `prediction` runs to a device, in float32. Coding has integer twins of it."""
         for name in ("h_s", "cam", "head"):
             if (child := getattr(self, name, None)) is not None:
                 child.to(device)

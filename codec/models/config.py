@@ -119,8 +119,8 @@ class Memory(NamedTuple):
     Args:
         per_pixel, per_column: with the extension; per_latents: a pixel whose latents alone are
             decoded. by_torch: a pixel without the extension.
-        refined: a pixel more where latents are refined. gradient, gradient_by_torch: a pixel of a
-            block of them, with the extension and without.
+        refined: more for a pixel at effort 2 … 9; gradient, gradient_by_torch: and more for a pixel
+            of one block of latents (`effort.BLOCK`), with the extension and without.
     """
 
     per_pixel: float
@@ -167,8 +167,15 @@ class CodecConfig(Dimensions):
         Measured with `icat-lite` at 6 megapixels, 3000×2000 and 24000×256, encoding and decoding;
         gradients at 768×768: 620 bytes a pixel in all.
         """
-        half = self.M / 2
-        return Memory(half, 256 * self.N, half, 2.5 * self.N, self.M / 8, 6 * self.N, 6 * self.N)
+        return Memory(
+            per_pixel=self.M / 2,
+            per_column=256 * self.N,
+            per_latents=self.M / 2,
+            by_torch=2.5 * self.N,
+            refined=self.M / 8,
+            gradient=6 * self.N,
+            gradient_by_torch=6 * self.N,
+        )
 
     def card_lines(self) -> list[str]:
         """What a model card lists besides N, M and the trade-offs."""
@@ -248,10 +255,10 @@ class ModelConfig(CodecConfig):
         latents = 4 + self.M / 16
         gradient, by_torch = (20, 80) if self.depths[0] else (14, 25)
         return Memory(
-            max(12, latents),
-            columns * self.N,
-            latents,
-            torch * self.N,
+            per_pixel=max(12, latents),
+            per_column=columns * self.N,
+            per_latents=latents,
+            by_torch=torch * self.N,
             refined=self.M / 8,
             gradient=gradient * self.N,
             gradient_by_torch=by_torch * self.N,
