@@ -105,10 +105,10 @@ class EntropyCoder:
     def encode_known(
         self, y: Tensor, z: Tensor, rounding: Rounding | None = None
     ) -> tuple[Coded, Tensor]:
-        """`encode`, and ŷ (h, w, M) as decoding gives it.
+        """`encode`, and ŷ (h, w, M), float32, as decoding gives it.
 
         Args:
-            rounding: of y; None: to the nearest.
+            y, z: as `encode` takes them; rounding: of y; None: to the nearest.
         """
         encoding = Encoding(self, y, z, rounding)
         (y_hat,) = self.run([encoding])

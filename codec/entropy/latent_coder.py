@@ -20,7 +20,7 @@ class NativeStream(NamedTuple):
 
     Args:
         y: latents to encode, (h·w, M), float32; None when decoding.
-        rounding: of y, the arrays of a `Rounding`; None: to the nearest.
+        rounding: of y, the two arrays of a `Rounding`; None: to the nearest.
         coder: the capsule of a rANS writer, or of a reader; tables: that of its tables.
         symbols: filled with all symbols, (h·w, M), int16.
     """

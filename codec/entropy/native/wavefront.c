@@ -195,15 +195,17 @@ static int32_t *values_of(const wavefront *w, size_t number) {
     return w->values + first * PADDED(w->n->M) + (number - first) * w->n->M;
 }
 
-/* The step towards zero that a rounded latent takes, if that spares more bits than its larger error
- * costs; else 0. */
-static int32_t spared(const rounding *r, size_t channel, size_t index, double step, int32_t value) {
+/* What a rounded latent, `value`, becomes: the next value towards zero, if that saves more bits
+ * than its larger error costs, see rounding.py. step: the latent less its mean; index: of its
+ * table. */
+static int32_t cheaper(const rounding *r, size_t channel, size_t index, double step,
+                       int32_t value) {
     int32_t magnitude = value < 0 ? -value : value;
-    if (!magnitude || magnitude > MAGNITUDES) return 0;
-    double error = 1 + 2 * ((step < 0 ? -step : step) - magnitude); /* the squares' difference */
-    double bits = r->savings[index * MAGNITUDES + (size_t)magnitude - 1];
-    if (bits <= r->errors[channel] * error) return 0;
-    return value < 0 ? -1 : 1;
+    if (!magnitude || magnitude > MAGNITUDES) return value;
+    double worse = 1 + 2 * ((step < 0 ? -step : step) - magnitude); /* of the squared error */
+    double saved = r->savings[index * MAGNITUDES + (size_t)magnitude - 1];
+    if (saved <= r->errors[channel] * worse) return value;
+    return value < 0 ? value + 1 : value - 1;
 }
 
 /* Symbols of a position to encode, from channel `first` on. */
@@ -219,7 +221,7 @@ static void quantise(const wavefront *w, size_t number, size_t first, size_t las
         step = step < SYMBOL_MAX ? step : SYMBOL_MAX;
         step = step > -SYMBOL_MAX ? step : -SYMBOL_MAX;
         value[c] = (int32_t)((step + ROUNDER) - ROUNDER);
-        if (m->rounding.errors) value[c] -= spared(&m->rounding, c, index[c], step, value[c]);
+        if (m->rounding.errors) value[c] = cheaper(&m->rounding, c, index[c], step, value[c]);
     }
 }
 

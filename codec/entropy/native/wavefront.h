@@ -43,11 +43,13 @@ typedef struct {
     double y_epsilon, x_epsilon; /* of the two LayerNorms */
 } network;
 
-/* How latents are rounded where bits count too, see rounding.py. */
+/* Values further from zero than this are rounded to the nearest. */
 #define MAGNITUDES 16
+
+/* How latents are rounded, see rounding.py. */
 typedef struct {
-    const float *errors; /* [M]: what the square of an error costs, in bits; NULL: to the nearest */
-    const float *savings; /* [scale tables][MAGNITUDES]: bits from magnitude k + 1 to k */
+    const float *errors;  /* [M]: bits that a squared error of 1 costs; NULL: to the nearest */
+    const float *savings; /* [scale tables][MAGNITUDES]: bits saved from magnitude k + 1 to k */
 } rounding;
 
 /* One map of latents. */

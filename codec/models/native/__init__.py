@@ -8,7 +8,8 @@ It is optional. Without it PyTorch computes the same within rounding, more slowl
 
 kernels.h says what the kernels promise; kernels_body.h and the files that it includes are compiled
 for each instruction set. layers.py brings weights into the form that they read, layers.c checks
-and copies them. team.py shares a job among threads. gradient.py runs a transform and goes back.
+and copies them. team.py shares a job among threads. gradient.py runs a transform forwards and
+backwards.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from ticodec.extension import load
 #: The version of the extension's functions.
 API = 3
 #: What it must have.
-NAMES = ("swin_layer", "conv_layer", "swin", "round", "conv", "swin_gradient", "SETS")
+NAMES = (
+    "swin_layer",
+    "conv_layer",
+    "swin",
+    "swin_gradient",
+    "conv",
+    "activation_gradient",
+    "round",
+    "SETS",
+)
 
 
 @cache

@@ -1,10 +1,11 @@
-"""The way through a synthesis transform and back, by the extension, on whole maps.
+"""The way through a synthesis transform and back (forward and backward pass), by the extension.
 
     x ─► Stage ─► Stage ─► … ─► output
     ∂x ◄─ back ◄─ back ◄─ … ◄─ ∂output
 
-A stage gives what it makes of a map, and a function for the way back. That holds what each layer
-took; what is inside a layer is computed again on the way back, in the cache.
+Maps are whole: there are no bands. A stage gives what it makes of a map, and a function for the way
+back. That function holds what each layer took; what is inside a layer is computed again on the way
+back, in the cache.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ ALIGNED = 64
 
 
 class Maps:
-    """Memory of maps. It is used again when nobody holds a map any more, since the system takes
-    longer to give new memory than a layer to fill it. Several threads may take maps.
+    """Memory of maps. Several threads may take maps.
+
+    It is used again when nobody holds a map any more: for new memory the system takes longer than a
+    layer takes to fill it.
     """
 
     def __init__(self) -> None:

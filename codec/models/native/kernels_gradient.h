@@ -1,8 +1,11 @@
-/* Gradients, for kernels_body.h: the way back through a Swin layer, window by window in the cache,
- * and through activations.
+/* Gradients, for kernels_body.h: the way back (backward pass) through a Swin layer, window by
+ * window in the cache, and through activations.
  *
- * What a window needs of the way forward is computed again from what the layer took. `above` is
- * always the gradient of what comes after a step; it becomes that of what goes into the step.
+ *     x ─► norm ─► qkv ─► attend ─► proj ─► + ─► norm ─► MLP ─► +
+ *     └─────────────────────────────────────┘└──────────────────┘   residuals
+ *
+ * What a window needs of the way forward is computed again from what the layer took, x. `above` is
+ * always the gradient with respect to what a step made; it becomes that of what the step took.
  */
 
 /* Back through LayerNorm of rows x: adds to the gradient `to` of x. */
@@ -207,16 +210,12 @@ TARGET static void NAME(swin_gradient)(const swin_layer *l, const swin_rows *r, 
     NAME(gradient_places) g = NAME(lay_out_gradient)(l, scratch);
     const NAME(places) *s = &g.s;
     size_t tokens = l->window * l->window, keys = PADDED(tokens), c = l->channels;
-    size_t across = r->width / l->window, top = window / across * l->window;
-    size_t first = top < r->absent ? (r->absent - top) * l->window : 0;
-    size_t end = r->rows + r->absent - top;
-    size_t last = end < l->window ? end * l->window : tokens;
-    int halved = first > 0 || last < tokens;
-    if (halved) {
+    NAME(present) there = NAME(find_present)(l, r, window);
+    if (there.halved) {
         memset(s->x, 0, tokens * c * sizeof *s->x);
         memset(g.above, 0, tokens * c * sizeof *g.above);
     }
-    for (size_t t = first; t < last; t++) {
+    for (size_t t = there.first; t < there.last; t++) {
         size_t place = NAME(place)(l, r, window, t);
         memcpy(s->x + t * c, r->from + place, c * sizeof *s->x);
         memcpy(g.above + t * c, above + place, c * sizeof *g.above);
@@ -227,8 +226,7 @@ TARGET static void NAME(swin_gradient)(const swin_layer *l, const swin_rows *r, 
 
     NAME(norm)(s->x, tokens, c, s->norm);
     NAME(linear)(&l->qkv, s->norm, c, tokens, s->qkv, 3 * c, OPERAND);
-    size_t pattern = l->shift ? 2 * (size_t)halved + (window % across == across - 1) : 0;
-    NAME(attend)(l, s, l->bias + pattern * l->heads * tokens * keys, 0, tokens);
+    NAME(attend)(l, s, there.bias, 0, tokens);
     memcpy(g.middle, s->x, tokens * c * sizeof *s->x);
     NAME(linear)(&l->proj, s->seen, c + BLOCK, tokens, g.middle, c, ADD);
     NAME(norm)(g.middle, tokens, c, s->norm);
@@ -255,7 +253,7 @@ TARGET static void NAME(swin_gradient)(const swin_layer *l, const swin_rows *r, 
     NAME(product)(&p);
     NAME(norm_gradient)(s->x, g.part, tokens, c, g.above);
 
-    for (size_t t = first; t < last; t++) {
+    for (size_t t = there.first; t < there.last; t++) {
         size_t place = NAME(place)(l, r, window, t);
         float *to = r->to + place;
         const float *of = g.above + t * c, *add = r->add ? r->add + place : NULL;

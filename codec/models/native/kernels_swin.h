@@ -140,24 +140,41 @@ static size_t NAME(place)(const swin_layer *l, const swin_rows *r, size_t window
            l->channels;
 }
 
+/* The tokens of a window that are there, first … last - 1, and its position biases. */
+typedef struct {
+    size_t first, last;
+    int halved; /* some are not there */
+    const float *bias;
+} NAME(present);
+
+static NAME(present) NAME(find_present)(const swin_layer *l, const swin_rows *r, size_t window) {
+    size_t tokens = l->window * l->window, across = r->width / l->window;
+    size_t top = window / across * l->window; /* counted with absent rows */
+    size_t end = r->rows + r->absent - top;
+    NAME(present) t;
+    t.first = top < r->absent ? (r->absent - top) * l->window : 0;
+    t.last = end < l->window ? end * l->window : tokens;
+    t.halved = t.first > 0 || t.last < tokens;
+    size_t pattern = l->shift ? 2 * (size_t)t.halved + (window % across == across - 1) : 0;
+    t.bias = l->bias + pattern * l->heads * tokens * PADDED(tokens);
+    return t;
+}
+
 TARGET static void NAME(swin)(const swin_layer *l, const swin_rows *r, size_t window,
                               void *scratch) {
     NAME(places) s = NAME(lay_out)(l, scratch, 0);
-    size_t tokens = l->window * l->window, c = l->channels, across = r->width / l->window;
-    size_t top = window / across * l->window; /* counted with absent rows */
-    size_t first = top < r->absent ? (r->absent - top) * l->window : 0;
-    size_t end = r->rows + r->absent - top, last = end < l->window ? end * l->window : tokens;
-    size_t rows = last - first;
-    int halved = first > 0 || last < tokens;
+    NAME(present) there = NAME(find_present)(l, r, window);
+    size_t tokens = l->window * l->window, c = l->channels;
+    size_t first = there.first, last = there.last, rows = last - first;
     float *x = s.x + first * c;
     for (size_t t = first; t < last; t++)
         memcpy(s.x + t * c, r->from + NAME(place)(l, r, window, t), c * sizeof *x);
 
     NAME(norm)(x, rows, c, s.norm);
-    if (halved || tokens < PADDED(tokens)) memset(s.qkv, 0, PADDED(tokens) * 3 * c * sizeof *s.qkv);
+    if (there.halved || tokens < PADDED(tokens))
+        memset(s.qkv, 0, PADDED(tokens) * 3 * c * sizeof *s.qkv);
     NAME(linear)(&l->qkv, s.norm, c, rows, s.qkv + first * 3 * c, 3 * c, OPERAND);
-    size_t pattern = l->shift ? 2 * (size_t)halved + (window % across == across - 1) : 0;
-    NAME(attend)(l, &s, l->bias + pattern * l->heads * tokens * PADDED(tokens), first, last);
+    NAME(attend)(l, &s, there.bias, first, last);
     NAME(linear)(&l->proj, s.seen + first * (c + BLOCK), c + BLOCK, rows, x, c, ADD);
 
     NAME(norm)(x, rows, c, s.norm);
