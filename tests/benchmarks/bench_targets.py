@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import ticodec
 from ticodec.codec import Codec
@@ -29,7 +29,7 @@ from ticodec.ms_ssim import decibel, ms_ssim
 from ticodec.picture import Picture
 from ticodec.psnr import psnr
 from ticodec.rate_control import reach
-from ticodec.targets import MEASURES, Target
+from ticodec.targets import Measure, Target
 
 TARGETS = "bpp=0.15,bpp=0.4,bpp=0.8,psnr=30,psnr=34,psnr=38,ms-ssim=12,ms-ssim=17"
 
@@ -81,9 +81,8 @@ def main(words: list[str] | None = None) -> None:
 
 def target_of(word: str) -> Target:
     """The target of a word such as "psnr=34", in its units."""
-    name, _, value = word.partition("=")
-    measure = next(one for one in MEASURES if one == name)
-    return Target(measure, float(value), nearest=True)
+    measure, _, value = word.partition("=")
+    return Target(cast("Measure", measure), float(value), nearest=True)
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -120,9 +119,14 @@ def command(path: Path, *options: object) -> float:
 
 
 def print_row(
-    target: Target, rows: list[Row], time: float, pairs: list[tuple[float, float]]
+    target: Target, rows: list[Row], ratio: float, pairs: list[tuple[float, float]]
 ) -> None:
-    """Print a target's row; nearness is that of photos whose qualities include it."""
+    """Print a target's row. What files reach is that of photos whose qualities include it.
+
+    Args:
+        ratio: of the seconds to those of a plain encode.
+        pairs: seconds of the command, for the target and without one.
+    """
     near = [row for row in rows if not row.at_end]
     least, most = target.accepted
     values = [row.value for row in near]
@@ -135,7 +139,7 @@ def print_row(
         f"{sum(not least <= value <= most for value in values)}",
         f"{mean(row.trials for row in rows):.2f}",
         f"{max(row.trials for row in rows)}",
-        f"{time:.2f}",
+        f"{ratio:.2f}",
         f"{median(looking) / median(plain):.2f}" if pairs else "",
     ]
     print(f"| {' | '.join(cells)} |", flush=True)
