@@ -127,10 +127,7 @@ class Codec:
         return 0 if checked is None else round(checked * QUALITY_STEPS)
 
     def gains(self, stored: int) -> tuple[Tensor, Tensor]:
-        """The gains (up, down) of a stored quality, both (1, 1, 1, M), float32.
-
-        Raises BadInputError when the model does not have that quality.
-        """
+        """The gains (up, down) of a stored quality, (1, 1, 1, M), float32. Raises as `level`."""
         return self.network.scaling(torch.tensor([self.level(stored)]))
 
     def level(self, stored: int) -> float:
@@ -213,17 +210,10 @@ class Codec:
 
     @torch.inference_mode()
     def scaled(self, features: Tensor, stored: int) -> tuple[Tensor, Tensor]:
-        """Latents y (h, w, M), z (h/n, w/n, N) of a stored quality, gains applied, on the CPU.
-
-        `features`: what `features` gives, (1, h, w, M).
-        """
+        """What `features` gives to latents y (h, w, M), z (h/n, w/n, N), with gains, on the CPU."""
         up, _ = self.gains(stored)
         y = features * up.to(self.device)
         return y[0].cpu(), self.h_a(y)[0].cpu()
-
-    def analyse(self, pixels: Pixels, stored: int) -> tuple[Tensor, Tensor]:
-        """(H, W, 3) uint8 pixels to latents, as `scaled` gives them."""
-        return self.scaled(self.features(pixels), stored)
 
     @cached_property
     def synthesis_gradient(self) -> SynthesisGradient:

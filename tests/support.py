@@ -56,7 +56,7 @@ def make_pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
 @torch.inference_mode()
 def predicted_bytes(codec: Codec, pixels: np.ndarray, y_hat: torch.Tensor, stored: int) -> float:
     """What a file would take by the float model's likelihoods of ẑ and ŷ, in bytes."""
-    _, z = codec.analyse(pixels, stored)
+    _, z = codec.scaled(codec.features(pixels), stored)
     network, z_hat = codec.network, z.round()[None]
     scales, means = network.head(network.h_s(z_hat), network.cam(y_hat[None].float()))
     p_y = gaussian_likelihood(y_hat[None].float(), means, scales)

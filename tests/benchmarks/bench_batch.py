@@ -150,7 +150,7 @@ def groups(photos: list[Path], model: str | None, rounds: int) -> None:
     codec = ticodec.load(model)
     pictures = [as_picture(path) for path in photos[:8]]
     stored = codec.stored_quality(None)
-    latents = [codec.analyse(picture.pixels, stored) for picture in pictures]
+    latents = [codec.scaled(codec.features(picture.pixels), stored) for picture in pictures]
     opened = codec.containers(pictures)
     count = len(pictures)
     taken: dict[int, list[tuple[float, float]]] = {1: [], 2: [], 4: [], 8: []}

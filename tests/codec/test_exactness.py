@@ -66,7 +66,9 @@ def found(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> dict[str, d
     for name, entry in SHIPPED.items():
         codec = Codec(entry, "cpu", bf16=False)
         levels = codec.config.levels
-        y, z = codec.analyse(pixels, codec.stored_quality(min(6, levels) if levels > 1 else None))
+        y, z = codec.scaled(
+            codec.features(pixels), codec.stored_quality(min(6, levels) if levels > 1 else None)
+        )
         (folder / name).mkdir()
         np.savez(folder / name / "latents.npz", y=y.numpy(), z=z.numpy())
     processes: dict[str, list[str]] = {}  # configurations by their environment

@@ -77,7 +77,7 @@ def test_any_size_comes_back(joint: Codec, size: tuple[int, int]) -> None:
 def test_files_hold_the_very_latents(joint: Codec) -> None:
     """Encoder and decoder agree on every latent, and quantisation moved none by more than half."""
     pixels = make_pixels(70, 90)
-    y, z = joint.analyse(pixels, joint.stored_quality(3))
+    y, z = joint.scaled(joint.features(pixels), joint.stored_quality(3))
     coded = joint.entropy.encode(y, z)
     decoded = joint.entropy.decode(coded.z_stream, coded.y_stream, *z.shape[:2])
     assert decoded.symbols == coded.symbols

@@ -109,7 +109,7 @@ def test_tiles_cover_a_side_once(monkeypatch, size: int) -> None:
 
 def test_gradients_of_blocks_are_nearly_those_of_all(monkeypatch, tiny: Codec) -> None:
     pixels = make_pixels(256, 448)
-    y, z = tiny.analyse(pixels, STORED)
+    y, z = tiny.scaled(tiny.features(pixels), STORED)
     y_hat = tiny.entropy.encode_known(y, z)[1]
     cost = Cost(tiny, pixels, STORED, z.round())
     whole = cost.gradient(y_hat)
@@ -126,7 +126,7 @@ def test_gradients_of_blocks_are_nearly_those_of_all(monkeypatch, tiny: Codec) -
 def test_the_gradient_is_that_of_the_cost(tiny: Codec, quality: int) -> None:
     """J of ŷ, written down in float64: of pixels inside the picture, and of what predicts bits."""
     pixels, stored = make_pixels(70, 90) // 2 + 64, quality * QUALITY_STEPS
-    y, z = tiny.analyse(pixels, stored)
+    y, z = tiny.scaled(tiny.features(pixels), stored)
     y_hat = tiny.entropy.encode_known(y, z)[1]
     network = copy.deepcopy(tiny.network).double()
     leaf = y_hat[None].double().requires_grad_()

@@ -155,7 +155,7 @@ def test_the_rate_that_is_shown_is_that_of_files(trainer_of, loaded, tmp_path: P
     codec = Codec(entry, "cpu", bf16=False)
     (x,), (row, *_) = loaded[0].held, trainer.validate(loaded[0])
     pixels = (x * 255).round().byte().numpy()
-    coded = codec.entropy.encode(*codec.analyse(pixels, codec.stored_quality(1)))
+    coded = codec.entropy.encode(*codec.scaled(codec.features(pixels), codec.stored_quality(1)))
     bpp = 8 * len(coded.z_stream + coded.y_stream) / SIDE**2
     assert row["bpp"] == pytest.approx(bpp, rel=0.02)
     tables = gaussian_tables(trainer.symbols.y)["frequencies"]

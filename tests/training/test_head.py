@@ -56,7 +56,7 @@ def steps_apart(codec: Codec, level: float, louder: float = 0.0) -> tuple[torch.
     opened = container.read(codec.encode(pixels, level + 1))
     down = codec.gains(opened.header.quality)[1][0]
     file = (codec.latents(opened) * down)[:5, :7].float()
-    y, _ = codec.analyse(pixels, opened.header.quality)
+    y, _ = codec.scaled(codec.features(pixels), opened.header.quality)
     rounded = y[:5, :7].round() * down
     assert (rounded / down).std() > 0.5
     return ((found - file) / down).abs(), ((rounded - file) / down).abs()

@@ -101,7 +101,7 @@ def shipped() -> Iterator[Case]:
         entry = weights.find(name)
         codec = Codec(entry, "cpu", bf16=False)
         with torch.inference_mode():
-            photo = codec.analyse(pixels, codec.stored_quality(3))
+            photo = codec.scaled(codec.features(pixels), codec.stored_quality(3))
         parameters = exact(entry)
         yield Case(f"`{name}`, photo of 384 × 256", codec.config, parameters, [photo])
         far = [chance(codec.config, 2, 3, 300.0), chance(codec.config, 1, 2, 300.0)]
