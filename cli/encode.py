@@ -113,7 +113,10 @@ def encode(
     write_output(target, coded, attributes, force)
     notes = picture.notes_with(len(coded))
     print_notes(source, notes, quiet or as_json)
-    facts = facts_of(source, target, entry.name, file, started) | {"notes": listed(notes)}
+    facts = facts_of(source, target, entry.name, file, started) | {
+        "effort": effort,
+        "notes": listed(notes),
+    }
     said = ""
     if reached is not None:
         facts |= facts_of_target(reached)

@@ -54,6 +54,8 @@ class Target:
             value = math.inf
         if not 0 < value < math.inf:
             raise UsageError(f"`value` must be positive and finite, not {value:g}")
+        if self.measure == "ms-ssim" and value <= 1:  # a ratio, surely
+            raise UsageError(f"`value` of an MS-SSIM is in dB, such as 15 for 0.968, not {value:g}")
         object.__setattr__(self, "value", value)
 
     @property
@@ -115,7 +117,8 @@ def target_of(measure: Measure, text: str, name: str, nearest: bool = False) -> 
             value = float(found[1])
             if measure == "ms-ssim" and found[2] is None:
                 value = _decibel_of(value)
-    if value is None or not 0 < value < math.inf:
+    least = 1 if measure == "ms-ssim" else 0  # dB: less is no picture, and is meant as a ratio
+    if value is None or not least < value < math.inf:
         raise UsageError(f"{name} takes {FORMS[measure]}, not {text!r}")
     return Target(measure, value, nearest)
 

@@ -39,7 +39,7 @@ def test_json_of_encode_and_decode(run, photo: Path, tmp_path: Path) -> None:
     facts = json.loads(run("encode", photo, out, "-q", 2.5, *TINY, "--json").out)
     assert list(facts) == [
         "input", "output", "model", "quality", "width", "height", "bytes", "bpp", "seconds",
-        "notes",
+        "effort", "notes",
     ]  # fmt: skip
     assert facts["bytes"] == out.stat().st_size
     assert facts["bpp"] == pytest.approx(8 * facts["bytes"] / (90 * 70), abs=1e-4)

@@ -29,7 +29,7 @@ from ticodec.targets import Measure, Target, target_of
         ("psnr", "35.5 dB", 35.5),
         ("ms-ssim", "15dB", 15),
         ("ms-ssim", "15", 15),
-        ("ms-ssim", "0.9dB", 0.9),
+        ("ms-ssim", "9.5dB", 9.5),
         ("ms-ssim", "0.97", -10 * math.log10(0.03)),
     ],
 )
@@ -58,7 +58,7 @@ def test_what_people_write(measure: Measure, text: str, value: float) -> None:
         ),
         ("bpp", ("0", "-1", "\N{ARABIC-INDIC DIGIT FIVE}", "0.5dB", "nan", "half")),
         ("psnr", ("0", "inf", "35 bpp", "35,5")),
-        ("ms-ssim", ("0", "1", "1.0", "97%", "15 dBs")),
+        ("ms-ssim", ("0", "1", "1.0", "0.1", "0.9dB", "97%", "15 dBs")),
     ],
 )
 def test_what_is_no_target(measure: Measure, texts: tuple[str, ...]) -> None:
@@ -75,6 +75,7 @@ def test_what_is_no_target(measure: Measure, texts: tuple[str, ...]) -> None:
         ("bpp", "1", "`value` must be a number, not str"),
         ("bpp", True, "`value` must be a number, not bool"),
         ("psnr", 0, "`value` must be positive and finite, not 0"),
+        ("ms-ssim", 0.97, "`value` of an MS-SSIM is in dB, such as 15 for 0.968, not 0.97"),
         ("psnr", -3.5, "`value` must be positive and finite, not -3.5"),
         ("psnr", math.nan, "`value` must be positive and finite, not nan"),
         ("size", math.inf, "`value` must be positive and finite, not inf"),
