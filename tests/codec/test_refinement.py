@@ -14,14 +14,14 @@ from ticodec.codec import Codec
 from ticodec.container import QUALITY_STEPS
 from ticodec.models.prior import gaussian_likelihood
 from ticodec.picture import Picture
-from ticodec.refinement import MARGIN, Cost, refined, tiles_of
+from ticodec.refinement import LAMBDA_SHARE, MARGIN, Cost, refined, tiles_of
 
 STORED = 4 * QUALITY_STEPS
 
 
 def weight(codec: Codec, quality: int) -> float:
     """Bits that a squared error of pixels 0 … 255 is worth, summed over the channels."""
-    return codec.config.lambdas[quality - 1] / 3
+    return LAMBDA_SHARE * codec.config.lambdas[quality - 1] / 3
 
 
 def cost_of(codec: Codec, pixels: np.ndarray, data: bytes, quality: int) -> float:
@@ -74,7 +74,7 @@ def test_grey_and_alpha(tiny: Codec) -> None:
 def test_weights_of_one_quality(fixed) -> None:
     codec, pixels = Codec(fixed, "cpu", bf16=False), make_pixels(40, 50)
     cost = Cost(codec, pixels, 0, torch.zeros(1, 1, codec.config.N))
-    assert cost.weight == pytest.approx(0.0067 / 3 * 255**2)
+    assert cost.weight == pytest.approx(LAMBDA_SHARE * 0.0067 / 3 * 255**2)
     data = codec.encode(pixels, effort=2)
     assert container.read(data).header.quality == 0
     assert codec.decode(data).pixels.shape == pixels.shape
