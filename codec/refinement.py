@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 #: each channel gave no better files than one for all.
 CURVATURE = 10.0
 #: J has so much of λ. With all of it files would keep their size and only look better. So they get
-#: smaller too, as people expect of more effort. The BD-rate is the same: -13.1 %, and -13.0 with all
-#: of λ (three Kodak photos, tic-plus, 8 iterations); with 0.6 of it -11.4.
+#: smaller too, as people expect of more effort. The BD-rate is the same: -13.1 %, and -13.0 with
+#: all of λ (three Kodak photos, tic-plus, 8 iterations); with 0.6 of it -11.4.
 LAMBDA_SHARE = 0.8
 #: What `Plan.cautions` falls from.
 CAUTION = 6.0
