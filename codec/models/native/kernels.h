@@ -16,6 +16,8 @@
 /* Outputs that lie together. */
 #define BLOCK 16
 #define PADDED(n) (((n) + BLOCK - 1) / BLOCK * BLOCK)
+/* That of LayerNorm. */
+#define NORM_EPSILON 1e-5f
 /* Most tokens of a window. */
 #define MOST_TOKENS 256
 /* Most rows of taps of a convolution, and most parities of a transposed one. */

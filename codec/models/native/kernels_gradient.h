@@ -20,7 +20,7 @@ TARGET static void NAME(norm_gradient)(const float *x, const float *above, size_
             vec apart = READ(x + c) - mean, a = READ(above + c);
             squares += apart * apart, sum += a, along += a * apart;
         }
-        float inverse = 1 / (SUM(squares) * share + 1e-5f);
+        float inverse = 1 / (SUM(squares) * share + NORM_EPSILON);
         vec factor = ALL(sqrtf(inverse)), level = ALL(SUM(sum) * share);
         vec slope = ALL(SUM(along) * share * inverse);
         for (size_t c = 0; c < channels; c += LANES)
@@ -171,10 +171,8 @@ TARGET static void NAME(mlp_gradient)(const swin_layer *l, const NAME(gradient_p
     size_t tokens = l->window * l->window, c = l->channels;
     for (size_t h = 0; h < l->hidden; h += HIDDEN) {
         size_t count = l->hidden - h < HIDDEN ? l->hidden - h : HIDDEN;
-        linear_layer in = l->mlp1;
-        in.out = count, in.bias += h, in.weight = (operand *)in.weight + h * in.in;
-        NAME(linear)(&in, s->norm, c, tokens, g->before, count, STORE);
-        const void *above[] = {g->rounded}, *hidden[] = {s->hidden};
+        NAME(to_hidden)(l, s->norm, tokens, h, count, g->before, STORE);
+        const void *above[] = {g->rounded};
         product_of slopes = {.a = above,
                              .taps = 1,
                              .stride = c,
@@ -188,18 +186,8 @@ TARGET static void NAME(mlp_gradient)(const swin_layer *l, const NAME(gradient_p
                              .slope = g->before,
                              .end = GELU_SLOPE};
         NAME(product)(&slopes);
-        product_of p = {.a = hidden,
-                        .taps = 1,
-                        .stride = count,
-                        .rows = tokens,
-                        .weight = (operand *)l->mlp1_back.weight + h * BLOCK,
-                        .block = l->mlp1_back.in * BLOCK,
-                        .steps = count / PER,
-                        .blocks = c / BLOCK,
-                        .out = g->part,
-                        .out_stride = c,
-                        .end = h ? ADD : STORE};
-        NAME(product)(&p);
+        NAME(from_hidden)(&l->mlp1_back, s->hidden, tokens, h, count, NULL, g->part, c,
+                          h ? ADD : STORE);
     }
 }
 
@@ -253,14 +241,7 @@ TARGET static void NAME(swin_gradient)(const swin_layer *l, const swin_rows *r, 
     NAME(product)(&p);
     NAME(norm_gradient)(s->x, g.part, tokens, c, g.above);
 
-    for (size_t t = there.first; t < there.last; t++) {
-        size_t place = NAME(place)(l, r, window, t);
-        float *to = r->to + place;
-        const float *of = g.above + t * c, *add = r->add ? r->add + place : NULL;
-        if (add)
-            for (size_t i = 0; i < c; i += LANES) AT(to + i) = READ(of + i) + READ(add + i);
-        else memcpy(to, of, c * sizeof *to);
-    }
+    NAME(put_back)(l, r, window, &there, g.above);
 }
 
 static size_t NAME(activation_gradient_scratch)(const conv_layer *l) {

@@ -11,7 +11,7 @@ TARGET static void NAME(norm)(const float *x, size_t rows, size_t channels, oper
             vec apart = READ(x + c) - mean;
             squares += apart * apart;
         }
-        vec factor = ALL(1 / sqrtf(SUM(squares) * share + 1e-5f));
+        vec factor = ALL(1 / sqrtf(SUM(squares) * share + NORM_EPSILON));
         for (size_t c = 0; c < channels; c += LANES) SAVE(out + c, (READ(x + c) - mean) * factor);
     }
 }
@@ -160,6 +160,48 @@ static NAME(present) NAME(find_present)(const swin_layer *l, const swin_rows *r,
     return t;
 }
 
+/* Numbers h … h + count - 1 of the MLP's hidden layer, of normalised rows: [rows][count]. */
+TARGET static void NAME(to_hidden)(const swin_layer *l, const operand *norm, size_t rows, size_t h,
+                                   size_t count, void *hidden, int end) {
+    linear_layer in = l->mlp1;
+    in.out = count, in.bias += h, in.weight = (operand *)in.weight + h * in.in;
+    NAME(linear)(&in, norm, l->channels, rows, hidden, count, end);
+}
+
+/* What a layer makes of such numbers, to `out`: [rows][channels]. */
+TARGET static void NAME(from_hidden)(const linear_layer *layer, const operand *hidden, size_t rows,
+                                     size_t h, size_t count, const float *start, float *out,
+                                     size_t channels, int end) {
+    const void *taps[] = {hidden};
+    product_of p = {.a = taps,
+                    .taps = 1,
+                    .stride = count,
+                    .rows = rows,
+                    .weight = (operand *)layer->weight + h * BLOCK,
+                    .block = layer->in * BLOCK,
+                    .steps = count / PER,
+                    .blocks = channels / BLOCK,
+                    .start = start,
+                    .out = out,
+                    .out_stride = channels,
+                    .end = end};
+    NAME(product)(&p);
+}
+
+/* Writes the tokens of a window that are there from [tokens][channels] to its rows. */
+TARGET static void NAME(put_back)(const swin_layer *l, const swin_rows *r, size_t window,
+                                  const NAME(present) * there, const float *from) {
+    size_t c = l->channels;
+    for (size_t t = there->first; t < there->last; t++) {
+        size_t place = NAME(place)(l, r, window, t);
+        float *to = r->to + place;
+        const float *of = from + t * c, *add = r->add ? r->add + place : NULL;
+        if (add)
+            for (size_t i = 0; i < c; i += LANES) AT(to + i) = READ(of + i) + READ(add + i);
+        else memcpy(to, of, c * sizeof *to);
+    }
+}
+
 TARGET static void NAME(swin)(const swin_layer *l, const swin_rows *r, size_t window,
                               void *scratch) {
     NAME(places) s = NAME(lay_out)(l, scratch, 0);
@@ -180,30 +222,8 @@ TARGET static void NAME(swin)(const swin_layer *l, const swin_rows *r, size_t wi
     NAME(norm)(x, rows, c, s.norm);
     for (size_t h = 0; h < l->hidden; h += HIDDEN) {
         size_t count = l->hidden - h < HIDDEN ? l->hidden - h : HIDDEN;
-        linear_layer in = l->mlp1;
-        in.out = count, in.bias += h, in.weight = (operand *)in.weight + h * in.in;
-        NAME(linear)(&in, s.norm, c, rows, s.hidden, count, GELU);
-        const void *taps[] = {s.hidden};
-        product_of p = {.a = taps,
-                        .taps = 1,
-                        .stride = count,
-                        .rows = rows,
-                        .weight = (operand *)l->mlp2.weight + h * BLOCK,
-                        .block = l->mlp2.in * BLOCK,
-                        .steps = count / PER,
-                        .blocks = c / BLOCK,
-                        .start = h ? NULL : l->mlp2.bias,
-                        .out = x,
-                        .out_stride = c,
-                        .end = ADD};
-        NAME(product)(&p);
+        NAME(to_hidden)(l, s.norm, rows, h, count, s.hidden, GELU);
+        NAME(from_hidden)(&l->mlp2, s.hidden, rows, h, count, h ? NULL : l->mlp2.bias, x, c, ADD);
     }
-    for (size_t t = first; t < last; t++) {
-        size_t place = NAME(place)(l, r, window, t);
-        float *to = r->to + place;
-        const float *of = s.x + t * c, *add = r->add ? r->add + place : NULL;
-        if (add)
-            for (size_t i = 0; i < c; i += LANES) AT(to + i) = READ(of + i) + READ(add + i);
-        else memcpy(to, of, c * sizeof *to);
-    }
+    NAME(put_back)(l, r, window, &there, s.x);
 }
