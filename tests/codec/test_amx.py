@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -43,10 +44,33 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module
 
 
-def by(name: str, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make layers use a set of kernels."""
-    monkeypatch.setattr(layers, "module", lambda: module)
-    monkeypatch.setattr(layers, "kernel_set", lambda bf16: name)
+@pytest.fixture
+def by_both(
+    emulated: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[], torch.Tensor], float], None]:
+    """Runs layers with the kernels for AVX512 and with those for AMX, which must be near.
+
+    `least`: the standard deviation that results have at least.
+    """
+
+    def compare(run: Callable[[], torch.Tensor], least: float) -> None:
+        results = []
+        for name in ("avx512bf16", "amxbf16"):
+            monkeypatch.setattr(layers, "module", lambda: emulated)
+            monkeypatch.setattr(layers, "kernel_set", lambda bf16, name=name: name)
+            results.append(run())
+        torch.testing.assert_close(*results, rtol=0.01, atol=0.01)
+        assert results[0].std() > least
+
+    return compare
+
+
+def swin_layer(absent: int) -> SwinLayer:
+    """A layer whose windows are shifted if rows are absent."""
+    torch.manual_seed(0)
+    layer = SwinLayer(64, 2, 8, absent > 0, 4)
+    nn.init.normal_(layer.bias_table)
+    return layer
 
 
 def test_it_comes_first(emulated: ModuleType) -> None:
@@ -54,59 +78,45 @@ def test_it_comes_first(emulated: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("absent", [0, 4])
-def test_swin_layers_are_those_of_avx512(
-    emulated: ModuleType, absent: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_swin_layers_are_those_of_avx512(by_both, absent: int) -> None:
     """Whole windows, and the half ones at the top and the bottom."""
-    torch.manual_seed(0)
-    layer = SwinLayer(64, 2, 8, absent > 0, 4)
-    nn.init.normal_(layer.bias_table)
-    x = torch.randn(16 - absent, 24, 64)
-    results = []
-    for name in ("avx512bf16", "amxbf16"):
-        by(name, emulated, monkeypatch)
+    layer, x = swin_layer(absent), torch.randn(16 - absent, 24, 64)
+
+    def run() -> torch.Tensor:
         y = torch.empty_like(x)
         layers.NativeSwin(layer, torch.bfloat16).run(x, x, y, absent)
-        results.append(y)
-    torch.testing.assert_close(*results, rtol=0.01, atol=0.01)
-    assert results[0].std() > 1
+        return y
+
+    by_both(run, 1)
 
 
 @pytest.mark.parametrize("absent", [0, 4])
-def test_gradients_are_those_of_avx512(
-    emulated: ModuleType, absent: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
-    layer = SwinLayer(64, 2, 8, absent > 0, 4)
-    nn.init.normal_(layer.bias_table)
+def test_gradients_are_those_of_avx512(by_both, absent: int) -> None:
+    layer = swin_layer(absent)
     x, above = torch.randn(2, 16 - absent, 24, 64)
-    results = []
-    for name in ("avx512bf16", "amxbf16"):
-        by(name, emulated, monkeypatch)
+
+    def run() -> torch.Tensor:
         found = torch.empty_like(x)
         swin = layers.NativeSwin(layer, torch.bfloat16, back=True)
         swin.gradient(x, above, above, found, absent)
-        results.append(found)
-    torch.testing.assert_close(*results, rtol=0.01, atol=0.01)
-    assert results[0].std() > 1
+        return found
+
+    by_both(run, 1)
 
 
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("channels", [(64, 32), (32, 48), (24, 80)])
-def test_convolutions_are_those_of_avx512(
-    emulated: ModuleType, up: bool, channels: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_convolutions_are_those_of_avx512(by_both, up: bool, channels: tuple[int, int]) -> None:
     """One and two blocks of outputs, rows that are no whole tiles, inputs that are none either."""
     torch.manual_seed(0)
     conv, gdn = Conv(*channels, 3, 2, up=up), LinearGDN(channels[1], up)
-    results = []
-    for name in ("avx512bf16", "amxbf16"):
-        by(name, emulated, monkeypatch)
+
+    def run() -> torch.Tensor:
         native_conv = layers.NativeConv(conv, gdn, torch.bfloat16)
         left, right = native_conv.borders(75)
         torch.manual_seed(1)
         near = torch.randn(9, left + 75 + right, channels[0]).bfloat16()
         rows, width = (14, 150) if up else (4, 38)
-        results.append(native_conv.run(near, torch.empty(rows, width, native_conv.outputs)))
-    torch.testing.assert_close(*results, rtol=0.01, atol=0.01)
-    assert results[0].std() > 0.1
+        return native_conv.run(near, torch.empty(rows, width, native_conv.outputs))
+
+    by_both(run, 0.1)
