@@ -110,13 +110,19 @@ def reach(
     count = found.trials
     shares.end()
     if effort > 1:
-        trials.shares = Shares(part(progress, FAST, 1))
-        trials.latents = lambda stored, report: refinement.refined(
-            codec, picture.pixels, features, stored, effort, report
+        shares = Shares(part(progress, FAST, 1))
+        trials = Trials(
+            codec,
+            picture,
+            target,
+            shares,
+            lambda stored, report: refinement.refined(
+                codec, picture.pixels, features, stored, effort, report
+            ),
         )
         refined = search(trials.aim, curve.through(found.best), trials, REFINEMENTS)
         count += refined.trials
-        trials.shares.end()
+        shares.end()
         # If no refined file keeps the limit, one that is not refined may.
         if trials.aim.on_side(refined.best.value) or not trials.aim.on_side(found.best.value):
             found = refined

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .container import QUALITY_STEPS
+from .models.codec_network import lambda_at
 from .models.config import STRIDE_Y
 from .rate_search import Curve
 
@@ -58,9 +59,9 @@ class Guess:
         self.floor = 11.5 * _bits(y) ** 3.1
         points = 1 + POINTS * (len(whole) - 1)
         self.stored = np.linspace(low, high, points).round().astype(int)
-        lambdas = codec.config.lambdas
-        levels = self.stored / QUALITY_STEPS - 1
-        self.lambdas = np.exp(np.interp(levels, range(len(lambdas)), np.log(lambdas)))
+        levels = torch.from_numpy(self.stored / QUALITY_STEPS - 1)
+        lambdas = torch.tensor(codec.config.lambdas, dtype=torch.float64)
+        self.lambdas = lambda_at(levels, lambdas).numpy()
 
         def spread(values: list[float]) -> Values:
             return np.exp(np.interp(self.stored, whole, np.log(np.maximum(values, 1e-9))))

@@ -32,13 +32,8 @@ class SynthesisGradient:
 
     def __init__(self, g_s: nn.Sequential, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
-        self.way: NativeGradient | TorchGradient
-        try:
-            if device.type != "cpu":
-                raise ValueError("the extension runs on the CPU")
-            self.way = NativeGradient(g_s, dtype)
-        except ValueError:
-            self.way = TorchGradient(g_s, device, dtype)
+        native = NativeGradient.of(g_s, dtype) if device.type == "cpu" else None
+        self.way = native or TorchGradient(g_s, device, dtype)
 
     @torch.inference_mode(False)
     @torch.no_grad()

@@ -224,6 +224,14 @@ class NativeGradient:
         self.stages.reverse()
         self.maps, self.most = Maps(), 0
 
+    @classmethod
+    def of(cls, modules: nn.Sequential, dtype: torch.dtype) -> NativeGradient | None:
+        """A `NativeGradient`, or None where the extension has no kernels for it, or is missing."""
+        try:
+            return cls(modules, dtype)
+        except ValueError:
+            return None
+
     def run(self, y: Tensor) -> tuple[Tensor, Back]:
         """(h, w, M) float32 to (H, W, 3), float32, and the way back, which is to be taken once."""
         if y.numel() > self.most:  # what smaller ones used would be too small
