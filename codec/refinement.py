@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 #: 17.3 would be best. Measured on photos it is 5 to 30, depending on the channel, but a number for
 #: each channel gave no better files than one for all.
 CURVATURE = 10.0
-#: J has so much of λ. With all of it files would keep their size and only look better. So they get
-#: smaller too, as people expect of more effort. The BD-rate is the same: -13.1 %, and -13.0 with
-#: all of λ (three Kodak photos, tic-plus, 8 iterations); with 0.6 of it -11.4.
+#: J has so much of λ. With all of it files would get larger at most qualities, which nobody expects
+#: of more effort; so they get smaller at low qualities, and keep their size at high ones. The
+#: BD-rate is the same: -13.1 %, and -13.0 with all of λ (three Kodak photos, tic-plus, 8
+#: iterations); with 0.6 of it -11.4.
 LAMBDA_SHARE = 0.8
 #: What `Plan.cautions` falls from.
 CAUTION = 6.0
