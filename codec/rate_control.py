@@ -224,7 +224,7 @@ class Trials:
         if self.target.of_file:
             return guess.streams(self.pixels)
         if self.target.measure == "ms-ssim":
-            return guess.similarity()
+            return guess.similarity(self.picture.pixels)
         curve = guess.error()
         stored = curve.quality(self.aim.middle)
         y, z = self.latents(stored, ignored)
