@@ -30,7 +30,10 @@ DELETE = "--delete-source-after-verify"
 #: How versions before targets and effort read an origin: sign, size, what is left out, suffix.
 EARLIER = rb"(-?)(\d{1,18})([lm]?)((?s:\..*)?)"
 
-targets = st.builds(Target, st.sampled_from(MEASURES), st.floats(1e-3, 1e12))
+targets = st.one_of(
+    st.builds(Target, st.sampled_from(MEASURES), st.floats(2, 1e12)),
+    st.builds(Target, st.sampled_from(("size", "bpp", "psnr")), st.floats(1e-3, 2)),
+)
 origins = st.builds(
     Origin,
     suffix=st.text(st.characters(exclude_characters="/.\0", exclude_categories=["Cs"])).map(
