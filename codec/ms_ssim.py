@@ -11,6 +11,10 @@ from .picture import Pixels
 
 #: MS-SSIM halves the image four times and needs a window of 11 pixels at the end.
 SMALLEST = 161
+#: The weights of its five scales, from fine to coarse.
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+#: C₂ of SSIM for pixels 0 … 255: where a window has less variance than this, errors count less.
+C2 = (0.03 * 255) ** 2
 #: Bytes of memory that it takes for each pixel.
 MEMORY = 128
 
@@ -35,7 +39,7 @@ def ms_ssim(a: Pixels, b: Pixels) -> float | None:
 
     with torch.inference_mode():  # one channel after the other takes a third of the memory
         planes = ((tensor(a[..., channel]), tensor(b[..., channel])) for channel in range(3))
-        return sum(float(measure(*pair, data_range=255)) for pair in planes) / 3
+        return sum(float(measure(*pair, data_range=255, weights=[*WEIGHTS])) for pair in planes) / 3
 
 
 def decibel(similarity: float) -> float:

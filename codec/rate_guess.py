@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from . import ms_ssim
 from .container import QUALITY_STEPS
 from .models.codec_network import lambda_at
 from .models.config import STRIDE_Y
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 POINTS = 8
 #: At most so many positions of the latents, or windows of the pixels, are looked at.
 SAMPLE = 2048
-#: The weights of the five scales of MS-SSIM (Wang et al. 2003), from fine to coarse.
-SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-#: C₂ of SSIM for pixels 0 … 255: where a window changes less than this, its errors count less.
-STABLE = (0.03 * 255) ** 2
 #: The squared error of pixels, 0 … 255, is this times the squared error of latents over λ, plus a
 #: floor, which is lost at every quality. So it is where a uniform quantiser makes D·λ + R least.
 PIXELS_PER_LATENT = 6 / math.log(2) / STRIDE_Y**2
@@ -106,10 +103,10 @@ class Guess:
         for channel in range(pixels.shape[2]):
             plane = torch.from_numpy(pixels[..., channel].astype(np.float32))[None]
             similarity = torch.ones(len(error))
-            for scale, weight in enumerate(SCALES):
+            for scale, weight in enumerate(ms_ssim.WEIGHTS):
                 variance = _variances(plane)
                 lost = 1 / (1 / (0.06**scale * error) + 1 / (1.4 * variance))
-                similarity *= (1 - lost / (2 * variance - lost + STABLE)).mean(1) ** weight
+                similarity *= (1 - lost / (2 * variance - lost + ms_ssim.C2)).mean(1) ** weight
                 plane = avg_pool2d(plane, 2)
             channels.append(similarity)
         dissimilarity = 1 - torch.stack(channels).mean(0).double()
