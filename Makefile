@@ -1,4 +1,5 @@
 # make demo: install, then encode, decode and show one photo.   make test: everything CI checks.
+# make docs: the documents as a site in build/docs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,6 +8,9 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/installed
 	$(BIN)/python docs/tools/demo.py
+	@echo
+	@echo 'Let this shell find the command `ticodec`:   . $(BIN)/activate'
+	@echo 'Then try:                                    ticodec encode photo.jpg'
 
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .

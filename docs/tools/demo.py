@@ -1,6 +1,8 @@
 """The demo of `make demo`: encode and decode a sample photo, print a table, make a picture.
 
-Everything goes through the `ticodec` command, as a user would run it.
+Every `.tic` file is written and read by the `ticodec` command, as a user would run it. The picture
+shows a part of the photo three times: the original, the `.tic` file of the lowest quality, and an
+AVIF file that is as large or a little larger.
 
     python docs/tools/demo.py [--image PHOTO] [--model NAME] [--quality 1,3,5,8] [--out demo]
 """
@@ -8,19 +10,24 @@ Everything goes through the `ticodec` command, as a user would run it.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.table import Table
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "kodim23.png"
-#: The quality shown beside the original, or the one nearest to it.
-SHOWN = 5
+#: Side in pixels of the part of the photo that the picture shows, and how much it is enlarged.
+SIDE, ZOOM = 224, 2
+#: Where the part begins, as shares of the photo's width and height.
+PLACE = 0.13, 0.2
+#: Height in pixels of the line of text above each version.
+CAPTION = 26
 
 
 def ticodec(*arguments: object) -> dict[str, float]:
@@ -45,6 +52,27 @@ def beside(*images: Image.Image, gap: int = 8) -> Image.Image:
         row.paste(image, (left, 0))
         left += image.width + gap
     return row
+
+
+def avif_of(photo: Image.Image, least: int) -> bytes:
+    """The AVIF file of the lowest quality that has at least `least` bytes. `photo` is RGB."""
+    for quality in range(1, 101):
+        file = io.BytesIO()
+        photo.save(file, "AVIF", quality=quality, max_threads=1)
+        if file.tell() >= least:
+            break
+    return file.getvalue()
+
+
+def panel(original: Image.Image, version: Image.Image, name: str) -> Image.Image:
+    """The part of a version that is shown, with its name and its PSNR above it."""
+    left, top = (round(side * share) for side, share in zip(original.size, PLACE, strict=True))
+    part = version.crop((left, top, left + SIDE, top + SIDE))
+    shown = Image.new("RGB", (SIDE * ZOOM, SIDE * ZOOM + CAPTION), "white")
+    shown.paste(part.resize((SIDE * ZOOM,) * 2, Image.Resampling.BICUBIC), (0, CAPTION))
+    text = name if version is original else f"{name}, {psnr(original, version):.1f} dB"
+    ImageDraw.Draw(shown).text((2, 2), text, "#222222", ImageFont.load_default(17))
+    return shown
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,11 +111,19 @@ def main(words: list[str] | None = None) -> None:
             f"{coded['seconds']:.1f}",
             f"{decoded['seconds']:.1f}",
         )
-    shown = min(qualities, key=lambda quality: abs(quality - SHOWN))
-    both = beside(original, Image.open(out / f"q{shown:g}.png"))
-    both.save(out / "side-by-side.png")
+    lowest = f"q{min(qualities):g}"
+    tic = Image.open(out / f"{lowest}.png").convert("RGB")
+    size = (out / f"{lowest}.tic").stat().st_size
+    avif = avif_of(original, size)
+    (out / f"{lowest}.avif").write_bytes(avif)
+    picture = beside(
+        panel(original, original, f"original: {photo.stat().st_size:,} bytes"),
+        panel(original, tic, f"ticodec: {size:,} bytes"),
+        panel(original, Image.open(io.BytesIO(avif)).convert("RGB"), f"AVIF: {len(avif):,} bytes"),
+    )
+    picture.save(out / "side-by-side.png", optimize=True)
     Console().print(table)
-    print(f"original and quality {shown:g}, side by side: {out / 'side-by-side.png'}")
+    print(f"quality {min(qualities):g} beside AVIF: {out / 'side-by-side.png'}")
 
 
 if __name__ == "__main__":
