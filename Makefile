@@ -1,10 +1,10 @@
 # make demo: install, then encode, decode and show one photo.   make test: everything CI checks.
-# make docs: the documents as a site in build/docs.
+# make docs: build the documents as a site in build/docs.   make docs-links: check its links to other sites.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test types install format clean
+.PHONY: demo test docs docs-links types install format clean
 
 demo: $(VENV)/installed
 	$(BIN)/python docs/tools/demo.py
@@ -16,8 +16,18 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror codec/*/native/*.[ch]
-	$(MAKE) --no-print-directory types
+	$(MAKE) --no-print-directory types docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Every warning is an error: a dead link or anchor, a docstring that is no valid markup. It begins
+# anew each time (-E), because Sphinx does not repeat the warnings of pages that did not change.
+SPHINX := $(BIN)/python -m sphinx -W --keep-going -q -E -c docs .
+
+docs: $(VENV)/installed-dev
+	$(SPHINX) build/docs
+
+docs-links: $(VENV)/installed-dev
+	$(SPHINX) -b linkcheck build/docs-links
 
 # mypy knows nothing of package-dir: show it the three folders as the one package they become.
 types: $(VENV)/installed-dev

@@ -30,7 +30,7 @@ from PIL import Image
 from support import GOLDEN, ROOT, SMALL, make_pixels
 from toys import write_toys
 
-SCRIPTS = sorted([*ROOT.glob("tests/benchmarks/*.py"), *ROOT.glob("docs/**/*.py")])
+SCRIPTS = sorted([*ROOT.glob("tests/benchmarks/*.py"), *ROOT.glob("docs/tools/*.py")])
 NAMES = [path.relative_to(ROOT).as_posix() for path in SCRIPTS]
 
 
