@@ -29,14 +29,16 @@ html_show_sourcelink = False
 
 myst_heading_anchors = 4  # links such as `results.md#effort` work, as on GitHub
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!ticodec\.).*")]  # other packages' types have no page here
+# Types of other packages, and internal ones in signatures, have no page here.
+nitpick_ignore_regex = [("py:class", r"(?!ticodec\.).*|ticodec\.(container|weights)\..*")]
 suppress_warnings = [
     "misc.highlighting_failure",  # examples of dumps and messages, which Pygments cannot parse
     "toc.not_readable",  # index.md lists pages that are still being written
 ]
 
 default_role = "code"  # docstrings write `code` as Markdown does
-autodoc_member_order = "bysource"
+autodoc_type_aliases = {name: name for name in ("ImageLike", "Quality")}  # python.md explains them
+maximum_signature_line_length = 80
 napoleon_numpy_docstring = False
 
 

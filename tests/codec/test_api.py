@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support import ROOT, make_pixels
+from support import make_pixels
 
 import ticodec
-from ticodec import container, memory, weights
+from ticodec import container, weights
 from ticodec.codec import Codec
 from ticodec.device import pick_device
 from ticodec.errors import BadInputError, TicodecError, UsageError
@@ -289,20 +288,6 @@ def test_mistakes_in_our_code_are_not_called_damaged_weights(tiny, monkeypatch) 
     monkeypatch.setattr("ticodec.codec.build", broken)
     with pytest.raises(TypeError, match="a mistake of ours"):
         Codec(tiny.entry, "cpu")
-
-
-def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv(memory.LIMIT, "")  # the example sets one, which must not outlast it
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert code
-    Image.fromarray(PIXELS).save(tmp_path / "photo.jpg")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TICODEC_WEIGHTS")
-    names: dict = {}
-    exec(code[1], names)
-    assert names["image"].size == (30, 20)
-    assert names["picture"].pixels.shape == (20, 30, 3)
-    assert type(names["labels"][0]) is ticodec.Label
 
 
 @pytest.mark.parametrize(

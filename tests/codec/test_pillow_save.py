@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from support import ROOT, SRGB_ICC, WIDE_ICC, make_pixels
+from support import SRGB_ICC, WIDE_ICC, make_pixels
 
 import ticodec
 from ticodec import pillow
@@ -124,13 +123,3 @@ def test_wrong_options(options: dict[str, object], message: str, tmp_path: Path)
     with pytest.raises(ValueError, match=message):
         image.save(tmp_path / "a.tic", **{"model": "tiny", **options})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"\n### In Pillow\n.*?```python\n(.*?)```", text, re.DOTALL)
-    assert found is not None
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(make_pixels(90, 120)).save("photo.jpg")
-    exec(found[1], {})
-    assert (tmp_path / "photo.tic").exists()
