@@ -1,1 +1,1 @@
-"""Exact entropy coding: integer networks, the wavefront, rANS that is safe on any bytes."""
+"""Exact entropy coding: integer networks, the wavefront, and rANS that is safe on any bytes."""

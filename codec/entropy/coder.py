@@ -2,9 +2,9 @@
 
 encode:  z ─► round ─► tables of the channels ─► z stream
          ẑ ─► h_s ─► wavefront ─► round(y - mean) ─► tables of the scales ─► y stream
-decode:  the same with the arrows into the streams turned round
+decode:  the same, with the arrows into the streams reversed
 
-The joint model `icat` has no context model: it codes row by row instead of along the wavefront.
+The joint model `icat` has no context model. It codes row by row instead of along the wavefront.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Coded(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """ŷ (h, w, M), float32 multiples of 2^-8, which are exact, and the symbols."""
+    """ŷ (h, w, M), float32, exact multiples of 2^-8, and the symbols of the image."""
 
     y_hat: Tensor
     symbols: Symbols
@@ -66,11 +66,12 @@ class EntropyCoder:
     """Codes latents with the integers of a weights file.
 
     Args:
-        config: dimensions; parameters: what `compile_entropy` made.
-        device: where to run; every device gives the same streams.
+        config: the network's dimensions.
+        parameters: what `compile_entropy` made.
+        device: where to run. Every device gives the same streams.
 
-    Raises ValueError, KeyError, IndexError, RuntimeError or BufferError for parameters that are not
-    those of such a network.
+    Raises ValueError, KeyError, IndexError, RuntimeError or BufferError if the parameters do not
+    fit a network of these dimensions.
     """
 
     def __init__(
@@ -95,9 +96,9 @@ class EntropyCoder:
             raise BadInputError("damaged weights: the thresholds of the scales do not ascend")
 
     def encode(self, y: Tensor, z: Tensor) -> Coded:
-        """Latents y (h, w, M) and z (h/n, w/n, N), gains applied, to streams.
+        """Latents y (h, w, M) and z (h/n, w/n, N) to streams. Gains are already applied.
 
-        n is 4; for icat it is 2. Raises BadInputError where a latent is infinite or NaN.
+        n is 4, and 2 for icat. Raises BadInputError if a latent is infinite or NaN.
         """
         return self.encode_many([(y, z)])[0]
 
@@ -105,10 +106,11 @@ class EntropyCoder:
     def encode_known(
         self, y: Tensor, z: Tensor, rounding: Rounding | None = None
     ) -> tuple[Coded, Tensor]:
-        """`encode`, and ŷ (h, w, M), float32, as decoding gives it.
+        """Encodes one image. Returns its streams and the ŷ (h, w, M), float32, that they decode to.
 
         Args:
-            y, z: as `encode` takes them; rounding: of y; None: to the nearest.
+            y, z: as for `encode`.
+            rounding: how to round y. None rounds to the nearest integer.
         """
         encoding = Encoding(self, y, z, rounding)
         (y_hat,) = self.run([encoding])
@@ -116,39 +118,39 @@ class EntropyCoder:
 
     @torch.inference_mode()
     def encode_many(self, latents: Sequence[tuple[Tensor, Tensor]]) -> list[Coded]:
-        """Several images of any sizes to the same streams as `encode` gives, in less time."""
+        """`encode` of several images of any sizes. It takes less time than one by one."""
         writings = [Encoding(self, y, z) for y, z in latents]
         self.latents.run([self.map_of(encoding, None) for encoding in writings])
         return [encoding.finish() for encoding in writings]
 
     def decode(self, z_stream: bytes, y_stream: bytes, height: int, width: int) -> Decoded:
-        """Streams of a z map of height × width back to ŷ (n·height, n·width, M).
+        """Streams back to ŷ (n·height, n·width, M). height and width are those of z.
 
-        Raises BadInputError on streams that no encoder writes. Other damaged streams decode to
-        wrong symbols, which the caller detects by their checksum.
+        Raises BadInputError if no encoder can have written the streams. Other damaged streams
+        decode to wrong symbols, which the caller detects by their checksum.
         """
         return self.decode_many([Streams(z_stream, y_stream, height, width)])[0]
 
     @torch.inference_mode()
     def decode_many(self, files: Sequence[Streams]) -> list[Decoded]:
-        """`decode` of several files, in less time. Raises when one of them is damaged."""
+        """`decode` of several files, in less time. Raises if one of them is damaged."""
         readings = [Decoding(self, streams) for streams in files]
         pairs = zip(readings, self.run(readings), strict=True)
         return [decoding.finish(y_hat) for decoding, y_hat in pairs]
 
     def channels(self, positions: int) -> Ints:
-        """The table of every symbol of z: the number of its channel."""
+        """The number of the table of every symbol of z, which is the number of its channel."""
         return np.tile(np.arange(self.config.N), positions)
 
     def run(self, images: Sequence[Encoding | Decoding]) -> list[Tensor]:
-        """Encode or decode y of several images; returns ŷ of each, (h·w, M), as in `Decoded`."""
+        """Encodes or decodes y of several images. Returns ŷ of each, (h·w, M), as in `Decoded`."""
         y_hats = [torch.empty(image.symbols.shape) for image in images]
         maps = [self.map_of(*pair) for pair in zip(images, y_hats, strict=True)]
         self.latents.run(maps)
         return y_hats
 
     def map_of(self, image: Encoding | Decoding, y_hat: Tensor | None) -> LatentMap:
-        """What the `LatentCoder` takes of an image; `y_hat` is as there."""
+        """The argument of `LatentCoder.run` for one image. See `LatentMap` for `y_hat`."""
         return LatentMap(self.z_hat(*image.z), image, y_hat)
 
     def z_hat(self, z_symbols: Ints, height: int, width: int) -> Tensor:
@@ -157,7 +159,7 @@ class EntropyCoder:
 
 
 class ZMap(NamedTuple):
-    """Symbols of z (height·width, N)."""
+    """The symbols of z, (height·width, N), and the size of its map."""
 
     symbols: Ints
     height: int
@@ -165,7 +167,7 @@ class ZMap(NamedTuple):
 
 
 class Encoding:
-    """One image that is being encoded: `code` quantises and writes the next positions of y."""
+    """One image that is being encoded. `code` quantises and writes the next positions of y."""
 
     def __init__(
         self, owner: EntropyCoder, y: Tensor, z: Tensor, rounding: Rounding | None = None
@@ -205,7 +207,7 @@ class Encoding:
 
 
 class Decoding:
-    """One file that is being decoded: `code` reads the next positions of y."""
+    """One file that is being decoded. `code` reads the next positions of y."""
 
     def __init__(self, owner: EntropyCoder, streams: Streams) -> None:
         cells, m = streams.height * streams.width, owner.config.M
@@ -239,7 +241,7 @@ def native_stream(
     tables: Tables,
     symbols: NDArray[np.int16],
 ) -> NativeStream | None:
-    """See `NativeStream`; None where another rANS coder than the extension's is used."""
+    """A `NativeStream` of these, or None if the rANS coder is not the C extension's."""
     if coder.native is None or tables.native is None:
         return None
     return NativeStream(y, rounding, coder.native, tables.native, symbols)
@@ -252,10 +254,10 @@ def _checked(values: Ints) -> Ints:
 
 
 def _finite(latents: Tensor) -> bool:
-    """Whether no latent is infinite or NaN. It makes no map of answers, which could be large."""
+    """Whether no latent is infinite or NaN. It allocates no map of booleans, to save memory."""
     return bool(torch.stack(latents.aminmax()).isfinite().all())
 
 
 def _bytes(symbols: NDArray[np.signedinteger[Any]]) -> memoryview:
-    """A view of the symbols where they are int16 and little-endian already."""
+    """The symbols as int16, little-endian. It copies them only if they are of another type."""
     return symbols.astype("<i2", copy=False).data.cast("B")

@@ -8,16 +8,15 @@ in float64**, on a fixed-point grid, so that every machine rounds alike:
    16…25 bits     16 bits       below 2⁵³            half to even
 
   * A sum of products of activations (16 to 25 bits) and weights (16 bits) stays below 2⁵³.
-    Up to there float64 holds every integer, so the sum does not depend on the order of summation,
-    on fused multiply-adds or on the number of threads. (Weights carry a power-of-two factor; the
-    argument is the same in units of that factor. `training/export/compile.py` checks the bound for
-    every output.)
-  * Between products there are only single IEEE operations, each correctly rounded
-    everywhere: + - × ÷ and sqrt of float64, rounding, comparing, and integer tables for
-    exp and GELU. No library exp, no float reduction, no convolution primitive.
+    float64 represents every integer below 2⁵³ exactly. So the sum does not depend on the order
+    of summation, on fused multiply-adds or on the number of threads. (Weights carry a
+    power-of-two factor. The argument is the same in units of that factor.
+    `training/export/compile.py` checks the bound for every output.)
+  * Between products there are only single IEEE operations on float64, which every machine rounds
+    correctly: + - × ÷ and sqrt, rounding and comparing. exp and GELU are integer tables. No
+    library exp, no float reduction and no convolution primitive is used.
 
-`Ops` runs compiled networks; their structure is in `tic_hyper`, `tic_context` and
-`icat_rows`.
+`Ops` runs compiled networks. Their structure is in `tic_hyper`, `tic_context` and `icat_rows`.
 """
 
 from __future__ import annotations
@@ -32,20 +31,22 @@ from torch import Tensor
 from ticodec.models.attention import shift_regions
 from ticodec.models.swin import partition, unpartition
 
-#: Largest activations: 16 bits, signed, where activations are multiplied with each other; 19 for
-#: residuals, which feed LayerNorm; 25 where they have outliers and only weights multiply them.
+#: The largest absolute values of activations. NARROW (16 bits with the sign) is for activations
+#: that are multiplied with each other. WIDE (19 bits) is for residuals, which feed LayerNorm.
+#: LONG (25 bits) is for activations that have outliers and are multiplied by weights only.
 NARROW, WIDE, LONG = 2**15 - 1, 2**18 - 1, 2**24 - 1
-LONG_SPARE = 6  # low bits that a LONG residual drops for LayerNorm, which takes 19
-#: Fractional bits: of a normalised token, of attention scores, of exp, of probabilities.
+LONG_SPARE = 6  # low bits that a LONG residual drops before LayerNorm, which takes 19 bits
+#: Fractional bits of a normalised token, of attention scores, of exp and of probabilities.
 NORM_BITS, SCORE_BITS, EXP_BITS, PROBABILITY_BITS = 11, 10, 16, 15
-#: exp(-i / 2¹⁰) is tabulated for i below this, GELU's curve for |x| < 6 on this grid.
+#: The table of exp has exp(-i / 2¹⁰) for 0 ≤ i < EXP_SIZE. The table of GELU covers
+#: 0 ≤ x < GELU_REACH in steps of 2^-GELU_BITS. Its values have GELU_VALUE_BITS fractional bits.
 EXP_SIZE, GELU_BITS, GELU_VALUE_BITS, GELU_REACH = 2**14, 11, 15, 6
-LEAKY_BITS, LEAKY_SLOPE = 15, 328  # 0.01 · 2¹⁵
-NEVER = -float(2**40)
+LEAKY_BITS, LEAKY_SLOPE = 15, 328  # the slope is 328 / 2¹⁵, about 0.01
+NEVER = -float(2**40)  # the score of two tokens of one window that must not see each other
 
 
 class Fixed(NamedTuple):
-    """A tensor of integers, float64, that stand for integers · 2^-frac."""
+    """A tensor of integers in float64. Its values are ints · 2^-frac."""
 
     ints: Tensor
     frac: int
@@ -60,14 +61,14 @@ class Ops:
     """Runs layers whose integer parameters are in a mapping.
 
     Layer `n` has n.weight (out, in) int16, n.exponent (out,) int16, n.bias (out,) int64
-    and n.frac () int: output = round((x @ weightᵀ + bias) · 2^exponent), on a grid of
-    frac bits. Tables `exp` and `gelu` are shared.
+    and n.frac () int. It computes round((x @ weightᵀ + bias) · 2^exponent), on a grid of
+    frac fractional bits. All layers share the tables `exp` and `gelu`.
 
     Args:
-        parameters: name to tensor.
-        device: where to run; every device gives the same bits.
+        parameters: maps names to tensors.
+        device: where to run. Every device gives the same bits.
 
-    Raises KeyError or ValueError where a table is missing or has the wrong size.
+    Raises KeyError or ValueError if a table is missing or has the wrong size.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], device: torch.device) -> None:
@@ -81,11 +82,11 @@ class Ops:
                 raise ValueError(f"the table of {name} has the wrong size")
 
     def parameter(self, name: str) -> Tensor:
-        """A stored tensor, on this device."""
+        """The stored tensor of this name, on the device."""
         return self.parameters[name].to(self.device)
 
     def layer(self, name: str) -> tuple[Tensor, Tensor, int]:
-        """Weight (in, out) and bias (out,) with the exponent folded in, and output bits."""
+        """Weight (in, out), bias (out,), both times 2^exponent, and the output's frac."""
         if name not in self.layers:
             exponent = self.parameters[name + ".exponent"].cpu().numpy().astype(np.int32)
             factor = torch.from_numpy(np.ldexp(1.0, exponent)).to(self.device)
@@ -96,9 +97,10 @@ class Ops:
         return self.layers[name]
 
     def linear(self, name: str, x: Fixed, limit: int = NARROW, frac: int | None = None) -> Fixed:
-        """x (..., in) to (..., out), clamped to ±limit.
+        """Layer `name` of x: (..., in) to (..., out), clamped to ±limit.
 
-        `frac`: the grid that the caller needs. Only the compiler reads it; here the layer has it.
+        `frac` is the number of fractional bits that the caller needs. Only the compiler reads it,
+        because a compiled layer has its own.
         """
         weight, bias, out = self.layer(name)
         summed = torch.addmm(bias, x.ints.reshape(-1, x.ints.shape[-1]), weight)
@@ -108,7 +110,8 @@ class Ops:
     def norm(self, x: Fixed) -> Fixed:
         """LayerNorm without its affine part, which the compiler merged into the next layer.
 
-        (C·x - Σx) / sqrt(C·Σx² - (Σx)² + ε); all sums are exact, since x has at most 19 bits.
+        It is (C·x - Σx) / sqrt(C·Σx² - (Σx)² + ε). All sums are exact, because x has at most
+        19 bits and C is checked.
         """
         c = x.ints.shape[-1]
         if (c * WIDE) ** 2 >= 2**53:
@@ -121,28 +124,31 @@ class Ops:
 
     @staticmethod
     def epsilon(channels: int, frac: int) -> float:
-        """LayerNorm's ε = 10⁻⁵ in the units of C² times a variance on a grid of frac bits."""
+        """LayerNorm's ε = 10⁻⁵, in the units that C² times a variance has in `norm`."""
         return max(1.0, float(round(1e-5 * channels * channels * 4**frac)))
 
     def scores(self, q: Tensor, k: Tensor, frac: int) -> Tensor:
-        """q kᵀ on the grid of scores. The factor 1/√d is in q's weights."""
+        """q kᵀ on the grid of scores. The weights of q contain the factor 1/√d."""
         return torch.round((q @ k.transpose(-2, -1)) * 2.0 ** (SCORE_BITS - 2 * frac))
 
     def softmax(self, scores: Tensor) -> Tensor:
-        """Probabilities in units of 2^-15 from scores in units of 2^-10, over the last axis."""
+        """Softmax over the last axis: scores in units of 2^-10, probabilities in 2^-15."""
         below = (scores.amax(-1, keepdim=True) - scores).clamp_(max=EXP_SIZE - 1)
         weights = self.exp[below.long()]
         total = weights.sum(-1, keepdim=True)
         return torch.round(weights * 2.0**PROBABILITY_BITS / total)
 
     def gelu(self, x: Fixed) -> Fixed:
-        """GELU(x) = relu(x) + D(|x|), with D from a table; x has at most GELU_BITS."""
+        """GELU(x) = relu(x) + D(|x|), D from a table. x.frac is at most GELU_BITS."""
         table = self.gelu_table(x.frac)
         index = x.ints.abs().clamp_(max=len(table) - 1).long()
         return Fixed(x.ints.clamp(min=0) + table[index], x.frac)
 
     def gelu_table(self, frac: int) -> Tensor:
-        """D on a grid of frac bits, at most GELU_BITS; the last entry, 0, is for all beyond."""
+        """D on a grid of frac bits. Its last entry is 0 and serves all |x| ≥ GELU_REACH.
+
+        Raises ValueError if frac is above GELU_BITS.
+        """
         if frac > GELU_BITS:
             raise ValueError(f"GELU has no grid of {frac} bits")
         if frac not in self.gelu_tables:
@@ -157,13 +163,13 @@ class Ops:
         return Fixed(torch.where(x.ints < 0, low, x.ints), x.frac)
 
     def add(self, x: Fixed, y: Fixed, limit: int = WIDE) -> Fixed:
-        """Sum of two tensors on the same grid. Raises ValueError when they are not."""
+        """x + y, clamped to ±limit. Raises ValueError if they are on different grids."""
         if x.frac != y.frac:
             raise ValueError("a residual is on another grid")
         return Fixed((x.ints + y.ints).clamp_(-limit, limit), x.frac)
 
     def swin_layer(self, name: str, x: Fixed, heads: int, window: int, shift: int) -> Fixed:
-        """One Swin layer on (B, H, W, C), sides multiples of the window."""
+        """One Swin layer on (B, H, W, C). H and W are multiples of the window."""
         b, h, w, c = x.ints.shape
         n = self.norm(x).ints
         if shift:
@@ -187,7 +193,7 @@ class Ops:
         return self.mlp(name, self.add(x, Fixed(y, projected.frac)))
 
     def mlp(self, name: str, x: Fixed, limit: int = WIDE) -> Fixed:
-        """x + MLP(LayerNorm(x)), (..., C); x is WIDE or LONG, as `limit` says."""
+        """x + MLP(LayerNorm(x)) of (..., C). `limit` says whether x is WIDE or LONG."""
         spare = LONG_SPARE if limit == LONG else 0
         normal = self.norm(Fixed(round_to(x.ints, -spare, WIDE), x.frac - spare))
         hidden = self.gelu(self.linear(name + ".mlp1", normal))

@@ -4,7 +4,7 @@ It has the structure of h_s in `models.icat`. There is no context model, so noth
 
     ẑ ─► conv 5×5 ─► LeakyReLU ─► deconv 5×5 s2 ─► LeakyReLU ─► conv 3×3 ─► means, scales
                                                                                 │
-    row by row of y:            symbols ◄──────── coder ◄───────────────────────┘
+    for each row of y:          symbols ◄──────── coder ◄───────────────────────┘
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .latent_coder import LatentMap, PositionCoder
 from .tic_context import MEAN_BITS, SCALE_BITS, SCALE_LIMIT, scale_indexes
 from .tic_hyper import gather, insert_zeros
 
-#: How many rows of z go through h_s together, and how many rows on either side their results
-#: depend on: 2 for the first layer, 1 for each of the others, which reach at most 2 rows of y.
+#: STRIP rows of z go through h_s together. Their results depend on HALO more rows on either side:
+#: 2 for the first layer, and 1 for each of the others, which reach at most 2 rows of y.
 STRIP, HALO = 16, 4
 
 
@@ -41,17 +41,18 @@ def mean_scale(ops: Ops, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def run_rows(ops: Ops, z: Tensor, thresholds: Tensor, coder: PositionCoder) -> Tensor:
-    """Code a map of latents in either direction, a row at a time.
+    """Codes a map of latents in either direction, one row at a time.
 
     Args:
-        ops: the compiled layers; z: ẑ (h/2, w/2, N), integers.
-        thresholds: of the scale tables, (tables - 1,), float64.
-        coder: of the positions of a row.
+        ops: the compiled layers.
+        z: ẑ (h/2, w/2, N), integers.
+        thresholds: the thresholds between the scale tables, (tables - 1,), float64.
+        coder: codes the positions of a row.
     Returns: ŷ (h·w, M), float64 integers in units of 2^-8.
     """
     coded = []
     width = 2 * z.shape[1]
-    # Strips bound the memory: gathered neighbourhoods are 25 times as large as the map.
+    # Strips bound the memory, because gathered neighbourhoods are 25 times as large as the map.
     for top in range(0, len(z), STRIP):
         first, end = max(0, top - HALO), min(len(z), top + STRIP)
         means, scales = mean_scale(ops, z[None, first : end + HALO])
@@ -68,17 +69,18 @@ class IcatLatentCoder:
     """The `LatentCoder` of the joint model.
 
     Args:
-        ops: compiled layers; config: dimensions.
-        thresholds: of the scale tables, (tables - 1,), float64.
+        ops: the compiled layers.
+        config: the network's dimensions.
+        thresholds: the thresholds between the scale tables, (tables - 1,), float64.
     """
 
     def __init__(self, ops: Ops, config: IcatConfig, thresholds: Tensor) -> None:
         self.ops, self.thresholds = ops, thresholds
-        # A layer that is missing or does not fit raises now, not with the first image.
+        # If a layer is missing or does not fit, this raises now and not at the first image.
         mean_scale(ops, torch.zeros(1, 1, 1, config.N, device=ops.device))
 
     def run(self, maps: Sequence[LatentMap]) -> None:
-        """Code maps one after the other, a row at a time."""
+        """Codes the maps one after the other, one row at a time."""
         for latents in maps:
             found = run_rows(self.ops, latents.z_hat, self.thresholds, latents.stream.code)
             if latents.y_hat is not None:

@@ -9,20 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: Codes some positions and returns their symbols (P, M). Encoding quantises and writes them,
-#: decoding reads them. Arguments: positions (P,), means (P, M) in latent units, indexes of the
-#: scale tables (P, M).
+#: Codes the latents of P positions and returns their symbols (P, M). An encoder quantises and
+#: writes them, a decoder reads them. Arguments: positions (P,), means (P, M) in latent units,
+#: indexes of the scale tables (P, M).
 PositionCoder = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class NativeStream(NamedTuple):
-    """Where the C extension takes symbols from, or puts them.
+    """What the C extension needs to code y of one image.
 
     Args:
-        y: latents to encode, (h·w, M), float32; None when decoding.
-        rounding: of y, the two arrays of a `Rounding`; None: to the nearest.
-        coder: the capsule of a rANS writer, or of a reader; tables: that of its tables.
-        symbols: filled with all symbols, (h·w, M), int16.
+        y: the latents to encode, (h·w, M), float32. None when decoding.
+        rounding: how to round y, the two arrays of a `Rounding`. None rounds to the nearest.
+        coder: the capsule of a rANS writer, or of a reader when decoding.
+        tables: the capsule of the tables.
+        symbols: the extension puts all symbols here, (h·w, M), int16.
     """
 
     y: NDArray[np.float32] | None
@@ -36,20 +37,20 @@ class SymbolStream(Protocol):
     """The symbols of y of one image, on their way into a stream or out of it."""
 
     def code(self, positions: Tensor, means: Tensor, indexes: Tensor) -> Tensor:
-        """A `PositionCoder`; it is called with all positions of y, in the family's order."""
+        """A `PositionCoder`. The calls cover every position of y once, in the family's order."""
 
     def native(self) -> NativeStream | None:
-        """The same for the C extension, which is used instead of `code`. None where it is not."""
+        """What the C extension needs to do all the work of `code`. None if it cannot."""
 
 
 class LatentMap(NamedTuple):
     """The latents of one image, to be coded.
 
     Args:
-        z_hat: ẑ (h/n, w/n, N), integers, n = stride of z over that of y.
-        stream: of its symbols.
-        y_hat: filled with ŷ, (h·w, M), float32 on the CPU, multiples of 2^-8; None if nobody
-            wants it. |ŷ| is below 2^16, so float32 holds it exactly.
+        z_hat: ẑ (h/n, w/n, N), integers. n is the stride of z divided by the stride of y.
+        stream: codes the symbols of the image.
+        y_hat: the coder puts ŷ here, (h·w, M), float32 on the CPU, multiples of 2^-8. None if ŷ
+            is not wanted. |ŷ| is below 2^16, so float32 holds it exactly.
     """
 
     z_hat: Tensor
@@ -61,4 +62,4 @@ class LatentCoder(Protocol):
     """Predicts mean and scale of every latent, and hands them to the map's stream."""
 
     def run(self, maps: Sequence[LatentMap]) -> None:
-        """Code all maps."""
+        """Codes all maps."""

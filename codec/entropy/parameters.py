@@ -1,7 +1,8 @@
 """Checks the form of compiled weights before anything computes with them.
 
-Their values may be any numbers of these types and ranges: then a codec may be useless, but it stays
-within its memory and ends. Whether layers fit each other shows when they are used or packed.
+The checks cover types, dimensions and ranges. With other values than an export writes a codec may
+be useless, but it stays within its memory and comes to an end. Whether the layers fit each other
+is checked later, when they are used or packed.
 """
 
 from __future__ import annotations
@@ -11,25 +12,26 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-#: Most fractional bits of a grid; the export chooses none that is finer.
+#: The most fractional bits that a grid has. The export chooses no finer grid.
 FRAC_MAX = 14
-#: A layer's exponents lie within this. Real ones do by far, and no power of two overflows here.
+#: The largest absolute exponent of a layer. No power of two overflows within this range, and real
+#: exponents are much smaller.
 EXPONENT_MAX = 100
 
-#: Type and dimensions by the end of a name. Biases of layers have one dimension, in 64 bits;
-#: position biases have three, in 32 bits.
+#: The last part of a name decides the types and numbers of dimensions that are allowed. Biases of
+#: layers have one dimension and 64 bits. Position biases have three dimensions and 32 bits.
 _FORMS = {
     "weight": [(torch.int16, 2)],
     "bias": [(torch.int64, 1), (torch.int32, 3)],
     "exponent": [(torch.int16, 1)],
     "frac": [(torch.int16, 0)],
 }
-#: All others are tables.
+#: All other tensors are tables.
 _TABLES = [(torch.int16, 1), (torch.int32, 1), (torch.int64, 1)]
 
 
 def check_parameters(parameters: Mapping[str, Tensor]) -> None:
-    """Raises ValueError for a tensor of a type, form or range that no export writes."""
+    """Raises ValueError if no export writes a tensor of this type, form or range."""
     for name, tensor in parameters.items():
         end = name.rpartition(".")[2]
         if (tensor.dtype, tensor.ndim) not in _FORMS.get(end, _TABLES):

@@ -3,7 +3,7 @@
 How range asymmetric numeral systems (rANS) code a symbol
 ---------------------------------------------------------
 The coder's state is one integer. A table gives every symbol a slice of the numbers
-0 … 65535, as wide as it is probable:
+0 … 65535. The more probable the symbol, the wider its slice:
 
     table of scale 0.49, half-width K = 3 (not drawn to scale)
 
@@ -11,38 +11,43 @@ The coder's state is one integer. A table gives every symbol a slice of the numb
       ├──────┼───────┼─────────────┼────────────────────┼───────────────┼────────┼───────┤
          -3     -2         -1                 0                +1           +2       +3
 
-Decoding looks at the state's low 16 bits, finds the slice they fall into (that is the
-symbol), and shrinks the state by the slice's width; when the state gets small, one
-32-bit word is read from the stream. Encoding is the exact inverse, run backwards from
-the last symbol to the first. A symbol of probability p costs log2(1/p) bits.
+Decoding looks at the low 16 bits of the state. The slice into which they fall gives the symbol.
+Then the state is multiplied by the slice's width / 65536, which makes it smaller. When it gets
+too small, one 32-bit word is read from the stream. Encoding is the exact inverse. It goes
+backwards, from the last symbol to the first. A symbol of probability p costs log2(1/p) bits.
 
-Everything here is integers, so encoder and decoder agree if they use the same table for the
-same symbol. The tables are stored in the weights. Which table a symbol uses, and the mean
-that is added to it, come from `ticodec.entropy.exact`.
+All arithmetic is on integers, so encoder and decoder agree if they use the same table for the
+same symbol. The tables are stored in the weights. `ticodec.entropy.exact` computes which table a
+symbol uses, and which mean is added to it.
 
 Outliers
 --------
-A table covers -K … K, and its two end symbols mean "K or further". After the symbols of a call
-come two lists, both coded with a uniform table: for every end symbol the number of hexadecimal
-digits of its excess (0 to 4), and then all the digits, lowest first. So a value costs at most
-1 + 1 + 4 rANS symbols. A stream ends with four symbols that cost no bits and that no reader reads.
+A table covers -K … K. Its two end symbols -K and K mean "this far or further". The excess of a
+value is how far it is beyond K or -K. After the symbols of one call come two lists, both coded
+with a uniform table. The first has, for every end symbol, the number of hexadecimal digits of its
+excess (0 to 4). The second has all the digits, the lowest digit of each excess first. So a value
+costs at most 1 + 1 + 4 rANS symbols. A stream ends with four symbols that cost no bits and that no
+reader reads.
 
 Three coders
 ------------
-All write the same streams, those of `compressai.ans`, and read each other's. The first one that is
-installed is used:
+All three write the same streams as `compressai.ans` does, and each reads the streams of the
+others. The first coder of this list that is installed is used:
 
-    native      the C extension           about 10 ns a symbol   native/rans.h, rans_native.py
-    compressai  compressai's extension    about 120 ns           rans_compressai.py, rans_escapes.py
-    python      Python alone              about 500 ns           rans_python.py, rans_escapes.py
+    native      the C extension        about 10 ns per symbol    native/rans.h, rans_native.py
+    compressai  compressai's extension about 120 ns per symbol   rans_compressai.py, rans_escapes.py
+    python      Python alone           about 500 ns per symbol   rans_python.py, rans_escapes.py
 
 Damage
 ------
-A container's CRC is checked before any of this runs, but a CRC is no proof. So every coder keeps
-to its stream on any bytes: where the stream ends too early, zeros are read; a reader counts its
-values and refuses more than were announced; an escape of more than four digits is an error, and
-so is an index that no table has. Other damage gives wrong values, which the caller detects by
-the checksum of the symbols.
+A container's CRC is checked before any coder runs, but a matching CRC does not prove that the
+bytes are right. So every coder stays within its stream, whatever the bytes are:
+
+  * If the stream ends too early, the coder reads zeros.
+  * A reader counts its values and refuses to read more than were announced.
+  * An escape of more than four digits is an error, and so is an index that no table has.
+
+Other damage gives wrong values. The caller detects them by the checksum of the symbols.
 """
 
 from __future__ import annotations
@@ -84,9 +89,9 @@ class Backend(NamedTuple):
     """A coder.
 
     Args:
-        load: gives what this coder needs; None where that is missing.
-        writer: makes a writer, from what `load` gave.
-        reader: makes a reader, from what `load` gave, a stream, and how many values it has.
+        load: returns the module or object that this coder needs, or None if it is not installed.
+        writer: makes a writer from the result of `load`.
+        reader: makes a reader from the result of `load`, a stream, and the number of its values.
     """
 
     load: Callable[[], object | None]
@@ -94,7 +99,7 @@ class Backend(NamedTuple):
     reader: Callable[..., _Reader]
 
 
-#: All coders by name, the best first.
+#: All coders by name, the fastest first.
 BACKENDS = {
     "native": Backend(native.module, NativeWriter, NativeReader),
     "compressai": Backend(
@@ -113,18 +118,18 @@ BACKENDS = {
 
 
 def backends() -> list[str]:
-    """Names of the coders that are there, the best first."""
+    """Names of the coders that are installed, the fastest first."""
     return [name for name, backend in BACKENDS.items() if backend.load() is not None]
 
 
 @cache
 def default_backend() -> str:
-    """Name of the coder that is used when none is named."""
+    """Name of the fastest coder that is installed. It is used unless the caller names another."""
     return next(name for name, backend in BACKENDS.items() if backend.load() is not None)
 
 
 def _chosen(name: str | None) -> tuple[object, Backend]:
-    """A coder and what it has loaded."""
+    """A coder, and the result of its `load`. Raises TicodecError if it is not installed."""
     backend = BACKENDS[name or default_backend()]
     loaded = backend.load()
     if loaded is None:
@@ -136,9 +141,9 @@ class Writer:
     """Collects symbols, in the order in which a `Reader` will read them.
 
     Args:
-        backend: a name in `BACKENDS`; None for the best that is there.
+        backend: a name in `BACKENDS`. None means the fastest coder that is installed.
 
-    `native` is the writer of the C extension, a capsule; None when another coder is used.
+    `native` is the capsule of the C extension's writer. It is None if another coder is used.
     """
 
     def __init__(self, backend: str | None = None) -> None:
@@ -147,11 +152,11 @@ class Writer:
         self.native = self._coder.native
 
     def write(self, values: Ints, indexes: Ints, tables: Tables) -> None:
-        """Append values (n,); `indexes` (n,) has the number of each value's table.
+        """Appends values (n,). `indexes` (n,) has the number of each value's table.
 
-        |value| may exceed its table's K by at most EXCESS_MAX; the caller clamps.
-        Raises ValueError for values further outside, IndexError for an index that no table has;
-        then nothing is written.
+        |value| may exceed its table's K by at most EXCESS_MAX. The caller clamps values to that.
+        Raises ValueError if a value is further outside, and IndexError if no table has an index.
+        In both cases nothing is written.
         """
         if values.ndim != 1 or values.shape != indexes.shape:
             raise ValueError("values and indexes are not two lists of the same length")
@@ -159,19 +164,19 @@ class Writer:
         self._coder.write(values, indexes, tables)
 
     def finish(self) -> bytes:
-        """The stream. The writer is empty afterwards."""
+        """Returns the stream. The writer is empty afterwards."""
         return self._coder.finish()
 
 
 class Reader:
-    """Reads back what a `Writer` wrote; on foreign bytes it returns values or raises, safely.
+    """Reads back what a `Writer` wrote. On any other bytes it safely returns values or raises.
 
     Args:
         data: the stream.
-        count: how many values will be read in all; reading more raises.
-        backend: a name in `BACKENDS`; None for the best that is there.
+        count: how many values the stream has. Reading more of them raises.
+        backend: a name in `BACKENDS`. None means the fastest coder that is installed.
 
-    `native` is the reader of the C extension, a capsule; None when another coder is used.
+    `native` is the capsule of the C extension's reader. It is None if another coder is used.
     """
 
     def __init__(self, data: bytes, count: int, backend: str | None = None) -> None:
@@ -180,10 +185,10 @@ class Reader:
         self.native = self._coder.native
 
     def read(self, indexes: Ints, tables: Tables) -> Ints:
-        """The next len(indexes) values; `indexes` has the number of each value's table.
+        """Returns the next len(indexes) values. `indexes` has the number of each value's table.
 
-        Raises BadInputError on an impossible escape, or when more than `count` values are read.
-        A reader must not be used after an error.
+        Raises BadInputError on an impossible escape, and when more than `count` values are read
+        in all. A reader must not be used after an error.
         """
         tables.check(indexes)
         return self._coder.read(indexes, tables)

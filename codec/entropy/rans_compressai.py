@@ -1,16 +1,16 @@
 """Symbols coded by compressai's C++ coder, made safe on any bytes.
 
-`compressai.ans` does not check bounds: fed with a damaged stream it reads past its buffer, and
-its own escape codes have unbounded length. Therefore
+`compressai.ans` does not check bounds. On a damaged stream it reads past its buffer, and its own
+escape codes have unbounded length. Two measures make it safe:
 
-  * every table's escape symbol has frequency 0, so it is never decoded. Thus the decoder reads two
-    32-bit words at the start, and at most one more for each symbol;
-  * the stream is followed by 4·n + 8 zero bytes, which n symbols cannot leave, and whoever decodes
-    counts the symbols.
+  * The escape symbol of every table has frequency 0, so it is never decoded. Thus the decoder reads
+    two 32-bit words at the start, and at most one more word for each symbol.
+  * 4·n + 8 zero bytes follow the stream. n symbols cannot read past these bytes. The user of
+    `CompressaiDecoder` counts the symbols.
 
-Its encoder has a buffer of one word for each symbol. But a stream of n = 1 to 3 symbols takes up to
-n/2 + 3 words, and then the encoder aborts the process. The four free symbols at the end of every
-stream of ours prevent that.
+compressai's encoder has a buffer of one word for each symbol. But a stream of n = 1 to 3 symbols
+takes up to n/2 + 3 words, and then the encoder aborts the process. That cannot happen here,
+because every stream ends with four symbols that cost no bits.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .rans_tables import Ints, Slices
 
 @cache
 def extension() -> Any | None:
-    """compressai's compiled coder, loaded by its path; None where there is none that loads.
+    """compressai's compiled coder, loaded by its path, or None if there is none that loads.
 
-    Importing the package instead would run compressai/__init__, which pulls in
-    torchvision, scipy and more: 2.5 s, none of it needed to code symbols.
+    Importing the package instead would run compressai/__init__. That imports torchvision, scipy
+    and more, which takes 2.5 s and is not needed to code symbols.
     """
     spec = importlib.util.find_spec("compressai")
     for folder in (spec.submodule_search_locations if spec else None) or []:
@@ -70,7 +70,7 @@ class CompressaiEncoder:
 
 
 class CompressaiDecoder:
-    """A `SymbolDecoder` of at most `count` symbols; whoever uses it counts them."""
+    """A `SymbolDecoder` of at most `count` symbols. Its user must count them."""
 
     def __init__(self, coder: Any, data: bytes, count: int) -> None:
         self._decoder = coder.RansDecoder()

@@ -1,8 +1,8 @@
 """Escapes for values outside their tables, on top of a coder that has none.
 
-compressai's coder and the one in Python only code symbols of a table; this adds the escapes, in
-numpy. The C extension has escapes of its own, in the same form (`native/rans.h`). See
-`ticodec.entropy.rans`.
+compressai's coder and the coder in Python only code symbols that are in a table. This module adds
+the escapes, in numpy. The C extension has its own code for escapes, which writes the same form
+(`native/rans.h`). `ticodec.entropy.rans` describes the form.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ticodec.errors import BadInputError
 from .rans_tables import TOTAL, Ints, Slices, Tables
 
 DIGITS = 4
-#: Largest excess over K that four hexadecimal digits hold.
+#: The largest excess over K that four hexadecimal digits can hold.
 EXCESS_MAX = 16**DIGITS - 1
-#: rANS symbols that one value can take, escapes included.
+#: The most rANS symbols that one value takes, with its escape.
 WORST = 2 + DIGITS
 
 #: Symbol 0 of this table has probability 1 - 2^-16: it costs no bits.
@@ -27,22 +27,25 @@ _HEX = Slices([[*range(0, TOTAL + 1, TOTAL // 16), TOTAL]], [18], [0])
 
 
 class SymbolEncoder(Protocol):
-    """Codes values that are inside their tables; all indexes are right."""
+    """Codes values that are inside their tables. The caller has checked all indexes."""
 
     def encode(self, values: Ints, indexes: Ints, slices: Slices) -> None: ...
 
     def finish(self) -> bytes:
-        """The stream; the encoder is empty afterwards."""
+        """Returns the stream. The encoder is empty afterwards."""
 
 
 class SymbolDecoder(Protocol):
-    """Decodes values of any bytes, with zeros behind them; all indexes are right."""
+    """Decodes values from any bytes, and from zeros after the last byte.
+
+    The caller has checked all indexes.
+    """
 
     def decode(self, indexes: Ints, slices: Slices) -> Ints: ...
 
 
 def _digit_counts(excess: Ints) -> Ints:
-    """How many hexadecimal digits each excess needs; 0 for 0."""
+    """How many hexadecimal digits each excess needs. An excess of 0 needs no digit."""
     counts = np.zeros(len(excess), np.int64)
     for digit in range(DIGITS):
         counts += excess >= 16**digit
@@ -50,7 +53,7 @@ def _digit_counts(excess: Ints) -> Ints:
 
 
 def _powers(counts: Ints) -> Ints:
-    """Exponents of 16 of all digits, lowest digit first, of numbers that have `counts` digits.
+    """The exponent of 16 of every digit of numbers that have `counts` digits, lowest digit first.
 
     [2, 1] ─► [0, 1, 0]
     """
@@ -58,7 +61,7 @@ def _powers(counts: Ints) -> Ints:
 
 
 class EscapeWriter:
-    """`Writer` by a symbol coder."""
+    """A `Writer` that uses a `SymbolEncoder`."""
 
     native = None
 
@@ -69,7 +72,7 @@ class EscapeWriter:
         halves = tables.halves[indexes]
         outside = np.flatnonzero((values >= halves) | (values <= -halves))
         outliers, ends = values[outside], halves[outside]
-        # K is subtracted from positive numbers and added to negative ones: neither overflows.
+        # K is subtracted from positive numbers and added to negative ones, so neither overflows.
         excess = np.where(outliers > 0, outliers - ends, -(outliers + ends))
         if excess.max(initial=0) > EXCESS_MAX:
             raise ValueError("a value is too far outside its table")
@@ -88,7 +91,7 @@ class EscapeWriter:
 
 
 class EscapeReader:
-    """`Reader` by a symbol coder."""
+    """A `Reader` that uses a `SymbolDecoder`."""
 
     native = None
 

@@ -1,4 +1,4 @@
-"""Reading and writing by the C extension; its functions check bounds themselves."""
+"""Reading and writing with the C extension. Its functions check bounds themselves."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ _INT32 = np.iinfo(np.int32)
 
 
 class NativeWriter:
-    """`Writer` by the extension; `native` is its capsule."""
+    """A `Writer` that uses the extension. `native` is its capsule."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
         self.native: object = module.writer()
 
     def write(self, values: Ints, indexes: Ints, tables: Tables) -> None:
-        # Values beyond int32 are too far outside every table, and so are the ends of int32.
+        # Values beyond int32 are too far outside every table. So are the smallest and the largest
+        # int32, to which they are clamped: the extension refuses them.
         small = values.clip(_INT32.min, _INT32.max).astype(np.int32)
         self._module.write(self.native, small, indexes.astype(np.uint16), tables.native)
 
@@ -30,7 +31,7 @@ class NativeWriter:
 
 
 class NativeReader:
-    """`Reader` by the extension; `native` is its capsule."""
+    """A `Reader` that uses the extension. `native` is its capsule."""
 
     def __init__(self, module: ModuleType, data: bytes, count: int) -> None:
         self._module = module

@@ -1,6 +1,6 @@
-"""Symbols coded in Python: for where there is no compiled coder. It is slow.
+"""Symbols coded in Python, for machines without a compiled coder. It is slow.
 
-It is also the shortest description of a stream; `ticodec.entropy.rans` has the idea.
+It is also the shortest description of a stream. `ticodec.entropy.rans` explains the idea.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from .rans_tables import Ints, Slices
 
-#: The state stays at this or above, except in damaged streams.
+#: The state is never below this, except when a damaged stream is decoded.
 LOWER_BOUND = 1 << 31
 BITS = 16
 MASK = (1 << BITS) - 1
@@ -20,7 +20,7 @@ WORD = (1 << 32) - 1
 
 
 class PythonEncoder:
-    """A `SymbolEncoder`: collects slices, and codes them from the last to the first."""
+    """A `SymbolEncoder`. It collects slices, and codes them from the last to the first."""
 
     def __init__(self) -> None:
         self._slices: list[tuple[int, int]] = []
@@ -43,7 +43,7 @@ class PythonEncoder:
 
 
 class PythonDecoder:
-    """A `SymbolDecoder`. At most one word is read for each symbol, and zeros behind the end."""
+    """A `SymbolDecoder`. It reads at most one word per symbol, and zeros after the last word."""
 
     def __init__(self, data: bytes) -> None:
         words = (data[at : at + 4] for at in range(0, len(data), 4))

@@ -1,4 +1,4 @@
-"""The frequency tables of the entropy coder, checked."""
+"""The frequency tables of the entropy coder, and their checks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from . import native
 
 Ints = NDArray[np.int64]
 
-#: What the frequencies of a table sum to.
+#: The sum of the frequencies of a table.
 TOTAL = 1 << 16
-#: A table has at most 65536 symbols, and an index of 16 bits can name as many tables.
+#: A table has at most 65536 symbols. There are at most 65536 tables, because indexes have 16 bits.
 HALF_MAX = TOTAL // 2 - 1
 TABLES_MAX = 1 << 16
 
@@ -25,9 +25,10 @@ class Slices(NamedTuple):
     """Tables in the form that compressai takes.
 
     Args:
-        cdfs: of each table the first slot of each symbol, then 65536, and once more 65536. The
-            last two are the slot of compressai's escape symbol: of frequency 0, never decoded.
-        sizes: lengths of the cdfs. offsets: the value of each table's first symbol, -K.
+        cdfs: for each table, the start of every symbol's slice, then 65536 twice. These two are
+            the slice of compressai's escape symbol. It is empty, so the symbol is never decoded.
+        sizes: the length of each cdf.
+        offsets: the value of each table's first symbol, -K.
     """
 
     cdfs: list[list[int]]
@@ -36,19 +37,20 @@ class Slices(NamedTuple):
 
 
 class Tables:
-    """Ragged integer frequency tables; table i covers the values -K_i … K_i.
+    """Integer frequency tables of different lengths. Table i covers the values -K_i … K_i.
 
     Args:
-        halves: K of each table, (tables,), integers from 1 to 32767, at most 65536 of them.
-        frequencies: of all tables, one after the other. Table i has 2K_i + 1 positive integers
-            that sum to 65536.
+        halves: K of each table, (tables,), integers from 1 to 32767. There are 1 to 65536 tables.
+        frequencies: the frequencies of all tables, one table after the other. Table i has
+            2K_i + 1 positive integers whose sum is 65536.
 
-    Raises BadInputError when the numbers are not such tables: coding with them would not be safe.
+    Raises BadInputError if the numbers break one of these rules. Coding with them would not be
+    safe.
     """
 
     def __init__(self, halves: Ints, frequencies: Ints) -> None:
         halves, frequencies = halves.astype(np.int64), frequencies.astype(np.int64)
-        # Ranges come first, so that no sum below can overflow.
+        # Ranges are checked first, so that no sum below can overflow.
         in_range = 1 <= len(halves) <= TABLES_MAX and halves.min() >= 1 and halves.max() <= HALF_MAX
         if not in_range or (2 * halves + 1).sum() != len(frequencies):
             raise BadInputError("damaged weights: the sizes of the entropy tables do not add up")
@@ -60,7 +62,7 @@ class Tables:
         self.frequencies = frequencies
 
     def check(self, indexes: Ints) -> None:
-        """Raises IndexError when one of these numbers is of no table.
+        """Raises IndexError if there is no table of one of these numbers.
 
         It is called before every call of a coder.
         """
@@ -69,17 +71,17 @@ class Tables:
 
     @cached_property
     def slices(self) -> Slices:
-        """The tables for the coders that are not `native`."""
+        """The tables in the form for the coders compressai and python."""
         parts = np.split(self.frequencies, (2 * self.halves + 1).cumsum()[:-1])
         cdfs = [[0, *part.cumsum().tolist(), TOTAL] for part in parts]
         return Slices(cdfs, [len(cdf) for cdf in cdfs], (-self.halves).tolist())
 
     @cached_property
     def native(self) -> object | None:
-        """The tables of the C extension, a capsule; None where it is not used."""
+        """The C extension's capsule of the tables. None if the extension is not used."""
         module = native.module()
         return module and module.tables(self.halves, self.frequencies)
 
     def __getstate__(self) -> dict[str, Ints]:
-        """Capsules cannot be copied to other processes; they are made anew there."""
+        """Leaves out the capsule, which cannot be pickled. Another process makes its own."""
         return {"halves": self.halves, "frequencies": self.frequencies}

@@ -1,10 +1,10 @@
 """Rounding that counts bits: rate-distortion optimised quantisation (RDOQ).
 
-A latent less its mean, v, is rounded to the nearest symbol s. With e = |v| - |s|, from -½ to ½, its
-error is e. The next symbol towards zero has the error 1 + e, and usually takes fewer bits. It is
-taken if the bits that it saves are more than `errors` of the channel times (1 + e)² - e² = 1 + 2e.
+Let v be a latent minus its mean. The nearest symbol s has the error e = |v| - |s|, from -½ to ½.
+The next symbol towards zero has the error 1 + e, and usually takes fewer bits. It is chosen if it
+saves more than λ · ((1 + e)² - e²) = λ · (1 + 2e) bits, with λ = `Rounding.errors` of the channel.
 
-Only the encoder does this: decoders take any symbols.
+Only the encoder does this. Decoders accept any symbols.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from .rans import Ints, Tables
 from .rans_tables import TOTAL
 
-#: Symbols further from zero than this are rounded to the nearest: MAGNITUDES in wavefront.h.
+#: Latents whose nearest symbol is further from zero than this take that symbol. wavefront.h has
+#: the same constant.
 MAGNITUDES = 16
 
 
@@ -25,19 +26,19 @@ class Rounding(NamedTuple):
     """How latents are rounded.
 
     Args:
-        errors: bits that a squared error of 1 costs, for each channel, (M,), float32.
-        savings: what `savings_of` gives, (tables, MAGNITUDES), float32.
+        errors: how many bits a squared error of 1 is worth, for each channel, (M,), float32.
+        savings: the result of `savings_of`, (tables, MAGNITUDES), float32.
     """
 
     errors: NDArray[np.float32]
     savings: NDArray[np.float32]
 
     def __call__(self, steps: NDArray[np.float64], indexes: Ints) -> Ints:
-        """Latents less their means to symbols, (P, M) both; wavefront.c does the same.
+        """Rounds latents minus their means to symbols, (P, M). wavefront.c does the same.
 
         Args:
-            steps: the latents, within the range of symbols.
-            indexes: of their tables, (P, M).
+            steps: the latents minus their means, (P, M), within the range of symbols.
+            indexes: the numbers of their tables, (P, M).
         """
         symbols = np.rint(steps)
         magnitudes = np.abs(symbols).astype(np.int64)
@@ -49,9 +50,10 @@ class Rounding(NamedTuple):
 
 
 def savings_of(tables: Tables) -> NDArray[np.float32]:
-    """Bits that a step from magnitude k + 1 to k saves, k = 0 …: (tables, MAGNITUDES), float32.
+    """Bits that are saved by magnitude k instead of k + 1: (tables, MAGNITUDES), float32.
 
-    0 where magnitude k + 1 is beyond the symbols of a table, and so is written as an escape.
+    k counts columns from 0. The saving is 0 if magnitude k + 1 needs an escape, because it is the
+    last symbol of the table or beyond.
     """
     savings = np.zeros((len(tables.halves), MAGNITUDES), np.float32)
     firsts = (2 * tables.halves + 1).cumsum() - (2 * tables.halves + 1)

@@ -1,7 +1,7 @@
 """Codes the latents of TIC: h_s once, then the context model along the wavefront.
 
-ẑ ─► h_s ─► the head's part of it ─┐
-                   ŷ so far ─► CAM ┴─► means, scale indexes ─► symbols     see `wavefront`
+ẑ ─► h_s ─► head's part for h_s ─┐
+                 ŷ so far ─► CAM ┴─► means, scale indexes ─► symbols     see `wavefront`
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ class TicLatentCoder:
     """The `LatentCoder` of TIC, TIC+ and tic-lite.
 
     Args:
-        ops: compiled layers; config: dimensions.
-        thresholds: of the scale tables, (tables - 1,), float64.
+        ops: the compiled layers.
+        config: the network's dimensions.
+        thresholds: the thresholds between the scale tables, (tables - 1,), float64.
 
-    `native` is the wavefront in C and `native_hyper` h_s in C. They are None where the extension is
-    missing or turned off, on other devices than the CPU, and where only torch can take the weights.
-    Setting them to None makes the torch path run.
+    `native` is the wavefront in C, and `native_hyper` is h_s in C. Each is None if the extension is
+    missing or turned off, if the device is not the CPU, or if it does not accept the weights. Then
+    torch does the work instead. A caller may also set them to None.
     """
 
     def __init__(self, ops: Ops, config: ModelConfig, thresholds: Tensor) -> None:
@@ -49,9 +50,9 @@ class TicLatentCoder:
             self.check_layers()
 
     def check_layers(self) -> None:
-        """Raises now, not with the first image, when a layer is missing or does not fit.
+        """Raises if a layer is missing or does not fit. Without this the first image would raise.
 
-        One position goes through all of them, on the torch path. The extension checks for itself.
+        One position goes through all layers in torch. The extension checks its own weights.
         """
         m, zeros = self.config.M, self.ops.exp.new_zeros
         hyper = self.hyper(zeros(1, 1, self.config.N))[:1]
@@ -61,7 +62,7 @@ class TicLatentCoder:
                 raise ValueError("the head has the wrong number of outputs")
 
     def run(self, maps: Sequence[LatentMap]) -> None:
-        """Code maps together, step by step of their wavefronts."""
+        """Codes the maps together, step by step of their wavefronts."""
         streams = [latents.stream.native() for latents in maps]
         if self.native is not None and all(stream is not None for stream in streams):
             self.native.run(
@@ -89,22 +90,19 @@ class TicLatentCoder:
         return height * self.z_to_y, width * self.z_to_y
 
     def features(self, z_hat: Tensor) -> Fixed:
-        """ẑ (h/4, w/4, N) through h_s, to (h·w, 2M)."""
+        """ẑ (h/4, w/4, N) through h_s, to hyper features (h·w, 2M)."""
         features = hyper_synthesis(self.ops, self.config, z_hat[None])
         return Fixed(features.ints.flatten(0, 2), features.frac)
 
     def hidden(self, z_hat: Tensor) -> Tensor:
-        """ẑ (h/4, w/4, N) to `tic_hyper.hidden`, (h·w, N), integers in float32.
+        """`tic_hyper.hidden` of ẑ (h/4, w/4, N): (h·w, N), integers in float32.
 
-        By the extension, if it can.
+        The extension computes it, if it can.
         """
         if self.native_hyper is not None:
             return self.native_hyper.run(z_hat)
         return hidden(self.ops, self.config, z_hat[None]).ints.flatten(0, 2).float()
 
     def hyper(self, z_hat: Tensor) -> Tensor:
-        """`features` through its part of the head's first layer, to (h·w, 10M/3).
-
-        See `Context.hyper_part`.
-        """
+        """`Context.hyper_part` of the `features` of ẑ: (h·w, 10M/3)."""
         return self.context.hyper_part(self.features(z_hat))

@@ -1,8 +1,8 @@
 """CAM and entropy head on integers: from the neighbours' ŷ to mean and scale index.
 
-It has the structure of `models.cam`, but for two changes: the compiler has merged the CAM's last
-Linear into the head's first convolution, and the half of that convolution that reads h_s is applied
-to the whole map at once (`hyper_part`).
+The structure is that of `models.cam`, with two changes. The compiler has merged the CAM's last
+Linear into the head's first convolution. And the half of this convolution that reads the hyper
+features is applied to the whole map at once (`hyper_part`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ticodec.models.config import ModelConfig
 
 from .exact import LONG, PROBABILITY_BITS, WIDE, Fixed, Ops, round_to
 
-#: Fractional bits of means (and so of ŷ) and of raw scales.
+#: Fractional bits of means and of raw scales. ŷ has as many as the means.
 MEAN_BITS, SCALE_BITS = 8, 12
 #: Raw scales are only compared, never multiplied, so they may go up to 512, beyond every table.
 SCALE_LIMIT = 512 << SCALE_BITS
@@ -24,10 +24,11 @@ Y_LIMIT = WIDE
 
 
 class Context:
-    """Predicts the parameters of latents whose earlier neighbours are known.
+    """Predicts means and scales of latents whose earlier neighbours are known.
 
     Args:
-        ops: compiled layers; c: dimensions.
+        ops: the compiled layers.
+        c: the network's dimensions.
     """
 
     def __init__(self, ops: Ops, c: ModelConfig) -> None:
@@ -42,7 +43,10 @@ class Context:
         return self.ops.linear("cam.qkv", normal)
 
     def hyper_part(self, hyper: Fixed) -> Tensor:
-        """The head's first layer, its part for h_s, not rounded: (..., 2M) to (..., 10M/3)."""
+        """The half of the head's first layer that reads the hyper features.
+
+        (..., 2M) to (..., 10M/3). The result is not rounded yet.
+        """
         weight, bias, _ = self.ops.layer("head.hyper")
         return hyper.ints @ weight + bias
 
@@ -50,9 +54,9 @@ class Context:
         """Means and raw scales of P positions.
 
         Args:
-            near: q, k, v of their 12 earlier neighbours, (P, 12, 3M).
-            near_y: ŷ of those neighbours, (P, 12, M), grid of means.
-            hyper: their rows of `hyper_part`, (P, 10M/3).
+            near: q, k, v of the 12 earlier neighbours of each position, (P, 12, 3M).
+            near_y: ŷ of these neighbours, (P, 12, M), on the grid of means.
+            hyper: the rows of `hyper_part` at these positions, (P, 10M/3).
         Returns: (means, scales), integers in float64, (P, M) each, in units of 2^-8 and 2^-12.
         """
         ops = self.ops
@@ -65,7 +69,7 @@ class Context:
         return means.ints, scales.ints
 
     def attend(self, near: Tensor) -> Tensor:
-        """Attention of each neighbourhood, summed over its 25 queries.
+        """Attention in each 5×5 neighbourhood, summed over its 25 queries.
 
         (P, 12, 3M) to (P, M), in units of 2^-(15 + fractional bits of q, k, v).
         """
@@ -81,7 +85,10 @@ class Context:
         return (summed @ v).reshape(p, self.M)
 
     def residual(self, attended: Tensor, near_y: Tensor) -> Fixed:
-        """`attend`'s result plus the neighbours (P, 12, M), on the CAM's own grid: (P, M)."""
+        """The result of `attend` plus the sum of the neighbours' ŷ (P, 12, M): (P, M).
+
+        The sum is on the CAM's own grid.
+        """
         frac = int(self.ops.parameters["cam.frac"])
         y = round_to(near_y.sum(1), frac - MEAN_BITS, LONG)
         a = round_to(attended, frac - PROBABILITY_BITS - self.qkv_frac, LONG)
@@ -89,5 +96,8 @@ class Context:
 
 
 def scale_indexes(scales: Tensor, thresholds: Tensor) -> Tensor:
-    """The table of every raw scale: how many thresholds the scale reaches. Any shape; int64."""
+    """The number of the table of every raw scale, int64, of any shape.
+
+    It is the number of thresholds that are not above the scale.
+    """
     return torch.searchsorted(thresholds, scales, right=True)

@@ -1,4 +1,4 @@
-"""h_s on integers: ẑ to hyper features, the structure of `tic_transforms.HyperSynthesis`."""
+"""h_s on integers: ẑ to hyper features. It has the structure of `tic_transforms.HyperSynthesis`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .exact import LONG, NARROW, WIDE, Fixed, Ops
 def gather(x: Tensor, side: int) -> Tensor:
     """The side × side neighbourhood of every position: (B, H, W, C) to (B, H, W, side²·C).
 
-    Outside the map it is zero.
+    Neighbours outside the map are zero.
     """
     h, w = x.shape[1:3]
     reach = side // 2
@@ -24,9 +24,9 @@ def gather(x: Tensor, side: int) -> Tensor:
 
 
 def insert_zeros(x: Tensor) -> Tensor:
-    """Zeros between positions: (B, H, W, C) to (B, 2H, 2W, C).
+    """Inserts zeros between positions: (B, H, W, C) to (B, 2H, 2W, C).
 
-    A convolution of this is the transposed convolution of stride 2.
+    A convolution of the result is the transposed convolution of stride 2.
     """
     b, h, w, c = x.shape
     out = x.new_zeros(b, h, 2, w, 2, c)
@@ -35,7 +35,7 @@ def insert_zeros(x: Tensor) -> Tensor:
 
 
 def hidden(ops: Ops, c: ModelConfig, z: Tensor) -> Fixed:
-    """ẑ (B, h/4, w/4, N), integers, through h_s but for its last layer, to (B, h, w, N)."""
+    """ẑ (B, h/4, w/4, N), integers, through all layers of h_s but the last, to (B, h, w, N)."""
     x = Fixed(z.double().clamp(-NARROW, NARROW), 0)
     for stage, depth, heads in [(1, *_stage(c, 1)), (0, *_stage(c, 0))]:
         x = ops.linear(f"h_s.up{stage}", Fixed(gather(insert_zeros(x.ints), 3), x.frac), limit=WIDE)
@@ -60,7 +60,7 @@ def _stage(c: ModelConfig, stage: int) -> tuple[int, int]:
 
 
 def _stb(ops: Ops, name: str, x: Fixed, depth: int, heads: int, window: int) -> Fixed:
-    """A group of Swin layers under one residual."""
+    """Swin layers with one residual connection around all of them."""
     _, h, w, _ = x.ints.shape
     y = Fixed(pad_to_multiple(x.ints, window), x.frac)
     for i in range(depth):
