@@ -1,2 +1,5 @@
-"""Recipes that make the weights: data, trainer, checkpoints, export. Nothing at run time
-imports this package; `ticodec train` and `ticodec export` do."""
+"""What makes the weights: data, trainers, checkpoints, export.
+
+Only `ticodec train` and `ticodec export` import this package. Nothing that encodes, decodes or
+classifies does.
+"""

@@ -1,4 +1,4 @@
-"""Training a codec: rate and distortion of random crops of photos (Lu et al., section 4)."""
+"""Trains a codec on rate and distortion of random crops of photos (Lu et al., section 4)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Trainer(PhotoTrainer[PhotoData]):
     columns = Loss._fields
 
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[PhotoData, str]:
-        """Photos of a folder, see `load_photos`."""
+        """The photos of a folder, see `load_photos`."""
         return self.load_photos(folder, tick)
 
     def batch(self, data: PhotoData) -> tuple[Tensor, Tensor]:
@@ -32,13 +32,13 @@ class Trainer(PhotoTrainer[PhotoData]):
         return crops, self.draw_levels(o.batch, self.config.levels)
 
     def example(self) -> tuple[Tensor, Tensor]:
-        """Crops and levels of noise."""
+        """Random crops (B, H, W, 3) and levels (B,)."""
         o = self.options
         crops = torch.rand(o.batch, o.crop, o.crop, 3, device=self.device)
         return crops, torch.rand(o.batch, device=self.device) * (self.config.levels - 1)
 
     def forward(self, *batch: Any) -> Loss:
-        """Loss of images (B, H, W, 3) at levels (B,)."""
+        """The loss of images (B, H, W, 3) at quality levels (B,)."""
         x, level = batch
         with self.autocast():
             output = self.model(x, level)
@@ -50,10 +50,11 @@ class Trainer(PhotoTrainer[PhotoData]):
 
     @torch.no_grad()
     def estimate(self, x: Tensor, quality: float) -> Row:
-        """Rate, with noise and rounded (see `Loss`), and PSNR of the averaged weights.
+        """Estimates both rates (see `Loss`) and the PSNR of the averaged weights.
 
         Args:
-            x: images (B, H, W, 3).
+            x: images (B, H, W, 3), float32 in [0, 1].
+            quality: the quality to estimate, from 1.
         """
         levels = torch.full((len(x),), quality - 1.0, device=self.device)
         noisy = rounded = db = 0.0

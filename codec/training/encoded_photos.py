@@ -1,15 +1,16 @@
-"""Latents of photos, encoded once and kept: what an entropy model is trained on.
+"""Latents of photos, encoded once and kept in memory, on which an entropy model is trained.
 
 photos ─► shrink, cut, mirror ─► g_a ─► y, without gain, kept in float16
-                                        └► some of them ─► ·gain ─► h_a, coder ─► ŷ   every step
+                                        └► a random batch ─► ·gain ─► h_a, coder ─► ŷ  every step
 
-A step on latents costs a hundredth of one that runs g_a and g_s. ŷ is that of the integer coder: it
-is the context that a file has.
+A step on latents takes a hundredth of the time of a step that runs g_a and g_s. The integer coder
+computes ŷ, so the context model sees the same context as in a file.
 
-Photos are cut before they are encoded, so each piece has borders as an image has. Windows of the
-latents of whole photos have none: what learns from those gets worse at coding whole photos.
+Photos are cut into pieces before they are encoded, so each piece has borders like those of an
+image. If photos were encoded whole and the latents were cut, the pieces would have no borders, and
+an entropy model that learns from them would get worse at coding whole photos.
 
-In memory a pixel takes 2·M/256 bytes: 2.5 with M = 320.
+Each pixel takes 2·M/256 bytes of memory: 2.5 bytes with M = 320.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ticodec.models.inference import Transform, fast_bf16
 
 from .data.photos import Photos, resized
 
-#: Photos that are shrunk are at least this many times smaller, or `shrink` times if that is less.
+#: The smallest factor by which photos are shrunk. If `shrink` is less, `shrink` is used.
 SHRUNK_LEAST = 1.3
 
 
@@ -35,8 +36,8 @@ class EncodedPhotos:
     """Latents of pieces of photos, in memory.
 
     Args:
-        maps: y of each piece, before the gain, (h, w, M), float16, on the CPU; all of one size.
-        device: where batches go.
+        maps: y of each piece, before the gain, (h, w, M), float16, on the CPU. All have one size.
+        device: the device for batches.
     """
 
     def __init__(self, maps: list[Tensor], device: torch.device) -> None:
@@ -45,7 +46,7 @@ class EncodedPhotos:
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """y of `count` random pieces, before the gain, (B, h, w, M), float32, on the device.
 
-        `generator` is a CPU generator; it alone decides.
+        `generator` is a CPU generator. It alone decides which pieces are drawn.
         """
         numbers = torch.randint(len(self.maps), (count,), generator=generator).tolist()
         return torch.stack([self.maps[number] for number in numbers]).float().to(self.device)
@@ -59,16 +60,19 @@ def encode_photos(
     generator: torch.Generator,
     tick: Callable[[], None],
 ) -> EncodedPhotos:
-    """Run g_a over pieces of photos.
+    """Run g_a on pieces of photos.
 
     Args:
-        network: on the device of the photos.
-        side: of a piece, in pixels, a multiple of the network's stride; photos that are smaller
-            are left out. shrink: see `sizes`.
-        generator: a CPU generator, which alone decides.
-        tick: called once a photo, and once more for each that is shrunk.
+        network: a network on the device of the photos.
+        photos: the photos.
+        side: width and height of a piece in pixels, a multiple of the network's stride. Smaller
+            photos are left out.
+        shrink: the largest factor by which photos are shrunk, see `sizes`.
+        generator: a CPU generator, from which all random numbers come.
+        tick: called once for each photo, and once more for each shrunk photo.
 
-    Raises BadInputError when there is no piece: every photo is smaller than `side`.
+    Raises:
+        BadInputError: There are no pieces, because every photo is smaller than `side`.
     """
     device = photos.pixels.device
     g_a = fast_analysis(network, device)
@@ -78,23 +82,24 @@ def encode_photos(
             maps.append(g_a(x[None] - 0.5)[0].half().cpu())
         tick()
     if not maps:
-        raise BadInputError(f"no photo is as large as a crop: {side}×{side} pixels")
+        raise BadInputError(f"every photo is smaller than a crop of {side}×{side} pixels")
     return EncodedPhotos(maps, device)
 
 
 def fast_analysis(network: CodecNetwork, device: torch.device) -> Transform:
-    """g_a of a network as the encoder runs it, bf16 where that is fast."""
+    """g_a of a network, run in the way of the encoder: in bf16 if the device is fast at it."""
     dtype = torch.bfloat16 if fast_bf16(device) else torch.float32
     return Transform(deepcopy(network.g_a), device, dtype)
 
 
 @torch.no_grad()
 def code(network: CodecNetwork, coder: EntropyCoder, y: Tensor) -> Tensor:
-    """ŷ of latents, as a file has it: (B, h, w, M), float32, on the device of y.
+    """ŷ of latents, as in a file: (B, h, w, M), float32, on the device of y.
 
     Args:
-        network: its h_a runs; coder: of the same network, on the CPU.
-        y: gain applied, (B, h, w, M), float32, on the network's device.
+        network: the network whose h_a is used.
+        coder: the integer coder of this network, on the CPU.
+        y: latents multiplied by the gain, (B, h, w, M), float32, on the network's device.
     """
     z = network.h_a(y)
     encodings = [Encoding(coder, *pair) for pair in zip(y.cpu(), z.cpu(), strict=True)]
@@ -103,11 +108,13 @@ def code(network: CodecNetwork, coder: EntropyCoder, y: Tensor) -> Tensor:
 
 
 def sizes(photos: Photos, shrink: float, generator: torch.Generator) -> Iterator[Tensor]:
-    """Each photo as it is, and shrunk; (H, W, 3), float32 in [0, 1].
+    """Yields each photo at its own size, then shrunk, as (H, W, 3), float32 in [0, 1].
 
     Args:
-        shrink: the largest factor, drawn for each photo; 1: nothing is shrunk.
-        generator: a CPU generator, which alone decides.
+        photos: the photos.
+        shrink: the largest factor. The factor is drawn for each photo. 1 means that no photo is
+            shrunk.
+        generator: a CPU generator, which draws the factors.
     """
     least = min(SHRUNK_LEAST, shrink)
     for number in range(len(photos)):
@@ -118,9 +125,10 @@ def sizes(photos: Photos, shrink: float, generator: torch.Generator) -> Iterator
 
 
 def squares(x: Tensor, side: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """As many squares (side, side, 3) of an image (H, W, 3) as fit side by side, spread evenly.
+    """Cuts an image (H, W, 3) into squares (side, side, 3) that do not overlap.
 
-    `generator` decides which are mirrored.
+    There are as many as fit, with equal gaps between them. `generator` decides which squares are
+    mirrored.
     """
     for top in spread(x.shape[0], side):
         for left in spread(x.shape[1], side):
@@ -129,11 +137,14 @@ def squares(x: Tensor, side: int, generator: torch.Generator) -> Iterator[Tensor
 
 
 def spread(length: int, side: int) -> list[int]:
-    """Where as many pieces as fit into a length begin: with equal gaps, also at both ends."""
+    """Where pieces of length `side` start: as many as fit into `length`, with equal gaps.
+
+    There is also a gap of this size at both ends.
+    """
     count = length // side
     return [round((n + 1) * (length - count * side) / (count + 1)) + n * side for n in range(count)]
 
 
 def shrunk(x: Tensor, factor: float) -> Tensor:
-    """An image (H, W, 3) in [0, 1], this many times smaller."""
+    """An image (H, W, 3) in [0, 1], with width and height divided by `factor`."""
     return resized(x[None], (round(x.shape[0] / factor), round(x.shape[1] / factor)))[0]

@@ -1,9 +1,10 @@
-"""Views of training images: encoded once, each with crops of its own, and learned from many times.
+"""Encodes random views of the training images once, and trains a classifier on them many times.
 
 images ─► crop, mirror, enlarge f times ─► codec ─► ŷ ─► halved until f is 1 ─► kept, float16
-                                              a part of the map, at random ◄─────┘  in every step
+                                          a random part of each map ◄────────────┘  in every step
 
-On a CPU, and for large codecs, encoding costs more than the classifier's step.
+A view is an image, cropped and mirrored at random. Encoding it takes longer than a training step
+of the classifier does, on a CPU or with a large codec. This is why views are encoded only once.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from .halving import half_size, layer_of
 from .options import TrainOptions
 from .teacher import Teacher
 
-#: Images that are encoded at a time.
+#: How many images are encoded at a time.
 BATCH = 16
-#: Least side of the part of a view that is learned from, of the view's.
+#: Training steps use a part of each view. Its sides are at least this fraction of the view's sides.
 LEAST_WINDOW = 2 / 3
 
 
 class Reader(Protocol):
-    """What reads images for a classifier: a `HeadTrainer`."""
+    """What `encode_views` needs of a `HeadTrainer`."""
 
     config: HeadConfig
     options: TrainOptions
@@ -46,16 +47,17 @@ class Reader(Protocol):
         """Latents (B, h, w, M) of images (B, H, W, 3) in [0, 1] at levels (B,)."""
 
     def taught(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Targets (B, classes) of images (B, H, W, 3) with the teacher's answers, if any."""
+        """Targets (B, classes) of images (B, H, W, 3), mixed with the teacher's answers if any."""
 
 
 def encode_views(
     trainer: Reader, images: ClassFolder, tick: Callable[[int], None]
 ) -> tuple[Tensor, Tensor]:
-    """Maps of the images cropped and mirrored at random, and their targets: see `HeadData`.
+    """Latents of randomly cropped and mirrored images, and their targets, see `HeadData`.
 
-    There are `views` of every image. At each larger scale f there are f² times fewer, so that each
-    scale takes as long to encode. `tick(total)` is called once for each batch.
+    There are `views` views of every image at its own size. Of images enlarged f times there are
+    f² times fewer views, so that every scale takes the same time to encode. `tick(total)` is called
+    once for each batch.
     """
     o = trainer.options
     generator = torch.Generator().manual_seed(trainer.ranks.seed(o.seed + 1))
@@ -89,9 +91,19 @@ def encoded(
     generator: torch.Generator,
     augmentation: Augmentation,
 ) -> tuple[Tensor, Tensor]:
-    """What is read of images (n,) at `factor` times the size: (n, h, w, channels), float32.
+    """Encodes images at `factor` times their size and reduces the latents to the usual size.
 
-    Beside it the soft targets (n, classes); a teacher answers for the images at their own size.
+    Args:
+        trainer: what encodes.
+        images: the labelled images.
+        pick: numbers of the images to encode, (n,).
+        factor: by how much the images are enlarged, a power of two.
+        generator: a CPU generator, from which crops and qualities are drawn.
+        augmentation: how images are cropped and mirrored.
+
+    Returns:
+        The latents (n, h, w, channels), float32, and the soft targets (n, classes). A teacher sees
+        the images at their own size.
     """
     size = trainer.options.crop * factor
     x, targets = images.augmented(pick, size, generator, augmentation)
@@ -104,9 +116,9 @@ def encoded(
 
 
 def windows(y: Tensor) -> Tensor:
-    """A part of each map (B, h, w, M): all of one random size, each from a place of its own.
+    """A random part of each map (B, h, w, M). All parts have the same random size.
 
-    A view is encoded once and seen many times: this makes it a new crop, and steps cheaper.
+    Because of this, a view that is seen many times is a new crop each time. Steps also get cheaper.
     """
     _, h, w, _ = y.shape
     high, wide = (int(torch.randint(math.ceil(LEAST_WINDOW * n), n + 1, ())) for n in (h, w))
@@ -116,5 +128,5 @@ def windows(y: Tensor) -> Tensor:
 
 
 def scales(largest: int) -> list[int]:
-    """What images are enlarged by: 1, 2, … to the largest."""
+    """The factors by which images are enlarged: 1, 2, … up to `largest`."""
     return [factor for factor in (1, 2, 4) if factor <= largest]

@@ -1,27 +1,29 @@
-"""Training what predicts and codes latents: `--freeze transforms`.
+"""Trains the entropy model alone, with the option `--freeze transforms`.
 
-g_a, g_s and the gains stay as they are. The rest learns from latents that are encoded once.
+g_a, g_s and the gains stay as they are. The other parts learn from latents that are encoded once.
 
     photos ─► g_a, once ─► y ─► ·gain ─► h_a ─► z ─► round ─► h_s ─┐
                                 │        │       └► prior          ├─► head ─► scales, means
                                 └────────┴─► integer coder ─► ŷ ─► CAM
 
-The loss is a sum. Through each term one thing learns:
+The loss is a sum of five terms. Each term trains the part on its left:
 
-    scales   bits of the symbols, round(y - means), as a file has them
-    means    bits of y - means, not rounded, by the same scales
-    means    what the errors ŷ - y do to pixels, see `sensitivity`, times λ as in every codec's loss
-    prior    bits of round(z), as a file has it
-    h_a      bits of z with noise, by the same prior
+    scales   bits of the symbols, round(y - means), as they are in a file
+    means    bits of y - means, not rounded, with the same scales
+    means    error in pixels that ŷ - y causes (see `sensitivity`), times λ as in every codec's loss
+    prior    bits of round(z), as they are in a file
+    h_a      bits of z with noise, with the same prior
 
-Rounding has no gradient. Scales and prior do without it, so they learn from what is really coded.
-Means and h_a cannot: for means y is not rounded, and for h_a noise stands for the rounding of z.
-h_a learns through scales and means too, as if z was not rounded.
+Rounding has no gradient. Scales and prior need no gradient through it, so they learn from the
+values that are really coded. Means and h_a do need one. So the second term does not round y, and
+the last one adds noise to z instead of rounding it. h_a also learns through scales and means, as
+if z were not rounded.
 
-The CAM sees ŷ of the integer coder, as in a file. While a whole network learns, it sees y with
-noise, which tells more about y than ŷ does. The coder is compiled anew every `COMPILED` steps. It
-must not be that of the weights at the beginning: then ŷ has what their h_a sent in z, the new h_a
-learns to send less, and in files that is missing.
+The CAM sees ŷ of the integer coder, as in a file. (When a whole network is trained, the CAM sees y
+with noise, which holds more information about y than ŷ does.) The integer coder is compiled again
+every `COMPILED` steps. It must not stay the coder of the first weights. Then ŷ would hold
+information that the first h_a sent in z, the new h_a would learn to send less of it, and files,
+which are written with the new h_a only, would lack it.
 
 At the end of a phase symbols are counted, and export fits the tables to the counts: `SymbolCounts`.
 """
@@ -59,19 +61,19 @@ from .trainer import CALIBRATION, Row
 
 #: Parts of the network that are trained.
 TRAINED = ("h_a", "h_s", "cam", "head", "prior")
-#: Steps from one integer coder to the next.
+#: The integer coder is compiled again after this many steps.
 COMPILED = 40
-#: Pieces in which symbols are counted at the end of a phase.
+#: At the end of a phase, symbols of this many pieces are counted.
 COUNTED = 512
 
 
 class EncodedData(NamedTuple):
-    """What is trained on.
+    """The data of a run.
 
     Args:
-        photos: latents of photos, to train on.
+        photos: latents of the training photos.
         held: crops of held-out photos, (n, size, size, 3), float32 in [0, 1].
-        held_y: their latents before the gain, (n, h, w, M), float32.
+        held_y: latents of `held`, before the gain, (n, h, w, M), float32.
     """
 
     photos: EncodedPhotos
@@ -82,9 +84,9 @@ class EncodedData(NamedTuple):
 class EntropyLoss(NamedTuple):
     """Scalars of one batch: the loss to minimise, and the rate.
 
-    `bpp` counts symbols and rounded z. It differs from the rate of a file in two things: h_s and
-    CAM are float code, and symbols cost what they do by gaussians. The loss counts the bits of y
-    and z twice, see the module.
+    `bpp` counts the bits of symbols and rounded z. It differs from the rate of a file in two ways:
+    h_s and CAM are float code, and the probabilities of symbols are those of gaussians. The loss
+    counts the bits of y and z twice, see the module.
     """
 
     loss: Tensor
@@ -92,39 +94,42 @@ class EntropyLoss(NamedTuple):
 
 
 class EntropyTrainer(PhotoTrainer[EncodedData]):
-    """h_a, h_s, context model, head and prior in training, see the module and `BaseTrainer`.
+    """Trains h_a, h_s, context model, head and prior, see the module and `BaseTrainer`.
 
-    A run that is resumed encodes its photos again, to the same y, and compiles its coder at once.
-    It goes on bit by bit where that would have happened anyway: every `COMPILED` steps.
+    A resumed run encodes its photos again, which gives the same y, and compiles its coder at once.
+    Its weights are bit by bit those of a run that never stopped, if it stopped at a multiple of
+    `COMPILED` steps, where the coder is compiled in any case.
     """
 
     training = Training.ENTROPY
     columns = EntropyLoss._fields
-    #: Counted at the end of the last phase; None before that.
+    #: Symbols counted at the end of the last phase. None before the first phase ends.
     symbols: SymbolCounts | None = None
-    #: What makes ŷ of batches; and y of the calibration images, gains applied.
+    #: Makes ŷ of batches.
     batch_coder: EntropyCoder | None = None
+    #: y of the calibration images, multiplied by the gains.
     calibration_y: Tensor | None = None
 
     def build(self) -> CodecNetwork:
-        """The network, all but `TRAINED` frozen."""
+        """The network, with all parts frozen except `TRAINED`."""
         network = super().build().requires_grad_(False)
-        # What `sensitivity` finds is written in here: the pass is compiled before photos are there.
+        # A tensor that exists before the pass is compiled. `load_data` fills in the sensitivity.
         self.costs = torch.ones(self.config.M, device=self.device)
         for name in TRAINED:
             network.get_submodule(name).requires_grad_(True)
         return network
 
     def begin_loading(self, folder: Path) -> Decoding:
-        """As for every codec. Raises UsageError where several processes were started."""
+        """As for every codec. Raises UsageError if several processes were started."""
         if self.ranks.world > 1:
-            raise UsageError("`freeze` trains in one process; start it without torchrun")
+            raise UsageError("`freeze` trains in one process: start it without torchrun")
         return super().begin_loading(folder)
 
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[EncodedData, str]:
-        """Photos of a folder, encoded; every 50th by name is held out.
+        """The photos of a folder, encoded. Every 50th one, by name, is held out.
 
-        Raises BadInputError when no photo can be used.
+        Raises:
+            BadInputError: No photo can be used.
         """
         o, seen = self.options, 0
 
@@ -148,12 +153,12 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         return EncodedData(encoded, held, held_y), line
 
     def coder(self, network: CodecNetwork) -> EntropyCoder:
-        """The integer coder of the weights of now, its tables fitted to the last counts.
+        """Compiles the current weights to an integer coder, with tables fitted to the last counts.
 
-        It is that of an export but for one thing: an export first rounds weights to half precision.
+        An export makes the same coder, except that it first rounds weights to half precision.
 
         Args:
-            network: those in training, or the average.
+            network: the network in training, or its average.
         """
         network = deepcopy(network).cpu().eval()
         if self.calibration_y is None:  # g_a and the gains do not change
@@ -165,7 +170,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         return EntropyCoder(self.config, exact, torch.device("cpu"))
 
     def batch(self, data: EncodedData) -> tuple[Tensor, Tensor, Tensor]:
-        """y before the gain (B, h, w, M), levels (B,), and ŷ of random pieces, as files have it."""
+        """Random pieces: y before the gain (B, h, w, M), levels (B,), and ŷ as in a file."""
         if self.batch_coder is None or self.step % COMPILED == 0:
             self.batch_coder = self.coder(self.network)
         count = self.options.batch
@@ -175,14 +180,14 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         return y, level, y_hat
 
     def example(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Noise in the shapes of a batch."""
+        """Random values in the shapes of a batch."""
         o, side = self.options, self.options.crop // STRIDE_Y
         y = torch.randn(o.batch, side, side, self.config.M, device=self.device)
         levels = torch.rand(o.batch, device=self.device) * (self.config.levels - 1)
         return y, levels, y.round()
 
     def forward(self, *batch: Any) -> EntropyLoss:
-        """Loss of pieces of y before the gain (B, h, w, M), at levels (B,), and their ŷ."""
+        """The loss of pieces, given as in `batch`: y before the gain, levels, and ŷ."""
         y, level, y_hat = batch
         network = self.network
         up, down = network.scaling(level)
@@ -204,15 +209,15 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
 
     @torch.no_grad()
     def validate(self, data: EncodedData) -> list[Row]:
-        """Bits of held-out crops in streams that the integer coder writes, and their PSNR.
+        """The rate of held-out crops, in streams that the integer coder writes, and their PSNR.
 
-        Until symbols have been counted the tables are those of gaussians: then the rate is higher.
+        Before symbols are counted the tables are those of gaussians, and the rate is higher.
         """
         coder = self.coder(self.average)
         return [self.measured(data, quality, coder) for quality in self.validation_qualities()]
 
     def measured(self, data: EncodedData, quality: float, coder: EntropyCoder) -> Row:
-        """One quality of `validate`."""
+        """The row of `validate` for one quality."""
         up, down = self.average.scaling(torch.tensor([quality - 1], device=self.device))
         coded, db = 0, 0.0
         for x, y in zip(data.held, data.held_y, strict=True):
@@ -234,8 +239,8 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
 
     @torch.no_grad()
     def finish(self, data: EncodedData) -> str:
-        """Count symbols of random pieces, for the tables of the export, if a step was taken."""
-        if self.crops == self.begun[0]:  # as with --max-minutes 0, where annealing follows
+        """Counts symbols of random pieces, for the tables of the export, if a step was taken."""
+        if self.crops == self.begun[0]:  # the stable phase had no step: --max-minutes 0
             return ""
         network, coder = self.average, self.coder(self.average)
         thresholds = scale_thresholds().to(self.device)
@@ -255,20 +260,22 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
         return f"{int(counts.y.sum()):,} symbols counted for the tables"
 
     def state(self) -> dict[str, Any]:
-        """Everything `restore` needs, and the last counts, which export needs."""
+        """Everything that `restore` needs, and the last counts, which export needs."""
         counts = None if self.symbols is None else self.symbols._asdict()
         return {**super().state(), "symbols": counts}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken, see the class."""
+        """Go back to a state, see the class."""
         super().restore(state)
         self.symbols = counts_of(state)
 
     @classmethod
     def beginning(cls, request: Request) -> Beginning:
-        """The codec of `init`, for the qualities that it was trained for or some of them.
+        """The codec of `init`, for all or some of the qualities that it was trained for.
 
-        Raises UsageError without one, and for other qualities: their gains would stay untrained.
+        Raises:
+            UsageError: There is no `init`, or it was not trained for one of the qualities. The
+                gains of that quality would stay untrained.
         """
         if request.codec is None:
             raise UsageError("`freeze` keeps the transforms of trained weights: give `init`")
@@ -279,7 +286,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
 
     @classmethod
     def check_resumed(cls, path: Path, began: TrainOptions, options: TrainOptions) -> None:
-        """As for every trainer. Raises UsageError for qualities that the run did not begin with."""
+        """As for every trainer. Also raises UsageError for qualities that the run did not have."""
         super().check_resumed(path, began, options)
         refuse_untrained(options.quality_range, began.quality_range)
 
@@ -288,16 +295,17 @@ def refuse_untrained(qualities: tuple[float, float], trained: tuple[float, float
     """Raises UsageError for qualities that the transforms were not trained for.
 
     Args:
-        qualities: the lowest and the highest asked for, from 1; trained: those of the transforms.
+        qualities: the lowest and the highest quality asked for, from 1.
+        trained: the lowest and the highest quality that the transforms were trained for.
     """
     low, high = trained
     if qualities[0] < low or qualities[1] > high:
         raise UsageError(
-            f"`quality_range` must be within {low:g} to {high:g}: the transforms that "
-            "`freeze` keeps were trained for no others"
+            f"`quality_range` must be within {low:g} to {high:g}: `freeze` keeps transforms that "
+            "were trained for these qualities only"
         )
 
 
 def bits(likelihoods: Tensor) -> Tensor:
-    """What symbols of these likelihoods (B, …) cost, in bits, (B,)."""
+    """The bits that symbols with these likelihoods (B, …) take, (B,)."""
     return -likelihoods.log2().flatten(1).sum(1)

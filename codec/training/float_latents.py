@@ -1,7 +1,7 @@
-"""What classifiers read while they are trained: latents of frozen weights, or patches of pixels.
+"""What a classifier reads while it is trained: latents of frozen weights, or patches of pixels.
 
-A file's latents come from integer code, one pass of the context model after the other; what is
-here is float code that does a batch at once, and nearly gives the same.
+The latents of a file come from integer code, which runs the context model many times for each
+image. The float code here makes a whole batch in one pass, and nearly the same latents.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ticodec.models.families import build, config_from
 from ticodec.models.icat import Normalize
 from ticodec.models.image_padding import pad_image
 
-#: Images that a CPU runs at a time: of more of them the maps do not stay in its caches, and
-#: `tic-lite` encodes 16 at once at two thirds of the speed.
+#: Images that a CPU encodes at a time. The feature maps of more images do not fit into its caches:
+#: `tic-lite` encodes groups of 16 at two thirds of the speed.
 GROUP = 4
 
 
@@ -26,8 +26,8 @@ GROUP = 4
 def latents(network: CodecNetwork, x: Tensor, level: Tensor) -> Tensor:
     """ŷ of images (B, H, W, 3) in [0, 1] at levels (B,), divided by the gain: (B, h, w, M).
 
-    As a file would hold it, but for two things: this is float code, and the context model of
-    TIC sees round(y) in place of ŷ, so that one pass does for a map. H and W are multiples of 16.
+    It differs from the ŷ of a file in two ways. This is float code, and the context model of TIC
+    sees round(y) instead of ŷ, so that one pass is enough. H and W must be multiples of 16.
     """
     if x.device.type == "cpu" and len(x) > GROUP:
         groups = zip(x.split(GROUP), level.split(GROUP), strict=True)
@@ -43,20 +43,23 @@ def latents(network: CodecNetwork, x: Tensor, level: Tensor) -> Tensor:
 
 @torch.no_grad()
 def unquantised(network: CodecNetwork, x: Tensor) -> Tensor:
-    """y of images (B, H, W, 3) in [0, 1], as a joint model's first step has it: (B, h, w, M)."""
+    """y of images (B, H, W, 3) in [0, 1], not quantised: (B, h, w, M).
+
+    It is what a joint model's classifier reads in step 1.
+    """
     h, w = x.shape[1] // STRIDE_Y, x.shape[2] // STRIDE_Y
     return network.g_a(pad_image(x - 0.5, network.config.stride_z))[:, :h, :w].float()
 
 
 def of_pixels(x: Tensor) -> Tensor:
-    """Images (B, H, W, 3) in [0, 1], normalised as ImageNet's, to patches (B, h, w, 768)."""
+    """Patches (B, h, w, 768) of images (B, H, W, 3) in [0, 1], normalised as for ImageNet."""
     return patches(Normalize(inverse=False).to(x.device)(x - 0.5))
 
 
 def frozen_network(
     entry: weights.Entry, device: torch.device
 ) -> tuple[CodecNetwork, tuple[float, float]]:
-    """The float network of weights, frozen, and its lowest and highest quality."""
+    """The float network of installed weights, frozen, and its lowest and highest quality."""
     fields, tensors = weights.read(entry)
     network = build(config_from(fields))
     network.load_state_dict(weights.floats(tensors))

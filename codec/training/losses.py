@@ -1,4 +1,7 @@
-"""The training losses: Lu et al., equation 1, and Bai et al., equation 6, balanced over levels."""
+"""The training losses: equation 1 of Lu et al. and equation 6 of Bai et al.
+
+Both are balanced between the quality levels, see `rate_distortion`.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from ticodec.models.codec_network import lambda_at
 from ticodec.models.icat import JointOutput
 from ticodec.models.tic import Output
 
-#: β of the paper's first step, where α is 1.
+#: β in step 1 of Bai et al., where α is 1.
 STEP_1_BETA = 0.001
 
 
 class Loss(NamedTuple):
-    """Scalars of one batch: the loss to minimise, its bpp and its mean squared error.
+    """Scalars of one batch: the loss to minimise, two rates and the mean squared error.
 
-    `bpp` is the rate that is learned, with noise in place of rounding, and is too high; near that
-    of a file is `bpp_rounded`: see `CodecNetwork.bits`.
+    `bpp` is the rate in the loss. Noise stands for rounding there, which makes it too high.
+    `bpp_rounded` is close to the rate of a file, see `CodecNetwork.bits`.
     """
 
     loss: Tensor
@@ -33,13 +36,16 @@ def rate_distortion(
 ) -> Loss:
     """(R + λ·255²·MSE) / (130·λ)^balance, the mean over the images.
 
-    Equation 1 is balance 0, where the highest quality has nearly all of the gradient. At 0.4
-    every level counts in proportion to the bits it takes, about λ^0.4: a per cent of rate is
-    worth the same at each. For one fixed λ the division is a constant.
+    With balance 0 this is equation 1, where nearly all of the gradient comes from the highest
+    quality. The rate of a level grows about as λ^0.4. So with balance 0.4 one per cent of the
+    rate changes the loss by the same amount at each level. For a single λ the divisor is constant.
 
     Args:
-        output: of the network; x: images (B, H, W, 3) in [0, 1]; level: (B,).
-        lambdas: of the levels, (levels,); balance: 0 to 1.
+        output: what the network returned for `x`.
+        x: images (B, H, W, 3) in [0, 1].
+        level: the quality level of each image, (B,).
+        lambdas: λ of each level, (levels,).
+        balance: from 0 to 1.
     """
     distortion = (output.x_hat - x).pow(2).flatten(1).mean(1)  # (B,)
     bpp = (output.bits_y + output.bits_z) / (x.shape[1] * x.shape[2])
@@ -51,7 +57,10 @@ def rate_distortion(
 
 
 class JointLoss(NamedTuple):
-    """Scalars of one batch of the joint model: loss, cross entropy (nats), then as in `Loss`."""
+    """Scalars of one batch of the joint model.
+
+    `ce` is the cross entropy in nats. The others are those of `Loss`.
+    """
 
     loss: Tensor
     ce: Tensor
@@ -69,12 +78,18 @@ def joint(
     smoothing: float,
     balance: float,
 ) -> JointLoss:
-    """α·CE + β·255²·MSE + R, the mean over the images; without R in the first step.
+    """α·CE + β·255²·MSE + R, the mean over the images. In step 1 it has no R.
+
+    In step 2 it is divided by (130·β)^balance, as in `rate_distortion`.
 
     Args:
-        output: of the network; x: images (B, H, W, 3) in [0, 1]; targets: (B, classes), sum 1.
-        beta: of each image's quality, (B,), divided out as `rate_distortion` does; None: step 1.
-        ratio: α/β; smoothing: of the labels; balance: 0 to 1, see `rate_distortion`.
+        output: what the network returned for `x`.
+        x: images (B, H, W, 3) in [0, 1].
+        targets: probabilities (B, classes), whose sum is 1 for each image.
+        beta: β of each image's quality, (B,). None means step 1.
+        ratio: α/β.
+        smoothing: label smoothing.
+        balance: from 0 to 1.
     """
     ce = cross_entropy(output.logits, targets, reduction="none", label_smoothing=smoothing)
     distortion = (output.x_hat - x).pow(2).flatten(1).mean(1)  # (B,)

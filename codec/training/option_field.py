@@ -1,6 +1,6 @@
-"""What a field of `TrainOptions` says of its option, and which kinds of training there are.
+"""The description of a training option, which each field of `TrainOptions` holds.
 
-Imports no torch.
+Also the list of all kinds of training. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from typing import Any
 
 
 class Training(StrEnum):
-    """What is trained, as far as options differ; the value is its name in messages and help."""
+    """The kinds of training that differ in their options.
+
+    The value is the name in messages and help texts.
+    """
 
     CODEC = "codecs"
     ENTROPY = "codecs with frozen transforms"
@@ -26,32 +29,34 @@ ALL = tuple(Training)
 ICAT = (Training.STEP_1, Training.STEP_2)
 CLASSIFIERS = (Training.HEAD, Training.PIXELS)
 LABELLED = (*ICAT, *CLASSIFIERS)
-#: Where a rate is part of the loss.
+#: Kinds of training that have the rate in the loss.
 RATED = (Training.CODEC, Training.ENTROPY, Training.STEP_2)
-#: Training on photos.
+#: Kinds of training on photos without labels.
 PHOTOS = (Training.CODEC, Training.ENTROPY)
 
 
 def names_of(trainings: Iterable[Training]) -> str:
-    """Names of kinds of training, such as "icat, heads and vit"."""
+    """Joins names of kinds of training to a text such as "icat, heads and vit"."""
     names = [training.value for training in trainings]
     if set(ICAT) <= set(trainings):
         names = ["icat", *(name for name in names if name not in ICAT)]
-    if set(PHOTOS) <= set(trainings):  # those with frozen transforms are codecs, too
+    if set(PHOTOS) <= set(trainings):  # "codecs" includes codecs with frozen transforms
         names.remove(Training.ENTROPY)
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an option beside its name and type.
+    """Everything about an option except its name and type.
 
     Args:
-        help: one or two sentences.
-        defaults: the default for each kind of training that takes it; others ignore it.
-        must, check: what a value must be, in words and as a function of the value.
-        fixed: whether it stays as it is when a run is resumed.
-        recorded: whether the history of a run has it.
+        help: one to three sentences.
+        defaults: the default for each kind of training that takes the option. A kind that is
+            missing here does not take it.
+        must: what a value must be, in words that follow "must".
+        check: returns whether a value is allowed. If it is None, every value is.
+        fixed: whether the option cannot change when a run is resumed.
+        recorded: whether the history of a run records it.
     """
 
     help: str
@@ -62,15 +67,19 @@ class Option:
     recorded: bool
 
     def described(self) -> str:
-        """The help with which trainings take it, and its defaults."""
+        """The help text, followed by the kinds of training that take the option, and defaults."""
         only = "" if set(self.defaults) == set(ALL) else f" Only for {names_of(self.defaults)}."
         return f"{self.help}{only} [default: {self.defaults_shown()}]"
 
     def defaults_shown(self) -> str:
-        """The default, and those of labelled training and of icat's step 2 that differ from it."""
+        """The default for codecs, and each default of training on labels that differs from it."""
         shown: list[str] = []
         last = None
-        groups = {"": (Training.CODEC,), "labelled: ": LABELLED, "step 2: ": (Training.STEP_2,)}
+        groups = {
+            "": (Training.CODEC,),
+            f"{names_of(LABELLED)}: ": LABELLED,
+            f"{Training.STEP_2}: ": (Training.STEP_2,),
+        }
         for name, group in groups.items():
             text = next((_shown(self.defaults[t]) for t in group if t in self.defaults), last)
             if text is not None and text != last:
@@ -80,7 +89,7 @@ class Option:
 
 
 def _shown(value: object) -> str:
-    """A default for people."""
+    """A default as text for people."""
     if isinstance(value, tuple):
         return " ".join(map(_shown, value))
     if isinstance(value, float):
@@ -100,13 +109,13 @@ def option(
     fixed: bool = False,
     recorded: bool = True,
 ) -> Any:
-    """A field of `TrainOptions`.
+    """A field of `TrainOptions`. Arguments that are not listed here are those of `Option`.
 
     Args:
-        default: of a training of photos, and of what is trained by hand.
-        trainings: the kinds that take it. The other arguments are those of `Option`.
-        labelled: the default where labels are learned, if it is another one.
-        step_2: the default in icat's step 2, if it is not that of all labelled training.
+        default: the default of training on photos, and of a `TrainOptions()` made in code.
+        trainings: the kinds of training that take the option.
+        labelled: the default of training on labels. None means the same as `default`.
+        step_2: the default of icat's step 2. None means the same as `labelled`.
     """
     if labelled is None:
         labelled = default

@@ -1,4 +1,4 @@
-"""What trainers of codecs on photos share: the photos, the network, and how a run begins."""
+"""What all trainers of codecs on photos share: the photos, the network, and how a run starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .trainer import CALIBRATION, CALIBRATION_SIZE, BaseTrainer
 VALIDATION_IMAGES = 16
 VALIDATION_QUALITIES = (1.0, 3.0, 5.0, 8.0)
 
-#: What is trained on.
+#: The data to train on.
 D = TypeVar("D")
 
 
@@ -39,45 +39,55 @@ class PhotoData(NamedTuple):
 
 
 class Loading(NamedTuple):
-    """Photos that are being decoded; the first `training` are to train on, the others held out."""
+    """Photos that are being decoded. The first `training` are for training, the rest held out."""
 
     decoding: Decoding
     training: int
 
 
 class PhotoTrainer(BaseTrainer[CodecConfig, D]):
-    """A codec in training on photos, see `BaseTrainer`."""
+    """Trains a codec on photos, see `BaseTrainer`."""
 
     kind = "codec"
-    #: The kind of training, as far as options differ.
+    #: The kind of training, which decides the options.
     training: ClassVar[Training] = Training.CODEC
     network: CodecNetwork
     average: CodecNetwork
     loading: Loading | None = None
 
     def build(self) -> CodecNetwork:
-        """The network; crops must fit its strides."""
+        """The network. Raises UsageError when the crops do not fit its stride."""
         if self.options.crop % self.config.stride_z:
             raise UsageError(f"`crop` must be a multiple of {self.config.stride_z}")
         self.lambdas = torch.tensor(self.config.lambdas, device=self.device)
         return build(self.config)
 
     def begin_loading(self, folder: Path) -> Decoding:
-        """Let other processes decode the photos of a folder from now on, if there are cores."""
+        """Start to decode the photos of a folder, in other processes if there are enough cores."""
         self.loading = self.decode(folder)
         return self.loading.decoding
 
     def decode(self, folder: Path) -> Loading:
-        """The photos of a folder, every 50th by name held out."""
+        """Start to decode the photos of a folder. Every 50th one, by name, is held out."""
         training, held = split(list_images(folder))
         paths = [*training, *held]
         decoding = Decoding(paths, useful_processes(len(paths), self.ranks.here))
         return Loading(decoding, len(training))
 
     def load_photos(self, folder: Path, tick: Callable[[int], None]) -> tuple[PhotoData, str]:
-        """Photos of a folder, every 50th by name held out; keeps a few crops for export.
+        """The photos of a folder. Every 50th one, by name, is held out.
 
-        `tick(total)` is called once a file. Raises BadInputError when none can be used.
+        A few crops of the held-out photos are kept in the checkpoint, for export.
+
+        Args:
+            folder: where the photos are.
+            tick: called as `tick(total)` once for each file.
+
+        Returns:
+            The data, and a line about it for people.
+
+        Raises:
+            BadInputError: No photo can be used.
         """
         decoding, count = self.loading or self.decode(folder)
         self.loading = None
@@ -86,7 +96,7 @@ class PhotoTrainer(BaseTrainer[CodecConfig, D]):
         size = CALIBRATION_SIZE
         try:
             validation = Photos(images, size, self.device, step)
-        except BadInputError:  # small photos: better a look at those of training than none
+        except BadInputError:  # all are too small: validate on training photos instead
             validation, size = photos, self.options.crop
         crops = validation.centres(size)
         if self.calibration is None:
@@ -99,20 +109,20 @@ class PhotoTrainer(BaseTrainer[CodecConfig, D]):
         return PhotoData(photos, crops[:VALIDATION_IMAGES]), line
 
     def validation_qualities(self) -> list[float]:
-        """Those of `VALIDATION_QUALITIES` that the network has."""
+        """The qualities of `VALIDATION_QUALITIES` that the network has."""
         return [q for q in VALIDATION_QUALITIES if q <= self.config.levels]
 
     @classmethod
     def training_of(cls, config: CodecConfig, options: TrainOptions) -> Training:
-        """Always the same."""
+        """The kind of training of the class, whatever the config and options."""
         return cls.training
 
     @classmethod
     def beginning(cls, request: Request) -> Beginning:
-        """A preset with random weights, or the codec of `init` with its own dimensions."""
+        """The preset with random weights, or the codec of `init` with its weights and config."""
         options = TrainOptions.of(cls.training, request.options)
         if options.freeze and cls.training is not Training.ENTROPY:
-            raise UsageError(f"`freeze` is not for models of the kind {cls.kind}; leave it out")
+            raise UsageError(f"leave out `freeze`: models of the kind {cls.kind} do not have it")
         if request.codec is None:
             return Beginning(request.preset(), options)
         request.refuse_dimensions()

@@ -1,4 +1,4 @@
-"""What is asked of a training, as `ticodec train` or a program says it."""
+"""What to train, as `ticodec train` or a program asks for it."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from ticodec.models.families import preset, preset_name
 from .options import TrainOptions
 from .pretrained import ExistingCodec, find_codec
 
-#: The preset that is trained when none is named: the one that a CPU can train in an hour or two.
+#: The preset to train when none is named. A CPU can train it in an hour or two.
 DEFAULT_MODEL = "tic-lite"
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A training that begins anew or goes on.
+    """A training run that starts, or one that is resumed.
 
     Args:
-        data: folder of images; with one subfolder for each class where labels are learned.
-        model: a preset; "vit" and "vit-lite" are classifiers of pixels. None is the model of
-            `init`, else tic-lite. With `head`, the name of installed weights, None for the
-            default ones.
-        options: options that are given, see `TrainOptions`; the others have their defaults.
+        data: folder of images. To learn labels it must have one subfolder for each class.
+        model: a preset, where "vit" and "vit-lite" are classifiers of pixels. None means the
+            model of `init`, or tic-lite without `init`. With `head` it is the name of installed
+            weights, and None means the default weights.
+        options: values of `TrainOptions` by name. The others have their defaults.
         device: where to train.
-        resume: a checkpoint to go on from. It brings everything but `options`, which replace
-            some of its own.
-        init: installed weights or a file to begin from: `.pt` or, for a classifier,
-            `.safetensors`.
-        head: train a classifier on the latents of frozen weights; vit: its size, a key of `VITS`.
-        lmbda: one λ, or β of a joint model, in place of the preset's.
-        activation: "gdn", "leaky_relu" or "none", in place of the preset's.
+        resume: a checkpoint to continue from. It sets everything except `data`, `device` and
+            `compile`. `options` may replace some of its options.
+        init: name of installed weights, or a file, to start from. The file is a `.pt` or, for a
+            classifier, a `.safetensors`.
+        head: train a classifier on the latents of frozen weights.
+        vit: the size of that classifier, a key of `VITS`.
+        lmbda: one λ (for a joint model one β) instead of the preset's list.
+        activation: "gdn", "leaky_relu" or "none" instead of the preset's.
         aggregation: whether a joint model reconstructs from its first blocks too.
         compile: run the training pass through torch.compile.
     """
@@ -60,12 +61,12 @@ class Request:
 
     @property
     def classifier(self) -> bool:
-        """Whether a classifier of its own is trained, on latents or pixels."""
+        """Whether to train a classifier alone, on latents or on pixels."""
         return self.head or self.model in VITS
 
     @property
     def dimensions(self) -> dict[str, Any]:
-        """Fields of the network's config that are not as its preset or `init` has them."""
+        """Fields of the network's config that the request changes, with their new values."""
         changed: dict[str, Any] = {}
         if self.lmbda is not None:
             changed["lambdas"] = (self.lmbda,)
@@ -78,32 +79,39 @@ class Request:
 
     @cached_property
     def codec(self) -> ExistingCodec | None:
-        """The codec that `init` names, read once; None without `init`.
+        """The codec that `init` names, read once. None without `init`.
 
-        Raises UsageError when it is another one than `model`, BadInputError for damaged files.
+        Raises:
+            UsageError: `init` holds another model than `model`.
+            BadInputError: A file is damaged.
         """
         if self.init is None:
             return None
         codec = find_codec(self.init)
         name = preset_name(codec.config)
         if self.model not in (None, name, codec.config.model):
-            raise UsageError(f"`init` {self.init} is a {name}; leave `model` out")
+            raise UsageError(f"`init` {self.init} is a {name}: leave out `model`")
         return codec
 
     @property
     def config(self) -> CodecConfig:
-        """The dimensions of the codec to train, before any of them are changed."""
+        """The config of the codec to train, without the changes in `dimensions`."""
         return self.codec.config if self.codec else preset(self.model or DEFAULT_MODEL)
 
     def preset(self) -> Any:
-        """The preset with the `dimensions` changed, a config of its kind.
+        """The config of the preset, with the changes in `dimensions`.
 
-        Raises ValueError when it has none of that name.
+        Raises:
+            ValueError: The config has no field of that name.
         """
         return preset(self.model or DEFAULT_MODEL, **self.dimensions)
 
     def refuse_dimensions(self, *changeable: str) -> None:
-        """Raises UsageError when one is changed that the weights of `init` cannot change."""
+        """Raises UsageError when the request changes a dimension that the weights of `init` fix.
+
+        Args:
+            changeable: names of dimensions that may change.
+        """
         given = {
             "lambdas": ("lmbda", self.lmbda is not None),
             "activation": ("activation", self.activation is not None),
@@ -115,16 +123,17 @@ class Request:
             if changed and field not in changeable
         ]
         if names:
-            raise UsageError(f"`init` has its own dimensions; leave {', '.join(names)} away")
+            raise UsageError(f"leave out {', '.join(names)}: `init` has its own")
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a run begins with.
+    """What a run starts with.
 
     Args:
-        config: dimensions of the network; options: of the run.
-        floats: weights by name; what is missing begins at random. None: everything does.
+        config: dimensions of the network.
+        options: options of the run.
+        floats: weights by name. Weights that are missing start at random. None means that all do.
         history: the runs that made these weights.
         imitated: what new layers are fitted to imitate before the first step, or None.
     """

@@ -1,10 +1,12 @@
-"""When the phases of a run end: by minutes and steps, or all of them by the clock.
+"""When the phases of a run end.
 
-    by minutes    start │ stable: --max-minutes, --max-steps │ annealing: --anneal-minutes │ write
-    by the clock  start │ stable: the rest │ annealing: --anneal-part of what start left │ write
-                  └──────────────────────────────── --minutes ─────────────────────────────────┘
+Either each phase has its own limit, or the whole run has to end in a number of minutes:
 
-Imports no torch, since `--help` reads the options.
+    phase limits  start │ stable: --max-minutes, --max-steps │ annealing: --anneal-minutes │ write
+    whole run     start │ stable: the rest │ annealing: --anneal-part of training time │ write
+                  └────────────────────────────── --minutes ─────────────────────────────────┘
+
+This module imports no torch, because `--help` reads the options.
 """
 
 from __future__ import annotations
@@ -17,36 +19,42 @@ from typing import Any
 
 from ticodec.errors import TicodecError, UsageError
 
-#: The part of a run by the clock in which its rate falls. Most of the gain comes then.
+#: With `minutes`: the share of the training time that goes to annealing, which gains the most.
 ANNEAL_PART = 0.7
-#: Time kept for the end of a run by the clock: the time that the stable phase took to end, times
-#: this, and these seconds.
+#: With `minutes`: the time reserved for the end of the run is CAUTION times the time that the end
+#: of the stable phase took, plus SPARE_SECONDS.
 CAUTION, SPARE_SECONDS = 1.5, 0.5
 
 Clock = Callable[[], float]
 
 
 def setting(help: str) -> Any:
-    """An option that may be left out."""
+    """An option whose default is None, which means that it was not given."""
     return field(default=None, metadata={"help": help})
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When a run ends. Without any it trains until it is stopped.
+    """When a run ends. Without any limit it trains until it is stopped.
 
-    Raises UsageError for what cannot be, or does not go together.
+    Raises:
+        UsageError: A value is out of range, or two limits do not fit together.
     """
 
-    max_minutes: float | None = setting("End the stable phase after these.")
+    max_minutes: float | None = setting(
+        "End the stable phase, which has a constant learning rate, after this many minutes."
+    )
     max_steps: int | None = setting("End the stable phase at this step.")
-    anneal_minutes: float | None = setting("Then let the rate of a copy fall to 0.")
+    anneal_minutes: float | None = setting(
+        "After the stable phase train a copy for this many minutes, while its learning rate falls "
+        "to 0. The copy, annealed.pt, is what to export."
+    )
     minutes: float | None = setting(
-        "End the command after these, its checkpoints written: starting, decoding and compiling "
-        "count. The rate falls to 0 at the end."
+        "End the whole command after this many minutes, with its checkpoints written. Starting, "
+        "decoding and compiling count too. The learning rate falls to 0 at the end."
     )
     anneal_part: float | None = setting(
-        "With --minutes: the part of the training time in which the rate falls. "
+        "With --minutes: the part of the training time in which the learning rate falls to 0. "
         f"[default: {ANNEAL_PART:g}]"
     )
 
@@ -54,30 +62,33 @@ class Limits:
         for name in ("max_minutes", "max_steps", "anneal_minutes"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
-                raise UsageError(f"`{name}` must be a number from 0 on")
+                raise UsageError(f"`{name}` must be 0 or a positive number")
             if value is not None and self.minutes is not None:
-                raise UsageError(f"`minutes` ends the run; leave `{name}` out")
+                raise UsageError(f"`minutes` sets when each phase ends: leave out `{name}`")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise UsageError("`minutes` must be a number above 0")
         if self.anneal_part is not None:
             if self.minutes is None:
-                raise UsageError("`anneal_part` is a part of `minutes`: give these too")
+                raise UsageError("`anneal_part` is a part of `minutes`: give `minutes` too")
             if not 0 < self.anneal_part <= 1:
-                raise UsageError("`anneal_part` must be above 0, at most 1")
+                raise UsageError("`anneal_part` must be above 0 and at most 1")
 
     @property
     def anneals(self) -> bool:
-        """Whether there is annealing."""
+        """Whether the run has an annealing phase."""
         return self.minutes is not None or bool(self.anneal_minutes)
 
 
 class Schedule:
-    """The limits of a run whose training begins now.
+    """The limits of a run, turned into times of the clock. Training begins when this is made.
 
     Args:
-        began: what the clock said when the command began. clock: seconds.
+        limits: the limits of the run.
+        began: the time of the clock when the command began.
+        clock: returns a time in seconds.
 
-    Raises TicodecError when its minutes are over already.
+    Raises:
+        TicodecError: The minutes of the run are already over.
     """
 
     def __init__(self, limits: Limits, began: float, clock: Clock = time.monotonic) -> None:
@@ -86,26 +97,26 @@ class Schedule:
         self.deadline = math.inf if limits.minutes is None else began + 60 * limits.minutes
         if now >= self.deadline:
             raise TicodecError(
-                f"the {limits.minutes:g} minutes were over before training could begin: that took "
-                f"{now - began:.0f} s"
+                f"the {limits.minutes:g} minutes were over before training could begin: "
+                f"getting ready took {now - began:.0f} s"
             )
         self.stable_end = math.inf if limits.max_minutes is None else now + 60 * limits.max_minutes
         if limits.minutes is not None:
             part = ANNEAL_PART if limits.anneal_part is None else limits.anneal_part
             self.stable_end = now + (1 - part) * (self.deadline - now)
-        self.annealing = (now, now)  # from, to
+        self.annealing = (now, now)  # when annealing begins and ends
 
     def stable_ended(self, step: int) -> bool:
-        """Whether the stable phase is over at a step."""
+        """Whether the stable phase ends before this step."""
         steps = self.limits.max_steps
         return self.clock() >= self.stable_end or (steps is not None and step >= steps)
 
     def begin_annealing(self, ending_took: float) -> None:
-        """Annealing begins now.
+        """Start the annealing phase now.
 
         Args:
-            ending_took: seconds that it took to write and judge the weights of the stable phase;
-                those of annealing will take as long.
+            ending_took: how many seconds it took to write and validate the weights of the stable
+                phase. The end of annealing is expected to take as long.
         """
         now = self.clock()
         self.annealing = now, now + 60 * (self.limits.anneal_minutes or 0)
@@ -113,6 +124,6 @@ class Schedule:
             self.annealing = now, self.deadline - CAUTION * ending_took - SPARE_SECONDS
 
     def annealed(self) -> float:
-        """How far annealing has come, from 0; at 1 and above it is over."""
+        """The progress of annealing, from 0. From 1 on it is over."""
         start, end = self.annealing
         return (self.clock() - start) / (end - start) if end > start else 1.0

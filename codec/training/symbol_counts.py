@@ -1,7 +1,7 @@
-"""How often each symbol was coded with each table. Export fits the tables to the counts.
+"""Counts how often each symbol was coded with each table. Export fits the tables to the counts.
 
-Where a gaussian has the right width it still has the wrong shape: of real symbols more are zero,
-and more are large.
+A gaussian of the right width still has the wrong shape: more of the real symbols are zero, and
+more are large.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-#: Symbols of y and values of z beyond these are counted as the last one.
+#: The largest symbol of y and value of z. Larger ones are counted as this one.
 REACH_Y, REACH_Z = 255, 1020
 
 
@@ -20,8 +20,9 @@ class SymbolCounts(NamedTuple):
     """Counts, int64, on the CPU.
 
     Args:
-        y: of the symbols -255 … 255, by the number of their scale's table, (tables, 511).
-        z: of rounded z from -1020 to 1020, by channel, (N, 2041).
+        y: counts of the symbols -255 … 255 for each table, (tables, 511). A table belongs to one
+            scale index.
+        z: counts of rounded z from -1020 to 1020 for each channel, (N, 2041).
     """
 
     y: Tensor
@@ -29,16 +30,17 @@ class SymbolCounts(NamedTuple):
 
     @classmethod
     def none(cls, tables: int, channels: int) -> SymbolCounts:
-        """Nothing counted yet."""
+        """Counts that are all 0."""
         shape_y, shape_z = (tables, 2 * REACH_Y + 1), (channels, 2 * REACH_Z + 1)
         return cls(*(torch.zeros(shape, dtype=torch.long) for shape in (shape_y, shape_z)))
 
     def add(self, indexes: Tensor, symbols: Tensor, z: Tensor) -> None:
-        """Count what was coded.
+        """Count symbols and hyper-latents that were coded.
 
         Args:
-            indexes: of the table of each latent, whole numbers; symbols: of each, the same shape.
-            z: rounded, (..., N).
+            indexes: the number of the table of each symbol, whole numbers.
+            symbols: the symbols, in the same shape.
+            z: rounded hyper-latents, (..., N).
         """
         self._add(self.y, indexes.flatten(), symbols.flatten(), REACH_Y)
         channels = torch.arange(z.shape[-1], device=z.device).expand_as(z)
@@ -51,10 +53,10 @@ class SymbolCounts(NamedTuple):
         counts += torch.bincount(cells.cpu(), minlength=counts.numel()).view_as(counts)
 
     def check(self, tables: int, channels: int) -> None:
-        """Raises ValueError unless these are counts for so many tables and channels."""
+        """Raises ValueError unless these are counts for this number of tables and channels."""
         for name, count, wanted in zip("yz", self, self.none(tables, channels), strict=True):
             if count.shape != wanted.shape or count.dtype != wanted.dtype or (count < 0).any():
-                raise ValueError(f"symbols of {name} that were counted for other tables")
+                raise ValueError(f"the symbols of {name} were counted for other tables")
 
 
 def counts_of(state: dict[str, Any]) -> SymbolCounts | None:
@@ -64,7 +66,7 @@ def counts_of(state: dict[str, Any]) -> SymbolCounts | None:
 
 
 def summed(several: Iterable[SymbolCounts | None]) -> SymbolCounts | None:
-    """Counts of several networks, added up; None if one of them has none."""
+    """The sum of the counts of several networks. Returns None if one network has no counts."""
     counts = list(several)
     if any(one is None for one in counts):
         return None

@@ -1,4 +1,4 @@
-"""What all trainers share: warm-up, a stable trunk that can always be resumed, an annealed copy.
+"""What all trainers share: warm-up, a stable phase that can always be resumed, an annealed copy.
 
 lr │   ┌───────────── trunk.pt ─ ─ ─ ─ ─►  (resume here)
    │  /                  ╲
@@ -37,39 +37,43 @@ from .options import TrainOptions, check_used
 from .parameters import is_new
 from .request import Beginning, Request
 
-#: Validation crops that every checkpoint carries; export calibrates its grids on them.
+#: Number and side of the validation crops in every checkpoint. Export calibrates its grids on them.
 CALIBRATION = 8
 CALIBRATION_SIZE = 256
-#: A gradient this many times the mean norm of the last TYPICAL_STEPS steps is a spike.
+#: A gradient is a spike if its norm is over SPIKE times the mean norm of about the last
+#: TYPICAL_STEPS steps.
 SPIKE, TYPICAL_STEPS = 8.0, 100
 
-#: Dimensions of what is trained, and the data it is trained on.
+#: The config of the network, and the data to train on.
 C = TypeVar("C", bound=Dimensions)
 D = TypeVar("D")
-#: Scalars of one batch, the first of them the loss to minimise.
+#: Scalars of one batch. The first one is the loss to minimise.
 Scalars = tuple[Tensor, ...]
-#: One row of a validation: what was varied, and the numbers.
+#: One row of a validation: what was varied, such as the quality, and the measured numbers.
 Row = dict[str, float]
 
 
 class BaseTrainer(ABC, Generic[C, D]):
     """One network in training: its weights, their average, the optimiser and the random state.
 
-    A subclass says what is trained: it makes the network, the data and the loss.
+    A subclass decides what is trained: it makes the network, the data and the loss.
 
     Args:
-        config: the network; options: the run; device: "cpu" or "cuda".
-        init: float weights to start from instead of random ones; history: the runs they had.
+        config: dimensions of the network.
+        options: options of the run.
+        device: "cpu" or "cuda".
+        init: float weights to start from. None means random weights.
         compile: run the training pass through torch.compile.
+        history: the runs that made the weights of `init`.
     """
 
-    #: What its checkpoints are marked with.
+    #: The kind that its checkpoints store.
     kind: ClassVar[str]
     #: Whether a step leaves some parameters without a gradient.
     partial = False
-    #: Names of the scalars that `forward` gives.
+    #: Names of the scalars that `forward` returns.
     columns: ClassVar[tuple[str, ...]]
-    #: Whether the network has learned positions for crops of one size.
+    #: Whether the network has learned position embeddings, which fit crops of one size only.
     crop_is_fixed: ClassVar[bool] = False
 
     def __init__(
@@ -85,12 +89,12 @@ class BaseTrainer(ABC, Generic[C, D]):
         self.config, self.options, self.device = config, options, device
         self.ranks = ALONE
         self.network = self.build().to(device)
-        if init is not None:  # without a layer of labels it is for other ones: that stays random
+        if init is not None:  # for other labels `init` has no label layer, which then stays random
             missing, unexpected = self.network.load_state_dict(init, strict=False)
             if unexpected or not all(is_new(name) for name in missing):
-                raise ValueError("these weights are of another network")
-        self.trained = init is not None  # not random: what it computes is to be kept
-        self.model: nn.Module = self.network  # what `forward` calls: see `share`
+                raise ValueError("these weights belong to another network")
+        self.trained = init is not None  # whether the weights are more than random
+        self.model: nn.Module = self.network  # what `forward` calls, see `share`
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = Optimizer(
             self.network, options.optimizer, options.lr, options.weight_decay
@@ -98,14 +102,14 @@ class BaseTrainer(ABC, Generic[C, D]):
         self.sampler = torch.Generator().manual_seed(options.seed)
         self.step = self.crops = 0
         self.seconds = 0.0
-        # On the device, since reading them in every step would make the CPU wait for a GPU.
+        # These two are on the device: reading them in every step would make the CPU wait for a GPU.
         self.skipped = torch.zeros((), dtype=torch.long, device=device)
         self.typical = torch.zeros((), device=device)  # running mean of the gradient's norm
         #: What new layers are fitted to imitate before the first step, see `Beginning`.
         self.imitated: Any = None
-        self.history = list(history)  # one entry a finished run, for the model card
-        self.facts: dict[str, Any] = {}  # of the run that is going on
-        self.begun = (0, 0.0, 0)  # crops, seconds and skipped steps before it
+        self.history = list(history)  # one entry per finished run, for the model card
+        self.facts: dict[str, Any] = {}  # facts about the current run
+        self.begun = (0, 0.0, 0)  # crops, seconds and skipped steps before the current run
         self.calibration: Tensor | None = None
         self.bf16 = fast_bf16(device)
         self.compile = compile
@@ -113,75 +117,76 @@ class BaseTrainer(ABC, Generic[C, D]):
         if compile:
             self.loss = compiled(self.forward, device, self.sizes_vary())
 
-    # -- what a subclass says ---------------------------------------------------------
+    # -- what a subclass defines ------------------------------------------------------
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """The network of `config`, with random weights."""
+        """Makes the network of `config`, with random weights."""
 
     def begin_loading(self, folder: Path) -> AbstractContextManager[object]:
-        """Begin what of `load_data` other processes can do while this one does something else.
+        """Start other processes that do a part of `load_data` while this one does other work.
 
-        They are ended where the context is left. Raises BadInputError when there is nothing.
+        They end when the context ends. Raises BadInputError when there is nothing to train on.
         """
         return nullcontext()
 
     @abstractmethod
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[D, str]:
-        """Everything in a folder, and a line about it; `tick(total)` is called once a file.
+        """All data of a folder, and a line about it for people.
 
-        Raises BadInputError when there is nothing to train on.
+        `tick(total)` is called once for each file. Raises BadInputError when there is nothing to
+        train on.
         """
 
     @abstractmethod
     def batch(self, data: D) -> tuple[Tensor, ...]:
-        """One batch, what `forward` takes; `self.sampler` alone decides which."""
+        """Draws one batch: the arguments of `forward`. All randomness comes from `self.sampler`."""
 
     @abstractmethod
     def forward(self, *batch: Any) -> Scalars:
-        """The loss of a batch, and the other `columns`."""
+        """The loss of a batch, and the other scalars named in `columns`."""
 
     @abstractmethod
     def example(self) -> tuple[Tensor, ...]:
-        """Noise of the shapes and types that `batch` gives."""
+        """Random values with the shapes and dtypes that `batch` returns."""
 
     def sizes_vary(self) -> bool:
-        """Whether batches have several sizes."""
+        """Whether the shapes differ from batch to batch."""
         return False
 
     @abstractmethod
     def validate(self, data: D) -> list[Row]:
-        """How good the averaged weights are on what was held out; an estimate."""
+        """Estimates how good the averaged weights are on the held-out data."""
 
     def finish(self, data: D) -> str:
-        """What a phase ends with, before its weights may be exported; a line about it, or "".
+        """Ends a phase, before its weights are written. Returns a line for people, or "".
 
-        Only buffers change, and no random number is drawn but from generators of its own.
+        It changes buffers only, and draws random numbers only from generators of its own.
         """
         return ""
 
     @classmethod
     def config_from(cls, fields: dict[str, Any]) -> C:
-        """The config in a checkpoint, by default a codec's. Raises ValueError on bad fields."""
+        """The config of a codec from the fields in a checkpoint. Raises ValueError on bad ones."""
         return cast(C, config_from(fields))
 
     @classmethod
     @abstractmethod
     def training_of(cls, config: C, options: TrainOptions) -> Training:
-        """The kind of training, as far as options differ."""
+        """The kind of training, which decides the options."""
 
     @classmethod
     @abstractmethod
     def beginning(cls, request: Request) -> Beginning:
-        """What a new run begins with.
+        """What a new run starts with.
 
-        Raises UsageError when parts of the request do not go together, BadInputError for damaged
-        files, ValueError for impossible dimensions.
+        Raises UsageError when parts of the request do not fit together, BadInputError when a file
+        is damaged, and ValueError when dimensions are impossible.
         """
 
     @classmethod
     def begin(cls, request: Request) -> Self:
-        """A trainer that begins anew; raises what `beginning` does."""
+        """Makes a trainer for a new run. Raises the errors of `beginning`."""
         start = cls.beginning(request)
         trainer = cls(
             cast(C, start.config),
@@ -195,22 +200,22 @@ class BaseTrainer(ABC, Generic[C, D]):
         return trainer
 
     def recorded_options(self) -> dict[str, Any]:
-        """The options that the history has."""
+        """The options that the history records."""
         return self.options.recorded(self.training_of(self.config, self.options))
 
     # -- one step ---------------------------------------------------------------------
 
     def learning_rate(self, anneal: float = 0.0) -> float:
-        """Rate now: warm-up, then flat; `anneal` in [0, 1] is how far the decay has come."""
+        """The rate of a step. As `anneal` goes from 0 to 1 it falls from the constant rate to 0."""
         warm = min(1.0, (self.step + 1) / max(1, self.options.warmup))
         return self.options.lr * warm * (1 - anneal)
 
     def train_step(self, data: D, anneal: float = 0.0) -> Scalars:
-        """One optimiser step on a fresh batch; one that is not sane is skipped and counted."""
+        """One optimiser step on a new batch. A step that is not sane is skipped and counted."""
         started = time.perf_counter()
         batch = self.batch(data)
         self.optimizer.lr = self.learning_rate(anneal)
-        self.optimizer.zero_grad()  # before the pass: CUDA graphs write where gradients were
+        self.optimizer.zero_grad()  # before the pass: CUDA graphs reuse the gradients' memory
         scalars = self.loss(*batch)
         scalars[0].backward()  # type: ignore[no-untyped-call]
         scalars = self.ranks.mean(scalars)  # so that every rank decides the same
@@ -225,9 +230,9 @@ class BaseTrainer(ABC, Generic[C, D]):
         return scalars
 
     def warm_up(self) -> None:
-        """Let the training pass be compiled, if it is to be, before the first step.
+        """Compile the training pass before the first step, if the run compiles it.
 
-        No step is taken: weights, averages, the optimiser and random numbers stay as they are.
+        Weights, averages, the optimiser and the state of the random numbers stay as they are.
         """
         if not self.compile:
             return
@@ -237,29 +242,29 @@ class BaseTrainer(ABC, Generic[C, D]):
                 self.optimizer.zero_grad()
 
     def undisturbed(self) -> AbstractContextManager[None]:
-        """Within it random numbers may be drawn without changing what training draws."""
+        """A context in which drawing random numbers does not change what training draws later."""
         return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
 
     def share(self) -> None:
-        """Begin to train together with the other `ranks`, each with draws of its own."""
+        """Start to train together with the other `ranks`. Each draws other random numbers."""
         if self.ranks.world == 1:
             return
         self.model = self.ranks.joined(self.network, self.average, self.partial)
         if self.compile:  # gradients travel during the backward pass, which no graph can hold
             self.loss = torch.compile(self.forward)
-        # One without fast bf16 decides for all: the same gradients have to make the same step.
+        # If one rank lacks fast bf16, all use float32, so that all take the same step.
         if self.ranks.largest(self.optimizer.muon.dtype == torch.float32):
             self.optimizer.muon.dtype = torch.float32
-        if not self.ranks.first:  # that one goes on with its own, those of a checkpoint maybe
+        if not self.ranks.first:  # the first keeps its random state, perhaps from a checkpoint
             seed = self.ranks.seed(self.options.seed, self.step)
             torch.manual_seed(seed)
             self.sampler.manual_seed(seed)
 
     def is_sane(self, total: Tensor, norm: Tensor) -> Tensor:
-        """Whether a step may be taken, a bool (): all finite, and no spike of the gradient.
+        """Whether to take this step, bool, (): `total` is finite and `norm` is not a spike.
 
-        At the high learning rate of the trunk a single spike, even clipped, can undo an
-        hour: its direction is one that Adam has no scale for.
+        At the high learning rate of the stable phase a single spike, even a clipped one, can
+        destroy an hour of training: Adam has no scale for its direction.
         """
         finite = total.isfinite()
         warm = self.step > max(self.options.warmup, TYPICAL_STEPS)
@@ -269,7 +274,7 @@ class BaseTrainer(ABC, Generic[C, D]):
         return finite & (norm <= limit)
 
     def autocast(self) -> torch.autocast:
-        """bf16 where the hardware is fast at it; the likelihoods stay in float32."""
+        """bf16 if the hardware is fast at it. The likelihoods stay in float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def draw_levels(
@@ -277,14 +282,14 @@ class BaseTrainer(ABC, Generic[C, D]):
     ) -> Tensor:
         """Random quality levels within the range of the options, (count,).
 
-        `generator`: a CPU generator; None: that of the batches.
+        `generator` is a CPU generator. None means the one that draws batches.
         """
         low, high = (min(q, levels) for q in self.options.quality_range)
         return draw_levels((low, high), count, generator or self.sampler, self.device)
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """Move the averaged weights; the average is short at first, to forget the start."""
+        """Update the averaged weights. Early averages cover few steps, to forget the first ones."""
         decay = min(self.options.ema, (self.step + 1) / (self.step + 10))
         pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
         trained = [(mean, now) for mean, now in pairs if now.requires_grad]
@@ -294,7 +299,7 @@ class BaseTrainer(ABC, Generic[C, D]):
     # -- history --------------------------------------------------------------------
 
     def begin_run(self, facts: dict[str, Any]) -> None:
-        """Start a new entry of the history with these facts, for the model card."""
+        """Start a new entry of the history with these facts, which the model card will list."""
         self.history = self.record()
         self.facts, self.begun = facts, self.spent()
 
@@ -303,7 +308,7 @@ class BaseTrainer(ABC, Generic[C, D]):
         return self.crops, self.seconds, int(self.skipped)
 
     def record(self) -> list[dict[str, Any]]:
-        """The history, the run that is going on included."""
+        """The history, including the current run."""
         names = ("crops", "seconds", "skipped")
         spent = dict(zip(names, np.subtract(self.spent(), self.begun).tolist(), strict=True))
         if not spent["crops"]:
@@ -314,7 +319,7 @@ class BaseTrainer(ABC, Generic[C, D]):
     # -- checkpoints ----------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything `restore` needs."""
+        """Everything that `restore` needs."""
         return {
             "kind": self.kind,
             "config": self.config.to_dict(),
@@ -333,12 +338,12 @@ class BaseTrainer(ABC, Generic[C, D]):
         }
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; the first rank does, for all."""
+        """Write a checkpoint. Only the first rank writes."""
         if self.ranks.first:
             checkpoint.save(path, self.state())
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state` was taken (on the same kind of device)."""
+        """Go back to a state. Training then continues exactly, on the same kind of device."""
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -353,7 +358,7 @@ class BaseTrainer(ABC, Generic[C, D]):
     def resume(
         cls, path: Path, device: torch.device, compile: bool = False, **changes: Any
     ) -> Self:
-        """A trainer that goes on from a checkpoint; `changes` replace some of its options.
+        """Makes a trainer that continues from a checkpoint. `changes` replace some options.
 
         Raises BadInputError when the file is no checkpoint of this kind of training.
         """
@@ -368,7 +373,7 @@ class BaseTrainer(ABC, Generic[C, D]):
         compile: bool,
         changes: Mapping[str, Any],
     ) -> Self:
-        """`resume` from the `state` that was read at `path`."""
+        """Does the work of `resume`, from the `state` that was read from `path`."""
         try:
             config = cls.config_from(state["config"])
             began = TrainOptions(**state["options"])
@@ -387,9 +392,9 @@ class BaseTrainer(ABC, Generic[C, D]):
 
     @classmethod
     def check_resumed(cls, path: Path, began: TrainOptions, options: TrainOptions) -> None:
-        """Raises UsageError when the options of a run at `path` cannot become these others."""
+        """Raises UsageError when a run cannot change its options from `began` to `options`."""
         if cls.crop_is_fixed and options.crop != began.crop:
-            raise UsageError(f"{path} was begun at `crop` {began.crop}; `init` takes it to others")
+            raise UsageError(f"{path} needs `crop` {began.crop}; for another, give it as `init`")
 
 
 AnyTrainer = BaseTrainer[Any, Any]

@@ -141,7 +141,7 @@ def test_every_command_is_documented(run) -> None:
         ("encode", "4"),
         ("info", "512,000,000"),
         ("evaluate", "1,2,3,4,5,6,7,8"),
-        ("train", "0.0001; labelled: 0.001; step 2: 0.0001"),
+        ("train", "0.0001; icat, heads and vit: 0.001; icat's step 2: 0.0001"),
         ("compare", "4"),
     ],
 )

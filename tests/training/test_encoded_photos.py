@@ -170,5 +170,5 @@ def test_squares_lie_side_by_side_spread_over_the_image() -> None:
 
 
 def test_photos_that_are_all_too_small_are_bad_input(encode) -> None:
-    with pytest.raises(BadInputError, match="no photo is as large as a crop: 256×256 pixels"):
+    with pytest.raises(BadInputError, match="every photo is smaller than a crop of 256×256"):
         encode(side=256)

@@ -45,7 +45,7 @@ def test_train_resume_anneal_export_encode(train, run, monkeypatch: pytest.Monke
     trunk = Path("runs/tic-lite/trunk.pt")
     first = checkpoint.load(trunk)
     resumed = ("--resume", trunk, "--max-steps", 4, "--anneal-minutes", 0.001)
-    train(*resumed, *FREEZE).fails(2, "--resume brings what --freeze would set; leave that away")
+    train(*resumed, *FREEZE).fails(2, "leave out --freeze: a resumed run keeps its own")
     done = train(*resumed)
     assert done.code == 0, done.err
     state = checkpoint.load(Path("runs/tic-lite/annealed.pt"))
@@ -86,13 +86,13 @@ def test_what_does_not_go_together_is_one_line(train) -> None:
     known = ("--init", "tiny")
     train("--freeze", "gains", *known).fails(2, "--freeze must be transforms, or left out")
     for other in (("--init", "tiny-icat"), ("--model", "vit-lite"), ("--head", *known)):
-        train(*FREEZE, *other).fails(2, "--freeze is for codecs: here it would be ignored")
+        train(*FREEZE, *other).fails(2, "leave out --freeze: it is only for codecs")
     HeadTrainer(PIXELS, FIRST, CPU).save(Path("head.pt"))
     train(*FREEZE, "--init", "head.pt").fails(2, "head.pt is a classifier")
     train(*FREEZE, "--init", "none.safetensors").fails(2, "no weights for model")
     train(*FREEZE, *known, "--lmbda", 0.1).fails(2, "--init has its own dimensions")
     train(*FREEZE, *known, "--crop", 96).fails(2, "--crop must be a multiple of 64")
-    train(*FREEZE, *known, "--step", 1).fails(2, "--step is for icat: here it would be ignored")
+    train(*FREEZE, *known, "--step", 1).fails(2, "leave out --step: it is only for icat")
     train(*FREEZE, *known, "--crop", 128).fails(3, "no readable image of at least 128×128 pixels")
     assert not list(Path().rglob("trunk.pt"))
 
@@ -112,8 +112,8 @@ def test_help_says_what_it_does(run, monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(re.sub("[│╭╮╰╯─]", " ", run("train", "--help").out).split())
     own = text[text.index("--freeze") :]
     assert own.startswith(
-        "--freeze <str> transforms: keep g_a, g_s and the gains of --init as they are, and train "
-        "only what predicts and codes latents. Photos are encoded once, before training. Only for "
+        "--freeze <str> transforms: train only the entropy model. The transforms g_a and g_s and "
+        "the gains stay as they are in --init. Photos are encoded once, before training. Only for "
         "codecs. [default: none]"
     )
 
@@ -146,7 +146,7 @@ def test_models_that_have_no_such_training_refuse_it() -> None:
         kind = "other"
 
     request = Request(Path(), options={"freeze": "transforms"}, init="tiny")
-    with pytest.raises(UsageError, match="`freeze` is not for models of the kind other"):
+    with pytest.raises(UsageError, match="leave out `freeze`: models of the kind other"):
         Other.begin(request)
 
 

@@ -92,7 +92,7 @@ def test_one_command_leaves_weights_that_encode(
 def test_weights_in_parts_begin_another_run(train) -> None:
     assert train("--max-steps", 2, "--part-mib", 1, "--out", "gpu").code == 0
     left = checkpoint.load(Path("gpu/parts"))
-    train("--resume", "gpu/parts").fails(2, "averaged weights alone", "--init begins")
+    train("--resume", "gpu/parts").fails(2, "only averaged weights", "give it as --init")
     begin = ("--init", "gpu/parts", "--max-steps", 0)
     train(*begin, "--out", "gpu", "--force").fails(2, "which it would replace")
     assert train(*begin, "--out", "next").code == 0
@@ -131,7 +131,7 @@ def test_a_compiled_run_is_the_same_run(train, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--minutes", 1, "--max-minutes", 1), ("--minutes", "leave --max-minutes out")),
+        (("--minutes", 1, "--max-minutes", 1), ("--minutes", "leave out --max-minutes")),
         (("--anneal-part", 0.5), ("--anneal-part is a part of --minutes",)),
         (("--part-minutes", 1), ("give --part-mib too",)),
         (("--part-mib", 0), ("--part-mib must be at least 1",)),

@@ -175,7 +175,7 @@ def test_no_such_trade_off(train, value: object) -> None:
 
 def test_what_installed_weights_have_is_said_by_its_flag(train) -> None:
     for flag, value in (("--lmbda", 0.1), ("--activation", "none")):
-        message = f"--init has its own dimensions; leave {flag} away"
+        message = f"leave out {flag}: --init has its own"
         train("--init", "tiny", flag, value).fails(2, message)
 
 
