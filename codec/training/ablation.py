@@ -1,7 +1,9 @@
-"""The paper's ablation, begun from weights with feature aggregation instead of from random ones.
+"""The ablation of Bai et al. without feature aggregation, started from weights that have it.
 
-ẑ₀ ─► blocks 1 … 3 ─► aggregation ─► g_s          as it was trained
-ẑ₀ ─► matrix, by least squares ────► g_s          begun from; the matrix is in g_s's first layer
+ẑ₀ ─► blocks 1 … 3 ─► aggregation ─► g_s          the weights with aggregation
+ẑ₀ ─► matrix, by least squares ────► g_s          the start of the ablation
+
+The matrix is multiplied into the first layer of g_s, so that the network needs no other layer.
 """
 
 from __future__ import annotations
@@ -17,17 +19,20 @@ from .least_squares import stitch
 
 @torch.no_grad()
 def leave_out_aggregation(whole: Icat, x: Tensor, *networks: Icat) -> float:
-    """Let networks without aggregation rebuild as nearly as they can what one with it does.
+    """Fit networks without aggregation to reconstruct, as nearly as they can, like one with it.
 
     Args:
-        whole: the network with aggregation whose weights the others have, not in training mode.
-        x: images (B, H, W, 3) in [0, 1], H and W multiples of 32.
-        networks: changed in place.
+        whole: the network with aggregation, not in training mode. The other networks have its
+            weights.
+        x: images (B, H, W, 3) in [0, 1]. H and W must be multiples of 32.
+        networks: networks without aggregation, which are changed in place.
 
-    Returns which part of the variance of what was aggregated the expanded latents give, at most 1.
+    Returns:
+        The part of the variance of the aggregated features that the embedded latents explain, at
+        most 1.
     """
     y = unquantised(whole, x)
-    # No constant term: a transposed convolution makes no constant of a constant.
+    # No constant term: a transposed convolution does not turn a constant into a constant.
     layer = nn.Linear(whole.config.vit.C, whole.config.vit.C, bias=False)
     part = stitch(layer, [(whole.vit.embed(y), whole.fused(y))])
     for network in networks:

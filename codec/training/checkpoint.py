@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped."""
+"""Checkpoints hold everything that a run needs to continue as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from ticodec.files import reason, write_file
 from . import parts
 
 FORMAT = 2
-#: The kind of a classifier of its own. Every other kind is that of a model family.
+#: The kind of a checkpoint of a classifier alone. Every other kind is the `kind` of a model family.
 HEAD = "head"
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write it whole or not at all, see `files.write_file`.
+    """Write a checkpoint, completely or not at all, see `files.write_file`.
 
-    Raises TicodecError when the disk refuses.
+    Raises:
+        TicodecError: The file cannot be written.
     """
     buffer = BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
@@ -30,25 +31,27 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a path means a checkpoint: a `.pt` file, or a folder with one in parts."""
+    """Whether a path is a checkpoint: a `.pt` file, or a folder with a checkpoint in parts."""
     return path.suffix == ".pt" or parts.are_in(path)
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint made by `save`, or in parts, tensors on the CPU. No code in it is run.
+    """Read a checkpoint that `save` wrote, or one in parts. No code in the file is run.
 
-    Averages that were stored in half precision are made float32.
+    Returns:
+        Its state, with tensors on the CPU. Averages stored in half precision become float32.
 
-    Raises BadInputError when it is missing, damaged or of another format.
+    Raises:
+        BadInputError: It is missing, damaged or of another format.
     """
     if not os.access(path, os.R_OK):
-        raise BadInputError(f"{path}: no such checkpoint, or not readable")
+        raise BadInputError(f"{path}: no such checkpoint, or no permission to read it")
     source = BytesIO(parts.join(path)) if path.is_dir() else path
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
-    except Exception as error:  # torch raises many kinds, and advises to run the code in the file
+    except Exception as error:  # torch raises many kinds, and some advise unsafe loading
         text = f"{path}: damaged, or not a checkpoint of `ticodec train`, such as trunk.pt"
         raise BadInputError(text) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
@@ -60,18 +63,18 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def kind_of(state: dict[str, Any]) -> str:
-    """What a checkpoint is of: `HEAD`, or the `kind` of a model family."""
-    return str(state.get("kind", "codec"))  # the first checkpoints did not say, and were of TIC
+    """The kind of a checkpoint: `HEAD`, or the `kind` of a model family."""
+    return str(state.get("kind", "codec"))  # the first checkpoints had no kind, and were all TIC
 
 
 def _float32(value: Any) -> Any:
-    """A tensor of half precision as float32; anything else as it is."""
+    """A tensor of half precision as float32. Other values do not change."""
     half = isinstance(value, torch.Tensor) and value.dtype in (torch.float16, torch.bfloat16)
     return value.float() if half else value
 
 
 def random_state(sampler: torch.Generator, device: torch.device) -> dict[str, Any]:
-    """Where all random numbers of a run come from: torch's generators, and what draws crops."""
+    """The states of all random generators of a run: torch's own, and the one that draws crops."""
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if device.type == "cuda" else None,
@@ -80,7 +83,7 @@ def random_state(sampler: torch.Generator, device: torch.device) -> dict[str, An
 
 
 def set_random_state(state: dict[str, Any], sampler: torch.Generator, device: torch.device) -> None:
-    """Inverse of `random_state`; on a GPU its own generator only when `state` is of one."""
+    """Inverse of `random_state`. A GPU's generator is set only if `state` comes from a GPU too."""
     torch.set_rng_state(state["torch"])
     sampler.set_state(state["sampler"])
     if device.type == "cuda" and state["cuda"] is not None:

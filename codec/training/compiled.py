@@ -1,8 +1,8 @@
-"""The training pass through torch.compile; on a GPU as CUDA graphs.
+"""The training pass through torch.compile, on a GPU as CUDA graphs.
 
-A training step is many small kernels. To start them one by one takes a CPU core longer than the
-GPU computes; a CUDA graph starts all of them at once, which halved the time of a step on an H200.
-Its price: a graph keeps its memory, and every run of it writes there again.
+A training step consists of many small kernels. A CPU core takes longer to start them one by one
+than the GPU takes to compute them. A CUDA graph starts all of them at once, which halved the time
+of a step on an H200. But a graph keeps its memory, and every run of the graph overwrites it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ PASSES = 3
 
 
 def compiled(forward: Pass, device: torch.device, sizes_vary: bool = False) -> Pass:
-    """A training pass, compiled when it first runs.
+    """A training pass that is compiled when it first runs.
 
     Args:
-        sizes_vary: whether batches have several sizes, each of which would need its own graphs.
+        forward: the pass.
+        device: where it runs.
+        sizes_vary: whether the sizes of batches vary. Then there are no CUDA graphs, because each
+            size would need its own.
     """
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
@@ -37,12 +40,12 @@ def compiled(forward: Pass, device: torch.device, sizes_vary: bool = False) -> P
 def graphed(forward: Pass) -> Pass:
     """A training pass as CUDA graphs, one forward and one backward, for batches of one size.
 
-    Its scalars are copies: they may be kept over the next step, which writes over the graphs' own.
+    The returned scalars are copies, because the next step overwrites the memory of the graphs.
     """
     graphs = torch.compile(forward, dynamic=False, mode="reduce-overhead")
 
     def run(*batch: Any) -> Scalars:
-        torch.compiler.cudagraph_mark_step_begin()  # nothing of the last step is needed any more
+        torch.compiler.cudagraph_mark_step_begin()  # outputs of the last step may be overwritten
         return tuple(scalar.clone() for scalar in graphs(*batch))
 
     return run

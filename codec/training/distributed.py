@@ -1,14 +1,14 @@
-"""Several processes that train one network together, as torchrun starts them.
+"""Lets several processes, which torchrun starts, train one network together.
 
     rank 0: its crops -> gradient -+              +-> step -> logs, validates, writes, prints
     rank 1: its crops -> gradient -+-> the mean --+-> step
     ...                            |              |
     rank n: its crops -> gradient -+              +-> step
 
-A rank is one process, on one GPU or on CPU threads. All begin with the weights of the first and
-take the same steps, so that all have the same weights at any time: only gradients travel, by
-torch's DistributedDataParallel, and a few scalars. A process that nobody started together with
-others is alone, and pays nothing for this module.
+A rank is one process, on one GPU or on CPU threads. All ranks start with the weights of the first
+and take the same steps, so that all have the same weights at any time. They exchange only
+gradients, through torch's DistributedDataParallel, and a few scalars. A process that torchrun did
+not start trains alone, and this module costs it nothing.
 """
 
 from __future__ import annotations
@@ -31,24 +31,26 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ticodec.errors import TicodecError, UsageError
 
-#: Variables that torchrun sets for every process: the fields of `Ranks`, in the same order.
+#: Environment variables that torchrun sets for each process, in the order of the fields of `Ranks`.
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-#: The longest that ranks wait for another: the first one validates meanwhile, or a file is slow.
+#: Ranks wait at most this long for each other, for example while the first one validates.
 MINUTES = 10
-#: torch's option for sending buffers in every step: newer releases warn of the older name.
 OPTIONS = signature(DistributedDataParallel).parameters
+#: The name of torch's option to send buffers in every step. New releases warn about the old name.
 SYNC = "forward_sync_buffers" if "forward_sync_buffers" in OPTIONS else "broadcast_buffers"
-#: Seconds for the first rank to say what all of them fail from.
+#: If all ranks fail, the others give the first one this many seconds to print the error.
 PATIENCE = 3.0
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which process this is of how many.
+    """The number of this process among all processes that train together.
 
     Args:
-        rank: from 0; the first one logs, validates, writes and prints for all.
-        world: how many there are. local, here: the same two, of this machine alone.
+        rank: from 0. Rank 0 logs, validates, writes and prints for all.
+        world: how many ranks there are.
+        local: the number of this rank among the ranks on this machine, from 0.
+        here: how many ranks are on this machine.
     """
 
     rank: int = 0
@@ -58,17 +60,17 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether it speaks for all."""
+        """Whether this is the rank that logs, validates, writes and prints for all."""
         return self.rank == 0
 
     def device_of(self, device: torch.device) -> torch.device:
-        """The rank's own device of this type. Raises UsageError when there are too few GPUs."""
+        """The device of this rank, of the given type. Raises UsageError for too few GPUs."""
         if device.type != "cuda" or self.world == 1:
             return device
         gpus = torch.cuda.device_count()
         if self.here > gpus:
             raise UsageError(
-                f"{self.here} processes on this machine need a GPU each, and it has {gpus}; "
+                f"{self.here} processes on this machine need a GPU each, and it has only {gpus}: "
                 f"start {gpus}, or set `device` to cpu"
             )
         own = torch.device("cuda", self.local)
@@ -76,15 +78,15 @@ class Ranks:
         return own
 
     def seed(self, seed: int, step: int = 0) -> int:
-        """What to draw from at a step, other numbers on each rank; the first keeps `seed`."""
+        """The seed of this rank at a step. Rank 0 keeps `seed`, and each other rank differs."""
         if self.first:
             return seed
         return int(np.random.SeedSequence((abs(seed), step, self.rank)).generate_state(1)[0])
 
     def largest(self, value: float) -> float:
-        """The largest that any rank gives: every rank calls this, and gets the same.
+        """The largest of the values that all ranks pass. Every rank must call this.
 
-        It goes from CPU to CPU, also between GPUs, so that none of these is waited for.
+        The values go from CPU to CPU, even if the ranks have GPUs, so that no CPU waits for a GPU.
         """
         if self.world == 1:
             return value
@@ -93,7 +95,7 @@ class Ranks:
         return float(largest)
 
     def mean(self, scalars: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Scalars (), on the rank's device, averaged over all ranks; as they are when alone."""
+        """The mean of scalars () over all ranks, on this rank's device. Every rank must call it."""
         if self.world == 1:
             return scalars
         total = torch.stack([scalar.detach().float() for scalar in scalars])
@@ -101,17 +103,19 @@ class Ranks:
         return (total / self.world).unbind()
 
     def joined(self, network: nn.Module, average: nn.Module, partial: bool) -> nn.Module:
-        """A module that computes what `network` does, and averages its gradients over the ranks.
+        """A module that computes what `network` computes, and averages gradients over the ranks.
 
-        The first rank's weights, and its averaged ones, are everybody's from here on.
+        All ranks get the weights, and the averaged weights, of the first rank.
 
         Args:
-            partial: whether a step leaves some parameters without a gradient. Finding out
-                which costs a walk through the graph in every step.
+            network: the network in training.
+            average: its averaged weights.
+            partial: whether a step leaves some parameters without a gradient. Then each step
+                searches the graph for these, which takes time.
         """
         for tensor in (*network.state_dict().values(), *average.state_dict().values()):
             dist.broadcast(tensor, 0)
-        # Buffers never change in a step: they travel once, here.
+        # Steps do not change buffers, so it is enough to send them once, above.
         once: dict[str, Any] = {SYNC: False}
         return DistributedDataParallel(network, find_unused_parameters=partial, **once)
 
@@ -121,12 +125,13 @@ ALONE = Ranks()
 
 @contextmanager
 def together() -> Iterator[Ranks]:
-    """The ranks of torchrun's environment, connected; `ALONE` where it did not start this one.
+    """Connects the ranks that torchrun started. Yields `ALONE` if it did not start this process.
 
-    When all ranks fail alike, the first one says so: the others wait a moment, in which torchrun
-    ends them.
+    If all ranks fail with the same error, only the first one prints it. The others wait for a
+    moment, in which torchrun ends them.
 
-    Raises TicodecError when another process has ended, or does not answer.
+    Raises:
+        TicodecError: Another process has ended, or does not answer.
     """
     values = [os.environ.get(name, "") for name in NAMES]
     if not all(value.isdecimal() for value in values) or int(values[1]) == 1:
@@ -135,11 +140,11 @@ def together() -> Iterator[Ranks]:
     rank, world, local, here = map(int, values)
     ranks = Ranks(rank, world, local, here)
     try:
-        # Scalars of the CPU go by gloo, gradients of GPUs by nccl.
+        # gloo carries scalars between CPUs, nccl carries gradients between GPUs.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, timeout=timedelta(minutes=MINUTES))
         yield ranks
-        ranks.largest(0.0)  # the first one may be writing yet
+        ranks.largest(0.0)  # wait: the first rank may still be writing
         dist.destroy_process_group()
     except Exception as error:
         if not ranks.first:
@@ -148,17 +153,17 @@ def together() -> Iterator[Ranks]:
         if isinstance(error, TicodecError) and not ranks.first:
             raise type(error)(f"{who}: {error}") from error
         if is_lost(error):
-            # torchrun ends what is left over: not before it has said why.
+            # torchrun ends the remaining processes. This one must print its error before that.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise TicodecError(
-                f"{who}: another one has ended, or did not answer for {MINUTES} minutes; "
-                "trunk.pt is as it was written last"
+                f"{who}: another process has ended, or did not answer for {MINUTES} minutes; "
+                "the last trunk.pt that was written is kept"
             ) from error
         raise
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether a connection to another rank was lost; gloo's errors have no type of their own."""
+    """Whether the error means that another rank was lost. Errors of gloo have no own type."""
     if isinstance(error, dist.DistError):
         return True
     return isinstance(error, RuntimeError) and "gloo" in str(error)

@@ -1,11 +1,12 @@
-"""Fitting the layer that makes latents of a large image those of the same image at half its size.
+"""Fits the halving layer: from the latents of an image it computes those of a half-size image.
 
-            ┌► codec ─► ŷ (2h, 2w) ─► 2×2 side by side ─┐
+            ┌► codec ─► ŷ (2h, 2w) ─► blocks of 2×2 ────┐
     images ─┤                                           ├─► least squares
             └► half the size ─► codec ─► ŷ (h, w) ──────┘
 
-A classifier reads a large image as a small one then, and no pixel has to be made for that. Codecs
-are so nearly linear that this one layer is enough, also several times in a row.
+With this layer a classifier can read a large image as a small one, without decoding it to pixels.
+Codecs are so nearly linear that a single linear layer is enough. It also works several times in a
+row.
 """
 
 from __future__ import annotations
@@ -30,23 +31,27 @@ from .standardised_input import LEAST
 if TYPE_CHECKING:
     from .trainer import BaseTrainer
 
-#: Latents that the layer is fitted on, and how the crops for that are cut.
+#: Number of latents that the layer is fitted on.
 FITTED_LATENTS = 16384
-#: A crop like this of twice the size is enlarged, 2 to 10 times.
+#: Cuts small parts of an image: at twice the crop size these are enlarged 2 to 10 times.
 CLOSE = Augmentation("mild", smallest=0.04)
+#: Cuts large parts of an image.
 MILD = Augmentation("mild", smallest=0.35)
 
 
 def half_size(x: Tensor) -> Tensor:
-    """Images (B, H, W, 3) in [0, 1] at half their size; H and W are even."""
+    """Images (B, H, W, 3) in [0, 1] at half their size. H and W must be even."""
     return resized(x, (x.shape[1] // 2, x.shape[2] // 2))
 
 
 def groups(crop: int) -> list[tuple[int, Augmentation]]:
-    """Sides and cuts of the groups of crops that the layer is fitted on.
+    """The groups of crops that the layer is fitted on: side in pixels, and how they are cut.
 
     Half of the latents come from crops at native size, half from enlarged crops, because large
     photos may be sharp or blurry.
+
+    Args:
+        crop: the side of the training crops, in pixels.
     """
     kinds = [(crop, MILD), (2 * crop, CLOSE)]
     counts = [FITTED_LATENTS * 2 * STRIDE_Y**2 // (GROUP * size**2) for size, _ in kinds]
@@ -54,7 +59,7 @@ def groups(crop: int) -> list[tuple[int, Augmentation]]:
 
 
 def layer_of(network: nn.Module) -> Halving:
-    """The layer of a network that has one, a classifier or a joint model."""
+    """The halving layer of a classifier or joint model that has one."""
     return next(module for module in network.modules() if isinstance(module, Halving))
 
 
@@ -65,17 +70,20 @@ def fit_to(
     qualities: tuple[float, float],
     tick: Callable[[int], None],
 ) -> str:
-    """Fit a trainer's layer to latents of crops and of the same crops at half the size.
+    """Fit a trainer's halving layer to the latents of crops, and of these crops at half size.
 
-    The averaged weights and those in training get the same. Nothing is drawn from the trainer's
-    generators: it depends on the images, what is read of them, and the seed alone.
+    The averaged network and the network in training get the same layer. It depends only on the
+    images, their latents and the seed: nothing is drawn from the trainer's generators.
 
     Args:
-        read: latents (B, h, w, M) float32 of images (B, H, W, 3) in [0, 1] at levels (B,).
-        qualities: the lowest and the highest that the images are read at, from 1.
-        tick: `tick(total)` is called once a group of crops.
+        trainer: what trains a classifier or joint model.
+        images: the labelled images.
+        read: returns latents (B, h, w, M) float32 of images (B, H, W, 3) in [0, 1] at levels (B,).
+        qualities: the lowest and the highest quality at which images are read, from 1.
+        tick: called as `tick(total)` once for each group of crops.
 
-    Returns a line about how well it fits.
+    Returns:
+        A line for people: how well the layer fits.
     """
     o, count = trainer.options, len(images.training)
     generator, kinds = torch.Generator().manual_seed(o.seed), groups(o.crop)
@@ -91,17 +99,19 @@ def fit_to(
     fitted = layer_of(trainer.average)
     part = fit_halving(fitted, pairs())
     layer_of(trainer.network).load_state_dict(fitted.state_dict())
-    return f"latents of an image twice as large give {part:.0%} of the variance of its own"
+    return f"halved latents explain {part:.0%} of the variance of a half-size image's latents"
 
 
 @torch.no_grad()
 def fit_halving(halve: Halving, pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Set the layer so that it gives the second of each pair from the first.
+    """Fit the layer so that it computes the second map of each pair from the first.
 
     Args:
-        pairs: ŷ of images (B, 2h, 2w, M), and of the same at half the size (B, h, w, M).
+        halve: the layer, which is changed in place.
+        pairs: ŷ of images (B, 2h, 2w, M), and ŷ of these images at half size (B, h, w, M).
 
-    Returns which part of the variance it explains, the mean over the channels, at most 1.
+    Returns:
+        The part of the variance that the layer explains, averaged over the channels, at most 1.
     """
     rows = [(halve.blocks(large).flatten(0, 2), small.flatten(0, 2)) for large, small in pairs]
     given, wanted = (torch.cat(parts) for parts in zip(*rows, strict=True))

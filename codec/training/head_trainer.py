@@ -1,11 +1,11 @@
-"""Training a classifier of its own: a ViT on the latents of frozen weights, or on pixels.
+"""Trains a classifier alone: a ViT on the latents of frozen weights, or on pixels.
 
 images ─► augment, enlarge ─► frozen g_a, quantised at a random quality ─► ŷ ─► ViT ─► cross entropy
 images ─► augment ─► 16×16 patches ───────────────────────────────────────────► ViT ─► cross entropy
 
-With `teacher`, targets are half labels and half what another classifier answers (`teacher.py`).
-The latents of enlarged images are halved until they are as many as those of the others, which is
-how `classify` reads large photos: see `halving.py`.
+With `teacher`, each target is the mean of the label and another classifier's answer: `teacher.py`.
+The latents of an enlarged image are halved until there are as many as for an image at its own size.
+`classify` reads large photos in the same way: see `halving.py`.
 """
 
 from __future__ import annotations
@@ -43,20 +43,22 @@ from .standardised_input import StandardLinear
 from .teacher import Teacher
 from .trainer import BaseTrainer, Row
 
-#: Maps that the first layer's standardisation is measured on, at least, and images that this
-#: layer is fitted on, when the Transformer is another classifier's.
-FITTED, STITCHED = 256, 512
-#: Qualities that are validated, those of them that the frozen weights have.
+#: The standardisation of the first layer is measured on at least this many maps.
+FITTED = 256
+#: If another classifier's Transformer is used, a new first layer is fitted on this many images.
+STITCHED = 512
+#: Qualities to validate, as far as the frozen weights have them.
 VALIDATION_QUALITIES = (1.0, 3.0, 5.0, 8.0)
 
 
 class HeadData(NamedTuple):
-    """What a head is trained on.
+    """The data of a run.
 
     Args:
-        images: the folder.
-        views: ŷ of the training images, many times, (n, h, w, M) float16, or None; targets: of
-            each, (n, classes) float16, on the CPU.
+        images: the labelled images.
+        views: ŷ of several views of each training image, (n, h, w, M) float16. None if images are
+            encoded in every step.
+        targets: the target of each view, (n, classes) float16, on the CPU.
         held: ŷ of the held-out images at each validation quality, (n, h, w, M) float16.
     """
 
@@ -74,25 +76,29 @@ class HeadLoss(NamedTuple):
 
 
 class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
-    """A classifier in training, see `BaseTrainer`; `config.stem` says what it reads."""
+    """Trains a classifier, see `BaseTrainer`. `config.stem` says what the classifier reads."""
 
     kind = checkpoint.HEAD
     columns = HeadLoss._fields
     crop_is_fixed = True
-    #: What the first layer of the classifier that this one begins from gives for images.
+    #: The first layer of the classifier of `init`, which a new first layer is fitted to imitate.
     imitated: Source | None
 
     def build(self) -> ViT:
-        """The Transformer; loads the weights whose latents it reads, and freezes them.
+        """The Transformer. Also loads and freezes the codec whose latents it reads.
 
-        Raises BadInputError when they are not installed, UsageError when options do not go with
-        what is read.
+        Raises:
+            BadInputError: The codec is not installed.
+            UsageError: The options do not fit what the classifier reads.
         """
         c, o = self.config, self.options
         if o.enlarge > 1 and not o.views:
-            raise UsageError("`enlarge` needs `views`: enlarged images are encoded once, not anew")
+            raise UsageError("`enlarge` needs `views`: enlarged images are only encoded once")
         if o.enlarge > 1 and not c.halving:
-            raise UsageError("`enlarge`: this classifier cannot halve; `init` begins one that can")
+            raise UsageError(
+                "leave out `enlarge`: this classifier has no layer that halves latents. A new "
+                "one that starts from it (`init`) has the layer"
+            )
         self.augmentation = augmentation_of(o, self.device)
         self.frozen: CodecNetwork | None = None
         self.qualities: tuple[float, float] = (1.0, 1.0)
@@ -103,14 +109,16 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             raw = vit.embed.state_dict()
             vit.embed = StandardLinear(c.channels, c.vit.C)
             vit.embed.load_state_dict(raw)
-        with torch.random.fork_rng(devices=[]):  # a seed means the same with a teacher
+        with torch.random.fork_rng(devices=[]):  # a teacher must not change what a seed gives
             self.teacher = self.find_teacher() if o.teacher else None
         return vit
 
     def find_teacher(self) -> Teacher:
         """The classifier to learn from.
 
-        Raises UsageError when its labels are other ones, BadInputError when it is not there.
+        Raises:
+            UsageError: It has other labels.
+            BadInputError: It cannot be found or is damaged.
         """
         name = self.options.teacher
         try:
@@ -120,20 +128,23 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             raise BadInputError(f"`teacher` {name}: {error}") from error
         if classifier.config.labels != self.config.labels:
             raise UsageError(
-                f"`teacher` {name} knows {listed(classifier.config.labels)}, "
-                f"and the data has {listed(self.config.labels)}"
+                f"`teacher` {name} has the labels {listed(classifier.config.labels)}, "
+                f"but the data has {listed(self.config.labels)}"
             )
         return teacher
 
     def taught(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Targets (B, classes) of images (B, H, W, 3), and its teacher's answers, if any."""
+        """Targets (B, classes) of images (B, H, W, 3), mixed with the teacher's answers if any."""
         if self.teacher is None:
             return targets
         with self.autocast():
             return self.teacher.taught(x, targets)
 
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[HeadData, str]:
-        """Labelled images, every 50th of a class held out; encodes those, and the views."""
+        """The labelled images. Every 50th image of a class is held out.
+
+        Held-out images and views are encoded here.
+        """
         images, line = load_classes(
             folder, self.config.labels, self.options.crop, self.device, tick
         )
@@ -155,7 +166,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
 
     @torch.no_grad()
     def standardise(self, data: HeadData) -> None:
-        """Let the first layer see every channel alike, by the mean and spread of a few batches."""
+        """Let the first layer standardise each channel by the statistics of a few batches."""
         generator = torch.Generator().manual_seed(self.options.seed)
         count = -(-FITTED // self.options.batch)
         y = [self.read_batch(data, generator)[0].flatten(0, 2) for _ in range(count)]
@@ -166,7 +177,11 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             first.fit(mean, std, same=self.trained)
 
     def begin_from(self, source: Source, images: ClassFolder) -> str:
-        """Fit the first layer to what another classifier's first layer gives; a line about it."""
+        """Fit the first layer to the outputs of another classifier's first layer.
+
+        Returns:
+            A line for people: how well it fits.
+        """
         o = self.options
         generator = torch.Generator().manual_seed(o.seed)
         first = self.network.get_submodule("embed")
@@ -184,15 +199,18 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
 
         part = stitch(first, pairs())
         self.average.get_submodule("embed").load_state_dict(first.state_dict())
-        return f"a new first layer gives {part:.0%} of what the other classifier's gave"
+        return f"the new first layer explains {part:.0%} of the variance of the old one"
 
     def validation_qualities(self) -> list[float]:
-        """Those that the frozen weights have; one that means nothing for pixels."""
+        """The qualities that the frozen weights have. For pixels, one that has no meaning."""
         low, high = self.qualities
         return [q for q in VALIDATION_QUALITIES if low <= q <= high] or [low]
 
     def read(self, x: Tensor, level: Tensor) -> Tensor:
-        """What the Transformer reads of images (B, H, W, 3): latents at levels (B,), or patches."""
+        """The input of the Transformer, from images (B, H, W, 3): latents or patches.
+
+        Latents are quantised at levels (B,).
+        """
         if self.frozen is None:
             return of_pixels(x)
         with self.autocast():
@@ -203,7 +221,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         return draw_levels(self.qualities, count, generator, self.device)
 
     def held(self, images: ClassFolder, quality: float) -> Tensor:
-        """What the Transformer reads of the held-out images at a quality, float16."""
+        """The input of the Transformer for the held-out images at a quality, float16."""
         parts = []
         for x, _ in images.centre(self.options.crop):
             level = torch.full((len(x),), quality - 1, device=self.device)
@@ -211,11 +229,11 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         return torch.cat(parts)
 
     def batch(self, data: HeadData) -> tuple[Tensor, Tensor]:
-        """What the Transformer reads (B, h, w, channels), and soft targets (B, classes)."""
+        """The input of the Transformer (B, h, w, channels), and soft targets (B, classes)."""
         return self.read_batch(data, self.sampler)
 
     def read_batch(self, data: HeadData, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A batch; the CPU generator alone decides which."""
+        """A batch. All randomness comes from this CPU generator."""
         o = self.options
         if data.views is None:
             x, targets = data.images.batch(o.batch, o.crop, generator, self.augmentation)
@@ -224,25 +242,25 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         pick = torch.randint(len(data.views), (o.batch,), generator=generator)
         y = data.views[pick.to(self.device)].float()
         targets = data.targets[pick].to(self.device).float()
-        if o.augment == "full":  # what can still be done when images are encoded
+        if o.augment == "full":  # the part of the augmentation that works on latents
             with drawing_from(generator):
                 y, targets = mixed(windows(y).permute(0, 3, 1, 2), targets)
             y = y.permute(0, 2, 3, 1)
         return y, targets
 
     def sizes_vary(self) -> bool:
-        """Those of parts of views do, see `windows`."""
+        """Yes if steps use random parts of views, see `windows`."""
         return self.options.views > 0 and self.options.augment == "full"
 
     def example(self) -> tuple[Tensor, Tensor]:
-        """Latents or patches, and targets, of noise."""
+        """Random latents or patches, and random targets."""
         o, side = self.options, self.options.crop // STRIDE_Y
         maps = torch.rand(o.batch, side, side, self.config.channels, device=self.device)
         targets = torch.rand(o.batch, len(self.config.labels), device=self.device)
         return maps, targets.softmax(1)
 
     def forward(self, *batch: Any) -> HeadLoss:
-        """Cross entropy of what was read (B, h, w, channels)."""
+        """The cross entropy of a batch, see `batch`."""
         y, targets = batch
         with self.autocast():
             logits = self.model(y).float()
@@ -267,20 +285,20 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
 
     @classmethod
     def config_from(cls, fields: dict[str, Any]) -> HeadConfig:
-        """The classifier's dimensions."""
+        """The config of the classifier, from the fields in a checkpoint."""
         return HeadConfig.from_dict(fields)
 
     @classmethod
     def training_of(cls, config: HeadConfig, options: TrainOptions) -> Training:
-        """By what is read."""
+        """The kind of training, which depends on what the classifier reads."""
         return Training.PIXELS if config.stem == "pixels" else Training.HEAD
 
     @classmethod
     def beginning(cls, request: Request) -> Beginning:
-        """A Transformer of the size asked for, or the classifier of `init`.
+        """A new Transformer of the size in the request, or the classifier of `init`.
 
-        Of a classifier that reads something else, all is kept but the first layer, which is
-        fitted to imitate the other's.
+        If the classifier of `init` reads something else, the new one gets all its layers except
+        the first. A new first layer is fitted to imitate the old one.
         """
         if request.dimensions:
             raise UsageError(f"a classifier has no {', '.join(request.dimensions)}")
@@ -293,14 +311,14 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         if classifier is not None:
             given = classifier.config.vit
             if size is not None and replace(size, grid=given.grid) != given:
-                message = f"`init` {request.init} has a Transformer of another size than {name}"
+                message = f"the Transformer of `init` {request.init} is not of the size {name}"
                 raise UsageError(message)
             size = given
         if request.head:
             config = config_for_latents(request.model, size, labels)
         else:
             config = HeadConfig("pixels", PATCH, size or VITS["vit"], labels)
-        grid = options.crop // STRIDE_Y  # positions are learned for the grid of its crops
+        grid = options.crop // STRIDE_Y  # position embeddings fit one size of crops
         config = replace(config, vit=replace(config.vit, grid=grid))
         if classifier is None:
             return Beginning(config, options)
@@ -317,7 +335,13 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
 def config_for_latents(
     model: str | None, size: ViTConfig | None, labels: tuple[str, ...]
 ) -> HeadConfig:
-    """A classifier of the latents of installed weights; without a size it has the usual one."""
+    """A config for a classifier of the latents of installed weights.
+
+    Args:
+        model: name of the installed weights. None means the default ones.
+        size: dimensions of the Transformer. None means those that are usual for the model.
+        labels: the classes.
+    """
     entry = weights.find(model)
     codec = config_from(weights.read(entry)[0])
     usual = codec.vit or default_head(entry.model)

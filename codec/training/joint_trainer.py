@@ -1,10 +1,10 @@
-"""Training the joint model of compression and analysis: Bai et al., "Training Strategy".
+"""Trains the joint model of compression and analysis: Bai et al., "Training Strategy".
 
 step 1:  no quantisation, no hyperprior:   CE + 0.001·MSE         (from random weights)
 step 2:  all of the network:               α·CE + β·MSE + bpp     (from the weights of step 1)
 
-In step 2 the rate is that of y with noise, as in the paper; distortion and labels see y rounded,
-with the gradient passed straight through, as everywhere here.
+In step 2 the rate is computed from y with noise, as in the paper. Distortion and labels are
+computed from rounded y, with a straight-through gradient, as for the other codecs.
 """
 
 from __future__ import annotations
@@ -36,39 +36,44 @@ from .parameters import AGGREGATION, GAINS, HALVE, VIT, on_grid, without, withou
 from .request import Beginning, Request
 from .trainer import CALIBRATION, BaseTrainer, Row
 
-#: What new gains make of y's standard deviation, at the middle quality.
+#: New gains start so that y at the middle quality has this standard deviation.
 SPREAD = 0.4
-#: A new prior of z begins this wide, and h_s with its last weights this small.
-Z_SCALE, QUIET = 2.0, 0.1
-#: Images that these are fitted to.
+#: A new prior of z starts with this scale.
+Z_SCALE = 2.0
+#: The weights of the last layer of h_s are multiplied by this at the start of step 2.
+QUIET = 0.1
+#: The start of step 2 is fitted to this many images.
 FITTED = 32
-#: Validation images that the estimate is made of, drawn evenly from all classes.
+#: Largest number of validation images. They come evenly from all classes.
 VALIDATION_IMAGES = 256
 
 
 class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
-    """The joint model in training, see `BaseTrainer`."""
+    """Trains the joint model, see `BaseTrainer`."""
 
     kind = "icat"
     columns = JointLoss._fields
     crop_is_fixed = True
     network: Icat
     average: Icat
-    #: The network with aggregation, when this one begins without.
+    #: The network with aggregation that this one imitates, if this one starts without aggregation.
     imitated: Icat | None
 
     def build(self) -> Icat:
-        """The network; crops must fit its strides."""
+        """The network. Raises UsageError when the crops do not fit its stride."""
         o = self.options
         if o.crop % self.config.stride_z:
             raise UsageError(f"`crop` must be a multiple of {self.config.stride_z}")
         self.betas = torch.tensor(self.config.lambdas, device=self.device)
-        self.partial = o.step == 1  # the hyperprior and the gains are not trained then
+        self.partial = o.step == 1  # step 1 does not train the hyperprior and the gains
         self.augmentation = augmentation_of(o, self.device)
         return Icat(self.config)
 
     def load_data(self, folder: Path, tick: Callable[[int], None]) -> tuple[ClassFolder, str]:
-        """Labelled images, every 50th of a class held out; keeps a few of those for export."""
+        """The labelled images. Every 50th image of a class is held out.
+
+        A few held-out images are kept in the checkpoint, for export.
+        """
         data, line = load_classes(folder, self.config.labels, self.options.crop, self.device, tick)
         # Images are sorted by class, so taking every n-th one samples all classes.
         data.validation = data.validation[:: -(-len(data.validation) // VALIDATION_IMAGES)]
@@ -84,20 +89,20 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         if self.imitated is not None and not self.step:
             images = sample_held_out(data, self.options.crop, FITTED)
             part = leave_out_aggregation(self.imitated, images, self.network, self.average)
-            line += f"\nwithout aggregation: {part:.0%} of what it gave is left to rebuild from"
+            line += f"\naggregation left out: the latents alone explain {part:.0%} of what it gave"
             self.imitated = None
         return data, line
 
     def finish(self, data: ClassFolder) -> str:
-        """Fit the layer that halves latents to what the encoder gives now; a line about it."""
+        """Fit the halving layer to the current latents. Returns a line about it for people."""
         return self.fit_halving(data, lambda total: None) if self.has_halving() else ""
 
     def has_halving(self) -> bool:
-        """Whether there is such a layer to fit; the first step has not the latents of files."""
+        """Whether to fit a halving layer. Not in step 1, where latents are not quantised."""
         return self.config.halving and self.options.step == 2
 
     def fit_halving(self, data: ClassFolder, tick: Callable[[int], None]) -> str:
-        """Fit it to what the averaged weights make of these images, see `halving.fit_to`."""
+        """Fit the halving layer to latents of the averaged weights, see `halving.fit_to`."""
         average = self.average.eval()
         low, high = (min(q, self.config.levels) for q in self.options.quality_range)
 
@@ -109,11 +114,12 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
 
     @torch.no_grad()
     def begin_rate(self, data: ClassFolder) -> None:
-        """Give the parts that step 1 did not train a start that fits its latents.
+        """Let the parts that step 1 did not train start from values that fit its latents.
 
-        Gains that make a quantisation step of 1 a sensible one; an h_s that knows the mean and
-        the spread of every channel; a prior of z that is not too wide. From random ones the rate
-        begins at 1 bpp, and Adam's small steps take thousands to bring it down.
+        The gains get values for which a quantisation step of 1 makes sense, h_s predicts the mean
+        and the standard deviation of every channel, and the prior of z is not too wide. With
+        random values the rate would start at 1 bpp, and Adam would take thousands of its small
+        steps to lower it.
         """
         images = sample_held_out(data, self.options.crop, FITTED)
         with self.autocast():
@@ -139,14 +145,14 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         return images, targets, self.draw_levels(o.batch, self.config.levels)
 
     def example(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, targets and levels of noise."""
+        """Random images, targets and levels."""
         o = self.options
         images = torch.rand(o.batch, o.crop, o.crop, 3, device=self.device)
         targets = torch.rand(o.batch, len(self.config.labels), device=self.device).softmax(1)
         return images, targets, torch.rand(o.batch, device=self.device) * (self.config.levels - 1)
 
     def forward(self, *batch: Any) -> JointLoss:
-        """Loss of images at levels; in step 1 levels have no part in it."""
+        """The loss of images at quality levels. Step 1 ignores the levels."""
         x, targets, level = batch
         o = self.options
         second = o.step == 2
@@ -182,21 +188,22 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
 
     @classmethod
     def training_of(cls, config: IcatConfig, options: TrainOptions) -> Training:
-        """The step."""
+        """The kind of training: the step."""
         return Training.STEP_1 if options.step == 1 else Training.STEP_2
 
     @classmethod
     def beginning(cls, request: Request) -> Beginning:
         """A preset, or the joint model of `init`, with the classes of the data.
 
-        Of `init` only λ and the aggregation may change. Begun without the aggregation that its
-        weights have, a model imitates the network that they are of: see `ablation.py`.
+        Of the dimensions of `init` only λ and the aggregation may change. If the aggregation is
+        left out that `init` has, the new model is first fitted to imitate `init`: see
+        `ablation.py`.
         """
         training = Training.STEP_1 if request.options.get("step") == 1 else Training.STEP_2
         options = TrainOptions.of(training, request.options)
         labels, grid = labels_of(request.data), options.crop // STRIDE_Y
         given: IcatConfig = request.codec.config if request.codec else request.preset()  # type: ignore[assignment]
-        vit = replace(given.vit, grid=grid)  # positions are learned for its crops
+        vit = replace(given.vit, grid=grid)  # position embeddings fit one size of crops
         if request.codec is None:
             return Beginning(replace(given, labels=labels, vit=vit, halving=True), options)
         request.refuse_dimensions("lambdas", "aggregation")
@@ -204,14 +211,14 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         config = replace(given, labels=labels, vit=vit, halving=True, **request.dimensions)
         if config.labels != given.labels:
             floats = without_labels(floats)
-        if config.lambdas != given.lambdas:  # the paper's: one for each β
+        if config.lambdas != given.lambdas:  # gains belong to their list of λ
             floats = without(floats, GAINS)
-        # Halving is fitted to what the encoder gives when the run begins and when it ends.
+        # The halving layer is fitted when the run starts and when it ends.
         floats = without(on_grid(floats, grid), VIT + HALVE)
         imitated = None
         if given.aggregation and not config.aggregation:
             imitated = Icat(replace(config, aggregation=True)).to(request.device)
-            imitated.load_state_dict(floats, strict=False)  # the layer of labels may be missing
+            imitated.load_state_dict(floats, strict=False)  # the label layer may be missing
             imitated.eval().requires_grad_(False)
         if not config.aggregation:
             floats = without(floats, AGGREGATION)
@@ -219,6 +226,6 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
 
 
 def sample_held_out(data: ClassFolder, size: int, count: int) -> Tensor:
-    """About `count` held-out images of all classes: (n, size, size, 3) in [0, 1]."""
+    """At most `count` held-out images of all classes: (n, size, size, 3) in [0, 1]."""
     images = torch.cat([x for x, _ in data.centre(size)])
     return images[:: max(1, len(images) // count)][:count]

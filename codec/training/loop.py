@@ -1,4 +1,4 @@
-"""A training run from the outside: its phases, and when they write.
+"""Runs a training: its phases, and when each of them writes.
 
 load data, compile ─► stable phase ─► trunk.pt ─► annealing ─► annealed.pt
                       └──── log.csv, validation.csv, parts ─────┘
@@ -31,13 +31,17 @@ from .schedule import Limits, Schedule
 from .snapshots import Snapshots
 from .trainer import AnyTrainer
 
+#: In the stable phase: seconds from one checkpoint, or one validation, to the next.
 SAVE_SECONDS = 240
 VALIDATE_SECONDS = 300
 
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a flag, so that a run ends with its checkpoint written."""
+    """Turn Ctrl-C and SIGTERM into a flag, so that a run can write its checkpoint and then end.
+
+    Yields a function that returns whether there was a signal.
+    """
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -53,7 +57,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 def load_data(trainer: AnyTrainer, folder: Path, console: Console) -> Any:
-    """The trainer's data of a folder, under a progress bar."""
+    """Load the trainer's data from a folder, with a progress bar."""
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("loading images", total=None)
 
@@ -66,9 +70,9 @@ def load_data(trainer: AnyTrainer, folder: Path, console: Console) -> Any:
 
 
 def prepare(trainer: AnyTrainer, folder: Path, console: Console) -> Any:
-    """The trainer's data, loaded, and its training pass, compiled.
+    """Load the trainer's data and compile its training pass. Returns the data.
 
-    What can be done beside that compiling is: photos are decoded, attention kernels compiled.
+    While the pass is compiled, other processes decode photos and compile attention kernels.
     """
     ranks = trainer.ranks
     if ranks.local == 0:
@@ -79,13 +83,13 @@ def prepare(trainer: AnyTrainer, folder: Path, console: Console) -> Any:
             warm_up(trainer, console)
         data = load_data(trainer, folder, console)
     trainer.share()
-    if ranks.world > 1:  # what is compiled contains the exchange of gradients
+    if ranks.world > 1:  # only now: the compiled pass includes the exchange of gradients
         warm_up(trainer, console)
     return data
 
 
 def warm_up(trainer: AnyTrainer, console: Console) -> None:
-    """Compile the training pass, if that is asked for."""
+    """Compile the training pass, if the run asks for it."""
     if not trainer.compile:
         return
     started = time.monotonic()
@@ -103,25 +107,32 @@ def run(
     left: PartOptions = PartOptions(),  # noqa: B008  it cannot change
     began: float | None = None,
 ) -> Path:
-    """Train until a limit or a signal; returns the checkpoint to export.
+    """Train until a limit or a signal. Returns the path of the checkpoint to export.
 
-    Writes `trunk.pt` (resume it), `annealed.pt` (export it, when annealing was asked for),
-    `log.csv`, `validation.csv` and, if asked for, `parts` under `out`. Of several `ranks` the
-    first writes. A signal to one of them, or the clock of one, ends the run of all at the same
-    step.
+    Files in `out`: `trunk.pt`, which can be resumed, `annealed.pt`, which is to be exported and
+    only written if the run anneals, `log.csv` and `validation.csv`, and the folder `parts` if the
+    run leaves weights in parts. Only the first of several `ranks` writes. A signal to one rank, or
+    the clock of one rank, ends all ranks at the same step.
 
     Args:
-        left: what is left in parts while it runs.
-        began: `time.monotonic()` when the command began, from where `limits.minutes` count; None:
-            now.
+        trainer: what to train.
+        data: folder of images.
+        out: folder of the run, which is made if it is missing.
+        limits: when the run ends.
+        console: where to print.
+        ranks: the processes that train together.
+        left: which weights to leave in parts during the run.
+        began: `time.monotonic()` when the command began. `limits.minutes` count from there. None
+            means now.
 
-    Raises TicodecError when the minutes are over before training can begin.
+    Raises:
+        TicodecError: `out` cannot be written, or the minutes are over before training can begin.
     """
     began = time.monotonic() if began is None else began
     if ranks.first:
         make_folder(out)
         if not os.access(out, os.W_OK):
-            raise TicodecError(f"{out}: cannot be written: no permission in it")
+            raise TicodecError(f"{out}: cannot be written: no permission")
     trainer.ranks = ranks
     loaded = prepare(trainer, data, console)
     facts: dict[str, Any] = {"device": device_name(trainer.device)}
@@ -138,7 +149,7 @@ def run(
             train(trainer, loaded, made, schedule, stopped, log, snapshots)
         started = time.monotonic()
         conclude(trainer, loaded, made, log, snapshots)
-        if limits.minutes is not None and not stopped():  # it takes time, which has to be known
+        if limits.minutes is not None and not stopped():  # its time is part of `ending_took`
             log.validate(loaded)
         if limits.anneals and not ranks.largest(stopped()):
             schedule.begin_annealing(time.monotonic() - started)
@@ -154,7 +165,10 @@ def run(
 
 
 def conclude(trainer: AnyTrainer, data: Any, path: Path, log: Log, snapshots: Snapshots) -> None:
-    """Write a checkpoint that can be exported; first as it is, lest anything is lost."""
+    """End a phase and write a checkpoint that can be exported.
+
+    The checkpoint is also written before the phase ends, so that no step is lost if that fails.
+    """
     trainer.save(path)
     if line := trainer.finish(data):
         log.console.print(line)
@@ -171,7 +185,7 @@ def train(
     log: Log,
     snapshots: Snapshots,
 ) -> None:
-    """The stable phase: step, log, validate and save until its end or a signal."""
+    """The stable phase: take steps, log, validate and save until its end or a signal."""
     saved = validated = time.monotonic()
 
     def ended() -> bool:
@@ -196,8 +210,8 @@ def anneal(
     log: Log,
     snapshots: Snapshots,
 ) -> None:
-    """Let the learning rate fall to zero; the trunk on disk stays as it is."""
-    part = 0.0  # the shortest has a step, too
+    """The annealing phase: the learning rate falls to 0. `trunk.pt` on disk does not change."""
+    part = 0.0  # even the shortest annealing has one step
     while part < 1:
         log.record(trainer.train_step(data, part))
         trainer.facts["annealed"] = round(part, 3)
@@ -206,7 +220,7 @@ def anneal(
 
 
 def device_name(device: torch.device) -> str:
-    """A GPU's name, or how many CPU threads."""
+    """The name of a GPU, or "CPU" with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"

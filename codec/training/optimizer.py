@@ -1,4 +1,4 @@
-"""The optimiser: Adam for everything, or Muon for the matrices and Adam for the rest."""
+"""The optimiser: Adam for all parameters, or Muon for the matrices and Adam for the rest."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from torch import Tensor, nn
 
 from ticodec.models.inference import fast_bf16
 
-#: Layers whose weights decay.
+#: Layers whose weights get weight decay.
 DECAYED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 MOMENTUM = 0.95
-#: Of the quintic Newton-Schulz step; chosen by Jordan et al. for speed, not for convergence to 1.
+#: Coefficients of the quintic Newton-Schulz step. Jordan et al. chose them for speed: the singular
+#: values come near 1, but do not converge to 1.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
 
 class Optimizer:
-    """Adam, and Muon beside it, stepping together at one learning rate.
+    """Adam and Muon, which take their steps together and have the same learning rate.
 
     Args:
-        network: whose parameters are trained, but for frozen ones.
-        kind: "adam", or "muon" for the weights of the linear layers (Adam keeps the rest).
+        network: its parameters are trained, except frozen ones.
+        kind: "adam", or "muon", which uses Muon for the weights of linear layers and Adam for the
+            rest.
         lr: learning rate of both.
-        decay: weight decay of AdamW, of the weights of layers; biases, norms, embeddings, gains
-            and priors have none.
+        decay: weight decay, as in AdamW, for the weights of layers. Biases, norms, embeddings,
+            gains and priors have none.
     """
 
     def __init__(self, network: nn.Module, kind: str, lr: float, decay: float = 0.0) -> None:
@@ -54,20 +56,20 @@ class Optimizer:
         self.muon.zero_grad()
 
     def step(self, sane: Tensor) -> None:
-        """Take a step along the gradients; none if not `sane`, a bool () that nobody reads.
+        """Take a step along the gradients, if `sane`, a bool tensor (), is true.
 
-        Reading it would make the CPU wait for a GPU in every step.
+        `sane` is never read on the CPU, because in every step the CPU would wait for a GPU.
         """
         for group in self.adam.param_groups:
             group["lr"] = self.lr
-        # What torch's own gradient scaler sets, so that the fused kernel skips by itself.
+        # torch's gradient scaler sets the same attribute: the fused kernel then skips the step.
         self.adam.found_inf = (~sane).float()  # type: ignore[attr-defined]
         self.adam.grad_scale = None  # type: ignore[attr-defined]
         self.adam.step()
         self.muon.step(self.lr, sane)
 
     def state_dict(self) -> dict[str, Any]:
-        """State of both."""
+        """The state of both optimisers."""
         return {"adam": self.adam.state_dict(), "muon": self.muon.buffers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -78,15 +80,17 @@ class Optimizer:
 
 
 class Muon:
-    """Momentum whose update of each matrix is made orthogonal (Jordan et al., 2024).
+    """Gradient steps with momentum, where the update of each matrix is made orthogonal.
 
-    The same as `torch.optim.Muon(adjust_lr_fn="match_rms_adamw", weight_decay=0)`, which a test
-    compares, but matrices of one shape go through the products together (a GPU would spend its
-    time on 2,000 tiny kernels for `tic`), and a step can be skipped without reading why.
+    See Jordan et al., 2024. A test compares it with
+    `torch.optim.Muon(adjust_lr_fn="match_rms_adamw", weight_decay=0)`, which computes the same.
+    There are two differences. Matrices of one shape are multiplied together: for `tic` a GPU would
+    otherwise spend its time on 2,000 tiny kernels. And a step can be skipped by a tensor that the
+    CPU does not read.
 
     Args:
-        matrices: parameters of two dimensions; updates have the size of Adam's.
-        decay: weight decay, as AdamW's.
+        matrices: parameters of two dimensions. Their updates are about as large as Adam's.
+        decay: weight decay, as in AdamW.
     """
 
     def __init__(self, matrices: Iterable[Tensor], decay: float = 0.0) -> None:
@@ -96,7 +100,7 @@ class Muon:
             shapes[matrix.shape].append(matrix)
         self.groups = list(shapes.values())
         device = self.groups[0][0].device if self.groups else torch.device("cpu")
-        # Emulated bf16 took four fifths of a whole step on a CPU without it.
+        # On a CPU without bf16, emulating it took four fifths of the time of a step.
         self.dtype = torch.bfloat16 if fast_bf16(device) else torch.float32
         self.buffers = [torch.zeros_like(torch.stack(group)).detach() for group in self.groups]
 
@@ -108,7 +112,7 @@ class Muon:
 
     @torch.no_grad()
     def step(self, lr: float, sane: Tensor) -> None:
-        """Move every matrix and its momentum; neither if not `sane`, a bool ()."""
+        """Update every matrix and its momentum, if `sane`, a bool tensor (), is true."""
         for group, buffer in zip(self.groups, self.buffers, strict=True):
             grad = torch.stack([matrix.grad for matrix in group if matrix.grad is not None])
             grad = torch.where(sane, grad, 0.0)  # (n, rows, columns)
@@ -121,7 +125,10 @@ class Muon:
 
 
 def orthogonal(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Each matrix of x (n, rows, columns) with singular values near 1, computed in `dtype`."""
+    """Each matrix of x (n, rows, columns) with its singular values moved near 1.
+
+    `dtype` is the type of the computation and of the result.
+    """
     wide = x.shape[1] <= x.shape[2]
     y = (x if wide else x.mT).to(dtype)
     y = y / y.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)

@@ -1,4 +1,4 @@
-"""Weights by the names of their parameters: which ones a new run keeps, drops or resizes."""
+"""Selects weights by the names of their parameters: a new run keeps, drops or resizes them."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from torch.nn.functional import interpolate
 LABELS = ("head.weight", "head.bias")
 GAINS = "gains."
 AGGREGATION = "aggregation."
-#: Prefix of a classifier's first layer, which belongs to what the classifier reads.
+#: Prefix of a classifier's first layer. It fits only the latents (or pixels) it was trained on.
 FIRST = "embed."
-#: Prefix of the layer that halves latents; it is fitted anew for the latents of other weights.
+#: Prefix of the layer that halves latents. It is fitted again for the latents of other weights.
 HALVE = "halve."
 #: Prefix of a joint model's classifier.
 VIT = "vit."
-#: What a first layer standardises latents by while it learns; folded into it in the exported file.
+#: Mean and deviation by which a first layer standardises latents. Export folds them into the layer.
 STANDARD = ("embed.mean", "embed.std")
 
 
 def is_new(name: str) -> bool:
-    """Whether a parameter may be missing from weights that a run begins from."""
+    """Whether a parameter may be missing in the weights that a run starts from."""
     return name.endswith(LABELS) or name.startswith((GAINS, FIRST, HALVE, VIT + HALVE))
 
 
 def without(floats: dict[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
-    """Weights without those whose names begin with one of these."""
+    """The weights whose names begin with none of the prefixes."""
     return {name: value for name, value in floats.items() if not name.startswith(prefixes)}
 
 
 def without_labels(floats: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights without the layer that has a row for each label; a new one takes its place."""
+    """The weights without the label layer, which has one row for each label."""
     return {name: value for name, value in floats.items() if not name.endswith(LABELS)}
 
 
 def on_grid(floats: dict[str, Tensor], grid: int) -> dict[str, Tensor]:
-    """Weights whose position embeddings (1, g, g, C) are interpolated to (1, grid, grid, C)."""
+    """The weights, with position embeddings (1, g, g, C) interpolated to (1, grid, grid, C)."""
     name = next((name for name in floats if name.endswith("position")), None)
     if name is None:
         raise ValueError("these weights have no position embeddings")

@@ -1,12 +1,13 @@
-"""A checkpoint in small files, for places that large files do not get out of.
+"""A checkpoint in small files, for machines from which large files cannot be copied.
 
-    RUN/parts/  weights.0, weights.1, …   consecutive pieces of one checkpoint, of a largest size
-                index.json                their names, sizes and digests; written last
-                done                      there once the run has ended; nothing changes after it
+    RUN/parts/  weights.0, weights.1, …   consecutive pieces of one checkpoint, of limited size
+                index.json                their names, sizes and digests, written last
+                done                      exists once the run has ended and nothing changes any more
 
-A set replaces the one before it. Whoever copies the folder in that moment has pieces of both: their
-digests are not those of the index, and `join` says so. Imports no torch, since `--help` reads the
-options.
+A new set of files replaces the old set. If the folder is copied at that moment, the copy may mix
+pieces of both. Then their digests differ from those in the index, and `join` reports an error.
+
+This module imports no torch, because `--help` reads the options.
 """
 
 from __future__ import annotations
@@ -20,31 +21,35 @@ from typing import Any
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.files import make_folder, read_file, reason, write_file
 
-#: The folder of parts within that of the run.
+#: The folder of parts inside the folder of the run.
 PARTS = "parts"
 INDEX, DONE = "index.json", "done"
 MIB = 2**20
-#: Minutes from one set to the next.
+#: Default of `part_minutes`.
 MINUTES = 3.0
 
 
 @dataclass(frozen=True)
 class PartOptions:
-    """What a run leaves in parts.
+    """How often a run leaves its weights in parts, and how large these are.
 
-    Raises UsageError for what cannot be, or does not go together.
+    Raises:
+        UsageError: A value is out of range, or the two options do not fit together.
     """
 
     part_mib: int | None = field(
         default=None,
         metadata={
-            "help": "Leave the averaged weights in OUT/parts while training, in files of at most "
-            "this many MiB: `export` and --init read that folder."
+            "help": "During the run, write the averaged weights into the folder `parts` in --out, "
+            "in files of at most this many MiB. `ticodec export` and --init can read that folder."
         },
     )
     part_minutes: float | None = field(
         default=None,
-        metadata={"help": f"Minutes from one set of parts to the next. [default: {MINUTES:g}]"},
+        metadata={
+            "help": "With --part-mib: write the weights each time after this many minutes. "
+            f"[default: {MINUTES:g}]"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -52,13 +57,13 @@ class PartOptions:
             raise UsageError("`part_mib` must be at least 1")
         if self.part_minutes is not None:
             if self.part_mib is None:
-                raise UsageError("`part_minutes` is for weights in parts: give `part_mib` too")
+                raise UsageError("`part_minutes` needs `part_mib`: give both")
             if not self.part_minutes > 0:
                 raise UsageError("`part_minutes` must be above 0")
 
     @property
     def minutes(self) -> float:
-        """From one set to the next."""
+        """Minutes from one set of parts to the next."""
         return MINUTES if self.part_minutes is None else self.part_minutes
 
 
@@ -68,9 +73,10 @@ def are_in(folder: Path) -> bool:
 
 
 def begin(folder: Path) -> None:
-    """Make the folder of a run that begins; it is not done.
+    """Make the folder for a run that starts, and remove the file `done` of an earlier run.
 
-    Raises TicodecError when the disk refuses.
+    Raises:
+        TicodecError: The folder cannot be written.
     """
     make_folder(folder)
     try:
@@ -83,10 +89,13 @@ def write(folder: Path, data: bytes, mib: int, facts: dict[str, Any]) -> None:
     """Replace the set of parts in a folder.
 
     Args:
-        data: a checkpoint; mib: the largest size of a part, MiB, at least 1.
-        facts: of the checkpoint, for people who read the index.
+        folder: the folder of parts.
+        data: a checkpoint.
+        mib: the largest size of a part in MiB, at least 1.
+        facts: facts about the checkpoint, for people who read the index.
 
-    Raises TicodecError when the disk refuses.
+    Raises:
+        TicodecError: The folder cannot be written.
     """
     size = mib * MIB
     pieces = [data[start : start + size] for start in range(0, len(data), size)]
@@ -99,30 +108,31 @@ def write(folder: Path, data: bytes, mib: int, facts: dict[str, Any]) -> None:
         written = [folder / f"{name}.part" for name in names]
         for path, piece in zip(written, pieces, strict=True):
             path.write_bytes(piece)
-        # All are written: the old set becomes the new one within a moment.
+        # All pieces are written. Renaming them replaces the old set in very little time.
         for path in written:
             path.replace(path.with_suffix(""))
         write_file(folder / INDEX, json.dumps({**facts, "parts": rows}, indent=2).encode())
         for path in folder.glob("weights.*"):
-            if path.name not in names:  # of an earlier, larger set
+            if path.name not in names:  # left from an earlier, larger set
                 path.unlink()
     except OSError as error:
         raise TicodecError(f"{folder}: cannot write the weights: {reason(error)}") from error
 
 
 def finish(folder: Path) -> None:
-    """Say that the run has ended. Raises TicodecError when the disk refuses."""
+    """Mark the run as ended. Raises TicodecError when the folder cannot be written."""
     write_file(folder / DONE, b"")
 
 
 def join(folder: Path) -> bytes:
-    """The checkpoint of a set of parts.
+    """Joins a set of parts to a checkpoint.
 
-    Raises BadInputError when there is none, or these parts are not one whole set.
+    Raises:
+        BadInputError: There are no parts, or they are not one complete set.
     """
     path = folder / INDEX
     if not path.is_file():
-        raise BadInputError(f"{folder}: no weights in it: there is no {INDEX}")
+        raise BadInputError(f"{folder}: contains no weights: {INDEX} is missing")
     text = read_file(path)
     try:
         digests = {Path(row["name"]).name: row["sha256"] for row in json.loads(text)["parts"]}
@@ -133,12 +143,12 @@ def join(folder: Path) -> bytes:
         pieces.append(read_file(folder / name))
         if digest(pieces[-1]) != wanted:
             raise BadInputError(
-                f"{folder}: {name} is not of the set that {INDEX} lists; it was copied while "
-                "the run replaced it, or is damaged: copy the whole folder again"
+                f"{folder}: {name} does not belong to the set that {INDEX} lists. It is damaged, "
+                "or was copied while the run replaced it: copy the whole folder again"
             )
     return b"".join(pieces)
 
 
 def digest(piece: bytes) -> str:
-    """SHA-256, hexadecimal."""
+    """The SHA-256 of a piece, in hexadecimal."""
     return hashlib.sha256(piece).hexdigest()

@@ -1,6 +1,6 @@
-"""Codecs and classifiers that are there already, to begin from or to learn from.
+"""Finds existing codecs and classifiers, which a run starts from or learns from.
 
-They are in installed weights, in checkpoints or, classifiers, in files of their own.
+They come from installed weights or from checkpoints. A classifier may also be in a file of its own.
 """
 
 from __future__ import annotations
@@ -27,18 +27,21 @@ from .teacher import Teacher
 
 Weights = dict[str, Tensor]
 
-#: Channels of a 16×16 patch.
+#: Channels of a patch of 16×16 pixels.
 PATCH = 3 * 16 * 16
-#: Stands for the fingerprint of a joint model that is still in training.
+#: Used instead of a fingerprint for a joint model that has not been exported.
 UNEXPORTED = "unexported"
 
 
 class ExistingCodec(NamedTuple):
-    """A codec to begin from.
+    """A codec to start from.
 
     Args:
-        config: its dimensions; floats: its weights by name; history: the runs that made them.
-        qualities: the lowest and the highest that it was trained for; 1 and 1 for one fixed λ.
+        config: its dimensions.
+        floats: its weights by name.
+        history: the runs that made the weights.
+        qualities: the lowest and the highest quality that it was trained for. Both are 1 for one
+            fixed λ.
     """
 
     config: CodecConfig
@@ -48,9 +51,14 @@ class ExistingCodec(NamedTuple):
 
 
 def find_codec(init: str) -> ExistingCodec:
-    """A codec of installed weights or of a checkpoint.
+    """Finds a codec in installed weights or in a checkpoint.
 
-    Raises UsageError when a classifier is named, BadInputError for what is not there or damaged.
+    Args:
+        init: the name of installed weights, or the path of a checkpoint.
+
+    Raises:
+        UsageError: `init` is a classifier.
+        BadInputError: `init` cannot be found or is damaged.
     """
     path = Path(init)
     if not checkpoint.is_checkpoint(path):
@@ -60,7 +68,7 @@ def find_codec(init: str) -> ExistingCodec:
         return ExistingCodec(config_from(fields), floats, history, entry.qualities or (1.0, 1.0))
     state = checkpoint.load(path)
     if checkpoint.kind_of(state) == checkpoint.HEAD:
-        raise UsageError(f"{init} is a classifier; `head` begins from it")
+        raise UsageError(f"{init} is a classifier: give `head` to start from it")
     try:
         config = config_from(state["config"])
         low, high = (min(q, config.levels) for q in state["options"]["quality_range"])
@@ -70,12 +78,14 @@ def find_codec(init: str) -> ExistingCodec:
 
 
 class ExistingClassifier(NamedTuple):
-    """A classifier that is there: to begin from, or to learn from.
+    """A classifier to start from or to learn from.
 
     Args:
-        config, floats, history: its dimensions, its weights, and the runs that made them.
-        network: the codec whose latents it reads, where that came along with it.
-        top: the highest quality of that codec; None: its latents were not quantised yet.
+        config: its dimensions.
+        floats: its weights by name.
+        history: the runs that made the weights.
+        network: the codec whose latents it reads, if both are in one joint model. Else None.
+        top: the highest quality of `network`. None if its latents are not quantised yet.
     """
 
     config: HeadConfig
@@ -85,7 +95,11 @@ class ExistingClassifier(NamedTuple):
     top: float | None = None
 
     def source(self, device: torch.device) -> Source:
-        """It as far as its first layer. Raises BadInputError when its codec is not installed."""
+        """What it computes from images, up to the first layer of its Transformer.
+
+        Raises:
+            BadInputError: The codec whose latents it reads is not installed.
+        """
         c = self.config
         embed = torch.nn.Linear(c.channels, c.vit.C)
         embed.load_state_dict(
@@ -102,25 +116,34 @@ class ExistingClassifier(NamedTuple):
         return Source(network, level, embed)
 
     def teacher(self, device: torch.device) -> Teacher:
-        """All of it, frozen. Raises BadInputError when it is damaged, or its codec not there."""
+        """The whole classifier, frozen.
+
+        Raises:
+            BadInputError: It is damaged, or the codec whose latents it reads is not installed.
+        """
         try:
             source, vit = self.source(device), network_of(self.config, self.floats)
             channels = PATCH if source.network is None else source.network.config.M
             if self.config.channels != channels:
-                raise ValueError(f"{self.config.channels} channels, not {channels}")
+                raise ValueError(f"it has {self.config.channels} channels, not {channels}")
             if not all(bool(value.isfinite().all()) for value in self.floats.values()):
-                raise ValueError("weights that are not finite")
+                raise ValueError("some of its weights are not finite")
         except TicodecError:
             raise
         except (ValueError, RuntimeError) as error:
-            raise BadInputError(f"not a classifier of this ticodec: {error}") from error
+            raise BadInputError(f"not a classifier of this version: {error}") from error
         return Teacher(source, vit.to(device))
 
 
 def find_classifier(init: str) -> ExistingClassifier:
-    """A classifier of a file, of installed weights, or of a joint model in training.
+    """Finds a classifier in installed weights, in a checkpoint or in a file of its own.
 
-    Raises UsageError when what is named has none, BadInputError when it is not there or damaged.
+    Args:
+        init: the name of installed weights, or the path of a checkpoint or `.safetensors` file.
+
+    Raises:
+        UsageError: `init` has no classifier.
+        BadInputError: `init` cannot be found or is damaged.
     """
     path = Path(init)
     try:

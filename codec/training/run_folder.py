@@ -1,4 +1,4 @@
-"""The folder of a run: its name, what in it may be replaced, and the command that comes next."""
+"""The folder of a run: its name, which files a run may replace, and the command that comes next."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .parts import PARTS, are_in
 from .request import Request
 from .trainer import AnyTrainer
 
-#: Folder of runs that are given none.
+#: The folder of runs without `out`.
 RUNS = Path("runs")
 TRUNK, ANNEALED = "trunk.pt", "annealed.pt"
-#: A run holds this file, so that two do not write into one folder.
+#: A run locks this file, so that no other run writes into its folder.
 LOCK = ".ticodec-train.lock"
-#: What the folder of icat's first step ends in.
+#: The suffix of the folder of icat's step 1.
 STEP_1 = "-step1"
 
 
 def folder_of(request: Request, trainer: AnyTrainer, out: Path | None) -> Path:
-    """Where a run writes: `out`, the folder of what it resumes, or one named after the model."""
+    """The folder of a run: `out`, or the folder of the resumed checkpoint, or `runs/MODEL`."""
     if out is not None:
         return out
     if request.resume is not None:
@@ -38,7 +38,7 @@ def folder_of(request: Request, trainer: AnyTrainer, out: Path | None) -> Path:
 
 
 def _name_of(request: Request, trainer: AnyTrainer) -> str:
-    """What is trained."""
+    """The name of what is trained, for the folder."""
     config = trainer.config
     if isinstance(config, HeadConfig):
         return f"{config.codec}-head" if config.stem == "latents" else request.model or "vit"
@@ -47,7 +47,7 @@ def _name_of(request: Request, trainer: AnyTrainer) -> str:
 
 
 def is_step_1(trainer: AnyTrainer) -> bool:
-    """Whether a joint model is in its first step, which another one has to follow."""
+    """Whether this run is step 1 of a joint model. Step 2 has to follow."""
     return trainer.recorded_options().get("step") == 1
 
 
@@ -55,10 +55,13 @@ def is_step_1(trainer: AnyTrainer) -> bool:
 def claimed(
     folder: Path, request: Request, trainer: AnyTrainer, force: bool, ranks: Ranks
 ) -> Iterator[None]:
-    """The folder of a run, made, and kept from other runs; of several ranks the first does it.
+    """A context in which the folder of a run exists and no other run can write into it.
 
-    Raises UsageError when the run would replace checkpoints, TicodecError when another run is
-    writing there, or the disk refuses.
+    Only the first of several ranks makes and locks the folder.
+
+    Raises:
+        UsageError: The run would replace checkpoints.
+        TicodecError: Another run is writing there, or the folder cannot be written.
     """
     check_free(folder, request, trainer, force)
     if not ranks.first:
@@ -66,15 +69,15 @@ def claimed(
         return
     make_folder(folder)
     with locked(folder / LOCK, 0, "another run"):
-        check_free(folder, request, trainer, force)  # nobody has written since
+        check_free(folder, request, trainer, force)  # again: another run may have just ended
         yield
 
 
 def check_free(folder: Path, request: Request, trainer: AnyTrainer, force: bool) -> None:
     """Raises UsageError when the run would replace checkpoints in its folder.
 
-    A run may replace the trunk that it resumes; with `force`, also another run's checkpoints,
-    but never those that it begins or learns from.
+    A run may replace the `trunk.pt` that it resumes. With `force` it may also replace the
+    checkpoints of another run, but never those that it starts from or learns from.
     """
     trunk = (folder / TRUNK).resolve()
     resumes_trunk = request.resume is not None and request.resume.resolve() == trunk
@@ -82,24 +85,29 @@ def check_free(folder: Path, request: Request, trainer: AnyTrainer, force: bool)
     for source in filter(None, (request.init, trainer.options.teacher, begun_from)):
         path = Path(source)
         if is_checkpoint(path) and path.resolve().parent == folder.resolve():
-            raise UsageError(f"{folder} is where {source} is, which it would replace; give `out`")
+            raise UsageError(
+                f"a run in {folder} would replace {source}, which it reads: give another `out`"
+            )
     if force or resumes_trunk:
         return
     for name in (TRUNK, ANNEALED):
         if (folder / name).exists():
             raise UsageError(
-                f"{folder / name} is there already: `resume` goes on from it, "
-                "`out` names another folder, `force` replaces it"
+                f"{folder / name} already exists: give `resume` to continue it, "
+                "`out` for another folder, or `force` to replace it"
             )
     if are_in(folder / PARTS):
         raise UsageError(
-            f"{folder / PARTS} has weights of another run already: `init` begins from them, "
-            "`out` names another folder, `force` replaces them"
+            f"{folder / PARTS} already has weights of another run: give `init` to start from "
+            "them, `out` for another folder, or `force` to replace them"
         )
 
 
 def next_command(made: Path, data: Path, trainer: AnyTrainer) -> str:
-    """What to type after a run that wrote the checkpoint `made`, for a POSIX shell."""
+    """The command line that comes after a run that wrote the checkpoint `made`.
+
+    It is quoted for a POSIX shell.
+    """
     checkpoint = _as_argument(made)
     if not is_step_1(trainer):
         name = _free_name(trainer)
@@ -109,9 +117,12 @@ def next_command(made: Path, data: Path, trainer: AnyTrainer) -> str:
 
 
 def _free_name(trainer: AnyTrainer) -> str:
-    """A name to export a codec by that no installed weights have; "" is that of its model.
+    """A name for the exported codec that no installed weights have.
 
-    It is the name of its preset if that is free. Several presets are one model in other sizes.
+    If it is free, it is the name of the preset. Several presets may be sizes of one model.
+
+    Returns:
+        The name, or "" if the default name of the export is free.
     """
     if not isinstance(trainer.config, CodecConfig):
         return ""
@@ -126,7 +137,7 @@ def _free_name(trainer: AnyTrainer) -> str:
 
 
 def _free_folder(first_step: Path) -> Path:
-    """A folder for the second step beside that of the first, in which there is nothing yet."""
+    """A folder for step 2 that does not exist yet, beside the folder of step 1."""
     name = first_step.resolve().name
     name = name.removesuffix(STEP_1) if name.endswith(STEP_1) else f"{name}-step2"
     parent = first_step.parent if first_step.name else Path("..")
@@ -137,6 +148,6 @@ def _free_folder(first_step: Path) -> Path:
 
 
 def _as_argument(path: Path) -> str:
-    """A path that no command takes for a flag."""
+    """A path as text that no command mistakes for a flag."""
     text = str(path)
     return f"./{text}" if text.startswith("-") else text

@@ -1,11 +1,12 @@
-"""What a run shows and records: a progress bar, `log.csv`, `validation.csv`.
+"""What a run shows and records: a progress bar, `log.csv` and `validation.csv`.
 
-    log.csv          means of some steps: of the training batches, with the weights of that moment
-    validation.csv   the averaged weights on what was held out
+    log.csv          means over 50 steps, on the training batches, with the weights of each step
+    validation.csv   results of the averaged weights on the held-out data
 
-Both have `bpp`, the rate with noise that is learned, and behind it `bpp_rounded`, the rate of
-rounded latents: noise costs bits that rounding does not, so the former is far above a file's. With
-frozen transforms there is `bpp` alone, of rounded latents; in `validation.csv` of whole streams.
+Both files have two rates. `bpp` is the rate in the loss, where noise stands for rounding. Noise
+takes bits that rounding does not take, so this rate is far above the rate of a file. `bpp_rounded`
+is the rate of rounded latents. With frozen transforms there is only `bpp`, which then is the rate
+of rounded latents in `log.csv`, and the rate of real streams in `validation.csv`.
 """
 
 from __future__ import annotations
@@ -27,21 +28,22 @@ from ticodec.psnr import psnr_of_mse
 from .trainer import AnyTrainer
 
 LOG_STEPS = 50
-#: Columns that stand behind all others, where they disturb no reader of those that were first.
+#: Columns that come last, because older readers expect the other columns at their places.
 LAST = ("bpp_rounded",)
 
 
 class Log:
-    """The progress bar and the two CSV files of a run; of several ranks, the first one's."""
+    """The progress bar and the two CSV files of a run. Only the first of several ranks has them."""
 
     def __init__(self, trainer: AnyTrainer, out: Path, console: Console) -> None:
         self.trainer, self.out, self.console = trainer, out, console
         self.bar = progress_bar(console)
-        self.sums = torch.zeros(len(trainer.columns), device=trainer.device)  # read seldom
+        # On the device, because reading numbers in every step would make the CPU wait for a GPU.
+        self.sums = torch.zeros(len(trainer.columns), device=trainer.device)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """A phase of the run, within which steps are recorded, with a bar of its own."""
+        """A context for one phase of the run. Steps are recorded in it, with a new progress bar."""
         self.name, self.task = name, self.bar.add_task(name, total=None, stats="")
         self.restart()
         self.bar.start()
@@ -52,12 +54,12 @@ class Log:
             self.bar.remove_task(self.task)
 
     def restart(self) -> None:
-        """Begin a new mean."""
+        """Start a new mean."""
         self.sums.zero_()
         self.count, self.crops, self.since = 0, self.trainer.crops, time.monotonic()
 
     def record(self, loss: tuple[torch.Tensor, ...]) -> None:
-        """Take one step's numbers; every LOG_STEPS steps show their mean and write a row."""
+        """Add the numbers of one step. Every LOG_STEPS steps, show their mean and write a row."""
         if not self.trainer.ranks.first:
             return
         self.sums += torch.stack([part.detach().float() for part in loss])
@@ -83,7 +85,7 @@ class Log:
         self.restart()
 
     def validate(self, data: Any) -> None:
-        """Show and keep how good the averaged weights are on what was held out."""
+        """Validate the averaged weights on the held-out data. Show and write the result."""
         t = self.trainer
         if not t.ranks.first:
             return
@@ -95,7 +97,7 @@ class Log:
 
 
 def progress_bar(console: Console) -> Progress:
-    """A phase's name, time and `stats`, which take several lines where the window is narrow."""
+    """A bar with the name of a phase, its time, and `stats`, which wrap if the window is narrow."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
@@ -106,7 +108,7 @@ def progress_bar(console: Console) -> Progress:
 
 
 def shown_as(name: str, value: float) -> str:
-    """A scalar for the progress bar."""
+    """A scalar as text for the progress bar."""
     if name == "mse":
         return f"{psnr_of_mse(value):.2f} dB"
     if name == "bpp_rounded":
@@ -115,9 +117,9 @@ def shown_as(name: str, value: float) -> str:
 
 
 def append(path: Path, cells: dict[str, Any]) -> None:
-    """Add a row to a CSV file, with its header when the file is new.
+    """Add a row to a CSV file. A new file gets a header first.
 
-    A file that an earlier version began gets the header of the columns that it lacks.
+    If an earlier version wrote the file with fewer columns, the header is extended.
     """
     header = ",".join(cells)
     if path.exists():

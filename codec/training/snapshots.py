@@ -1,4 +1,4 @@
-"""Averaged weights that a run leaves in parts while it trains: see `parts`."""
+"""Writes the averaged weights in parts again and again while a run trains, see `parts`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from .checkpoint import FORMAT
 from .parameters import STANDARD
 from .trainer import AnyTrainer
 
-#: What of a checkpoint only a run that goes on needs.
+#: Entries of a checkpoint that only a resumed run needs.
 LEFT_OUT = ("network", "optimizer", "random")
 
 
 class Snapshots:
-    """Leaves weights in a folder, again and again; of several ranks the first does.
+    """Writes weights into a folder again and again. Only the first of several ranks writes.
 
     Args:
-        options: with `part_mib`: without, nothing is left. clock: seconds.
+        trainer: the trainer whose weights are written.
+        folder: where they are written.
+        options: size and time between two sets. Without `part_mib` nothing is written.
+        clock: returns a time in seconds.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class Snapshots:
             parts.begin(folder)
 
     def leave(self) -> None:
-        """Leave the averaged weights as they are now."""
+        """Write the averaged weights of now."""
         if self.mib is None:
             return
         state = self.trainer.state()
@@ -49,21 +52,21 @@ class Snapshots:
         self.left = self.clock()
 
     def leave_if_due(self) -> None:
-        """Leave them if that was last done long enough ago."""
+        """Write the averaged weights if the last time is long enough ago."""
         if self.mib is not None and self.clock() - self.left >= self.seconds:
             self.leave()
 
     def finish(self) -> None:
-        """Say that no more come."""
+        """Mark the run as ended."""
         if self.mib is not None:
             parts.finish(self.folder)
 
 
 def light_bytes(state: dict[str, Any]) -> bytes:
-    """A checkpoint to export or begin from, of a trainer's state: averages in half precision."""
+    """A checkpoint for `export` and `init`, from a trainer's state, averages in half precision."""
     kept = {name: value for name, value in state.items() if name not in LEFT_OUT}
     kept["average"] = {
-        # A file has those of the first layer folded into others, which then are made half.
+        # STANDARD stays float32: export folds it into other weights before it rounds these to half.
         name: value.cpu() if name.endswith(STANDARD) else value.half().cpu()
         for name, value in state["average"].items()
     }

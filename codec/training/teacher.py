@@ -1,10 +1,11 @@
-"""Learning from another classifier's answers: they say more of an image than its label does.
+"""Distillation: a classifier also learns from the answers of another one, its teacher.
 
-    images ─► augment ─┬─► what this one reads ─► ViT ─► cross entropy with  ½·label + ½·answer
-                       └─► what the other reads ─► its ViT ─► softmax ─► answer ─┘
+    images ─► augment ─┬─► latents or patches ─► ViT ─► cross entropy with  ½·label + ½·answer
+                       └─► the teacher's latents or patches ─► its ViT ─► softmax ─► answer ─┘
 
-A crop that shows only half of a thing, or two, is answered for as it is, where its label would
-say the same of every crop. (Hinton et al., "Distilling the Knowledge in a Neural Network".)
+An answer says more about a crop than the label of the image does. If a crop shows only half of an
+object, or two objects, the teacher answers for this crop, while the label is the same for every
+crop. (Hinton et al., "Distilling the Knowledge in a Neural Network".)
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from ticodec.models.vit import ViT
 
 from .least_squares import Source
 
-#: What the answers count beside the labels, 0 … 1.
+#: The weight of the answers in the targets, from 0 to 1. The labels have the rest.
 SHARE = 0.5
 
 
 class Teacher(NamedTuple):
-    """A classifier to learn from: what it reads of images, and its Transformer; both frozen."""
+    """A classifier to learn from, frozen: what it computes up to its first layer, and its ViT."""
 
     source: Source
     vit: ViT
 
     @torch.no_grad()
     def taught(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Targets (B, classes), of which a share is its answer for images (B, H, W, 3) in [0, 1].
+        """Targets (B, classes), mixed with the teacher's answers for images (B, H, W, 3) in [0, 1].
 
-        H and W are multiples of 16.
+        H and W must be multiples of 16.
         """
         answers = self.vit(self.source.read(x)).float().softmax(1)
         return torch.lerp(targets, answers, SHARE)

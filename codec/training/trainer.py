@@ -206,7 +206,7 @@ class BaseTrainer(ABC, Generic[C, D]):
     # -- one step ---------------------------------------------------------------------
 
     def learning_rate(self, anneal: float = 0.0) -> float:
-        """The rate of a step. As `anneal` goes from 0 to 1 it falls from the constant rate to 0."""
+        """The learning rate now, see the module. As `anneal` rises from 0 to 1 it falls to 0."""
         warm = min(1.0, (self.step + 1) / max(1, self.options.warmup))
         return self.options.lr * warm * (1 - anneal)
 

@@ -90,7 +90,7 @@ def test_what_does_not_go_together_is_one_line(train) -> None:
     HeadTrainer(PIXELS, FIRST, CPU).save(Path("head.pt"))
     train(*FREEZE, "--init", "head.pt").fails(2, "head.pt is a classifier")
     train(*FREEZE, "--init", "none.safetensors").fails(2, "no weights for model")
-    train(*FREEZE, *known, "--lmbda", 0.1).fails(2, "--init has its own dimensions")
+    train(*FREEZE, *known, "--lmbda", 0.1).fails(2, "leave out --lmbda: --init has its own")
     train(*FREEZE, *known, "--crop", 96).fails(2, "--crop must be a multiple of 64")
     train(*FREEZE, *known, "--step", 1).fails(2, "leave out --step: it is only for icat")
     train(*FREEZE, *known, "--crop", 128).fails(3, "no readable image of at least 128×128 pixels")

@@ -124,7 +124,7 @@ def test_the_layer_is_kept_for_own_classes(head: Path, toys: Path, tmp_path: Pat
     assert isinstance(begun, HeadTrainer)
     before = read_head(head, None)[1].state_dict()
     data, line = begun.load_data(own, quiet)
-    assert "twice as large" not in line
+    assert "halved latents" not in line
     begun.train_step(data)
     for name in ("weight", "bias"):
         for network in (begun.network, begun.average):
@@ -152,7 +152,7 @@ def test_joint_models_fit_it_to_the_latents_of_files(toys: Path, tmp_path: Path)
     for each in (trunk, trainer):
         fitted, random = layer(each), torch.get_rng_state()
         data, line = each.load_data(toys, quiet)
-        assert "twice as large" not in line  # going on is exact
+        assert "halved latents" not in line  # going on is exact
         each.finish(data)
         assert torch.equal(fitted, layer(each))  # so it had been fitted to these very weights
         assert torch.equal(random, torch.get_rng_state())
@@ -179,5 +179,5 @@ def test_joint_weights_from_before_get_one_when_they_learn_on(toys: Path, tmp_pa
     begun = start.start(Request(toys, None, changes, CPU, init=str(tmp_path / "old.pt")))
     assert isinstance(begun, JointTrainer)
     _, line = begun.load_data(toys, quiet)
-    assert "twice as large" in line
+    assert "halved latents" in line
     assert layer(begun).any()

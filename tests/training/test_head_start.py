@@ -68,7 +68,7 @@ def test_what_cannot_begin_a_classifier(joint: Codec, toys: Path, tmp_path: Path
     pixels = str(saved(HeadTrainer(PIXELS, FIRST, CPU), toys, tmp_path / "a.pt", 1))
     refused("another size than vit-lite", "vit-lite", pixels)
     refused("tiny have no classifier", "tiny", "tiny", head=True)
-    refused("is a classifier; `head` begins from it", "icat", pixels)
+    refused("is a classifier: give `head` to start from it", "icat", pixels)
 
 
 def test_larger_crops_take_positions_along(toys: Path, tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (2, "no weights for model 'absent'", ("--head", "--model", "absent")),
         (2, "no weights for model 'absent'", ("--init", "absent")),
         (2, "tiny is a tic-lite", ("--model", "icat-lite", "--init", "tiny")),
-        (2, "is a classifier; --head", ("--model", "icat-lite", "--init", "vit.pt")),
+        (2, "is a classifier: give --head", ("--model", "icat-lite", "--init", "vit.pt")),
         (2, "a codec that has no classifier", ("--head", "--model", "tiny", "--init", "codec.pt")),
         (2, "--enlarge must be 1, 2 or 4", ("--head", "--model", "tiny", "--enlarge", 3)),
         (2, "--teacher: it is only for heads", ("--model", "icat-lite", "--teacher", "vit.pt")),
@@ -173,7 +173,7 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (2, "it would replace", ("--model", "vit", "--teacher", "vit.pt", "--out", ".")),
         (
             2,
-            "knows blue sea, grass, red",
+            "has the labels blue sea, grass, red",
             ("--data", "two", "--model", "vit", "--teacher", "vit.pt"),
         ),
         (3, "not a checkpoint", ("--model", "vit", "--init", "text.pt")),

@@ -41,7 +41,7 @@ def test_a_mixed_set_is_refused(tmp_path: Path) -> None:
     early = (tmp_path / "weights.1").read_bytes()
     parts.write(tmp_path, some_bytes(3 * parts.MIB, 2), 1, {})
     (tmp_path / "weights.1").write_bytes(early)
-    with pytest.raises(BadInputError, match=r"weights\.1 is not of the set .* copy the whole"):
+    with pytest.raises(BadInputError, match=r"weights\.1 does not belong to .* copy the whole"):
         parts.join(tmp_path)
 
 

@@ -94,7 +94,7 @@ def test_weights_in_parts_begin_another_run(train) -> None:
     left = checkpoint.load(Path("gpu/parts"))
     train("--resume", "gpu/parts").fails(2, "only averaged weights", "give it as --init")
     begin = ("--init", "gpu/parts", "--max-steps", 0)
-    train(*begin, "--out", "gpu", "--force").fails(2, "which it would replace")
+    train(*begin, "--out", "gpu", "--force").fails(2, "would replace")
     assert train(*begin, "--out", "next").code == 0
     went_on = checkpoint.load(Path("next/trunk.pt"))
     assert went_on["history"] == left["history"]
@@ -102,12 +102,12 @@ def test_weights_in_parts_begin_another_run(train) -> None:
         assert torch.equal(went_on["average"][name], value), name
     index = Path("gpu/parts/index.json")
     Path("gpu/parts/weights.0").write_bytes(b"of another set")
-    train(*begin, "--out", "third").fails(3, "weights.0 is not of the set", "copy the whole folder")
+    train(*begin, "--out", "third").fails(3, "weights.0 does not belong", "copy the whole folder")
     index.unlink()
     Path("gpu/trunk.pt").unlink()
     assert train("--max-steps", 0, "--part-mib", 1, "--out", "gpu").code == 0
     Path("gpu/trunk.pt").unlink()
-    train("--max-steps", 0, "--out", "gpu").fails(2, "gpu/parts has weights of another run")
+    train("--max-steps", 0, "--out", "gpu").fails(2, "gpu/parts already has weights of another run")
 
 
 def test_a_compiled_run_is_the_same_run(train, monkeypatch: pytest.MonkeyPatch) -> None:

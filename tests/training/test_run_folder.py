@@ -35,11 +35,11 @@ def test_a_run_replaces_no_other(train) -> None:
     trunk = Path("runs/tic-lite/trunk.pt")
     assert train().code == 0
     before = trunk.read_bytes()
-    train().fails(2, "runs/tic-lite/trunk.pt is there already", "--resume", "--out", "--force")
-    train("--out", "runs/tic-lite").fails(2, "is there already")
+    train().fails(2, "runs/tic-lite/trunk.pt already exists", "--resume", "--out", "--force")
+    train("--out", "runs/tic-lite").fails(2, "already exists")
     assert trunk.read_bytes() == before
     assert train("--out", "other").code == 0
-    train("--resume", "other/trunk.pt", "--out", "runs/tic-lite").fails(2, "is there already")
+    train("--resume", "other/trunk.pt", "--out", "runs/tic-lite").fails(2, "already exists")
     assert trunk.read_bytes() == before
     assert train("--seed", 1, "--force").code == 0
     assert trunk.read_bytes() != before
@@ -59,7 +59,7 @@ def test_an_annealed_copy_does_not_replace_its_trunk(train) -> None:
     train(*annealed, "--force", "--anneal-minutes", 0.001).fails(2, "annealed.pt", "--out")
     assert Path("runs/tic-lite/trunk.pt").read_bytes() == before
     Path("runs/tic-lite/trunk.pt").unlink()
-    train().fails(2, "runs/tic-lite/annealed.pt is there already")
+    train().fails(2, "runs/tic-lite/annealed.pt already exists")
 
 
 def test_two_runs_do_not_write_into_one_folder(train) -> None:
@@ -90,7 +90,7 @@ def test_checkpoints_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
 def test_what_a_run_begins_from_is_never_replaced(train) -> None:
     assert train().code == 0
     again = train("--init", "runs/tic-lite/trunk.pt", "--out", "runs/tic-lite", "--force")
-    again.fails(2, "which it would replace; give --out")
+    again.fails(2, "which it reads: give another --out")
 
 
 def test_folders_are_named_after_what_is_trained(tmp_path: Path) -> None:

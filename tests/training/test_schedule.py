@@ -91,7 +91,7 @@ def test_minutes_that_the_start_takes_up() -> None:
     clock = Clock()
     began = clock.now
     clock.now += 75
-    with pytest.raises(TicodecError, match=r"the 1 minutes were over .* that took 75 s"):
+    with pytest.raises(TicodecError, match=r"the 1 minutes were over .* took 75 s"):
         Schedule(Limits(minutes=1), began, clock)
 
 
@@ -120,7 +120,7 @@ def test_limits_that_cannot_be(limits: dict, message: str) -> None:
     ("options", "message"),
     [
         ({"part_mib": 0}, "`part_mib` must be at least 1"),
-        ({"part_minutes": 1}, "`part_minutes` is for weights in parts"),
+        ({"part_minutes": 1}, "`part_minutes` needs `part_mib`"),
         ({"part_mib": 1, "part_minutes": 0}, "`part_minutes` must be above 0"),
     ],
 )
