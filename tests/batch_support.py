@@ -1,4 +1,4 @@
-"""What the tests of batch runs share: trees of small photos, and looking at what came out."""
+"""Helpers of the tests of batch runs: they make trees of small photos and read the results."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from support import make_pixels
 
 from ticodec import container, sections
 
-#: Seconds after which a test has hung. No test takes that long: they wait for events.
+#: Seconds until a wait is given up because the test must have hung. No passing test takes so long.
 PATIENCE = 300
 COMMAND = [sys.executable, "-m", "ticodec", "batch"]
 
 
 def make_photos(folder: Path, names: list[str], side: int = 48) -> None:
-    """A photo of numbers under each name, all different."""
+    """Write one generated photo under each name. No two photos are alike."""
     for seed, name in enumerate(names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def make_photos(folder: Path, names: list[str], side: int = 48) -> None:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, hidden ones too, with their bytes."""
+    """Bytes of all files below a folder, hidden files too, by path relative to the folder."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -40,7 +40,10 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def whole(folder: Path) -> list[str]:
-    """Names of the .tic files below a folder, each of which is whole; nothing else is there."""
+    """Sorted names of the .tic files below a folder.
+
+    Asserts that each file is complete and that there are no other files.
+    """
     found = tree(folder)
     for name, data in found.items():
         assert name.endswith(".tic"), name
@@ -49,14 +52,14 @@ def whole(folder: Path) -> list[str]:
 
 
 def without_origin(tic: bytes) -> bytes:
-    """A .tic file of batch without what it says of its photo: as `encode` writes it."""
+    """A .tic file of a batch run without the section about its photo, as `encode` writes it."""
     file = container.read(tic)
     del file.sections[sections.numbers()["origin"]]
     return container.write(file)
 
 
 def rows(report: Path) -> dict[str, dict]:
-    """Rows of a report by file; JSON or CSV."""
+    """Rows of a JSON or CSV report, by file."""
     if report.suffix == ".json":
         listed = json.loads(report.read_text())["files"]
     else:
@@ -68,7 +71,7 @@ def rows(report: Path) -> dict[str, dict]:
 
 
 def summary(report: Path) -> dict:
-    """Totals of a JSON report, which are those of its rows."""
+    """Totals of a JSON report. Asserts that they are the totals of its rows."""
     found = json.loads(report.read_text())
     total, files = found["summary"], found["files"]
     counted = {s: sum(row["status"] == s for row in files) for s in ("done", "failed", "skipped")}
@@ -81,15 +84,15 @@ def summary(report: Path) -> dict:
 
 
 def start(*arguments: object, **options) -> subprocess.Popen:
-    """A batch command as a process of its own."""
+    """Start a batch command in a process of its own."""
     command = [*COMMAND, *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, **options)
 
 
 def children(pid: int, marked: bytes = b"spawn_main") -> list[int]:
-    """Processes that a process started and whose command line has a mark.
+    """Ids of a process's children whose command line contains `marked`.
 
-    By default worker processes: not the tracker that multiprocessing starts beside them.
+    By default these are worker processes, without the tracker that multiprocessing also starts.
     """
     found = []
     for entry in Path("/proc").iterdir():
@@ -105,16 +108,17 @@ def children(pid: int, marked: bytes = b"spawn_main") -> list[int]:
 
 
 def bytes_written(pid: int) -> int:
-    """How many bytes a process has written, to files and pipes."""
+    """Number of bytes that a process has written to files and pipes."""
     numbers = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
     return int(numbers["wchar"])
 
 
 def wait_until(condition, process: subprocess.Popen | None = None) -> None:
-    """Wait for something that has to happen, for as long as a busy machine may take.
+    """Wait until a condition holds, for as long as a busy machine may take.
 
     Args:
-        process: what makes it happen; when it has ended, waiting is over at once.
+        condition: a function that returns whether it holds.
+        process: the process that brings it about. Waiting ends as soon as this process has ended.
     """
     end = time.monotonic() + PATIENCE
     while not condition():
@@ -125,5 +129,5 @@ def wait_until(condition, process: subprocess.Popen | None = None) -> None:
 
 
 def kill(pid: int) -> None:
-    """kill -9."""
+    """End a process as `kill -9` does."""
     os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The browser that tests drive: where it is, and, run as a program, getting one."""
+"""Finds the browser that tests drive. Run as a program, it installs one if there is none."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def find() -> str | None:
-    """Path of an installed Chromium or Chrome; None: Playwright's own, where it puts it."""
+    """Path of an installed Chromium or Chrome. None if only Playwright's own can be used."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 def main() -> None:
-    """Install Chromium unless there is one: by apt where that is allowed, else by Playwright."""
+    """Install Chromium if there is none, by apt where that is allowed and else by Playwright."""
     if find():
         return
     sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]

@@ -1,4 +1,4 @@
-"""Parameters of tests that run with each of the entropy coders."""
+"""Parameters of tests that run with each of the entropy coders (rANS backends)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MISSING = {
 
 
 def param(*names: str) -> Any:
-    """A parameter of a test, which is skipped where one of these coders is missing."""
+    """A test parameter: names of coders. The test is skipped if one of them is missing."""
     missing = [MISSING[name] for name in names if name not in backends()]
     marks = [pytest.mark.skip(reason=missing[0])] if missing else []
     return pytest.param(*names, marks=marks, id="-".join(names))
 
 
-#: One argument, `name`: the name of a coder.
+#: Runs a test with every coder. The test takes one argument, `name`: the name of the coder.
 each = pytest.mark.parametrize("name", [param(name) for name in BACKENDS])

@@ -1,4 +1,4 @@
-"""Image files with colours that tests know, by real encoders, and how viewers show pictures."""
+"""Image files with known colours, written by real encoders, and how viewers show pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GAMMA_18 = transfer.formula(1.8)
 
 
 def png(pixels: np.ndarray = PIXELS, icc_profile: bytes | None = None, **chunks: bytes) -> bytes:
-    """A PNG by Pillow with these chunks."""
+    """A PNG that Pillow wrote, with these chunks."""
     more, out = PngInfo(), io.BytesIO()
     for name, payload in chunks.items():
         more.add(name.encode(), payload)
@@ -44,7 +44,7 @@ def chromaticities(values: tuple[float, ...]) -> bytes:
 
 
 def shown(picture: Picture) -> np.ndarray:
-    """The pixels as a viewer shows them that honours ICC profiles, sRGB, (H, W, 3)."""
+    """The pixels that a viewer which honours ICC profiles shows: sRGB, (H, W, 3), 0 … 255."""
     image = picture.to_image()
     if "icc_profile" in image.info:
         own = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
@@ -53,7 +53,13 @@ def shown(picture: Picture) -> np.ndarray:
 
 
 def expected(pixels: np.ndarray, primaries: tuple[float, ...], power: float) -> np.ndarray:
-    """The same by the formulas."""
+    """What `shown` should return for these pixels, computed from the formulas of colour spaces.
+
+    Args:
+        pixels: (H, W, 3), 0 … 255.
+        primaries: their chromaticities.
+        power: the exponent that makes the pixels linear.
+    """
     linear = (pixels / 255) ** power @ icc.to_d50(primaries).T
     linear = linear @ np.linalg.inv(icc.to_d50(BT_709)).T
     return transfer.srgb_samples(linear.clip(0, 1)) * 255

@@ -16,19 +16,20 @@ from typing import BinaryIO
 import pytest
 from PIL import Image
 
-# As the command does: threads that spin are very slow when tests share the cores. One thread is
-# enough for tests that run side by side; those about threads say how many.
+# The command sets GOMP_SPINCOUNT too: threads that spin are very slow when tests share the cores.
+# One thread is enough for tests that run side by side. Tests of threads set their own number.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Float32 on every machine, in every process started here: a CPU that is fast at bf16 would run
-# other tests than one that is not. Tests of both use the fixture `bf16`.
+# Float32 on every machine and in every process that tests start. Otherwise a CPU that is fast at
+# bf16 would be tested with other arithmetic than one that is not. Tests of both types use the
+# fixture `bf16`.
 os.environ.setdefault("TICODEC_BF16", "0")
 
-# The width of the terminal, which the readline library sets: tests that need one say which.
+# The readline library sets COLUMNS, the width of the terminal. Tests that need a width set it.
 os.environ.pop("COLUMNS", None)
 
 from faster import fork_workers, share_command
-from support import (  # imports torch, which reads these
+from support import (  # imports torch, which reads the variables above
     GOLDEN,
     ROOT,
     SAMPLES,
@@ -39,15 +40,15 @@ from support import (  # imports torch, which reads these
 share_command()
 fork_workers()
 
-# Before anything looks for weights: no test sees or writes the developer's own weights, nor does
-# a process that a test starts.
+# No test, and no process that a test starts, reads or writes the developer's own weights. This has
+# to be set before anything looks for weights.
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="ticodec-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_DATA_HOME"], ignore_errors=True)
 
-# The tiny network is found besides the shipped ones.
+# Makes the tiny network available besides the shipped ones.
 os.environ["TICODEC_WEIGHTS"] = str(GOLDEN / "weights")
 
-#: Files that take longest, the longest first; they begin first.
+#: The slowest test files, the slowest first. They are started in this order before all others.
 LONGEST = (
     "cli/test_batch_ray.py",
     "cli/test_batch_faults.py",
@@ -67,10 +68,10 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, so that no worker is left with one while others are idle.
+    """Begin with the slowest files, so that no worker still has one when the others are done.
 
-    By default pytest-xdist begins with the files of most tests, which are short ones: those of
-    few tests start processes. `make test` says --no-loadscope-reorder.
+    By default pytest-xdist begins with the files that have most tests. These are fast: the slow
+    files have few tests, which start processes. So `make test` passes --no-loadscope-reorder.
     """
     places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
@@ -78,14 +79,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def interruptible() -> None:
-    """What runs the tests in the background may ignore SIGINT, and commands would inherit that."""
+    """Stop ignoring SIGINT, which processes that tests start would inherit.
+
+    A shell that runs the tests in the background may have them ignore it.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
-    """No test leaves signals ignored: processes that later tests start would inherit that."""
+    """Restore signal handlers, because processes that later tests start would inherit them."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
     yield
@@ -95,7 +99,7 @@ def signals() -> Iterator[None]:
 
 @pytest.fixture(params=[False, True], ids=["float32", "bf16"])
 def bf16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
-    """Run the test twice: on a machine that is not fast at bf16, and on one that is."""
+    """Run the test twice: as on a machine that is not fast at bf16, and as on one that is."""
     from ticodec import api
 
     monkeypatch.setenv("TICODEC_BF16", str(int(request.param)))
@@ -106,10 +110,10 @@ def bf16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots are put together and not rendered: their files say only what format they have.
+    """Plots are built but not rendered: their files hold only the first bytes of their format.
 
-    Rendering took half of the time of reports of a few small photos. It is for tests that look
-    at other parts of a report.
+    Rendering took half of the time of a report on a few small photos. Use this in tests of other
+    parts of a report.
     """
 
     def save(self: object, out: BinaryIO, *, format: str, **_: object) -> None:
@@ -120,7 +124,7 @@ def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """Folder of golden files and of the tiny network's weights."""
+    """The folder of the golden files and the tiny network's weights."""
     return GOLDEN
 
 
@@ -132,7 +136,7 @@ def sample() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny():
-    """The tiny network's codec, on one machine-independent path: CPU, float32."""
+    """The tiny network's codec in float32 on the CPU, which every machine has."""
     import ticodec
 
     return ticodec.load("tiny", device="cpu", bf16=False)
@@ -148,7 +152,7 @@ def photo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def picture():
-    """Factory: (height, width) to a `Picture`."""
+    """A function that makes a `Picture` of a height and a width."""
     from ticodec.picture import Picture
 
     return lambda height, width, seed=0: Picture(make_pixels(height, width, seed))
@@ -156,7 +160,7 @@ def picture():
 
 @pytest.fixture
 def fixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Installed weights called "fixed", of one λ: random ones, of a small network."""
+    """Random weights of a small network for one λ, installed under the name "fixed"."""
     import torch
 
     from ticodec.models.families import preset
@@ -177,7 +181,7 @@ def fixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="session")
 def joint_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights folder with "joint", a small joint model of three classes: random weights."""
+    """A weights folder with "joint", a small joint model of three classes with random weights."""
     import torch
 
     from ticodec.models.config import ViTConfig
@@ -199,7 +203,7 @@ def joint_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def joint(joint_store: Path, monkeypatch: pytest.MonkeyPatch):
-    """The codec of "joint", float32 on the CPU, installed besides the others."""
+    """The codec of "joint" in float32 on the CPU. "joint" is installed besides the others."""
     from ticodec import weights
     from ticodec.codec import Codec
 
@@ -212,7 +216,7 @@ def joint(joint_store: Path, monkeypatch: pytest.MonkeyPatch):
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., Result]:
     """Run `ticodec` in this process: run("encode", path, "-q", 5).
 
-    What its workers write to standard error is in the result too.
+    The result includes what its worker processes write to standard error.
     """
     from ticodec.cli import app
 
@@ -233,7 +237,7 @@ def shell() -> Callable[..., subprocess.CompletedProcess]:
 
     def call(*arguments: object, **options) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "ticodec", *map(str, arguments)]
-        # Python's variables: the readline library adds COLUMNS to those that processes inherit.
+        # Pass Python's variables. The inherited ones may include COLUMNS, which readline sets.
         options.setdefault("env", dict(os.environ))
         return subprocess.run(command, capture_output=True, **options)
 

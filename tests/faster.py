@@ -1,13 +1,14 @@
-"""What tests replace in libraries, only to be faster: how workers start, how a command is made.
+"""Replaces parts of libraries to make tests faster: how workers start, how a command is built.
 
-Both are set when pytest loads `conftest.py`, and hold for what runs in that process. Commands that
-tests run as processes of their own are as users have them: their workers start by spawn.
+Both are replaced when pytest loads `conftest.py`, and only in that process. Commands that tests run
+in processes of their own behave as they do for users: their workers start by spawn.
 
     test ─► engine ─► get_context("spawn") ─► a server that has imported PyTorch ─► fork ─► worker
                                               (started once)      environment, errors ─┘
 
-A worker differs from a spawned one in what it has imported before it begins, and in its parent,
-which is the server. Tests of signals, and of who ends with whom, use processes of their own.
+A forked worker differs from a spawned one in two ways: some modules are imported before it begins,
+and its parent process is the server. Tests of signals, and tests of which processes end together,
+therefore run the command in a process of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from multiprocessing import reduction
 
 import typer.main
 
-#: What workers need: they have it when they begin.
+#: Modules that workers need. The server imports them before it forks workers.
 IMPORTED = [
     "ticodec.batch.worker",
     "ticodec.codec",
@@ -30,21 +31,24 @@ IMPORTED = [
 
 
 class Errors:
-    """Standard error of this process; on its way to a worker it becomes the worker's own."""
+    """Stands for standard error of this process. Unpickling it redirects a worker's there."""
 
     def __reduce__(self) -> tuple:
         return take_errors, (reduction.DupFd(2),)
 
 
 def take_errors(errors: reduction.DupFd) -> None:
-    """Write errors where another process does."""
+    """Make this process's standard error that of another process."""
     handle = errors.detach()
     os.dup2(handle, 2)
     os.close(handle)
 
 
 class Forked(multiprocessing.context.ForkServerProcess):
-    """A worker with the environment and standard error of its starter, not of what forks it."""
+    """A worker with the environment and standard error of the process that asked for it.
+
+    Without this it would have those of the server.
+    """
 
     def __init__(self, *arguments, **options) -> None:
         super().__init__(*arguments, **options)
@@ -58,15 +62,15 @@ class Forked(multiprocessing.context.ForkServerProcess):
 
 
 class Forking(multiprocessing.context.ForkServerContext):
-    """How `Forked` ones are started."""
+    """A multiprocessing context whose processes are `Forked`."""
 
     Process = Forked
 
 
 def fork_workers() -> None:
-    """Let what runs in this process fork its workers off a server that has imported PyTorch.
+    """Fork the workers of this process from a server that has imported PyTorch.
 
-    The import takes 2 s of a core: once, instead of once a worker.
+    The import takes 2 s of one core. It now happens once, not once per worker.
     """
     if sys.platform != "linux":
         return
@@ -76,8 +80,8 @@ def fork_workers() -> None:
 
 
 def share_command() -> None:
-    """Let all calls of the command in this process share what typer makes of its signatures.
+    """Build the command once per process, instead of at every call.
 
-    That takes 0.1 s and more, every time.
+    typer takes 0.1 s or more to build it from the functions' signatures.
     """
     typer.main.get_command = functools.cache(typer.main.get_command)

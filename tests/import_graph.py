@@ -1,4 +1,4 @@
-"""Who imports whom: read from the source of a package, without running it."""
+"""Finds which modules of a package import which, by reading the source without running it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class When(StrEnum):
 
 
 class Import(NamedTuple):
-    """One module imports another; both by their full names."""
+    """An import of one module by another. Both are given by their full names."""
 
     importer: str
     imported: str
@@ -30,10 +30,11 @@ class Import(NamedTuple):
 
 
 def modules_of(folders: Mapping[str, Path]) -> dict[str, Path]:
-    """Files of all modules by full name.
+    """The files of all modules, by the full name of the module.
 
     Args:
-        folders: where packages are, by full name: {"ticodec": codec/, "ticodec.cli": cli/}.
+        folders: the folder of each package, by its full name, such as
+            {"ticodec": codec/, "ticodec.cli": cli/}.
     """
     modules = {}
     for package, folder in folders.items():
@@ -45,7 +46,7 @@ def modules_of(folders: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def all_imports(modules: Mapping[str, Path]) -> list[Import]:
-    """All imports of these modules by each other."""
+    """All imports of one of these modules by another of them."""
     imports: list[Import] = []
     for name, path in modules.items():
         reader = _Reader(name, path.name == "__init__.py", modules)
@@ -108,9 +109,10 @@ class _Reader(ast.NodeVisitor):
 
 
 def circles(imports: Iterable[Import]) -> list[list[str]]:
-    """Groups of modules that import each other, directly or by others; each group sorted.
+    """Groups of modules that import each other, directly or through other modules.
 
-    Imports in functions count, since they only put a circle off; those for types do not.
+    Imports in functions count, because they only delay a circle. Imports for types only do not.
+    Each group is sorted.
     """
     after: dict[str, set[str]] = {}
     for one in imports:
@@ -126,7 +128,7 @@ def circles(imports: Iterable[Import]) -> list[list[str]]:
 
 
 def _reachable(start: str, after: Mapping[str, set[str]]) -> Iterator[str]:
-    """All modules that are imported once `start` is; itself only when it is in a circle."""
+    """All modules that importing `start` imports. `start` is among them if it is in a circle."""
     seen: set[str] = set()
     waiting = [start]
     while waiting:
@@ -140,10 +142,12 @@ def _reachable(start: str, after: Mapping[str, set[str]]) -> Iterator[str]:
 def upward(
     imports: Iterable[Import], layer: Callable[[str], str], below: Mapping[str, set[str]]
 ) -> list[Import]:
-    """Imports of a layer by one that may not, those for types too.
+    """Imports between two layers that are not allowed. Imports for types count too.
 
     Args:
-        layer: of a module's name; below: the layers that each layer may import, besides itself.
+        imports: all imports.
+        layer: a function that returns the layer of a module from the module's name.
+        below: the layers that each layer may import besides itself.
     """
     return [
         one

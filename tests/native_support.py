@@ -1,4 +1,4 @@
-"""What the tests of the C extension share."""
+"""Helpers of the tests of the C extension."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import time
 
 from ticodec.entropy import native
 
-#: The instruction sets that the extension has for this processor; none where it is not built.
+#: The instruction sets of this processor that the extension has code for. Empty if it is not built.
 INSTRUCTIONS: tuple[str, ...] = getattr(native.module(), "INSTRUCTIONS", ())
 
 
 def output_after_ctrl_c(program: str) -> str:
-    """What a Python program prints after Ctrl-C, which comes soon after it has said "ready"."""
+    """Run a Python program, interrupt it 0.3 s after it prints "ready", return what it prints then.
+
+    Args:
+        program: source code. It may be indented.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""What tests share that is no fixture: places, and photos made of numbers."""
+"""Helpers of all tests that are not fixtures: paths, small networks, generated photos."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 SAMPLES = ROOT / "docs" / "samples"
 CPU = torch.device("cpu")
-#: ICC profiles: of sRGB, as LittleCMS writes it, and of a screen with other primaries.
+#: ICC profiles of sRGB, as LittleCMS writes it, and of a screen with other primaries.
 SRGB_ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 WIDE_ICC = icc.rgb_profile(PRIMARIES[12], transfer.SRGB) or b""
-#: A network that trains in a moment, and how.
+#: A network that trains in a moment, and options to train it with.
 SMALL = ModelConfig("tic-lite", N=16, M=16, depths=(0, 2, 2), activation="none", mlp_ratio=2)
 SMALL_RUN = TrainOptions(crop=64, batch=2, lr=1e-3, warmup=5)
 
@@ -34,7 +34,7 @@ class Result:
         self.code, self.out, self.err = code, out, err
 
     def fails(self, code: int, *words: str) -> None:
-        """It failed with this code and exactly one line that says all of this."""
+        """Assert that the command failed with this code and one line that contains all `words`."""
         assert self.code == code, (self.code, self.out, self.err)
         lines = self.err.strip().splitlines()
         assert len(lines) == 1, self.err
@@ -44,7 +44,7 @@ class Result:
 
 
 def make_pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A picture with smooth areas, edges and texture, (height, width, 3) uint8."""
+    """A generated picture with smooth areas, edges and texture, (height, width, 3) uint8."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / 48
     smooth = np.stack([np.sin(x + seed), np.cos(y - x), np.sin(y * 0.7 + 1)], -1) * 70 + 120
@@ -55,7 +55,7 @@ def make_pixels(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 @torch.inference_mode()
 def predicted_bytes(codec: Codec, pixels: np.ndarray, y_hat: torch.Tensor, stored: int) -> float:
-    """What a file would take by the float model's likelihoods of ẑ and ŷ, in bytes."""
+    """The size of a file in bytes according to the float model's likelihoods of ẑ and ŷ."""
     _, z = codec.scaled(codec.features(pixels), stored)
     network, z_hat = codec.network, z.round()[None]
     scales, means = network.head(network.h_s(z_hat), network.cam(y_hat[None].float()))

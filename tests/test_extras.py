@@ -1,6 +1,6 @@
-"""A bare installation: what the core does without any extra, and what the rest says.
+"""An installation without extras: the core works, and other commands say which extra they need.
 
-The packages of all extras are made impossible to import, in worker processes too.
+Importing a package of any extra is made to fail, in worker processes too.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from ticodec.errors import UsageError
 from ticodec.evaluation.packages import MODULES
 from ticodec.extras import check_extra, of_extra
 
-#: What the extras bring, and packages that come with those and are easily imported by mistake.
+#: The packages of the extras, and packages that these depend on and that are easily imported by
+#: mistake.
 BLOCKED = (
     *("bjontegaard", "compressai", "jinja2", "matplotlib", "pytorch_msssim"),
     *("torchvision", "gcsfs", "pyarrow", "ray", "s3fs", "pillow_heif", "pillow_jxl"),
     *("aiobotocore", "pandas", "scipy", "skimage", "torch_geometric"),
 )
-#: Python imports a module of this name as it starts.
+#: The content of sitecustomize.py, which Python imports when it starts.
 BLOCK = f"import sys\nsys.modules.update(dict.fromkeys({BLOCKED!r}))\n"
-#: Runs each command of a JSON list in turn, and prints a list of its exit codes and errors.
+#: Runs each command of a JSON list. Prints a JSON list of their exit codes, outputs and errors.
 PROGRAM = """if True:
     import contextlib, io, json, os, sys
     from ticodec.cli.app import main
 
-    os.dup2 = lambda *_: None  # a command that fails closes stdout, and there are more to come
+    os.dup2 = lambda *_: None  # a command that fails closes stdout, which later commands need
     done = []
     for words in json.loads(sys.argv[1]):
         sys.argv[1:] = words
@@ -47,7 +48,7 @@ PROGRAM = """if True:
 
 
 def bare(folder: Path, *commands: list[object]) -> list[tuple[int, str, str]]:
-    """Exit code, output and errors of commands in a process without the extras."""
+    """Run commands in one process without the extras. Exit code, output and errors of each."""
     (folder / "sitecustomize.py").write_text(BLOCK)
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     words = json.dumps([list(map(str, command)) for command in commands])
@@ -87,7 +88,7 @@ def test_a_codec_is_trained_without_extras(tmp_path: Path, photo: Path) -> None:
     assert code == 0, errors
 
 
-def test_a_missing_extra_is_one_line(tmp_path: Path, photo: Path) -> None:
+def test_a_missing_extra_is_reported_in_one_line(tmp_path: Path, photo: Path) -> None:
     folder, out = photo.parent, tmp_path / "out"
     cases: list[tuple[str, list[object]]] = [
         ("evaluate", ["evaluate", folder, "-m", "tiny"]),
@@ -128,8 +129,8 @@ def test_an_import_that_fails_names_the_extra_and_the_cause() -> None:
         check_extra("toys", "a toy", "json", "not_there")
 
 
-def test_extras_are_those_of_the_project_file() -> None:
-    """What is checked before an evaluation begins is what the extra brings."""
+def test_checked_packages_match_the_project_file() -> None:
+    """The packages that are checked before an evaluation begins are those of its extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     names = {line.split(">=")[0].replace("-", "_") for line in extras["evaluate"]}

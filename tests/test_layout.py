@@ -1,6 +1,6 @@
-"""Modules import downwards only, in no circle; files stay short; the command starts without torch.
+"""Modules import lower layers only and never in a circle. Files stay short.
 
-`import_graph` reads who imports whom from the source.
+`import_graph` reads from the source which module imports which.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ PACKAGES = {
     "ticodec.cli": ROOT / "cli",
     "ticodec.weights": ROOT / "weights",
 }
-#: Layers, and those that each may import besides itself. "core" is the rest of codec/, "ground"
-#: what all may use.
+#: The layers that each layer may import besides itself. "core" is the rest of codec/. "ground" is
+#: the modules that every layer may import.
 BELOW = {
     "cli": {"training", "evaluation", "batch", "core", "weights", "ground"},
     "training": {"core", "weights", "ground"},
@@ -57,7 +57,7 @@ def test_nothing_imports_upwards(imports: list[Import]) -> None:
 
 
 def test_all_modules_are_walked(imports: list[Import]) -> None:
-    """A checker that looked at the wrong folder would find nothing wrong."""
+    """A checker that read the wrong folder would find no fault."""
     assert {layer(one.importer) for one in imports} == set(BELOW)
     assert ("ticodec.codec", "ticodec.errors") in {one[:2] for one in imports}
 
@@ -73,7 +73,7 @@ def test_files_are_short() -> None:
 
 
 def test_the_command_starts_without_torch() -> None:
-    """Whatever runs no network: help, info, models, and importing the library."""
+    """The library and commands that run no network (help, info, models) do not import torch."""
     program = """if True:
         import contextlib, io, sys
         import ticodec
@@ -97,7 +97,11 @@ def test_the_command_starts_without_torch() -> None:
 
 
 def write(folder: Path, **modules: str) -> list[Import]:
-    """A package "toy" of modules, whose names have "__" for a dot, and all its imports."""
+    """Write a package "toy" and return all its imports.
+
+    Args:
+        modules: the source of each module, by its name with "__" for each dot.
+    """
     for name, text in modules.items():
         path = folder.joinpath(*name.split("__")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +134,10 @@ def test_imports_are_read_in_all_their_forms(tmp_path: Path) -> None:
 
 
 def test_a_circle_is_found(tmp_path: Path) -> None:
-    """Through a third module, and where a function puts it off; not where types alone need it."""
+    """A circle is found through a third module, and if one import is in a function.
+
+    Imports that only types need make no circle.
+    """
     found = write(
         tmp_path,
         a="from .b import B\n",

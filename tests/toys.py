@@ -24,7 +24,7 @@ COLOURS = ((40, 60, 200), (50, 190, 60), (210, 50, 40))
 VIT = ViTConfig(C=16, L=4, heads=2, grid=4)
 ICAT = IcatConfig(N=16, M=16, vit=VIT, labels=LABELS, halving=True)
 PIXELS = HeadConfig("pixels", 768, VIT, LABELS)
-#: Options of training that learns labels, as they are given.
+#: Options of training that learns labels, as `TrainOptions` takes them.
 LEARNED: dict[str, Any] = {
     "crop": 64,
     "batch": 4,
@@ -34,12 +34,13 @@ LEARNED: dict[str, Any] = {
     "weight_decay": 0.05,
     "smallest": 0.5,
 }
-#: The first step of the joint model and classifiers; the second step.
+#: The options of the first and of the second step of training a joint model or a classifier.
 FIRST = TrainOptions(step=1, **LEARNED)
 SECOND = replace(FIRST, step=2, weight_decay=0.0)
 
-#: How much layers and tables are fitted to. Toys have 16 channels and need little: to encode images
-#: for as much as real networks need took most of the time of these tests.
+#: Smaller amounts of data that layers and tables are fitted to, by the name of the constant. The
+#: networks above have 16 channels and need little data. Encoding as many images as real networks
+#: need took most of the time of these tests.
 FITS = {
     "ticodec.training.halving.FITTED_LATENTS": 128,
     "ticodec.training.head_trainer.FITTED": 32,
@@ -48,12 +49,12 @@ FITS = {
     "ticodec.training.export.previews.VIEWS": 1,
 }
 
-#: Facts of a run, as its history tells them.
+#: Facts about a run, as its history records them.
 RUN = {"device": "CPU", "lr": 1e-3, "crop": 64, "batch": 4}
 
 
 def toy(number: int, seed: int, side: int = 72) -> np.ndarray:
-    """A picture of class `number`, (side, side, 3) uint8: its colour, with noise and a gradient."""
+    """A picture of class `number`: its colour with noise and a gradient, (side, side, 3) uint8."""
     random = np.random.default_rng(1000 * number + seed)
     ramp = np.linspace(-30, 30, side)[:, None, None] * random.uniform(-1, 1)
     noise = random.normal(0, 20, (side, side, 1))
@@ -61,7 +62,7 @@ def toy(number: int, seed: int, side: int = 72) -> np.ndarray:
 
 
 def write_toys(folder: Path, count: int = 8, names: tuple[str, ...] = FOLDERS) -> Path:
-    """A folder with so many pictures of each class."""
+    """Write `count` pictures of each class into a folder with one subfolder per class."""
     for number, name in enumerate(names):
         (folder / name).mkdir(parents=True)
         for seed in range(count):
@@ -70,7 +71,7 @@ def write_toys(folder: Path, count: int = 8, names: tuple[str, ...] = FOLDERS) -
 
 
 def same(one: torch.nn.Module, two: torch.nn.Module) -> bool:
-    """Whether two networks have the very same weights."""
+    """Whether two networks have exactly the same weights."""
     pairs = zip(one.state_dict().items(), two.state_dict().items(), strict=True)
     return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
 
@@ -93,7 +94,7 @@ def of_tiny() -> HeadConfig:
 
 
 def saved(trainer: BaseTrainer, toys: Path, path: Path, steps: int = 2) -> Path:
-    """A checkpoint after a few steps."""
+    """Train for a few steps and save a checkpoint."""
     data, _ = trainer.load_data(toys, quiet)
     trainer.begin_run(RUN)
     for _ in range(steps):
@@ -103,11 +104,12 @@ def saved(trainer: BaseTrainer, toys: Path, path: Path, steps: int = 2) -> Path:
 
 
 def frozen_tiny(spoilt: float = 0.0, **changes: object) -> EntropyTrainer:
-    """A trainer of the tiny network, its transforms frozen.
+    """A trainer of the tiny network with its transforms frozen.
 
     Args:
-        spoilt: how much noise its trained parts get, of the spread of each of their tensors.
-        changes: of the options.
+        spoilt: how much noise is added to each tensor of the trained parts, as a multiple of the
+            tensor's standard deviation.
+        changes: options that differ from SMALL_RUN.
     """
     tiny, generator = find_codec("tiny"), torch.Generator().manual_seed(5)
     floats = {

@@ -1,10 +1,11 @@
-"""How fast `ticodec batch` is, against a shell loop of `ticodec encode` and the library.
+"""Compares the speed of `ticodec batch`, of a shell loop of `ticodec encode`, and of the library.
 
     python tests/benchmarks/bench_batch.py run PHOTOS --count 500
     python tests/benchmarks/bench_batch.py groups PHOTOS
 
-`run` copies photos to a folder, encodes the tree, decodes it, and checks what came out; for a few
-of them it takes turns between the three ways. `groups` times the wavefront for groups of photos.
+`run` times the three methods in turns on some of the photos. Then it copies all photos into a tree
+of folders, encodes and decodes the tree by `batch`, and checks the result. `groups` times the
+wavefront when several photos are coded together.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from ticodec import weights
 from ticodec.image_files import list_images
 
 COMMAND = [sys.executable, "-m", "ticodec"]
-#: What the library is told to do in one process: every file in turn, the network loaded once.
+#: Encodes all files by the library in one process, which loads the network once.
+#: Arguments: output folder, model, photos. Prints seconds.
 LIBRARY = """
 import sys, time
 from pathlib import Path
@@ -41,7 +43,7 @@ print(time.perf_counter() - started)
 
 
 def memory_of(pid: int) -> int:
-    """Bytes of a process and all below it; what they share counts once (PSS)."""
+    """Bytes of memory of a process and all its descendants. Shared memory counts once (PSS)."""
     below: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -59,7 +61,7 @@ def memory_of(pid: int) -> int:
 
 
 def batch(*arguments: object) -> tuple[float, int, dict]:
-    """Seconds, peak bytes and the report of one batch command."""
+    """Run one batch command. Returns its seconds, its peak memory in bytes, and its totals."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [*COMMAND, "batch", *map(str, arguments), "--report", str(report)]
@@ -75,13 +77,13 @@ def batch(*arguments: object) -> tuple[float, int, dict]:
 
 
 def names(folder: Path) -> list[str]:
-    """Files below a folder, without suffixes."""
+    """Sorted paths of all files below a folder, relative to it and without suffixes."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return sorted(str(path.relative_to(folder).with_suffix("")) for path in files)
 
 
 def trees(photos: list[Path], work: Path, model: str) -> None:
-    """Encode and decode a tree of photos, and check that it came out whole."""
+    """Encode and decode a tree of photos, check that no file is missing, and print the speed."""
     for number, path in enumerate(photos):
         folder = work / "in" / f"{number % 10}" / f"{number % 3}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +100,7 @@ def trees(photos: list[Path], work: Path, model: str) -> None:
         assert sizes == [total["bytes_in"], total["bytes_out"]]
         print(
             f"{action}: {len(photos)} files, {total['pixels'] / 1e6:.1f} MP, {seconds:.1f} s, "
-            f"{total['pixels'] / 1e6 / seconds:.2f} MP/s, {seconds / len(photos):.3f} s a file, "
+            f"{total['pixels'] / 1e6 / seconds:.2f} MP/s, {seconds / len(photos):.3f} s per file, "
             f"peak {peak / 2**20:.0f} MiB in all processes, {sizes[0]:,} → {sizes[1]:,} bytes"
         )
         again, _, total = batch(action, work / source, work / target, *options)
@@ -107,7 +109,10 @@ def trees(photos: list[Path], work: Path, model: str) -> None:
 
 
 def turns(photos: list[Path], work: Path, model: str, rounds: int) -> None:
-    """The three ways in turn over the same photos; medians."""
+    """Time the three methods in turns on the same photos, and print the medians.
+
+    The shell loop encodes only a fifth of the photos, and its time is scaled up.
+    """
     taken: dict[str, list[float]] = {"batch": [], "library": [], "shell loop": []}
     for number in range(rounds):
         (work / f"some{number}").mkdir()
@@ -135,12 +140,13 @@ def turns(photos: list[Path], work: Path, model: str, rounds: int) -> None:
         one = statistics.median(seconds) / len(photos)
         ratio = statistics.median(seconds) / base
         print(
-            f"{name}: {one:.3f} s a file, {ratio:.2f} × batch ({len(photos)} files, its start in)"
+            f"{name}: {one:.3f} s per file, {ratio:.2f} × batch ({len(photos)} files; the time to "
+            "start batch is included)"
         )
 
 
 def groups(photos: list[Path], model: str | None, rounds: int) -> None:
-    """Seconds a photo of the wavefront, for groups of several sizes, one thread."""
+    """Time the wavefront for groups of 1, 2, 4 and 8 photos on one thread."""
     import torch
 
     import ticodec
@@ -166,23 +172,23 @@ def groups(photos: list[Path], model: str | None, rounds: int) -> None:
             times.append(((middle - started) / count, (ended - middle) / count))
     for size, times in taken.items():
         encode, decode = (statistics.median(column) for column in zip(*times, strict=True))
-        print(f"{size:2} together: encode {encode:.3f} s, decode {decode:.3f} s a photo")
+        print(f"{size:2} together: encode {encode:.3f} s, decode {decode:.3f} s per photo")
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("what", choices=("run", "groups"))
-    options.add_argument("photos", type=Path)
-    options.add_argument("-m", "--model", help="by default the default one")
-    options.add_argument("--count", type=int, default=500)
-    options.add_argument("--some", type=int, default=40, help="photos for the three ways")
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("photos", type=Path, help="folder of photos")
+    options.add_argument("-m", "--model", help="default: the default model")
+    options.add_argument("--count", type=int, default=500, help="number of photos to use")
+    options.add_argument("--some", type=int, default=40, help="number to compare the methods on")
+    options.add_argument("--rounds", type=int, default=3, help="how often each method runs")
     return options
 
 
 def main(words: list[str] | None = None) -> None:
-    """Print one line a figure."""
+    """Measure and print the figures, one per line."""
     options = parser().parse_args(words)
     photos = list_images(options.photos)
     photos = photos[:: max(1, len(photos) // options.count)][: options.count]

@@ -1,12 +1,12 @@
-"""How fast ticodec is, stage by stage, and beside CompressAI's autoregressive models.
+"""Times ticodec stage by stage, and compares it with CompressAI's autoregressive models.
 
     python tests/benchmarks/bench_codec.py --models tic-plus --cold --json numbers.json
 
-All on the CPU, in one process, in turns (A B A B …) after a warm-up of each; loading is not timed.
-Each model runs its exact path in C and in torch, see docs/exactness.md; `--paths` chooses others, C
-with one set of instructions among them. Memory is the peak of a fresh process that loads a model
-and codes the image once. `--cold` times whole commands. Without installed weights of a name, random
-ones are used.
+All codecs run on the CPU in one process, in turns (A B A B …) after a warm-up of each. Loading is
+not timed. Each model runs its exact path (docs/exactness.md) in C and in torch. `--paths` chooses
+others, such as C with one set of instructions. Memory is the peak of a fresh process that loads a
+model and codes the image once. `--cold` also times whole commands. A preset of which no weights are
+installed gets random weights.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ from rich.table import Table
 from speed.clock import EXACT, STAGES, Clock, timed, watch_stages
 from speed.exact_path import available, on_path, products, rate
 
-# torch is imported late: while this process is small, its children's peak memory is their own.
+# torch is imported late. A child process may inherit the peak memory of its parent, so this process
+# has to be small when it starts the children whose memory is measured.
 
 PHOTO = Path(__file__).parents[2] / "docs/samples/kodim23.png"
-QUALITY, CROP, COLD_REPEATS, PEER_REPEATS = 5, 256, 3, 3  # a run of a peer takes long
-NOTES = """Weights: {kinds}; of peers random: their time is that of network and context loop.
-Streams of random weights are unrealistically large, which makes rANS time pessimistic."""
+QUALITY, CROP, COLD_REPEATS, PEER_REPEATS = 5, 256, 3, 3  # one run of a peer takes long
+NOTES = """Weights: {kinds}. Peers have random weights: compare only the time of their networks and
+context loops. Random weights make the streams unrealistically large, so rANS takes too long."""
 
 
 @dataclass
 class Contestant:
-    """One codec in one setting; `encode` makes strings, `decode` takes them.
+    """One codec in one setting. `encode` makes byte strings of the photo, `decode` decodes them.
 
-    `codec`: ticodec's own, whose stages are timed; None for a peer. `path`: the way of its exact
-    path.
+    `codec` is ticodec's `Codec`, whose stages are timed, and None for a peer. `path` is the
+    implementation of the exact path that it uses.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Contestant:
     samples: list[dict[str, float]] = field(default_factory=list)
 
     def run(self, keep: bool) -> None:
-        """Encode and decode once; a warm-up is not kept."""
+        """Encode and decode once. `keep` is false for the warm-up, whose times are dropped."""
         if self.codec is None:
             coded, encode_seconds = timed(self.encode)
             _, decode_seconds = timed(self.decode, coded)
@@ -83,12 +84,12 @@ class Contestant:
             self.samples.append(sample)
 
     def facts(self) -> dict[str, Any]:
-        """What `--json` keeps of it."""
+        """The fields that `--json` writes."""
         left_out = ("encode", "decode", "codec")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def values(self, stage: str) -> list[float]:
-        """Seconds of a stage, run by run."""
+        """Seconds of a stage in each run."""
         return [sample[stage] for sample in self.samples]
 
 
@@ -99,14 +100,14 @@ def alone(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def picture_of(photo: Path) -> Any:
-    """The photo as ticodec takes it."""
+    """The photo as a `Picture`."""
     from ticodec.reading.read import read_picture
 
     return read_picture(photo.read_bytes())
 
 
 def build(name: str, photo: Path, folder: Path) -> None:
-    """Enter random weights of a preset in a weights folder."""
+    """Install random weights of a preset in a weights folder."""
     import torch
 
     from ticodec.models.families import preset
@@ -126,7 +127,10 @@ def build(name: str, photo: Path, folder: Path) -> None:
 
 
 def find(name: str, photo: Path, folder: Path) -> tuple[Any, str]:
-    """Weights of that name, made where none are installed, and of what kind they are."""
+    """The entry of weights of that name, and "trained" or "random weights".
+
+    If none are installed, random weights of the preset are installed in `folder`.
+    """
     from ticodec import weights
     from ticodec.errors import TicodecError
 
@@ -138,7 +142,7 @@ def find(name: str, photo: Path, folder: Path) -> tuple[Any, str]:
 
 
 def peak(entry: Any, bf16: bool, threads: int, photo: Path, file: Path, way: str) -> float:
-    """MiB this process takes at most to load a codec and encode the photo or decode the file."""
+    """Load a codec, and encode the photo or decode the file. Returns this process's peak in MiB."""
     import torch
 
     from ticodec.codec import Codec
@@ -149,7 +153,7 @@ def peak(entry: Any, bf16: bool, threads: int, photo: Path, file: Path, way: str
         file.write_bytes(codec.encode(picture_of(photo), quality_of(entry)))
     else:
         codec.decode(file.read_bytes())
-    # Not ru_maxrss, which a process inherits from the one that started it.
+    # Not ru_maxrss: a process inherits it from its parent.
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
@@ -166,7 +170,7 @@ def bf16_pays() -> bool:
 def contestants(
     name: str, weights: str, entry: Any, bf16: bool, photo: Path, repeats: int, paths: list[str]
 ) -> list[Contestant]:
-    """ticodec with some weights, on each of these paths."""
+    """A contestant for these weights on each of these exact paths."""
     from ticodec.codec import Codec
 
     codec = Codec(entry, "cpu", bf16)
@@ -186,17 +190,17 @@ def contestants(
 
 
 def quality_of(entry: Any) -> float | None:
-    """`QUALITY`, or the best that these weights have; None when they have but one."""
+    """`QUALITY`, or the best quality of these weights. None if they have only one quality."""
     return None if entry.qualities is None else min(QUALITY, entry.qualities[1])
 
 
 def peer(name: str, photo: Path, repeats: int) -> Contestant:
-    """A model of CompressAI."""
+    """A contestant for a model of CompressAI with random weights."""
     import torch
 
     from ticodec.models.image_padding import pad_image
 
-    warnings.simplefilter("ignore")  # of torch about compressai
+    warnings.simplefilter("ignore")  # torch warns about compressai
     from compressai import zoo
 
     torch.manual_seed(0)
@@ -204,7 +208,7 @@ def peer(name: str, photo: Path, repeats: int) -> Contestant:
     net.update(force=True)
     x = pad_image(torch.from_numpy(picture_of(photo).pixels)[None].float() / 255, 64)
     x = x.permute(0, 3, 1, 2).contiguous()
-    shape = [side // 64 for side in x.shape[2:]]  # of its hyper latents
+    shape = [side // 64 for side in x.shape[2:]]  # of its hyper-latents
     return Contestant(
         name,
         "random weights",
@@ -217,7 +221,7 @@ def peer(name: str, photo: Path, repeats: int) -> Contestant:
 def cold(
     entry: Any, threads: int, photo: Path, folder: Path, repeats: int
 ) -> dict[str, list[float]]:
-    """Seconds of the whole encode and decode commands."""
+    """Seconds of each run of the whole commands "encode" and "decode"."""
     added = {"OMP_NUM_THREADS": str(threads), "TICODEC_WEIGHTS": str(entry.path.parent)}
     coded, decoded = str(folder / "cold.tic"), str(folder / "cold.png")
     options = ["-m", entry.name, *(["-q", str(quality_of(entry))] if entry.qualities else [])]
@@ -232,7 +236,7 @@ def cold(
 
 
 def quote(values: list[float]) -> str:
-    """Median (minimum–maximum) of seconds, in ms."""
+    """Format seconds as "median (minimum–maximum)" in ms."""
     low, middle, high = (1000 * f(values) for f in (min, statistics.median, max))
     return f"{middle:,.0f} ({low:,.0f}–{high:,.0f})"
 
@@ -244,7 +248,7 @@ def tables(
     threads: int,
     size: tuple[int, int],
 ) -> list[Table]:
-    """What is printed: stages, the exact path, totals, whole commands, ratios."""
+    """The tables to print: stages, exact path, totals, whole commands, ratios to peers."""
     stages = Table("stage", *(c.name for c in own), title="ticodec, ms: median (min–max)")
     for way, names in STAGES.items():
         for stage in names:
@@ -258,10 +262,11 @@ def tables(
         peak_mib = ", ".join(f"{v:,.0f}" for v in c.peak_mib.values())
         times = (quote(c.values(way)) for way in STAGES)
         totals.add_row(c.name, c.weights, *times, f"{c.size:,}", peak_mib)
-    commands = Table("model", "encode ms", "decode ms", title="whole commands, from cold")
+    commands = Table("model", "encode ms", "decode ms", title="whole commands, from start to end")
     for name, seconds in chilled.items():
         commands.add_row(name, *map(quote, seconds.values()))
-    ratios = Table("peer / ticodec", *(c.name for c in own), title="of medians (of fastest runs)")
+    title = "ratios of medians (of fastest runs)"
+    ratios = Table("peer / ticodec", *(c.name for c in own), title=title)
     for p, way in ((p, way) for p in peers for way in STAGES):
         cells = []
         for values in (c.values(way) for c in own):
@@ -273,21 +278,25 @@ def tables(
 
 
 def medians(of: Contestant, what: str) -> list[float]:
-    """Seconds of encoding and of decoding, `what` with the way in its place."""
+    """Median seconds of encoding and of decoding.
+
+    Args:
+        what: the name of a total, with "{}" for "encode" or "decode".
+    """
     return [statistics.median(of.values(what.format(way))) for way in STAGES]
 
 
 def exact_paths(own: list[Contestant], threads: int, size: tuple[int, int]) -> Table:
-    """How much faster than torch, and what the products alone would take in float64."""
+    """Compares the exact path with torch, and with its products alone in float64."""
     columns = (
         "model",
-        "torch / it: exact path",
-        "whole",
+        "torch / this: exact path",
+        "torch / this: whole",
         "products",
-        "float64 ms",
-        "it / float64",
+        "products in float64, ms",
+        "exact path / products",
     )
-    table = Table(*columns, title="the exact path: ratios of medians; encode, decode")
+    table = Table(*columns, title="the exact path: ratios of medians for encode, decode")
     speed = rate(threads)
     slowest = {c.name.removesuffix("torch"): c for c in own if c.path == "torch"}
     for c in own:
@@ -306,30 +315,30 @@ def exact_paths(own: list[Contestant], threads: int, size: tuple[int, int]) -> T
             cells = [f"{count / 1e9:.2f} · 10⁹", f"{1000 * alone:.0f}",
                      ", ".join(f"{time:.1f} ×" for time in times)]  # fmt: skip
         table.add_row(c.name, *ratios, *cells)
-    table.caption = f"float64 products on {threads} threads: {speed / 1e9:.0f} · 10⁹ a second"
+    table.caption = f"float64 products on {threads} threads: {speed / 1e9:.0f} · 10⁹ per second"
     return table
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--image", type=Path, default=PHOTO, metavar="PHOTO")
-    options.add_argument("--models", default="tic-plus,tic-lite", help="installed names or presets")
+    options.add_argument("--models", default="tic-plus,tic-lite", help="models or presets")
     peers = "mbt2018,cheng2020_anchor" if find_spec("compressai") else ""
-    options.add_argument("--peers", default=peers, help="of CompressAI; '' for none")
-    options.add_argument("--types", help="bf16,fp32 or one of them; bf16 only where it is fast")
+    options.add_argument("--peers", default=peers, help="CompressAI's models; '' for none")
+    options.add_argument("--types", help="bf16, fp32 or both; default: fp32, bf16 if it is fast")
     options.add_argument(
-        "--paths", help="of the exact path: some of C,torch,avx512vnni,avx512,avx2,plain"
+        "--paths", help="of the exact path: any of C,torch,avx512vnni,avx512,avx2,plain"
     )
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--repeats", type=int, default=5, help="timed runs of each codec")
     options.add_argument("--cold", action="store_true", help="also time whole commands")
     options.add_argument("--json", type=Path, metavar="FILE", help="write all raw numbers")
     return options
 
 
 def main(words: list[str] | None = None) -> None:
-    """Measure, and print."""
+    """Measure all codecs and print the tables."""
     options = parser().parse_args(words)
     photo, threads, repeats = options.image.resolve(), options.threads, options.repeats
     if options.types:

@@ -1,15 +1,19 @@
-"""What other inference engines give on g_a and g_s, beside ticodec's own runner.
+"""Compares other inference engines with ticodec's own runner, on g_a and g_s.
 
     python tests/benchmarks/bench_engines.py --image PHOTO --models tic-plus,tic-lite
 
-On the CPU, each engine in a process of its own, in turns (A B A B …). An engine that is not
-installed is left out: `pip install openvino onnxruntime onnx onnxscript`. torch.compile needs a C++
-compiler; "compile-again" is the same with its cache loaded from a file. PSNR is that against the
-modules in float32, with the range of their output as the peak. Memory is what a process has at most
-beyond what torch has taken: until the first result, and in later runs. "new sizes" is what the
-first run at a size takes longer than the second one, for the image on its side and for a square.
-Below stand the products alone, at the rate that PyTorch reaches in one of them. That is no limit in
-float32, where an engine with wider instructions is faster.
+Each engine runs on the CPU in a process of its own. The engines take turns (A B A B …). An engine
+that is not installed is left out: `pip install openvino onnxruntime onnx onnxscript`. torch.compile
+needs a C++ compiler. "compile-again" is torch.compile with its cache loaded from a file.
+
+PSNR (dB) compares the output with that of the modules in float32. Its peak is the range of that
+output. The two columns of memory are the peak of the engine's process beyond what it had after
+importing torch: until the first result ("to load"), and in later runs ("to run"). "new sizes" is
+how much longer the first run at a size takes than the second one: for the image turned by 90°, and
+for a square.
+
+The last rows of each table show how long the matrix products alone would take at the rate that
+PyTorch reaches in one product. In float32 an engine with wider instructions can be faster.
 """
 
 from __future__ import annotations
@@ -35,9 +39,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from ticodec.models.image_padding import pad_image
 from ticodec.psnr import psnr_of_mse
 
-#: Seconds of rest between runs: an engine's threads may spin for a while after their work.
+#: Seconds of rest between runs, because an engine's threads may spin for a while after their work.
 REST = 0.3
-#: Of the product whose rate is measured: the MLP of a strip of tokens. And how often it runs.
+#: Sizes of the product whose rate is measured, the MLP of a strip of tokens, and how often it runs.
 TOKENS, IN, OUT, TIMES = 3072, 128, 512, 200
 #: Engines that take an exported graph.
 ONNX = {"openvino", "openvino-fixed", "onnxruntime"}
@@ -46,7 +50,7 @@ HEADER = """| engine | s | least s | dB | import s | load s | MB to load | to ru
 
 
 def transforms(model: str, pixels: Any) -> Iterator[tuple[str, Tensor, Tensor, float]]:
-    """(name, input, output of the modules in float32, operations) of g_a and g_s."""
+    """For g_a and g_s: name, input, output of the modules in float32, floating-point operations."""
     of = network(model)
     x = pad_image(torch.from_numpy(pixels)[None].float() / 255 - 0.5, of.config.stride_z)
     up, down = of.scaling(torch.tensor([(of.config.levels - 1) / 2]))
@@ -59,7 +63,7 @@ def transforms(model: str, pixels: Any) -> Iterator[tuple[str, Tensor, Tensor, f
 
 
 def started(names: list[str], job: Job, x: Tensor) -> Iterator[Worker]:
-    """The engines that can run a transform, loaded; a line about each that cannot."""
+    """Load the engines that can run a transform. Prints the error of each engine that cannot."""
     for name, kind in product(names, TYPES):
         own = job._replace(type=kind)
         try:
@@ -71,7 +75,7 @@ def started(names: list[str], job: Job, x: Tensor) -> Iterator[Worker]:
 
 
 def turns(workers: list[Worker], x: Tensor) -> list[float]:
-    """Seconds of one run of each."""
+    """Seconds of one run of each engine."""
     found = []
     for worker in workers:
         time.sleep(REST)
@@ -80,7 +84,7 @@ def turns(workers: list[Worker], x: Tensor) -> list[float]:
 
 
 def new_sizes(worker: Worker, x: Tensor) -> str:
-    """Seconds that the first run takes longer than the second, at two other sizes."""
+    """How many seconds longer the first run takes than the second one, at two other sizes."""
     side = min(x.shape[1:3])
     found = []
     for other in (x.transpose(1, 2).contiguous(), x[:, :side, :side].contiguous()):
@@ -93,7 +97,7 @@ def new_sizes(worker: Worker, x: Tensor) -> str:
 
 
 def rate(kind: torch.dtype) -> float:
-    """FLOP/s of one product of the transforms, at best."""
+    """FLOP/s of one product of the transforms, from its fastest run."""
     x, weight = torch.rand(TOKENS, IN, dtype=kind), torch.rand(OUT, IN, dtype=kind)
     seconds = []
     with torch.inference_mode():
@@ -105,14 +109,20 @@ def rate(kind: torch.dtype) -> float:
 
 
 def installed(package: str) -> str:
-    """MB that a package takes, without what it needs."""
+    """MB of the files of an installed package, without the packages it depends on."""
     of = distribution(package)
     paths = [Path(str(of.locate_file(file))) for file in of.files or ()]
     return f"{sum(path.stat().st_size for path in paths if path.is_file()) / 1e6:.0f}"
 
 
 def row(worker: Worker, seconds: list[float], x: Tensor, y: Tensor) -> str:
-    """A line of the table."""
+    """A row of the table.
+
+    Args:
+        seconds: of each run.
+        x: the input of the transform.
+        y: the output of the modules in float32.
+    """
     facts, error = worker.facts, (worker.run(x)[0] - y) / (y.max() - y.min())
     cells = (
         f"{worker.name} {worker.job.type}",
@@ -129,7 +139,7 @@ def row(worker: Worker, seconds: list[float], x: Tensor, y: Tensor) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--image", type=Path, required=True)
     options.add_argument("--models", default="tic-plus,tic-lite")

@@ -1,11 +1,12 @@
-"""How long a gradient through g_s takes, by the C extension and by PyTorch's autograd.
+"""Times a gradient through g_s, in the C extension and in PyTorch's autograd.
 
     python tests/benchmarks/bench_gradient.py PHOTO --models tic-plus,tic-lite
 
-The gradient is that of the squared error of the photo, with respect to its latents. All take turns
-(A B A B …). Beside the median and the least of the seconds stand those of the processor, of all
-threads together, which other programs disturb less. The error is relative to the norm of the
-gradient that autograd finds in float32. "forward" is g_s alone, by the runner that decodes.
+The gradient is that of the photo's squared error with respect to its latents. The methods take
+turns (A B A B …). The table shows the median and the minimum of the seconds, and the minimum of the
+processor time of all threads together, which other programs disturb less. The error is relative to
+the norm of the gradient that autograd computes in float32. "forward" is g_s alone, run as in
+decoding.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from ticodec.models.image_padding import pad_image
 from ticodec.models.inference import Transform
 
 CPU = torch.device("cpu")
-#: Seconds of rest between runs: PyTorch's threads spin for a while after their work.
+#: Seconds of rest between runs, because PyTorch's threads spin for a while after their work.
 REST = 0.1
 HEADER = """
-| model | way | s | least s | least s of the processor | error |
+| model | method | median s | min s | min processor s | error |
 |---|---|---|---|---|---|"""
 
-#: Latents to their gradient; of "forward", to the image.
+#: Takes latents and returns their gradient ("forward": the image).
 Way = Callable[[Tensor], Tensor]
 
 
 def latents(model: str, pixels: Tensor) -> tuple[torch.nn.Sequential, Tensor]:
-    """g_s of a model, and what it makes pixels (1, H, W, 3) from in the middle of its qualities."""
+    """g_s of a model, and its input for pixels (1, H, W, 3) at the model's middle quality."""
     of = network(model)
     with torch.no_grad():
         up, down = of.scaling(torch.tensor([(of.config.levels - 1) / 2]))
@@ -47,7 +48,7 @@ def latents(model: str, pixels: Tensor) -> tuple[torch.nn.Sequential, Tensor]:
 
 
 def ways(g_s: torch.nn.Sequential, pixels: Tensor, types: list[str]) -> dict[str, Way]:
-    """All that are measured, by name."""
+    """All methods that are timed, by name."""
     made: dict[str, Way] = {}
     for name in types:
         dtype = TYPES[name]
@@ -61,18 +62,20 @@ def ways(g_s: torch.nn.Sequential, pixels: Tensor, types: list[str]) -> dict[str
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     options.add_argument("photo", type=Path)
-    options.add_argument("--models", default="tic-plus,tic-lite", help="names, with commas")
-    options.add_argument("--types", default="bf16,float32", help="bf16, float32 or both")
-    options.add_argument("--rounds", type=int, default=7, help="how often each runs")
+    options.add_argument("--models", default="tic-plus,tic-lite", help="names, separated by commas")
+    options.add_argument(
+        "--types", default="bf16,float32", help="bf16, float32, or both separated by a comma"
+    )
+    options.add_argument("--rounds", type=int, default=7, help="timed runs of each method")
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
     return options
 
 
 def measured(found: dict[str, Way], y: Tensor, rounds: int) -> dict[str, list[list[float]]]:
-    """(seconds, those of the processor) of each run of each way, without a first one."""
+    """(seconds, processor seconds) of each run of each method, without its first run."""
     spent: dict[str, list[list[float]]] = {name: [] for name in found}
     for _ in range(rounds + 1):
         for name, way in found.items():
@@ -85,7 +88,7 @@ def measured(found: dict[str, Way], y: Tensor, rounds: int) -> dict[str, list[li
 
 
 def main(words: list[str] | None = None) -> None:
-    """Print a Markdown table."""
+    """Measure, and print a Markdown table."""
     options = parser().parse_args(words)
     torch.set_num_threads(options.threads)
     photo = np.array(Image.open(options.photo).convert("RGB"))

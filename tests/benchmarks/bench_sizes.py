@@ -1,12 +1,13 @@
-"""How long photos of all sizes take, and how much memory: whole commands, from start to end.
+"""Measures the time and memory of whole commands, for photos of all sizes.
 
     python tests/benchmarks/bench_sizes.py PHOTO --models tic-plus,tic-lite
 
-Images are made of the photo, mirrored side by side, so that they have its detail. Each command is a
-process of its own: it starts Python, loads the network, reads and writes files. Beside its seconds
-(the median of its runs) stands the most memory that it had. Seams are what is left of the bands in
-which the transforms work: the PSNR, in dB, of a picture decoded in bands against the same decoded
-as one map.
+Images are made of the photo and its mirror images side by side, so that they have its detail. Each
+command is a process of its own: it starts Python, loads the network, and reads and writes files.
+The table shows the median seconds of its runs and its peak memory.
+
+The transforms work in bands of rows. "seams" shows how visible the borders of the bands are: the
+PSNR, in dB, between a picture decoded in bands and the same picture decoded as one map.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from rich.console import Console
 from rich.progress import track
 
 SIZES = "1x1,64x64,768x512,2000x1500,4000x3000,6000x4000,12000x8000"
-#: Commands that take at least so long run once; shorter ones REPEATS times.
+#: Commands that take at least LONG seconds run once. Shorter ones run REPEATS times.
 LONG, REPEATS = 20.0, 3
-#: Runs a command, and prints its seconds and KiB at most. It is small: what a process has in memory
-#: when it starts another one counts as the other's.
+#: Runs a command, and prints its seconds and its peak memory in KiB. This program is small because
+#: the memory of a process when it starts another one counts towards the other one's peak.
 LAUNCHER = """
 import os, sys, time
 start = time.perf_counter()
@@ -38,11 +39,11 @@ _, status, usage = os.wait4(pid, 0)
 print(time.perf_counter() - start, usage.ru_maxrss)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
-COLUMNS = ("size", "megapixels", "encode s", "GiB", "decode s", "GiB", "seconds a megapixel")
+COLUMNS = ("size", "megapixels", "encode s", "GiB", "decode s", "GiB", "seconds per megapixel")
 
 
 def mosaic(photo: Image.Image, width: int, height: int) -> Image.Image:
-    """The photo beside and below its mirror images, up to a size."""
+    """The photo and its mirror images, repeated to fill an image of this size."""
     pixels = np.asarray(photo.convert("RGB"))
     pixels = np.concatenate([pixels, pixels[:, ::-1]], 1)
     pixels = np.concatenate([pixels, pixels[::-1]])
@@ -51,7 +52,7 @@ def mosaic(photo: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def measured(*words: str | Path) -> tuple[float, float]:
-    """(seconds, GiB at most) of a command."""
+    """(median seconds, peak GiB) of a command."""
     seconds, peak = [], 0
     while len(seconds) < REPEATS and max(seconds, default=0) < LONG:
         command = [sys.executable, "-m", "ticodec", *map(str, words), "--quiet", "--force"]
@@ -85,7 +86,7 @@ def rows(photo: Image.Image, sizes: list[tuple[int, int]], model: str) -> Iterat
 
 
 def seams(photo: Image.Image, model: str) -> float:
-    """PSNR of what bands decode against one map, in dB; 99 where nothing differs."""
+    """PSNR in dB between a picture decoded in bands and as one map. 99 if they are equal."""
     import ticodec
     from ticodec.psnr import psnr
 
@@ -98,16 +99,16 @@ def seams(photo: Image.Image, model: str) -> float:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     options.add_argument("photo", type=Path)
-    options.add_argument("--models", default="tic-plus,tic-lite", help="names, with commas")
-    options.add_argument("--sizes", default=SIZES, help=f"WIDTHxHEIGHT, with commas; {SIZES}")
+    options.add_argument("--models", default="tic-plus,tic-lite", help="names, separated by commas")
+    options.add_argument("--sizes", default=SIZES, help="WIDTHxHEIGHT, separated by commas")
     return options
 
 
 def main(words: list[str] | None = None) -> None:
-    """Print a Markdown table for each model."""
+    """Measure, and print a Markdown table for each model."""
     options = parser().parse_args(words)
     photo = Image.open(options.photo)
     sizes: list[Any] = [tuple(map(int, size.split("x"))) for size in options.sizes.split(",")]

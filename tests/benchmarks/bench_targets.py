@@ -1,12 +1,12 @@
-"""How near files come to what was asked for, and what looking for it costs.
+"""Measures how close files come to their targets, and how long the search for them takes.
 
     python tests/benchmarks/bench_targets.py FOLDER [--model NAME] [--targets bpp=0.4,psnr=34]
         [--effort 1] [--count 24] [--commands 3]
 
-Every target is asked of every photo of a folder, or of the first `--count`. What a file reaches is
-measured again: its size, and the PSNR or MS-SSIM of what it decodes to. Times are ratios of medians
-to those of the same photos at quality 4: of encoding in one process, and of the whole command, of
-the first `--commands` photos.
+Every photo of a folder, or the first `--count` photos, is encoded for every target. The result is
+measured independently: the size of the file, and the PSNR or MS-SSIM of the decoded picture. Times
+are ratios of medians: with the target, to the same photos at quality 4. "time" is for encoding in
+one process. "command" is for the whole command, on the first `--commands` photos.
 """
 
 from __future__ import annotations
@@ -35,7 +35,14 @@ TARGETS = "bpp=0.15,bpp=0.4,bpp=0.8,psnr=30,psnr=34,psnr=38,ms-ssim=12,ms-ssim=1
 
 
 class Row(NamedTuple):
-    """A photo's file: what it reaches, how many were made, and seconds."""
+    """The result for one photo.
+
+    Attributes:
+        value: what the file reaches, in the target's units.
+        at_end: whether no quality reaches the target. The file has the lowest or highest quality.
+        trials: how many files were made to find it.
+        seconds: time of the search.
+    """
 
     value: float
     at_end: bool
@@ -44,26 +51,26 @@ class Row(NamedTuple):
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    options.add_argument("folder", type=Path)
-    options.add_argument("--model")
-    options.add_argument("--targets", default=TARGETS)
+    options.add_argument("folder", type=Path, help="folder of photos")
+    options.add_argument("--model", help="default: the default model")
+    options.add_argument("--targets", default=TARGETS, help="MEASURE=VALUE, separated by commas")
     options.add_argument("--effort", type=int, default=1)
-    options.add_argument("--count", type=int)
-    options.add_argument("--commands", type=int, default=3)
+    options.add_argument("--count", type=int, help="number of photos; default: all")
+    options.add_argument("--commands", type=int, default=3, help="photos for whole commands")
     return options
 
 
 def main(words: list[str] | None = None) -> None:
-    """Print the table in Markdown, one row a target."""
+    """Measure, and print a Markdown table with one row per target."""
     arguments = parser().parse_args(words)
     paths = list_images(arguments.folder)[: arguments.count]
     codec = ticodec.load(arguments.model)
     pictures = [ticodec.read_picture(path) for path in paths]
     effort = arguments.effort
     print(f"{len(paths)} photos, model {codec.entry.name}, effort {effort}")
-    print("| target | in reach | least | most | missed | files made | most | time | command |")
+    print("| target | in reach | min | max | missed | files made | max | time | command |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for target in map(target_of, arguments.targets.split(",")):
         rows, plain = [], []
@@ -80,13 +87,13 @@ def main(words: list[str] | None = None) -> None:
 
 
 def target_of(word: str) -> Target:
-    """The target of a word such as "psnr=34", in its units."""
+    """The target that a word such as "psnr=34" stands for."""
     measure, _, value = word.partition("=")
     return Target(cast("Measure", measure), float(value), nearest=True)
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """What a call gives, and its seconds."""
+    """The result of a call, and its seconds."""
     started = time.perf_counter()
     return call(), time.perf_counter() - started
 
@@ -99,7 +106,7 @@ def row_of(codec: Codec, picture: Picture, target: Target, effort: int) -> Row:
 
 
 def measured(codec: Codec, picture: Picture, target: Target, file: Container) -> float:
-    """What a file reaches, in the target's units."""
+    """The size, bits per pixel, PSNR or MS-SSIM of a file, in the target's units."""
     if target.measure == "size":
         return file.size
     if target.measure == "bpp":
@@ -111,7 +118,7 @@ def measured(codec: Codec, picture: Picture, target: Target, file: Container) ->
 
 
 def command(path: Path, *options: object) -> float:
-    """The seconds of `ticodec encode`."""
+    """Run `ticodec encode`. Returns its seconds."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["encode", path, Path(folder) / "out.tic", *options, "--quiet"]
         run = [sys.executable, "-m", "ticodec", *map(str, words)]
@@ -121,11 +128,11 @@ def command(path: Path, *options: object) -> float:
 def print_row(
     target: Target, rows: list[Row], ratio: float, pairs: list[tuple[float, float]]
 ) -> None:
-    """Print a target's row. What files reach is that of photos whose qualities include it.
+    """Print a target's row. Values are only of photos for which some quality reaches the target.
 
     Args:
-        ratio: of the seconds to those of a plain encode.
-        pairs: seconds of the command, for the target and without one.
+        ratio: of the encoding times with the target and without one.
+        pairs: seconds of the command, with the target and without one, for each photo.
     """
     near = [row for row in rows if not row.at_end]
     least, most = target.accepted

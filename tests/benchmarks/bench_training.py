@@ -1,12 +1,12 @@
-"""How fast a training step is, and what part of the device's matrix rate that is.
+"""Times a training step, and compares it with the device's matrix rate.
 
     python tests/benchmarks/bench_training.py --model tic --crop 256 --batch 32 --compile
     python tests/benchmarks/bench_training.py --model tic-lite --crop 128 --batch 8
     python tests/benchmarks/bench_training.py --model icat-lite --step 1 --crop 224 --batch 16
 
-Crops are cut from random pixels held on the device, as in training; nothing is read from the
-device inside the timed steps. The matrix rate is that of a large product in the type trained in;
-operations counted are those of the passes forward and back, not Muon's.
+Crops are cut from random pixels on the device, as in training. No result is read from the device
+during the timed steps. The matrix rate is the rate of a large product in the type that training
+uses. The operations of the forward and backward pass are counted, those of Muon are not.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from ticodec.training.trainer import AnyTrainer
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--model", default="tic-lite")
     options.add_argument("--crop", type=int, default=128)
     options.add_argument("--batch", type=int, default=8)
-    options.add_argument("--steps", type=int, default=20, help="timed steps a round")
+    options.add_argument("--steps", type=int, default=20, help="timed steps per round")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--device", default="auto")
     options.add_argument("--compile", action="store_true")
     options.add_argument("--optimizer", default="adam")
-    options.add_argument("--step", type=int, choices=(1, 2), help="of icat's training")
-    options.add_argument("--augment", help="of labelled images: full, mild, none")
+    options.add_argument("--step", type=int, choices=(1, 2), help="step of icat's training")
+    options.add_argument("--augment", help="augmentation of labelled images: full, mild or none")
     return options
 
 
 def main(words: list[str] | None = None) -> None:
-    """Print one line a figure."""
+    """Measure and print the figures."""
     a = parser().parse_args(words)
     device = pick_device(a.device)
     more: dict[str, Any] = {}
@@ -68,17 +68,18 @@ def main(words: list[str] | None = None) -> None:
     step = statistics.median(rounds)
     rate, peak = work * a.batch / step, matrix_rate(device, trainer.bf16)
     print(f"{device_name(device)}, torch {torch.__version__}, {a.model}, {a.batch} × {a.crop}²")
-    print(f"{a.batch / step:.1f} crops/s (rounds {min(rounds):.3f} to {max(rounds):.3f} s a step)")
-    print(f"{work / 1e9:.1f} GFLOP a crop, {rate / 1e12:.3f} TFLOP/s")
+    slowest, fastest = max(rounds), min(rounds)
+    print(f"{a.batch / step:.1f} crops/s (rounds {fastest:.3f} to {slowest:.3f} s per step)")
+    print(f"{work / 1e9:.1f} GFLOP per crop, {rate / 1e12:.3f} TFLOP/s")
     print(f"{rate / peak:.0%} of the matrix rate, {peak / 1e12:.3f} TFLOP/s")
     if device.type == "cuda":
-        print(f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB at most")
+        print(f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB of peak memory")
 
 
 def begun(
     model: str, crop: int, batch: int, device: torch.device, compile: bool = False, **more: Any
 ) -> tuple[AnyTrainer, Any]:
-    """A trainer with random weights, and random images on the device as its data."""
+    """A trainer with random weights, and its data: random images on the device."""
     changes = {"crop": crop, "batch": batch, **more}
     with TemporaryDirectory() as folder:
         for name in ("a", "b"):
@@ -92,8 +93,8 @@ def begun(
 
 
 def flops(model: str, crop: int, **more: Any) -> float:
-    """Floating-point operations of a training step a crop, matrix products alone."""
-    # Counted on the CPU, where no kernel of ours hides products from the counter.
+    """Floating-point operations of the matrix products of a training step, per crop."""
+    # Counted on the CPU, where none of our own kernels hides products from the counter.
     trainer, data = begun(model, crop, 1, torch.device("cpu"), **more)
     with FlopCounterMode(display=False) as counter:
         trainer.train_step(data)
@@ -112,7 +113,7 @@ def seconds(run: object, times: int, device: torch.device) -> float:
 
 
 def matrix_rate(device: torch.device, bf16: bool) -> float:
-    """FLOP/s of a large product, the best of ten."""
+    """FLOP/s of a large product, from the fastest of ten runs."""
     size = 8192 if device.type == "cuda" else 2048
     a, b = torch.randn(2, size, size, device=device, dtype=torch.bfloat16 if bf16 else torch.float)
     a @ b

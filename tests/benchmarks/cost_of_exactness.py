@@ -1,9 +1,9 @@
-"""What exact entropy coding costs: whole files against what the float model's likelihoods say.
+"""Measures what exact entropy coding costs: file sizes against the float model's likelihoods.
 
     python tests/benchmarks/cost_of_exactness.py FOLDER [--quality 1,3,5,8] [--model NAME]
 
-Means over the PNG images of a folder. Rates, distortions and seconds, beside other codecs, are
-`ticodec evaluate`'s to measure.
+The figures are means over the PNG images of a folder. `ticodec evaluate` measures rate, distortion
+and time, and compares them with other codecs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ticodec.reading.read import to_picture
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("folder", type=Path)
     options.add_argument("--quality", default="1,3,5,8")
@@ -33,11 +33,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Print the table in Markdown, one row a quality."""
+    """Measure, and print a Markdown table with one row per quality."""
     arguments = parser().parse_args(words)
     paths = sorted(arguments.folder.glob("*.png"))
     if not paths:
-        raise SystemExit(f"{arguments.folder}: no PNG images in it")
+        raise SystemExit(f"{arguments.folder}: this folder has no PNG images")
     codec = ticodec.load(arguments.model)
     print(f"{len(paths)} images, model {codec.entry.name}, weights {codec.entry.fingerprint.hex()}")
     print("| quality | bytes | predicted | bytes over prediction |")
@@ -48,7 +48,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 def measure(codec: ticodec.codec.Codec, path: Path, quality: float) -> tuple[float, float]:
-    """(bytes of the whole file, predicted bytes) of one image."""
+    """(bytes of the whole file, bytes predicted from the likelihoods) of one image."""
     picture = to_picture(Image.open(path))
     coded = codec.encode(picture, quality)
     y_hat = codec.latents(container.read(coded))

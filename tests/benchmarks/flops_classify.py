@@ -1,7 +1,7 @@
-"""Work of naming an image from the bitstream, against decoding it and naming the pixels.
+"""Counts the work of classifying an image from the bitstream, and from its decoded pixels.
 
-Counts the products of every part at 224² pixels, 2 operations a multiply-add, on networks of
-random weights. Entropy decoding is counted on the float twin of the integer path, which has the
+Counts the products of every part at 224² pixels, as 2 operations per multiply-add, on networks with
+random weights. Entropy decoding is counted on the float version of the integer path, which has the
 same products.
 
     python tests/benchmarks/flops_classify.py [--side 224] [--models tic-plus,tic-lite]
@@ -24,8 +24,8 @@ from ticodec.models.image_padding import pad_image
 from ticodec.models.vit import ViT
 
 CLASSES = 1000
-#: Presets, and the Transformer that reads their latents or the pixels they decode to. First those
-#: that ship with weights, as they ship; then those of the papers.
+#: Pairs of a preset and the Transformer that classifies its latents or its decoded pixels. First
+#: come the pairs that ship with weights, then those of the papers.
 PAIRS = (
     *((name, "vit-lite") for name in ("tic-plus", "tic-lite", "icat-lite")),
     *((name, "vit") for name in PRESETS if not name.endswith("-lite")),
@@ -33,7 +33,7 @@ PAIRS = (
 
 
 def gflop(run: object) -> float:
-    """10⁹ floating-point operations of `run()`."""
+    """Floating-point operations of `run()`, in units of 10⁹."""
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         run()  # type: ignore[operator]
     return float(counter.get_total_flops()) / 1e9
@@ -41,7 +41,7 @@ def gflop(run: object) -> float:
 
 @torch.inference_mode()
 def parts(name: str, vit_name: str, side: int) -> dict[str, float]:
-    """Work of each part of a preset at side² pixels, with one of the Transformers."""
+    """GFLOP of each part of a preset at side² pixels, with one of the Transformers."""
     labels = ("x",) * CLASSES
     config = preset(name, labels=labels) if name.startswith("icat") else preset(name)
     network = build(config).eval()
@@ -66,15 +66,15 @@ def parts(name: str, vit_name: str, side: int) -> dict[str, float]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    options.add_argument("--side", type=int, default=224, help="of the image, in pixels")
-    options.add_argument("--models", default=",".join(PRESETS), help="presets, by comma")
+    options.add_argument("--side", type=int, default=224, help="side of the image in pixels")
+    options.add_argument("--models", default=",".join(PRESETS), help="presets, separated by commas")
     return options
 
 
 def main(words: list[str] | None = None) -> None:
-    """Print the table."""
+    """Count the work, and print the table."""
     options = parser().parse_args(words)
     side = options.side
     table = Table(

@@ -1,13 +1,13 @@
-"""Damaged input through the C extension under AddressSanitizer and UBSan: nothing may come of it.
+"""Feeds the C extension with damaged input under AddressSanitizer and UBSan.
 
-Builds the extension in a temporary folder, and feeds it with mutated and truncated streams,
-tables and indexes. Each of them must end in symbols or in a checked error: a signal, an access
-outside, undefined behaviour, a hang, any other exception, or a wrong round trip is a finding.
+Builds the extension in a temporary folder, and calls it with mutated and truncated streams, tables
+and indexes. Each call must return symbols or raise a checked error. A finding is a signal, an
+access out of bounds, undefined behaviour, a hang, any other exception, or a wrong round trip.
 
     python tests/benchmarks/fuzz_native.py [--count 1000000] [--target rans] [--plain]
 
-`--plain` is the ordinary build: no sanitizers, with optimisation, and several times as fast.
-A finding says how to run its batch alone.
+`--plain` uses the ordinary build, which has no sanitizers, is optimised, and is several times as
+fast. A finding is printed with the options that repeat its batch alone.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ SOURCES = ROOT / "codec" / "entropy" / "native"
 COMMON = ["-shared", "-fPIC", "-DPy_LIMITED_API=0x030B0000"]
 SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
 SANITIZED += ["-fno-sanitize-recover=undefined"]
-#: Mutations that one batch makes; each batch has its own random numbers.
+#: Mutations per batch. Each batch has its own random numbers.
 BATCH = 500
-#: Seconds after which a batch is taken to hang. It takes less than one, and up to ten sanitized.
+#: Seconds after which a batch counts as hanging. A batch takes less than 1 s, and up to 10 s with
+#: sanitizers.
 HANG = 120
 
-#: What is fuzzed, by name: a function of the extension, random numbers and a count of mutations.
-#: It counts how they end, as "symbols" or as names of checked errors, and lets all other
-#: exceptions through.
+#: Functions that run one batch, by the name of the part they fuzz. They take the extension, random
+#: numbers and a count of mutations. They count how the mutations end, as "symbols" or as the name
+#: of a checked error, and let all other exceptions through.
 TARGETS: dict[str, Callable[[ModuleType, np.random.Generator, int], Counter[str]]] = {
     "rans": rans.batch,
     "wavefront": wavefront.batch,
@@ -54,24 +55,24 @@ TARGETS: dict[str, Callable[[ModuleType, np.random.Generator, int], Counter[str]
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    made.add_argument("--count", type=int, default=1_000_000, help="mutations")
+    made.add_argument("--count", type=int, default=1_000_000, help="number of mutations")
     made.add_argument("--target", choices=[*TARGETS], default="rans")
-    made.add_argument("--plain", action="store_true", help="without sanitizers")
+    made.add_argument("--plain", action="store_true", help="build without sanitizers")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--first", type=int, default=0, help="number of the first batch")
-    made.add_argument("--extension", type=Path, help="do it here, with this build")
+    made.add_argument("--extension", type=Path, help="use this build, in this process")
     return made
 
 
 def flags() -> list[str]:
-    """Of the compiler, as setup.py has them."""
+    """The compiler's flags, read from setup.py."""
     text = (ROOT / "setup.py").read_text(encoding="utf-8")
     named = re.findall(r"^UNIX \+?= (\[.*\])$", text, flags=re.MULTILINE)
     return [flag for part in named for flag in ast.literal_eval(part)]
 
 
 def build(folder: Path, plain: bool) -> Path:
-    """Compile the extension. The compiler's errors go to standard error."""
+    """Compile the extension and return its path. The compiler's errors go to standard error."""
     out = folder / "_exact.abi3.so"
     include = sysconfig.get_paths()["include"]
     how = [*flags(), *COMMON, *([] if plain else SANITIZED), f"-I{include}"]
@@ -80,7 +81,7 @@ def build(folder: Path, plain: bool) -> Path:
 
 
 def sanitizer() -> str | None:
-    """The library of AddressSanitizer, to be loaded before Python; None where it is missing."""
+    """The library of AddressSanitizer, which is loaded before Python. None if it is missing."""
     asked = ["gcc", "-print-file-name=libasan.so"]
     try:
         path = processes.run(asked, capture_output=True, text=True, check=True).stdout.strip()
@@ -90,7 +91,7 @@ def sanitizer() -> str | None:
 
 
 def environment(plain: bool) -> dict[str, str]:
-    """Of the process that fuzzes."""
+    """Environment variables of the process that fuzzes."""
     if plain:
         return dict(os.environ)
     library = sanitizer()
@@ -105,7 +106,7 @@ def environment(plain: bool) -> dict[str, str]:
 
 
 def load(path: Path) -> ModuleType:
-    """The extension of this file."""
+    """Import the extension from this file."""
     loader = ExtensionFileLoader("_exact", str(path))
     spec = importlib.util.spec_from_file_location("_exact", path, loader=loader)
     assert spec is not None
@@ -115,7 +116,7 @@ def load(path: Path) -> ModuleType:
 
 
 def fuzz(arguments: argparse.Namespace) -> None:
-    """All mutations, in this process. Ends the process where one hangs."""
+    """Run all batches in this process. Ends the process if a batch hangs."""
     module, target = load(arguments.extension), TARGETS[arguments.target]
     ends: Counter[str] = Counter()
     batches = -(-arguments.count // BATCH)
@@ -159,13 +160,13 @@ def main(words: list[str] | None = None) -> None:
 
 
 def report(log: str, arguments: argparse.Namespace, code: int) -> None:
-    """Show a finding, and end with exit code 1."""
+    """Print a finding, and end with exit code 1."""
     *_, number = [0, *(line for line in log.splitlines() if line.startswith("batch "))]
     print("\n".join(line for line in log.splitlines() if not line.startswith("batch ")))
     first = str(number).removeprefix("batch ")
     plain = " --plain" if arguments.plain else ""
     print(
-        f"1 finding (exit code {code}); again: --target {arguments.target} --seed "
+        f"1 finding (exit code {code}); repeat it with: --target {arguments.target} --seed "
         f"{arguments.seed} --first {first} --count {BATCH}{plain}"
     )
     raise SystemExit(1)

@@ -1,14 +1,16 @@
-"""What size costs: accuracy of `.tic` files of enlarged images, and the joint model's tiles.
+"""Measures how large images affect accuracy, and how the joint model's tiles affect PSNR.
 
     python tests/benchmarks/large_images.py accuracy FOLDER_OF_CLASSES -m tic-plus -q 3
     python tests/benchmarks/large_images.py tiles PHOTOS -m icat-lite
 
-`accuracy` enlarges every image 1, 2 and 4 times, encodes, and classifies from the bitstream as
-`classify` does it, halving a TIC model's latents by a layer of the classifier until the map is
-small; beside that by the mean probability over interleaved parts, by means over k×k latents, by
-tiles of the learned grid, and by the whole map with interpolated positions.
-`tiles` decodes photos with the shared blocks run in tiles of the learned grid, as `decode` does it,
-and at once over the whole map with interpolated positions: the difference is what the tiles cost.
+`accuracy` enlarges every image 1, 2 and 4 times, encodes it, and classifies it from the bitstream.
+"classify" does this as the command does: a layer of the classifier halves a TIC model's latents
+until the map is small. Other methods are the mean probability over interleaved parts, means over
+k×k latents, tiles of the learned grid, and the whole map with interpolated positions.
+
+`tiles` decodes photos twice: with the shared blocks run in tiles of the learned grid, as `decode`
+runs them, and with the shared blocks run on the whole map with interpolated positions. The
+difference of the PSNR is what the tiles cost.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ FACTORS = (1, 2, 4)
 
 @torch.inference_mode()
 def ways(classifier: Classifier, y: torch.Tensor) -> dict[str, int]:
-    """The class of latents (h, w, M), by each way of treating a large map."""
+    """The class of latents (h, w, M), by each method of treating a large map."""
     vit = classifier.vit
     grid, dtype = vit.config.grid, vit.embed.weight.dtype
     x = y[None].to(dtype)
@@ -55,7 +57,7 @@ def ways(classifier: Classifier, y: torch.Tensor) -> dict[str, int]:
 
 
 def accuracy(codec: Codec, folder: Path, quality: float, count: int) -> None:
-    """Print top-1 at every size and by every way."""
+    """Print the top-1 accuracy at every size, by every method."""
     classifier = codec.classifier()
     names = {label.replace(" ", "_"): i for i, label in enumerate(classifier.labels)}
     paths = [path for path in list_images(folder) if path.parent.name in names]
@@ -79,7 +81,7 @@ def accuracy(codec: Codec, folder: Path, quality: float, count: int) -> None:
 
 @torch.inference_mode()
 def tiles(codec: Codec, folder: Path) -> None:
-    """Print the mean PSNR with tiles and without, at every quality."""
+    """Print the mean PSNR with and without tiles, at every quality."""
     network, vit = codec.network, codec.network.vit  # type: ignore[union-attr]
     grid = vit.config.grid
     low, high = codec.entry.qualities or (0, 0)
@@ -108,18 +110,18 @@ def tiles(codec: Codec, folder: Path) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("what", choices=("accuracy", "tiles"))
-    options.add_argument("folder", type=Path)
-    options.add_argument("-m", "--model")
-    options.add_argument("-q", "--quality", type=float, default=3)
-    options.add_argument("--count", type=int, default=300)
+    options.add_argument("folder", type=Path, help="images; accuracy: one subfolder per class")
+    options.add_argument("-m", "--model", help="default: the default model")
+    options.add_argument("-q", "--quality", type=float, default=3, help="quality for accuracy")
+    options.add_argument("--count", type=int, default=300, help="number of images for accuracy")
     return options
 
 
 def main(words: list[str] | None = None) -> None:
-    """Print what was asked for."""
+    """Run one of the two measurements."""
     a = parser().parse_args(words)
     codec = ticodec.load(a.model, device="cpu")
     if a.what == "accuracy":

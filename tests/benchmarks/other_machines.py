@@ -1,16 +1,16 @@
-"""The same bits on other processors: the C extension's calls, repeated under an emulator.
+"""Checks that the C extension gives the same bits on other processors, under an emulator.
 
 Codes latents on the torch path, which is the reference, and with the C extension, whose calls are
 recorded. Then the calls are repeated with each instruction set of this processor, and with the
 extension compiled for other processors under QEMU. All streams, symbols and latents must be the
-same. It ends with exit code 1 when any of them differs.
+same. The exit code is 1 if any of them differs.
 
     python tests/benchmarks/other_machines.py --root FOLDER [--machines aarch64,s390x]
     python tests/benchmarks/other_machines.py --here [--cases golden] [--flags=-ffast-math]
 
-FOLDER keeps Debian's Python of the other machines, about 60 MB each; it is fetched when it is not
-there. `--here` needs none, and tries this processor only. `--flags` are more flags for what repeats
-the calls: with -ffast-math the bits must differ, and with -O0 they must not.
+Debian's Python for each other machine is downloaded into FOLDER (about 60 MB each) if it is not
+there. `--here` tries this processor only and needs no FOLDER. `--flags` adds compiler flags to the
+extension that repeats the calls: with -ffast-math the bits must differ, with -O0 they must not.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from machines.record import Recorder, path
 
 REPLAY = Path(replay.__file__)
 THREADS = (1, 2)
-#: Parts of the exact path, by functions of the extension.
+#: Parts of the exact path, each with a function of the extension that only this part calls.
 PARTS = {"h_s": "synthesis", "wavefront": "wavefront", "rANS": "finish"}
-#: For each job and instruction set what differs, "" for nothing.
+#: What differs, for each job and instruction set. "" means that nothing differs.
 Found = list[dict[str, str]]
 
 
 class Runner(NamedTuple):
-    """A Python that can repeat jobs: of which machine, how it is started, its extension."""
+    """A Python that can repeat jobs: its machine, the command that starts it, its extension."""
 
     machine: str
     command: list[Any]
@@ -56,17 +56,17 @@ class Runner(NamedTuple):
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     where = made.add_mutually_exclusive_group(required=True)
-    where.add_argument("--root", type=Path, help="folder for the other machines' Python")
+    where.add_argument("--root", type=Path, help="folder for the Python of other machines")
     where.add_argument("--here", action="store_true", help="try this processor only")
-    made.add_argument("--machines", default=",".join(build.MACHINES), help="which others to try")
-    made.add_argument("--cases", default=",".join(CASES), help="what is coded")
-    made.add_argument("--flags", default="", help="more flags of the compilers")
+    made.add_argument("--machines", default=",".join(build.MACHINES), help="other machines to try")
+    made.add_argument("--cases", default=",".join(CASES), help="cases to code")
+    made.add_argument("--flags", default="", help="additional compiler flags")
     made.add_argument("--python", default="3.11", help="version of Debian's Python")
     return made
 
 
 def some(names: str, known: dict[str, Any]) -> list[Any]:
-    """The named ones of a dictionary."""
+    """The values of a dictionary whose keys are listed, separated by commas, in `names`."""
     unknown = [name for name in names.split(",") if name not in known]
     if unknown:
         raise SystemExit(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
@@ -74,7 +74,7 @@ def some(names: str, known: dict[str, Any]) -> list[Any]:
 
 
 def record(case: Case, module: Any, blobs: list[bytes]) -> tuple[list[dict[str, Any]], str]:
-    """Jobs of a case, one for each count of threads, and what differs from the torch path."""
+    """The jobs of a case, one for each number of threads, and what differs from the torch path."""
     with path(None):
         streams, decoded = case.code()
     jobs, differs = [], ""
@@ -97,7 +97,7 @@ def record(case: Case, module: Any, blobs: list[bytes]) -> tuple[list[dict[str, 
 
 
 def compared(job: dict[str, Any], blobs: list[bytes]) -> str:
-    """What of a job is done in C, and how much the calls return, and change in arrays."""
+    """Which parts of a job run in C, how many bytes they return, how many numbers they change."""
     parts = [part for part, name in PARTS.items() if name in {call[0] for call in job["calls"]}]
     returned = [value for *_, (_, value) in job["calls"] if isinstance(value, bytes)]
     numbers = sum(
@@ -110,7 +110,7 @@ def compared(job: dict[str, Any], blobs: list[bytes]) -> str:
 
 
 def prepare(machine: build.Machine, arguments: argparse.Namespace, folder: Path) -> Runner:
-    """Fetch what runs on another machine, and compile for it."""
+    """Fetch the Python of another machine, and compile the extension for it."""
     if lacking := build.missing(machine):
         raise SystemExit(f"{machine.name} needs: {lacking}")
     root = arguments.root.resolve() / machine.name
@@ -128,13 +128,13 @@ def prepare(machine: build.Machine, arguments: argparse.Namespace, folder: Path)
 
 
 def columns(title: str, found: Found) -> dict[str, list[str]]:
-    """What differs by column, for each job."""
+    """What differs for each job, by the heading of the table's column."""
     return {f"{title} {name}": [job[name] for job in found] for name in found[0]}
 
 
 def table(names: list[str], sizes: list[str], cells: dict[str, list[str]]) -> bool:
-    """Print a row for each case; whether all of it is the same."""
-    heads = ["coded", "compared, by what is in C", *cells]
+    """Print a row for each case. Returns whether nothing differs."""
+    heads = ["coded", "compared (parts that run in C)", *cells]
     print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
     same = True
     for row, (name, what) in enumerate(zip(names, sizes, strict=True)):

@@ -1,14 +1,14 @@
-"""Smaller pictures of a file: how near they come to the whole one made smaller, and their work.
+"""Measures how good reduced decoding (1/2, 1/4, 1/8) is and what it costs, and fits its layers.
 
     python tests/benchmarks/preview.py measure PHOTOS [--models tic-plus,tic-lite] [-q 1,3,5,8]
     python tests/benchmarks/preview.py fit PHOTOS --model tic-lite --folder weights
 
-`measure` codes every image of a folder and decodes it at 1/2, 1/4 and 1/8 of its size. PSNR is that
-of 8-bit pixels against the whole decoded picture, and against the original, each made smaller by
-the mean of every 2×2, 4×4 or 8×8 pixels. The share is of the products of g_s.
+`measure` codes every image of a folder and decodes it at 1/2, 1/4 and 1/8 of its size. It prints
+the PSNR of the 8-bit pixels against the whole decoded picture and against the original. Both are
+first reduced by the mean of every 2×2, 4×4 or 8×8 pixels. "work of g_s" is a share of its products.
 
-`fit` fits the layers to crops of photos, every 50th photo held out, and writes their file and its
-entry into a weights folder. (`ticodec export` fits those of new weights by itself.)
+`fit` fits the layers of reduced decoding to crops of photos, without every 50th photo. It writes
+their file and its entry into a weights folder. (`ticodec export` fits those of new weights.)
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ from ticodec.training.export.previews import fit, preview_bytes, view
 from ticodec.training.float_latents import frozen_network
 from ticodec.weights.manifest import MANIFEST
 
-#: Crops that are coded at one quality.
+#: Number of crops that are coded at one quality.
 GROUP = 8
 
 
 @torch.inference_mode()
 def shares(codec: Codec) -> dict[int, float]:
-    """Which part of the products of g_s each scale takes."""
+    """The share of the products of g_s that each scale takes."""
     network = build(codec.config).eval()
     modules, ups, layers = list(network.g_s), doublings(network.g_s), PreviewLayers(network.g_s)
-    # A whole number of windows at every scale, so that none are padded.
+    # 32×32 is a whole number of windows at every scale, so that no window is padded.
     x = network.synthesis_input(torch.zeros(1, 32, 32, codec.config.M), torch.float32)
 
     def work(scale: int) -> float:
@@ -69,9 +69,10 @@ def shares(codec: Codec) -> dict[int, float]:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Print the table in Markdown."""
+    """Measure, and print a Markdown table."""
     paths = list_images(options.photos)
-    print("| model | size | work of g_s | quality | dB, whole | least | dB, original | whole's |")
+    columns = ("model", "size", "work of g_s", "quality", "dB to whole", "minimum", "to original")
+    print(f"| {' | '.join(columns)} | whole to original |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in options.models.split(","):
         codec = ticodec.load(name, device="cpu")
@@ -99,7 +100,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def crops(photos: Path, groups: int, side: int) -> Iterator[Tensor]:
-    """Groups of crops of the photos that are not held out, turned and with other colours."""
+    """Groups of crops of the photos that are not held out. Crops are turned and recoloured."""
     training, _ = split(list_images(photos))
     images = (read_picture(path.read_bytes()).pixels for path in training)
     held = Photos(images, side, torch.device("cpu"))
@@ -109,7 +110,7 @@ def crops(photos: Path, groups: int, side: int) -> Iterator[Tensor]:
 
 
 def install(options: argparse.Namespace) -> None:
-    """Fit the layers of a model, and put them into a weights folder that has it."""
+    """Fit the layers of a model, and install them in the weights folder that has the model."""
     folder = options.folder
     entry = next(e for e in weights.entries(folder) if e.name == options.model)
     network, _ = frozen_network(entry, torch.device("cpu"))
@@ -125,20 +126,21 @@ def install(options: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = options.add_subparsers(required=True)
-    measured = commands.add_parser("measure", help="print the table")
+    measured = commands.add_parser("measure", help="measure, and print a table")
     measured.set_defaults(run=measure)
     measured.add_argument("photos", type=Path)
-    measured.add_argument("--models", default="tic-plus,tic-lite,icat-lite", help="by comma")
-    measured.add_argument("-q", "--quality", default="1,3,5,8", help="by comma")
-    fitted = commands.add_parser("fit", help="make the file of a model")
+    commas = "separated by commas"
+    measured.add_argument("--models", default="tic-plus,tic-lite,icat-lite", help=commas)
+    measured.add_argument("-q", "--quality", default="1,3,5,8", help=commas)
+    fitted = commands.add_parser("fit", help="fit and install the layers of a model")
     fitted.set_defaults(run=install)
     fitted.add_argument("photos", type=Path)
     fitted.add_argument("--model", required=True)
-    fitted.add_argument("--folder", type=Path, required=True, help="weights folder")
-    fitted.add_argument("--groups", type=int, default=80, help="of 8 crops, each of one quality")
+    fitted.add_argument("--folder", type=Path, required=True, help="weights folder with the model")
+    fitted.add_argument("--groups", type=int, default=80, help="groups of 8 crops of one quality")
     fitted.add_argument("--crop", type=int, default=256, help="side of a crop")
     return options
 

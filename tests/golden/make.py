@@ -1,4 +1,4 @@
-"""Makes the golden files. They are made once: old ones must decode for ever.
+"""Makes the golden files. They are never made again: every version must decode them.
 
 Run from the repository's root, with ticodec installed:
 
@@ -28,7 +28,7 @@ from ticodec.writers import writer_of
 
 
 def shipped(version: str, name: str) -> None:
-    """One file of shipped weights: the sample at quality 3."""
+    """Write the golden file of shipped weights: the golden crop at quality 3."""
     entry = weights.find(name)
     codec = Codec(entry, "cpu", bf16=False)
     crop = Picture(np.asarray(Image.open(GOLDEN / "crop.png").convert("RGB")))
@@ -36,7 +36,7 @@ def shipped(version: str, name: str) -> None:
 
 
 def main(version: str) -> None:
-    """Write NAME.tic and what it decodes to, NAME.png, for each case."""
+    """Write all golden files of a format version with the tiny networks."""
     os.environ["TICODEC_WEIGHTS"] = str(GOLDEN / "weights")
     codec = ticodec.load("tiny", device="cpu", bf16=False)
     alpha = make_pixels(50, 70, 3)[..., 0]
@@ -64,7 +64,7 @@ def main(version: str) -> None:
 
 
 def write(folder: Path, codec: Codec, cases: dict[str, tuple[Picture, float]]) -> None:
-    """The files of one codec."""
+    """Write NAME.tic, and NAME.png with the pixels it decodes to, for each case of one codec."""
     for name, (picture, quality) in cases.items():
         data = codec.encode(picture, quality)
         (folder / f"{name}.tic").write_bytes(data)
@@ -76,7 +76,7 @@ def write(folder: Path, codec: Codec, cases: dict[str, tuple[Picture, float]]) -
 if __name__ == "__main__":
     options = ArgumentParser(description="Makes the golden files.")
     options.add_argument("version", help="folder to write to: the format version, such as v1")
-    options.add_argument("--shipped", metavar="NAME", help="one more file, of shipped weights")
+    options.add_argument("--shipped", metavar="NAME", help="write one file only, of these weights")
     given = options.parse_args()
     if given.shipped:
         shipped(given.version, given.shipped)

@@ -1,4 +1,5 @@
-"""What `fuzz_native.py` feeds the C extension with, a file for each part of it.
+"""Makes the damaged input of `fuzz_native.py`, with one module for each part of the C extension.
 
-They import neither torch nor ticodec: under a sanitizer that would take longer than the fuzzing.
+The modules import neither torch nor ticodec: under a sanitizer that would take longer than the
+fuzzing.
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 from .mutate import Random
 
-#: One mutation: of the extension, something that is right, and random numbers.
+#: Makes and tries one mutation. Takes the extension, a valid original, and random numbers.
 Mutation = Callable[[ModuleType, Any, Random], None]
 
 
@@ -21,11 +21,12 @@ def run_batch(
     shares: dict[Mutation, float],
     ending: Callable[[Exception], str | None],
 ) -> Counter[str]:
-    """Make `count` mutations of the originals in turn; count how they end.
+    """Make `count` mutations of the originals in turn, and count how they end.
 
     Args:
-        shares: how often each kind of mutation is made; they sum to 1.
-        ending: the name of a checked error. None for another exception, which is let through.
+        shares: the probability of each kind of mutation. They sum to 1.
+        ending: a function that returns the name of a checked error, and None for any other
+            exception, which is let through.
     """
     ends: Counter[str] = Counter()
     kinds = [*shares]

@@ -1,4 +1,4 @@
-"""Weights, maps and arrays of chance for h_s."""
+"""Random weights, maps and arrays for h_s."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .wavefront import BLOCK, CHECKED, EXP_SIZE, damaged_array, layer, padded, r
 
 NARROW, WIDE = 2**15 - 1, 2**18 - 1
 WEIGHTS = 4
-#: Where arrays are in the arguments, see `arrays`.
+#: The place of an array or number in nested lists: the list that holds it, and its index there.
 Place = tuple[list[Any], int]
 
 
 class Weights:
-    """Arguments of `hyper`, and a map."""
+    """Random weights as arguments of `hyper`, and a map of hyper-latents."""
 
     def __init__(self, module: ModuleType, random: Random) -> None:
         self.N = int(random.choice([8, 12, 20]))
@@ -35,10 +35,13 @@ class Weights:
         for instructions in module.INSTRUCTIONS:
             weights = made(module, self.arguments, instructions)
             if not np.array_equal(self.synthesis(module, weights, threads=2), expected):
-                raise AssertionError(f"{instructions}: other numbers")
+                raise AssertionError(f"{instructions}: the numbers differ")
 
     def stage(self, window: int, random: Random) -> list[Any]:
-        """Heads, layers of the transposed convolution, Swin layers, LayerNorm's epsilon."""
+        """Arguments of one stage.
+
+        They are: heads, layers of the transposed convolution, Swin layers, LayerNorm's epsilon.
+        """
         heads = int(random.choice([heads for heads in (1, 2, 4, 20) if self.N % heads == 0]))
         ups = [layer(taps * self.N, self.N, WIDE, random) for taps in (1, 2, 2, 4)]
         depth = int(random.integers(0, 4))
@@ -46,7 +49,11 @@ class Weights:
         return [heads, ups, layers, 3.0]
 
     def swin(self, heads: int, window: int, shifted: bool, random: Random) -> list[Any]:
-        """Layers, width of the hidden one, its curve, whether it is shifted, biases, a factor."""
+        """Arguments of one Swin block.
+
+        They are: layers, width of the hidden layer, its activation curve, whether its windows are
+        shifted, biases, a factor.
+        """
         groups, hidden = padded(heads) // BLOCK, int(random.integers(1, 40))
         seen = groups * (self.N // heads) * BLOCK
         patterns = 4 if shifted and window > 1 else 1
@@ -60,7 +67,7 @@ class Weights:
         return [layers, hidden, [curve], shifted, bias.astype(np.int32), 2.0**-6]
 
     def synthesis(self, module: ModuleType, weights: Any, threads: int = 1) -> np.ndarray:
-        """What the last layer of h_s reads."""
+        """The input of the last layer of h_s for the map."""
         hidden = np.zeros((16 * self.height * self.width, self.N), np.float32)
         size = (self.height, self.width)
         run(module, module.synthesis(weights, size, self.z, hidden, threads), threads)
@@ -72,17 +79,17 @@ def made(module: ModuleType, arguments: list[Any], instructions: str | None = No
 
 
 def frozen(values: Any) -> Any:
-    """Lists as tuples, all the way down."""
+    """Nested lists as nested tuples."""
     return tuple(frozen(value) for value in values) if isinstance(values, list) else values
 
 
 def thawed(values: Any) -> Any:
-    """A copy of all lists."""
+    """A copy of nested lists, which shares the arrays in them."""
     return [thawed(value) for value in values] if isinstance(values, list) else values
 
 
 def leaves(values: list[Any]) -> list[Place]:
-    """Where all arrays and numbers are."""
+    """The places of all arrays and numbers in nested lists."""
     found: list[Place] = []
     for number, value in enumerate(values):
         found += leaves(value) if isinstance(value, list) else [(values, number)]
@@ -90,7 +97,7 @@ def leaves(values: list[Any]) -> list[Place]:
 
 
 def damaged_weights(module: ModuleType, original: Weights, random: Random) -> None:
-    """Weights, tables and sizes that are refused, or that give numbers without harm."""
+    """Damage weights, tables or sizes. They must be refused, or give some numbers harmlessly."""
     arguments = thawed(original.arguments)
     places = leaves(arguments)
     for _ in range(random.integers(1, 3)):
@@ -108,7 +115,7 @@ def damaged_weights(module: ModuleType, original: Weights, random: Random) -> No
 
 
 def damaged_map(module: ModuleType, original: Weights, random: Random) -> None:
-    """Arrays and sizes that do not fit the weights; any ẑ."""
+    """Call h_s with arrays and sizes that do not fit the weights, and with any ẑ."""
     weights = made(module, original.arguments)
     cells, size = original.height * original.width, [original.height, original.width]
     hidden = np.zeros((16 * cells, original.N), np.float32)
@@ -131,11 +138,11 @@ SHARES = {damaged_weights: 0.7, damaged_map: 0.3}
 
 
 def ending(error: Exception) -> str | None:
-    """Which checked error it is."""
+    """The name of a checked error. None for any other exception."""
     return f"refused ({type(error).__name__})" if isinstance(error, CHECKED) else None
 
 
 def batch(module: ModuleType, random: Random, count: int) -> Counter[str]:
-    """Make `count` mutations; count how they end."""
+    """Make `count` mutations, and count how they end."""
     originals = [Weights(module, random) for _ in range(WEIGHTS)]
     return run_batch(module, random, count, originals, SHARES, ending)

@@ -1,4 +1,4 @@
-"""Damage to bytes and to arrays of integers."""
+"""Damages bytes and arrays of integers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 
 Random = np.random.Generator
 
-#: Numbers at which something could overflow or be left out of a check.
+#: Numbers that could cause an overflow or slip through a check.
 EDGES = [0, 1, -1, 2, 255, 256, 2**15 - 1, 2**15, 2**16 - 1, 2**16, 2**16 + 1]
 EDGES += [2**31 - 1, 2**31, -(2**31), 2**32, 2**62, 2**63 - 1, -(2**63)]
 
 
 def mutated(data: bytes, random: Random) -> bytes:
-    """A stream cut off, changed, lengthened, or of other bytes altogether."""
+    """A stream that is cut off, changed, lengthened, or replaced by other bytes."""
     changed = bytearray(data)
     for _ in range(random.integers(1, 4)):
         at = int(random.integers(0, len(changed) + 1))
@@ -38,7 +38,7 @@ def mutated(data: bytes, random: Random) -> bytes:
 
 
 def mutated_integers(numbers: np.ndarray, random: Random) -> np.ndarray:
-    """An int64 array with edges, small changes, exchanged or missing numbers."""
+    """An int64 array with numbers of EDGES, small changes, swapped numbers or missing numbers."""
     changed = numbers.copy()
     for _ in range(random.integers(1, 3)):
         if not len(changed):
@@ -55,8 +55,8 @@ def mutated_integers(numbers: np.ndarray, random: Random) -> np.ndarray:
                 changed = np.delete(changed, at)
             case 4:
                 changed = np.insert(changed, at, random.choice(EDGES))
-            case 5:  # a sum that stays, or comes back after it has overflowed
+            case 5:  # the sum is unchanged, perhaps after an overflow
                 step = random.choice(np.array([1, 2**16, 2**62, 2**63 - 1]))
-                changed[at : at + 1] += step  # of arrays, which overflow without a warning
+                changed[at : at + 1] += step  # slices, because arrays overflow without a warning
                 changed[other : other + 1] -= step
     return changed

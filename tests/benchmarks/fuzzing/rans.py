@@ -12,7 +12,7 @@ from .batches import run_batch
 from .mutate import EDGES, Random, mutated, mutated_integers
 
 TOTAL = 1 << 16
-#: What the coder may raise on damage, and how it says it.
+#: Errors that the coder may raise on damage.
 CHECKED = (ValueError, IndexError)
 MESSAGES = {
     "these are no entropy tables": "no tables",
@@ -21,12 +21,12 @@ MESSAGES = {
     "the entropy stream ends too early": "too many values",
     "impossible symbol in an entropy stream": "impossible escape",
 }
-#: Streams of one batch; each is mutated again and again.
+#: Streams per batch. Each of them is mutated many times.
 STREAMS = 10
 
 
 class Original:
-    """Tables, and a stream that is right."""
+    """Random tables, and a valid stream."""
 
     def __init__(self, module: ModuleType, random: Random) -> None:
         widest = random.choice([1, 3, 20, 255, 2000])
@@ -40,11 +40,11 @@ class Original:
         self.stream = coded(module, self.values, self.indexes, self.tables)
         back = decoded(module, self.stream, self.indexes, self.tables, count)
         if not np.array_equal(back, self.values):
-            raise AssertionError("a stream that is right is read wrongly")
+            raise AssertionError("a valid stream is decoded wrongly")
 
 
 def frequencies(symbols: int, random: Random) -> np.ndarray:
-    """Of a table: flat, or with almost all in one symbol."""
+    """Frequencies of a table: equal ones, or almost all in one symbol."""
     weights = random.random(symbols) ** random.choice([0, 1, 40])
     made = 1 + np.floor(weights / weights.sum() * (TOTAL - symbols)).astype(np.int64)
     made[made.argmax()] += TOTAL - made.sum()
@@ -52,7 +52,7 @@ def frequencies(symbols: int, random: Random) -> np.ndarray:
 
 
 def values_for(ends: np.ndarray, random: Random) -> np.ndarray:
-    """Values inside tables of these K, at their ends, and as far outside as there are escapes."""
+    """Values inside tables of these K, at their ends, and outside in the whole range of escapes."""
     inside = random.integers(-ends, ends + 1)
     outside = ends + random.choice([0, 1, 15, 16, 4095, 65535], len(ends))
     which = random.random(len(ends)) < random.choice([0, 0.1, 1])
@@ -61,7 +61,7 @@ def values_for(ends: np.ndarray, random: Random) -> np.ndarray:
 
 
 def coded(module: ModuleType, values: np.ndarray, indexes: np.ndarray, tables: Any) -> bytes:
-    """A stream that is written in two calls."""
+    """Write a stream in two calls."""
     writer, cut = module.writer(), len(values) // 3
     module.write(writer, values[:cut], indexes[:cut], tables)
     module.write(writer, values[cut:], indexes[cut:], tables)
@@ -71,7 +71,10 @@ def coded(module: ModuleType, values: np.ndarray, indexes: np.ndarray, tables: A
 def decoded(
     module: ModuleType, data: bytes, indexes: np.ndarray, tables: Any, limit: int
 ) -> np.ndarray:
-    """What is read in the same two calls. Arrays of exactly their size, so that guards see all."""
+    """Read a stream in the same two calls.
+
+    The arrays have exactly the size they need, so that a sanitizer sees every access beyond it.
+    """
     reader, cut = module.reader(data, limit), len(indexes) // 3
     parts = []
     for part in (indexes[:cut].copy(), indexes[cut:].copy()):
@@ -87,7 +90,7 @@ def damaged_stream(module: ModuleType, original: Original, random: Random) -> No
 
 
 def damaged_indexes(module: ModuleType, original: Original, random: Random) -> None:
-    """Other indexes, and sometimes more of them than were announced; the stream may be right."""
+    """Decode with other indexes, sometimes more than were announced. The stream may be valid."""
     indexes = mutated_integers(original.indexes.astype(np.int64), random).astype(np.uint16)
     data = mutated(original.stream, random) if random.random() < 0.5 else original.stream
     limit = len(indexes) - int(random.random() < 0.2 and len(indexes) > 0)
@@ -95,7 +98,7 @@ def damaged_indexes(module: ModuleType, original: Original, random: Random) -> N
 
 
 def damaged_tables(module: ModuleType, original: Original, random: Random) -> None:
-    """Tables that are refused, or that code what they say."""
+    """Damage tables. They must be refused, or a round trip with them must give the same values."""
     halves, numbers = original.halves, original.frequencies
     if random.random() < 0.5:
         halves = mutated_integers(halves, random)
@@ -103,17 +106,20 @@ def damaged_tables(module: ModuleType, original: Original, random: Random) -> No
         numbers = mutated_integers(numbers, random)
     tables = module.tables(halves, numbers)
     if numbers.min() < 1 or (2 * halves + 1).sum() != len(numbers):
-        raise AssertionError("wrong tables are taken")
+        raise AssertionError("invalid tables are accepted")
     indexes = original.indexes % len(halves)
     values = values_for(halves[indexes], random)
     stream = coded(module, values, indexes, tables)
     if not np.array_equal(decoded(module, stream, indexes, tables, len(values)), values):
-        raise AssertionError("a stream of other tables is read wrongly")
+        raise AssertionError("a stream of changed tables is decoded wrongly")
     decoded(module, mutated(stream, random), indexes, tables, len(values))
 
 
 def damaged_values(module: ModuleType, original: Original, random: Random) -> None:
-    """Values and indexes that are refused, or that come back. A refused call writes nothing."""
+    """Damage values and indexes. They must be refused, or decode to the same values.
+
+    A refused call must write nothing.
+    """
     values = mutated_integers(original.values.astype(np.int64), random)
     for _ in range(random.integers(0, 3)):
         values = np.append(values, random.choice(EDGES))
@@ -133,18 +139,18 @@ def damaged_values(module: ModuleType, original: Original, random: Random) -> No
     reader, back = module.reader(module.finish(writer), len(values)), np.empty_like(values)
     module.read(reader, indexes, back, original.tables)
     if not np.array_equal(back, values):
-        raise AssertionError("values come back wrongly")
+        raise AssertionError("values are decoded wrongly")
 
 
 SHARES = {damaged_stream: 0.55, damaged_indexes: 0.15, damaged_tables: 0.15, damaged_values: 0.15}
 
 
 def ending(error: Exception) -> str | None:
-    """What a checked error says, shortly. Another message is no checked error."""
+    """A short name of a checked error. None if the message is not one of a checked error."""
     return MESSAGES.get(str(error)) if isinstance(error, CHECKED) else None
 
 
 def batch(module: ModuleType, random: Random, count: int) -> Counter[str]:
-    """Make `count` mutations; count how they end."""
+    """Make `count` mutations, and count how they end."""
     originals = [Original(module, random) for _ in range(STREAMS)]
     return run_batch(module, random, count, originals, SHARES, ending)

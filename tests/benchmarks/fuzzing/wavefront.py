@@ -1,4 +1,4 @@
-"""Damaged streams, and weights, maps and arrays of chance, for the wavefront."""
+"""Damaged streams, and random weights, maps and arrays, for the wavefront."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .mutate import EDGES, Random, mutated
 from .rans import MESSAGES, frequencies
 
 BLOCK, EXP_SIZE, QUERIES, TOKENS = 16, 16384, 25, 13
-#: What the functions may raise: damage of a stream, arguments that do not fit each other, sizes
-#: that Py_ssize_t does not hold.
+#: Errors that the functions may raise for a damaged stream, for arguments that do not fit each
+#: other, and for sizes that do not fit Py_ssize_t.
 CHECKED = (ValueError, IndexError, TypeError, BufferError, OverflowError)
 NETWORKS = 4
 
@@ -25,7 +25,8 @@ def padded(size: int) -> int:
 
 
 def layer(inputs: int, outputs: int, limit: float, random: Random) -> list[Any]:
-    """Weight, bias, scale, limit, number of inputs. The sums are small enough to be exact."""
+    """A layer's weight, bias, scale, limit and number of inputs. Its sums are small enough to be
+    exact."""
     weight = random.integers(-2000, 2001, (padded(outputs), inputs + inputs % 2))
     bias = random.integers(-(2**20), 2**20, padded(outputs)).astype(np.float64)
     scale = 2.0 ** random.integers(-14, -6, padded(outputs))
@@ -37,7 +38,7 @@ def layer(inputs: int, outputs: int, limit: float, random: Random) -> list[Any]:
 
 
 class Network:
-    """Arguments of `network`, the tables of its scales, and a map that was encoded with it."""
+    """Arguments of `network`, its tables of scales, and a map that was encoded with them."""
 
     def __init__(self, module: ModuleType, random: Random) -> None:
         self.M, self.heads = [(8, 2), (18, 3), (32, 16), (34, 17)][random.integers(0, 4)]
@@ -81,12 +82,12 @@ class Network:
             network = made(module, self.arguments, instructions)
             again = self.code(module, reader, None, network, threads=2)
             if not (np.array_equal(again[0], symbols) and np.array_equal(again[1], y_hat)):
-                raise AssertionError(f"{instructions}: a stream that is right is read wrongly")
+                raise AssertionError(f"{instructions}: a valid stream is decoded wrongly")
 
     def code(
         self, module: ModuleType, coder: Any, y: Any, network: Any, threads: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Symbols and ŷ of the map, coded in either direction."""
+        """Encode or decode the map. Returns its symbols and ŷ."""
         cells = self.height * self.width
         symbols, y_hat = (np.zeros((cells, self.M), kind) for kind in (np.int16, np.float32))
         latents = (self.height, self.width, self.hidden, y, coder, self.tables, symbols, y_hat)
@@ -95,7 +96,7 @@ class Network:
 
 
 def made(module: ModuleType, arguments: list[Any], instructions: str | None = None) -> Any:
-    """The network of these arguments."""
+    """Make a network from these arguments."""
     sizes, layers, curves, *rest = arguments
     tuples = tuple(tuple(values) for values in layers)
     return module.network(sizes, tuples, tuple(curves), *rest, instructions)
@@ -120,7 +121,7 @@ def damaged_stream(module: ModuleType, original: Network, random: Random) -> Non
 
 
 def damaged_array(array: Any, random: Random) -> Any:
-    """Of another length or type, or with numbers of chance, among them no numbers."""
+    """An array of another length or type, or with random numbers, some of them NaN."""
     changed = np.array(array).copy()
     flat = changed.reshape(-1)
     some = random.integers(0, len(flat), random.integers(1, 9))
@@ -140,7 +141,7 @@ def damaged_array(array: Any, random: Random) -> Any:
 
 
 def damaged_network(module: ModuleType, original: Network, random: Random) -> None:
-    """Weights, tables and sizes that are refused, or that code something without harm."""
+    """Damage weights, tables or sizes. They must be refused, or code something harmlessly."""
     arguments = [*original.arguments]
     arguments[1] = [[*values] for values in arguments[1]]
     arguments[2] = [*arguments[2]]
@@ -174,7 +175,7 @@ def damaged_network(module: ModuleType, original: Network, random: Random) -> No
 
 
 def damaged_map(module: ModuleType, original: Network, random: Random) -> None:
-    """Arrays and sizes of a map that do not fit the network, and latents that are no numbers."""
+    """Use arrays and sizes of a map that do not fit the network, and latents that are NaN."""
     cells = original.height * original.width
     encodes = random.random() < 0.5
     coder = module.writer() if encodes else module.reader(original.stream, cells * original.M)
@@ -197,12 +198,12 @@ SHARES = {damaged_stream: 0.5, damaged_network: 0.3, damaged_map: 0.2}
 
 
 def ending(error: Exception) -> str | None:
-    """What a checked error says or is."""
+    """The message or type of a checked error. None for any other exception."""
     refused = f"refused ({type(error).__name__})"
     return MESSAGES.get(str(error), refused) if isinstance(error, CHECKED) else None
 
 
 def batch(module: ModuleType, random: Random, count: int) -> Counter[str]:
-    """Make `count` mutations; count how they end."""
+    """Make `count` mutations, and count how they end."""
     originals = [Network(module, random) for _ in range(NETWORKS)]
     return run_batch(module, random, count, originals, SHARES, ending)

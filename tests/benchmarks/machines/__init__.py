@@ -1,1 +1,1 @@
-"""Runs the C extension's calls again on other machines: see tests/benchmarks/other_machines.py."""
+"""Repeats calls of the C extension on other machines. See tests/benchmarks/other_machines.py."""

@@ -1,4 +1,4 @@
-"""Other machines: Debian's cross compilers, its Python for them, and QEMU to run it."""
+"""Sets up other machines: Debian's cross compilers, its Python for them, and QEMU to run it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fuzz_native import COMMON, SOURCES, flags
 
-#: What the Python of another machine needs, and what compiling for it needs.
+#: Debian packages that the Python of another machine needs, and that compiling for it needs.
 PACKAGES = ["libc6", "libgcc-s1", "zlib1g", "libexpat1"]
 PYTHON_PACKAGES = ["python{}-minimal", "libpython{}-minimal", "libpython{}-stdlib"]
 PYTHON_PACKAGES += ["libpython{}-dev"]
@@ -19,7 +19,8 @@ class Machine(NamedTuple):
     """A processor.
 
     Args:
-        name: in `uname -m` and in QEMU. debian: what Debian calls it.
+        name: its name in `uname -m` and in QEMU.
+        debian: its name in Debian.
     """
 
     name: str
@@ -34,12 +35,12 @@ class Machine(NamedTuple):
         return f"qemu-{self.name}"
 
 
-#: s390x has the other byte order.
+#: s390x is big-endian.
 MACHINES = {name: Machine(name, debian) for name, debian in (("aarch64", "arm64"), ("s390x",) * 2)}
 
 
 def missing(machine: Machine) -> str:
-    """What has to be installed before anything can be run; "" for nothing."""
+    """The command that installs the missing compiler and emulator. "" if none is missing."""
     packages = {
         machine.compiler: f"gcc-{machine.name}-linux-gnu libc6-dev-{machine.debian}-cross",
         machine.emulator: "qemu-user",
@@ -49,7 +50,10 @@ def missing(machine: Machine) -> str:
 
 
 def fetch(machine: Machine, root: Path, python: str) -> None:
-    """Unpack Debian's Python of another machine into a folder. The system stays as it is."""
+    """Download Debian's Python for another machine and unpack it into a folder.
+
+    The packages of this system are not changed.
+    """
     if (root / "usr" / "bin" / f"python{python}").exists():
         return
     if shutil.which("apt-get") is None:
@@ -78,15 +82,17 @@ def fetch(machine: Machine, root: Path, python: str) -> None:
 
 
 def compile_extension(out: Path, compiler: str, includes: list[Path], more: list[str]) -> Path:
-    """Compile the extension as setup.py does, with some more flags."""
+    """Compile the extension as setup.py does, with additional flags."""
     how = [*flags(), *COMMON, *more, *(f"-I{folder}" for folder in includes)]
     processes.run([compiler, *how, *sorted(SOURCES.glob("*.c")), "-o", out, "-lm"], check=True)
     return out
 
 
 def refuses_x87() -> bool | None:
-    """Whether layers.h refuses to be compiled for 32-bit x87, whose doubles have 64 bits of
-    mantissa; None where there is no such compiler."""
+    """Whether layers.h refuses to be compiled for 32-bit x87. None if no such compiler is there.
+
+    An x87 computes with mantissas of 64 bits, so its results would differ.
+    """
     program = ["gcc", "-m32", "-ffreestanding", "-fsyntax-only", "-xc"]
 
     def compiles(flags: list[str], file: Path) -> bool:
@@ -100,6 +106,6 @@ def refuses_x87() -> bool | None:
 
 
 def version(program: str) -> str:
-    """The first line of what a program says of its version."""
+    """The first line that a program prints for --version."""
     done = processes.run([program, "--version"], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[0]

@@ -1,4 +1,4 @@
-"""What is coded on all machines: weights, and latents for them."""
+"""The cases that are coded on all machines: weights, and latents for them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ class Case(NamedTuple):
     """Latents of some images, which are coded together.
 
     Args:
-        name: for people. config, parameters: of the entropy coder.
+        name: shown to people.
+        config: of the entropy coder.
+        parameters: of the entropy coder.
         latents: y and z of each image.
-        files: the streams that must come of them, where they are known.
+        files: the streams that must be the result. None if they are not known.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Case(NamedTuple):
         return EntropyCoder(self.config, self.parameters, CPU)
 
     def code(self) -> tuple[list[Streams], list[Decoded]]:
-        """Encode and decode with a coder of its own, on the path that is chosen at the moment."""
+        """Encode and decode with a new coder, on the path that is chosen at the moment."""
         coder = self.coder()
         coded = coder.encode_many(self.latents)
         streams = [
@@ -58,13 +60,13 @@ class Case(NamedTuple):
 
 
 def exact(entry: weights.Entry) -> dict[str, Tensor]:
-    """The integers of a weights file."""
+    """The integer parameters of a weights file."""
     tensors = weights.read(entry)[1]
     return {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("exact.")}
 
 
 def golden() -> Iterator[Case]:
-    """The golden files of each model."""
+    """One case for each model that has golden files."""
     for entry in weights.entries(GOLDEN / "weights"):
         codec = Codec(entry, "cpu", bf16=False)
         files = []
@@ -89,13 +91,16 @@ def golden() -> Iterator[Case]:
 
 
 def z_of(coder: EntropyCoder, decoded: Decoded, streams: Streams) -> Tensor:
-    """ẑ (h, w, N) of what was decoded."""
+    """ẑ (h, w, N) of a decoded image."""
     symbols = np.frombuffer(decoded.symbols.z, "<i2").astype(np.int64)
     return coder.z_hat(symbols.reshape(-1, coder.config.N), streams.height, streams.width)
 
 
 def shipped() -> Iterator[Case]:
-    """tic-plus and tic-lite as they ship: a part of a photo, and latents far outside the tables."""
+    """Cases of the shipped tic-plus and tic-lite.
+
+    Their latents are those of a part of a photo, and some that are far outside the tables.
+    """
     pixels = np.asarray(Image.open(SAMPLE).convert("RGB"))[:256, :384]
     for name in ("tic-plus", "tic-lite"):
         entry = weights.find(name)
@@ -109,14 +114,15 @@ def shipped() -> Iterator[Case]:
 
 
 def random() -> Iterator[Case]:
-    """Random weights: TIC+ with the widths of its code, and one whose sizes fill no vector."""
+    """Cases with random weights: TIC+ with the widths of its published code, and a network whose
+    sizes fill no vector."""
     yield untrained("`tic-plus-low`, random weights", preset("tic-plus-low"))
     odd = preset("tic-lite", N=32, M=40, cam_heads=20)
     yield untrained("M = 40, 20 heads, random weights", odd)
 
 
 def untrained(name: str, config: CodecConfig) -> Case:
-    """Latents and weights by chance."""
+    """A case with random latents and random weights."""
     torch.manual_seed(1)
     network = build(config).eval()
     with torch.no_grad():

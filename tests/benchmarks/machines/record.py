@@ -1,6 +1,6 @@
-"""Records the calls of the C extension while the product codes, so that `replay` can repeat them.
+"""Records the calls of the C extension during encoding and decoding. `replay` can repeat them.
 
-A `Recorder` stands in for the extension, so nothing here knows what its functions take.
+A `Recorder` takes the place of the extension. It needs no knowledge of the functions' arguments.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 from ticodec.entropy import native, rans
 
 NAME = "ticodec.entropy.native._exact"
-#: Types of the array module for those of numpy.
+#: Type codes of the module `array`, by numpy's types.
 CODES = {np.dtype(code): code for code in "hHifd"} | {np.dtype("int64"): "q"}
 
 
 class Made:
-    """What the extension made, a capsule; `replay` drops it when the product did."""
+    """A capsule that the extension made. `replay` drops its own where ticodec dropped this one."""
 
     def __init__(self, recorder: Recorder, number: int, capsule: object) -> None:
         self.recorder, self.number, self.capsule = recorder, number, capsule
@@ -34,14 +34,15 @@ class Made:
 
 
 class Recorder:
-    """The extension, with every call noted in the form that `replay` reads.
+    """Wraps the extension, and records every call in the form that `replay` reads.
 
-    Calls of the main thread are noted when they end, those of its helpers when they begin. So a
-    helper's call is in the list before the call that waits for it.
+    Calls of the main thread are recorded when they end. Calls of its helper threads are recorded
+    when they begin. So a helper's call is in the list before the call that waits for it.
 
     Args:
         module: the extension.
-        blobs: filled with the arrays' bytes, each once, little-endian.
+        blobs: this list is filled with the little-endian bytes of all arrays. Equal ones are kept
+            once.
     """
 
     def __init__(self, module: ModuleType, blobs: list[bytes]) -> None:
@@ -51,7 +52,7 @@ class Recorder:
         self.calls: list[tuple[str, bool, list[Any], tuple[Any, ...]]] = []
         self.arrays: list[np.ndarray] = []
         self.before: list[int] = []
-        self.known: dict[int, int] = {}  # numbers by id; the list keeps the arrays alive
+        self.known: dict[int, int] = {}  # numbers of arrays by id; a list keeps the arrays alive
         self.made = 0
         self.lock = threading.RLock()
 
@@ -60,7 +61,7 @@ class Recorder:
         return partial(self.call, name, value) if callable(value) else value
 
     def call(self, name: str, function: Any, *arguments: Any) -> Any:
-        """Call a function of the extension, and note it."""
+        """Call a function of the extension, and record the call."""
         with self.lock:
             forms = [self.form(argument) for argument in arguments]
             if arguments and arguments[-1] is None:
@@ -78,7 +79,7 @@ class Recorder:
         return result
 
     def form(self, argument: Any) -> tuple[str, Any]:
-        """An argument or a result: its kind, and a value or a number."""
+        """How an argument or a result is recorded: its kind, and its value or its number."""
         if isinstance(argument, np.ndarray):
             if id(argument) not in self.known:
                 self.known[id(argument)] = len(self.arrays)
@@ -92,7 +93,7 @@ class Recorder:
         return "value", argument
 
     def blob(self, array: np.ndarray) -> int:
-        """The number of an array's bytes."""
+        """The index of an array's bytes in `blobs`."""
         data = array.astype(array.dtype.newbyteorder("<")).tobytes()
         if data not in self.numbers:
             self.numbers[data] = len(self.blobs)
@@ -100,7 +101,8 @@ class Recorder:
         return self.numbers[data]
 
     def job(self) -> dict[str, Any]:
-        """All of it, for `replay`: calls, and each array before the first and after the last."""
+        """The record for `replay`: all calls, and each array before the first and after the last
+        call."""
         arrays = [
             (CODES[array.dtype], before, self.blob(array))
             for array, before in zip(self.arrays, self.before, strict=True)
@@ -117,7 +119,7 @@ def opened(argument: Any) -> Any:
 
 @contextmanager
 def path(module: Any) -> Iterator[None]:
-    """Entropy coders that are made here run on this extension; on torch where it is None."""
+    """Entropy coders that are made in this context use this extension, or torch if it is None."""
 
     def use(other: Any) -> None:
         sys.modules[NAME] = other  # None makes the import fail

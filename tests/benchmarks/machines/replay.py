@@ -1,8 +1,8 @@
-"""Repeats recorded calls of the C extension, and says whether everything came out the same.
+"""Repeats recorded calls of the C extension, and reports whether all results are the same.
 
-It runs on machines that have no numpy and no torch, so it uses the standard library alone.
-`other_machines.py` starts it: python replay.py EXTENSION JOBS. It prints JSON: for each job and
-instruction set of the processor what differs, "" for nothing.
+It runs on machines that have no numpy and no torch, so it uses only the standard library.
+`other_machines.py` starts it as: python replay.py EXTENSION JOBS. It prints JSON: what differs, for
+each job and each instruction set of the processor. "" means that nothing differs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def load(path):
-    """The extension of this file."""
+    """Import the extension from this file."""
     loader = ExtensionFileLoader("_exact", path)
     spec = importlib.util.spec_from_file_location("_exact", path, loader=loader)
     module = importlib.util.module_from_spec(spec)
@@ -27,14 +27,14 @@ def load(path):
 
 
 def swapped(numbers):
-    """An array from little-endian to this machine's order, or back."""
+    """An array converted from little-endian to this machine's byte order, or back."""
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
 
 
 def replay(module, job, blobs, instructions):
-    """Repeat the calls of a job; what differs, "" for nothing."""
+    """Repeat the calls of a job. Returns what differs, and "" if nothing does."""
     arrays = [swapped(array(code, blobs[before])) for code, before, _ in job["arrays"]]
     made, helpers, arguments = {}, [], []
 

@@ -1,4 +1,4 @@
-"""How long the stages of encoding and decoding take."""
+"""Times the stages of encoding and decoding."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-#: What is shown. "wavefront" is what entropy coding takes besides h_s and rANS; in the joint
-#: model, which has no wavefront, its rows. In the C extension the rANS of y is part of it.
-#: "other" is what no stage accounts for.
+#: The stages that are shown. "wavefront" is the time of entropy coding without h_s and rANS. In the
+#: joint model, which has no wavefront, it is the time of its rows. In the C extension it includes
+#: the rANS of y. "other" is the time that belongs to no stage.
 STAGES = {
     "encode": ("g_a", "h_a", "h_s", "wavefront", "rANS", "other"),
     "decode": ("h_s", "wavefront", "rANS", "g_s", "other"),
 }
-#: Together these are the exact path.
+#: The stages that form the exact path.
 EXACT = ("h_s", "wavefront", "rANS")
 
 
@@ -29,7 +29,13 @@ class Clock(defaultdict[str, float]):
         self.replaced: list[tuple[Any, str, Any]] = []
 
     def watch(self, name: str, owner: Any, *attributes: str) -> None:
-        """Time functions of an object, a class or a module, which has them under these names."""
+        """Time functions of an object, a class or a module.
+
+        Args:
+            name: the name under which their seconds are added up.
+            owner: the object, class or module.
+            attributes: the functions' names in it.
+        """
         for attribute in attributes:
             function = getattr(owner, attribute)
             setattr(owner, attribute, self._timed(name, function))
@@ -45,15 +51,15 @@ class Clock(defaultdict[str, float]):
         return timed
 
     def restore(self) -> None:
-        """Put back all that `watch` replaced."""
+        """Put back all functions that `watch` replaced."""
         for owner, attribute, function in reversed(self.replaced):
             setattr(owner, attribute, function)
         self.replaced.clear()
 
     def measure(self, way: str, function: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
-        """(result, seconds of all and of each stage of `STAGES`) of one call of ticodec.
+        """(result, seconds in all and of each stage of `STAGES`) of one call of ticodec.
 
-        Raises RuntimeError when no call was seen of what belongs to a stage: its code has moved.
+        Raises RuntimeError if no function of a stage was called, because its code has moved.
         """
         self.clear()
         result, total = timed(function, *args)
@@ -75,9 +81,9 @@ def timed(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
 
 
 def watch_stages(clock: Clock, codec: Any) -> None:
-    """Time what the stages of `STAGES` are made of, in a codec and in what codecs share.
+    """Time the functions of each stage of `STAGES`, in a codec and in modules that codecs share.
 
-    A stage whose code has moved is looked for in vain, and `Clock.measure` says so.
+    If the code of a stage has moved, `Clock.measure` raises an error.
     """
     from ticodec.entropy import icat_rows
     from ticodec.entropy.rans import Reader, Writer

@@ -25,12 +25,12 @@ from ticodec.models.inference import Transform
 from .clock import timed
 
 TYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-#: What makes the processes.
+#: The multiprocessing context that makes the engines' processes.
 PROCESSES: Any = multiprocessing.get_context("spawn")
 
 
 class Job(NamedTuple):
-    """A transform, "g_a" or "g_s", of a model, with maps of a type of `TYPES`, in some threads."""
+    """A transform ("g_a" or "g_s") of a model, the type of its maps (of `TYPES`), and threads."""
 
     model: str
     part: str
@@ -39,7 +39,7 @@ class Job(NamedTuple):
     folder: Path  # of exported graphs and compiled code
 
     def graph(self, type: str) -> Path:
-        """The exported transform."""
+        """Path of the transform exported with maps of this type."""
         return self.folder / f"{type}.onnx"
 
 
@@ -62,7 +62,7 @@ def transform(job: Job) -> nn.Sequential:
 
 
 class Plain(nn.Module):
-    """A transform whose last convolution stays in float32, as `Transform` keeps it."""
+    """A transform whose last convolution stays in float32, as in `Transform`."""
 
     def __init__(self, job: Job) -> None:
         super().__init__()
@@ -73,14 +73,14 @@ class Plain(nn.Module):
             module.to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(1, H, W, C) float32 to the transform's output, float32."""
+        """Run the transform on a map (1, H, W, C) float32. The result is float32."""
         for module, dtype in zip(self.parts, self.types, strict=True):
             x = module(x.to(dtype))
         return x
 
 
 def window_attention(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tensor:
-    """`attention.window_attention` in operations that can be exported, for maps of any size."""
+    """`attention.window_attention`, written in operations that can be exported for any map size."""
     (b, h, w, c), heads = qkv.shape, len(bias)
     down, across, d = h // window, w // window, c // 3 // heads
     qkv = qkv.roll((-shift, -shift), (1, 2))
@@ -105,7 +105,7 @@ def exportable() -> Any:
 
 
 def export(job: Job, x: Tensor) -> None:
-    """Write the ONNX graph of a transform, for inputs (1, H, W, C) of any size it takes."""
+    """Write the ONNX graph of a transform for inputs (1, H, W, C) of any valid size."""
     step = 64 if job.part == "g_a" else 4
     sides = {i: step * torch.export.Dim(f"side{i}", max=4096) for i in (1, 2)}
     with exportable():
@@ -118,16 +118,16 @@ def export(job: Job, x: Tensor) -> None:
         )
 
 
-# -- engines: each takes a job and an example of the input, and gives a function -----
+# -- engines: each takes a job and an example of the input, and returns a function ---
 
 
 def ticodec(job: Job, x: Tensor) -> Run:
-    """The product's own."""
+    """ticodec's own runner."""
     return Transform(transform(job), torch.device("cpu"), TYPES[job.type])
 
 
 def openvino(job: Job, x: Tensor, fixed: bool = False) -> Run:
-    """OpenVINO, which chooses itself what runs in bf16; `fixed`: for this size alone."""
+    """OpenVINO, which itself chooses what runs in bf16. `fixed`: compile for this size only."""
     import openvino as ov  # type: ignore
 
     core = ov.Core()
@@ -154,7 +154,7 @@ def onnxruntime(job: Job, x: Tensor) -> Run:
 
 
 def compile(job: Job, x: Tensor, again: bool = False) -> Run:
-    """torch.compile, with an empty cache; `again`: with what it made before, from a file."""
+    """torch.compile with an empty cache. `again`: with the cache of an earlier run, from a file."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = mkdtemp(dir=job.folder)
     kept = job.folder / f"{job.type}.compiled"
     if again:
@@ -166,7 +166,7 @@ def compile(job: Job, x: Tensor, again: bool = False) -> Run:
     return run
 
 
-#: By name: the package that is imported first, and the function.
+#: The package that an engine imports first, and its function, by the engine's name.
 ENGINES: dict[str, tuple[str, Callable[[Job, Tensor], Run]]] = {
     "ticodec": ("ticodec", ticodec),
     "modules": ("torch", lambda job, x: exportable()(Plain(job))),
@@ -181,10 +181,13 @@ ENGINES: dict[str, tuple[str, Callable[[Job, Tensor], Run]]] = {
 
 
 class Worker:
-    """An engine in a process of its own. Raises RuntimeError, then and later, with its error.
+    """An engine in a process of its own.
 
-    Attributes: facts: seconds to "import" and to "load", up to the first result; MB at most
-        beyond what the process had with torch, while "loading" and while "running".
+    Attributes:
+        facts: seconds to "import" the engine and to "load" it (until the first result), and peak
+            memory in MB beyond that after importing torch, while "loading" and while "running".
+
+    Raises RuntimeError with the engine's error if loading or a run fails.
     """
 
     def __init__(self, name: str, job: Job, x: Tensor) -> None:
@@ -202,7 +205,7 @@ class Worker:
         return torch.from_numpy(result), seconds
 
     def answer(self) -> Any:
-        """What the process sends next."""
+        """The next answer of the process."""
         found = self.pipe.recv()
         if isinstance(found, str):
             raise RuntimeError(found)
@@ -215,7 +218,7 @@ class Worker:
 
 
 def serve(pipe: Any, name: str, job: Job, x: Any) -> None:
-    """Load an engine, send its facts, and run it on each map that comes, until None."""
+    """Load an engine, send its facts, and run it on each map that is received, until None."""
     torch.set_num_threads(job.threads)
     loaded = attempt(load, name, job, torch.from_numpy(x))
     failed = isinstance(loaded, str)
@@ -225,25 +228,25 @@ def serve(pipe: Any, name: str, job: Job, x: Any) -> None:
 
 
 def load(name: str, job: Job, x: Tensor) -> tuple[Run, dict[str, float]]:
-    """An engine's function, and its facts."""
+    """Load an engine. Returns its function and its facts."""
     (package, engine), before = ENGINES[name], memory("VmRSS")
     _, importing = timed(importlib.import_module, package)
     run, loading = timed(engine, job, x)
     _, first = timed(run, x)
     facts = {"import": importing, "load": loading + first, "loading": memory("VmHWM") - before}
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     run(x)
     return run, {**facts, "running": memory("VmHWM") - before}
 
 
 def timed_run(run: Run, x: Any) -> tuple[Any, float]:
-    """(result, seconds) of a run, arrays."""
+    """(result, seconds) of a run on an array. The result is an array."""
     result, seconds = timed(run, torch.from_numpy(x))
     return np.asarray(result), seconds
 
 
 def attempt(function: Callable[..., Any], *args: Any) -> Any:
-    """The function's result, or how its error begins."""
+    """The function's result, or the beginning of its error message."""
     try:
         return function(*args)
     except Exception as error:
@@ -251,6 +254,6 @@ def attempt(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def memory(kind: str) -> float:
-    """MB of this process: "VmRSS" now, "VmHWM" at most."""
+    """MB of this process: its memory now ("VmRSS") or its peak ("VmHWM")."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1e6 * 1024

@@ -1,4 +1,4 @@
-"""The ways of the exact path, and what its products cost in float64."""
+"""Chooses the implementation of the exact path, and measures its products in float64."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-#: By name: in C where the extension is built, and in torch with the next best entropy coder. A name
-#: of `INSTRUCTIONS` is C with these instructions.
+#: Implementations: in C if the extension is built, and in torch with the next best entropy coder.
+#: A name of `INSTRUCTIONS` also is one: C with these instructions.
 PATHS = ("C", "torch")
-#: Of the products that are timed to see what this machine can do.
+#: Side and number of the matrix products that are timed to find this machine's rate.
 SIDE, ROUNDS = 1024, 9
-#: Of the nine taps of a transposed convolution of stride 2, what an output reads on average.
+#: Share of the nine taps of a transposed convolution of stride 2 that an output reads on average.
 TAPS = 2.25 / 9
 
 
 def available() -> list[str]:
-    """The ways that there are here."""
+    """The implementations of `PATHS` that this machine has."""
     from ticodec.entropy import native
 
     return [*PATHS] if native.active() else ["torch"]
@@ -26,7 +26,7 @@ def available() -> list[str]:
 
 @contextmanager
 def on_path(name: str, codec: Any) -> Iterator[None]:
-    """Let a codec take this way. One that has no wavefront changes only its entropy coder."""
+    """Let a codec use this implementation. Without a wavefront only its rANS coder changes."""
     from ticodec.entropy import rans
 
     if name == "C":
@@ -49,7 +49,7 @@ def on_path(name: str, codec: Any) -> Iterator[None]:
 
 @cache
 def packed(codec: Any, instructions: str) -> dict[str, Any]:
-    """The attributes of a TIC codec's latent coder that run in C, for these instructions."""
+    """The attributes of a TIC codec's latent coder that run in C, made for these instructions."""
     from ticodec.entropy import native
     from ticodec.entropy.native.hyper import NativeHyper
     from ticodec.entropy.native.wavefront import NativeWavefront
@@ -61,9 +61,9 @@ def packed(codec: Any, instructions: str) -> dict[str, Any]:
 
 
 def products(codec: Any, height: int, width: int) -> int | None:
-    """Multiplications with weights that the exact path of a photo of this size needs at least.
+    """Multiplications with weights that the exact path needs at least for a photo of this size.
 
-    None for the joint model, which has no wavefront.
+    Returns None for the joint model, which has no wavefront.
     """
     if not codec.config.model.startswith("tic"):
         return None
@@ -81,7 +81,7 @@ def products(codec: Any, height: int, width: int) -> int | None:
 
 
 def rate(threads: int) -> float:
-    """Products of float64 a second that torch's matrix product reaches on this machine."""
+    """Multiplications per second of torch's float64 matrix product on this machine."""
     import torch
 
     count = torch.get_num_threads()
