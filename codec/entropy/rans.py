@@ -12,8 +12,8 @@ The coder's state is one integer. A table gives every symbol a slice of the numb
          -3     -2         -1                 0                +1           +2       +3
 
 Decoding looks at the low 16 bits of the state. The slice into which they fall gives the symbol.
-Then the state is multiplied by the slice's width / 65536, which makes it smaller. When it gets
-too small, one 32-bit word is read from the stream. Encoding is the exact inverse. It goes
+Then the state is multiplied by about the slice's width / 65536, which makes it smaller. When it
+gets too small, one 32-bit word is read from the stream. Encoding is the exact inverse. It goes
 backwards, from the last symbol to the first. A symbol of probability p costs log2(1/p) bits.
 
 All arithmetic is on integers, so encoder and decoder agree if they use the same table for the

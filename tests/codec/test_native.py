@@ -131,7 +131,7 @@ def unaligned(count: int, kind: type) -> np.ndarray:
 def test_what_is_no_table_is_refused(
     exact: ModuleType, halves: list[int], frequencies: list[int]
 ) -> None:
-    with pytest.raises(ValueError, match="no entropy tables"):
+    with pytest.raises(ValueError, match="not entropy tables"):
         exact.tables(np.array(halves, np.int64), np.array(frequencies, np.int64))
 
 
@@ -166,12 +166,12 @@ def test_arrays_that_do_not_fit_are_refused(exact: ModuleType) -> None:
             exact.write(writer, wrong, indexes, tables)
         with pytest.raises(BufferError, match="values"):
             exact.read(reader, indexes, wrong, tables)
-    with pytest.raises(BufferError, match="values is no contiguous writable array"):
+    with pytest.raises(BufferError, match="values is not a contiguous writable array"):
         exact.read(reader, indexes, frozen, tables)
     for wrong in (indexes.astype(np.int16), indexes.astype(np.int64), unaligned(4, np.uint16)):
-        with pytest.raises(BufferError, match="indexes is no array of uint16"):
+        with pytest.raises(BufferError, match="indexes is not an array of uint16"):
             exact.write(writer, values, wrong, tables)
-        with pytest.raises(BufferError, match="indexes is no array of uint16"):
+        with pytest.raises(BufferError, match="indexes is not an array of uint16"):
             exact.read(reader, wrong, values, tables)
     with pytest.raises(BufferError, match="indexes has 3 numbers, not 4"):
         exact.write(writer, values, indexes[:3], tables)

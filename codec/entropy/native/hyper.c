@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows that a product takes at a time: few enough for the cache, enough to be worth reading the
- * weights. */
+/* How many rows a product takes at a time. They are few enough for the cache, and enough to be
+ * worth reading the weights. */
 #define CHUNK 48
 
 typedef struct {
@@ -16,16 +16,16 @@ typedef struct {
 struct hyper_work {
     const hyper *h;
     hyper_map map;
-    size_t threads, rows; /* rows: how many a product has at most */
+    size_t threads, rows; /* rows: the most rows of a product */
     team team;
     atomic_int result;
-    atomic_size_t *taken;              /* of each step: how many of its pieces have been taken */
-    grid maps[STAGES], padded[STAGES]; /* the last map is the caller's array */
-    double **scratch;                  /* of each thread */
-    void **room;                       /* of each thread: what products need */
+    atomic_size_t *taken;              /* for each step: how many of its pieces have been taken */
+    grid maps[STAGES], padded[STAGES]; /* the last of the maps is the caller's array */
+    double **scratch;                  /* for each thread */
+    void **room;                       /* for each thread: memory for products */
 };
 
-/* What one thread knows while it works. */
+/* The state of one thread while it works. */
 typedef struct {
     hyper_work *w;
     double *scratch;
@@ -39,11 +39,11 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 static size_t token_width(const hyper_stage *s) { return 3 * s->groups * s->depth * BLOCK; }
 
-/* Doubles of scratch of a convolution: neighbourhoods, outputs. */
+/* How many doubles a convolution needs: neighbourhoods and outputs. */
 static size_t conv_scratch(const layer *l) { return CHUNK * (PADDED(l->in) + PADDED(l->out)); }
 
-/* Doubles of scratch of a Swin layer: x, its norm, q k v, scores, probabilities, what attention
- * sees, the hidden layer. */
+/* How many doubles a Swin layer needs: x, its norm, q, k, v, the result of attention, the hidden
+ * layer, scores and probabilities. */
 static size_t swin_scratch(const hyper *h, const hyper_stage *s, const swin_layer *l, size_t rows) {
     size_t tokens = h->window * h->window;
     return rows * (2 * PADDED(h->N) + token_width(s) + PADDED(l->proj.in) + PADDED(l->mlp1.out)) +
@@ -105,9 +105,9 @@ void hyper_free(hyper_work *w) {
 
 /* -- sharing ----------------------------------------------------------------------- */
 
-/* Takes a piece of this step that nobody has taken yet. Returns 1 and its number in `piece`, or 0
- * when none is left or the work was ended. Even then all threads go through all steps, so that none
- * waits for one that has left. */
+/* Takes a piece of this step that no thread has taken yet. Returns 1 and its number in `piece`, or
+ * 0 if no piece is left or the work was ended. Also when the work was ended, every thread goes
+ * through all steps, so that no thread waits for one that has left. */
 static int take(worker *t, size_t pieces, size_t *piece) {
     if (t->interrupted) {
         int failed = t->interrupted(t->context);
@@ -137,21 +137,21 @@ static float *position(const grid *g, size_t row, size_t column, size_t channels
     return g->x + (row * g->width + column) * channels;
 }
 
-/* A position's values on a map, zeros outside. */
+/* The values of a position of a map. They are zero outside the map. */
 static void fetch(const grid *g, size_t row, size_t column, size_t channels, double *out) {
     if (row < g->height && column < g->width)
         widen(position(g, row, column, channels), channels, out);
     else memset(out, 0, channels * sizeof *out);
 }
 
-/* The same on ẑ. */
+/* `fetch` for ẑ. */
 static void fetch_z(const hyper_map *m, size_t row, size_t column, size_t channels, double *out) {
     const int16_t *z = m->z + (row * m->width + column) * channels;
     int inside = row < m->height && column < m->width;
     for (size_t c = 0; c < channels; c++) out[c] = inside ? z[c] : 0;
 }
 
-/* Some positions of one parity of a map of twice the size. */
+/* Computes positions first … last - 1 of one parity of the map of twice the size. */
 static void upsample(const worker *t, size_t stage, size_t parity, size_t first, size_t last) {
     const hyper_work *w = t->w;
     const hyper *h = w->h;
@@ -179,7 +179,7 @@ static void upsample(const worker *t, size_t stage, size_t parity, size_t first,
 
 /* -- Swin layers ------------------------------------------------------------------- */
 
-/* A row of the padded map: the last row and column repeated. */
+/* Fills a row of the padded map. The padding repeats the last row and column. */
 static void pad_row(const worker *t, size_t stage, size_t row) {
     const grid *from = &t->w->maps[stage], *to = &t->w->padded[stage];
     size_t N = t->w->h->N, above = row < from->height ? row : from->height - 1;
@@ -189,19 +189,19 @@ static void pad_row(const worker *t, size_t stage, size_t row) {
     }
 }
 
-/* The residual around the layers, cropped. */
+/* Adds the padded map, cropped, to a row of the map: the residual connection around the layers. */
 static void join_row(const worker *t, size_t stage, size_t row) {
     size_t N = t->w->h->N, count = t->w->maps[stage].width * N;
     float *x = position(&t->w->maps[stage], row, 0, N);
     const float *y = position(&t->w->padded[stage], row, 0, N);
     const float limit = WIDE;
     for (size_t i = 0; i < count; i++) {
-        float sum = x[i] + y[i]; /* of 20 bits */
+        float sum = x[i] + y[i]; /* 20 bits, so it is exact */
         x[i] = sum < -limit ? -limit : sum > limit ? limit : sum;
     }
 }
 
-/* Where token number `token` of a window is on the map, which is rolled by `shift`. */
+/* The place on the map of token number `token` of a window. The map is rolled by `shift`. */
 static float *token_of(const grid *g, size_t window, size_t number, size_t token, size_t shift,
                        size_t channels) {
     size_t across = g->width / window;
@@ -210,9 +210,10 @@ static float *token_of(const grid *g, size_t window, size_t number, size_t token
     return position(g, row % g->height, column % g->width, channels);
 }
 
-/* Attention of a window. q: of the window's tokens in the first group of heads,
- * [tokens][depth][BLOCK]; their k lies `part` doubles behind it, their v as far behind k. The next
- * group lies part / groups behind. seen: [tokens][groups][depth][BLOCK]. */
+/* Computes the attention of one window.
+ * q: q of the window's tokens in the first group of heads, [tokens][depth][BLOCK]. k lies `part`
+ *   doubles after q, and v `part` doubles after k. The groups lie part / groups doubles apart.
+ * seen: the result, [tokens][groups][depth][BLOCK]. */
 static void attend(const hyper *h, const hyper_stage *s, const swin_layer *l, const double *q,
                    size_t part, const int32_t *bias, double *scores, double *seen) {
     size_t tokens = h->window * h->window, head = s->depth * BLOCK, all = tokens * tokens * BLOCK;
@@ -226,7 +227,7 @@ static void attend(const hyper *h, const hyper_stage *s, const swin_layer *l, co
     }
 }
 
-/* Windows first … last - 1 through a layer. */
+/* Sends windows first … last - 1 through a layer. */
 static void transform(const worker *t, size_t stage, const swin_layer *l, size_t first,
                       size_t last) {
     const hyper *h = t->w->h;
@@ -245,8 +246,8 @@ static void transform(const worker *t, size_t stage, const swin_layer *l, size_t
         memset(x + i * P + h->N, 0, (P - h->N) * sizeof *x);
         h->run->norm(x + i * P, h->N, s->epsilon, norm + i * P);
     }
-    /* token: [3][groups][rows][depth][BLOCK]. `linear` writes a group's outputs g · head behind the
-     * pointer that it gets, so g · (rows - 1) · head more gives g · rows · head. */
+    /* token: [3][groups][rows][depth][BLOCK], so group g begins at g · rows · head. `linear` adds
+     * g · head to the pointer that it gets. So it gets g · (rows - 1) · head. */
     for (size_t g = 0; g < 3 * s->groups; g++)
         h->run->linear(&l->qkv, norm, P, rows, g * s->depth, (g + 1) * s->depth, NULL, 0,
                        token + g * (rows - 1) * head, head, t->room);
@@ -273,7 +274,7 @@ static void transform(const worker *t, size_t stage, const swin_layer *l, size_t
 
 /* -- all --------------------------------------------------------------------------- */
 
-/* Where a piece of `count` things ends. A piece has `size` of them, the last one the rest. */
+/* The end of a piece of `count` things. Each piece has `size` things, and the last one the rest. */
 static size_t end_of(size_t piece, size_t size, size_t count) {
     return (piece + 1) * size < count ? (piece + 1) * size : count;
 }
@@ -287,7 +288,8 @@ static void run_stage(worker *t, size_t stage) {
     size_t positions = map->height * map->width / PARITIES;
     size_t pieces = (positions + CHUNK - 1) / CHUNK;
     while (take(t, PARITIES * pieces, &piece)) {
-        size_t parity = PARITIES - 1 - piece / pieces, number = piece % pieces; /* largest first */
+        /* The parity with the most taps comes first. */
+        size_t parity = PARITIES - 1 - piece / pieces, number = piece % pieces;
         upsample(t, stage, parity, number * CHUNK, end_of(number, CHUNK, positions));
     }
     end_step(t);

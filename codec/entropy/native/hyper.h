@@ -1,18 +1,20 @@
-/* The hyper-synthesis h_s of TIC on integers, all but its last layer: `hidden` of tic_hyper.py.
+/* The hyper-synthesis h_s of TIC on integers, without its last layer: `hidden` of tic_hyper.py.
  *
  *   ẑ ─► up ─► [Swin layers] ─► + ─► up ─► [Swin layers] ─► + ─► hidden
  *          └──────────────────┘        └──────────────────┘
  *
- * The wavefront applies the last layer, a step at a time: its outputs would be the largest map.
+ * The wavefront applies the last layer, one step at a time. That saves memory, because the outputs
+ * of this layer would be the largest map.
  *
  * `up` is a transposed convolution, and a LeakyReLU if the model has one. A transposed convolution
- * of stride 2 is a convolution of a map with zeros between its positions. An output in an even or
- * odd row and an even or odd column (its parity) needs 1, 2, 2 or 4 of the nine taps; the others
- * meet zeros. So there are four small layers, one for each parity.
+ * of stride 2 is a convolution of a map with zeros between its positions. The parity of an output
+ * says whether its row and its column are even or odd. Depending on the parity, the output needs
+ * 1, 2, 2 or 4 of the nine taps. The other taps meet zeros. So there are four small layers, one for
+ * each parity.
  *
  * In a convolution, a thread gathers the neighbourhoods of some positions into rows. In a Swin
- * layer, a thread takes some windows from the first LayerNorm to the end of the MLP; their values
- * stay in its cache. Threads wait for each other only between layers.
+ * layer, a thread processes some windows from the first LayerNorm to the end of the MLP, so their
+ * values stay in its cache. Threads wait for each other only between layers.
  */
 #ifndef TICODEC_HYPER_H
 #define TICODEC_HYPER_H
@@ -23,8 +25,8 @@
 #define STAGES 2
 #define PARITIES 4
 
-/* Channels of q, k, v lie as [3][groups][depth][BLOCK]: one head a lane. The inputs of proj lie as
- * [groups][depth][BLOCK]. */
+/* Channels of q, k, v lie as [3][groups][depth][BLOCK]. Each head has its own lane of a vector. The
+ * inputs of proj lie as [groups][depth][BLOCK]. */
 typedef struct {
     layer qkv, proj, mlp1, mlp2;
     curve after_mlp1;
@@ -33,13 +35,13 @@ typedef struct {
     double score_factor; /* from q · k to the grid of scores */
 } swin_layer;
 
-/* The patterns of a shifted layer: windows inside, in the last column, in the last row, in both.
- * Their biases keep apart the tokens that only the roll has brought together. A layer that is not
- * shifted has one pattern. */
+/* A shifted layer has four patterns of windows: inside, in the last column, in the last row, in
+ * both. The biases of a pattern mask pairs of tokens that are neighbours only because the map was
+ * rolled. A layer that is not shifted has one pattern. */
 #define patterns_of(swin) ((swin)->shift ? (size_t)4 : (size_t)1)
 
 typedef struct {
-    layer up[PARITIES]; /* parity 2 · (row odd) + (column odd) */
+    layer up[PARITIES]; /* parity = 2 · (row is odd) + (column is odd) */
     swin_layer *layers;
     size_t count, groups, depth;
     double epsilon; /* of LayerNorm */
@@ -48,27 +50,27 @@ typedef struct {
 typedef struct {
     const kernels *run;
     size_t N, window;
-    int leaky; /* LeakyReLU after `up` */
+    int leaky; /* whether a LeakyReLU follows `up` */
     hyper_stage stages[STAGES];
     int32_t *exp; /* [EXP_SIZE] */
 } hyper;
 
-/* ẑ of one image. */
+/* ẑ of one image, and the result. */
 typedef struct {
     size_t height, width;
     const int16_t *z; /* [height · width][N] */
-    float *hidden;    /* out, [4 · height · 4 · width][N], integers */
+    float *hidden;    /* output, [4 · height · 4 · width][N], integers */
 } hyper_map;
 
 typedef struct hyper_work hyper_work;
 
-/* NULL: no memory. The map's buffers must live as long as the work. */
+/* Returns NULL if there is no memory. The map's buffers must live as long as the work. */
 hyper_work *hyper_make(const hyper *h, const hyper_map *m, size_t threads);
 void hyper_free(hyper_work *w);
 
-/* One thread's part of the work; every thread of the team calls it with its number.
- * `interrupted` is called by thread 0 now and then; what it returns, if not 0, ends all threads.
- * Returns 0 or what `interrupted` returned; all threads the same. */
+/* Does one thread's part of the work. Every thread of the team calls it with its own number.
+ * Thread 0 calls `interrupted` now and then. If that returns anything but 0, all threads end.
+ * Returns 0 or the result of `interrupted`. It is the same in all threads. */
 int hyper_run(hyper_work *w, size_t thread, int (*interrupted)(void *), void *context);
 
 #endif

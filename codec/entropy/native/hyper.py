@@ -1,12 +1,15 @@
-"""The hyper-synthesis of TIC in C: the same numbers as `ticodec.entropy.tic_hyper`, faster.
+"""The hyper-synthesis of TIC in C. It gives the same numbers as `entropy.tic_hyper`, faster.
 
-    Ops (torch) ──► pack ──► weights, once a model
-    ẑ ─────────────────────► run ──► what the last layer of h_s reads; the wavefront applies it
+    Ops (torch) ──► pack ──► weights                    once per model
+    ẑ ─────────────────────► run ──► hidden             once per image
 
-`hyper.h` has the data flow. A transposed convolution becomes four layers: one each for even and odd
-rows with even and odd columns of the output. Each reads only the taps that do not meet zeros. A
-Swin layer whose windows are shifted has four tables of position biases, which contain the masks of
-windows at the edges.
+`hidden` is the input of the last layer of h_s. The wavefront applies this layer. `hyper.h` has the
+data flow.
+
+A transposed convolution becomes four layers: one for each combination of even or odd rows with even
+or odd columns of the output. Each layer reads only the taps that do not meet zeros. A Swin layer
+with shifted windows has four tables of position biases, which contain the masks of the windows at
+the edges.
 """
 
 from __future__ import annotations
@@ -26,29 +29,30 @@ from ticodec.models.config import ModelConfig
 from .pack import BLOCK, Layer, TorchOnlyError, head_lanes, int32, pack
 from .team import run_team
 
-#: Most tokens of a window: MOST_TOKENS in layers.h.
+#: The most tokens of a window, as in layers.h.
 MOST_TOKENS = 64
-#: LayerNorm is exact up to here, see `Ops.norm`.
+#: LayerNorm is exact up to this many channels, see `Ops.norm`.
 MOST_CHANNELS = 362
-#: The bias of a masked pair. All other scores are smaller than `LARGEST`, so the exp of this one is
-#: the table's last entry, as with NEVER in exact.py.
+#: MASKED is the bias of a masked pair of tokens. The absolute values of all other scores are below
+#: LARGEST, so the exp of a masked score is the table's last entry, as with NEVER in exact.py.
 MASKED, LARGEST = -(2**31), 2**29
-#: Which rows of the 3 × 3 taps of a transposed convolution do not meet zeros: for an even row of
-#: the output, and for an odd one. It is the same for columns.
+#: The rows of the 3 × 3 taps of a transposed convolution that do not meet zeros, first for an even
+#: row of the output, then for an odd row. The same holds for columns.
 TAPS = ((1,), (0, 2))
 
 
 class NativeHyper:
-    """h_s but for its last layer, packed for the extension.
+    """All layers of h_s but the last, packed for the extension.
 
     Args:
         module: the extension.
-        ops: the compiled layers; config: dimensions.
-        instructions: the set to use, one of `module.INSTRUCTIONS`. By default the best one.
+        ops: the compiled layers.
+        config: the network's dimensions.
+        instructions: the set to use, one of `module.INSTRUCTIONS`. By default the fastest.
 
-    Raises ValueError when this processor lacks the instructions, TorchOnlyError when the weights
-    have numbers that only the torch path can take, and ValueError, IndexError or BufferError when
-    the weights do not fit the model.
+    Raises ValueError if this processor lacks the instructions, TorchOnlyError if the weights have
+    numbers that only the torch path accepts, and ValueError, IndexError or BufferError if the
+    weights do not fit the model.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class NativeHyper:
 
     @classmethod
     def of(cls, module: ModuleType, ops: Ops, config: ModelConfig) -> NativeHyper | None:
-        """A `NativeHyper`, or None where only the torch path can take these weights."""
+        """A `NativeHyper`, or None if only the torch path accepts these weights."""
         try:
             return cls(module, ops, config)
         except TorchOnlyError:
@@ -75,7 +79,7 @@ class NativeHyper:
     def run(self, z_hat: Tensor) -> Tensor:
         """ẑ (h/4, w/4, N), integers, to `tic_hyper.hidden` (h·w, N), integers in float32.
 
-        They have 19 bits, so float32 holds them. Raises KeyboardInterrupt.
+        The results have 19 bits, so float32 holds them exactly. Raises KeyboardInterrupt.
         """
         height, width = z_hat.shape[:2]
         z = z_hat.clamp(-NARROW, NARROW).to(torch.int16).contiguous().numpy()
@@ -89,9 +93,9 @@ class NativeHyper:
 
 
 def _stage(ops: Ops, c: ModelConfig, stage: int) -> tuple[Any, ...]:
-    """What `read_stage` in module_hyper.c takes.
+    """The tuple that `read_stage` in module_hyper.c reads.
 
-    It is a tuple: how many heads, the four layers of the transposed convolution, the Swin layers,
+    It has the number of heads, the four layers of the transposed convolution, the Swin layers, and
     LayerNorm's epsilon.
     """
     up, frac = f"h_s.up{stage}", int(ops.parameters[f"h_s.up{stage}.frac"])
@@ -112,10 +116,10 @@ def _stage(ops: Ops, c: ModelConfig, stage: int) -> tuple[Any, ...]:
 def _swin_layer(
     ops: Ops, c: ModelConfig, name: str, heads: int, frac: int, shifted: bool
 ) -> tuple[Any, ...]:
-    """What `read_swin` in module_hyper.c takes.
+    """The tuple that `read_swin` in module_hyper.c reads.
 
-    It is a tuple: the linear layers, the width of the hidden one, its GELU table, whether windows
-    are shifted, position biases, the factor from q · k to scores.
+    It has the linear layers, the width of the hidden layer, its GELU table, whether windows are
+    shifted, the position biases, and the factor from q · k to scores.
     """
     fracs = {k: int(ops.parameters[f"{name}.{k}.frac"]) for k in ("qkv", "proj", "mlp1", "mlp2")}
     if fracs["proj"] != frac or fracs["mlp2"] != frac:
@@ -141,7 +145,8 @@ def _swin_layer(
 def _biases(bias: NDArray[np.int64], window: int, shifted: bool) -> NDArray[np.int32]:
     """Position biases (heads, T, T) to [patterns][groups][T][T][16], with masks.
 
-    The patterns are those of a map of 2 × 2 windows: inside, last column, last row, both.
+    The four windows of a map of 2 × 2 windows show all patterns: inside, in the last column, in
+    the last row, in both.
     """
     heads, tokens = bias.shape[:2]
     groups = -(-heads // BLOCK)

@@ -1,5 +1,5 @@
-/* Compiles layers_body.h for instruction sets, and chooses a set when the program runs. AVX-512
- * VNNI has a `linear` of its own, in layers_vnni.h, and takes the rest of the set avx512. */
+/* Compiles layers_body.h once for each instruction set, and chooses a set when the program runs.
+ * AVX-512 VNNI has its own `linear`, in layers_vnni.h. Its other functions are those of avx512. */
 #include "layers.h"
 
 #include "processor.h"
@@ -19,7 +19,7 @@
 #define STRING_(a) #a
 #define STRING(a) STRING_(a)
 
-/* A definition for each height that a tile can have. */
+/* Repeat a macro for each height that a tile can have. */
 #define TO_6(WHAT) WHAT(1) WHAT(2) WHAT(3) WHAT(4) WHAT(5) WHAT(6)
 #define TO_8(WHAT) TO_6(WHAT) WHAT(7) WHAT(8)
 #define TO_12(WHAT) TO_8(WHAT) WHAT(9) WHAT(10) WHAT(11) WHAT(12)
@@ -62,7 +62,7 @@ void layer_measure(layer *l) {
     for (size_t output = 0; output < l->out; output++) {
         int64_t sums[PACES] = {0};
         const int16_t *weight =
-            l->weight + output / BLOCK * BLOCK * in + output % BLOCK * 2; /* of inputs 0 and 1 */
+            l->weight + output / BLOCK * BLOCK * in + output % BLOCK * 2; /* for inputs 0 and 1 */
         for (size_t k = 0; k < in; k++)
             for (size_t i = 0; i < PACES; i++) {
                 if (k % ((size_t)QUICKEST << i) == 0) sums[i] = 0;

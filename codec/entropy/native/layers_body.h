@@ -1,28 +1,30 @@
-/* The functions of `kernels` for one instruction set; layers.c includes this once for each.
+/* The functions of `kernels` for one instruction set. layers.c includes this file once per set.
  *
- * layers.c defines these macros before each: SET (a suffix for names), TARGET (an attribute of
- * functions), VECTOR (bytes of a vector) and ROWS (how many rows at most share one read of the
- * weights: as many as there are registers for, 6 or 12).
- */
+ * Before that it defines these macros: SET (a suffix for names), TARGET (an attribute of
+ * functions), VECTOR (bytes of a vector) and ROWS (the most rows that share one read of the
+ * weights, which the number of registers limits to 6 or 12). / */
 #define LANES (VECTOR / 8)
-/* Vectors of outputs that are summed at once. */
+/* The number of vectors of outputs that are summed at once. */
 #define WIDTH 2
 
 typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_alias));
 #define vec NAME(vector)
 #define AT(p) (*(vec *)(p))
 #define READ(p) (*(const vec *)(p))
-/* GCC and clang do not make these instructions of plain loops. Of LANES pairs of int16, FIRSTS
- * gives the first numbers as doubles and SECONDS the second ones; madd by (1, 0) keeps the first.
- * LOOKUP replaces a and b by their entries in a table: one gather of 16 numbers is twice as fast as
- * two of eight. MIN and MAX take NaN to b; COUNT adds 1 to the lanes of n where x is at least
- * `least`.
+/* GCC and clang do not compile plain loops to these instructions.
  *
- * QUOTIENT is a / b, but for its last bit, without the slow instruction; inverse is 1 / b, rounded.
- * It rounds to the same integer as a / b, for integers a <= 2^31 and b <= 2^22: unless a / b is n +
- * ½, it is at least 1 / 2b from there, and the error is smaller by far. And n + ½ comes out as it
- * is: a - q · b is exact in a fused multiply-add, so what is added is wrong by less than the last
- * bit of q. */
+ * FIRSTS and SECONDS read LANES pairs of int16. FIRSTS gives the first numbers of the pairs as
+ * doubles, and SECONDS the second numbers. (madd with (1, 0) keeps the first number.)
+ * LOOKUP replaces a and b by their entries in a table. One gather of 16 numbers is twice as fast as
+ * two gathers of eight.
+ * MIN and MAX give b if a is NaN. COUNT adds 1 to the lanes of n in which x is at least `least`.
+ *
+ * QUOTIENT is a / b except for the last bit, without the slow instruction for division. inverse is
+ * 1 / b, rounded. For integers a <= 2^31 and b <= 2^22, QUOTIENT rounds to the same integer as a /
+ * b. If a / b is not n + ½ for an integer n, its distance from every n + ½ is at least 1 / 2b, and
+ * the error of QUOTIENT is much smaller. If a / b is n + ½, QUOTIENT gives exactly n + ½: with q =
+ * a · inverse, a - q · b is exact in a fused multiply-add, so the error of the correction is
+ * smaller than the last bit of q. */
 #if VECTOR == 64
 #define PAIRS_AT(p) _mm256_loadu_si256((const void *)(p))
 #define FIRSTS(p) _mm512_cvtepi32_pd(_mm256_madd_epi16(PAIRS_AT(p), _mm256_set1_epi32(1)))
@@ -130,8 +132,8 @@ TARGET static void NAME(add)(double *x, const double *y, double limit, size_t co
     for (size_t i = 0; i < count; i += LANES) AT(x + i) = CLAMP(READ(x + i) + READ(y + i), limit);
 }
 
-/* Scores of all queries with each key: sums over the depth, as many queries at once as there are
- * registers for. */
+/* The scores of all queries with each key are sums over the depth. QUERIES queries are computed at
+ * once, because there are registers for so many. */
 #define QUERIES 13
 
 TARGET static void NAME(score)(const double *q, const double *k, size_t tokens, size_t depth,
@@ -159,7 +161,7 @@ TARGET static void NAME(score)(const double *q, const double *k, size_t tokens, 
     }
 }
 
-/* The softmax of one query, 2 · LANES heads. */
+/* The softmax of one query for 2 · LANES heads. If `more` is not 0, it is added to `out`. */
 TARGET static void NAME(softmax)(const double *scores, const int32_t *bias, const int32_t *exp,
                                  size_t tokens, int more, double *out) {
     vec score[MOST_TOKENS][2], largest[2], total[2] = {ALL(0), ALL(0)}, inverse[2];

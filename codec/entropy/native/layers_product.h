@@ -1,13 +1,13 @@
 /* `linear` for one instruction set: products of rows of activations with the weights of a layer.
  *
  * layers_body.h includes this file and defines the macros that it uses. A tile is up to ROWS rows
- * by WIDTH vectors of outputs: as many sums as there are registers for. Weights lie in memory as
- * int16. If there is only one tile, it converts them as it reads them. For several tiles they are
- * converted once, in panels that stay in the cache.
+ * by WIDTH vectors of outputs, because there are registers for so many sums. Weights lie in memory
+ * as int16. If there is only one tile, it converts them while it reads them. For several tiles they
+ * are converted once, in panels that stay in the cache.
  */
 
-/* Reads the weights of a tile's outputs as doubles: w[0] those of the first input of a pair, w[1]
- * those of the second. */
+/* Reads the weights of a tile's outputs as doubles. w[0] gets the weights of the first input of a
+ * pair, and w[1] the weights of the second input. */
 TARGET static inline void NAME(read_pairs)(const int16_t *weight, vec w[2][WIDTH]) {
     for (int v = 0; v < WIDTH; v++, weight += 2 * LANES) {
         w[0][v] = (vec)FIRSTS(weight);
@@ -15,9 +15,9 @@ TARGET static inline void NAME(read_pairs)(const int16_t *weight, vec w[2][WIDTH
     }
 }
 
-/* Adds products of R rows of x with WIDTH vectors of outputs to sums [R][WIDTH · LANES]. `packed`
- * reads weights as they lie in a layer, and of an odd number of inputs one x more, whose weight is
- * zero. `panel` reads weights that `convert` wrote. */
+/* Adds products of R rows of x with the weights of WIDTH vectors of outputs to sums
+ * [R][WIDTH · LANES]. `packed` reads weights in the form that a layer has. If the number of inputs
+ * is odd, it reads one more x, whose weight is zero. `panel` reads weights that `convert` wrote. */
 #define DEFINE_TILE(KIND, R, TYPE, INPUTS, READ_WEIGHTS, STEP)                                     \
     TARGET static void NAME(KIND##R)(const double *restrict x, size_t width,                       \
                                      const TYPE *restrict weight, size_t in,                       \
@@ -53,13 +53,13 @@ TARGET static inline void NAME(read_pairs)(const int16_t *weight, vec w[2][WIDTH
 
 TO_ROWS(DEFINE_TILES)
 
-/* By height, from one row on. */
+/* The function for a tile of n rows is entry n - 1. */
 static void (*const NAME(packed)[])(const double *restrict, size_t, const int16_t *restrict, size_t,
                                     double *restrict) = {TO_ROWS(PACKED)};
 static void (*const NAME(panel)[])(const double *restrict, size_t, const double *restrict, size_t,
                                    double *restrict) = {TO_ROWS(FROM_PANEL)};
 
-/* Adds the bias, scales, rounds and stores what a tile summed up for n rows. */
+/* Takes a tile's sums of n rows, adds the bias, scales, rounds and stores them. */
 TARGET static void NAME(store)(const layer *l, const double *sums, size_t n, size_t channel,
                                const double *add, int raw, double *out, size_t out_width) {
     for (size_t r = 0; r < n; r++)
@@ -73,7 +73,8 @@ TARGET static void NAME(store)(const layer *l, const double *sums, size_t n, siz
         }
 }
 
-/* The weights of a tile's outputs for `count` inputs, as doubles. An odd count is rounded up. */
+/* Converts the weights of a tile's outputs for `count` inputs to doubles. An odd count is rounded
+ * up. */
 TARGET static void NAME(convert)(const int16_t *weight, size_t count, double *panel) {
     for (size_t k = 0; k < count; k += 2, weight += 2 * BLOCK) {
         vec w[2][WIDTH];
@@ -83,11 +84,11 @@ TARGET static void NAME(convert)(const int16_t *weight, size_t count, double *pa
     }
 }
 
-/* For how many inputs weights are converted at once, and how many tiles at most then read them. */
+/* Weights are converted for PANEL inputs at once. Then at most TILES tiles read them. */
 #define PANEL 192
 #define TILES 8
 
-/* WIDTH vectors of outputs from `channel` on, for up to TILES · ROWS rows. */
+/* Computes WIDTH vectors of outputs from `channel` on, for up to TILES · ROWS rows. */
 TARGET static void NAME(outputs)(const layer *l, const double *x, size_t width, size_t rows,
                                  size_t channel, const double *add, int raw, double *out,
                                  size_t out_width) {

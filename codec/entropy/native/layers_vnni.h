@@ -1,45 +1,45 @@
-/* `linear` with AVX-512 VNNI. Its instruction vpdpwssd does 32 products of int16 at once and adds
- * them to 16 sums of 32 bits; an instruction for doubles does eight.
+/* `linear` with AVX-512 VNNI. Its instruction vpdpwssd computes 32 products of int16 at once and
+ * adds them to 16 sums of 32 bits. An instruction for doubles computes only eight products.
  *
  *     x, doubles ─► split ─► planes, int16 ─┬─► add_tile: sums of 32 bits ─► sums, doubles ─► out
  *     weights, int16 as they lie in memory ─┘
  *
- * layers.c includes this after the set avx512, and uses functions of that set. A tile of that set
- * is as wide as a BLOCK, so `store_avx512` takes the sums that are made here.
+ * layers.c includes this file after the set avx512, whose functions are used here. A tile of that
+ * set is as wide as a BLOCK, so `store_avx512` can store the sums of this file.
  *
  * All rows are split first. Then each block of outputs reads its weights once, whatever the number
- * of rows. Weights of a large layer come from the outer caches; the processor does not fetch them
- * early enough by itself, so each slice asks for the next one. Behind the last one that does no
- * harm.
+ * of rows. The weights of a large layer come from the outer caches. The processor does not fetch
+ * them early enough by itself, so each slice prefetches the weights of the next slice. After the
+ * last slice the prefetch is useless, but does no harm.
  *
  * Why every bit of the result is the same
  * ---------------------------------------
- * Activations of up to 15 bits are one plane of int16. Longer ones, of up to 24 bits and a sign,
- * are split into two: x = low + 2^s · high, where `low` has s bits and no sign, s <= 12, and `high`
- * has 12 bits and a sign.
+ * Activations of up to 15 bits and a sign are one plane of int16. Longer activations, of up to 24
+ * bits and a sign, are split into two planes: x = low + 2^s · high. `low` has s <= 12 bits and no
+ * sign. `high` has 12 bits and a sign.
  *
- * A sum of 32 bits must not overflow. So it is emptied after every `pace` inputs: what is above its
- * low 16 bits goes to a second sum, `over`, in units of 2^16. Between two times it grows by at most
- * the largest |x| of the plane times the largest sum of |weight| over `pace` inputs, which the
- * layer knows (`reach`). If that is at most 2^31 - 2^16, what was left of up to 2^16 - 1 fits, too.
- * The pace is the slowest one for which this holds. Activations of 15 bits with large weights may
- * be too fast even for the quickest pace; they are split. Planes of 12 bits never are: 2^12 · 4 ·
- * 2^15 < 2^31 - 2^16.
+ * A sum of 32 bits must not overflow. So it is emptied after every `pace` inputs: its low 16 bits
+ * stay, and the higher bits are added to a second sum, `over`, in units of 2^16. Until the next
+ * time the sum grows by at most the largest |x| of the plane times the largest sum of |weight| over
+ * `pace` inputs, which is in the layer's `reach`. If this product is at most 2^31 - 2^16, the rest
+ * of at most 2^16 - 1 fits, too. The largest pace for which this holds is used. For activations of
+ * 15 bits and large weights there may be no such pace. Then they are split. Planes of 12 bits
+ * always have a pace: 2^12 · 4 · 2^15 < 2^31 - 2^16.
  *
- * Then doubles put the two sums, and the planes, together. This sum and each step towards it are
- * integers below 2^53 in size, so nothing is rounded. Such sums are added up in doubles, as in
- * layers_product.h. Larger activations come only from damaged weights; the products in doubles take
- * them.
+ * Then the two sums, and the planes, are put together in doubles. The result and all values on the
+ * way to it are integers whose absolute value is below 2^53, so nothing is rounded. The results of
+ * all slices are added up in doubles, as in layers_product.h. Activations of more than 24 bits come
+ * only from damaged weights. `linear_avx512` multiplies them in doubles.
  */
 
-/* The most rows of a tile, and tiles that are split at once. */
+/* The most rows of a tile, and the most tiles that are split at once. */
 #define HEIGHT 12
 #define TILES 8
-/* Room of a row of a plane: 576 bytes. With 512 bytes the rows would compete for the same few lines
- * of the cache. */
+/* The numbers between two rows of a plane: 576 bytes. With 512 bytes the rows would compete for the
+ * same few lines of the cache. */
 #define STRIDE (SLICE + 32)
 #define PLANES 2
-/* What 32 bits hold beside the rest of the last time. */
+/* By how much a sum of 32 bits may grow: the rest from the last time, below 2^16, must also fit. */
 #define ROOM ((int64_t)INT32_MAX - UINT16_MAX)
 
 #define VNNI __attribute__((target("avx512vnni," AVX512)))
@@ -49,21 +49,21 @@ typedef int32_t __attribute__((may_alias)) pair; /* two int16 */
 /* A slice of the inputs of a tile's rows. */
 typedef struct {
     int16_t plane[PLANES][HEIGHT][STRIDE];
-    size_t planes, pace[PLANES]; /* pace: in inputs */
-    double unit[PLANES];         /* of a plane */
+    size_t planes, pace[PLANES]; /* pace: the number of inputs */
+    double unit[PLANES];         /* the factor of each plane: 1 and 2^s */
 } slice;
 
 size_t linear_scratch(size_t in) { return TILES * ((in + SLICE - 1) / SLICE) * sizeof(slice); }
 
-/* The slowest pace for numbers up to `largest`; 0 if even the quickest is too slow. */
+/* The largest pace that is safe for numbers up to `largest`, or 0 if even QUICKEST is not safe. */
 static size_t pace_of(const layer *l, int64_t largest) {
     for (size_t i = PACES; i; i--)
         if (largest * l->reach[i - 1] <= ROOM) return (size_t)QUICKEST << (i - 1);
     return 0;
 }
 
-/* The largest |x| of some rows and inputs, and 2^31 at least for numbers that 32 bits do not hold.
- */
+/* The largest |x| of n rows and `count` inputs. It is at least 2^31 if a number does not fit into
+ * 32 bits. */
 VNNI static int64_t largest_of(const double *x, size_t width, size_t n, size_t count) {
     __m512i largest = _mm512_setzero_si512();
     for (size_t r = 0; r < n; r++)
@@ -76,8 +76,8 @@ VNNI static int64_t largest_of(const double *x, size_t width, size_t n, size_t c
         _mm512_zextsi256_si512(_mm512_castsi512_si256(largest)));
 }
 
-/* Splits `count` inputs of n rows; reads and writes up to the next multiple of 16. Returns 0 if one
- * of them has more than 24 bits and a sign. */
+/* Splits `count` inputs of n rows. It reads and writes up to the next multiple of 16. Returns 0 if
+ * one of them has more than 24 bits and a sign. */
 VNNI static int split(const layer *l, const double *x, size_t width, size_t n, size_t count,
                       slice *to) {
     int64_t largest = largest_of(x, width, n, (count + 15) / 16 * 16);
@@ -89,7 +89,7 @@ VNNI static int split(const layer *l, const double *x, size_t width, size_t n, s
         shift = bits / 2;
         to->planes = 2, to->unit[1] = 1 << shift;
         to->pace[0] = pace_of(l, (1 << shift) - 1);
-        to->pace[1] = pace_of(l, (largest >> shift) + 1); /* it is rounded down */
+        to->pace[1] = pace_of(l, (largest >> shift) + 1); /* + 1, because high is rounded down */
     }
     __m512i mask = _mm512_set1_epi32(shift ? (1 << shift) - 1 : -1);
     __m128i by = _mm_cvtsi32_si128(shift);
@@ -111,7 +111,7 @@ VNNI static int split(const layer *l, const double *x, size_t width, size_t n, s
 /* Adds the products of R rows of a plane with the weights of a block to sums [R][BLOCK]. `count`
  * and `pace` are even. R is a constant.
  *
- * vpdpwssd stands here as assembly because GCC 12 copies the sums before each of its intrinsics. */
+ * vpdpwssd is written as assembly, because GCC 12 copies the sums before each intrinsic for it. */
 VNNI static inline __attribute__((always_inline)) void add_tile(const int16_t (*x)[STRIDE],
                                                                 size_t count, size_t pace,
                                                                 const int16_t *weight, double unit,
@@ -138,7 +138,7 @@ VNNI static inline __attribute__((always_inline)) void add_tile(const int16_t (*
         }
     }
 #pragma GCC unroll 24
-    for (int i = 0; i < 2 * R; i++) { /* half a block of outputs of a row */
+    for (int i = 0; i < 2 * R; i++) { /* each is half a block of the outputs of a row */
         __m512i part = i % 2 ? _mm512_shuffle_i64x2(s[i / 2], s[i / 2], 0xee) : s[i / 2];
         __m512i more = i % 2 ? _mm512_shuffle_i64x2(over[i / 2], over[i / 2], 0xee) : over[i / 2];
         __m512d sum = _mm512_cvtepi32_pd(_mm512_castsi512_si256(part)) +
@@ -156,12 +156,12 @@ VNNI static inline __attribute__((always_inline)) void add_tile(const int16_t (*
 
 TO_12(DEFINE_TILE)
 
-/* Of R rows: tiles[R - 1]. */
+/* The function for R rows is tiles[R - 1]. */
 static void (*const tiles[HEIGHT])(const int16_t (*)[STRIDE], size_t, size_t, const int16_t *,
                                    double, double *) = {TO_12(TILE)};
 
-/* `linear` for up to TILES · HEIGHT rows. Returns 0, and has written nothing, if an activation has
- * more than 24 bits and a sign. */
+/* `linear` for up to TILES · HEIGHT rows. If an activation has more than 24 bits and a sign, it
+ * writes nothing and returns 0. */
 VNNI static int linear_some(const layer *l, const double *x, size_t width, size_t rows,
                             size_t first, size_t last, const double *add, int raw, double *out,
                             size_t out_width, slice *slices) {

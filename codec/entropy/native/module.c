@@ -1,14 +1,14 @@
-/* The extension module ticodec.entropy.native._exact: its table of functions, and its arrays. */
+/* The extension module ticodec.entropy.native._exact, and its access to arrays. */
 #include "module.h"
 
 #include <string.h>
 
-/* Raised whenever a function changes what it takes or gives. `native/__init__.py` has the same
- * number, and does not use an extension that has another. */
+/* Raise this number whenever the arguments or the result of a function change.
+ * `native/__init__.py` has the same number, and does not use an extension with another number. */
 enum { API = 5 };
 
 typedef struct {
-    const char *letters; /* of the struct module, for numbers of this machine */
+    const char *letters; /* the letters that Python's struct module uses for this type */
     Py_ssize_t size;     /* in bytes */
     const char *name;
 } array_kind;
@@ -22,7 +22,7 @@ int array_of(PyObject *object, Py_buffer *view, array_type type, int writable, c
     const array_kind *kind = &kinds[type];
     int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
     if (PyObject_GetBuffer(object, view, flags)) {
-        PyErr_Format(PyExc_BufferError, "%s is no contiguous%s array", name,
+        PyErr_Format(PyExc_BufferError, "%s is not a contiguous%s array", name,
                      writable ? " writable" : "");
         return -1;
     }
@@ -30,7 +30,7 @@ int array_of(PyObject *object, Py_buffer *view, array_type type, int writable, c
     int fits = format[0] && !format[1] && strchr(kind->letters, format[0]) &&
                view->itemsize == kind->size && (uintptr_t)view->buf % (uintptr_t)kind->size == 0;
     if (!fits) {
-        PyErr_Format(PyExc_BufferError, "%s is no array of %s", name, kind->name);
+        PyErr_Format(PyExc_BufferError, "%s is not an array of %s", name, kind->name);
         PyBuffer_Release(view);
         return -1;
     }
@@ -49,7 +49,7 @@ int array_of_length(PyObject *object, Py_buffer *view, array_type type, int writ
     return 0;
 }
 
-/* INSTRUCTIONS: names of the kernels that this processor can run, the best ones first. */
+/* Adds INSTRUCTIONS: the names of the kernels that this processor can run, the fastest first. */
 static int add_instructions(PyObject *module) {
     const kernels *all[MOST_SETS];
     size_t count = kernels_here(all);

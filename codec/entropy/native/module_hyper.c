@@ -1,4 +1,4 @@
-/* The hyper-synthesis for Python: `hyper`, `synthesis`. See native/hyper.py. */
+/* The hyper-synthesis for Python: the functions `hyper` and `synthesis`. See native/hyper.py. */
 #include "module.h"
 #include "hyper.h"
 
@@ -26,7 +26,7 @@ static void hyper_destructor(PyObject *capsule) {
     free_hyper(PyCapsule_GetPointer(capsule, HYPER));
 }
 
-/* (layers, hidden, curves, shifted, bias, score factor) */
+/* Reads a tuple (layers, hidden, curves, shifted, bias, score factor). */
 static int read_swin(const hyper *h, const hyper_stage *s, PyObject *tuple, swin_layer *l) {
     PyObject *layers, *curves, *bias;
     Py_ssize_t hidden;
@@ -47,7 +47,7 @@ static int read_swin(const hyper *h, const hyper_stage *s, PyObject *tuple, swin
     return (l->bias = copy_of(bias, INT32, "bias", biases)) ? 0 : -1;
 }
 
-/* (heads, ups, Swin layers, epsilon) */
+/* Reads a tuple (heads, ups, Swin layers, epsilon). */
 static int read_stage(hyper *h, PyObject *tuple, hyper_stage *s) {
     PyObject *ups, *layers;
     Py_ssize_t heads;

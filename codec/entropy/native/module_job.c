@@ -1,11 +1,11 @@
-/* Jobs: work that several threads of Python do together without the GIL. See module.h. */
+/* Jobs: work that several Python threads do together without the GIL. See module.h. */
 #include "module.h"
 
 #include <stdlib.h>
 #include <time.h>
 
 #define JOB "ticodec.job"
-/* Seconds between two looks for Ctrl-C. */
+/* Seconds between two checks for Ctrl-C. */
 #define PATIENCE 0.1
 #define MOST_THREADS 1024
 
@@ -68,8 +68,9 @@ static int interrupted(void *context) {
     return failed;
 }
 
-/* run(job, thread) -> whether the work was done: one thread's part, without the GIL. Each thread
- * calls it once. False: the team was disbanded before all were there, and nothing was done. */
+/* run(job, thread) -> bool: does one thread's part of the work, without the GIL. Each thread calls
+ * it once. It returns False if the team was disbanded before all threads had come. Then nothing was
+ * done. */
 static PyObject *run(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *capsule;
@@ -92,7 +93,7 @@ static PyObject *run(PyObject *self, PyObject *args) {
     return PyBool_FromLong(all);
 }
 
-/* disband(job): threads of a job that still wait for others to call `run` return. */
+/* disband(job): threads of a job that still wait for other threads to call `run` return. */
 static PyObject *disband(PyObject *self, PyObject *capsule) {
     (void)self;
     job *j = PyCapsule_GetPointer(capsule, JOB);
@@ -105,6 +106,6 @@ PyMethodDef job_methods[] = {
     {"run", run, METH_VARARGS,
      "run(job, thread): one thread's part of a job. Each thread calls it once."},
     {"disband", disband, METH_O,
-     "disband(job): let threads return that wait for others to call run."},
+     "disband(job): lets threads return that still wait for other threads to call run."},
     {NULL, NULL, 0, NULL},
 };

@@ -1,4 +1,4 @@
-/* Layers and tables from Python: see module.h and native/pack.py. */
+/* Reads layers and tables from Python. See module.h and native/pack.py. */
 #include "module.h"
 
 #include <stdlib.h>
@@ -17,7 +17,7 @@ void *copy_of(PyObject *object, array_type type, const char *name, size_t count)
 int read_layer(PyObject *layers, size_t number, size_t in, size_t out, layer *l) {
     static const char *name = "layer";
     PyObject *tuple = PyTuple_GetItem(layers, (Py_ssize_t)number), *weight, *bias, *scale;
-    Py_ssize_t inputs; /* the weight's size does not tell: of an odd number it has one more */
+    Py_ssize_t inputs; /* the weight's size does not show it: it has an even number of inputs */
     if (!tuple || !PyArg_ParseTuple(tuple, "OOOdn", &weight, &bias, &scale, &l->limit, &inputs))
         return -1;
     if (inputs < 0 || (size_t)inputs != in) {
@@ -39,7 +39,7 @@ int read_curve(PyObject *curves, size_t number, curve *c) {
     c->size = array_length(&view);
     PyBuffer_Release(&view);
     if (!c->size || c->size > INT32_MAX) {
-        PyErr_SetString(PyExc_BufferError, "a curve needs entries");
+        PyErr_SetString(PyExc_BufferError, "a curve needs 1 to 2^31 - 1 entries");
         return -1;
     }
     return (c->table = copy_of(object, INT32, "curve", c->size)) ? 0 : -1;

@@ -1,4 +1,4 @@
-/* rans.h as Python functions. Tables, writers and readers are capsules. */
+/* The functions of rans.h for Python. Tables, writers and readers are capsules. */
 #include "module.h"
 
 #include <stdlib.h>
@@ -7,10 +7,10 @@
 #define WRITER "ticodec.rans.writer"
 #define READER "ticodec.rans.reader"
 
-/* What is in the capsule of a writer or reader. */
+/* The content of the capsule of a writer or reader. */
 typedef struct {
     void *coder;
-    int taken; /* read and written with the GIL held */
+    int taken; /* only read and written with the GIL held */
 } holder;
 
 PyObject *raise_rans(int code) {
@@ -18,7 +18,7 @@ PyObject *raise_rans(int code) {
     case RANS_NO_MEMORY:
         return PyErr_NoMemory();
     case RANS_BAD_TABLES:
-        PyErr_SetString(PyExc_ValueError, "these are no entropy tables");
+        PyErr_SetString(PyExc_ValueError, "these numbers are not entropy tables");
         break;
     case RANS_BAD_INDEX:
         PyErr_SetString(PyExc_IndexError, "no entropy table has this number");
@@ -42,7 +42,7 @@ PyObject *raise_rans(int code) {
 
 const rans_tables *tables_in(PyObject *capsule) {
     if (!PyCapsule_IsValid(capsule, TABLES)) {
-        PyErr_SetString(PyExc_TypeError, "these are no tables of the coder");
+        PyErr_SetString(PyExc_TypeError, "this is not a ticodec.rans.tables");
         return NULL;
     }
     return PyCapsule_GetPointer(capsule, TABLES);
@@ -50,7 +50,7 @@ const rans_tables *tables_in(PyObject *capsule) {
 
 static void *take(PyObject *capsule, const char *name) {
     if (!PyCapsule_IsValid(capsule, name)) {
-        PyErr_Format(PyExc_TypeError, "this is no %s", name);
+        PyErr_Format(PyExc_TypeError, "this is not a %s", name);
         return NULL;
     }
     holder *held = PyCapsule_GetPointer(capsule, name);
@@ -87,7 +87,8 @@ static void drop_reader(PyObject *capsule) {
     free(held);
 }
 
-/* A capsule that owns `coder`; NULL with an exception set, and the coder is the caller's still. */
+/* A capsule that owns `coder`. Returns NULL with an exception set if that fails. Then the caller
+ * still owns the coder. */
 static PyObject *hold(void *coder, const char *name, PyCapsule_Destructor drop) {
     holder *held = coder ? malloc(sizeof *held) : NULL;
     if (!held) return PyErr_NoMemory();
@@ -202,19 +203,19 @@ static PyObject *read_values(PyObject *Py_UNUSED(module), PyObject *arguments) {
 
 PyMethodDef rans_methods[] = {
     {"tables", make_tables, METH_VARARGS,
-     "tables(halves, frequencies): int64 arrays; see ticodec.entropy.rans.Tables.\n\n"
-     "Raises ValueError for numbers that are no tables."},
-    {"writer", make_writer, METH_NOARGS, "writer(): an empty one."},
+     "tables(halves, frequencies): int64 arrays. See ticodec.entropy.rans.Tables.\n\n"
+     "Raises ValueError if the numbers are not tables."},
+    {"writer", make_writer, METH_NOARGS, "writer(): an empty writer."},
     {"write", write_values, METH_VARARGS,
      "write(writer, values, indexes, tables): int32 and uint16 arrays of the same length.\n\n"
-     "Raises IndexError for an index that no table has, ValueError for a value too far outside.\n"
-     "Then nothing is written."},
+     "Raises IndexError for an index that no table has, and ValueError for a value too far\n"
+     "outside its table. In both cases nothing is written."},
     {"finish", finish, METH_O, "finish(writer): the stream, bytes. The writer is empty then."},
     {"reader", make_reader, METH_VARARGS,
-     "reader(data, limit): of a stream, and how many values may be read in all."},
+     "reader(data, limit): a reader of a stream, from which `limit` values may be read in all."},
     {"read", read_values, METH_VARARGS,
-     "read(reader, indexes, values, tables): fills `values`, int32; `indexes` is uint16.\n\n"
-     "Raises IndexError for an index that no table has, ValueError when more than `limit` values\n"
-     "are read and for an impossible escape. Then nothing is read."},
+     "read(reader, indexes, values, tables): fills `values` (int32). `indexes` is uint16.\n\n"
+     "Raises IndexError for an index that no table has, and ValueError if more than `limit`\n"
+     "values are read or an escape is impossible. In all these cases nothing is read."},
     {NULL, NULL, 0, NULL},
 };

@@ -1,4 +1,4 @@
-/* The wavefront for Python: `network`, `wavefront`. See native/wavefront.py. */
+/* The wavefront for Python: the functions `network` and `wavefront`. See native/wavefront.py. */
 #include "module.h"
 #include "wavefront.h"
 
@@ -86,8 +86,8 @@ static int run_work(void *work, size_t thread, int (*interrupted)(void *), void 
 
 static void free_work(void *work) { wavefront_free(work); }
 
-/* (height, width, hidden, y or None, (errors, savings) or None, coder, tables, symbols,
- * y_hat or None) */
+/* Reads a tuple (height, width, hidden, y or None, (errors, savings) or None, coder, tables,
+ * symbols, y_hat or None). */
 static int read_map(job *j, const network *n, PyObject *tuple, map *m) {
     PyObject *hidden, *y, *rounding, *coder, *tables, *symbols, *y_hat, *errors, *savings;
     Py_ssize_t height, width;

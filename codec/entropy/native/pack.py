@@ -1,6 +1,7 @@
-"""Compiled layers in the form that the extension takes: 16 outputs of a layer lie together.
+"""Compiled layers in the form that the extension takes.
 
-The weights of each lie in pairs: those of inputs 0 and 1, of 2 and 3, and so on.
+The weights of 16 outputs lie together in memory. For each of these outputs the weights lie in
+pairs: the weights of inputs 0 and 1, then of inputs 2 and 3, and so on.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from torch import Tensor
 
 from ticodec.entropy.exact import Ops
 
-#: Outputs of a layer that lie together, and heads that are computed together: BLOCK in layers.h.
+#: So many outputs of a layer lie together, and so many heads are computed together, as in layers.h.
 BLOCK = 16
 
 Layer = tuple[NDArray[np.int16], NDArray[np.float64], NDArray[np.float64], float, int]
 
 
 class TorchOnlyError(ValueError):
-    """The weights have numbers that only the torch path can take."""
+    """The weights have numbers that only the torch path accepts."""
 
 
 def head_lanes(channels: int, heads: int) -> NDArray[np.int64]:
-    """The output of a qkv layer that goes to each place: (3·groups·depth·16,), -1 for none.
+    """Which output of a qkv layer goes to each place, (3·groups·depth·16,). -1 means no output.
 
-    The layer has its outputs as [3][heads][depth]; the extension wants them as
+    The layer has its outputs as [3][heads][depth]. The extension needs them as
     [3][groups][depth][16 heads].
     """
     depth, groups = channels // heads, -(-heads // BLOCK)
@@ -48,12 +49,16 @@ def pack(
     """Weight, bias, scale, limit and number of inputs of a layer, as `layer` in layers.h has them.
 
     Args:
-        outputs: how many the layer must have; None where the inputs of the next layer tell.
-        order: the output that goes to each place, -1 for none. By default all, in order.
-        inputs: the same for inputs.
-        width: how many inputs the stored weight must have; `inputs` may leave some out.
+        ops: the compiled layers.
+        name: the name of the layer.
+        limit: the layer's results are clamped to ±limit.
+        outputs: how many outputs the layer must have. None if this is not checked here, because
+            the number of inputs of the next layer is.
+        order: which output goes to each place, -1 for none. By default all outputs in their order.
+        inputs: the same for inputs. It may leave some of them out.
+        width: how many inputs the stored weight must have. None if this is not checked here.
 
-    Raises ValueError or IndexError when the layer has other sizes.
+    Raises ValueError or IndexError if the layer has other sizes.
     """
     weight, bias, exponent = (ops.parameters[f"{name}.{k}"] for k in ("weight", "bias", "exponent"))
     if order is None:
@@ -67,7 +72,7 @@ def pack(
     order = np.append(order, np.full(-len(order) % BLOCK, -1))
     rows = rows_of(weight, order)
     count = rows.shape[1]
-    even = np.pad(rows, ((0, 0), (0, count % 2)))  # an odd one gets a weight of zero
+    even = np.pad(rows, ((0, 0), (0, count % 2)))  # an odd number gets one more weight of zero
     pairs = even.reshape(-1, BLOCK, even.shape[1] // 2, 2)
     packed = np.ascontiguousarray(pairs.transpose(0, 2, 1, 3))  # [blocks][pairs][16][2]
     scale = np.ldexp(1.0, rows_of(exponent, order).astype(np.int32))
@@ -75,7 +80,7 @@ def pack(
 
 
 def rows_of(tensor: Tensor, order: NDArray[np.int64]) -> NDArray[Any]:
-    """Rows of a tensor in this order; zeros where it is -1."""
+    """The rows of a tensor in this order. -1 gives a row of zeros."""
     rows = tensor.cpu().numpy()[order]
     rows[order < 0] = 0
     return rows

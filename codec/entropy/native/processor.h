@@ -1,4 +1,4 @@
-/* Which vectors this processor has. The extension of the transforms asks here, too. */
+/* Which vector instructions this processor has. The extension of the transforms uses this, too. */
 #ifndef TICODEC_PROCESSOR_H
 #define TICODEC_PROCESSOR_H
 

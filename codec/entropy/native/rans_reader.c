@@ -1,10 +1,10 @@
-/* Reads values from any bytes, and never reads outside them. */
+/* Reads values from any bytes, and never accesses memory outside them. */
 #include "rans_inside.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Where a reader is: the state, and how many words of the stream it has read. */
+/* The position of a reader: its state, and how many words of the stream it has read. */
 typedef struct {
     uint64_t state;
     size_t at;
@@ -12,12 +12,12 @@ typedef struct {
 
 struct rans_reader {
     place place;
-    size_t left;  /* values that may still be read */
-    size_t count; /* words of the stream; the last is filled up with zero bytes */
+    size_t left;  /* how many values may still be read */
+    size_t count; /* how many words the stream has, the last one padded with zero bytes */
     uint32_t words[];
 };
 
-/* The next word; 0 behind the end. */
+/* The next word. It is 0 after the end of the stream. */
 static inline uint32_t next_word(const rans_reader *reader, size_t *at) {
     return *at < reader->count ? reader->words[(*at)++] : 0;
 }
@@ -39,8 +39,8 @@ rans_reader *rans_reader_make(const uint8_t *data, size_t size, size_t limit) {
 
 void rans_reader_free(rans_reader *reader) { free(reader); }
 
-/* The place after a symbol. `start` and `width` are of the slice that the state's slot is in. One
- * word at most is read, even where damage has made the state so small that one is not enough. */
+/* The place after a symbol. `start` and `width` describe the slice that contains the state's slot.
+ * At most one word is read, even if damage has made the state so small that one is not enough. */
 static inline place advance(const rans_reader *reader, place from, uint32_t start, uint32_t width) {
     uint64_t slot = from.state & (TOTAL - 1);
     from.state = width * (from.state >> PRECISION) + slot - start;
@@ -58,8 +58,8 @@ static inline int32_t with_sign_of(int32_t value, int64_t size) {
     return (int32_t)(value < 0 ? -size : size);
 }
 
-/* Add the excesses to the values that are at an end of their table. The first loop adds the count
- * of digits to K; the second replaces it by what the digits say. */
+/* Adds the excesses to the values that are at an end of their table. The first loop adds the number
+ * of digits to K. The second loop replaces this number by the excess that the digits give. */
 static int read_escapes(rans_reader *reader, int32_t *values, const uint16_t *indexes, size_t n,
                         const rans_tables *tables) {
     for (size_t i = 0; i < n; i++) {
@@ -91,7 +91,8 @@ static int read_all(rans_reader *reader, int32_t *values, const uint16_t *indexe
         const uint16_t *starts = tables->starts + one->first;
         uint32_t slot = (uint32_t)(here.state & (TOTAL - 1));
         uint32_t symbol = one->bins[slot >> BIN_BITS];
-        /* The last slot of a symbol is one before the next start; 65535 for the last symbol. */
+        /* The last slot of a symbol is the next start - 1. In 16 bits that is 65535 for the last
+         * symbol. */
         while ((uint16_t)(starts[symbol + 1] - 1) < slot) symbol++;
         uint16_t start = starts[symbol], width = (uint16_t)(starts[symbol + 1] - start);
         here = advance(reader, here, start, width);

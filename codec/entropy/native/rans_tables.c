@@ -1,9 +1,10 @@
-/* Frequency tables: checked, and prepared for both directions. */
+/* Checks frequency tables, and prepares them for writing and reading. */
 #include "rans_inside.h"
 
 #include <stdlib.h>
 
-/* Whether the numbers are tables. The sum cannot overflow: at most 65536 tables of 65535. */
+/* Whether the sizes of the tables are allowed, and sum to `count`. The sum cannot overflow, because
+ * there are at most 65536 tables of at most 65535 numbers. */
 static int sizes_fit(const int64_t *halves, size_t tables, size_t count) {
     if (tables < 1 || tables > TABLES_MAX) return 0;
     uint64_t sum = 0;
@@ -14,7 +15,7 @@ static int sizes_fit(const int64_t *halves, size_t tables, size_t count) {
     return sum == count;
 }
 
-/* Fill the table's starts (2K + 2) and bins; 0 when the frequencies are not those of a table. */
+/* Fills the table's starts (2K + 2) and bins. Returns 0 if the frequencies are not allowed. */
 static int prepare(table *one, uint16_t *starts, const int64_t *frequencies) {
     int32_t symbols = 2 * one->half + 1;
     int64_t sum = 0;

@@ -1,9 +1,9 @@
-/* Values to symbols with escapes, and symbols to a stream. */
+/* Turns values into symbols with escapes, and symbols into a stream. */
 #include "rans_inside.h"
 
 #include <stdlib.h>
 
-/* A symbol is its slice of 0 ... 65535. */
+/* A symbol, as its slice of 0 ... 65535. */
 typedef struct {
     uint16_t start, width;
 } slice;
@@ -20,9 +20,9 @@ void rans_writer_free(rans_writer *writer) {
     free(writer);
 }
 
-/* Make room for `more` symbols. */
+/* Makes room for `more` symbols. */
 static int reserve(rans_writer *writer, size_t more) {
-    /* rans_finish needs four bytes for each of count + FREE_SYMBOLS symbols and two words more. */
+    /* rans_finish needs count + FREE_SYMBOLS + 2 words of four bytes. */
     const size_t most = SIZE_MAX / sizeof(slice) - FREE_SYMBOLS - 2;
     if (more > most || writer->count > most - more) return RANS_NO_MEMORY;
     size_t needed = writer->count + more;
@@ -48,7 +48,7 @@ static inline void put_digit(rans_writer *writer, int64_t digit) {
     to->width = DIGIT_WIDTH;
 }
 
-/* The escapes of a call: first all the counts of digits, then all the digits. */
+/* Writes the escapes of a call: first the numbers of digits of all values, then all the digits. */
 static int write_escapes(rans_writer *writer, const int32_t *values, const uint16_t *indexes,
                          size_t n, const rans_tables *tables) {
     for (size_t i = 0; i < n; i++) {
@@ -100,8 +100,8 @@ int rans_write(rans_writer *writer, const int32_t *values, const uint16_t *index
     return code;
 }
 
-/* One step of the encoder. Gives a word where the state gets too large: it is below width · 2^47
- * before the division, and so below 2^63 afterwards. */
+/* One step of the encoder. It moves a word out of the state if the state is too large. So the state
+ * is below width · 2^47 before the division, and below 2^63 after the step. */
 static inline uint64_t encode(uint64_t state, slice symbol, uint32_t **words) {
     if (state >= (uint64_t)symbol.width << 47) {
         *--*words = (uint32_t)state;
@@ -112,8 +112,8 @@ static inline uint64_t encode(uint64_t state, slice symbol, uint32_t **words) {
 }
 
 int rans_finish(rans_writer *writer, uint8_t **bytes, size_t *size) {
-    /* A symbol gives at most one word, and the state at the end gives two. Pages of this buffer
-     * that no word is written to are never really there. */
+    /* A symbol gives at most one word, and the final state gives two. Most of this buffer is never
+     * written, and the system gives no memory to pages that nobody writes to. */
     size_t most = writer->count + FREE_SYMBOLS + 2;
     uint32_t *buffer = malloc(most * sizeof *buffer);
     if (!buffer) return RANS_NO_MEMORY;

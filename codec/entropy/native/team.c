@@ -20,10 +20,10 @@ static void sleep_briefly(void) {
 #define pause_briefly() ((void)0)
 #endif
 
-/* After so many looks a thread sleeps between them. */
+/* A thread that has checked this many times sleeps between its further checks. */
 #define LOOKS 2000
 
-/* What a thread does after look number `look`, before the next. */
+/* Lets some time pass after check number `look`. */
 static void pass_time(int look) {
     if (look < LOOKS) pause_briefly();
     else sleep_briefly();

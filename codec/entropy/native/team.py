@@ -1,4 +1,4 @@
-"""Threads of Python that work on one job of the extension. They wait for each other in C."""
+"""Python threads that work together on one job of the extension. They wait for each other in C."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from typing import Any
 
 import torch
 
-#: With more threads than this, each waits for the others longer than it works.
+#: With more threads than this, a thread waits for the others longer than it works.
 MOST_THREADS = 8
 
 
 def run_team(module: ModuleType, job_of: Callable[[int], Any]) -> None:
-    """Run a job on as many threads as torch uses, at most MOST_THREADS; this is one of them.
+    """Runs a job on as many threads as torch uses, but on at most MOST_THREADS.
+
+    The calling thread is one of them.
 
     Args:
         module: the extension.
-        job_of: makes the job; it is given the number of threads.
+        job_of: makes the job. Its argument is the number of threads.
 
-    Raises what the job raises, what ended one of the other threads, and KeyboardInterrupt.
+    Raises the exceptions of the job and of the other threads, and KeyboardInterrupt.
     """
     job: Any = None
     begin = threading.Event()
@@ -31,10 +33,10 @@ def run_team(module: ModuleType, job_of: Callable[[int], Any]) -> None:
             begin.wait()
             if job is not None:
                 module.run(job, number)
-        except Exception as error:  # no memory, for example
+        except Exception as error:  # for example MemoryError
             failures.append(error)
             if job is not None:
-                module.disband(job)  # nobody waits for this thread
+                module.disband(job)  # so that no thread waits for this one
 
     others: list[threading.Thread] = []
     try:
@@ -42,7 +44,7 @@ def run_team(module: ModuleType, job_of: Callable[[int], Any]) -> None:
             thread = threading.Thread(target=help_out, args=(number,), daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system has no more threads: fewer do the work
+            except RuntimeError:  # the system has no more threads, so fewer do the work
                 break
             others.append(thread)
         job = job_of(1 + len(others))
@@ -52,7 +54,7 @@ def run_team(module: ModuleType, job_of: Callable[[int], Any]) -> None:
     finally:
         begin.set()
         if job is not None:
-            # Ctrl-C may have come before `run`; the others must not wait for this thread then.
+            # If Ctrl-C came before `run`, the others must not wait for this thread.
             module.disband(job)
         for thread in others:
             thread.join()

@@ -7,7 +7,7 @@
 #define RING 8
 /* Latents and means are in units of 2^-8. */
 #define MEAN_UNIT 256.0
-/* 2^LONG_SPARE of exact.py: a LONG number drops six bits before LayerNorm, which takes 19. */
+/* 2^LONG_SPARE of exact.py. A LONG number drops six bits before LayerNorm, which takes 19 bits. */
 #define SPARE_UNIT 64.0
 
 typedef struct {
@@ -17,28 +17,29 @@ typedef struct {
 struct wavefront {
     const network *n;
     map *maps;
-    size_t count, threads, longest; /* longest: how many positions a step has at most */
+    size_t count, threads, longest; /* longest: the most positions that a step has */
     team team;
     atomic_int result;
-    /* Of the step: */
+    /* The numbers of the current step: */
     place *places;
-    size_t *firsts; /* places of map m: firsts[m] … firsts[m + 1] - 1 */
+    size_t *firsts; /* map m has the places firsts[m] … firsts[m + 1] - 1 */
     double *x, *norm, *hidden, *token, *around, *features, *mixed, *deep, *scales, *means, *new;
     uint16_t *indexes;
     int32_t *values;
-    double **scratch; /* of each thread: what attention needs */
-    void **room;      /* of each thread: what products need */
+    double **scratch; /* for each thread: memory for attention */
+    void **room;      /* for each thread: memory for products */
 };
 
 static size_t token_width(const network *n) { return 3 * n->groups * n->depth * BLOCK; }
 
-/* Doubles of scratch: q, k, v of the tokens, scores, probabilities, the result. */
+/* How many doubles `attend` needs: q, k, v of the tokens, scores, probabilities, and its
+ * results. */
 static size_t scratch_size(const network *n) {
     return TOKENS * token_width(n) + TOKENS * TOKENS * BLOCK + TOKENS * BLOCK + n->depth * BLOCK +
            3 * PADDED(n->M);
 }
 
-/* Bytes that products need. */
+/* How many bytes the products need. */
 static size_t room_size(const network *n) {
     const layer *all[] = {&n->qkv,     &n->mlp1,  &n->mlp2,   &n->out,  &n->hyper,
                           &n->context, &n->conv2, &n->scales, &n->means};
@@ -53,7 +54,7 @@ wavefront *wavefront_make(const network *n, const map *maps, size_t count, size_
     if (!w) return NULL;
     w->n = n, w->count = count, w->threads = threads;
     w->team.size = threads;
-    /* A step moves three columns to the left from row to row. */
+    /* In a step, the position of the next row is three columns further left. */
     for (size_t m = 0; m < count; m++) {
         size_t rows = (maps[m].width + 2) / 3;
         w->longest += rows < maps[m].height ? rows : maps[m].height;
@@ -104,7 +105,8 @@ void wavefront_free(wavefront *w) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
-/* The positions of step t of all maps, by map, top row first: column = t - 3 · row. */
+/* Lists the positions of step t of all maps, map by map, the top row first. In step t,
+ * column = t - 3 · row. */
 static void place_step(wavefront *w, size_t t) {
     size_t placed = 0;
     for (size_t m = 0; m < w->count; m++) {
@@ -127,8 +129,8 @@ static float *y_cell(const wavefront *w, const map *m, size_t row, size_t column
     return m->y_ring + (row * RING + column % RING) * w->n->M;
 }
 
-/* The attention of a position. It fills the position's rows of x (the CAM's residual) and of norm
- * (that residual's LayerNorm). */
+/* Computes the attention of one position. It fills the position's row of x (the CAM's residual) and
+ * its row of norm (the LayerNorm of that residual). */
 static void attend(const wavefront *w, size_t number, double *scratch) {
     const network *n = w->n;
     place p = w->places[number];
@@ -142,7 +144,8 @@ static void attend(const wavefront *w, size_t number, double *scratch) {
     memset(total, 0, M * sizeof *total);
     for (size_t i = 0; i < TOKENS; i++) {
         const int16_t *token = n->masked;
-        size_t row = p.row + i / 5, column = p.column + i % 5; /* 2 too large, so never below 0 */
+        /* Both are 2 too large, so that they are never below 0. */
+        size_t row = p.row + i / 5, column = p.column + i % 5;
         int inside = row >= 2 && column >= 2 && column - 2 < m->width;
         if (i < NEIGHBOURS && inside) {
             token = cell(w, m, row - 2, column - 2);
@@ -172,13 +175,14 @@ static void attend(const wavefront *w, size_t number, double *scratch) {
     n->run->norm(short_x, n->M, n->x_epsilon, w->norm + number * M);
 }
 
-/* What the last layer of h_s reads for a position: hidden of 3 × 3 positions, zeros outside. */
+/* Gathers the input of the last layer of h_s for a position: hidden of 3 × 3 positions. Outside the
+ * map it is zero. */
 static void look_around(const wavefront *w, size_t number) {
     place p = w->places[number];
     const map *m = &w->maps[p.map];
     size_t N = w->n->N;
     double *to = w->around + number * PADDED(w->n->out.in);
-    /* Row 0 - 1 is the largest size_t, so it is outside. So is column 0 - 1. */
+    /* Row 0 - 1 is the largest size_t, so it is outside the map. So is column 0 - 1. */
     for (size_t dy = 0; dy < 3; dy++)
         for (size_t dx = 0; dx < 3; dx++, to += N) {
             size_t row = p.row + dy - 1, column = p.column + dx - 1;
@@ -189,26 +193,30 @@ static void look_around(const wavefront *w, size_t number) {
         }
 }
 
-/* The symbols of a position of the step. The coder takes a map's rows without padding. */
+/* The symbols of a position of the step. They have no padding, because the coder takes all symbols
+ * of a map at once. */
 static int32_t *values_of(const wavefront *w, size_t number) {
     size_t first = w->firsts[w->places[number].map];
     return w->values + first * PADDED(w->n->M) + (number - first) * w->n->M;
 }
 
-/* What a rounded latent, `value`, becomes: the next value towards zero, if that saves more bits
- * than its larger error costs, see rounding.py. step: the latent less its mean; index: of its
- * table. */
+/* Returns the next value towards zero, if it saves more bits than its larger error costs, and
+ * otherwise `value`. See rounding.py.
+ * index: the number of the latent's table.
+ * step: the latent minus its mean.
+ * value: `step`, rounded to the nearest integer. */
 static int32_t cheaper(const rounding *r, size_t channel, size_t index, double step,
                        int32_t value) {
     int32_t magnitude = value < 0 ? -value : value;
     if (!magnitude || magnitude > MAGNITUDES) return value;
-    double worse = 1 + 2 * ((step < 0 ? -step : step) - magnitude); /* of the squared error */
+    /* By how much the squared error grows: 1 + 2e. */
+    double worse = 1 + 2 * ((step < 0 ? -step : step) - magnitude);
     double saved = r->savings[index * MAGNITUDES + (size_t)magnitude - 1];
     if (saved <= r->errors[channel] * worse) return value;
     return value < 0 ? value + 1 : value - 1;
 }
 
-/* Symbols of a position to encode, from channel `first` on. */
+/* Computes the symbols of channels first … last - 1 of a position that is encoded. */
 static void quantise(const wavefront *w, size_t number, size_t first, size_t last) {
     size_t M = w->n->M, end = last < M ? last : M;
     const map *m = &w->maps[w->places[number].map];
@@ -225,8 +233,8 @@ static void quantise(const wavefront *w, size_t number, size_t first, size_t las
     }
 }
 
-/* Codes a map's positions of this step: reads their symbols from the map's stream or writes them to
- * it. Returns RANS_OK or an error of rans.h. */
+/* Codes a map's positions of this step: it writes their symbols to the map's stream, or reads them
+ * from it. Returns RANS_OK or an error of rans.h. */
 static int code(wavefront *w, size_t number) {
     const network *n = w->n;
     const map *m = &w->maps[number];
@@ -244,7 +252,7 @@ static int code(wavefront *w, size_t number) {
     return failed;
 }
 
-/* Keeps the symbols of a position, and its ŷ, and fills the norm of ŷ. */
+/* Stores the symbols of a position and its ŷ, and computes the LayerNorm of ŷ. */
 static void settle(const wavefront *w, size_t number) {
     const network *n = w->n;
     place p = w->places[number];
@@ -265,7 +273,7 @@ static void settle(const wavefront *w, size_t number) {
     n->run->norm(new, n->M, n->y_epsilon, w->norm + number * M);
 }
 
-/* Some outputs of a layer for all rows of the step. */
+/* Computes blocks first … last - 1 of the outputs of a layer, for all positions of the step. */
 static void apply(const wavefront *w, size_t thread, const layer *l, const double *x, size_t first,
                   size_t last, const double *add, int raw, double *out) {
     w->n->run->linear(l, x, PADDED(l->in), w->firsts[w->count], first, last, add, raw, out,
@@ -278,7 +286,7 @@ static void activate(const wavefront *w, const layer *l, const curve *c, size_t 
         w->n->run->gelu(c, x + row * PADDED(l->out) + first * BLOCK, (last - first) * BLOCK);
 }
 
-/* One step of all maps: the part of one thread. */
+/* Does one thread's part of one step of all maps. */
 static void step(wavefront *w, size_t thread, int (*interrupted)(void *), void *context) {
     const network *n = w->n;
     size_t rows = w->firsts[w->count], M = PADDED(n->M), first, last;
@@ -324,7 +332,7 @@ static void step(wavefront *w, size_t thread, int (*interrupted)(void *), void *
     }
     team_wait(&w->team);
 
-    /* Only here may `result` be set, so that all threads see the same after the next wait. */
+    /* `result` is set only here, so that all threads see the same value after the next wait. */
     for (size_t m = thread; m < w->count; m += w->threads) {
         int failed = code(w, m);
         if (failed) atomic_store(&w->result, failed);

@@ -1,10 +1,10 @@
-"""The wavefront in C: the same symbols, streams and ŷ as `ticodec.entropy.wavefront`, faster.
+"""The wavefront in C. It gives the same symbols, streams and ŷ as `entropy.wavefront`, faster.
 
-    Context (torch) ──► pack ──► Network, once a model
+    Context (torch) ──► pack ──► network                     once per model
     maps, streams ─────────────► run ──► ŷ, symbols          one call for all steps of all maps
 
-`wavefront.h` has the data flow; it begins with the last layer of h_s. Weights are packed so that 16
-outputs of a layer lie together, and attention heads so that each has its own lane of a vector.
+`wavefront.h` has the data flow, which begins with the last layer of h_s. Weights are packed so that
+16 outputs of a layer lie together. Each attention head has its own lane of a vector.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class NativeMap(NamedTuple):
     """A map of latents for the extension.
 
     Args:
-        hidden: what the last layer of h_s reads, (height·width, N), integers in float32.
-        height, width: of the latents.
-        stream: where symbols come from or go to.
-        y_hat: filled with ŷ, as in `LatentMap`; None if nobody wants it.
+        hidden: the input of the last layer of h_s, (height·width, N), integers in float32.
+        height, width: the size of the map of y.
+        stream: where the symbols come from or go to.
+        y_hat: the extension puts ŷ here, as in `LatentMap`. None if ŷ is not wanted.
     """
 
     hidden: Tensor
@@ -57,12 +57,12 @@ class NativeWavefront:
     Args:
         module: the extension.
         context: the compiled layers.
-        thresholds: of the scale tables, (tables - 1,), float64.
-        instructions: the set to use, one of `module.INSTRUCTIONS`. By default the best one.
+        thresholds: the thresholds between the scale tables, (tables - 1,), float64.
+        instructions: the set to use, one of `module.INSTRUCTIONS`. By default the fastest.
 
-    Raises ValueError when this processor lacks the instructions, TorchOnlyError when the weights
-    have numbers that only the torch path can take, and ValueError, IndexError or BufferError when
-    the weights do not fit the model.
+    Raises ValueError if this processor lacks the instructions, TorchOnlyError if the weights have
+    numbers that only the torch path accepts, and ValueError, IndexError or BufferError if the
+    weights do not fit the model.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class NativeWavefront:
         channels = ops.parameters["h_s.out.weight"].shape[1] // 9
         frac, qkv_frac = int(ops.parameters["cam.frac"]), context.qkv_frac
         if ops.parameters["head.context.bias"].any():
-            raise TorchOnlyError("the torch path leaves out this bias, which is zero by export")
+            raise TorchOnlyError("head.context has a bias, which is zero in every export")
         layers = (
             pack(ops, "cam.qkv", NARROW, order=order),
             pack(ops, "cam.mlp1", NARROW),
@@ -117,16 +117,16 @@ class NativeWavefront:
 
     @classmethod
     def of(cls, module: ModuleType, context: Context, thresholds: Tensor) -> NativeWavefront | None:
-        """A `NativeWavefront`, or None where only the torch path can take these weights."""
+        """A `NativeWavefront`, or None if only the torch path accepts these weights."""
         try:
             return cls(module, context, thresholds)
         except TorchOnlyError:
             return None
 
     def run(self, maps: Sequence[NativeMap]) -> None:
-        """Code maps; fills their streams' symbols, and their ŷ.
+        """Codes maps. It fills the symbols of their streams, and their ŷ.
 
-        Raises what the rANS backend raises on damaged streams, and KeyboardInterrupt.
+        Raises the errors of a rANS `Reader` if a stream is damaged, and KeyboardInterrupt.
         """
         y_hats = [None if m.y_hat is None else m.y_hat.numpy() for m in maps]
         arguments = tuple(

@@ -15,7 +15,7 @@ TOTAL = 1 << 16
 #: Errors that the coder may raise on damage.
 CHECKED = (ValueError, IndexError)
 MESSAGES = {
-    "these are no entropy tables": "no tables",
+    "these numbers are not entropy tables": "no tables",
     "no entropy table has this number": "no such table",
     "a value is too far outside its table": "too far outside",
     "the entropy stream ends too early": "too many values",
