@@ -1,8 +1,9 @@
-"""Triton's attention kernels of a network, compiled beside its training's start.
+"""Compiles a network's Triton attention kernels in other processes while training gets ready.
 
-Triton compiles a kernel when it first runs: one after the other, for each kind of layer. Here every
-kind has a process, which leaves the kernel in Triton's cache on the disk. The process that trains
-finds it there, or compiles it itself: it waits for no other, and no failure of theirs does harm.
+Triton compiles a kernel when it first runs, which means one kernel after the other, for each kind
+of layer. Here each kind has its own process, which leaves the kernel in Triton's cache on disk. The
+training process finds the kernel there, or compiles it itself. It never waits for the other
+processes, and their failures do no harm.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from ticodec.processes import start_helper, without_ctrl_c
 
 
 class Kind(NamedTuple):
-    """What a kernel is compiled for.
+    """A kind of window attention, for which a kernel is compiled.
 
     Args:
-        window: side of a window in tokens; shift: 0, or half of it.
-        heads: attention heads; channels: of one of them.
+        window: side of a window, in tokens.
+        shift: 0, or half of `window`.
+        heads: number of attention heads.
+        channels: channels per head.
     """
 
     window: int
@@ -36,7 +39,7 @@ class Kind(NamedTuple):
 
 
 def kinds(network: nn.Module) -> list[Kind]:
-    """The kinds of window attention in a network, each once."""
+    """The different kinds of window attention in a network."""
     layers = [module for module in network.modules() if isinstance(module, SwinLayer)]
     each = (
         Kind(layer.window, layer.shift, layer.heads, layer.proj.in_features // layer.heads)
@@ -46,14 +49,19 @@ def kinds(network: nn.Module) -> list[Kind]:
 
 
 def compile_all(network: nn.Module, device: torch.device, dtype: torch.dtype) -> list[BaseProcess]:
-    """Start a process for every kind in a network, on a GPU; they end by themselves.
+    """Start one process for each kind of attention in a network, if the device is a GPU.
 
     Args:
-        dtype: of the maps that attention sees in training.
+        network: the network that will be trained.
+        device: where it will be trained.
+        dtype: the dtype of the input of attention in training.
+
+    Returns:
+        The processes. They end by themselves.
     """
     if device.type != "cuda":
         return []
-    # Spawned: a GPU's context does not work in a forked process.
+    # The processes are spawned, because the context of a GPU does not work in a forked process.
     context = get_context("spawn")
     started: list[BaseProcess] = []
     with contextlib.suppress(OSError), without_ctrl_c():
@@ -66,10 +74,10 @@ def compile_all(network: nn.Module, device: torch.device, dtype: torch.dtype) ->
 
 
 def quietly(work: Callable[..., None], *arguments: object) -> None:
-    """Do this in a process of its own; nobody hears of it when it fails."""
+    """Do some work in a helper process. Errors and output are suppressed."""
     with contextlib.suppress(Exception):
         silence = os.open(os.devnull, os.O_WRONLY)
-        for stream in (1, 2):  # Triton's compiler writes there too
+        for stream in (1, 2):  # Triton's compiler writes to these file descriptors directly
             os.dup2(silence, stream)
         start_helper()
         work(*arguments)

@@ -1,11 +1,13 @@
-"""Beginning a classifier from one that reads something else: its Transformer, a new first layer.
+"""Fits a new first layer for a classifier whose Transformer comes from another classifier.
 
-            ┌► what that one reads ─► its first layer ──┐
-    images ─┤                                           ├─► least squares
-            └► what this one reads ─► new first layer ──┘
+            ┌► input of the old classifier ─► its first layer ──┐
+    images ─┤                                                   ├─► least squares
+            └► input of the new classifier ─► new first layer ──┘
 
-The new layer is fitted so that the Transformer gets what it knows, as nearly as a linear layer can
-give it. Most of what the other learned lives on; from a random first layer it would be lost.
+The two classifiers read different inputs, for example latents of different codecs. The new layer is
+fitted so that the Transformer gets tokens like those it was trained on, as nearly as a linear layer
+can compute them. So most of what the Transformer has learned is kept. With a random first layer it
+would be lost.
 """
 
 from __future__ import annotations
@@ -20,17 +22,17 @@ from ticodec.models.codec_network import CodecNetwork
 
 from .float_latents import latents, of_pixels, unquantised
 
-#: Added to the variance of every input, of 1 where they are standardised: what hardly varies
-#: must not get large weights.
+#: Added to the variance of every input, so that inputs that hardly vary get no large weights.
+#: Standardised inputs have a variance of 1.
 RIDGE = 1e-3
 
 
 class Source(NamedTuple):
-    """A classifier that is there, as far as its first layer.
+    """An existing classifier, up to its first layer.
 
     Args:
-        network: the frozen codec whose latents it reads; None: pixels.
-        level: the quality level to read them at; None: unquantised.
+        network: the frozen codec whose latents it reads. None if it reads pixels.
+        level: the quality level of the latents. None if they are not quantised.
         embed: its first layer.
     """
 
@@ -40,12 +42,15 @@ class Source(NamedTuple):
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        """Images (B, H, W, 3) in [0, 1], H and W multiples of 16, to (B, H/16, W/16, C)."""
+        """Tokens (B, H/16, W/16, C) of images (B, H, W, 3) in [0, 1].
+
+        H and W must be multiples of 16.
+        """
         return self.embed(self.read(x))
 
     @torch.no_grad()
     def read(self, x: Tensor) -> Tensor:
-        """What its first layer reads of such images: (B, H/16, W/16, channels)."""
+        """The input (B, H/16, W/16, channels) of the first layer, from images as above."""
         if self.network is None:
             return of_pixels(x)
         if self.level is None:
@@ -55,13 +60,14 @@ class Source(NamedTuple):
 
 @torch.no_grad()
 def stitch(layer: nn.Linear, pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Set a layer so that it gives the second of each pair from the first, by least squares.
+    """Fit a layer by least squares, so that it computes the second of each pair from the first.
 
     Args:
-        layer: with a bias or without.
-        pairs: (…, inputs) and (…, outputs).
+        layer: with a bias or without one. It is changed in place.
+        pairs: inputs (…, inputs) and wanted outputs (…, outputs).
 
-    Returns which part of the variance it explains, at most 1.
+    Returns:
+        The part of the variance of the outputs that the layer explains, at most 1.
     """
     n = layer.in_features + 1
     gram = torch.zeros(n, n, dtype=torch.float64)

@@ -1,8 +1,9 @@
-"""How much a small error of a latent changes the picture.
+"""Measures how much a small error of a latent changes the picture.
 
-An error e of one latent ŷ changes each value of x̂ by e·∂x̂/∂ŷ. The squares of these changes sum up
-to e²·S, where S = Σ (∂x̂/∂ŷ)². So S tells what errors cost without running g_s in every step. It is
-measured once, since g_s is frozen: by random numbers v, one for each value of x̂, of variance 1.
+An error e of one latent ŷ changes each value of x̂ by e·∂x̂/∂ŷ. The sum of the squares of these
+changes is e²·S, where S = Σ (∂x̂/∂ŷ)². With S, training knows what an error costs without running
+g_s in every step. S is measured only once, because g_s is frozen. The measurement uses random
+numbers v of variance 1, one for each value of x̂.
 
     ŷ ─► g_s ─► x̂ ─► Σ x̂·v ─► its gradient g at ŷ:  the mean of g² over all v is S
 """
@@ -14,20 +15,21 @@ from torch import Tensor
 
 from ticodec.models.codec_network import CodecNetwork
 
-#: Images that are averaged over at a time.
+#: How many images are processed at a time.
 GROUP = 4
 
 
 def sensitivity(network: CodecNetwork, images: Tensor, generator: torch.Generator) -> Tensor:
-    """S of each channel of ŷ, divided by the gain as g_s reads it; (M,), float32, pixels in [0, 1].
+    """S of each channel of ŷ, (M,), float32, for pixels in [0, 1].
 
-    It is the mean over positions, over images, and over the lowest, the middle and the highest
-    level. Errors of several latents are taken to add up by their squares.
+    ŷ is divided by the gain here, as in the input of g_s. S is the mean over positions, over
+    images, and over the lowest, the middle and the highest level. The squared changes of several
+    latents are assumed to add up.
 
     Args:
-        network: on the device of the images; its parameters take no gradient.
-        images: (n, H, W, 3) in [0, 1], sides multiples of its stride.
-        generator: a CPU generator for the random directions.
+        network: on the device of the images. Its parameters must not require gradients.
+        images: (n, H, W, 3) in [0, 1], with sides that are multiples of the network's stride.
+        generator: a CPU generator, which draws v.
     """
     top = network.config.levels - 1.0
     total, count = torch.zeros(network.config.M, device=images.device), 0

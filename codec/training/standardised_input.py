@@ -1,11 +1,11 @@
-"""The first layer of a classifier of latents while it learns: it sees every channel alike.
+"""The first layer of a classifier in training, which standardises each channel of the latents.
 
-A few channels of a codec's latents hold the brightness and colours and are a hundred times as
-strong as those of the details that labels depend on. Learned as they are, the weights of the
-faint ones would have to become large, which takes an optimiser long.
+A few channels of a codec's latents hold brightness and colours. They are a hundred times as strong
+as the channels of the details that labels depend on. Without standardisation the weights of these
+faint channels would have to become large, which takes an optimiser a long time.
 
 latents ─► − mean ÷ std, channel by channel ─► Linear        in training
-latents ─────────────────────────────────────► Linear        in the file: folded into its weights
+latents ─────────────────────────────────────► Linear        in the file: folded into the weights
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from torch.nn.functional import linear
 
 from .parameters import FIRST, STANDARD
 
-#: Channels that hardly ever differ from zero are not made louder than this allows.
+#: The least deviation to divide by, so that channels that are nearly always zero are not amplified
+#: without limit.
 LEAST = 1e-3
 
 
 class StandardLinear(nn.Linear):
-    """A Linear behind the standardisation of its inputs; at first that does nothing.
+    """A Linear layer that first standardises its inputs. Until `fit` is called it does not.
 
     Args:
-        inputs, outputs: channels.
+        inputs: number of input channels.
+        outputs: number of output channels.
     """
 
     mean: Tensor
@@ -39,10 +41,13 @@ class StandardLinear(nn.Linear):
 
     @torch.no_grad()
     def fit(self, mean: Tensor, std: Tensor, same: bool) -> None:
-        """Standardise by these (inputs,), on the CPU or the device.
+        """Set the mean and standard deviation of each input channel, (inputs,).
 
-        `same` keeps what the layer computes, as weights that are trained need it; the others
-        stay random, as large as they are.
+        Args:
+            mean: the means, on the CPU or the device.
+            std: the standard deviations, on the CPU or the device.
+            same: whether to change the weights so that the outputs stay the same, which trained
+                weights need. Random weights should keep their size.
         """
         std = std.clamp(min=LEAST)
         if same:
@@ -52,22 +57,22 @@ class StandardLinear(nn.Linear):
         self.std.copy_(std)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
-        """Weights without standardisation, as files have them, mean none."""
+        """Load weights. If they have no standardisation, as in exported files, there is none."""
         for name, empty in (("mean", torch.zeros_like), ("std", torch.ones_like)):
             state.setdefault(prefix + name, empty(getattr(self, name)))
         super()._load_from_state_dict(state, prefix, *others)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, inputs), float32, to (…, outputs)."""
+        """Outputs (…, outputs) for inputs (…, inputs), float32."""
         return super().forward(self.standardised(x))
 
     def standardised(self, x: Tensor) -> Tensor:
-        """(…, inputs) with a mean of about 0 and a spread of about 1 in each channel."""
+        """Inputs (…, inputs), with mean about 0 and standard deviation about 1 per channel."""
         return (x - self.mean) / self.std
 
 
 def folded(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A classifier's weights as its file has them: no standardisation, the same outputs."""
+    """A classifier's weights for its file: without standardisation, but with the same outputs."""
     mean, std = (weights.get(name) for name in STANDARD)
     if mean is None or std is None:
         return weights

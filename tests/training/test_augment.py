@@ -148,9 +148,9 @@ def test_global_state_is_put_back_after_an_error() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "wild"}, "no augmentation 'wild'; there are full, mild, none"),
-        ({"smallest": 0.0}, r"smallest area must be in \(0, 1\], not 0.0"),
-        ({"smallest": 1.5}, r"smallest area must be in \(0, 1\], not 1.5"),
+        ({"kind": "wild"}, "no augmentation 'wild': choose one of full, mild, none"),
+        ({"smallest": 0.0}, "smallest area must be above 0, at most 1, not 0.0"),
+        ({"smallest": 1.5}, "smallest area must be above 0, at most 1, not 1.5"),
         ({"group": 0}, "at least 1 image, not 0"),
     ],
 )

@@ -233,7 +233,7 @@ def refusal(folder: Path) -> str:
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
     path = save(tmp_path / "photo.png", make_pixels(8, 8))
-    wanted = "name a folder with one subfolder a class"
+    wanted = "name a folder with one subfolder per class"
     assert refusal(tmp_path / "no") == f"{tmp_path / 'no'}: no such folder; {wanted}"
     assert refusal(path) == f"{path}: not a folder; {wanted}"
     (tmp_path / "empty").mkdir()
@@ -244,7 +244,7 @@ def test_a_single_class(tmp_path: Path) -> None:
     save(tmp_path / "cat" / "1.png", make_pixels(8, 8))
     (tmp_path / "empty").mkdir()
     message = refusal(tmp_path)
-    assert "only one class, 'cat'; name a folder with one subfolder a class" in message
+    assert "only one class, 'cat'; name a folder with one subfolder per class" in message
 
 
 def test_a_class_without_readable_images(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_resuming_is_exact(case: str, toys: Path, tmp_path: Path) -> None:
 def test_resuming_needs_the_same_classes_and_weights(toys: Path, tmp_path, monkeypatch) -> None:
     path = saved(HeadTrainer(of_tiny(), FIRST, CPU), toys, tmp_path / "a.pt", 1)
     trainer = start.resume(path, CPU, False, {})
-    with pytest.raises(UsageError, match="has the classes cat, dog; this network was begun with"):
+    with pytest.raises(UsageError, match="has the classes cat, dog, but this network has"):
         trainer.load_data(write_toys(tmp_path / "own", 2, ("cat", "dog")), quiet)
     monkeypatch.delenv("TICODEC_WEIGHTS")
     with pytest.raises(BadInputError, match="tiny, which are not installed"):
@@ -284,7 +284,7 @@ def test_checkpoints_from_before_halving(toys: Path, tmp_path: Path) -> None:
     path, config, _ = export_head(sources, tmp_path / "mean")
     assert not config.halving
     assert "every second" in path.with_suffix(".md").read_text()
-    with pytest.raises(UsageError, match="`init` begins one that can"):
+    with pytest.raises(UsageError, match="no layer that halves latents"):
         start.resume(tmp_path / "a.pt", CPU, False, {"views": 1, "enlarge": 2})
     begun = start.start(Request(toys, "tiny", LEARNED, CPU, init=str(tmp_path / "a.pt"), head=True))
     assert isinstance(begun, HeadTrainer)

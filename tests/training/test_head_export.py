@@ -163,7 +163,7 @@ def test_a_head_is_not_replaced_without_force(toys: Path, tmp_path: Path, store:
     path, _, _ = export_head([one], store)
     manifest = (store / "manifest.json").read_bytes()
     assert export_head([one], store)[0] == path
-    with pytest.raises(UsageError, match="tiny has another classifier"):
+    with pytest.raises(UsageError, match="tiny already has another classifier"):
         export_head([two], store)
     assert (store / "manifest.json").read_bytes() == manifest
     new, _, _ = export_head([two], store, force=True)
@@ -184,7 +184,7 @@ def test_a_loose_head_is_not_replaced_without_force(toys: Path, tmp_path: Path) 
     path, _, _ = export_head([one], folder)
     old, card = path.read_bytes(), path.with_suffix(".md").read_bytes()
     before = {file.name for file in folder.iterdir()}
-    with pytest.raises(UsageError, match="another classifier is there"):
+    with pytest.raises(UsageError, match="another classifier already has this name"):
         export_head([two], folder)
     export_head([one], folder)
     assert {file.name for file in folder.iterdir()} == before

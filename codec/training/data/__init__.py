@@ -1,1 +1,1 @@
-"""What networks are trained on: photos, labelled images, what is done to them."""
+"""The training data: photos, labelled images, and their augmentation."""

@@ -1,4 +1,4 @@
-"""Training images of a classifier: a folder with one subfolder a class, held decoded in memory."""
+"""Labelled training images: a folder with one subfolder per class, decoded into memory."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ from ticodec.reading.read import to_picture
 from .augment import Augmentation, middle, to_float
 from .photos import HOLD_OUT
 
-#: An image's long side is at most this many times the short side asked for.
+#: The long side of a shrunk image is at most this many times the wanted short side.
 LONGEST = 4
-#: Fast steps of resizing end at this many times the size in each direction.
+#: An image is first reduced by fast methods, to at least this many times the wanted size.
 GAP = 2
-#: Labels that a message names.
+#: How many labels a message lists.
 SHOWN = 12
-#: Images that `ClassFolder.centre` yields at a time.
+#: How many images `ClassFolder.centre` yields at a time.
 BATCH = 32
-#: Names of subfolders that hold whole folders of classes.
+#: Usual names of the parts of a data set. Such a subfolder contains classes and is no class itself.
 PARTS = {"train", "val", "valid", "validation", "test"}
-WANTED = "name a folder with one subfolder a class"
+WANTED = "name a folder with one subfolder per class"
 
 
 def find_classes(folder: Path) -> dict[str, list[Path]]:
-    """Image files by class: those below each subfolder that has any, sorted by name.
+    """The image files of each class. A class is a subfolder that has images at any depth.
 
-    Raises BadInputError when it is no folder, or has fewer than two such subfolders.
+    Returns:
+        Paths of images by name of class. Both are sorted by name.
+
+    Raises:
+        BadInputError: The folder does not exist, or has fewer than two classes.
     """
     if not folder.is_dir():
         what = "not a folder" if folder.exists() else "no such folder"
@@ -48,10 +52,10 @@ def find_classes(folder: Path) -> dict[str, list[Path]]:
     classes = {}
     for subfolder in subfolders:
         if subfolder.name != subfolder.name.encode("utf-8", "replace").decode():
-            raise BadInputError(f"{folder}: {subfolder.name!r} is no text; rename this subfolder")
+            raise BadInputError(f"{folder}: {subfolder.name!r} is not text: rename this subfolder")
         try:
             classes[subfolder.name] = list_images(subfolder)
-        except BadInputError:  # no images in it: not a class
+        except BadInputError:  # it has no images, so it is not a class
             continue
     if not classes:
         raise BadInputError(f"{folder}: no subfolders with images in it; {WANTED}")
@@ -61,39 +65,40 @@ def find_classes(folder: Path) -> dict[str, list[Path]]:
         )
     if set(classes) <= PARTS:
         raise BadInputError(
-            f"{folder}: {' and '.join(classes)} are parts of a data set, no classes; "
-            "name one of them"
+            f"{folder}: {' and '.join(classes)} are parts of a data set, not classes: "
+            "name one of these folders"
         )
     return classes
 
 
 def labels_of(folder: Path) -> tuple[str, ...]:
-    """Names of the classes of a folder, to read. Raises BadInputError when it has none."""
+    """The labels of a folder's classes. Raises BadInputError when it has no classes."""
     return tuple(map(label_of, find_classes(folder)))
 
 
 def label_of(name: str) -> str:
-    """The label of a subfolder's name: spaces for underscores."""
+    """The label for a subfolder: its name with spaces instead of underscores."""
     return name.replace("_", " ")
 
 
 def listed(labels: tuple[str, ...]) -> str:
-    """Labels for a message; only the first ones where there are many."""
+    """Labels as text for a message. If there are many, only the first ones are listed."""
     more = f" … ({len(labels)} in all)" if len(labels) > SHOWN else ""
     return ", ".join(labels[:SHOWN]) + more
 
 
 def shrink(pixels: Pixels, side: int) -> Pixels:
-    """(H, W, 3) uint8 to the same with a short side of at most `side`, the long side's middle.
+    """Shrink an image (H, W, 3) uint8 so that its short side is at most `side` pixels.
 
-    What is no larger comes out as it is, but for the ends of very long images.
+    Smaller images are not resized. If the long side is still over LONGEST · `side` pixels, its ends
+    are cut off.
     """
     height, width = pixels.shape[:2]
     scale = min(1.0, side / min(height, width))
     high, wide = (min(LONGEST * side, max(1, round(n * scale))) for n in (height, width))
     if (high, wide) == (height, width):
         return pixels
-    # The part of the image that is seen: all of it, but for a long side cut down.
+    # The part of the image that is kept: all of it, except the ends of a long side.
     tall, broad = min(high / scale, height), min(wide / scale, width)
     top, left = (height - tall) // 2, (width - broad) // 2
     box = (left, top, left + broad, top + tall)
@@ -102,39 +107,43 @@ def shrink(pixels: Pixels, side: int) -> Pixels:
 
 
 def read_small(path: Path, side: int) -> Pixels | None:
-    """A file's image, upright: (H, W, 3) uint8, RGB, shrunk; None when it cannot be read."""
+    """The image of a file, upright and shrunk: (H, W, 3) uint8, RGB.
+
+    Returns None if it cannot be read.
+    """
     try:
-        with Image.open(path) as image:  # its own limit on pixels holds
-            image.draft(None, (GAP * side, GAP * side))  # JPEG: decodes no more than is needed
+        with Image.open(path) as image:  # Pillow's limit on the number of pixels applies
+            image.draft(None, (GAP * side, GAP * side))  # decodes a large JPEG at a smaller size
             return shrink(to_picture(image).pixels, side)
     except Exception:  # Pillow's plugins raise many kinds on damaged files
         return None
 
 
 class ClassFolder:
-    """Labelled images, decoded and shrunk, in memory.
+    """Labelled images in memory, decoded and shrunk.
 
-    Every 50th image by name of a class is held out for validation, at least one; the only
-    image of a class is not.
+    Every 50th image of a class, by name, is held out for validation, and at least one. A class with
+    only one image has none held out.
 
     Args:
-        folder: has one subfolder a class, with images at any depth. Hidden subfolders, and
-            those without images, are no classes.
-        side: images with a larger short side are shrunk to it, in pixels.
-        device: where the pixels live and batches are made.
-        tick: called once an image, for a progress bar.
+        folder: has one subfolder per class, with images at any depth. Subfolders that are hidden
+            or have no images are no classes.
+        side: images with a larger short side are shrunk until it has this many pixels.
+        device: where the pixels are stored and batches are made.
+        tick: called once for each image, for a progress bar.
 
     Attributes:
-        names: the subfolders' names, sorted; a class is an index into them.
-        labels: the names to read, with spaces for underscores.
-        pixels: n of (H, W, 3) uint8, RGB, on the device.
-        targets: (n,) long, the classes, on the CPU.
-        training, validation: long indices of images, on the CPU.
+        names: the names of the subfolders, sorted. A class is an index into this list.
+        labels: the names for people, with spaces instead of underscores.
+        pixels: n images (H, W, 3) uint8, RGB, on the device.
+        targets: the class of each image, (n,) long, on the CPU.
+        training: indices of the training images, long, on the CPU.
+        validation: indices of the validation images, long, on the CPU.
         left_out: how many files could not be read.
 
     Raises:
-        BadInputError: for a folder that does not exist, or has fewer than two classes, or a
-            class without a readable image.
+        BadInputError: The folder does not exist, has fewer than two classes, or has a class
+            without a readable image.
     """
 
     def __init__(
@@ -166,7 +175,7 @@ class ClassFolder:
                 indices = list(range(first, len(self.pixels)))
                 if not indices:
                     raise BadInputError(
-                        f"{folder / name}: none of its {len(paths)} images can be read; "
+                        f"{folder / name}: none of its {len(paths)} images can be read: "
                         "replace them, or remove this subfolder"
                     )
                 held = indices[::HOLD_OUT] if len(indices) > 1 else []
@@ -187,10 +196,10 @@ class ClassFolder:
     ) -> tuple[Tensor, Tensor]:
         """Random training images, augmented.
 
-        `generator` is a CPU generator; it alone decides what comes out.
+        `generator` is a CPU generator, from which all random numbers come.
 
         Returns:
-            images (count, size, size, 3) float32 in [0, 1] and targets (count, classes) float32,
+            Images (count, size, size, 3) float32 in [0, 1] and targets (count, classes) float32,
             which sum to 1, both on the device.
         """
         pick = self.training[torch.randint(len(self.training), (count,), generator=generator)]
@@ -199,7 +208,7 @@ class ClassFolder:
     def augmented(
         self, pick: Tensor, size: int, generator: torch.Generator, augmentation: Augmentation
     ) -> tuple[Tensor, Tensor]:
-        """These images (n,), augmented, and their targets: see `batch`."""
+        """The images with these indices (n,), augmented, and their targets, see `batch`."""
         labels = self.targets[pick].to(self.device)
         images, targets = augmentation(
             self.channels_first(pick), labels, len(self.names), size, generator
@@ -210,7 +219,7 @@ class ClassFolder:
         """The middle squares of the validation images, in batches.
 
         Yields:
-            images (b, size, size, 3) float32 in [0, 1] and classes (b,) long, on the device.
+            Images (b, size, size, 3) float32 in [0, 1] and classes (b,) long, on the device.
         """
         for start in range(0, len(self.validation), BATCH):
             pick = self.validation[start : start + BATCH]
@@ -218,7 +227,7 @@ class ClassFolder:
             yield images.permute(0, 2, 3, 1).contiguous(), self.targets[pick].to(self.device)
 
     def channels_first(self, pick: Tensor) -> list[Tensor]:
-        """The pixels of these images, (3, H, W) each: views, not copies."""
+        """The pixels of the images with these indices, (3, H, W) each. They are not copied."""
         return [self.pixels[i].permute(2, 0, 1) for i in pick.tolist()]
 
 
@@ -229,20 +238,31 @@ def load_classes(
     device: torch.device,
     tick: Callable[[int], None],
 ) -> tuple[ClassFolder, str]:
-    """The images of a folder of classes for crops of this side, and a line about them.
+    """Load the images of a folder of classes.
 
-    `tick(total)` is called once for each file. Raises BadInputError when there are none,
-    UsageError when the classes are not those that the network has.
+    Args:
+        folder: has one subfolder per class.
+        labels: the classes that the network has.
+        side: the side of the training crops, in pixels.
+        device: where the pixels are stored.
+        tick: called as `tick(total)` once for each file.
+
+    Returns:
+        The images, and a line about them for people.
+
+    Raises:
+        BadInputError: There are no classes, or every class has only one image.
+        UsageError: The folder has other classes than the network.
     """
     total = sum(map(len, find_classes(folder).values()))
     data = ClassFolder(folder, side * 8 // 7, device, lambda: tick(total))
     if data.labels != labels:
         raise UsageError(
-            f"{folder} has the classes {listed(data.labels)}; this network was begun with "
-            f"{listed(labels)}; `init` takes its weights to other classes"
+            f"{folder} has the classes {listed(data.labels)}, but this network has "
+            f"{listed(labels)}: to train it for other classes, give it as `init`"
         )
     if not len(data.validation):
-        raise BadInputError(f"{folder}: every class needs two images at least, one to validate by")
+        raise BadInputError(f"{folder}: a class needs at least two images, one for validation")
     line = (
         f"{len(data.training)} images of {len(labels)} classes to train on, "
         f"{len(data.validation)} held out, {data.left_out} left out (unreadable)"

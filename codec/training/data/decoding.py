@@ -1,11 +1,12 @@
-"""Photos decoded by processes of their own, while this one does something else.
+"""Decodes photos in other processes, while this process does other work.
 
             ┌─► process ─┐
     paths ──┼─► process ─┼─► pixels, in the order of the paths ─► `Photos`
             └─► process ─┘
 
-Compiling a network keeps one core busy for minutes and leaves the others to the photos. Their order
-is that of the paths however many processes there are, so that a seed draws the same crops.
+Compiling a network keeps one core busy for minutes. The other cores decode photos meanwhile. The
+order of the pixels does not depend on the number of processes, so that a seed always draws the same
+crops.
 """
 
 from __future__ import annotations
@@ -23,35 +24,42 @@ from ticodec.picture import Pixels
 from ticodec.processes import cores, start_helper, without_ctrl_c
 from ticodec.reading.read import to_picture
 
-#: Photos for which a process is worth its start: that takes as long as decoding so many.
+#: Starting a process takes as long as decoding this many photos.
 WORTH_A_PROCESS = 16
 
 
 def read_photo(path: Path) -> Pixels | None:
-    """A file's image as the encoder takes it: (H, W, 3) uint8, RGB, upright; None if unreadable."""
+    """The image of a file as the encoder reads it: (H, W, 3) uint8, RGB, upright.
+
+    Returns None if it cannot be read.
+    """
     try:
-        with Image.open(path) as image:  # its own limit on pixels holds
+        with Image.open(path) as image:  # Pillow's limit on the number of pixels applies
             return to_picture(image).pixels
     except Exception:  # Pillow's plugins raise many kinds on damaged files
         return None
 
 
 def useful_processes(photos: int, here: int = 1) -> int:
-    """How many processes to decode photos with; 0: decode them in this one.
+    """How many processes to start for decoding. 0 means that this process should decode.
 
     Args:
-        here: how many processes train on this machine; each keeps a core for itself.
+        photos: how many photos there are.
+        here: how many processes train on this machine. Each of them needs a core for itself.
     """
     count = min(cores() // here - 1, photos // WORTH_A_PROCESS)
     return count if count > 1 else 0
 
 
 class Decoding:
-    """Photos that are being decoded. Iterate over it once: `read_photo` of each, in order.
+    """Photos that are being decoded. Iterating yields the `read_photo` of each path, in order.
+
+    It can be iterated only once.
 
     Args:
         paths: image files.
-        processes: how many decode, from now on; 0: this one decodes, as it iterates.
+        processes: how many processes to start now for decoding. With 0 this process decodes each
+            photo when the iteration reaches it.
     """
 
     def __init__(self, paths: Sequence[Path], processes: int) -> None:
@@ -60,12 +68,12 @@ class Decoding:
         self.futures: list[Future[Pixels | None]] = []
         if not processes:
             return
-        # Spawned: a forked process would inherit the locks of this one's threads, and a GPU's
-        # context, which works only in the process that made it.
+        # The processes are spawned. A forked one would inherit the locks of this process's threads,
+        # and the context of a GPU, which works only in the process that made it.
         self.pool = ProcessPoolExecutor(processes, get_context("spawn"), start_helper)
         with without_ctrl_c():
             self.futures = [self.pool.submit(read_photo, path) for path in self.paths]
-        self.futures.reverse()  # taken from the end, and freed
+        self.futures.reverse()  # the iteration pops from the end, which frees the pixels
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -78,7 +86,7 @@ class Decoding:
                     continue
                 try:
                     pixels = self.futures.pop().result()
-                except BrokenProcessPool:  # killed, perhaps for lack of memory
+                except BrokenProcessPool:  # a process was killed, perhaps for lack of memory
                     pixels = read_photo(path)
                 yield pixels
         finally:
@@ -91,6 +99,6 @@ class Decoding:
         self.close()
 
     def close(self) -> None:
-        """Decode nothing more; its processes end after the photo that they have."""
+        """Stop decoding. Each process still finishes its current photo and then ends."""
         if self.pool is not None:
             self.pool.shutdown(wait=False, cancel_futures=True)

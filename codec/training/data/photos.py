@@ -1,4 +1,4 @@
-"""Training images, held decoded in memory and cropped there (on the GPU when there is one)."""
+"""Training images, decoded into memory and cropped there, on the GPU if there is one."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from torch.nn.functional import interpolate
 from ticodec.errors import BadInputError
 from ticodec.picture import Pixels
 
-#: Every 50th image by name is held out for validation.
+#: One of this many images, by name, is held out for validation.
 HOLD_OUT = 50
 
 
 def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    """(training, validation): every 50th image by name is for validation, at least one."""
+    """Split paths, sorted by name, into training and validation images.
+
+    Every 50th image is for validation, and at least one. A single image is used for both.
+    """
     held = paths[::HOLD_OUT]
     kept = set(held)
     return [p for p in paths if p not in kept] or paths, held
 
 
 def send(x: Tensor, device: torch.device) -> Tensor:
-    """x on the device; to a GPU without waiting for what it is still computing."""
+    """x on the device. Sending it to a GPU does not wait for the GPU's current work."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x
 
 
@@ -34,27 +37,33 @@ def draw_levels(
     """Random quality levels, (count,) float32 on the device.
 
     Args:
-        qualities: the lowest and the highest, from 1; levels are one less.
+        qualities: the lowest and the highest quality, from 1. A level is the quality minus 1.
+        count: how many levels to draw.
+        generator: a CPU generator.
+        device: where the levels are needed.
     """
     low, high = qualities
     return send(low - 1 + (high - low) * torch.rand(count, generator=generator), device)
 
 
 def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images (B, H, W, 3) in [0, 1] at another height and width, by a bicubic filter."""
+    """Images (B, H, W, 3) in [0, 1], resized to this height and width with a bicubic filter."""
     planes = interpolate(x.permute(0, 3, 1, 2), size, mode="bicubic", antialias=True)
     return planes.permute(0, 2, 3, 1).clamp(0, 1).contiguous()
 
 
 class Photos:
-    """Decoded images in one flat uint8 tensor, so that a batch of crops is one gather.
+    """Decoded images in one flat uint8 tensor, so that a batch of crops is one gather operation.
 
     Args:
-        images: (H, W, 3) uint8, RGB, as `Decoding` gives them; None, and those smaller than
-            `smallest` on a side, are left out.
-        smallest: the crop size that must fit, in pixels.
-        device: where the pixels live and the crops are made.
-        tick: called once an image, for a progress bar.
+        images: (H, W, 3) uint8, RGB, as `Decoding` yields them. Values that are None, and images
+            with a side below `smallest`, are left out.
+        smallest: the size of a crop that must fit into each image, in pixels.
+        device: where the pixels are stored and crops are made.
+        tick: called once for each image, for a progress bar.
+
+    Raises:
+        BadInputError: No image is left.
     """
 
     def __init__(
@@ -76,11 +85,11 @@ class Photos:
         if not pixels:
             raise BadInputError(f"no readable image of at least {smallest}×{smallest} pixels")
         self.sizes = torch.tensor(sizes)  # (n, 2): height, width
-        self.largest = int(self.sizes.amin(1).max())  # side of the largest square piece
+        self.largest = int(self.sizes.amin(1).max())  # side of the largest square in any image
         ends = torch.tensor([p.numel() for p in pixels]).cumsum(0)
         self.starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
         self.pixels = torch.empty(int(ends[-1]), dtype=torch.uint8, device=device)
-        for start in reversed(self.starts.tolist()):  # freed one by one: never twice in memory
+        for start in reversed(self.starts.tolist()):  # frees each image once it is copied
             part = pixels.pop()
             self.pixels[start : start + part.numel()] = part
 
@@ -92,9 +101,12 @@ class Photos:
     ) -> Tensor:
         """Random crops, half of them mirrored: (count, size, size, 3), float32 in [0, 1].
 
-        `shrink`: pieces up to this many times larger are cut, from photos that are large enough,
-        and shrunk to the size; one factor for all of a call. `generator` is a CPU generator; it
-        alone decides what comes out.
+        Args:
+            count: how many crops to make.
+            size: width and height of a crop, in pixels.
+            generator: a CPU generator, from which all random numbers come.
+            shrink: the largest factor. Crops are cut larger by a random factor, from photos that
+                are large enough, and shrunk to `size`. All crops of a call have the same factor.
         """
         factor = shrink ** float(torch.rand(1, generator=generator)) if shrink > 1 else 1.0
         piece = min(round(size * factor), self.largest)
@@ -124,12 +136,12 @@ class Photos:
     def gather(
         self, pick: Tensor, top: Tensor, left: Tensor, size: int, mirrored: Tensor
     ) -> Tensor:
-        """Crops at the given places, mirrored left to right where asked."""
+        """Crops at the given places. `mirrored` says which are mirrored from left to right."""
         width = self.sizes[pick, 1]
         step = torch.where(mirrored, -3, 3)
         first = torch.where(mirrored, left + size - 1, left)
         corner = self.starts[pick] + (top * width + first) * 3
-        device = self.pixels.device  # only these few numbers travel there
+        device = self.pixels.device  # only the few numbers below are sent to it
         width, step, corner = send(torch.stack([width, step, corner]), device)
         side = torch.arange(size, device=device)
         rows = (side[None] * width[:, None] * 3)[:, :, None, None]  # (n, size, 1, 1)

@@ -1,1 +1,1 @@
-"""From a checkpoint to a weights file: compiled integers, tables, card and manifest."""
+"""Turns checkpoints into weights files: compiled integers, tables, card and manifest entry."""

@@ -1,7 +1,7 @@
-"""Safetensors files whose bytes depend on nothing but what is in them.
+"""Writes safetensors files whose bytes depend only on their contents.
 
-The library's own writer puts metadata in a random order, so the same weights would have another
-fingerprint every time. Its readers read these files like any others.
+The writer of the safetensors library stores metadata in a random order, so the same weights would
+get another fingerprint every time. The library can read the files that are written here.
 
     length of the header (8 bytes, little-endian) │ header (JSON) │ tensors, one after the other
 """
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Names of dtypes, in the order of their tensors: wide ones first, so that all are aligned.
+#: Names of dtypes, in the order in which tensors are stored. Wide types come first, so that all
+#: tensors are aligned.
 DTYPES = {
     torch.int64: "I64",
     torch.float32: "F32",
@@ -25,10 +26,11 @@ DTYPES = {
 
 
 def safetensors_bytes(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """A safetensors file: metadata sorted by key, tensors by dtype and name.
+    """The bytes of a safetensors file: metadata sorted by key, tensors by dtype and name.
 
     Args:
-        tensors: on the CPU, of any shape; their dtypes are in `DTYPES`.
+        tensors: tensors on the CPU, of any shape. Their dtypes must be in `DTYPES`.
+        metadata: texts by key.
     """
     order = list(DTYPES)
     names = sorted(tensors, key=lambda name: (order.index(tensors[name].dtype), name))
@@ -46,5 +48,5 @@ def safetensors_bytes(tensors: dict[str, Tensor], metadata: dict[str, str]) -> b
         parts.append(part)
         offset += len(part)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8
+    text += b" " * (-len(text) % 8)  # the tensors start at a multiple of 8
     return b"".join([len(text).to_bytes(8, "little"), text, *parts])

@@ -1,4 +1,7 @@
-"""Model cards: how weights came to be, as Markdown; what was measured is added by hand."""
+"""Writes model cards: Markdown files that say how weights were trained.
+
+Measurements are added to a card by hand.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ from typing import Any
 
 from ticodec.models.config import CodecConfig, HeadConfig
 
-RESEARCH = "Research weights: trained on images of mixed licences, some for research only."
-#: Facts of a run that have columns of their own.
+RESEARCH = "Research weights: the training images have various licences, some for research only."
+#: Facts about a run that have columns of their own in the table.
 OWN = ("device", "seconds", "crops", "skipped", "crop", "batch", "lr", "annealed")
 
 
 def summary(history: Iterable[dict[str, Any]]) -> str:
-    """One line: how many crops, how long, on what."""
+    """One line: the number of crops, the time and the devices of all runs."""
     runs = list(history)
     crops, seconds = sum(r["crops"] for r in runs), sum(r["seconds"] for r in runs)
     devices = ", ".join(dict.fromkeys(r["device"] for r in runs))
@@ -27,7 +30,15 @@ def codec_card(
     fields: dict[str, Any],
     checkpoints: int,
 ) -> str:
-    """The card of weights that code."""
+    """The card of a codec.
+
+    Args:
+        name: the name of the weights.
+        config: dimensions of the network.
+        options: options of the last run.
+        fields: the manifest entry of the weights.
+        checkpoints: how many checkpoints were averaged.
+    """
     lambdas = ", ".join(f"{value:g}" for value in config.lambdas)
     low_high = fields["qualities"]
     quality = f"Quality {low_high[0]:g} to {low_high[1]:g}, " if low_high else "One fixed "
@@ -45,24 +56,24 @@ def codec_card(
 def head_card(
     name: str, config: HeadConfig, options: dict[str, Any], fields: dict[str, Any], checkpoints: int
 ) -> str:
-    """The card of a classifier."""
+    """The card of a classifier. The arguments are those of `codec_card`."""
     if config.stem == "pixels":
         reads = "16×16 patches of pixels, normalised as ImageNet's"
     else:
         reads = f"the latents of `{config.codec}` {config.fingerprint}, divided by the gain"
     what = (
-        f"A classifier that reads {reads}; {fields['parameters']:,} parameters. "
+        f"A classifier that reads {reads}. It has {fields['parameters']:,} parameters. "
         f"SHA-256 `{fields['sha256']}`."
     )
     size, enlarge = options["crop"], options.get("enlarge", 1)
     if config.stem == "pixels":
-        scale = f"Trained at {size}² pixels: images are shrunk to that."
+        scale = f"Trained at {size}² pixels. `classify` shrinks images to this size."
     else:
-        larger = f", and images enlarged up to {enlarge} times" if enlarge > 1 else ""
-        way = "the latents of larger ones are halved first"
+        larger = f", and on images enlarged up to {enlarge} times" if enlarge > 1 else ""
+        way = "The latents of larger images are halved before they are read."
         if not config.halving:
-            way = "of larger ones the whole map is read, or every second, third, … latent"
-        scale = f"Trained at {size}² pixels{larger}: {way}."
+            way = "Of larger images it reads all latents, or every second, third, … latent."
+        scale = f"Trained at {size}² pixels{larger}. {way}"
     lines = [f"# {name}", "", what, "", config.vit.described(config.labels), "", scale]
     return "\n".join([*lines, "", *training(fields["history"], options, checkpoints, "")]) + "\n"
 
@@ -70,19 +81,20 @@ def head_card(
 def training(
     history: list[dict[str, Any]], options: dict[str, Any], checkpoints: int, more: str
 ) -> list[str]:
-    """How they were trained, run by run."""
+    """The part of a card about the training, with a table of runs. `more` is added to its text."""
     crops, skipped = (sum(r.get(key, 0) for r in history) for key in ("crops", "skipped"))
-    several = f", the mean of {checkpoints} checkpoints" if checkpoints > 1 else ""
+    several = f" The result is the mean of {checkpoints} checkpoints." if checkpoints > 1 else ""
     lines = [
         RESEARCH,
         "",
         "## How it was trained",
         "",
-        f"{crops:,} crops in all; gradients clipped at {options['clip']:g}, weights averaged "
-        f"with decay {options['ema']:g}{several}; {skipped} steps skipped (not finite, or a "
-        f"spike). {more}".rstrip(),
+        f"Trained on {crops:,} crops in all. The norm of gradients was limited to "
+        f"{options['clip']:g}. Weights were averaged with decay {options['ema']:g}.{several} "
+        f"Steps skipped, because a value was not finite or the gradient had a spike: {skipped}. "
+        f"{more}".rstrip(),
         "",
-        "| run | device | minutes | crops | of | a step | learning rate | settings |",
+        "| run | device | minutes | crops | crop size | crops/step | learning rate | settings |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for number, r in enumerate(history, 1):

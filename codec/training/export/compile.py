@@ -1,9 +1,11 @@
-"""Compiling trained float modules to the integers that `exact.Ops` runs. At export only.
+"""Compiles trained float modules to the integers that `exact.Ops` runs. Only export uses it.
 
-Layers are compiled in the order in which data reaches them: calibration images run
-through the integers compiled so far, a layer's output range is seen, its grid chosen
-with a margin, and on it goes. What is linear is merged first (LayerNorm's affine part
-and 1/√d into qkv, the CAM's last Linear into the head), in float64.
+Layers are compiled in the order in which data reaches them. Calibration images run through the
+layers that are already compiled. The range of the next layer's outputs is measured, and the grid of
+this layer is chosen, with a margin.
+
+Before that, linear operations are merged in float64: the affine part of LayerNorm and 1/√d into
+qkv, and the last Linear of the CAM into the head.
 """
 
 from __future__ import annotations
@@ -18,21 +20,22 @@ from ticodec.entropy.parameters import FRAC_MAX
 from ticodec.errors import TicodecError
 from ticodec.models.conv import Conv
 
-#: Room left above the largest value seen in calibration, on 16 bits and on more.
+#: A grid can hold MARGIN times the largest value seen in calibration if it has 16 bits, and
+#: MARGIN_WIDE times this value if it has more.
 MARGIN, MARGIN_WIDE = 2.0, 4.0
 
 Affine = tuple[Tensor, Tensor]  # weight (out, in), bias (out,), float64
 
 
 class CompilingOps(Ops):
-    """Ops that make a layer's integers when it is first run, from its float weights."""
+    """Ops that compile a layer from its float weights when the layer first runs."""
 
     def __init__(self, floats: dict[str, Affine], parameters: dict[str, Tensor]) -> None:
         super().__init__(parameters, torch.device("cpu"))
         self.floats = floats
 
     def linear(self, name: str, x: Fixed, limit: int = NARROW, frac: int | None = None) -> Fixed:
-        """As `Ops.linear`; compiles the layer if it is new, on the range it shows for x."""
+        """As `Ops.linear`. A new layer is compiled first, for the range of its outputs for x."""
         if name + ".weight" not in self.parameters:
             if frac is None:
                 margin = MARGIN if limit == NARROW else MARGIN_WIDE
@@ -45,9 +48,15 @@ class CompilingOps(Ops):
         return super().linear(name, x, limit, frac)
 
     def compile(self, names: list[str], inputs: list[Fixed], frac: int) -> None:
-        """Store the integers of layers whose outputs are summed before rounding to `frac`.
+        """Store the integers of layers whose outputs are summed and then rounded.
 
-        Raises TicodecError if a sum could reach 2⁵³: such weights must not be shipped.
+        Args:
+            names: the layers.
+            inputs: an input for each layer.
+            frac: fractional bits of the rounded sum.
+
+        Raises:
+            TicodecError: A sum could reach 2⁵³, where float64 is no longer exact.
         """
         pairs = [self.floats[name] for name in names]
         largest = torch.cat([weight for weight, _ in pairs], 1).abs().amax(1)  # (out,)
@@ -69,15 +78,15 @@ class CompilingOps(Ops):
 
 
 def fraction(values: Tensor, limit: int, margin: float) -> int:
-    """Most fractional bits with which `margin` times the largest value fits the limit."""
+    """The most fractional bits with which `margin` times the largest value is within the limit."""
     largest = max(float(values.abs().max()), 2.0**-10)
-    if not limit / (margin * largest) >= 1:  # also when it is NaN
+    if not limit / (margin * largest) >= 1:  # "not", so that NaN raises too
         raise TicodecError(f"cannot export: values up to {largest:.3g} do not fit its integers")
     return min(FRAC_MAX, math.floor(math.log2(limit / (margin * largest))))
 
 
 def affine(linear: nn.Linear, norm: nn.LayerNorm | None = None) -> Affine:
-    """A Linear in float64, with the affine part of the LayerNorm before it merged in."""
+    """A Linear in float64. The affine part of the LayerNorm before it is merged in."""
     weight, bias = linear.weight.double(), linear.bias.double()
     if norm is not None:
         bias = bias + weight @ norm.bias.double()
@@ -86,7 +95,7 @@ def affine(linear: nn.Linear, norm: nn.LayerNorm | None = None) -> Affine:
 
 
 def attention_affine(linear: nn.Linear, norm: nn.LayerNorm, heads: int) -> Affine:
-    """qkv with LayerNorm's affine part and the scores' 1/√d merged in."""
+    """The qkv layer in float64. LayerNorm's affine part and the scores' 1/√d are merged in."""
     weight, bias = affine(linear, norm)
     c = weight.shape[1]
     scale = torch.ones(3 * c, dtype=torch.float64)
@@ -95,7 +104,7 @@ def attention_affine(linear: nn.Linear, norm: nn.LayerNorm, heads: int) -> Affin
 
 
 def conv_affine(conv: Conv) -> Affine:
-    """A (transposed) convolution as a product with `gather`'s rows: (out, side²·in)."""
+    """A (transposed) convolution as a matrix (out, side²·in), for the rows of `gather`."""
     weight = conv.conv.weight.double()
     if isinstance(conv.conv, nn.ConvTranspose2d):
         weight = weight.flip(2, 3).transpose(0, 1)

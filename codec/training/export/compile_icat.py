@@ -1,4 +1,4 @@
-"""Compiling h_s of the joint model to integers, see `compile`."""
+"""Compiles h_s of the joint model to integers, see `compile`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from .compile import CompilingOps, conv_affine
 
 
 def compile_icat(network: Icat, y: Tensor, z: Tensor) -> dict[str, Tensor]:
-    """The layers of the joint model's h_s, see `entropy.icat_rows`."""
+    """The compiled layers of the joint model's h_s, by name, see `entropy.icat_rows`.
+
+    Args:
+        network: a trained network on the CPU.
+        y: latents of calibration images, which are not needed here.
+        z: hyper-latents of calibration images, (B, h, w, N).
+    """
     first, up, last = (conv_affine(m) for m in network.h_s if isinstance(m, Conv))
     layers = {"h_s.in": first, "h_s.up": up}
     scales, means = zip(*(part.chunk(2) for part in last), strict=True)

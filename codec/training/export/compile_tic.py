@@ -1,4 +1,4 @@
-"""Compiling h_s, CAM and entropy head of TIC to integers, see `compile`."""
+"""Compiles h_s, CAM and entropy head of TIC to integers, see `compile`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,15 @@ from .compile import (
 
 
 def compile_tic(network: Network, y: Tensor, z: Tensor) -> dict[str, Tensor]:
-    """The layers of h_s, CAM and head of TIC, see `entropy.tic_hyper` and `entropy.tic_context`."""
+    """The compiled layers of h_s, CAM and head of TIC, by name.
+
+    `entropy.tic_hyper` and `entropy.tic_context` run them.
+
+    Args:
+        network: a trained network on the CPU.
+        y: latents of calibration images, multiplied by the gains, (B, h, w, M).
+        z: hyper-latents of calibration images.
+    """
     layers, biases = float_layers(network)
     shared = {"exp": tables.exp_table(), "gelu": tables.gelu_table()}
     ops = CompilingOps(layers, {**shared, **biases})
@@ -54,7 +62,7 @@ def compile_tic(network: Network, y: Tensor, z: Tensor) -> dict[str, Tensor]:
 
 
 def neighbourhoods(context: Context, y_hat: Tensor) -> tuple[Tensor, Tensor]:
-    """Neighbours of every position of ŷ (B, h, w, M): q, k, v (P, 12, 3M) and ŷ (P, 12, M)."""
+    """The neighbours of all P positions of ŷ (B, h, w, M): q, k, v (P, 12, 3M), ŷ (P, 12, M)."""
     border = (0, 0, REACH, REACH, REACH, REACH)
     qkv = context.qkv(y_hat).ints - context.masked
     near = gather_neighbours(nn.functional.pad(qkv, border) + context.masked)
@@ -63,7 +71,7 @@ def neighbourhoods(context: Context, y_hat: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def float_layers(network: Network) -> tuple[dict[str, Affine], dict[str, Tensor]]:
-    """Everything of h_s, CAM and head: layers by name, and position biases as integers."""
+    """The layers of h_s, CAM and head in float64, by name, and position biases as integers."""
     layers: dict[str, Affine] = {}
     biases: dict[str, Tensor] = {}
 

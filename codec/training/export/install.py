@@ -1,20 +1,22 @@
-"""Putting what was exported into a weights folder. Nothing that is there is ever lost.
+"""Puts exported weights into a weights folder. Nothing that is there is ever lost.
 
-    NAME-1a2b3c4d.safetensors    weights or a classifier, by name and fingerprint
-    NAME-1a2b3c4d.md             its card; what was measured is added by hand, so it is kept too
-    NAME-preview-1a2b3c4d.safetensors    what gives smaller pictures with some weights
-    manifest.json                which of them a name stands for, see `ticodec.weights.manifest`
+    NAME-1a2b3c4d.safetensors    weights or a classifier, with its fingerprint
+    NAME-1a2b3c4d.md             its card, which is kept too: it may have measurements added by hand
+    NAME-preview-1a2b3c4d.safetensors    the layers that decode at a smaller size
+    manifest.json                which file a name stands for, see `ticodec.weights.manifest`
 
-When other weights take over a name, the entry that had it becomes an "earlier" one: `.tic` files
-name their weights by the fingerprint, so those that it wrote still decode.
+When new weights take over a name, the old entry becomes an "earlier" entry of this name. A `.tic`
+file stores the fingerprint of its weights, so files of the old weights can still be decoded.
 
-Files are written first and the manifest last, each whole or not at all. A crash in between leaves a
-file that no manifest names, never a manifest that names a missing file. One process at a time
-changes a folder: the others wait for its lock (filelock: by the operating system on Linux, macOS
-and Windows; by a marker file where a file system has no locks).
+Files are written first and the manifest last, each completely or not at all. If export crashes in
+between, a file may be left that no manifest names, but a manifest never names a missing file. Only
+one process at a time changes a folder, and the others wait for its lock. filelock makes this lock,
+through the operating system on Linux, macOS and Windows, or as a marker file where a file system
+has no locks.
 
-A classifier whose weights are not in the folder has no entry. People name its file, so that is
-NAME.safetensors; one that it replaces is kept as NAME-FINGERPRINT.safetensors.
+A classifier whose codec is not in the folder has no manifest entry. People use it by the name of
+its file, so this is NAME.safetensors. A classifier that it replaces is kept as
+NAME-FINGERPRINT.safetensors.
 """
 
 from __future__ import annotations
@@ -37,18 +39,20 @@ from ticodec.weights.manifest import MANIFEST, HeadEntry, read_manifest
 
 SUFFIX = ".safetensors"
 LOCK = ".ticodec-export.lock"
-#: Seconds to wait for another export into the same folder; it holds the lock while it writes.
+#: Seconds to wait for another export into the same folder, which holds the lock while it writes.
 PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
 class Made:
-    """What is put into a folder.
+    """Exported weights or an exported classifier.
 
     Args:
-        name: of the weights or the classifier; fields: the entry of the manifest.
-        data: the weights file; card: Markdown.
-        preview: the file that the entry's "preview" names, or None.
+        name: its name.
+        fields: its manifest entry.
+        data: the bytes of its file.
+        card: its card, in Markdown.
+        preview: the bytes of the preview file that the entry names, or None.
     """
 
     name: str
@@ -59,16 +63,18 @@ class Made:
 
 
 def entry_fields(name: str, data: bytes, **facts: Any) -> dict[str, Any]:
-    """A manifest entry's fields: those facts, and which file it is."""
+    """The fields of a manifest entry: file name, SHA-256 and size of `data`, then the facts."""
     sha256 = hashlib.sha256(data).hexdigest()
     file = f"{name}-{sha256[:8]}{SUFFIX}"
     return {"file": file, "sha256": sha256, "bytes": len(data), **facts}
 
 
 def check_folder(folder: Path, name: str | None = None) -> None:
-    """Find out what is wrong before minutes are spent on compiling.
+    """Check a folder and a name before minutes are spent on compiling.
 
-    Raises BadInputError when the folder's manifest is damaged, UsageError for a bad name.
+    Raises:
+        BadInputError: The folder's manifest is damaged.
+        UsageError: The name is bad.
     """
     if name is not None and not re.fullmatch(r"\w[\w.+-]*", name):
         raise UsageError(f"`name` must be letters, digits and . + - _, not {name!r}")
@@ -81,15 +87,21 @@ def check_folder(folder: Path, name: str | None = None) -> None:
 def install_codec(
     folder: Path, made: Made, default: bool = False, force: bool = False
 ) -> tuple[Entry, bool]:
-    """Put a codec into a weights folder, which is made if it is not there.
+    """Put a codec into a weights folder. The folder is made if it is missing.
 
     Args:
+        folder: the weights folder.
+        made: the exported codec.
         default: make it the default model.
-        force: let it take over a name that other weights have; they stay as an earlier entry.
+        force: let it take over a name that other weights have. They stay as an earlier entry.
 
-    Returns its entry, and whether anything was changed: the same weights may be there already.
-    Raises UsageError when other weights have the name, there or in another folder that is
-    searched, TicodecError when the disk refuses.
+    Returns:
+        Its entry, and whether anything was changed. Nothing is if the folder already has these
+        weights.
+
+    Raises:
+        UsageError: Other weights have this name, in this folder or in another searched folder.
+        TicodecError: The folder cannot be written.
     """
     check_folder(folder, made.name)
     if not force:
@@ -99,7 +111,7 @@ def install_codec(
         manifest = _manifest(folder)
         before = deepcopy(manifest)
         models = manifest["models"]
-        what = f"{folder}: other weights are called {made.name}"
+        what = f"{folder}: other weights have the name {made.name}"
         fields = models[made.name] = _superseding(models.get(made.name), made.fields, force, what)
         if default:
             manifest["default"] = made.name
@@ -112,36 +124,42 @@ def install_codec(
 
 
 def _check_name_elsewhere(folder: Path, made: Made) -> None:
-    """Raises UsageError when the name stands for weights of another folder, and no longer would."""
+    """Raises UsageError when the new weights would hide weights of this name in another folder."""
     searched = [place.absolute() for place in weights.folders()]
     if folder.absolute() not in searched:
         return
     for behind in searched[searched.index(folder.absolute()) + 1 :]:
-        with suppress(BadInputError):  # a folder that is not there, or damaged, hides nothing
+        with suppress(BadInputError):  # a missing or damaged folder has no names to hide
             for entry in weights.entries(behind):
                 if entry.name != made.name or entry.sha256 == made.fields["sha256"]:
                     continue
                 raise UsageError(
                     f"{made.name} is the name of the weights {entry.fingerprint.hex()} in "
-                    f"{behind}; give another `name`, or `force` to let it stand for these"
+                    f"{behind}: give another `name`, or `force` to use it for the new weights"
                 )
 
 
 def install_head(
     folder: Path, made: Made, fingerprint: str, force: bool = False
 ) -> tuple[Path, str, bool]:
-    """Put a classifier into a folder, which is made if it is not there.
+    """Put a classifier into a folder. The folder is made if it is missing.
 
-    When the folder has the weights whose latents it reads, current or earlier, it becomes theirs
-    there, unless they classify by themselves.
+    If the folder has the codec whose latents it reads, as a current or an earlier entry, it becomes
+    the classifier of this codec. A joint model, which has its own classifier, gets no other one.
 
     Args:
-        fingerprint: of those weights, hexadecimal; "" for a classifier of pixels.
-        force: let it replace another one, which is kept.
+        folder: the folder.
+        made: the exported classifier.
+        fingerprint: the fingerprint of the codec, in hexadecimal. "" for a classifier of pixels.
+        force: let it replace another classifier, whose file is kept.
 
-    Returns the file, the name of the weights that it comes with or "", and whether anything was
-    changed. Raises UsageError when another is there or the name is that of weights, TicodecError
-    when the disk refuses.
+    Returns:
+        The file, the name of the weights that it belongs to or "", and whether anything was
+        changed.
+
+    Raises:
+        UsageError: Another classifier is there, or the name is the name of weights.
+        TicodecError: The folder cannot be written.
     """
     check_folder(folder, made.name)
     make_folder(folder)
@@ -149,13 +167,13 @@ def install_head(
         manifest = _manifest(folder)
         before = deepcopy(manifest)
         if made.name in manifest["models"]:
-            raise UsageError(f"{folder}: {made.name} is the name of weights; give another `name`")
+            raise UsageError(f"{folder}: {made.name} is the name of weights: give another `name`")
         owner = ""
         path = folder / f"{made.name}{SUFFIX}"
         for name, fields in _all_fields(manifest):
-            # A joint model has its own classifier; another is used by naming its file.
+            # A joint model has labels and its own classifier. Others are used by their file name.
             if fields["sha256"][:8] == fingerprint and not fields.get("labels"):
-                what = f"{folder}: {name} has another classifier"
+                what = f"{folder}: {name} already has another classifier"
                 head = fields["head"] = _superseding(fields.get("head"), made.fields, force, what)
                 owner, path = name, folder / head["file"]
         if not owner:
@@ -169,10 +187,13 @@ def install_head(
 def _superseding(
     old: dict[str, Any] | None, new: dict[str, Any], force: bool, what: str
 ) -> dict[str, Any]:
-    """The entry in the place of `old`, which becomes the first of its earlier ones.
+    """The entry that replaces `old`. `old` becomes the first of its earlier entries.
 
-    It is `old` itself when that is the same file, and an earlier one, with its classifier, when
-    that is. Raises UsageError with `what` when it would be another, without `force`.
+    If `old` is the same file, the entry is `old` itself. If an earlier entry is the same file, it
+    is this earlier entry, together with its classifier.
+
+    Raises:
+        UsageError: `old` is another file and `force` is not set. The message starts with `what`.
     """
     if old is None:
         return new
@@ -180,7 +201,7 @@ def _superseding(
         return old
     if not force:
         raise UsageError(
-            f"{what} ({old['sha256'][:8]}, not {new['sha256'][:8]}); give another `name`, or "
+            f"{what} ({old['sha256'][:8]}, not {new['sha256'][:8]}): give another `name`, or "
             "`force`, which keeps the old file"
         )
     earlier = [{k: v for k, v in old.items() if k != "earlier"}, *old.get("earlier", [])]
@@ -190,7 +211,7 @@ def _superseding(
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """A folder's manifest as JSON, checked; an empty one if it has none."""
+    """The manifest of a folder as JSON, after checking it. An empty one if the folder has none."""
     path = folder / MANIFEST
     if not path.exists():
         return {"default": None, "models": {}}
@@ -200,7 +221,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _all_fields(manifest: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and fields of every entry, earlier ones too."""
+    """The name and fields of every entry, including earlier ones."""
     for name, fields in manifest["models"].items():
         yield name, fields
         for earlier in fields.get("earlier", []):
@@ -208,7 +229,11 @@ def _all_fields(manifest: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _write(path: Path, made: Made) -> bool:
-    """Write a weights file and its card where they are not there, or damaged; whether one was."""
+    """Write a weights file if it is missing or damaged, and its card if it is missing.
+
+    Returns:
+        Whether the weights file was written.
+    """
     card = path.with_suffix(".md")
     missing = not path.exists() or read_file(path) != made.data
     if missing:
@@ -219,9 +244,15 @@ def _write(path: Path, made: Made) -> bool:
 
 
 def _write_preview(folder: Path, fields: dict[str, Any], made: Made) -> bool:
-    """Write the preview of weights, unless they have another one already; whether it was missing.
+    """Write the preview of weights, unless they already have another one.
 
-    `fields`: their entry, which gets the preview if it has none.
+    Args:
+        folder: the weights folder.
+        fields: the entry of the weights, which gets the preview if it has none.
+        made: the exported weights.
+
+    Returns:
+        Whether the file was written.
     """
     if made.preview is None:
         return False
@@ -236,10 +267,10 @@ def _write_preview(folder: Path, fields: dict[str, Any], made: Made) -> bool:
 
 
 def _write_loose(path: Path, made: Made, force: bool) -> bool:
-    """Write a classifier that no manifest names; whether it was not there yet."""
+    """Write a classifier that no manifest names. Returns whether it was written."""
     named = {file.name: name for name, file in _files(path.parent)}
     if path.name in named:
-        raise UsageError(f"{path} belongs to the weights {named[path.name]}; give another `name`")
+        raise UsageError(f"{path} belongs to the weights {named[path.name]}: give another `name`")
     card, text = path.with_suffix(".md"), made.card.encode()
     if path.exists():
         data = read_file(path)
@@ -247,24 +278,24 @@ def _write_loose(path: Path, made: Made, force: bool) -> bool:
             return False
         if not force:
             raise UsageError(
-                f"{path}: another classifier is there; give another `name`, or `force`, which "
-                "keeps the old file"
+                f"{path}: another classifier already has this name: give another `name`, or "
+                "`force`, which keeps the old file"
             )
         kept = path.with_stem(f"{path.stem}-{hashlib.sha256(data).hexdigest()[:8]}")
         if not kept.exists() or read_file(kept) != data:
             write_file(kept, data)
-        # A card that is the new one already was left by a crash: then the old one is kept already.
+        # If the card is already the new one, a crash left it, and the old card is already kept.
         if card.exists() and read_file(card) != text:
             _keep_card(kept.with_suffix(".md"), read_file(card))
-    elif card.exists() and read_file(card) != text:  # of what is not there now, or no card at all
-        raise UsageError(f"{card} is there and is not this classifier's; give another `name`")
+    elif card.exists() and read_file(card) != text:  # a file of this name that is not our card
+        raise UsageError(f"{card} exists and does not belong to it: give another `name`")
     write_file(card, text)
-    write_file(path, made.data)  # last: once it is there, the same export again changes nothing
+    write_file(path, made.data)  # last, because if it exists, the same export changes nothing
     return True
 
 
 def _keep_card(path: Path, data: bytes) -> None:
-    """Write a card under a name that is free, or has the same text already: NAME-2.md, …"""
+    """Write a card under a free name, NAME.md, NAME-2.md, …, unless one has this text already."""
     free, number = path, 2
     while free.exists() and read_file(free) != data:
         free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
@@ -273,7 +304,7 @@ def _keep_card(path: Path, data: bytes) -> None:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Every file that a folder's manifest names, and the name of the weights that it is of."""
+    """Every file that a folder's manifest names, with the name of its weights."""
 
     def heads(head: HeadEntry | None) -> Iterator[Path]:
         if head is not None:

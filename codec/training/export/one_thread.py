@@ -1,14 +1,15 @@
-"""One thread while something is exported, so that the same checkpoint gives the same bytes.
+"""Lets export use one thread only, so that the same checkpoint always gives the same bytes.
 
-A sum of floats depends in its last bit on how it is divided among threads. Exporting sums floats
-in two places: the mean of checkpoints, and the latents of the calibration images. The latents set
-only the fractional bits of the integers, by the largest value that a layer shows: a last bit
-matters only where that value is next to a power of two, but there it would change the file.
+The last bit of a sum of floats depends on how the sum is divided among threads. Export sums floats
+in two places: in the mean of checkpoints, and in the latents of the calibration images. The latents
+decide only the number of fractional bits of the integers, through the largest output of a layer. A
+last bit matters only if this output is next to a power of two. But then it would change the file.
 
-Guaranteed: the same bytes from the same checkpoint on the same kind of CPU with the same version of
-torch, whatever OMP_NUM_THREADS says. Likely, but not guaranteed: the same bytes on another CPU or
-with another torch, whose sums may have another order. What a weights file decodes never depends on
-any of this; only its fingerprint does.
+It is guaranteed that a checkpoint gives the same bytes on the same kind of CPU with the same
+version of torch, whatever OMP_NUM_THREADS says. It is likely, but not guaranteed, that it gives the
+same bytes on another CPU or with another version of torch, which may add in another order. All of
+this can only change the fingerprint of a weights file. What a given weights file decodes never
+depends on it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute with one thread inside the block, and with as many as before after it."""
+    """A context in which torch computes with one thread. Afterwards the old number is restored."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""Fitting the layers that give smaller pictures, see `models.preview`, and their file.
+"""Fits the layers that decode pictures at a smaller size, see `models.preview`, for their file.
 
           ┌► the first layers of g_s ─► 3×3 positions ─┐
 images ► ŷ┤                                            ├─► least squares
@@ -24,18 +24,20 @@ from ticodec.weights.store import FORMAT
 
 from .canonical import safetensors_bytes
 
-#: Added to the power of every input, as a part of it: what hardly varies gets no large weights.
+#: This fraction of the power of every input is added to the power, so that inputs that hardly vary
+#: get no large weights.
 RIDGE = 1e-4
-#: Views of a few images, turned, mirrored and with other colours, which make enough of them.
+#: Each image is used in this many views: turned, mirrored, and with its colours exchanged.
 VIEWS = 24
 COLOURS = list(permutations(range(3)))
 
 
 class LeastSquares:
-    """Sums over positions, from which a layer is solved.
+    """Collects sums over positions and then solves for a layer.
 
     Args:
-        inputs, outputs: of the layer.
+        inputs: number of inputs of the layer.
+        outputs: number of outputs of the layer.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -43,13 +45,13 @@ class LeastSquares:
         self.cross = torch.zeros(inputs + 1, outputs, dtype=torch.float64)
 
     def add(self, given: Tensor, wanted: Tensor) -> None:
-        """Positions (n, inputs) and what the layer should give there, (n, outputs), float32."""
+        """Add inputs (n, inputs) and wanted outputs (n, outputs) of positions, float32."""
         given = pad(given, (0, 1), value=1.0)
         self.gram += (given.T @ given).double()
         self.cross += (given.T @ wanted).double()
 
     def solve(self) -> tuple[Tensor, Tensor]:
-        """Weight (outputs, inputs) and bias (outputs,), float64."""
+        """The weight (outputs, inputs) and bias (outputs,) of the layer, float64."""
         power = self.gram.diagonal()
         ridge = RIDGE * power.clamp(min=1e-6 * float(power.max()))
         ridge[-1] = 0
@@ -61,13 +63,13 @@ class LeastSquares:
 def fit(
     network: CodecNetwork, images: Iterable[Tensor], tick: Callable[[], None] = lambda: None
 ) -> PreviewLayers:
-    """The layers of a network that give smaller pictures.
+    """Fit the layers that decode a network's pictures at a smaller size.
 
     Args:
-        network: trained, on the CPU.
-        images: groups (B, H, W, 3), float32 in [0, 1]; H and W are multiples of 64. Each group is
-            coded at another quality.
-        tick: called once a group.
+        network: a trained network on the CPU.
+        images: groups of images (B, H, W, 3), float32 in [0, 1], where H and W are multiples of 64.
+            Each group is coded at another quality.
+        tick: called once for each group.
     """
     layers = PreviewLayers(network.g_s)
     convs = {scale: layers.of(scale).conv for scale in DOUBLINGS}
@@ -77,7 +79,7 @@ def fit(
     }
     synthesis, generator = Synthesis(network), torch.Generator().manual_seed(0)
     for number, group in enumerate(images):
-        level = (network.config.levels - 1) * (number * 0.618 % 1)  # spread evenly
+        level = (network.config.levels - 1) * (number * 0.618 % 1)  # spread over all levels
         for x in group.split(1):
             maps, whole = synthesis(x, level)
             count = maps[8].shape[1:3].numel()
@@ -94,10 +96,10 @@ def fit(
 
 
 class Synthesis:
-    """The transforms of a network, run so that what the layers read is seen.
+    """Runs the transforms of a network and keeps the maps that the fitted layers read.
 
     Args:
-        network: trained, on the CPU; it is not changed.
+        network: a trained network on the CPU. It is not changed.
     """
 
     def __init__(self, network: CodecNetwork) -> None:
@@ -113,10 +115,13 @@ class Synthesis:
         ]
 
     def __call__(self, x: Tensor, level: float) -> tuple[dict[int, Tensor], Tensor]:
-        """What the layers read of an image (1, H, W, 3) in [0, 1], by scale, and its picture.
+        """Code an image (1, H, W, 3) in [0, 1] at a level.
 
-        The picture is whole, (1, H, W, 3), in [-½, ½]. Latents are rounded without a prediction:
-        the errors are as large as in a file.
+        Latents are rounded without a prediction. The errors are as large as in a file.
+
+        Returns:
+            The map that the layer of each scale reads, by scale, and the decoded picture at full
+            size, (1, H, W, 3), in [-½, ½].
         """
         up, down = self.network.scaling(torch.tensor([level]))
         y_hat = (self.g_a(x - 0.5) * up).round() * down
@@ -128,10 +133,13 @@ class Synthesis:
 
 
 def neighbourhoods(x: Tensor, some: Tensor) -> Tensor:
-    """3×3 positions of a map (1, H, W, C), zeros beyond the edges: (n, 9C).
+    """The 3×3 neighbourhoods of positions of a map (1, H, W, C), as (n, 9C).
+
+    Beyond the edges of the map there are zeros.
 
     Args:
-        some: the positions in the middle, (n,), counted row by row.
+        x: the map.
+        some: the positions, (n,), counted row by row.
     """
     padded, width = pad(x[0], (0, 0, 1, 1, 1, 1)), x.shape[2]
     rows, columns = some // width, some % width
@@ -140,7 +148,10 @@ def neighbourhoods(x: Tensor, some: Tensor) -> Tensor:
 
 
 def blocks(whole: Tensor, scale: int) -> Tensor:
-    """A picture (1, H, W, 3) made smaller, as a layer gives it: (H/2s · W/2s, 12)."""
+    """A picture (1, H, W, 3) made smaller by `scale`, in the form of a layer's outputs.
+
+    The shape is (H/2s · W/2s, 12), where s is `scale`.
+    """
     x = avg_pool2d(whole.permute(0, 3, 1, 2), scale)[0]  # (3, H/s, W/s)
     _, h, w = x.shape
     x = x.view(3, h // SIDE, SIDE, w // SIDE, SIDE)
@@ -148,22 +159,27 @@ def blocks(whole: Tensor, scale: int) -> Tensor:
 
 
 def views(images: Tensor) -> Iterator[Tensor]:
-    """A few images (n, H, H, 3) uint8 in `VIEWS` ways, as `fit` takes them."""
+    """Yields `VIEWS` views of a few images (n, H, H, 3) uint8, as `fit` needs them."""
     for number in range(VIEWS):
         yield view(images.float() / 255, number)
 
 
 def view(x: Tensor, number: int) -> Tensor:
-    """Images (n, H, H, 3) turned, mirrored, and with their colours in another order."""
+    """One view of images (n, H, H, 3): turned, mirrored, and with the colours in another order."""
     turned = x.rot90(number % 4, (1, 2))
     mirrored = turned.flip(2) if number // 4 % 2 else turned
     return mirrored[..., COLOURS[number % len(COLOURS)]].contiguous()
 
 
 def preview_bytes(layers: PreviewLayers, fingerprint: str) -> bytes:
-    """A file of layers in fp16; `fingerprint`: of the weights they are for, hexadecimal.
+    """The bytes of a preview file, with the layers in fp16.
 
-    Raises TicodecError when they are not finite.
+    Args:
+        layers: the fitted layers.
+        fingerprint: the fingerprint of the weights that the layers belong to, in hexadecimal.
+
+    Raises:
+        TicodecError: The layers are not finite.
     """
     half = {name: value.half() for name, value in layers.state_dict().items()}
     if not all(value.isfinite().all() for value in half.values()):

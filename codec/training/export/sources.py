@@ -1,4 +1,4 @@
-"""What checkpoints say that are exported: one, or several of one network, whose mean is taken."""
+"""Loads the checkpoint to export, or the mean of several checkpoints of one network."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ from .one_thread import one_thread
 
 @dataclass
 class Checkpoints:
-    """What checkpoints of one network say together.
+    """One or several checkpoints of one network, combined.
 
     Args:
         source: the first file, for messages.
-        kind: of their trainer; config, options: theirs, as plain fields.
-        average: the mean of their weights; history: every run that led to them.
-        calibration: validation images (n, H, W, 3) uint8, or None; count: how many there are.
-        symbols: counts that tables are fitted to, of all together, or None.
+        kind: the kind of their trainer.
+        config: the config of the network, as plain fields.
+        options: the options of the first checkpoint, as plain fields.
+        average: the mean of their weights.
+        history: every run that led to these weights.
+        calibration: validation images (n, H, W, 3) uint8, or None.
+        count: how many checkpoints there are.
+        symbols: the sum of their counts, to which tables are fitted, or None.
     """
 
     source: Path
@@ -46,20 +50,23 @@ class Checkpoints:
 
 @one_thread()
 def load(sources: Sequence[Path]) -> Checkpoints:
-    """A checkpoint; or several of one network, whose mean is taken.
+    """Load one checkpoint, or several of one network and take their mean.
 
-    Those are of runs that began from the same weights (`--init`) with other seeds.
+    Several checkpoints must come from runs that started from the same weights (`--init`), with
+    different seeds.
 
-    Raises BadInputError when one is damaged, UsageError when they do not fit together.
+    Raises:
+        BadInputError: A checkpoint is damaged.
+        UsageError: The checkpoints do not fit together.
     """
     states = [checkpoint.load(source) for source in sources]
     first = states[0]
     try:
         for state in states:
             if parsed(state) != parsed(first):
-                raise UsageError("these checkpoints are of different networks and have no mean")
+                raise UsageError("cannot take the mean of checkpoints of different networks")
             if state["options"]["quality_range"] != first["options"]["quality_range"]:
-                raise UsageError("these checkpoints were trained for different qualities")
+                raise UsageError("cannot take the mean of checkpoints for different qualities")
         return Checkpoints(
             source=sources[0],
             kind=checkpoint.kind_of(first),
@@ -79,34 +86,37 @@ def load(sources: Sequence[Path]) -> Checkpoints:
 
 
 def parsed(state: dict[str, Any]) -> Dimensions:
-    """The config of a checkpoint, what older ones leave out being as it was."""
+    """The config of a checkpoint. Fields that older checkpoints lack get their old values."""
     if checkpoint.kind_of(state) == checkpoint.HEAD:
         return HeadConfig.from_dict(state["config"])
     return config_from(state["config"])
 
 
 def mean(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of each tensor."""
-    if len(weights) == 1:  # bit by bit: a sum makes 0 of the -0 that half precision has
+    """The mean of each tensor over several sets of weights."""
+    if len(weights) == 1:  # unchanged in every bit, while a mean would turn -0 into 0
         return weights[0]
     return {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]}
 
 
 def merged(histories: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Runs of all the histories, each once: what one has in common with an earlier is left out.
+    """All runs of several histories, without repeating runs that histories have in common.
 
-    Raises UsageError when there is one that has nothing in common with the others.
+    Raises:
+        UsageError: A history has no run in common with the histories before it.
     """
     runs = list(histories[0])
     for i, history in enumerate(histories[1:], 1):
         common = max(shared(history, earlier) for earlier in histories[:i])
         if not common:
-            raise UsageError("these checkpoints have no training run in common, hence no mean")
+            raise UsageError(
+                "cannot take the mean of checkpoints that have no training run in common"
+            )
         runs += history[common:]
     return runs
 
 
 def shared(one: list[dict[str, Any]], two: list[dict[str, Any]]) -> int:
-    """How many runs two histories begin with in common."""
+    """How many runs at the start of two histories are the same."""
     pairs = zip(one, two, strict=False)
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))

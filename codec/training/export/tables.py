@@ -1,9 +1,10 @@
-"""Making the integer tables that weights files store. Never runs where a file is coded.
+"""Makes the integer tables that weights files store.
 
-A table has the shape of a model, a gaussian or the trained prior, or of symbols that were counted.
+A table follows a model, which is a gaussian or the trained prior, or it is fitted to symbols that
+were counted.
 
-Coding never computes a probability: it uses these integers, so two machines cannot
-disagree about them.
+Only export runs this module. Coding never computes a probability: it reads these stored integers,
+so two machines cannot disagree about them.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from ticodec.entropy.tic_context import SCALE_BITS
 from ticodec.models.prior import SCALE_MIN, FactorizedPrior
 from ticodec.training.symbol_counts import REACH_Y, REACH_Z
 
-#: Tables from 0.11 to FINE_MAX, and from there to SCALE_MAX, each log-spaced. Ballé et al.
-#: have 64 from 0.11 to 256; a finer grid where nearly all latents are costs little time and
-#: saves 0.4 % of a small file.
+#: Number of tables for standard deviations from 0.11 to FINE_MAX, and from there to SCALE_MAX. Both
+#: ranges are log-spaced. Ballé et al. have 64 tables from 0.11 to 256. Nearly all latents are in
+#: the lower range. A finer grid there costs little time and saves 0.4 % of a small file.
 FINE_SCALES, FINE_MAX = 60, 4.0
 COARSE_SCALES, SCALE_MAX = 32, 256.0
-#: A gaussian table reaches so far that this mass lies beyond, within these half-widths.
+#: A gaussian table is so wide that at most this probability lies beyond it.
 TAIL = 1e-6
+#: The least and the greatest half-width of a table. A table has 2 · half-width + 1 symbols.
 HALF_MIN, HALF_MAX = 3, 255
-#: To what was counted for a table so many symbols are added, spread as the model would have them.
+#: This many symbols, distributed as in the model, are added to the counts of each table.
 MODELLED = 500.0
 
 
@@ -47,35 +49,37 @@ def scale_grid() -> NDArray[np.float64]:
 
 
 def scale_thresholds() -> Tensor:
-    """Raw scales at which the next table takes over, in units of 2^-12: (91,), int32."""
+    """The scales from which on the next table is used, in units of 2^-12: (91,), int32."""
     grid = scale_grid()
     middle = np.sqrt(grid[1:] * grid[:-1])
     return torch.from_numpy(np.round(middle * 2**SCALE_BITS).astype(np.int32))
 
 
 def integer_frequencies(pmf: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Positive integers that sum to 65536, as near to a probability mass function as they get."""
+    """Positive integers whose sum is 65536, as close as possible to these probabilities."""
     pmf = pmf / pmf.sum()
     frequencies = np.maximum(1, np.round(pmf * TOTAL)).astype(np.int64)
     while (off := TOTAL - int(frequencies.sum())) != 0:
-        # Spread what is missing or too much over the largest, where it costs least.
+        # Spread the difference over the largest frequencies, where it costs the fewest bits.
         order = np.argsort(-frequencies, kind="stable")[: abs(off)]
         frequencies[order[(off > 0) | (frequencies[order] > 1)]] += int(math.copysign(1, off))
     return frequencies
 
 
 def mass_above(x: float, scale: float) -> float:
-    """Probability that a gaussian of mean 0 and this standard deviation is above x."""
+    """The probability that a gaussian of mean 0 and standard deviation `scale` is above x."""
     return 0.5 * math.erfc(x / scale / math.sqrt(2))
 
 
 def gaussian_tables(counts: Tensor | None = None) -> dict[str, Tensor]:
-    """halves (92,) and frequencies of y's tables; each end symbol has the mass beyond it.
+    """The tables of y: `halves` (92,), which are the half-widths, and `frequencies`.
+
+    The first and the last symbol of a table also have the probability of all symbols beyond them.
 
     Args:
-        counts: of symbols by table, (92, 511), see `SymbolCounts`. A table then has the shape of
-            what was counted, made symmetric; where little was counted, nearly that of its gaussian.
-            None: all have that of their gaussians.
+        counts: counts of the symbols of each table, (92, 511), see `SymbolCounts`. A table is
+            fitted to its counts and made symmetric. If it has few counts, it stays close to its
+            gaussian. None means that all tables are those of gaussians.
     """
     halves, frequencies = [], []
     for number, scale in enumerate(scale_grid()):
@@ -93,16 +97,20 @@ def gaussian_tables(counts: Tensor | None = None) -> dict[str, Tensor]:
 
 
 def fitted(mass: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities (n,) that sum to 1, by what was counted and `MODELLED` symbols of the model.
+    """Probabilities (n,) that sum to 1, from counts and `MODELLED` symbols of the model.
 
     Args:
-        mass: the model's probabilities, (n,), which sum to 1; counts: of each symbol, (n,).
+        mass: the model's probabilities, (n,), which sum to 1.
+        counts: how often each symbol was counted, (n,).
     """
     return (counts + MODELLED * mass) / (counts.sum() + MODELLED)
 
 
 def within(counts: NDArray[np.int64], middle: int, half: int) -> NDArray[np.float64]:
-    """Counts of the 2·half + 1 symbols around the column `middle`; each end has what is beyond."""
+    """The counts of the 2·half + 1 symbols around the column `middle`.
+
+    The first and the last one include the counts of all symbols beyond them.
+    """
     inner = counts[middle - half : middle + half + 1].astype(np.float64)
     inner[0] += counts[: middle - half].sum()
     inner[-1] += counts[middle + half + 1 :].sum()
@@ -113,10 +121,13 @@ def within(counts: NDArray[np.int64], middle: int, half: int) -> NDArray[np.floa
 def prior_tables(
     prior: FactorizedPrior, counts: Tensor | None = None
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Tables of z, one a channel, from the trained prior, and each channel's centre (N,).
+    """The tables of z, one per channel, and the centre of each channel's table, (N,).
 
-    `counts` of rounded z by channel, (N, 2041), take part as in `gaussian_tables`, but a table of z
-    need not be symmetric.
+    Args:
+        prior: the trained prior.
+        counts: counts of rounded z for each channel, (N, 2041). Tables are fitted to them as in
+            `gaussian_tables`, but are not made symmetric. None means that all tables are those of
+            the prior.
     """
     reach = REACH_Z
     at = torch.arange(-reach, reach + 1).double() - 0.5

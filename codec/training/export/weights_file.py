@@ -1,10 +1,10 @@
-"""From checkpoints to weights files: fp16 floats, integer tables, manifest entry, card.
+"""Turns checkpoints into weights files: fp16 floats, integer tables, manifest entry and card.
 
     checkpoints ─► sources.load ─► make_codec or make_head ─► install ─► a weights folder
 
-With a codec comes a preview, see `previews`, fitted to the same images as the integers.
-
-Classifiers have no integer tables, and their manifest entry is in that of the weights they read.
+A codec also gets a preview file, see `previews`. It is fitted to the images that the integers are
+calibrated on. A classifier has no integer tables. Its manifest entry is inside the entry of the
+codec whose latents it reads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ from .sources import Checkpoints, load
 
 @torch.no_grad()
 def calibration_latents(network: CodecNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents y (B, h, w, M) and z of images (B, H, W, 3) uint8, at three qualities."""
+    """Latents y and z of images (B, H, W, 3) uint8 at three qualities, gains applied.
+
+    The shapes are (3B, h, w, M) and (3B, h/n, w/n, N). With a single quality level they have B
+    instead of 3B.
+    """
     levels = network.config.levels
     x = images.float() / 255 - 0.5
     y = network.g_a(x)
@@ -56,10 +60,11 @@ def compile_entropy(
     """All integers that coding needs: layers, tables and thresholds, by name.
 
     Args:
-        network: trained, on the CPU.
-        y, z: latents of calibration images, gains applied: (B, h, w, M), (B, h/n, w/n, N).
-        symbols: counts that the tables are fitted to; None: they are those of gaussians and of the
-            prior.
+        network: a trained network on the CPU.
+        y: latents of calibration images, gains applied, (B, h, w, M).
+        z: hyper-latents of calibration images, (B, h/n, w/n, N).
+        symbols: counts that the tables are fitted to. None means that the tables are those of
+            gaussians and of the prior.
     """
     result = family_of(network.config.model).compile(network, y, z)
     counts_y, counts_z = symbols or (None, None)
@@ -73,14 +78,14 @@ def compile_entropy(
 def weights_bytes(
     network: CodecNetwork, images: Tensor, symbols: SymbolCounts | None = None
 ) -> bytes:
-    """A weights file: `float.*` in fp16, `exact.*` as integers, the config in its metadata.
-
-    Args:
-        network: trained, on the CPU; its weights are rounded to fp16.
-        images: for calibration, (B, H, W, 3) uint8.
-        symbols: see `compile_entropy`.
+    """The bytes of a weights file: `float.*` in fp16, `exact.*` as integers, config in metadata.
 
     The same arguments give the same bytes, see `one_thread`.
+
+    Args:
+        network: a trained network on the CPU. Its weights are rounded to fp16 in place.
+        images: calibration images, (B, H, W, 3) uint8.
+        symbols: see `compile_entropy`.
     """
     half = {k: v.half() for k, v in network.state_dict().items()}
     network.load_state_dict({k: v.float() for k, v in half.items()})
@@ -96,10 +101,13 @@ def make_codec(checkpoints: Checkpoints, name: str | None = None) -> Made:
     """The weights file, manifest entry and card of a codec.
 
     Args:
-        name: what `-m` will call it; by default the model's name.
+        checkpoints: what to export.
+        name: the name for `-m`. None means the name of the model.
 
-    Raises BadInputError when the checkpoints are damaged or of something else, UsageError when
-    they are of a joint model's first step, TicodecError when integers cannot hold the weights.
+    Raises:
+        BadInputError: The checkpoints are damaged or not of a codec.
+        UsageError: The checkpoints are of step 1 of a joint model.
+        TicodecError: The weights do not fit into the integers.
     """
     source = checkpoints.source
     try:
@@ -114,7 +122,7 @@ def make_codec(checkpoints: Checkpoints, name: str | None = None) -> Made:
     if checkpoints.calibration is None:
         raise BadInputError(f"{source}: this checkpoint was never trained")
     if checkpoints.options.get("step", 2) == 1:
-        raise UsageError(f"{source}: the first step only; `step` 2 with `init` goes on from it")
+        raise UsageError(f"{source}: this is only step 1: give it as `init` and train `step` 2")
     name = name or config.model
     data = weights_bytes(network.eval(), checkpoints.calibration, checkpoints.symbols)
     fields = entry_fields(
@@ -136,14 +144,16 @@ def make_codec(checkpoints: Checkpoints, name: str | None = None) -> Made:
 
 
 def make_head(checkpoints: Checkpoints, name: str | None = None) -> tuple[Made, HeadConfig]:
-    """The weights file, manifest entry and card of a classifier; and its config.
+    """The weights file, manifest entry and card of a classifier, and its config.
 
     Args:
-        name: by default the name of the weights that it reads with "-head", or "vit" for one of
-            pixels.
+        checkpoints: what to export.
+        name: the name. None means the name of the codec followed by "-head", or "vit" for a
+            classifier of pixels.
 
-    Raises BadInputError when the checkpoints are damaged or of something else, TicodecError when
-    weights are not finite.
+    Raises:
+        BadInputError: The checkpoints are damaged or not of a classifier.
+        TicodecError: Weights are not finite.
     """
     source = checkpoints.source
     try:
@@ -157,7 +167,7 @@ def make_head(checkpoints: Checkpoints, name: str | None = None) -> tuple[Made, 
     name = name or (f"{config.codec}-head" if config.codec else "vit")
     half = {k: v.half() for k, v in vit.state_dict().items()}
     if not all(value.isfinite().all() for value in half.values()):
-        raise TicodecError(f"{source}: cannot export: weights that are not finite")
+        raise TicodecError(f"{source}: cannot export: some weights are not finite")
     metadata = {"format": str(FORMAT), "head": json.dumps(config.to_dict())}
     data = safetensors_bytes(half, metadata)
     fields = entry_fields(
@@ -190,7 +200,8 @@ def export_head(
 ) -> tuple[Path, HeadConfig, str]:
     """Export a classifier's checkpoints into a folder, see `make_head` and `install_head`.
 
-    Returns the file, its config, and the name of the weights that it now comes with, or "".
+    Returns:
+        The file, its config, and the name of the weights that it now belongs to, or "".
     """
     check_folder(folder, name)
     made, config = make_head(load(sources), name)
@@ -199,7 +210,7 @@ def export_head(
 
 
 def trained_range(config: CodecConfig, options: dict[str, Any]) -> list[float] | None:
-    """Lowest and highest quality that was trained; None for one fixed λ."""
+    """The lowest and the highest quality that were trained. Returns None for one fixed λ."""
     if config.levels == 1:
         return None
     return [min(q, config.levels) for q in options["quality_range"]]
