@@ -1,7 +1,7 @@
 """The list of codecs that ticodec is measured against. Imports none of them.
 
 A new peer is a subclass of `Coder` in a module of this folder, and an entry of `PEERS`. The help
-of `--against` and the README's table are made from these entries.
+of `--against` is made from these entries, and so is the table in docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Peer:
 
     Args:
         where: "module:class" within this folder; the class is called without arguments.
-        by: what it comes from and needs, in Markdown, for the README's table.
+        needs: what it needs to run, in Markdown, for the table in docs/evaluation.md.
         usual: whether it is measured by default.
     """
 
     where: str
-    by: str
+    needs: str
     usual: bool = False
 
     def load(self) -> type[Coder]:
@@ -36,8 +36,8 @@ class Peer:
         return getattr(import_module(f"{__name__}.{module}"), name)  # type: ignore[no-any-return]
 
 
-PILLOW = "Pillow"
-COMPRESSAI = "CompressAI, which fetches its weights; Python 3.11 or 3.12"
+PILLOW = "Pillow, which ticodec needs anyway"
+COMPRESSAI = "CompressAI, on Python 3.11 or 3.12, which downloads its weights"
 
 PEERS = {
     "jpeg": Peer("pillow:Jpeg", PILLOW, usual=True),
