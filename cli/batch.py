@@ -288,12 +288,9 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     if ending is not None:
         raise ending
     if totals.whole < totals.files:
-        first = next(row for row in every if row.status == "failed")
+        # The reasons are not repeated here: each failure was printed when it happened.
         missing = totals.files - totals.whole
-        raise TicodecError(
-            f"{missing:,} of {files(totals.files)} not {PAST[job.action]}; the first: "
-            f"{shown(first.file)}: {shown(first.error)}"
-        )
+        raise TicodecError(f"{missing:,} of {files(totals.files)} not {PAST[job.action]}")
 
 
 #: What `--dry-run` says of files that are not to be done.

@@ -278,7 +278,8 @@ def test_memory_and_zip_and_urls_of_files(tmp_path: Path, run):
     table = "memory://tables/labels.csv"
     done = run("batch", "classify", "memory://tics", table)
     assert done.code == 1
-    assert "2 of 2 files not classified; the first: a.tic: the weights tiny have no" in done.err
+    assert "a.tic: the weights tiny have no" in done.err
+    assert done.err.splitlines()[-1] == "ticodec: 2 of 2 files not classified"
 
 
 def test_the_end_is_one_line_and_a_code(tmp_path: Path, run):

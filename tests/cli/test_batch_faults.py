@@ -210,7 +210,16 @@ def test_20_corrupt_files_among_200_fail_alone(tmp_path: Path, run):
     assert all(found[name]["error"] for name in bad)
     assert len(whole(target)) == 180
     assert "Traceback" not in done.err
-    assert done.err.splitlines()[-1].startswith("ticodec: 20 of 200 files not encoded; the first: ")
+    assert done.err.splitlines()[-1] == "ticodec: 20 of 200 files not encoded"
+
+
+def test_a_failure_is_printed_once_at_once_and_once_in_the_summary(tmp_path: Path, run):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bad.png").write_bytes(b"no image at all")
+    for options, outs in ((), 1), (("--quiet",), 0), (("--json",), 1):
+        done = run("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", *options)
+        reason = "not an image that Pillow can read"
+        assert (done.code, done.err.count(reason), done.out.count(reason)) == (1, 1, outs)
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path):
