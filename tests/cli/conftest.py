@@ -1,4 +1,4 @@
-"""What tests of the command have in common."""
+"""Fixtures of the tests of the command."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import pytest
 
 @pytest.fixture
 def encoded(photo: Path, run) -> Path:
-    """A .tic file of the photo."""
+    """The photo encoded as a .tic file."""
     assert run("encode", photo, "-m", "tiny", "--quiet").code == 0
     return photo.with_suffix(".tic")

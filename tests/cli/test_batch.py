@@ -1,4 +1,4 @@
-"""`ticodec batch` as its users meet it: names, trees, what is left out, reports, labels."""
+"""`ticodec batch` as users run it: names, trees, files left out, reports, tables of labels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ODD = [
 
 
 @pytest.mark.usefixtures("bf16")
-def test_odd_names_twins_links_and_a_source_inside_its_target(tmp_path: Path, run):
+def test_odd_names_equal_stems_links_and_a_source_inside_its_target(tmp_path: Path, run):
     target = tmp_path / "all"
     source = target / "photos"
     make_photos(source, ["a.jpg", "a.png", "A.tiff", "b/a.jpg", "b/a.jpg.png", "b/c.png", *ODD])
@@ -67,13 +67,13 @@ def test_odd_names_twins_links_and_a_source_inside_its_target(tmp_path: Path, ru
     with Image.open(source / "a.png") as image:
         alone = ticodec.load("tiny", bf16=None).encode(image)
     assert without_origin((target / "a.png.tic").read_bytes()) == alone
-    # Into itself: nothing new is found below, and nothing is taken for its own output.
+    # A folder encoded into itself: no new photos are found, and no photo passes for an output.
     again = run("batch", "encode", target, target, "-m", "tiny", "--exclude", "*.png", "--dry-run")
     assert "encode: photos/A.tiff → photos/A.tiff.tic\n" in again.out
     assert "6 of 6 files" in again.out
 
 
-def test_linked_folders_are_entered_once_when_asked(tmp_path: Path, run):
+def test_linked_folders_are_entered_once_and_only_if_asked(tmp_path: Path, run):
     make_photos(tmp_path / "in", ["a.png"])
     make_photos(tmp_path / "elsewhere", ["b.png"])
     (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
@@ -84,7 +84,7 @@ def test_linked_folders_are_entered_once_when_asked(tmp_path: Path, run):
     assert [each["file"] for each in found] == ["a.png", "link/b.png"]
 
 
-def test_only_what_changed_is_done_again(tmp_path: Path, run):
+def test_only_changed_files_are_encoded_again(tmp_path: Path, run):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
     make_photos(source, [f"{n}.png" for n in range(6)])
 
@@ -120,7 +120,7 @@ def test_only_what_changed_is_done_again(tmp_path: Path, run):
     assert list(rows(report)) == ["0.png"]
 
 
-def test_decoding_never_replaces_a_picture_that_is_not_its_own(tmp_path: Path, run):
+def test_decode_replaces_only_pictures_that_it_made(tmp_path: Path, run):
     folder, report = tmp_path / "photos", tmp_path / "r.csv"
     make_photos(folder, ["a.png", "b.png"])
     original = (folder / "a.png").read_bytes()
@@ -139,14 +139,14 @@ def test_decoding_never_replaces_a_picture_that_is_not_its_own(tmp_path: Path, r
     decoded = ticodec.decode((folder / "a.tic").read_bytes())
     with Image.open(folder / "a.png") as image:
         assert np.array_equal(np.asarray(image), np.asarray(decoded))
-    # Another file under the same name and of the same time: the mark in the PNG tells.
+    # Another file with the same name and time is noticed by the mark in the PNG.
     time = (folder / "b.tic").stat().st_mtime
     (folder / "b.tic").write_bytes((folder / "a.tic").read_bytes())
     os.utime(folder / "b.tic", (time, time))
     assert go() == (0, {"a.tic": "skipped", "b.tic": "done"})
 
 
-def test_sources_go_only_after_a_verified_encode_and_only_if_asked(tmp_path: Path, run):
+def test_sources_are_deleted_only_after_a_verified_encode_and_only_if_asked(tmp_path: Path, run):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
     make_photos(source, ["a.png", "b.png"], 96)
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
@@ -163,7 +163,7 @@ def test_sources_go_only_after_a_verified_encode_and_only_if_asked(tmp_path: Pat
     assert found["noise.png"]["psnr"] < 20
     assert tree(source) == kept
     assert whole(target) == ["a.tic", "b.tic", "noise.tic"]
-    # Another photo under that name does not replace what cannot be made again.
+    # Another photo of that name does not replace a file that cannot be made again.
     precious = (target / "a.tic").read_bytes()
     make_photos(source, ["c.png", "a.png"], 80)
     done = run(*arguments, "--delete-source-after-verify", "-q", 8)
@@ -174,7 +174,7 @@ def test_sources_go_only_after_a_verified_encode_and_only_if_asked(tmp_path: Pat
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_labels_of_a_tree_come_in_one_table_and_only_new_ones_are_made(
+def test_labels_of_a_tree_are_in_one_table_and_only_new_ones_are_computed(
     tmp_path: Path, run, joint, suffix: str
 ):
     source, out, report = tmp_path / "in", tmp_path / f"labels{suffix}", tmp_path / "r.json"
@@ -239,7 +239,7 @@ def test_labels_of_a_killed_run_are_taken_from_its_parts(tmp_path: Path, run, jo
     assert sorted(path.name for path in tmp_path.glob("labels*")) == ["labels.jsonl"]
 
 
-def test_memory_and_zip_and_urls_of_files(tmp_path: Path, run):
+def test_memory_zip_and_file_urls(tmp_path: Path, run):
     make_photos(tmp_path / "in", ["a.png", "sub/b.png"])
     assert run("batch", "encode", tmp_path / "in", tmp_path / "local", "-m", "tiny").code == 0
     expected = tree(tmp_path / "local")
@@ -282,7 +282,7 @@ def test_memory_and_zip_and_urls_of_files(tmp_path: Path, run):
     assert done.err.splitlines()[-1] == "ticodec: 2 of 2 files not classified"
 
 
-def test_the_end_is_one_line_and_a_code(tmp_path: Path, run):
+def test_a_run_ends_with_one_line_and_an_exit_code(tmp_path: Path, run):
     make_photos(tmp_path / "in", ["a.png"])
     source, target = tmp_path / "in", tmp_path / "out"
     run("batch", "encode", tmp_path / "none", target).fails(2, "nothing of that name")
@@ -302,7 +302,7 @@ def test_the_end_is_one_line_and_a_code(tmp_path: Path, run):
     assert "left out: 1 .png\n" in empty.out
 
 
-def test_on_error_stop_begins_nothing_more(tmp_path: Path, run):
+def test_on_error_stop_begins_no_more_files(tmp_path: Path, run):
     make_photos(tmp_path / "in", [f"{n:02d}.png" for n in range(50)])
     (tmp_path / "in" / "00.png").write_bytes(b"no image")
     report = tmp_path / "r.json"
@@ -314,7 +314,7 @@ def test_on_error_stop_begins_nothing_more(tmp_path: Path, run):
     assert total["done"] == len(whole(tmp_path / "out"))
 
 
-def test_what_is_not_its_own_is_replaced_by_force_only(tmp_path: Path, run):
+def test_files_that_batch_did_not_make_are_replaced_only_with_force(tmp_path: Path, run):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
     make_photos(source, ["cartridge.png", "newer.png", "linked/a.png"])
     disk = tmp_path / "disk"
@@ -332,13 +332,13 @@ def test_what_is_not_its_own_is_replaced_by_force_only(tmp_path: Path, run):
     first = go("encode", "-m", "tiny", "--no-skip-existing")
     assert first == {"cartridge.png": "failed", "linked/a.png": "done", "newer.png": "done"}
     assert (target / "cartridge.tic").read_bytes() == b"a game"
-    # An older photo under the name of one that was encoded, as cp -p or another camera makes it.
+    # An older photo replaces one that was encoded, as by cp -p or from another camera.
     make_photos(source, ["newer.png"], 80)
     os.utime(source / "newer.png", (1e9, 1e9))
     kept = (target / "newer.tic").read_bytes()
     assert go("encode", "-m", "tiny") == first | {"linked/a.png": "skipped", "newer.png": "failed"}
     assert (target / "newer.tic").read_bytes() == kept
-    # Someone's own PNG beside a .tic, behind a link in DST.
+    # A PNG that batch did not make, beside a .tic file, in a folder that is a link in DST.
     Image.fromarray(make_pixels(9, 9)).save(disk / "a.png")
     own = (disk / "a.png").read_bytes()
     found = go("decode", "--no-skip-existing", "--follow-links", "--include", "linked")
@@ -347,7 +347,7 @@ def test_what_is_not_its_own_is_replaced_by_force_only(tmp_path: Path, run):
     assert set(go("encode", "-m", "tiny", "--force").values()) == {"done", "skipped"}
 
 
-def test_names_do_not_depend_on_what_is_left_out(tmp_path: Path, run):
+def test_output_names_do_not_depend_on_which_files_are_left_out(tmp_path: Path, run):
     make_photos(tmp_path / "in", ["a.jpg", "a.png"])
     for pattern in ("*.jpg", "*.png"):
         arguments = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", "-j", 1)
@@ -355,11 +355,11 @@ def test_names_do_not_depend_on_what_is_left_out(tmp_path: Path, run):
     assert whole(tmp_path / "out") == ["a.jpg.tic", "a.png.tic"]
 
 
-def test_deleting_is_finished_by_the_next_run(tmp_path: Path, run):
+def test_the_next_run_finishes_deleting(tmp_path: Path, run):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
     make_photos(source, ["a.png", "b.png"], 96)
     arguments = ("batch", "encode", source, target, "-m", "tiny", "-q", 8, "--report", report)
-    assert run(*arguments).code == 0  # as if it had been killed before deleting
+    assert run(*arguments).code == 0  # as if the run had been killed before it deleted sources
     before = {name: without_origin(data) for name, data in tree(target).items()}
     assert run(*arguments, "--delete-source-after-verify").code == 0
     assert summary(report)["deleted"] == 2
@@ -368,7 +368,7 @@ def test_deleting_is_finished_by_the_next_run(tmp_path: Path, run):
 
 
 def test_a_link_among_the_outputs(tmp_path: Path, run):
-    """What it leads to is written, unless that is the photo itself."""
+    """The file that a link points to is written, unless it is the photo itself."""
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
     make_photos(source, ["a.png", "b.png"])
     target.mkdir()
@@ -385,7 +385,7 @@ def test_a_link_among_the_outputs(tmp_path: Path, run):
     assert ticodec.info(tmp_path / "a.tic")["width"] == 48
 
 
-def test_one_file_is_not_files(tmp_path: Path, run):
+def test_one_file_is_counted_in_the_singular(tmp_path: Path, run):
     make_photos(tmp_path / "in", ["a.png"])
     arguments = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", "-j", 1)
     assert "1 of 1 file to encode" in run(*arguments, "--dry-run").out
@@ -395,7 +395,7 @@ def test_one_file_is_not_files(tmp_path: Path, run):
     assert run(*arguments).out.split("  ")[:2] == ["up to date", "1 file"]
 
 
-def test_a_table_of_too_long_a_name(tmp_path: Path, run, joint):
+def test_a_table_with_too_long_a_name(tmp_path: Path, run, joint):
     make_photos(tmp_path / "in", ["a.png"])
     table = tmp_path / f"{'n' * 250}.csv"
     run("batch", "classify", tmp_path / "in", table, "-m", "joint").fails(2, "its name is too long")

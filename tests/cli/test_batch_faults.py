@@ -1,4 +1,4 @@
-"""Batch runs that are killed, or meet full and read-only disks, and damaged files: nothing lost."""
+"""Batch runs lose nothing when they are killed, or meet full disks, read-only disks, bad files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def outputs(folder: Path) -> int:
     return sum(1 for path in folder.rglob("*.tic")) if folder.exists() else 0
 
 
-def test_kill_9_of_the_run_leaves_whole_files_and_the_same_command_goes_on(tmp_path: Path):
+def test_a_killed_run_leaves_complete_files_and_the_same_command_resumes(tmp_path: Path):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
     make_photos(source, [f"{n % 7}/{n}.png" for n in range(40)], 120)
     before = tree(source)
@@ -48,7 +48,7 @@ def test_kill_9_of_the_run_leaves_whole_files_and_the_same_command_goes_on(tmp_p
     first.wait()
     assert workers
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
-    # What a writer had begun is hidden, and goes with the next run.
+    # A file that was being written is hidden, and the next run deletes it.
     found = {name for name in tree(target) if not Path(name).name.startswith(".")}
     assert 3 <= len(found) < 40
     (target / ".ticodec-left.part").write_bytes(b"as if killed while writing")
@@ -61,12 +61,12 @@ def test_kill_9_of_the_run_leaves_whole_files_and_the_same_command_goes_on(tmp_p
     assert tree(source) == before
 
 
-def test_kill_9_of_a_worker_costs_its_files_a_retry_not_the_run(tmp_path: Path):
+def test_files_of_a_killed_worker_are_retried_in_the_same_run(tmp_path: Path):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
     make_photos(source, [f"{n}.png" for n in range(80)], 120)
     run = start("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
     wait_until(lambda: outputs(target) >= 2, run)
-    # The other worker may still be starting, and then has begun no file.
+    # Kill the worker that has written most: the other one may still be starting without a file.
     kill(max(children(run.pid), key=bytes_written))
     (target / ".ticodec-left.part").write_bytes(b"as if killed while writing")
     assert run.wait(PATIENCE) == 0, run.stderr.read()
@@ -112,7 +112,7 @@ def test_a_file_that_kills_its_worker_twice_fails_alone(tmp_path: Path):
     assert whole(tmp_path / "out") == ["good.tic"]
 
 
-def test_workers_that_cannot_begin_end_the_run_with_a_line(tmp_path: Path):
+def test_workers_that_cannot_start_end_the_run_with_one_line(tmp_path: Path):
     make_photos(tmp_path, ["a.png"])
     job = Job("encode", str(tmp_path), str(tmp_path), model="tiny", weights="00000000")
     with pytest.raises(TicodecError, match="others on this machine"):
@@ -120,7 +120,7 @@ def test_workers_that_cannot_begin_end_the_run_with_a_line(tmp_path: Path):
 
 
 def in_namespace(script: str, *arguments: object) -> subprocess.CompletedProcess:
-    """A shell script where it may mount file systems of its own."""
+    """Run a shell script in a namespace where it may mount file systems."""
     command = ["unshare", "-rm", "sh", "-ec", script, "sh", *map(str, arguments)]
     environment = os.environ | {"BATCH": " ".join(COMMAND)}
     return subprocess.run(
@@ -130,7 +130,7 @@ def in_namespace(script: str, *arguments: object) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="module")
 def mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Whether this system lets its users mount a tmpfs in a namespace of their own."""
+    """Skips a test unless this system lets users mount a tmpfs in a namespace of their own."""
     try:
         tried = in_namespace('mount -t tmpfs none "$1"', tmp_path_factory.mktemp("mount"))
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.skip(f"no tmpfs in a namespace of its own: {tried.stderr.strip()}")
 
 
-def test_a_full_disk_stops_the_run_and_the_same_command_goes_on(tmp_path: Path, mounts: None):
+def test_a_full_disk_stops_the_run_and_the_same_command_resumes(tmp_path: Path, mounts: None):
     source, target = tmp_path / "in", tmp_path / "out"
     make_photos(source, [f"{n:02d}.png" for n in range(30)], 120)
     target.mkdir()
@@ -175,7 +175,7 @@ def test_a_read_only_target_is_refused_before_any_work(tmp_path: Path, mounts: N
     assert done.stderr == f"ticodec: {target}: cannot be written: Read-only file system\n"
 
 
-def test_a_folder_that_cannot_be_made_fails_its_files_only(tmp_path: Path, run):
+def test_only_the_files_of_a_folder_that_cannot_be_made_fail(tmp_path: Path, run):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.csv"
     make_photos(source, ["a.png", "sub/b.png"])
     target.mkdir()
@@ -188,7 +188,7 @@ def test_a_folder_that_cannot_be_made_fails_its_files_only(tmp_path: Path, run):
     assert "cannot make the folder" in found["sub/b.png"]["error"]
 
 
-def test_20_corrupt_files_among_200_fail_alone(tmp_path: Path, run):
+def test_of_200_files_only_the_20_corrupt_ones_fail(tmp_path: Path, run):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
     names = [f"{n % 9}/{n:03d}.png" for n in range(200)]
     make_photos(source, names, 24)
@@ -222,7 +222,7 @@ def test_a_failure_is_printed_once_at_once_and_once_in_the_summary(tmp_path: Pat
         assert (done.code, done.err.count(reason), done.out.count(reason)) == (1, 1, outs)
 
 
-def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path):
+def test_ctrl_c_keeps_finished_files_and_says_so(tmp_path: Path):
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
     make_photos(source, [f"{n}.png" for n in range(40)], 120)
     run = start("encode", source, target, "-m", "tiny", "--jobs", 2, "--report", report)
@@ -236,7 +236,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(tmp_path: Path):
 
 
 def test_files_of_another_model_keep_their_photos(tmp_path: Path, run, joint):
-    """What to do is said: go on with that model, or overwrite."""
+    """The message says what to do: go on with that model, or overwrite the files."""
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
     make_photos(source, ["a.png"], 96)
     deleting = ("batch", "encode", source, target, "--delete-source-after-verify", "-j", 1)

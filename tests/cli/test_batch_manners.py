@@ -1,4 +1,4 @@
-"""What `ticodec batch` says and leaves alone: reports, what it does not take, odd names, widths."""
+"""What `ticodec batch` prints and which files it leaves alone: reports, names, narrow terminals."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_a_report_replaces_reports_only(tmp_path: Path, run, suffix: str):
     assert rows(report)["a.png"]["status"] == "done"
     assert run(*words).code == 0
     assert rows(report)["a.png"]["status"] == "skipped"
-    report.write_bytes(b"")  # as mktemp makes it
+    report.write_bytes(b"")  # as mktemp creates it
     assert run(*words).code == 0
     report.unlink()
     report.mkdir()
     run(*words).fails(2, "is a folder; name a file in it")
 
 
-def test_what_is_left_out_is_counted_by_suffix(tmp_path: Path, run):
+def test_files_left_out_are_counted_by_suffix(tmp_path: Path, run):
     source, report = tmp_path / "in", tmp_path / "r.json"
     make_photos(source, ["a.png", "old/b.png"])
     for name in ("a.mov", "b.MOV", "sub/c.mov", "a.txt", "b.txt", "README", "old/x.doc"):
@@ -75,7 +75,7 @@ def test_what_is_left_out_is_counted_by_suffix(tmp_path: Path, run):
     assert "1 .e, 3 of 3 other suffixes\n" in run(*words, "--dry-run").out
 
 
-def test_a_file_that_is_named_is_tried_whatever_its_suffix(tmp_path: Path, run):
+def test_a_file_named_as_source_is_tried_whatever_its_suffix(tmp_path: Path, run):
     weird, report = tmp_path / "photo.weird", tmp_path / "r.json"
     Image.fromarray(make_pixels(40, 50)).save(weird, "PNG")
     words = ("-m", "tiny", "-j", 1, "--report", report)
@@ -107,7 +107,7 @@ def test_outputs_have_the_permissions_of_their_sources(tmp_path: Path, run):
 
 
 @pytest.mark.parametrize("missing", ["ray", "pandas", "pyarrow"])
-def test_without_ray_only_that_is_said(
+def test_a_missing_ray_is_reported_in_one_line(
     tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch, missing: str
 ):
     make_photos(tmp_path / "in", ["a.png"])
@@ -120,7 +120,7 @@ def test_without_ray_only_that_is_said(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_up_to_date_is_not_to_be_done(tmp_path: Path, run):
+def test_files_that_are_up_to_date_are_not_counted_as_work(tmp_path: Path, run):
     make_photos(tmp_path / "in", ["a.png", "b.png"])
     words = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", "-j", 1)
     assert run(*words).err == "2 files to encode\n"
@@ -129,7 +129,7 @@ def test_what_is_up_to_date_is_not_to_be_done(tmp_path: Path, run):
     assert run(*words).err == "1 file to encode\n"
 
 
-def test_no_archive_is_written_nor_a_folder_of_its_name(tmp_path: Path, run):
+def test_neither_an_archive_nor_a_folder_of_its_name_is_written(tmp_path: Path, run):
     make_photos(tmp_path / "in", ["a.png"])
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(tmp_path / "in" / "a.png", "a.png")
@@ -145,7 +145,7 @@ def test_no_archive_is_written_nor_a_folder_of_its_name(tmp_path: Path, run):
     assert run(*words).code == 0
 
 
-def test_names_that_would_speak_to_the_terminal(tmp_path: Path, run):
+def test_control_characters_in_names_do_not_reach_the_terminal(tmp_path: Path, run):
     source, report = tmp_path / "in", tmp_path / "r.csv"
     names = ["red\x1b[31m.png", "two\nlines.png", os.fsdecode(b"caf\xe9.png"), "back\u202egnp.jpg"]
     escaped = [r"red\x1b[31m", r"two\nlines", r"caf\udce9", r"back\u202egnp"]
@@ -162,7 +162,7 @@ def test_names_that_would_speak_to_the_terminal(tmp_path: Path, run):
     for letter in "\x1b\u202e":
         assert letter not in done.err + done.out + dry.out
     assert len(dry.out.splitlines()) == 6
-    assert set(rows(report)) == set(names)  # the report has them as they are
+    assert set(rows(report)) == set(names)  # the report has the names unchanged
 
 
 def test_json_and_quiet(tmp_path: Path, run):
@@ -176,8 +176,8 @@ def test_json_and_quiet(tmp_path: Path, run):
         assert json.loads(both.out)["left_out"] == {}
 
 
-def test_forty_columns(tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch):
-    """Nothing is wider, and nothing is cut."""
+def test_a_terminal_of_forty_columns(tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch):
+    """No line is wider than the terminal, and no text is cut off."""
     monkeypatch.setenv("COLUMNS", "40")
     long, target = "long" * 20, tmp_path / "out"
     make_photos(tmp_path / "in", ["a.png", f"{long}.png"])
@@ -191,8 +191,8 @@ def test_forty_columns(tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch):
     assert f"leftout1.{long}" in together
 
 
-def test_ctrl_c_of_a_terminal_leaves_no_stray_line(tmp_path: Path):
-    """It goes to the workers too, here while the first of them begins."""
+def test_ctrl_c_in_a_terminal_prints_no_stray_line(tmp_path: Path):
+    """The workers get the signal too. Here this happens while the first of them starts."""
     source, target = tmp_path / "in", tmp_path / "out"
     make_photos(source, [f"{n}.png" for n in range(40)], 120)
     run = start("encode", source, target, "-m", "tiny", "--jobs", 2, start_new_session=True)
@@ -206,12 +206,12 @@ def test_ctrl_c_of_a_terminal_leaves_no_stray_line(tmp_path: Path):
 
 
 def imports(pid: int) -> bool:
-    """Whether Python runs in a process, and has begun to import what it needs."""
+    """Whether Python runs in a process and has begun to import packages."""
     return b"numpy" in Path(f"/proc/{pid}/maps").read_bytes()
 
 
-def test_what_is_only_checked_is_told_apart(tmp_path: Path, run) -> None:
-    """A tree that is done already, of which the sources are to be deleted now."""
+def test_files_that_are_only_checked_are_counted_apart(tmp_path: Path, run) -> None:
+    """A tree that is encoded already, but whose sources are to be deleted now."""
     source, target = tmp_path / "in", tmp_path / "out"
     make_photos(source, ["a.png", "b.png"], 64)
     arguments = ("batch", "encode", source, target, "-m", "tiny", "-q", 8)

@@ -1,4 +1,4 @@
-"""Photos of one name: no .tic file is replaced by that of another photo, nor by its own picture."""
+"""Photos with equal names or stems: no .tic file is replaced by that of another photo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DELETE = "--delete-source-after-verify"
 
 
 def put(path: Path, seed: int, moment: float) -> None:
-    """A photo with this time of modification."""
+    """Write a photo with this time of modification."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(make_pixels(96, 96, seed)).save(path)
     os.utime(path, (moment, moment))
@@ -28,7 +28,7 @@ def put(path: Path, seed: int, moment: float) -> None:
 
 @pytest.fixture
 def go(tmp_path: Path, run):
-    """Encode in → out; gives (status, output) by photo."""
+    """A function that encodes in → out, and returns (status, output) of each photo."""
 
     def call(*more: object, places: tuple[str, str] = ("in", "out")) -> dict[str, tuple[str, str]]:
         report, where = tmp_path / "r.json", [tmp_path / name for name in places]
@@ -47,7 +47,7 @@ def origin(path: Path) -> Origin | None:
 
 
 @pytest.mark.parametrize("how", ["deleted", "deleted by a second run", "gone"])
-def test_another_photo_of_the_stem_of_one_that_is_gone(tmp_path: Path, go, how: str):
+def test_a_new_photo_with_the_stem_of_one_that_is_gone(tmp_path: Path, go, how: str):
     source, target = tmp_path / "in", tmp_path / "out"
     put(source / "IMG_1.jpg", 1, 2e9)
     assert go(*[DELETE] * (how == "deleted")) == {"IMG_1.jpg": ("done", "IMG_1.tic")}
@@ -56,7 +56,7 @@ def test_another_photo_of_the_stem_of_one_that_is_gone(tmp_path: Path, go, how: 
     (source / "IMG_1.jpg").unlink(missing_ok=how != "gone")
     assert origin(target / "IMG_1.tic").deleted == (how != "gone")
     precious = tree(target)
-    for moment in (1e9, 3e9):  # older than what is gone, and newer
+    for moment in (1e9, 3e9):  # older and newer than the photo that is gone
         put(source / "IMG_1.png", 2, moment)
         assert go() == {"IMG_1.png": ("done", "IMG_1.png.tic")}
         assert go() == {"IMG_1.png": ("skipped", "IMG_1.png.tic")}
@@ -69,14 +69,14 @@ def test_another_photo_of_the_stem_of_one_that_is_gone(tmp_path: Path, go, how: 
     assert len(tree(target)) == 2
 
 
-def test_a_photo_with_the_whole_name_of_one_that_was_deleted(tmp_path: Path, go):
-    """A camera that begins its numbers anew."""
+def test_a_new_photo_with_the_full_name_of_one_that_was_deleted(tmp_path: Path, go):
+    """A camera may restart its numbering."""
     source, target = tmp_path / "in", tmp_path / "out"
     put(source / "IMG_1.png", 1, 1e9)
     go(DELETE)
     put(source / "IMG_1.png", 2, 1.1e9)
     assert go() == {"IMG_1.png": ("done", "IMG_1.png.tic")}
-    put(source / "IMG_1.png", 3, 1.2e9)  # changed: nothing was deleted since
+    put(source / "IMG_1.png", 3, 1.2e9)  # it changed, and no photo was deleted since
     assert go() == {"IMG_1.png": ("done", "IMG_1.png.tic")}
     assert go(DELETE) == {"IMG_1.png": ("done", "IMG_1.png.tic")}
     before = tree(target)
@@ -88,7 +88,7 @@ def test_a_photo_with_the_whole_name_of_one_that_was_deleted(tmp_path: Path, go)
     assert "all that is left of a photo" in rows(tmp_path / "r.json")["IMG_1.png"]["error"]
 
 
-def test_a_photo_that_would_lose_something_was_not_deleted(tmp_path: Path, go):
+def test_a_photo_that_would_lose_something_is_not_marked_deleted(tmp_path: Path, go):
     path = tmp_path / "in" / "a.gif"
     path.parent.mkdir()
     for seed, moment in ((1, 1e9), (2, 1.1e9)):
@@ -101,7 +101,7 @@ def test_a_photo_that_would_lose_something_was_not_deleted(tmp_path: Path, go):
         assert not origin(tmp_path / "out" / "a.tic").deleted
 
 
-def test_the_size_of_a_photo_tells_that_it_changed(tmp_path: Path, go):
+def test_a_changed_photo_is_noticed_by_its_size(tmp_path: Path, go):
     path = tmp_path / "in" / "a.png"
     put(path, 1, 1e9)
     go()
@@ -111,8 +111,11 @@ def test_the_size_of_a_photo_tells_that_it_changed(tmp_path: Path, go):
     assert go() == {"a.png": ("skipped", "a.tic")}
 
 
-def test_a_file_that_does_not_say_its_photo(tmp_path: Path, go, run):
-    """Of `ticodec encode`, or of an earlier version: up to date by its time, or kept."""
+def test_a_file_without_an_origin(tmp_path: Path, go, run):
+    """`ticodec encode` and earlier versions write no origin. Such a file is kept.
+
+    Its time decides whether it is up to date.
+    """
     source, target = tmp_path / "in", tmp_path / "out"
     put(source / "a.png", 1, 1e9)
     target.mkdir()
@@ -125,10 +128,11 @@ def test_a_file_that_does_not_say_its_photo(tmp_path: Path, go, run):
     assert (target / "a.tic").read_bytes() == before
     put(source / "a.png", 2, 0.9e9)
     (target / "a.png.tic").unlink()
-    assert go() == {"a.png": ("failed", "a.tic")}  # newer than its photo: perhaps a copy
+    # a.tic is newer than the photo now. Perhaps the photo is only an older copy.
+    assert go() == {"a.png": ("failed", "a.tic")}
 
 
-def test_twins_that_come_and_go(tmp_path: Path, go):
+def test_a_second_photo_of_the_same_stem_comes_and_goes(tmp_path: Path, go):
     source, target = tmp_path / "in", tmp_path / "out"
     put(source / "a.jpg", 1, 1e9)
     go()
@@ -142,7 +146,7 @@ def test_twins_that_come_and_go(tmp_path: Path, go):
     assert go() == {"a.png": ("skipped", "a.png.tic")}
 
 
-def test_a_name_that_another_photo_of_the_run_gets(tmp_path: Path, go):
+def test_an_output_name_that_another_photo_of_the_run_has(tmp_path: Path, go):
     source = tmp_path / "in"
     put(source / "a.jpg", 1, 1e9)
     go()
@@ -155,7 +159,7 @@ def test_a_name_that_another_photo_of_the_run_gets(tmp_path: Path, go):
 
 @pytest.mark.parametrize("format", ["png", "jpg"])
 def test_pictures_of_decode_are_not_encoded_again(tmp_path: Path, go, run, format: str):
-    """encode and decode within one folder, again and again."""
+    """Encode and decode twice within one folder."""
     folder = tmp_path / "in"
     make_photos(folder, ["a.tif", "sub/b.tif"], 64)
     for _ in range(2):
@@ -180,7 +184,7 @@ def test_pictures_of_decode_are_not_encoded_again(tmp_path: Path, go, run, forma
     ]
 
 
-def test_folders_within_folders(tmp_path: Path, go, run):
+def test_outputs_in_folders_inside_the_source(tmp_path: Path, go, run):
     put(tmp_path / "in" / "a.jpg", 1, 1e9)
     assert go(places=("in", "in/small")) == {"a.jpg": ("done", "a.tic")}
     assert run("batch", "decode", tmp_path / "in", tmp_path / "in" / "png").code == 0
@@ -192,11 +196,11 @@ def test_folders_within_folders(tmp_path: Path, go, run):
         "png/small/a.png": "skipped",
     }
     assert tree(tmp_path / "in") == before
-    # Elsewhere, and where nothing of its name is, a picture is a picture.
+    # In another folder without a file of its name, a decoded picture is encoded like any other.
     assert go(places=("in/png", "new")) == {"small/a.png": ("done", "small/a.tic")}
 
 
-def test_what_is_said_of_a_photo_is_read_back(tiny):
+def test_an_origin_is_read_back(tiny):
     tic = tiny.encode(make_pixels(16, 16), 2)
     assert origin_of(container.read(tic)) is None
     for suffix in ("", ".png", ".two words", os.fsdecode(b".\xff"), ".two\nlines", ".1"):
@@ -211,8 +215,8 @@ def test_what_is_said_of_a_photo_is_read_back(tiny):
         assert origin_of(odd) is None
 
 
-def test_a_store_with_times_of_its_own(tmp_path: Path, go, run):
-    """There every output is newer than its photo, and only the suffix and the size tell."""
+def test_a_store_that_sets_its_own_times(tmp_path: Path, go, run):
+    """Every output is newer than its photo, so only suffix and size show whether it changed."""
     import fsspec
 
     from ticodec.batch.existing import sift
@@ -240,8 +244,8 @@ def test_a_store_with_times_of_its_own(tmp_path: Path, go, run):
     assert names() == [("todo", "a.png.tic")]
 
 
-def test_the_next_of_a_series_in_a_store_with_times_of_its_own(tmp_path: Path):
-    """It has the name, the size and nearly the pixels of one that was deleted, and is older."""
+def test_a_similar_photo_in_a_store_that_sets_its_own_times(tmp_path: Path):
+    """The photo has the name, the size and nearly the pixels of one that was deleted."""
     import fsspec
 
     from ticodec.batch.existing import sift
@@ -269,18 +273,18 @@ def test_the_next_of_a_series_in_a_store_with_times_of_its_own(tmp_path: Path):
     found = row()
     assert (found.status, found.deleted) == ("failed", False)
     assert "a.tic may be of another photo of its name and size; rename the photo" in found.error
-    # Whatever the next run wishes: what may be all that is left of the first stays.
+    # No option of the next run replaces the file that may be all that is left of the first photo.
     for changed, skip in (({}, False), ({"quality": 7}, True), ({"replace": True}, False)):
         other = replace(job, delete_source=False, **changed)
         (item,) = sift(other, make_plan(other, [], []).items, skip)
         assert item.output == "a.bmp.tic"
-    photo.write_bytes(first)  # of which only the deleting is left
+    photo.write_bytes(first)  # the first photo again, which now only has to be deleted
     os.utime(photo, (1e9, 1e9))
     assert row().deleted
 
 
-def test_the_other_name_of_a_photo_may_be_the_name_of_another(tmp_path: Path, go):
-    """a.png.png would take a.png.tic, of the same suffix, if a.png did not get that."""
+def test_a_longer_name_may_be_that_of_another_photo(tmp_path: Path, go):
+    """a.png gets the longer name a.png.tic, which a.png.png would get if it were alone."""
     source, target = tmp_path / "in", tmp_path / "out"
     for number, name in enumerate(("a.png", "a.jpg", "a.png.png")):
         put(source / name, number, 1e9 + number)
@@ -293,8 +297,8 @@ def test_the_other_name_of_a_photo_may_be_the_name_of_another(tmp_path: Path, go
     assert precious.items() <= tree(target).items()
 
 
-def test_what_is_left_out_by_wish_is_a_setting(tmp_path: Path, run) -> None:
-    """A tree that was encoded with its locations is encoded again without, and the other way."""
+def test_stripping_metadata_is_a_setting_that_is_compared(tmp_path: Path, run) -> None:
+    """A tree that was encoded with locations is encoded again to strip them, and vice versa."""
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
     make_photos(source, ["a.jpg"], 64)
     with Image.open(source / "a.jpg") as image:
@@ -315,7 +319,7 @@ def test_what_is_left_out_by_wish_is_a_setting(tmp_path: Path, run) -> None:
     assert places("--strip-location") == ("skipped", False)
     assert places("--strip") == ("done", False)
     assert places() == ("done", True)
-    # With deleting, what is there of other wishes may be all that there is of it.
+    # With deletion, a file of other settings may be all that is left of a photo, and stays.
     words = ("--strip-location", "--delete-source-after-verify")
     arguments = ("batch", "encode", source, target, "-m", "tiny", "--report", report, *words)
     assert run(*arguments).code == 1
@@ -323,7 +327,7 @@ def test_what_is_left_out_by_wish_is_a_setting(tmp_path: Path, run) -> None:
     assert (source / "a.jpg").exists()
 
 
-def test_force_does_not_replace_what_is_left_of_a_deleted_photo(tmp_path: Path, run) -> None:
+def test_force_does_not_replace_the_file_of_a_deleted_photo(tmp_path: Path, run) -> None:
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
     arguments = ("batch", "encode", source, target, "-m", "tiny", "-q", 8, "--report", report)
     put(source / "a.png", 1, 1e9)
@@ -342,8 +346,8 @@ def test_force_does_not_replace_what_is_left_of_a_deleted_photo(tmp_path: Path, 
     assert "all that is left of a photo" in rows(report)["a.png"]["error"]
 
 
-def test_a_store_s_file_that_does_not_say_its_photo_is_not_replaced(tmp_path: Path, tiny):
-    """Its photo may be another one, and be gone: only time could tell, and a store has its own."""
+def test_a_file_without_an_origin_in_a_store_is_not_replaced(tmp_path: Path, tiny):
+    """It may be of another photo that is gone. Its time does not help: the store sets its own."""
     import fsspec
 
     from ticodec.batch.existing import sift

@@ -1,4 +1,4 @@
-"""Batch runs on a Ray cluster: two nodes on this machine, one of which is killed."""
+"""Batch runs on a Ray cluster of two nodes on this machine, one of which is killed."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from ticodec.batch.run import Options, Run
 
 @pytest.fixture(scope="module", autouse=True)
 def folder_of_ray() -> Iterator[Path]:
-    """A place for Ray's files that only these tests use; short, since it makes sockets there."""
+    """A folder for Ray's files. Its path is short because Ray creates sockets in it."""
     with (
         tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("RAY_TMPDIR", folder)
         patch.delenv("RAY_ADDRESS", raising=False)
-        # On busy machines a server of Ray's client, forked among threads, does not always start.
+        # Ray forks the server of its client while threads run. With gRPC's support for forks the
+        # server does not always start on a busy machine.
         patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")
-        # Ask every second whether a node lives, twice before it is dead: a killed one answers at
-        # once that it is not there, and a slow one has ten seconds to answer.
+        # Check every second whether a node lives. It is dead after two failed checks. A check of a
+        # killed node fails at once, and a slow node has ten seconds to answer.
         patch.setenv("RAY_health_check_initial_delay_ms", "0")
         patch.setenv("RAY_health_check_period_ms", "1000")
         patch.setenv("RAY_health_check_failure_threshold", "2")
-        patch.setenv("RAY_AUTH_MODE", "disabled")  # or a token of this machine's user is asked for
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray asks for a token
         yield Path(folder)
 
 
@@ -46,27 +47,27 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def local(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What the local engine makes of the photos."""
+    """The files that the local engine makes of the photos, by name."""
     target = tmp_path_factory.mktemp("local")
     job = Job("encode", str(photos), str(target), model="tiny", device="cpu")
     assert {row.status for row in Run(job, Options(jobs=2)).rows()} == {"done"}
     return tree(target)
 
 
-def test_no_cluster_at_the_address_is_one_line(
+def test_no_cluster_at_the_address_is_reported_in_one_line(
     photos: Path, tmp_path: Path, folder_of_ray: Path, monkeypatch: pytest.MonkeyPatch, run
 ):
-    # Clusters of others on this machine are not for this test.
+    # This test must not find other clusters on this machine.
     monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
     arguments = ("batch", "encode", photos, tmp_path / "out", "-m", "tiny", "--engine", "ray")
     done = run(*arguments, "--address", "127.0.0.1:1")
     assert done.code == 1
     assert done.err.splitlines()[-1].startswith("ticodec: no Ray cluster at 127.0.0.1:1: ")
     (folder_of_ray / "ray").mkdir(exist_ok=True)
-    (folder_of_ray / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")  # was killed
+    (folder_of_ray / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")  # of a killed cluster
     auto = run(*arguments, "--address", "auto")
     assert auto.code == 1
-    line = auto.err.splitlines()[-1]  # Ray has put this machine's address in the place of localhost
+    line = auto.err.splitlines()[-1]  # Ray replaces localhost by this machine's address
     assert line.startswith("ticodec: no Ray cluster at ")
     assert ":1: " in line
     memory = run("batch", "encode", photos, "memory://x", "-m", "tiny", "--engine", "ray")
@@ -75,7 +76,7 @@ def test_no_cluster_at_the_address_is_one_line(
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A node of one CPU, which can be spoken to from outside, and a place for others."""
+    """A cluster with one node of one CPU. Clients can connect to it, and tests can add nodes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -109,7 +110,7 @@ def test_a_lost_node_loses_nothing(
     assert tree(tmp_path) == local
 
 
-def test_from_outside_of_the_cluster(
+def test_a_run_from_outside_the_cluster(
     cluster: Cluster, photos: Path, local: dict[str, bytes], tmp_path: Path, shell
 ):
     arguments = ("batch", "encode", photos, tmp_path, "-m", "tiny", "--include", "0/*")
@@ -136,10 +137,10 @@ def test_no_room_and_a_failure_that_ends_the_run(cluster: Cluster, tmp_path: Pat
     assert total["done"] + total["left"] == 8
 
 
-def test_the_command_starts_ray_reports_failures_and_goes_on(
+def test_the_command_starts_ray_reports_failures_and_resumes(
     photos: Path, local: dict[str, bytes], tmp_path: Path, folder_of_ray: Path, shell
 ):
-    # What a cluster leaves behind that was killed: it is not looked for.
+    # A file that a killed cluster left behind. The command must not look for this cluster.
     (folder_of_ray / "ray").mkdir(exist_ok=True)
     (folder_of_ray / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
     (tmp_path / "in" / "0").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Batch runs on S3: a real server of its protocol on loopback."""
+"""Batch runs on S3, against a real server of its protocol on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An S3 server; this process and those it starts know it by their environment."""
+    """The address of an S3 server. Environment variables make ticodec and its workers use it."""
     server = ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     host, port = server.get_host_and_port()
@@ -27,7 +27,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     }.items():
         monkeypatch.setenv(name, value)
     driver = fsspec.get_filesystem_class("s3")
-    driver.clear_instance_cache()  # they know an earlier test's server
+    driver.clear_instance_cache()  # else they use an earlier test's server
     yield url
     server.stop()
 
@@ -50,9 +50,9 @@ def test_s3_to_s3_and_back_in_several_processes(tmp_path: Path, run, endpoint: s
     assert {name: s3.cat_file(f"small/2026/{name}") for name in expected} == expected
     assert run(*arguments, "--report", report).code == 0
     assert summary(report)["skipped"] == 4
-    # A newer photo, a damaged output: only these are made again.
+    # Only the outputs of a newer photo and a damaged output are made again.
     written = s3.info("small/2026/a.tic")["LastModified"].timestamp()
-    wait_until(lambda: time.time() >= written + 1)  # S3's times have whole seconds
+    wait_until(lambda: time.time() >= written + 1)  # S3's times are in whole seconds
     s3.pipe_file("photos/a.png", (tmp_path / "in" / "sub/deeper/c.png").read_bytes())
     s3.pipe_file("small/2026/sub/b.tic", expected["sub/b.tic"][:-3])
     assert run(*arguments, "--report", report).code == 0
@@ -65,7 +65,7 @@ def test_s3_to_s3_and_back_in_several_processes(tmp_path: Path, run, endpoint: s
     )
 
 
-def test_what_s3_refuses_is_said_in_a_line(tmp_path: Path, run, endpoint: str):
+def test_a_refusal_by_s3_is_reported_in_one_line(tmp_path: Path, run, endpoint: str):
     make_photos(tmp_path / "in", ["a.png"])
     done = run("batch", "encode", "s3://nowhere", tmp_path / "out", "-m", "tiny")
     done.fails(3, "s3://nowhere", "bucket does not exist")

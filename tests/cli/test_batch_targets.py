@@ -1,4 +1,4 @@
-"""Targets and effort in batch runs: what they write, what is up to date, what stays."""
+"""Targets and effort in batch runs: what is written, what is up to date, what is not replaced."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ticodec.cli.batch_display import Display
 from ticodec.targets import MEASURES, Target
 
 DELETE = "--delete-source-after-verify"
-#: How versions before targets and effort read an origin: sign, size, what is left out, suffix.
+#: How versions without targets and effort read an origin: sign, size, what was stripped, suffix.
 EARLIER = rb"(-?)(\d{1,18})([lm]?)((?s:\..*)?)"
 
 targets = st.one_of(
@@ -49,7 +49,7 @@ origins = st.builds(
 
 @pytest.fixture
 def go(tmp_path: Path, run):
-    """Encode in → out with these options; gives the rows of its report, by photo."""
+    """A function that encodes in → out with options, and returns the report's rows by photo."""
 
     def call(*more: object, code: int = 0) -> dict[str, dict]:
         report = tmp_path / "r.json"
@@ -62,7 +62,7 @@ def go(tmp_path: Path, run):
 
 
 def statuses(job: Job) -> set[str]:
-    """Encode in this process what is not up to date; what became of the photos."""
+    """Encode the photos that are not up to date, in this process. Returns the statuses of all."""
     sifted = list(sift(job, make_plan(job, [], []).items, True))
     todo = [file for file in sifted if isinstance(file, Item)]
     found = [*Worker(job).run(todo), *(file for file in sifted if isinstance(file, Row))]
@@ -88,7 +88,7 @@ def tic(tiny) -> bytes:
 
 
 @given(origins)
-def test_an_origin_is_read_back_and_keeps_its_photo_from_earlier_versions(tic, expected: Origin):
+def test_an_origin_is_read_back_and_earlier_versions_do_not_replace_its_file(tic, expected: Origin):
     stored = payload_of(expected)
     assert origin_of(payload(tic, stored)) == expected
     usual = replace(expected, target="", effort=1)
@@ -98,12 +98,12 @@ def test_an_origin_is_read_back_and_keeps_its_photo_from_earlier_versions(tic, e
     suffix = os.fsdecode(earlier[4])
     if expected == usual:
         assert suffix == expected.suffix
-    else:  # it looks like that of another photo: no name has such a suffix
+    else:  # earlier versions take it for that of another photo, as no name has such a suffix
         assert "/" in suffix
         assert PurePosixPath(f"a{suffix}").suffix != suffix
 
 
-def test_origins_as_they_are_stored(tic):
+def test_how_origins_are_stored(tic):
     stored = {
         b"12.jpg": Origin(".jpg", 12, False),
         b"-12l.jpg./effort=7": Origin(".jpg", 12, True, "location", "", 7),
@@ -117,12 +117,12 @@ def test_origins_as_they_are_stored(tic):
     ratio = Target("ms-ssim", 15.228787452803376)
     assert target_text(ratio) == "ms-ssim=15.2287875"
     assert target_text(4.5) == target_text(None) == ""
-    # A later version's words are no target of this one, and hide nothing else.
+    # A target that only a later version knows is kept as text, and all else is read.
     later = origin_of(payload(tic, b"-12.jpg./vmaf=90,effort=12"))
     assert later == Origin(".jpg", 12, True, "", "vmaf=90,effort=12")
 
 
-def test_more_effort_does_a_tree_again_and_less_keeps_it(tmp_path: Path, go):
+def test_more_effort_encodes_a_tree_again_and_less_effort_keeps_it(tmp_path: Path, go):
     make_photos(tmp_path / "in", ["a.png", "b.png"])
     usual = Job("encode", str(tmp_path / "in"), str(tmp_path / "out"), model="tiny", quality=8)
     assert statuses(usual) == {"done"}
@@ -139,7 +139,7 @@ def test_more_effort_does_a_tree_again_and_less_keeps_it(tmp_path: Path, go):
         assert statuses(replace(usual, effort=effort, quality=quality)) == {status}
         assert origin(tmp_path / "out" / "a.tic").effort == there
     assert tree(tmp_path / "out") == before
-    # When sources are deleted, what is there of less effort may be all that there is.
+    # If sources are deleted, a file of less effort may be all that is left of a photo, and stays.
     error = go("-q", 8, "--effort", 2, DELETE, code=1)["a.png"]["error"]
     assert error.endswith("encoded with effort 1; --effort 1 goes on with it, -f overwrites it")
     assert go("-q", 8, "--effort", 5)["a.png"]["quality"] == 8
@@ -162,11 +162,11 @@ def test_each_photo_is_encoded_alone_with_the_effort_of_its_job(tmp_path: Path, 
     job = Job("encode", str(tmp_path / "in"), str(tmp_path / "out"), model="tiny", effort=7)
     found = {row.file: row.error for row in Worker(job).run(make_plan(job, [], []).items)}
     assert found == {"a.png": "", "b.png": "not enough memory for this image", "c.png": ""}
-    assert efforts == [7] * 3  # none twice, as files of a group whose coding fails
+    assert efforts == [7] * 3  # not twice, as happens to files of a group that fails
 
 
-def test_a_size_for_each_photo(tmp_path: Path, go):
-    """It is the most that a file has, with what it says of its photo."""
+def test_a_target_size_is_for_each_photo(tmp_path: Path, go):
+    """The target is an upper limit of the whole file, with the section about its photo."""
     make_photos(tmp_path / "in", ["a.png", "b.png", "c.png"], 160)
     with Image.open(tmp_path / "in" / "a.png") as image:
         image.resize((32, 32)).save(tmp_path / "in" / "a.png")
@@ -184,7 +184,7 @@ def test_a_size_for_each_photo(tmp_path: Path, go):
     assert found["b.png"]["quality"] != found["c.png"]["quality"]
 
 
-def test_the_nearest_is_written_by_force(tmp_path: Path, go):
+def test_force_writes_the_nearest_file(tmp_path: Path, go):
     make_photos(tmp_path / "in", ["a.png"], 160)
     failed = go("--target-psnr", 90, code=1)["a.png"]
     assert failed["psnr"] is None
@@ -196,11 +196,11 @@ def test_the_nearest_is_written_by_force(tmp_path: Path, go):
     assert note["kind"] == "target"
     assert note["text"] == f"asked for 90 dB PSNR, got {row['psnr']:.2f} dB PSNR"
     assert row["quality"] == 8
-    # It is what was asked for, as far as that goes: nothing is done again.
+    # The file is the nearest to what was asked for, so it is up to date.
     assert go("--target-psnr", "90")["a.png"]["status"] == "skipped"
 
 
-def test_what_was_encoded_for_a_target_is_up_to_date_for_that_one(tmp_path: Path, go):
+def test_a_file_for_a_target_is_up_to_date_for_that_target(tmp_path: Path, go):
     make_photos(tmp_path / "in", ["a.png"], 96)
     row = go("--target-psnr", 23.1)["a.png"]
     assert row["psnr"] == pytest.approx(23.15, abs=0.0501)
@@ -229,7 +229,7 @@ def test_what_was_encoded_for_a_target_is_up_to_date_for_that_one(tmp_path: Path
     assert precious.items() <= tree(tmp_path / "out").items()
 
 
-def test_what_excludes_each_other(run, tmp_path: Path):
+def test_options_that_exclude_each_other(run, tmp_path: Path):
     words = ("batch", "encode", tmp_path, tmp_path / "out")
     run(*words, "-q", 3, "--target-size", "2k").fails(2, "--quality", "--target-size")
     run(*words, "--target-bpp", 1, "--target-psnr", 23.1).fails(2, "--target-bpp", "--target-psnr")
@@ -237,8 +237,8 @@ def test_what_excludes_each_other(run, tmp_path: Path):
     run(*words, "--target-size", "many").fails(2, "--target-size", "many")
 
 
-def test_more_effort_where_a_photo_is_encoded_anew_before_it_is_deleted(tmp_path: Path):
-    """In a store with times of its own the bytes are compared, and those of less effort differ."""
+def test_effort_when_a_photo_is_encoded_again_before_it_is_deleted(tmp_path: Path):
+    """In a store that sets its own times the bytes are compared. Other efforts give other bytes."""
     import fsspec
 
     fsspec.filesystem("memory").store.clear()
@@ -258,8 +258,8 @@ def test_more_effort_where_a_photo_is_encoded_anew_before_it_is_deleted(tmp_path
     assert row.deleted
 
 
-def test_the_time_left_where_each_photo_takes_minutes(tmp_path: Path):
-    """It is estimated by photos of this run, not by those that were up to date, nor forgotten."""
+def test_the_time_left_when_each_photo_takes_minutes(tmp_path: Path):
+    """The estimate counts only photos encoded in this run, however long ago each of them ended."""
     names = [f"{number}.bmp" for number in range(8)]
     make_photos(tmp_path / "in", ["0.bmp"])
     for name in names[1:]:

@@ -1,4 +1,4 @@
-"""`classify` as a user runs it: lines, tables and JSON, and everything that can be wrong."""
+"""`classify` as a user runs it: lines, tables, JSON, and everything that can go wrong."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LABELS = ("ant", "bee", "cow")
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, so that names are short."""
+    """The current folder, so that file names are short."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def tic(here: Path, joint: Codec) -> Path:
-    """A file of the joint model."""
+    """A .tic file of the joint model."""
     path = Path("a.tic")
     path.write_bytes(ticodec.encode(make_pixels(70, 90), quality=2, model="joint"))
     return path
@@ -40,14 +40,14 @@ def tic(here: Path, joint: Codec) -> Path:
 
 @pytest.fixture
 def plain(here: Path, tiny: Codec) -> Path:
-    """A file of weights that have no classifier."""
+    """A .tic file of weights that have no classifier."""
     path = Path("plain.tic")
     path.write_bytes(tiny.encode(make_pixels(70, 90)))
     return path
 
 
 def head_of(name: str, path: Path, **fields: object) -> Path:
-    """A classifier's file for the latents of installed weights."""
+    """Write the file of a classifier for the latents of installed weights."""
     entry = weights.find(name)
     channels = weights.read(entry)[0]["M"]
     given = {"stem": "latents", "channels": channels, "labels": LABELS, "codec": name}
@@ -56,12 +56,12 @@ def head_of(name: str, path: Path, **fields: object) -> Path:
 
 
 def lines_of(text: str) -> list[tuple[str, str]]:
-    """(probability, label) of the lines of one file."""
+    """(probability, label) of each line of the output for one file."""
     return [tuple(line.split(maxsplit=1)) for line in text.splitlines()]
 
 
 @pytest.mark.usefixtures("bf16")
-def test_one_file_gives_a_line_a_label(run, tic: Path) -> None:
+def test_one_file_gives_one_line_per_label(run, tic: Path) -> None:
     result = run("classify", tic)
     assert (result.code, result.err) == (0, "")
     wanted = ticodec.classify(tic.read_bytes())
@@ -76,7 +76,7 @@ def test_top(run, tic: Path) -> None:
     run("classify", tic, "--top", 0).fails(2, "--top")
 
 
-def test_several_files_give_a_line_each(run, tic: Path) -> None:
+def test_several_files_give_one_line_per_file(run, tic: Path) -> None:
     Path("b.tic").write_bytes(ticodec.encode(make_pixels(40, 40, 5), quality=1, model="joint"))
     result = run("classify", tic, "b.tic")
     rows = [line.split() for line in result.out.splitlines() if ".tic" in line]
@@ -98,7 +98,7 @@ def test_json(run, tic: Path) -> None:
     assert [(each["input"], len(each["labels"])) for each in both] == [("a.tic", 1)] * 2
 
 
-def test_other_names(run, tic: Path) -> None:
+def test_other_names_of_the_classes(run, tic: Path) -> None:
     names = Path("names.txt")
     plain_names = [label for _, label in lines_of(run("classify", tic).out)]
     given = {"ant": "die Ameise", "bee": "[bold]Biene", "cow": "Kuh"}
@@ -134,7 +134,7 @@ def test_images_are_encoded_first(run, here: Path, joint: Codec) -> None:
 
 
 def test_model_and_quality_are_for_images(run, tic: Path) -> None:
-    """A file says itself what it was coded by; among other files the options are for those."""
+    """A .tic file needs neither. If images are given too, the options apply to these."""
     run("classify", tic, "-m", "tiny").fails(2, "a.tic", "a .tic file already; -m and -q")
     run("classify", tic, "-q", 2).fails(2, "a .tic file already")
     Image.fromarray(make_pixels(70, 90)).save("photo.png")
@@ -152,7 +152,7 @@ def test_stdin(run, tic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("classify", "-").fails(3, "stdin: ", "not an image")
 
 
-def test_a_codec_is_asked_for_its_heads_file(run, plain: Path) -> None:
+def test_a_codec_without_a_classifier_needs_its_file(run, plain: Path) -> None:
     run("classify", plain).fails(3, "plain.tic", "tiny have no classifier", "--weights")
     head = head_of("tiny", Path("head.safetensors"))
     result = run("classify", plain, "--weights", head)
@@ -165,8 +165,8 @@ def test_a_codec_is_asked_for_its_heads_file(run, plain: Path) -> None:
 
 
 @pytest.mark.usefixtures("bf16", "joint")
-def test_an_image_is_encoded_by_the_weights_that_a_head_reads(run, here: Path) -> None:
-    """Not by the default ones, which are tiny here, unless -m says so."""
+def test_an_image_is_encoded_by_the_model_that_a_head_reads(run, here: Path) -> None:
+    """It is not encoded by the default model (here "tiny") unless -m asks for it."""
     head = head_of("joint", Path("head.safetensors"))
     pixels = make_pixels(70, 90)
     Path("photos").mkdir()
@@ -199,7 +199,7 @@ def test_an_image_is_encoded_by_the_weights_that_a_head_reads(run, here: Path) -
 def test_a_head_that_does_not_name_its_weights(
     run, photo: Path, here: Path, fields: dict[str, object], message: str
 ) -> None:
-    """It is refused before anything is encoded."""
+    """It is refused before an image is encoded."""
     head = Path("head.safetensors")
     text = json.dumps({"stem": "latents", "fingerprint": "", "codec": "tiny"} | fields)
     save_file({"a": torch.zeros(1)}, head, metadata={"format": "1", "head": text})
@@ -251,7 +251,7 @@ def test_heads_that_do_not_fit(run, plain: Path, tic: Path) -> None:
         '{"stem": "latents", "channels": 8, "vit": {}, "labels": 5, "fingerprint": "zz"}',
         '{"stem": "latents", "channels": 8, "vit": {}, "labels": ["a", "b"], "fingerprint": "zz"}',
         '{"stem": "latents", "channels": 8, "vit": {"L": 0}, "labels": ["a", "b"]}',
-        # Valid dimensions, that would take for ever to make.
+        # Valid dimensions of a network that would take for ever to make.
         '{"stem": "latents", "channels": 8, "vit": {"L": 1000000000}, "labels": ["a", "b"],'
         ' "fingerprint": "00000000"}',
         '{"stem": "pixels", "channels": 8, "vit": {}, "labels": ["a", "b"], "halving": true}',
@@ -267,7 +267,7 @@ def test_damaged_dimensions_of_heads(run, plain: Path, config: str) -> None:
     run("classify", plain, "--weights", "bad.safetensors").fails(3, "bad.safetensors: not a class")
 
 
-def test_files_that_are_none(run, tic: Path, plain: Path) -> None:
+def test_files_that_are_not_what_they_should_be(run, tic: Path, plain: Path) -> None:
     data = tic.read_bytes()
     for number, broken in enumerate((data[:-9], data[:12], data[:40] + b"\xff" + data[41:], b"")):
         path = Path(f"bad{number}.tic")
@@ -284,7 +284,7 @@ def test_files_that_are_none(run, tic: Path, plain: Path) -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_the_others_of_a_list_are_answered(run, tic: Path, plain: Path, as_json: bool) -> None:
+def test_other_files_of_a_list_are_classified(run, tic: Path, plain: Path, as_json: bool) -> None:
     Path("bad.tic").write_bytes(b"bad")
     arguments = (tic, "bad.tic", plain, "no.tic", tic)
     result = run("classify", *arguments, *(["--json"] if as_json else []))
@@ -298,7 +298,7 @@ def test_the_others_of_a_list_are_answered(run, tic: Path, plain: Path, as_json:
 
 
 @pytest.mark.parametrize("name", ["[red].tic", "[/b] x.tic", "a:smile:.tic", "ÄÖ 一.tic"])
-def test_names_are_shown_as_they_are(run, tic: Path, name: str) -> None:
+def test_names_are_shown_unchanged(run, tic: Path, name: str) -> None:
     Path(name).parent.mkdir(exist_ok=True)
     shutil.copy(tic, name)
     assert run("classify", name, tic).out.count(name) == 1
@@ -307,7 +307,7 @@ def test_names_are_shown_as_they_are(run, tic: Path, name: str) -> None:
     run("classify", name).fails(3, f"{name}: ")
 
 
-def test_a_spinner_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spinner_shows_names_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     from ticodec.cli import output
 
     class Terminal(io.StringIO):

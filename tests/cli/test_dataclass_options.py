@@ -1,4 +1,4 @@
-"""Options of commands that are fields of dataclasses."""
+"""Options of a command that are made from the fields of a dataclass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ticodec.cli.dataclass_options import Given, with_fields
 
 @dataclass(frozen=True)
 class Common:
-    """Options as typer writes them."""
+    """Options annotated for typer."""
 
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1)] = 1
     quiet: Annotated[bool, typer.Option("--quiet")] = False
@@ -22,7 +22,7 @@ class Common:
 
 @dataclass
 class Settings:
-    """Options of a library that does not know typer."""
+    """Options of a library that does not use typer."""
 
     rate: float = field(default=0.5, metadata={"help": "A rate. [default: 0.5]"})
     size_range: tuple[float, float] = field(default=(1.0, 8.0), metadata={"help": "A range."})
@@ -49,13 +49,13 @@ def call():
     return lambda *arguments: CliRunner().invoke(app, arguments)
 
 
-def test_fields_become_options_and_come_back_together(call) -> None:
+def test_fields_become_options_and_return_as_one_object(call) -> None:
     assert call("a", "-j", "3", "--rate", "2", "--size-range", "2", "3", "--force").exit_code == 0
     given = {"rate": 2.0, "size_range": (2.0, 3.0)}
     assert calls == [("a", Common(jobs=3, quiet=False), given, True)]
 
 
-def test_only_what_was_given_is_there(call) -> None:
+def test_only_given_options_are_returned(call) -> None:
     assert call("a").exit_code == 0
     assert calls == [("a", Common(), {}, False)]
 
@@ -66,7 +66,7 @@ def test_wrong_values_are_refused_by_typer(call) -> None:
     assert not calls
 
 
-def test_help_is_that_of_the_fields(call) -> None:
+def test_help_shows_the_text_of_the_fields(call) -> None:
     text = " ".join(call("--help").output.replace("│", " ").split())
     assert "Do it." in text
     assert "A rate. [default: 0.5]" in text

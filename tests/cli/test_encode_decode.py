@@ -1,4 +1,4 @@
-"""`encode` and `decode` as a user runs them, and everything that can be wrong with it."""
+"""`encode` and `decode` as a user runs them, and everything that can go wrong."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_json_of_encode_and_decode(run, photo: Path, tmp_path: Path) -> None:
     assert (facts["quality"], facts["model"]) == (2.5, "tiny")
 
 
-def test_quality_is_4_unless_said(run, photo: Path) -> None:
+def test_quality_is_4_by_default(run, photo: Path) -> None:
     assert json.loads(run("encode", photo, *TINY, "--json").out)["quality"] == 4
 
 
@@ -106,7 +106,7 @@ def test_too_many_pixels(run, photo: Path, encoded: Path) -> None:
 
 
 def test_a_bomb_is_refused_before_its_pixels_are_allocated(shell, tmp_path: Path) -> None:
-    """40000×40000 in a 190 KB PNG: refused within 600 MB, where its pixels alone are 1.6 GB."""
+    """A PNG of 190 KB has 40000×40000 pixels, which would take 1.6 GB. 600 MB must be enough."""
     import resource
 
     path = tmp_path / "bomb.png"
@@ -182,7 +182,7 @@ def test_quality_out_of_range(run, photo: Path, quality: str) -> None:
         (["batch", "encode", "photos"], "ticodec batch encode"),
     ],
 )
-def test_wrong_words(run, arguments: list[str], command: str) -> None:
+def test_wrong_arguments(run, arguments: list[str], command: str) -> None:
     run(*arguments).fails(2, f"(see {command} --help)")
 
 
@@ -202,7 +202,7 @@ def test_help_without_arguments(run) -> None:
 
 
 def test_an_empty_argument_is_refused(run, encoded: Path, tmp_path: Path, monkeypatch) -> None:
-    """It is what a script passes whose variable is not set: `--out "$OUT"`."""
+    """A script passes `--out "$OUT"` with an empty argument if its variable is not set."""
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
     for words in (
@@ -218,7 +218,7 @@ def test_an_empty_argument_is_refused(run, encoded: Path, tmp_path: Path, monkey
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_too_long_a_name_is_found_before_any_work(run, photo: Path, encoded: Path) -> None:
+def test_too_long_a_name_is_refused_before_any_work(run, photo: Path, encoded: Path) -> None:
     for name in ("n" * 300, "é" * 150):
         long = photo.with_name(f"{name}.png")
         run("decode", encoded, long).fails(2, f"{long}: the output's name is too long; 255 bytes")
@@ -235,7 +235,7 @@ def test_limits_below_one(run, photo: Path) -> None:
 
 
 def test_errors_name_the_file_whatever_it_is_called(run, tmp_path: Path, monkeypatch) -> None:
-    """Also if the message, or its name for an argument, happens to be the file's name."""
+    """Even if the file is called like the message or like an argument in it."""
     monkeypatch.chdir(tmp_path)
     Path("not").write_text("hello")
     run("encode", "not", *TINY).fails(3, "not: not an image")
@@ -248,7 +248,7 @@ def test_errors_name_the_file_whatever_it_is_called(run, tmp_path: Path, monkeyp
         output.unlink()
 
 
-def test_streams_that_know_no_unicode_or_are_full(photo: Path, tmp_path: Path) -> None:
+def test_output_streams_without_unicode_or_space(photo: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ticodec", "encode", str(photo), "-f", *TINY]
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run(command, env=environment, capture_output=True)
@@ -268,7 +268,7 @@ def test_wrong_outputs(run, photo: Path, encoded: Path, tmp_path: Path) -> None:
     run("encode", photo, *TINY, "--device", "tpu", tmp_path / "x.tic").fails(2, "device")
 
 
-# -- failures: exit 1, and nothing half-written ------------------------------------------
+# -- failures: exit 1, and no half-written file ------------------------------------------
 
 
 def test_a_folder_that_takes_no_files(run, encoded: Path) -> None:
@@ -277,7 +277,7 @@ def test_a_folder_that_takes_no_files(run, encoded: Path) -> None:
 
 
 def test_disk_full_leaves_nothing(run, encoded: Path, tmp_path: Path, monkeypatch) -> None:
-    """The disk refuses the bytes in the middle: the old output stays, no part is left."""
+    """The disk becomes full while a file is written: the old output stays, no part is left."""
     target = tmp_path / "out.png"
     target.write_bytes(b"precious")
 
@@ -294,7 +294,7 @@ def test_an_image_that_does_not_fit_into_memory(run, photo, encoded, tmp_path, m
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 999 kB\nMemAvailable:  100 kB\n")
     monkeypatch.setattr("ticodec.memory.MEMINFO", meminfo)
-    remedy = "or a smaller image"  # which a file that is there has no use for
+    remedy = "or a smaller image"  # this does not help with a .tic file that exists
     run("encode", photo, "-f", *TINY).fails(1, "90×70 pixels need about", "GiB", remedy)
     refused = run("decode", encoded, tmp_path / "x.png")
     refused.fails(1, "90×70 pixels need about", "GiB")
@@ -312,12 +312,12 @@ def test_a_really_full_device(shell, encoded: Path) -> None:
     ]
 
 
-def test_interrupt_leaves_a_whole_output_or_none(tmp_path: Path) -> None:
-    """Interrupted at different moments: while importing, encoding, or at its very end."""
+def test_interrupt_leaves_a_complete_output_or_none(tmp_path: Path) -> None:
+    """The command is interrupted at different moments: while it imports, encodes or ends."""
     photo, target = tmp_path / "photo.png", tmp_path / "out.tic"
     Image.fromarray(make_pixels(500, 700)).save(photo)
     command = [sys.executable, "-m", "ticodec", "encode", str(photo), str(target), *TINY]
-    began = time.monotonic()  # a busy machine takes long until the command can catch anything
+    began = time.monotonic()  # a busy machine takes long until the command can catch a signal
     subprocess.run([sys.executable, "-c", "import ticodec.cli.app"], check=True)
     loading, stopped = time.monotonic() - began, 0
     for delay in (0.3, 0.6, 0.9, 1.3):
@@ -336,16 +336,16 @@ def test_interrupt_leaves_a_whole_output_or_none(tmp_path: Path) -> None:
     assert stopped
 
 
-def test_a_link_that_leads_nowhere_is_not_replaced(run, encoded: Path, tmp_path: Path) -> None:
-    """It may lead to a disk that is not there now."""
+def test_a_link_to_a_missing_file_is_not_replaced(run, encoded: Path, tmp_path: Path) -> None:
+    """It may point to a disk that is not mounted now."""
     link = tmp_path / "link.png"
     link.symlink_to(tmp_path / "nowhere")
     run("decode", encoded, link).fails(2, "link.png exists already; -f overwrites it")
     assert link.is_symlink()
 
 
-def test_the_file_that_a_link_leads_to_is_written(run, encoded: Path, tmp_path: Path) -> None:
-    """Atomically, so beside that file; the link stays."""
+def test_the_file_that_a_link_points_to_is_written(run, encoded: Path, tmp_path: Path) -> None:
+    """It is written atomically, so the temporary file is beside it. The link stays."""
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "file.png").write_bytes(b"old")

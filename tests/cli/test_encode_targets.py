@@ -1,4 +1,4 @@
-"""`encode --target-…`: what the command takes, says and refuses."""
+"""`encode --target-…`: values that it accepts and refuses, and what it prints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TINY = ("-m", "tiny")
 
 @pytest.fixture
 def sizes(photo: Path) -> tuple[int, int]:
-    """Bytes of the smallest and the largest file of the photo."""
+    """Bytes of the smallest and of the largest .tic file of the photo."""
     small, large = (
         len(ticodec.encode(photo, quality=quality, model="tiny", device="cpu"))
         for quality in (1, 8)
@@ -55,7 +55,7 @@ def test_a_psnr_as_json(run, photo: Path, tmp_path: Path) -> None:
 
 
 def test_out_of_reach(run, photo: Path, sizes: tuple[int, int]) -> None:
-    """With -f the nearest is written, and the line says that it is no more than that."""
+    """With -f the nearest file is written, and the output says that it misses the target."""
     words = ("encode", photo, *TINY, "--target-size", "30")
     said = f"the smallest file has {sizes[0]:,} bytes (quality 1); give --force to take that"
     run(*words).fails(1, f"{photo}: 30 bytes cannot be reached; {said}")
@@ -71,7 +71,7 @@ def test_out_of_reach(run, photo: Path, sizes: tuple[int, int]) -> None:
     assert " dB PSNR, 90 dB PSNR out of reach, " in done.out
 
 
-def test_a_limit_that_the_best_keeps(run, photo: Path, sizes: tuple[int, int]) -> None:
+def test_a_limit_beyond_all_qualities(run, photo: Path, sizes: tuple[int, int]) -> None:
     done = run("encode", photo, *TINY, "--target-size", "10MB")
     assert (done.code, photo.with_suffix(".tic").stat().st_size) == (0, sizes[1])
     assert ", quality 8.00 (the best), " in done.out
@@ -95,7 +95,7 @@ def test_wrong_targets(run, photo: Path) -> None:
 
 
 def test_effort(run, photo: Path, tmp_path: Path) -> None:
-    """Another one gives other bytes: those of the library."""
+    """Another effort gives other bytes, which are the same as from the library."""
     assert run("encode", photo, tmp_path / "a.tic", *TINY, "--effort", 2).code == 0
     usual, more = (
         ticodec.encode(photo, effort=effort, model="tiny", device="cpu") for effort in (1, 2)

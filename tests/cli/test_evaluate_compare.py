@@ -1,4 +1,4 @@
-"""`evaluate` and `compare` as they are typed: what they write and print, and how they fail."""
+"""`evaluate` and `compare` as a user runs them: what they write, print and refuse."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def group_is_gone(group: int) -> bool:
 
 @pytest.fixture
 def started(photos: Path, tmp_path: Path):
-    """Starts an evaluation of many photos; returns it when it has measured something."""
+    """A function that starts an evaluation of many photos, and returns once one is measured."""
     for number in range(2, 40):
         Image.fromarray(make_pixels(120, 160, number)).save(photos / f"{number}.png")
     lines = tmp_path / "report" / "measurements.jsonl"
@@ -164,7 +164,7 @@ def started(photos: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.usefixtures("unrendered")
-def test_ctrl_c_keeps_what_is_measured(run, started, photos, tmp_path, jobs: int) -> None:
+def test_ctrl_c_keeps_finished_measurements(run, started, photos, tmp_path, jobs: int) -> None:
     out = tmp_path / "report"
     lines = out / "measurements.jsonl"
     command = ("evaluate", photos, *TINY, "-q", "1,2,3", "--against", "avif", "--out", out,
@@ -181,7 +181,7 @@ def test_ctrl_c_keeps_what_is_measured(run, started, photos, tmp_path, jobs: int
     kept = lines.read_text().splitlines()
     assert 5 <= len(kept) < 40 * 12
     assert not (out / "report.json").exists()
-    for path in photos.glob("*.png"):  # enough for this test
+    for path in photos.glob("*.png"):  # a few photos are enough for the rest of this test
         if int(path.stem) not in (0, 1, 2):
             path.unlink()
     assert run(*command[:-4], "--pictures", 0, "--quiet").code == 0
@@ -191,7 +191,7 @@ def test_ctrl_c_keeps_what_is_measured(run, started, photos, tmp_path, jobs: int
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_ends_the_programs_of_peers(photos, tmp_path, monkeypatch, jobs: int) -> None:
-    """A program that takes its time is not left running, nor its temporary files lying."""
+    """A slow program does not go on running, and its temporary files are deleted."""
     bin, scratch = tmp_path / "bin", tmp_path / "scratch"
     for folder in (bin, scratch):
         folder.mkdir()
@@ -267,7 +267,7 @@ def test_models_of_one_fixed_quality(run, photos: Path, fixed, tmp_path: Path) -
 
 @pytest.mark.usefixtures("unrendered")
 def test_a_peer_that_fails_is_left_out(run, photos: Path, monkeypatch) -> None:
-    def fail(*_: object) -> bytes:  # as Pillow does with a photo that the format cannot hold
+    def fail(*_: object) -> bytes:  # as Pillow does if the format cannot hold a photo
         raise ValueError("encoding error 5")
 
     monkeypatch.setattr("ticodec.evaluation.peers.pillow.WebP.encode", fail)

@@ -1,4 +1,4 @@
-"""`info`, `models`, `--version`, `--help`: quick, and without torch."""
+"""`info`, `models`, `--version` and `--help`, which are fast and do not import torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ assert not heavy, heavy
     [["--help"], ["--version"], ["info", "FILE"], ["info", "FILE", "--json"], ["models"],
      ["encode", "--help"], ["train", "--help"]],
 )  # fmt: skip
-def test_no_torch_where_no_network_runs(golden: Path, arguments: list[str]) -> None:
+def test_commands_without_a_network_import_no_torch(golden: Path, arguments: list[str]) -> None:
     file = str(golden / "v1" / "photo-q5.tic")
     arguments = [file if a == "FILE" else a for a in arguments]
     command = [sys.executable, "-c", TORCH_FREE, *arguments]
@@ -43,7 +43,7 @@ def test_no_torch_where_no_network_runs(golden: Path, arguments: list[str]) -> N
 
 
 def test_encode_does_import_torch(photo: Path) -> None:
-    """So that the test above is known to be able to fail."""
+    """This shows that the test above can fail."""
     command = [sys.executable, "-c", TORCH_FREE, "encode", str(photo), "-m", "tiny"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "AssertionError" in done.stderr
@@ -90,7 +90,7 @@ def test_models(run) -> None:
 
 
 @pytest.mark.parametrize("switch", ["", "0"])
-def test_models_say_where_their_parts_run(run, monkeypatch, switch: str) -> None:
+def test_models_shows_where_the_parts_of_a_model_run(run, monkeypatch, switch: str) -> None:
     monkeypatch.setenv("TICODEC_NATIVE", switch)
     native.module.cache_clear()
     kernels.module.cache_clear()
@@ -110,7 +110,7 @@ def test_models_say_where_their_parts_run(run, monkeypatch, switch: str) -> None
         kernels.module.cache_clear()
 
 
-def test_the_table_of_models_is_whole_in_80_columns(run, monkeypatch) -> None:
+def test_the_table_of_models_fits_80_columns(run, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("TICODEC_WEIGHTS")  # the weights that ship have the longest names
     *lines, path, transforms = [line for line in run("models").out.splitlines() if line.strip()]
@@ -146,7 +146,7 @@ def test_every_command_is_documented(run) -> None:
     ],
 )
 def test_help_shows_defaults(run, monkeypatch, command: str, default: str) -> None:
-    """Rich takes what is in brackets for markup unless told otherwise."""
+    """Rich takes text in brackets for markup unless this is turned off."""
     monkeypatch.setenv("COLUMNS", "200")
     assert f"[default: {default}]" in run(command, "--help").out
 

@@ -1,4 +1,4 @@
-"""A photo that would lose anything is never deleted, and its row says what."""
+"""A photo that would lose anything is never deleted, and its row in the report says what."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def saved(format: str, image: Image.Image = PHOTO, **options: object) -> bytes:
 
 
 def segment(marker: int, payload: bytes) -> bytes:
-    """A JPEG, with this segment in front of all others."""
+    """A JPEG with this segment in front of all others."""
     head = struct.pack(">BBH", 0xFF, marker, len(payload) + 2)
     photo = saved("JPEG", quality=95)
     return photo[:2] + head + payload + photo[2:]
 
 
 def chunk(kind: bytes, payload: bytes) -> bytes:
-    """A PNG, with this chunk before its pixels."""
+    """A PNG with this chunk before its pixels."""
     photo = saved("PNG")
     body = struct.pack(">I", len(payload)) + kind + payload
     body += struct.pack(">I", zlib.crc32(kind + payload))
@@ -58,9 +58,9 @@ SIDEWAYS = PHOTO.transpose(Image.Transpose.ROTATE_90)
 NEXT = Image.fromarray(PIXELS[::-1].copy())
 IPTC = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(BLOCK)) + BLOCK + b"\0"
 EXTENDED = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + struct.pack(">II", 9, 0) + b"<x/>"
-#: EXIF with an orientation: on its side.
+#: EXIF with an orientation: turned by 90°.
 TURNED = b"Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6" + b"\0" * 6
-#: Photos that have more than a .tic file keeps, and the kind of the note.
+#: Photos with something that a .tic file does not keep, and the kind of the note about it.
 LOSING = {
     "frames.gif": (moving("GIF", NEXT), "frames"),
     "frames.webp": (moving("WEBP", NEXT), "frames"),
@@ -81,10 +81,10 @@ LOSING = {
     "inks.jpg": (saved("JPEG", PHOTO.convert("CMYK"), quality=95), "colour"),
     "cut.jpg": (saved("JPEG", quality=95)[:-800], "truncated"),
 }
-#: So few pixels that its .tic file is larger than itself.
+#: A photo that is so small that its .tic file is larger.
 DOTS = Image.fromarray(np.random.default_rng(1).integers(0, 2, (8, 8), dtype=bool))
 LOSING["dots.png"] = saved("PNG", DOTS), "larger"
-#: Photos of which nothing is lost beyond what the quality says.
+#: Photos that lose nothing but the exact pixel values.
 WHOLE = {
     "plain.jpg": saved("JPEG", quality=95),
     "plain.png": saved("PNG"),
@@ -98,7 +98,7 @@ WHOLE = {
 }
 
 
-def test_what_would_lose_something_stays_and_all_else_goes(tmp_path: Path, run) -> None:
+def test_only_photos_that_lose_nothing_are_deleted(tmp_path: Path, run) -> None:
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
     source.mkdir()
     photos = {name: data for name, (data, _) in LOSING.items()}
@@ -122,7 +122,7 @@ def test_what_would_lose_something_stays_and_all_else_goes(tmp_path: Path, run) 
     assert summary(report)["kept"] == len(LOSING)
     assert summary(report)["notes"]["frames"] == 4
 
-    # The next run keeps them again, and says the same in a table.
+    # The next run keeps these photos too, and its CSV report gives the same reasons.
     table = tmp_path / "r.csv"
     done = run("batch", "encode", source, target, *words, "--report", table)
     assert done.code == 0, done.err
@@ -145,7 +145,7 @@ def _picture(**changes: object) -> Picture:
         (saved("PNG"), _picture(), _picture(alpha=PIXELS[..., 0]), "transparent"),
         (saved("PNG"), _picture(), _picture(pixels=PIXELS[1:]), "another width"),
         (saved("PNG"), _picture(), _picture(pixels=255 - PIXELS), "far from the photo"),
-        # What was encoded is not what the file shows: both agree, and the file does not.
+        # The picture that was encoded and the decoded one agree, but the photo's file differs.
         (saved("PNG", NEXT), _picture(), _picture(), "far from the photo"),
         (
             saved("PNG", PHOTO.transpose(Image.Transpose.ROTATE_90)),
@@ -156,11 +156,11 @@ def _picture(**changes: object) -> Picture:
         (saved("JPEG", quality=95, xmp=b"<x/>"), _picture(), _picture(), "XMP"),
     ],
 )
-def test_what_is_not_sure_is_no_reason_to_delete(photo, source, decoded, why: str) -> None:
+def test_a_photo_is_not_deleted_in_doubt(photo, source, decoded, why: str) -> None:
     assert why in verify(photo, source, decoded, PLAIN, 10**6).doubt
 
 
-def test_metadata_may_go_if_its_owner_wants_that() -> None:
+def test_metadata_may_be_lost_if_the_user_strips_it() -> None:
     photo = saved("JPEG", quality=95, xmp=b"<x/>")
     verdict = verify(photo, _picture(), _picture(), Reading(strip=True), 10**6)
     assert verdict.doubt == ""

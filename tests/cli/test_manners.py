@@ -1,4 +1,4 @@
-"""What users of any command expect: permissions, times, -h, completion, whole tables, Ctrl-C."""
+"""What users expect of any command: permissions, times, -h, completion, narrow tables, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_a_private_photo_stays_private(run, photo: Path, tmp_path: Path) -> None
         photo.chmod(mode)
         assert run("encode", photo, out, "-f", *TINY).code == 0
         assert permissions(out) == expected
-        back.touch(0o666)  # what is overwritten has no say
+        back.touch(0o666)  # the permissions of the overwritten file do not matter
         assert run("decode", out, back, "-f").code == 0
         assert permissions(back) == expected
 
 
-def test_what_comes_from_stdin_is_as_the_umask_says(shell, photo: Path, tmp_path: Path) -> None:
+def test_outputs_from_stdin_follow_the_umask(shell, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tic"
     done = shell("encode", "-", out, *TINY, input=photo.read_bytes(), umask=0o027)
     assert done.returncode == 0, done.stderr
@@ -62,7 +62,7 @@ def test_preserve_times(run, photo: Path, tmp_path: Path) -> None:
         refused.fails(2, "stdin and stdout have no time; leave --preserve-times out")
 
 
-def test_a_link_that_leads_nowhere_gets_its_file(run, encoded: Path, tmp_path: Path) -> None:
+def test_force_writes_the_missing_file_of_a_link(run, encoded: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.png"
     link.symlink_to("new.png")
     assert run("decode", encoded, link, "-f").code == 0
@@ -70,7 +70,7 @@ def test_a_link_that_leads_nowhere_gets_its_file(run, encoded: Path, tmp_path: P
     assert Image.open(tmp_path / "new.png").size == (90, 70)
 
 
-# -- what is shown ------------------------------------------------------------------------
+# -- output -------------------------------------------------------------------------------
 
 
 def test_control_characters_of_names_are_escaped(run, photo: Path, encoded: Path) -> None:
@@ -90,7 +90,7 @@ def test_control_characters_of_names_are_escaped(run, photo: Path, encoded: Path
     assert json.loads(run("info", tic, "--json").out)["width"] == 90
 
 
-def test_json_and_quiet_print_json_alone(run, joint, photo: Path, tmp_path: Path) -> None:
+def test_json_with_quiet_prints_only_json(run, joint, photo: Path, tmp_path: Path) -> None:
     tic = tmp_path / "x.tic"
     for words, kind in (
         (("encode", photo, tic, "-m", "joint", "-q", 1), dict),
@@ -135,7 +135,7 @@ def test_tables_fit_narrow_terminals(run, joint, photo, tmp_path, monkeypatch, w
 
 
 def parameters() -> list[tuple[str, str, object]]:
-    """(command, flags, parameter) of all commands."""
+    """(command, flags, parameter) of every parameter of every command."""
     found, groups = [], [("", typer.main.get_command(app))]
     for name, command in groups:
         groups += [
@@ -165,12 +165,13 @@ def test_h_is_help(run, command: str) -> None:
 
 # -- completion ---------------------------------------------------------------------------
 
-#: With this, `--show-completion` takes the shell as an argument; else it looks which one runs it.
+#: With this variable `--show-completion` takes the shell as an argument. Without it, it detects the
+#: shell that runs it.
 SHELL_GIVEN = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
 
 
 def test_completion_in_bash(tmp_path: Path) -> None:
-    """In a real bash, with a command of that name; and without PyTorch."""
+    """A real bash completes a command called `ticodec`, without importing PyTorch."""
     command = tmp_path / "ticodec"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -X importtime -m ticodec "$@"\n')
     command.chmod(0o755)
@@ -210,7 +211,7 @@ def test_completion_scripts(shell: str) -> None:
 
 
 def test_ctrl_c_while_the_command_is_imported() -> None:
-    """At each moment after Python itself has started: one line, and no traceback."""
+    """At any moment after Python itself has started there is one line and no traceback."""
     program = """if True:
         import os, signal, sys
         import ticodec.cli.start as start
@@ -233,7 +234,10 @@ def test_ctrl_c_while_the_command_is_imported() -> None:
 
 
 def test_ctrl_c_at_any_moment(encoded: Path) -> None:
-    """After Python's own start, whose end this program says: nobody can answer before."""
+    """At any moment after Python's own start, during which a program cannot handle signals.
+
+    The program prints a line when Python has started.
+    """
     program = """if True:
         from ticodec.cli.interrupts import end_at_once
         end_at_once()
@@ -252,6 +256,6 @@ def test_ctrl_c_at_any_moment(encoded: Path) -> None:
         time.sleep(number * 0.05)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
-        # -SIGINT: when Python has taken its modules down, the system ends it, also as 130.
+        # -SIGINT: once Python has cleaned up, the signal ends the process. Shells show it as 130.
         ends = (130, "ticodec: interrupted\n"), (0, ""), (-signal.SIGINT, "")
         assert (process.returncode, said) in ends

@@ -1,4 +1,7 @@
-"""What something else makes while a command runs is never replaced: it may be all of a photo."""
+"""A file that another program makes while a command runs is never replaced.
+
+It may be all that is left of a photo.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,13 @@ DELETE = "--delete-source-after-verify"
 
 
 def planned(job: Job) -> list[Item]:
-    """What a run of that job is about to do."""
+    """The files that a run of this job would process."""
     found = list(sift(job, make_plan(job, [], []).items, skip=True))
     assert all(isinstance(item, Item) for item in found)
     return found
 
 
-def test_photos_whose_folders_are_one_by_a_link(tmp_path: Path, run) -> None:
+def test_photos_of_equal_stems_in_one_folder_and_a_link_to_it(tmp_path: Path, run) -> None:
     source, target, report = tmp_path / "in", tmp_path / "out", tmp_path / "r.json"
     make_photos(source, ["x/a.png", "y/a.png"], side=96)
     photos = [Image.open(source / name).copy() for name in ("x/a.png", "y/a.png")]
@@ -48,7 +51,7 @@ def test_photos_whose_folders_are_one_by_a_link(tmp_path: Path, run) -> None:
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_two_runs_of_other_photos_at_the_same_time(tmp_path: Path, there: bool) -> None:
+def test_two_simultaneous_runs_with_photos_of_one_name(tmp_path: Path, there: bool) -> None:
     target = tmp_path / "out"
     target.mkdir()
     if there:
@@ -69,7 +72,7 @@ def test_two_runs_of_other_photos_at_the_same_time(tmp_path: Path, there: bool) 
     assert (tmp_path / "two" / "a.png").exists()
 
 
-def test_what_a_worker_wrote_before_it_died_is_done(tmp_path: Path) -> None:
+def test_a_file_that_a_worker_wrote_before_it_died_counts_as_done(tmp_path: Path) -> None:
     make_photos(tmp_path / "in", ["a.png"])
     job = Job("encode", str(tmp_path / "in"), str(tmp_path / "out"), model="tiny")
     todo = planned(job)
@@ -79,7 +82,7 @@ def test_what_a_worker_wrote_before_it_died_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["encode", "decode"])
-def test_a_file_that_comes_while_a_command_works(
+def test_a_file_that_appears_while_a_command_runs(
     photo: Path, encoded: Path, tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     target = tmp_path / ("new.tic" if command == "encode" else "new.png")
@@ -111,7 +114,7 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert tree(tmp_path) == {"a": b"first"}
 
 
-def test_no_source_is_deleted_whose_files_are_gone_at_the_end(tmp_path: Path, run) -> None:
+def test_no_source_is_deleted_if_outputs_vanish_with_the_run(tmp_path: Path, run) -> None:
     make_photos(tmp_path / "in", ["a.png"])
     words = ("batch", "encode", tmp_path / "in", "memory://gone", "-m", "tiny", "-q", 8)
     run(*words, DELETE).fails(2, "memory://gone is gone when the run ends")

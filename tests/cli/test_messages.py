@@ -1,4 +1,4 @@
-"""What commands say when they are used in a wrong way: one line with what would be right."""
+"""Messages of commands that are used wrongly: one line that says what would be right."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_folder_or_several_files_are_for_batch(run, photo: Path, encoded: Path) -> None:
+def test_a_folder_or_several_files_need_batch(run, photo: Path, encoded: Path) -> None:
     Path("photos").mkdir()
     run("encode", "photos").fails(3, "photos: a folder, not a file; `ticodec batch encode` takes")
     run("decode", "photos").fails(3, "`ticodec batch decode` takes folders")
@@ -34,7 +34,7 @@ def test_a_folder_or_several_files_are_for_batch(run, photo: Path, encoded: Path
     assert "batch" not in run("info", encoded, "c.tic").err
 
 
-def test_a_tic_file_is_said_to_be_one_before_all_else(run, encoded: Path) -> None:
+def test_a_tic_file_given_to_encode_is_reported_first(run, encoded: Path) -> None:
     before = encoded.read_bytes()
     for more in ((), ("-f",), ("photo.png",), ("x.tic",)):
         run("encode", encoded, *more, *TINY).fails(3, "photo.tic: not an image but a .tic file")
@@ -44,7 +44,7 @@ def test_a_tic_file_is_said_to_be_one_before_all_else(run, encoded: Path) -> Non
     assert renamed.read_bytes() == before
 
 
-def test_a_missing_input_is_said_before_its_output(run) -> None:
+def test_a_missing_input_is_reported_before_its_output(run) -> None:
     for name in ("nothere.tic", "nothere.png", "nothere.html"):
         Path(name).write_bytes(b"there")
     said = "nothere.jxl: cannot be read: No such file"
@@ -53,12 +53,12 @@ def test_a_missing_input_is_said_before_its_output(run) -> None:
     run("compare", "nothere.jxl").fails(3, said)
 
 
-def test_an_empty_file_is_said_to_be_empty(run) -> None:
+def test_an_empty_file_is_reported_as_empty(run) -> None:
     Path("empty.jpg").touch()
     run("encode", "empty.jpg", *TINY).fails(3, "empty.jpg: ", "empty")
 
 
-def test_a_folder_that_is_missing(run, photo: Path) -> None:
+def test_a_missing_folder(run, photo: Path) -> None:
     run("encode", photo, "NEWDIR/", *TINY).fails(2, "NEWDIR/: there is no such folder; make it")
     run("encode", photo, "NEWDIR/a.tic", *TINY).fails(2, "there is no folder NEWDIR")
     Path("NEWDIR").mkdir()
@@ -66,7 +66,7 @@ def test_a_folder_that_is_missing(run, photo: Path) -> None:
     assert Path("NEWDIR/photo.tic").exists()
 
 
-def test_urls_are_for_batch(run, photo: Path) -> None:
+def test_urls_need_batch(run, photo: Path) -> None:
     url = "https://example.com/photo.jpg"
     run("encode", url).fails(3, f"{url}: a URL; `ticodec batch encode` takes URLs")
     run("classify", "s3://bucket/a.tic").fails(3, "s3://bucket/a.tic: a URL; `ticodec batch class")
@@ -74,8 +74,8 @@ def test_urls_are_for_batch(run, photo: Path) -> None:
     run("encode", photo, "s3://bucket/a.tic", *TINY).fails(2, "`ticodec batch encode` writes to")
 
 
-def test_a_name_too_long_says_which(run, photo: Path) -> None:
-    """The name of the output has four letters more, and nobody wrote it."""
+def test_the_message_shows_which_name_is_too_long(run, photo: Path) -> None:
+    """The name of the output has four more letters, and the user did not write it."""
     long = photo.rename(photo.with_name("n" * 253))
     run("encode", long, *TINY).fails(2, "nnn.tic: the output's name is too long; 255 bytes")
     run("encode", "n" * 256, *TINY).fails(2, "nnn: the input's name is too long; 255 bytes")
@@ -101,12 +101,12 @@ def test_wrong_use_names_the_help_of_the_command(run, command: str) -> None:
     run(*command.split(), "--json=1").fails(2, "does not take", f"(see ticodec {command} --help)")
 
 
-def test_a_suffix_alone_is_no_name(run, photo: Path, encoded: Path) -> None:
+def test_a_name_that_is_only_a_suffix(run, photo: Path, encoded: Path) -> None:
     run("encode", photo, ".tic", *TINY).fails(2, ".tic: a name is missing before .tic")
     run("decode", encoded, ".png").fails(2, ".png: a name is missing before .png")
 
 
-def test_missing_weights_are_named_not_the_photo(run, photo: Path, encoded: Path) -> None:
+def test_missing_weights_are_named_and_not_the_photo(run, photo: Path, encoded: Path) -> None:
     words = "ticodec: missing: the classifier is missing: No such file"
     run("classify", photo, "--weights", "missing").fails(3, words)
     run("classify", encoded, photo, "--weights", "missing").fails(3, words)
@@ -121,7 +121,7 @@ def test_missing_weights_are_named_not_the_photo(run, photo: Path, encoded: Path
     [(60, "models"), (110, "models"), (300, "decode"), (900, "classify")],
 )
 def test_too_little_memory_to_import(encoded: Path, limit: int, command: str) -> None:
-    """In megabytes: NumPy cannot be imported, or its threads cannot be started; or PyTorch."""
+    """`limit` is in megabytes. NumPy or PyTorch cannot be imported, or threads cannot start."""
 
     def set_limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit * 1024**2,) * 2)
@@ -143,7 +143,7 @@ def test_too_little_memory_to_import(encoded: Path, limit: int, command: str) ->
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, the limit is set another way")
 def test_too_little_memory_for_workers(shell, photo: Path) -> None:
-    """Of batch: its own process imports less than they do."""
+    """Workers of batch need more memory than its main process, because they import more."""
     limit = (900 * 1024**2,) * 2
     done = shell(
         *("batch", "encode", photo, "out", *TINY, "-j", 1, "--quiet"),
@@ -154,7 +154,7 @@ def test_too_little_memory_for_workers(shell, photo: Path) -> None:
     assert (done.returncode, done.stderr) == (1, said)
 
 
-def test_words_for_too_little_memory() -> None:
+def test_errors_that_mean_too_little_memory() -> None:
     mapped = "libtorch_cpu.so: failed to map segment from shared object"
     assert is_memory_short(ImportError(mapped))
     assert not is_memory_short(ImportError(f"{mapped}: Operation not permitted"))

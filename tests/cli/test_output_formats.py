@@ -1,4 +1,4 @@
-"""`decode` and `batch decode` into every format, and what is up to date there."""
+"""`decode` and `batch decode` into every format, and which outputs are up to date."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def everything(golden: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", suffixes())
-def test_the_suffix_says_the_format(run, encoded: Path, tmp_path: Path, suffix: str) -> None:
+def test_the_suffix_decides_the_format(run, encoded: Path, tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"out{suffix.upper()}"
     facts = json.loads(run("decode", encoded, target, "--json", "--device", "cpu").out)
     assert facts["bytes"] == target.stat().st_size
@@ -38,13 +38,13 @@ def test_the_suffix_says_the_format(run, encoded: Path, tmp_path: Path, suffix: 
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_format_names_the_output(run, encoded: Path, photo: Path, format: str) -> None:
+def test_format_decides_the_suffix(run, encoded: Path, photo: Path, format: str) -> None:
     photo.unlink()
     assert run("decode", encoded, "--format", format).code == 0
     assert encoded.with_suffix(f".{format}").exists()
 
 
-def test_stdout_is_a_png_unless_said(shell, encoded: Path) -> None:
+def test_stdout_is_a_png_by_default(shell, encoded: Path) -> None:
     for words, format in (((), "PNG"), (("--format", "jpg"), "JPEG")):
         done = shell("decode", "-", *words, input=encoded.read_bytes())
         assert Image.open(io.BytesIO(done.stdout)).format == format, done.stderr
@@ -62,7 +62,7 @@ def test_metadata_and_alpha_are_kept(run, everything: Path, tmp_path: Path) -> N
         assert abs(alpha - np.asarray(expected.getchannel("A"))).max() <= 12
 
 
-def test_what_a_format_cannot_do_is_one_line(run, encoded, everything, tmp_path) -> None:
+def test_a_format_that_cannot_hold_a_picture(run, encoded, everything, tmp_path) -> None:
     jpeg = tmp_path / "out.jpg"
     words = ("transparent", "JPEG cannot keep that", ".png, .webp, .avif, .tif")
     run("decode", everything, jpeg).fails(2, "everything.tic", *words)
@@ -100,22 +100,22 @@ def test_a_tree_in_another_format_is_left_alone_when_it_is_up_to_date(
     before = tree(target)
     assert sorted(before) == [f"a.{format}", f"b.{format}"]
     assert states() == ["skipped", "skipped"]
-    # A source that changed is done again, and a damaged output is not taken for ours.
+    # A changed source is decoded again. A damaged output counts as a file that batch did not make.
     (source / "a.tic").write_bytes((source / "b.tic").read_bytes())
     (target / f"b.{format}").write_bytes(before[f"b.{format}"][:-5])
     assert states() == ["done", "failed"]
     assert "was not made by ticodec batch" in rows(report)["b.tic"]["error"]
     assert states("-f") == ["skipped", "done"]
-    # One bit of it: seen where the mark has a checksum of the image, see docs/batch.md.
+    # One flipped bit is noticed in formats whose mark has a checksum, see docs/batch.md.
     middle = len(before[f"b.{format}"]) // 2
     damaged = bytearray(before[f"b.{format}"])
     damaged[middle] ^= 1
     (target / f"b.{format}").write_bytes(damaged)
     assert states() == ["skipped", "skipped" if format == "png" else "done"]
-    # An empty file could be anybody's.
+    # An empty file may have been made by another program.
     (target / f"b.{format}").write_bytes(b"")
     assert states() == ["skipped", "failed"]
-    # Somebody's own image of that name is left alone.
+    # An image of that name that batch did not make is left alone.
     Image.fromarray(make_pixels(9, 9)).save(target / f"b.{format}")
     assert states() == ["skipped", "failed"]
     if format in ("jpg", "avif", "webp"):
@@ -124,7 +124,7 @@ def test_a_tree_in_another_format_is_left_alone_when_it_is_up_to_date(
         assert states("--output-quality", 31) == ["done", "done"]
 
 
-def test_a_tree_with_a_file_that_the_format_cannot_hold(run, everything, tmp_path) -> None:
+def test_a_tree_with_a_picture_that_the_format_cannot_hold(run, everything, tmp_path) -> None:
     source, report = tmp_path / "in", tmp_path / "r.json"
     source.mkdir()
     (source / "a.tic").write_bytes(everything.read_bytes())
@@ -138,7 +138,7 @@ def test_a_tree_with_a_file_that_the_format_cannot_hold(run, everything, tmp_pat
     run(*arguments, "--output-quality", 5).fails(2, "no --output-quality")
 
 
-def test_messages_of_the_library_get_flags(run, photo: Path, tmp_path: Path) -> None:
+def test_messages_of_the_library_name_the_flags(run, photo: Path, tmp_path: Path) -> None:
     assert with_flags("raise `max_pixels`, `ticodec x` and `y`") == (
         "raise --max-pixels, `ticodec x` and `y`"
     )

@@ -1,4 +1,4 @@
-"""The progress bar: on a terminal only, of slow work only, and gone when that ends."""
+"""The progress bar is shown on a terminal only, for slow work only, and disappears at its end."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ticodec.cli import progress_bar
 from ticodec.codec import Codec
 
 TINY = ("-m", "tiny", "--device", "cpu")
-#: How a terminal is told to hide its cursor, and to show it again.
+#: The escape sequences that hide and show a terminal's cursor.
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """Makes stderr a terminal, for the bar alone; gives all that was written there."""
+    """Makes stderr a terminal for the bar. Returns a function that reads all text written there."""
     ours, its = pty.openpty()
     os.set_blocking(ours, False)
     written = bytearray()
@@ -45,9 +45,9 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch, terminal: Callable[[], str]) -> list[str]:
-    """Two stages of the codec take until the bar is seen to show what is done by then.
+    """Makes two stages of the codec wait until the bar shows the progress that they have made.
 
-    The list gets what was seen.
+    Returns a list that is filled with the percentages that were seen.
     """
     monkeypatch.setattr(progress_bar, "DELAY", 0.01)
     seen: list[str] = []
@@ -72,7 +72,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, terminal: Callable[[], str]) -> list[s
     return seen
 
 
-def test_slow_work_shows_a_bar_that_vanishes(
+def test_slow_work_shows_a_bar_that_disappears(
     terminal, slow, run, photo: Path, tmp_path: Path
 ) -> None:
     tic, png = tmp_path / "a.tic", tmp_path / "a.png"
@@ -84,18 +84,18 @@ def test_slow_work_shows_a_bar_that_vanishes(
     assert f"encoding {photo} with tiny"[:30] in text
     assert f"decoding {tic} with tiny"[:30] in text
     assert text.count(HIDE) == text.count(SHOW) == 2
-    assert text.endswith("\x1b[1A\x1b[2K")  # up to the bar's line, which is wiped
+    assert text.endswith("\x1b[1A\x1b[2K")  # moves up to the bar's line and erases it
 
 
 def test_classifying_shows_a_bar_too(terminal, slow, run, photo: Path) -> None:
-    """An image is encoded first: that is four fifths."""
+    """An image is encoded first, which counts as four fifths of the work."""
     assert run("classify", photo, "-m", "tic-lite", "--device", "cpu").code == 0
     assert slow == [" 64%", "100%"]
     assert "classifying" in terminal()
 
 
 @pytest.mark.parametrize("option", ["--quiet", "--json"])
-def test_nothing_is_shown_when_asked_for_nothing(
+def test_quiet_shows_no_bar(
     monkeypatch, terminal, run, photo: Path, tmp_path: Path, option: str
 ) -> None:
     monkeypatch.setattr(progress_bar, "DELAY", 0.0)
@@ -105,15 +105,15 @@ def test_nothing_is_shown_when_asked_for_nothing(
     assert terminal() == ""
 
 
-def test_quick_work_shows_nothing(monkeypatch, terminal, run, photo: Path, tmp_path: Path) -> None:
+def test_fast_work_shows_no_bar(monkeypatch, terminal, run, photo: Path, tmp_path: Path) -> None:
     monkeypatch.setattr(progress_bar, "DELAY", 1000.0)
     assert run("encode", photo, tmp_path / "a.tic", *TINY).code == 0
     assert run("decode", tmp_path / "a.tic", tmp_path / "a.png").code == 0
     assert terminal() == ""
 
 
-def test_nothing_is_shown_in_a_file(monkeypatch, run, photo: Path, tmp_path: Path) -> None:
-    """stderr is one in tests."""
+def test_no_bar_is_written_to_a_file(monkeypatch, run, photo: Path, tmp_path: Path) -> None:
+    """In tests stderr is a file."""
     monkeypatch.setattr(progress_bar, "DELAY", 0.0)
     assert run("encode", photo, tmp_path / "a.tic", *TINY).err == ""
 
@@ -132,8 +132,8 @@ def test_the_bar_is_gone_before_an_error(monkeypatch, terminal) -> None:
     assert terminal().endswith("\x1b[1A\x1b[2K")
 
 
-def test_a_bar_that_comes_too_late_is_not_shown(terminal) -> None:
-    """The timer may go off while the work ends."""
+def test_a_bar_is_not_shown_when_the_work_has_ended(terminal) -> None:
+    """The timer that shows the bar may go off while the work ends."""
     late = progress_bar.Bar("late")
     late.end()
     late.begin()

@@ -1,4 +1,4 @@
-"""`decode --scale` as a user runs it."""
+"""`decode --scale` as a user runs it, and what it refuses."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_other_scales_are_refused(run, tic: Path, scale: str) -> None:
     run("decode", tic, "-f", "--scale", scale).fails(2, message)
 
 
-def test_a_format_must_hold_the_smaller_picture_only(run, tmp_path: Path) -> None:
-    """WebP ends at 16,383 pixels a side."""
+def test_a_format_needs_to_hold_only_the_smaller_picture(run, tmp_path: Path) -> None:
+    """A side of a WebP has at most 16,383 pixels."""
     photo = tmp_path / "wide.png"
     Image.fromarray(make_pixels(2, 16400)).save(photo)
     assert run("encode", photo, "-m", "tiny").code == 0

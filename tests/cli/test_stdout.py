@@ -1,4 +1,4 @@
-"""Output to "-", and what commands print: it arrives whole, or the exit code is 1."""
+"""Output to "-" and printed text: they arrive completely, or the exit code is 1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMAND = [sys.executable, "-m", "ticodec"]
 
 @pytest.fixture
 def large(run, tmp_path: Path) -> Path:
-    """A .tic file whose PNG is larger than a pipe takes at once (64 KiB)."""
+    """A .tic file whose PNG is larger than the buffer of a pipe (64 KiB)."""
     path = tmp_path / "large.png"
     Image.fromarray(make_pixels(256, 256)).save(path)
     assert run("encode", path, "-m", "tiny", "-q", 8, "--quiet").code == 0
@@ -25,8 +25,8 @@ def large(run, tmp_path: Path) -> Path:
     return path.with_suffix(".tic")
 
 
-def test_a_pipe_that_is_closed_before_all_is_written(large: Path) -> None:
-    """As `| head -c 10` does."""
+def test_a_pipe_that_is_closed_before_the_output_is_complete(large: Path) -> None:
+    """`| head -c 10` does this."""
     process = subprocess.Popen(
         [*COMMAND, "decode", str(large), "-"],
         stdout=subprocess.PIPE,
@@ -39,8 +39,8 @@ def test_a_pipe_that_is_closed_before_all_is_written(large: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, the limit is set another way")
-def test_a_disk_that_becomes_full_without_a_buffer(large: Path, tmp_path: Path) -> None:
-    """The system takes a part of what is written, and only says so at the next call."""
+def test_a_disk_that_becomes_full_during_an_unbuffered_write(large: Path, tmp_path: Path) -> None:
+    """The system accepts a part of the bytes, and reports the error only at the next call."""
     import resource
 
     with (tmp_path / "out.png").open("wb") as out:
@@ -58,7 +58,7 @@ def test_a_disk_that_becomes_full_without_a_buffer(large: Path, tmp_path: Path) 
     )
 
 
-def test_large_pictures_arrive_whole(large: Path) -> None:
+def test_large_pictures_arrive_completely(large: Path) -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     command = [*COMMAND, "decode", str(large), "-"]
     done = subprocess.run(command, capture_output=True, env=environment)
@@ -93,20 +93,20 @@ def test_a_closed_or_full_stdout_is_a_failure(
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "2<"])
-def test_a_failure_that_cannot_be_said_has_its_code(tmp_path: Path, redirection: str) -> None:
+def test_an_error_that_cannot_be_printed_has_its_code(tmp_path: Path, redirection: str) -> None:
     (tmp_path / "empty").touch()
     script = f'"$@" {redirection}{tmp_path / "empty" if redirection == "2<" else ""}'
     command = ["sh", "-c", script, "sh", *COMMAND, "info", str(tmp_path / "not-there.tic")]
     assert subprocess.run(command).returncode == 3
 
 
-def test_a_closed_stdin_is_said(shell) -> None:
+def test_a_closed_stdin_is_reported(shell) -> None:
     done = shell("encode", "-", "x.tic", preexec_fn=lambda: os.close(0))
     assert (done.returncode, done.stderr) == (3, b"ticodec: stdin: cannot be read: it is closed\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_a_terminal_gets_no_bytes_unless_forced(photo: Path, encoded: Path) -> None:
+def test_bytes_are_not_written_to_a_terminal_without_force(photo: Path, encoded: Path) -> None:
     import pty
     import tty
 
