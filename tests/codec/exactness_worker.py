@@ -1,7 +1,7 @@
-"""Configurations of the exactness test that one process can have, one after the other.
+"""Runs the configurations of the exactness test that share one environment, in one process.
 
-Reads each model's latents.npz and, when it is there, reference.npz; prints the hashes of each
-configuration as JSON.
+Reads the latents.npz of each model. Writes reference.npz, or reads it if it exists. Prints the
+hashes of each configuration as JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ticodec.training.export.compile_tic import neighbourhoods
 
 
 def digest(*arrays: np.ndarray | bytes) -> str:
-    """One hash of all of them."""
+    """One hash of all arrays together."""
     total = hashlib.sha256()
     for array in arrays:
         total.update(array if isinstance(array, bytes) else np.ascontiguousarray(array).tobytes())
@@ -32,7 +32,12 @@ def digest(*arrays: np.ndarray | bytes) -> str:
 
 
 def parameters(coder: EntropyCoder, y: torch.Tensor, z_symbols: np.ndarray, whole: bool):
-    """(means, scale indexes, ŷ) of every position, step by step or in one pass over known ŷ."""
+    """(means, scale indexes, ŷ) of every position.
+
+    Args:
+        whole: whether means and indexes are computed in one pass over the known ŷ, instead of step
+            by step.
+    """
     z_size = [side // coder.z_to_y for side in y.shape[:2]]
     height, width, m = y.shape
     flat = y.reshape(-1, m).double().to(coder.device)
@@ -61,7 +66,7 @@ def parameters(coder: EntropyCoder, y: torch.Tensor, z_symbols: np.ndarray, whol
 
 @torch.inference_mode()
 def hashes(model: str, folder: Path, options: dict) -> dict:
-    """Hashes of: streams, decoded reference, parameters, and the same from float32 code."""
+    """Hashes of the streams, the decoded reference, the parameters, and float32 parameters."""
     latents = np.load(folder / "latents.npz")
     y, z = torch.from_numpy(latents["y"]), torch.from_numpy(latents["z"])
     codec = Codec(weights.find(model), "cpu", bf16=False)
@@ -84,7 +89,7 @@ def hashes(model: str, folder: Path, options: dict) -> dict:
     whole = options.get("whole", False)
     means, indexes, y_hat = parameters(coder, y, rounded - coder.centres, whole)
 
-    # The same with ordinary float32 modules, as every published codec does it.
+    # Means and indexes from ordinary float32 modules, as in every published codec.
     network = codec.network
     known = y_hat.cpu().reshape(1, *y.shape).float() / 256
     scales, float_means = network.prediction(z.round()[None].float(), known)
@@ -98,7 +103,7 @@ def hashes(model: str, folder: Path, options: dict) -> dict:
 
 
 def main(folder: Path, options: dict) -> dict:
-    """The hashes of each model that has a folder in this one."""
+    """The hashes of each model that has a subfolder of `folder`."""
     torch.set_num_threads(options.get("threads", 2))
     torch.backends.mkldnn.set_flags(not options.get("no_onednn"))
     return {model.name: hashes(model.name, model, options) for model in sorted(folder.iterdir())}

@@ -1,4 +1,4 @@
-"""What the tests of inspection share: photos of numbers as files, and the notes of a file."""
+"""Helpers of the tests of inspection: they make image files and return the notes of a file."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ticodec.reading.structure.found import Found
 
 
 def photo(seed: int = 0, size: tuple[int, int] = (48, 64)) -> Image.Image:
-    """A photo of numbers, of (height, width) pixels."""
+    """A generated photo of (height, width) pixels."""
     return Image.fromarray(make_pixels(*size, seed))
 
 
 def saved(kind: str, image: Image.Image | None = None, **options: object) -> bytes:
-    """An image file as Pillow writes it."""
+    """An image file written by Pillow."""
     file = BytesIO()
-    (image or photo()).copy().save(file, kind, **options)  # Pillow leaves options behind
+    (image or photo()).copy().save(file, kind, **options)  # Pillow changes its info
     return file.getvalue()
 
 
 def heif(*images: Image.Image, **options: object) -> bytes:
-    """A HEIC file as libheif writes it."""
+    """A HEIC file written by libheif."""
     file = BytesIO()
     pictures = pillow_heif.from_pillow(images[0])
     for image in images[1:]:
@@ -35,7 +35,7 @@ def heif(*images: Image.Image, **options: object) -> bytes:
 
 
 def opened(data: bytes) -> Image.Image:
-    """An image, decoded. HEIC too, which Pillow opens only where another test wants it to."""
+    """A decoded image. HEIC is opened by pillow_heif, as it may not be registered with Pillow."""
     is_heif = data[4:12] == b"ftypheic" or data[4:12] == b"ftypheix"
     image = pillow_heif.HeifImageFile(BytesIO(data)) if is_heif else Image.open(BytesIO(data))
     image.load()
@@ -43,10 +43,10 @@ def opened(data: bytes) -> Image.Image:
 
 
 def notes_of(data: bytes) -> dict[str, str]:
-    """The texts of a file's notes, by kind. Its structure must have been walked to its end."""
+    """The texts of a file's notes, by kind. Asserts that the whole file has been inspected."""
     image = opened(data)
     if image.format in LOOKS:
-        LOOKS[image.format](data, image, Found())  # would raise what `inspected` catches
+        LOOKS[image.format](data, image, Found())  # raises errors that `inspected` would catch
     notes = inspected(data, image)
     assert all(note.lost for note in notes)
     assert len({note.kind for note in notes}) == len(notes)

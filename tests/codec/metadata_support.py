@@ -1,4 +1,4 @@
-"""Photos with metadata, made by real encoders, for tests of what is kept."""
+"""Makes photos with metadata by real encoders, for the tests of what a file keeps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ticodec.reading.options import PLAIN, Reading
 from ticodec.reading.read import read_picture
 from ticodec.writers import writer_of
 
-#: Directions of the tests' photos: what is at the top left of the upright one is bright.
+#: Size of the tests' photos when they are upright. Their top left is bright.
 HEIGHT, WIDTH = 48, 72
-#: A maker note with offsets of its own, which nobody else can move.
+#: A maker note with its own offsets, which other programs cannot adjust.
 MAKER_NOTE = b"FUJIFILM\x0c\0\0\0" + bytes(range(256)) * 4
-#: Degrees, minutes and seconds that no other tag has.
+#: Degrees, minutes and seconds with numbers that no other tag has.
 NORTH, EAST = ((48, 1), (51, 1), (29831, 100)), ((2, 1), (17, 1), (40417, 100))
-#: How upright pixels are stored, by orientation.
+#: The transposition that stores an upright image, by orientation.
 STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,7 +41,7 @@ def upright_photo(size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
 
 
 def stored(image: Image.Image, orientation: int) -> Image.Image:
-    """As a camera stores it that was held so."""
+    """The image as a camera that was held in this orientation stores it."""
     return image.transpose(STORED[orientation]) if orientation > 1 else image
 
 
@@ -62,10 +62,11 @@ def opened(data: bytes) -> Image.Image:
 
 
 def rich_exif(orientation: int | None = None, **parts: dict) -> bytes:
-    """EXIF with everything that is easily lost, by piexif: with the prefix "Exif".
+    """EXIF that piexif wrote, with all tags that are easily lost. It has the prefix "Exif".
 
     Args:
-        parts: more tags of "0th", "Exif", "GPS" or "first" (IFD1).
+        orientation: its tag of orientation. None for no such tag.
+        parts: more tags, by the directory that they are in.
     """
     size = (WIDTH, HEIGHT) if (orientation or 1) < 5 else (HEIGHT, WIDTH)
     small = stored(upright_photo(), orientation or 1).resize((size[0] // 2, size[1] // 2))
@@ -93,12 +94,12 @@ def read(data: bytes, reading: Reading = PLAIN) -> Picture:
 
 
 def rewritten(picture: Picture, suffix: str) -> Image.Image:
-    """What the next reader finds in the decoded file: Pillow, before it turns anything."""
+    """The decoded picture after writing it and opening the file by Pillow, without turning it."""
     return Image.open(io.BytesIO(writer_of(suffix).write(picture.to_image())))
 
 
 def far(one: Image.Image, other: Image.Image) -> float:
-    """The mean difference of two images in grey levels; infinite: of other sizes."""
+    """The mean difference of two images in grey levels. Infinite if their sizes differ."""
     if one.size != other.size:
         return float("inf")
     pair = [np.asarray(image.convert("RGB")).astype(float) for image in (one, other)]

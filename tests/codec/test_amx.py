@@ -1,4 +1,4 @@
-"""Products by AMX, which few processors have: here its instructions are emulated in C."""
+"""Kernels for AMX, which few processors have. Here its instructions are emulated in C."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMPILER = shutil.which("cc") or shutil.which("gcc")
 
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """The extension, built so that it emulates AMX."""
+    """The extension, built with an emulation of AMX."""
     real = native.module()
     if COMPILER is None or real is None or "avx512bf16" not in dict(real.SETS):
         pytest.skip("needs a compiler and a processor with AVX512-BF16")
@@ -48,9 +48,9 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 def by_both(
     emulated: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Callable[[], torch.Tensor], float], None]:
-    """Runs layers with the kernels for AVX512 and with those for AMX, which must be near.
+    """A function that runs a layer with the kernels for AVX512 and for AMX, and compares them.
 
-    `least`: the standard deviation that results have at least.
+    `least` is the smallest standard deviation that the results may have.
     """
 
     def compare(run: Callable[[], torch.Tensor], least: float) -> None:
@@ -66,20 +66,20 @@ def by_both(
 
 
 def swin_layer(absent: int) -> SwinLayer:
-    """A layer whose windows are shifted if rows are absent."""
+    """A layer, whose windows are shifted if rows are absent."""
     torch.manual_seed(0)
     layer = SwinLayer(64, 2, 8, absent > 0, 4)
     nn.init.normal_(layer.bias_table)
     return layer
 
 
-def test_it_comes_first(emulated: ModuleType) -> None:
+def test_amx_is_the_first_choice(emulated: ModuleType) -> None:
     assert emulated.SETS[0] == ("amxbf16", 2)
 
 
 @pytest.mark.parametrize("absent", [0, 4])
-def test_swin_layers_are_those_of_avx512(by_both, absent: int) -> None:
-    """Whole windows, and the half ones at the top and the bottom."""
+def test_swin_layers_equal_those_of_avx512(by_both, absent: int) -> None:
+    """Tests whole windows, and half windows at the top and the bottom."""
     layer, x = swin_layer(absent), torch.randn(16 - absent, 24, 64)
 
     def run() -> torch.Tensor:
@@ -91,7 +91,7 @@ def test_swin_layers_are_those_of_avx512(by_both, absent: int) -> None:
 
 
 @pytest.mark.parametrize("absent", [0, 4])
-def test_gradients_are_those_of_avx512(by_both, absent: int) -> None:
+def test_gradients_equal_those_of_avx512(by_both, absent: int) -> None:
     layer = swin_layer(absent)
     x, above = torch.randn(2, 16 - absent, 24, 64)
 
@@ -106,8 +106,8 @@ def test_gradients_are_those_of_avx512(by_both, absent: int) -> None:
 
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("channels", [(64, 32), (32, 48), (24, 80)])
-def test_convolutions_are_those_of_avx512(by_both, up: bool, channels: tuple[int, int]) -> None:
-    """One and two blocks of outputs, rows that are no whole tiles, inputs that are none either."""
+def test_convolutions_equal_those_of_avx512(by_both, up: bool, channels: tuple[int, int]) -> None:
+    """Tests one and two blocks of outputs, and rows and inputs that do not fill whole tiles."""
     torch.manual_seed(0)
     conv, gdn = Conv(*channels, 3, 2, up=up), LinearGDN(channels[1], up)
 

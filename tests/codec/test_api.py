@@ -1,4 +1,4 @@
-"""The public functions: what they take, what they refuse and how, and what is exported."""
+"""The public functions: arguments that they take and refuse, and the exported names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIXELS = make_pixels(20, 30)
 
 
 class PathLike:
-    """A path of one's own, as bytes."""
+    """A path of a class of the user's own. It is given as bytes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,7 +38,7 @@ def encode(image: object) -> bytes:
 
 
 def as_files(path: Path) -> list[object]:
-    """A file in every form in which it may be handed over."""
+    """A file in every form that the functions take."""
     data = path.read_bytes()
     forms = [path, str(path), PathLike(path), data, bytearray(data), memoryview(data)]
     twice = np.repeat(np.frombuffer(data, np.uint8), 2)
@@ -85,7 +85,7 @@ def test_classify_takes_tics_and_images(joint, png: Path, tmp_path: Path, monkey
     assert all(answer == answers[0] for answer in answers)
 
 
-def test_a_file_object_is_read_from_where_it_stands(tic: Path) -> None:
+def test_a_file_object_is_read_from_its_position(tic: Path) -> None:
     file = io.BytesIO(b"before" + tic.read_bytes())
     file.seek(6)
     assert ticodec.info(file)["width"] == 30
@@ -94,7 +94,7 @@ def test_a_file_object_is_read_from_where_it_stands(tic: Path) -> None:
 
 
 class Reads:
-    """Looks like a file, and gives something."""
+    """An object like a file, whose `read` returns a given value."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -130,7 +130,7 @@ def closed() -> io.BytesIO:
         ("no/such/file", "No such file"),
     ],
 )
-def test_wrong_things_are_one_clear_line(function, value: object, message: str) -> None:
+def test_wrong_arguments_give_one_clear_line(function, value: object, message: str) -> None:
     with pytest.raises(TicodecError, match=message) as error:
         function(value)
     assert isinstance(error.value, ValueError)
@@ -204,7 +204,7 @@ def test_wrong_options_of_classify(tiny, tic: Path, options: dict, message: str)
             classify(tic, **options)
 
 
-def test_options_have_names(tic: Path) -> None:
+def test_options_must_be_given_by_name(tic: Path) -> None:
     calls = (
         lambda: ticodec.encode(PIXELS, 5),
         lambda: ticodec.decode(tic, "cpu"),
@@ -217,7 +217,7 @@ def test_options_have_names(tic: Path) -> None:
             call()
 
 
-def test_a_codec_gives_pictures_and_the_function_an_image(tiny, tic: Path) -> None:
+def test_a_codec_returns_pictures_and_the_function_an_image(tiny, tic: Path) -> None:
     picture = tiny.decode(tic)
     assert type(picture) is ticodec.Picture
     image = ticodec.decode(tic, device="cpu")
@@ -251,7 +251,7 @@ except AttributeError: print("done")
 """
 
 
-def test_exports_and_the_torch_that_only_some_need(golden: Path) -> None:
+def test_exports_and_which_of_them_import_torch(golden: Path) -> None:
     command = [sys.executable, "-c", WITHOUT_TORCH, str(golden / "v1" / "photo-q5.tic")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout == "done\n", done.stderr
@@ -281,7 +281,7 @@ def test_one_of_several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_device("auto") == torch.device("cpu")
 
 
-def test_mistakes_in_our_code_are_not_called_damaged_weights(tiny, monkeypatch) -> None:
+def test_bugs_are_not_reported_as_damaged_weights(tiny, monkeypatch) -> None:
     def broken(*arguments: object) -> None:
         raise TypeError("a mistake of ours")
 
@@ -308,7 +308,7 @@ def test_a_picture_that_would_not_decode_is_refused(tiny, changes: dict, message
             encoding(picture)
 
 
-def test_many_are_pictures(tiny) -> None:
+def test_encoding_many_takes_a_list_of_pictures(tiny) -> None:
     with pytest.raises(UsageError, match="pictures must be `Picture`s, not str"):
         tiny.encode_many(["photo.png"])
 
@@ -326,12 +326,12 @@ def test_an_empty_path_is_not_the_current_folder(tic: Path) -> None:
         ticodec.classify(tic, head="")
 
 
-def test_a_url_is_said_to_be_one() -> None:
+def test_a_url_is_reported_as_a_url() -> None:
     for call in (encode, ticodec.decode, ticodec.classify, ticodec.info, ticodec.read_picture):
         with pytest.raises(UsageError, match=r"is a URL, https://a\.b/c\.jpg"):
             call("https://a.b/c.jpg")
 
 
-def test_a_codec_is_not_made_of_a_name() -> None:
+def test_a_codec_cannot_be_made_from_a_name() -> None:
     with pytest.raises(UsageError, match=r"not str; Codec.load takes a model's name"):
         Codec("tiny")  # type: ignore[arg-type]

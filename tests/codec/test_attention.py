@@ -1,4 +1,4 @@
-"""Window attention: the written-out gradient against autograd through the plain computation."""
+"""Compares window attention and its explicit gradient with autograd through plain operations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TYPES = (torch.bfloat16, torch.float32)
 
 
 def plain(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tensor:
-    """The same, step by step as in the Swin paper: roll, partition, mask, softmax."""
+    """Window attention step by step as in the Swin paper: roll, partition, mask, softmax."""
     b, h, w, c = qkv.shape
     heads, t, d = len(bias), window * window, c // 3 // len(bias)
     tokens = partition(qkv.roll((-shift, -shift), (1, 2)), window)
@@ -32,7 +32,7 @@ def plain(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tensor:
 
 
 def case(window: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """qkv and bias that want gradients, and a gradient to start from."""
+    """qkv and bias that require gradients, and a gradient of the output."""
     torch.manual_seed(window)
     qkv = torch.randn(2, 3 * window, 2 * window, 3 * 4 * 6, dtype=dtype, requires_grad=True)
     bias = torch.randn(4, window**2, window**2, dtype=dtype, requires_grad=True)
@@ -41,9 +41,7 @@ def case(window: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("window", [4, 8])
 @pytest.mark.parametrize("shifted", [False, True])
-def test_values_and_gradients_are_those_of_the_plain_computation(
-    window: int, shifted: bool
-) -> None:
+def test_values_and_gradients_equal_the_plain_computation(window: int, shifted: bool) -> None:
     qkv, bias, above = case(window, torch.float64)
     shift = window // 2 if shifted else 0
     for got, wanted in zip(
@@ -72,7 +70,7 @@ def test_bfloat16_with_a_float32_bias_is_as_close_as_bfloat16_can_be() -> None:
         assert (mine.double() - exact).norm() < 0.01 * exact.norm()
 
 
-def test_a_gpu_takes_the_kernel_and_does_without_where_there_is_none(monkeypatch) -> None:
+def test_a_gpu_uses_the_kernel_if_there_is_one(monkeypatch) -> None:
     qkv, bias, _ = case(4, torch.float32)
     taken = []
     monkeypatch.setattr(attention, "on_gpu", lambda x: True)

@@ -1,7 +1,7 @@
-"""Fused window attention against plain attention in float64.
+"""Compares fused window attention with plain attention in float64.
 
-Triton decides when it is imported whether to interpret kernels, so a process of its own (this
-file as a script) does the work for each device, and the tests look at what it reports.
+Triton decides on import whether it interprets kernels. So for each device a process of its own,
+which runs this file as a script, does the work, and the tests check its report.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHAPES = [
     (8, 4, 1, 32, 2, 3, None),
     (8, 4, 3, 6, 2, 1, None),
     (8, 0, 2, 12, 1, 1, None),
-    (8, 4, 1, 24, 1, 1, None),  # one window is the whole map
+    (8, 4, 1, 24, 1, 1, None),  # the map is one window
     (8, 4, 3, 16, 1, 1, None),
     (4, 2, 1, 12, 3, 2, None),
     (4, 0, 2, 6, 1, 3, None),
@@ -44,7 +44,7 @@ REFUSED = {
 
 
 def plain_attention(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tensor:
-    """The same in plain operations: roll, partition, masked softmax, and back."""
+    """Window attention in plain operations: roll, partition, masked softmax, and back."""
     b, h, w, c3 = qkv.shape
     t, heads = window**2, bias.shape[0]
 
@@ -55,7 +55,7 @@ def plain_attention(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tenso
     tokens = partition(qkv.roll((-shift, -shift), (1, 2)))
     q, k, v = tokens.reshape(b, -1, t, 3, heads, c3 // 3 // heads).permute(3, 0, 1, 4, 2, 5)
     scores = q @ k.mT * q.shape[-1] ** -0.5 + bias  # (B, nW, heads, T, T)
-    # Inside a window of the rolled map, sides differ where one token was wrapped around.
+    # Two tokens of a window of the rolled map must not see each other if only one wrapped around.
     down, across = torch.arange(h) + shift >= h, torch.arange(w) + shift >= w
     side = partition((down[:, None] * 2 + across * 1).reshape(1, h, w, 1))[..., 0]
     apart = side[..., :, None] != side[..., None, :]
@@ -66,7 +66,7 @@ def plain_attention(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tenso
 
 @pytest.fixture(scope="module", params=DEVICES)
 def report(request: pytest.FixtureRequest) -> dict:
-    """What the worker says of one device: a result for each name, a string if it failed."""
+    """The worker's report for one device: a result for each check. It is a string if it failed."""
     pytest.importorskip("triton")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     if request.param == "cpu":
@@ -78,7 +78,7 @@ def report(request: pytest.FixtureRequest) -> dict:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_float32_is_exact_but_for_rounding(report: dict, shape: tuple):
+def test_float32_is_exact_up_to_rounding(report: dict, shape: tuple):
     assert isinstance(report[f"float32 {shape}"], dict), report[f"float32 {shape}"]
     for name, error in report[f"float32 {shape}"].items():
         assert error < 5e-6, name
@@ -86,7 +86,7 @@ def test_float32_is_exact_but_for_rounding(report: dict, shape: tuple):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_16_bits_are_close(report: dict, shape: tuple):
-    """bfloat16 on a GPU; float16 in the interpreter, which multiplies bfloat16 as integers."""
+    """bfloat16 on a GPU, float16 in the interpreter, which multiplies bfloat16 as integers."""
     assert isinstance(report[f"16 bits {shape}"], dict), report[f"16 bits {shape}"]
     for name, error in report[f"16 bits {shape}"].items():
         assert error < 1e-2, name
@@ -108,16 +108,16 @@ def test_refuses_what_does_not_fit(report: dict, what: str):
 
 
 def worker(device: str) -> dict:
-    """Every check on one device. Results are relative errors, or the traceback of a failure."""
+    """Run every check on one device. Results are relative errors, or the traceback of a failure."""
     from ticodec.models import attention_gpu
     from ticodec.models.attention_gpu import window_attention
 
-    # Among others this fills new memory with NaN: it shows what a kernel leaves unwritten.
+    # This also fills new memory with NaN, which shows values that a kernel does not write.
     torch.use_deterministic_algorithms(True, warn_only=True)
     random = torch.Generator().manual_seed(0)
 
     def make(shape: tuple, dtype: torch.dtype) -> list[Tensor]:
-        """qkv and grad_out of one of SHAPES, and a bias that is not contiguous, as a table's."""
+        """qkv and grad_out of one of SHAPES, and a bias that is not contiguous, like a table's."""
         window, _, heads, d, down, across, _ = shape
         size = (2, down * window, across * window)
         qkv = torch.randn(*size, 3 * heads * d, generator=random).to(device, dtype)

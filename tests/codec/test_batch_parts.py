@@ -1,4 +1,4 @@
-"""How workers of one machine share its memory: who has how many parts, who waits."""
+"""How workers of one machine share its memory: how many parts each has, and which one waits."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ticodec.batch.worker import Worker
 GIB = 1 << 30
 
 
-def test_who_asks_first_is_first() -> None:
+def test_workers_are_served_in_the_order_of_their_requests() -> None:
     shared: Parts[str] = Parts(3)
     for worker in "abc":
         shared.take(worker)
     assert shared.free() == 0
     shared.ask("a", 2)
-    assert shared.granted() == []  # b and c have one each
+    assert shared.granted() == []  # b and c have one part each
     shared.ask("b", 3)
     assert shared.granted() == ["a"]
     shared.leave("c")
-    assert shared.free() == 0  # one is, and b waits
+    assert shared.free() == 0  # one part is free, but b waits for it
     shared.ask("a", 1)
     assert shared.granted() == ["b"]
     shared.leave("b")
@@ -39,7 +39,7 @@ def test_who_asks_first_is_first() -> None:
     assert shared.free() == 2
 
 
-def test_a_dead_worker_waits_for_nothing() -> None:
+def test_a_dead_worker_is_not_waiting() -> None:
     shared: Parts[str] = Parts(2)
     shared.take("a")
     shared.ask("b", 2)
@@ -54,7 +54,7 @@ def test_parts_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "cores", lambda: 9)
     job = divided(Job("encode", "in", memory=8 * GIB), 4)
     assert (job.parts, job.part, job.threads) == (4, GIB, 2)
-    assert job.memory == 5 * GIB  # of one that has all parts, while three are idle
+    assert job.memory == 5 * GIB  # for one worker with all parts, while three idle
     needs = (0, 1, GIB, GIB + 1, 3 * GIB, 9 * GIB)
     assert [parts_for(job, need) for need in needs] == [1, 1, 1, 2, 3, 4]
     monkeypatch.setattr(memory, "available", lambda: None)
@@ -64,7 +64,7 @@ def test_parts_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with six small photos and six that are larger, in turns."""
+    """A folder with six small and six larger photos in alternating order."""
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(12):
@@ -77,7 +77,7 @@ def items_of(folder: Path) -> list[Item]:
     return [Item(path.name, f"{path.stem}.tic") for path in sorted(folder.iterdir())]
 
 
-def test_large_photos_ask_small_ones_do_not(monkeypatch, photos: Path, tmp_path: Path) -> None:
+def test_only_large_photos_ask_for_parts(monkeypatch, photos: Path, tmp_path: Path) -> None:
     monkeypatch.setattr("ticodec.batch.worker.GROUP_WIDTH", 0.0)  # every photo is coded alone
     job = Job("encode", str(photos), str(tmp_path / "out"), model="tiny", device="cpu")
     config = Worker(job).encoder.config
@@ -88,15 +88,15 @@ def test_large_photos_ask_small_ones_do_not(monkeypatch, photos: Path, tmp_path:
     assert [row.error for row in worker.run(items_of(photos))] == [""] * 12
     most = parts_for(job, large)
     assert 1 < most < 9
-    # A small photo behind a large one gives the parts back.
+    # A small photo after a large one returns the parts.
     assert asked == [most, 1] * 5 + [most]
     assert torch.get_num_threads() == most
     torch.set_num_threads(1)
 
 
-def test_effort_takes_parts(photos: Path, tmp_path: Path) -> None:
+def test_effort_needs_more_parts(photos: Path, tmp_path: Path) -> None:
     job = Job("encode", str(photos), str(tmp_path), model="tiny", device="cpu", effort=2)
-    enough = memory.needed(Worker(job).encoder.config, 32, 32)  # for the usual effort
+    enough = memory.needed(Worker(job).encoder.config, 32, 32)  # for effort 1
     asked: list[int] = []
     worker = Worker(replace(job, parts=9, part=int(enough) + 1), asked.append)
     (row,) = worker.run(items_of(photos)[:1])
@@ -105,7 +105,7 @@ def test_effort_takes_parts(photos: Path, tmp_path: Path) -> None:
 
 
 def test_workers_take_turns(photos: Path, tmp_path: Path) -> None:
-    """Two workers whose photos each take both parts: all are done, whoever waits for whom."""
+    """Each photo of two workers needs both parts. All photos are encoded without a deadlock."""
     job = Job("encode", str(photos), str(tmp_path / "out"), model="tiny", device="cpu")
     job = Job(**{**vars(job), "parts": 2, "part": 60_000_000})
     engine = LocalEngine(job, 2)
@@ -118,7 +118,7 @@ def test_workers_take_turns(photos: Path, tmp_path: Path) -> None:
 def test_a_photo_that_takes_all_memory_is_not_refused_while_others_work(
     monkeypatch, run, photos: Path, tmp_path: Path
 ) -> None:
-    """What is free now counts when a photo is coded, not when it is read."""
+    """The free memory is checked when a photo is coded, not when it is read."""
     report = tmp_path / "report.json"
     words = ("batch", "encode", photos, tmp_path / "out", "-m", "tiny", "--device", "cpu", "-j", 2)
     assert run(*words, "--report", report).code == 0

@@ -1,4 +1,4 @@
-"""Runs of `ticodec.batch`, as the command uses them: names of outputs, rows, workers."""
+"""Runs of `ticodec.batch` as the command uses them: output names, rows, workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ticodec.batch.run import Options, Run
 from ticodec.batch.worker import Worker
 
 
-def test_names_of_outputs_never_meet():
+def test_output_names_are_all_different():
     names = ["a.jpg", "a.jpg.png", "a.jpg.png.gif", "a.png", "é.png", "e\u0301.png", "s/a.png"]
     outputs = output_names(names, ".tic")
     assert len({name.casefold() for name in outputs}) == len(names)
@@ -21,7 +21,7 @@ def test_names_of_outputs_never_meet():
     assert output_names(["one.jpg"], ".tic") == ["one.tic"]
 
 
-def test_a_run_left_early_has_a_row_for_every_file(tmp_path: Path):
+def test_a_run_that_stops_early_has_a_row_for_every_file(tmp_path: Path):
     names = [f"{number}.png" for number in range(12)]
     make_photos(tmp_path / "in", names)
     job = Job("encode", str(tmp_path / "in"), str(tmp_path / "out"), model="tiny")
@@ -36,7 +36,7 @@ def test_a_run_left_early_has_a_row_for_every_file(tmp_path: Path):
     assert Totals.of(every).counts == {"done": 1, "left": 11}
 
 
-def test_a_retry_knows_what_the_dead_worker_had_finished(tmp_path: Path):
+def test_a_retry_skips_files_that_the_dead_worker_finished(tmp_path: Path):
     source, target = tmp_path / "in", tmp_path / "out"
     make_photos(source, ["a.png"], 96)
     job = Job("encode", str(source), str(target), model="tiny", quality=8, delete_source=True)

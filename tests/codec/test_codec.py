@@ -1,4 +1,4 @@
-"""The codec end to end, on the tiny network: sizes, colour modes, metadata, quality, weights."""
+"""The codec from end to end with the tiny network: sizes, modes, metadata, quality, weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 130), (67, 1), (64, 64), (65, 63), (200, 129)])
-def test_any_size_comes_back(tiny, picture, size: tuple[int, int]) -> None:
+def test_images_of_any_size_are_decoded(tiny, picture, size: tuple[int, int]) -> None:
     original = picture(*size)
     data = tiny.encode(original, 5)
     decoded = tiny.decode(data)
@@ -103,7 +103,7 @@ def test_alpha_is_lossless(tiny, picture) -> None:
     assert np.array_equal(np.asarray(decoded)[..., 3], original.alpha)
 
 
-def test_opaque_alpha_costs_nothing() -> None:
+def test_opaque_alpha_takes_no_bytes() -> None:
     image = Image.fromarray(make_pixels(20, 20)).convert("RGBA")
     names = [s["type"] for s in ticodec.info(ticodec.encode(image, model="tiny"))["sections"]]
     assert names == ["z", "y"]
@@ -128,7 +128,7 @@ def test_metadata_comes_back_and_orientation_is_applied(tmp_path) -> None:
     assert saved.info["icc_profile"] == SRGB_ICC
 
 
-def test_other_weights_are_an_error_never_a_picture(tiny, picture) -> None:
+def test_decoding_with_other_weights_is_an_error(tiny, picture) -> None:
     parsed = container.read(tiny.encode(picture(10, 10), 4))
     parsed.header.fingerprint = b"\1\2\3\4"
     data = container.write(parsed)
@@ -138,7 +138,7 @@ def test_other_weights_are_an_error_never_a_picture(tiny, picture) -> None:
         ticodec.decode(data)
 
 
-def test_wrong_symbols_are_an_error_never_a_picture(tiny, picture) -> None:
+def test_wrong_symbols_are_an_error(tiny, picture) -> None:
     parsed = container.read(tiny.encode(picture(64, 64), 4))
     parsed.header.symbols ^= 1
     with pytest.raises(BadInputError, match="do not match their checksum"):
@@ -154,7 +154,7 @@ def test_swapped_streams_are_an_error(tiny, picture) -> None:
 
 
 def test_weights_whose_tables_do_not_fit_are_refused(tiny) -> None:
-    """Tables for fewer channels would make the coder, which does not check, read beyond them."""
+    """With tables for fewer channels the coder, which does not check, would read beyond them."""
     import torch
 
     from ticodec.entropy.coder import EntropyCoder
@@ -169,7 +169,7 @@ def test_weights_whose_tables_do_not_fit_are_refused(tiny) -> None:
             EntropyCoder(tiny.config, damaged, torch.device("cpu"))
 
 
-def test_a_loaded_codec_takes_what_people_have(tiny, photo) -> None:
+def test_a_loaded_codec_takes_paths_images_and_arrays(tiny, photo) -> None:
     image = Image.open(photo)
     files = [tiny.encode(source, 3) for source in (photo, str(photo), image, np.array(image))]
     assert len(set(files)) == 1
@@ -178,7 +178,7 @@ def test_a_loaded_codec_takes_what_people_have(tiny, photo) -> None:
         tiny.encode(12, 3)
 
 
-def test_damaged_metadata_is_left_out_not_fatal(tmp_path) -> None:
+def test_damaged_metadata_is_dropped(tmp_path) -> None:
     image = Image.fromarray(make_pixels(20, 30))
     for number, exif in enumerate([b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"]):
         path = tmp_path / f"{number}.jpg"
@@ -227,7 +227,7 @@ print(peak())
 """
 
 
-#: How much the peak grows by an image of 64×12000, after one of 64×64.
+#: By how much the peak grows when an image of 64×12000 follows one of 64×64.
 WIDE = f"""{PEAK}
 codec = ticodec.load(sys.argv[1], device="cpu", bf16=False)
 noise = numpy.random.default_rng(0).integers(0, 256, (64, 12000, 3), numpy.uint8)
@@ -239,7 +239,7 @@ print(peak() - before)
 
 
 def numbers(script: str, *arguments: str) -> list[int]:
-    """What a script prints in a process of its own."""
+    """The numbers that a script prints. It runs in a process of its own."""
     command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [int(word) for word in done.stdout.split()]
@@ -247,18 +247,21 @@ def numbers(script: str, *arguments: str) -> list[int]:
 
 @pytest.mark.parametrize(("name", "mebibytes"), [("tic-plus", 1280), ("tic-lite", 1024)])
 def test_peak_memory_of_a_photo(sample, name: str, mebibytes: int) -> None:
-    """768×512, encoded, then decoded, in one process. Most of it is the import of torch."""
+    """A photo of 768×512 is encoded, then decoded, in one process.
+
+    Most of the memory is taken by the import of torch.
+    """
     assert max(numbers(PHOTO, str(sample), name)) < mebibytes * 1024
 
 
 @pytest.mark.parametrize("name", ["tic-plus", "tic-lite"])
-def test_as_much_memory_is_asked_for_as_a_wide_image_takes(name: str) -> None:
+def test_the_memory_estimate_of_a_wide_image(name: str) -> None:
     (growth,) = numbers(WIDE, name)
     asked = memory.needed(config_from(weights.read(weights.find(name))[0]), 64, 12000)
     assert 0.2 * asked < growth * 1024 < asked
 
 
-def test_a_smaller_model_is_named_where_memory_is_short(monkeypatch, picture) -> None:
+def test_the_error_about_memory_names_a_smaller_model(monkeypatch, picture) -> None:
     monkeypatch.setattr(memory, "available", lambda: 1000)
     for name, remedy in (
         ("tic-plus", "or a smaller model such as tic-lite"),
@@ -269,7 +272,7 @@ def test_a_smaller_model_is_named_where_memory_is_short(monkeypatch, picture) ->
 
 
 def test_outliers_are_coded(tiny) -> None:
-    """Latents far outside every table, as random pixels at high gain give, come back exactly."""
+    """Latents far outside every table, as of random pixels at a high gain, are decoded exactly."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -293,7 +296,7 @@ def test_a_fixed_lambda_network_works_and_has_no_quality(fixed, picture) -> None
         codec.encode(picture(70, 80), 5)
 
 
-def test_bf16_changes_pixels_little_and_symbols_not(tiny, picture) -> None:
+def test_bf16_changes_pixels_little_and_no_symbols(tiny, picture) -> None:
     data = tiny.encode(picture(128, 128), 6)
     low = Codec(tiny.entry, "cpu", bf16=True)
     parsed = container.read(data)
@@ -324,7 +327,7 @@ def test_bad_arrays(array: np.ndarray) -> None:
         ticodec.encode(array, model="tiny")
 
 
-def test_many_pictures_at_once_have_the_bytes_and_pixels_they_have_alone(bf16, tiny, picture):
+def test_many_pictures_at_once_give_the_same_bytes_and_pixels(bf16, tiny, picture):
     tiny = Codec(tiny.entry, "cpu")
     assert tiny.dtype == (torch.bfloat16 if bf16 else torch.float32)
     sizes = [(70, 90), (64, 64), (1, 1), (200, 33), (64, 300), (65, 64)]

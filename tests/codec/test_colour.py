@@ -1,4 +1,4 @@
-"""Colours: profiles that fit the pixels, what files say without one, Lab and CMYK."""
+"""Colours: profiles that fit the pixels, other information about colours, Lab, CMYK."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_plain_png_needs_no_profile() -> None:
         ({"cICP": bytes([12, 4, 0, 1]), "gAMA": gamma(1.0), "sRGB": b"\0"}, P3, 2.2),
     ],
 )
-def test_what_a_png_says_of_colours_becomes_a_profile(
+def test_colour_chunks_of_a_png_become_a_profile(
     chunks: dict[str, bytes], primaries: tuple[float, ...], power: float
 ) -> None:
     picture = read_picture(png(**chunks))
@@ -79,7 +79,7 @@ def test_what_a_png_says_of_colours_becomes_a_profile(
     assert np.abs(shown(picture) - PIXELS).max() > 8, "it makes a difference"
     assert np.abs(shown(picture) - wanted).max() < 2
     assert read_picture(png(**chunks)).metadata == picture.metadata, "the same bytes every time"
-    # It is in the decoded picture, and Pillow's image of the PNG has all but cICP.
+    # The decoded picture has the profile. Pillow's image of the PNG has all chunks but cICP.
     decoded = ticodec.decode(ticodec.encode(png(**chunks), model="tiny"))
     assert decoded.info["icc_profile"] == picture.metadata["icc"]
     if "cICP" not in chunks:
@@ -98,7 +98,7 @@ def test_linear_samples_get_an_even_curve() -> None:
             assert ("icc" in picture.metadata) == (primaries is WIDE)
 
 
-def test_cicp_comes_before_a_profile_and_a_profile_before_gama() -> None:
+def test_cicp_overrides_a_profile_and_a_profile_overrides_gama() -> None:
     picture = read_picture(png(icc_profile=SRGB_ICC, cICP=bytes([12, 13, 0, 1])))
     assert "cICP chunk comes before" in text(picture)
     assert np.abs(shown(picture) - expected_srgb_curve(P3)).max() < 2
@@ -119,7 +119,7 @@ def expected_srgb_curve(primaries: tuple[float, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize("function", [16, 18])
 def test_hdr_png(function: int) -> None:
-    """The profile has the cICP numbers for screens that can, and a curve for all others."""
+    """The profile has the cICP numbers for HDR screens, and a curve for all others."""
     picture = read_picture(png(cICP=bytes([9, function, 0, 1])))
     assert np.array_equal(picture.pixels, PIXELS)
     profile = icc.read(picture.metadata["icc"])
@@ -131,7 +131,7 @@ def test_hdr_png(function: int) -> None:
     assert light[0] == 0
     assert light[-1] == 1
     assert "HDR" in text(picture)
-    shown(picture)  # LittleCMS takes it
+    shown(picture)  # LittleCMS accepts it
 
 
 def test_narrow_range_is_stretched() -> None:
@@ -142,7 +142,7 @@ def test_narrow_range_is_stretched() -> None:
 
 
 @pytest.mark.parametrize("values", [(0.0,) * 8, (0.3, 0.3) * 4, (0.31, 0.33, 0.6, 0.3) * 2])
-def test_impossible_primaries_are_no_reason_to_fail(values: tuple[float, ...]) -> None:
+def test_impossible_primaries_are_no_error(values: tuple[float, ...]) -> None:
     picture = read_picture(png(gAMA=gamma(1 / 1.8), cHRM=chromaticities(values)))
     assert np.array_equal(picture.pixels, PIXELS)
     assert "icc" not in picture.metadata
@@ -160,7 +160,7 @@ def test_primaries_of_a_tiff() -> None:
 
 
 def test_colours_of_an_avif() -> None:
-    """Pillow decodes the pixels, and says nothing of its primaries."""
+    """Pillow decodes the pixels, but does not report the primaries."""
     data = file_of(Image.fromarray(PIXELS), "AVIF", quality=100, subsampling="4:4:4")
     plain = read_picture(data)
     assert plain.metadata == {}
@@ -172,7 +172,7 @@ def test_colours_of_an_avif() -> None:
 
 
 def test_the_profile_of_a_jpeg_2000() -> None:
-    """Which Pillow does not read."""
+    """Pillow does not read this profile."""
     data = file_of(Image.fromarray(PIXELS), "JPEG2000")
     at = data.index(b"colr") - 4
     size = int.from_bytes(data[at : at + 4], "big")
@@ -188,7 +188,7 @@ def test_the_profile_of_a_jpeg_2000() -> None:
 
 
 def cmyk_profile() -> bytes:
-    """A profile of CMYK by table: white paper, red for any other ink."""
+    """A CMYK profile with a table: white for no ink, and red for any ink."""
     white, red = bytes([255, 128, 128]), bytes([136, 208, 195])  # L, a, b
     table = struct.pack(">4s4xBBBx9i", b"mft1", 4, 3, 2, *np.eye(3, dtype=int).ravel() * 65536)
     table += bytes(range(256)) * 4 + white + red * 15 + bytes(range(256)) * 3
@@ -273,7 +273,7 @@ def test_a_profile_of_something_else_is_dropped(profile: bytes) -> None:
         assert np.abs(picture.pixels.astype(int) - PIXELS).mean() < 6
 
 
-def test_a_damaged_profile_leaves_gama_in_force() -> None:
+def test_gama_counts_if_the_profile_is_damaged() -> None:
     picture = read_picture(png(icc_profile=b"profile", gAMA=gamma(1 / 1.8)))
     assert np.abs(shown(picture) - expected(PIXELS, BT_709, 1.8)).max() < 2
 
@@ -285,7 +285,7 @@ def test_a_sound_profile_is_kept_byte_for_byte() -> None:
         assert picture.notes == []
 
 
-def test_srgb_is_known_by_what_a_profile_says() -> None:
+def test_srgb_is_recognised_by_the_content_of_a_profile() -> None:
     def is_srgb(data: bytes) -> bool:
         profile = icc.read(data)
         assert profile is not None
@@ -339,7 +339,7 @@ def test_no_damage_to_a_profile_harms_the_photo() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_no_number_of_gamma_or_primaries_harms_the_photo() -> None:
+def test_no_values_of_gamma_or_primaries_harm_the_photo() -> None:
     for value in (0, 1, 99, 100_000, 2**32 - 1):
         for count in (1, 3):
             primaries = struct.pack(f">{8}I", *([value] * count + [31_270] * (8 - count)))

@@ -1,4 +1,4 @@
-"""The container: round trips, every kind of damage, its size, and its documentation."""
+"""The container: round trips, every kind of damage, its size, and its format document."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_any_cut_is_noticed(container: tic.Container, data: st.DataObject) -> No
 
 
 @given(st.binary(max_size=200))
-def test_random_bytes_behind_the_magic_are_refused(noise: bytes) -> None:
+def test_random_bytes_after_the_magic_are_refused(noise: bytes) -> None:
     with pytest.raises(BadInputError):
         tic.read(tic.MAGIC + noise)
 
@@ -74,7 +74,7 @@ def test_cut_at_a_section_is_noticed() -> None:
         tic.read(without_icc)
 
 
-def test_bytes_behind_the_end_are_refused() -> None:
+def test_bytes_after_the_end_are_refused() -> None:
     with pytest.raises(BadInputError, match="behind its end"):
         tic.read(tic.write(example()) + b"\0")
 
@@ -92,7 +92,7 @@ def test_line_ending_damage_is_named() -> None:
             tic.read(damaged)
 
 
-def test_another_version_is_named_before_its_checksum() -> None:
+def test_another_version_is_reported_before_a_wrong_checksum() -> None:
     data = bytearray(tic.write(example()))
     data[6] = 2
     with pytest.raises(BadInputError, match=r"format version 2 .* newer ticodec"):
@@ -146,7 +146,7 @@ def test_the_documented_hex_dump_is_this_format() -> None:
     assert bytes.fromhex(digits) == tic.write(example())
 
 
-def test_the_document_names_exactly_the_sections_and_modes_there_are() -> None:
+def test_the_document_lists_exactly_the_existing_sections_and_modes() -> None:
     text = FORMAT.read_text()
     table = re.findall(r"^\| (\d+) \| `(\w+)` \| .+ \|$", text, re.M)
     assert {name: int(number) for number, name in table} == numbers()

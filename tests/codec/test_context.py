@@ -1,4 +1,4 @@
-"""CAM: the published computation, and causality, in float and on the whole coded path."""
+"""The CAM equals the published computation, and is causal, in float and in the entropy coder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ticodec.models.families import preset
 
 
 def later(i: int, j: int, height: int, width: int) -> set[tuple[int, int]]:
-    """Positions that have (i, j) among their 12 earlier neighbours."""
+    """The positions that have (i, j) among their 12 earlier neighbours."""
     places = {(i - dy, j - dx) for dy, dx in NEIGHBOURS}
     return {(y, x) for y, x in places if 0 <= y < height and 0 <= x < width}
 
 
 def literal(cam: CausalAttention, y_hat: torch.Tensor) -> torch.Tensor:
-    """The CAM as the paper has it: 25 tokens a position, masked, whole attention, summed."""
+    """The CAM as in the paper: masked full attention over 25 tokens per position, then a sum."""
     b, h, w, m = y_hat.shape
     padded = torch.nn.functional.pad(y_hat, (0, 0, 2, 2, 2, 2))
     windows = padded.unfold(1, 5, 1).unfold(2, 5, 1).permute(0, 1, 2, 4, 5, 3)  # (B,h,w,5,5,M)
@@ -48,7 +48,7 @@ def cam() -> CausalAttention:
 @torch.no_grad()
 def test_cam_is_the_published_computation(cam: CausalAttention) -> None:
     y_hat = torch.randn(2, 6, 7, 32, dtype=torch.float64) * 3
-    # The efficient form keeps the softmax in float32: hence not closer.
+    # The efficient form computes the softmax in float32, so the values are not closer.
     torch.testing.assert_close(cam(y_hat), literal(cam, y_hat), rtol=1e-5, atol=1e-5)
 
 
@@ -66,14 +66,14 @@ def test_cam_sees_exactly_the_12_earlier_neighbours(cam: CausalAttention) -> Non
 
 
 def parameters_along(codec, y_hat: torch.Tensor, hyper: torch.Tensor) -> torch.Tensor:
-    """Means and scale indexes of every position when the coded latents are `y_hat`."""
+    """Means and scale indexes of every position if the coded latents are `y_hat`."""
     height, width, m = y_hat.shape
     seen = torch.zeros(height * width, 2 * m, dtype=torch.float64)
     flat = y_hat.reshape(-1, m)
 
     def force(positions, means, indexes):
         seen[positions] = torch.cat([means, indexes.double()], -1)
-        return flat[positions] - means  # so that symbol + mean is the latent we want
+        return flat[positions] - means  # symbol + mean is then the wanted latent
 
     coder = codec.entropy
     run_wavefront(coder.latents.context, coder.thresholds, [Map(hyper, height, width, force)])

@@ -1,4 +1,4 @@
-"""What exactness costs: real file sizes against what the float model's likelihoods predict."""
+"""The cost of exact coding: real file sizes against the float model's likelihoods."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from ticodec import container, weights
 from ticodec.codec import Codec
 from ticodec.picture import Picture
 
-#: Bytes that a file of each model may have beyond 0.2 %. 40 are the container. Of kodim23 at
-#: quality 1 with tic-plus, y takes 10 bytes more than predicted (4 end its stream; 6 since of seven
-#: symbols six are surer than tables of 16 bits can say), and z takes 17 more.
+#: Bytes that a file of each model may have beyond the prediction and 0.2 % of it. The container
+#: takes 40. For kodim23 at quality 1 with tic-plus, z takes 17 bytes more than predicted, and y
+#: takes 10 more: 4 to end its stream, and 6 because six of seven symbols are more probable than
+#: tables of 16 bits can express.
 SPARE = {"tic-plus": 64, "tic-lite": 40}
 
 
@@ -27,7 +28,7 @@ def codec(request: pytest.FixtureRequest) -> Codec:
 
 @pytest.mark.parametrize("quality", [1, 5, 8])
 @pytest.mark.parametrize("photo", sorted(SAMPLES.glob("kodim*.png")), ids=lambda p: p.stem)
-def test_files_are_as_small_as_the_float_model_says(
+def test_files_are_as_small_as_the_float_model_predicts(
     codec: Codec, photo: Path, quality: float
 ) -> None:
     pixels = np.array(Image.open(photo).convert("RGB"))

@@ -1,4 +1,4 @@
-"""Decoding a part of an image."""
+"""Decoding a part of an image (crop)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ticodec.errors import UsageError
 from ticodec.picture import Picture
 from ticodec.psnr import psnr
 
-#: Parts of a photo of 768×512: at corners, at an edge, within, one pixel, and all of it.
+#: Parts of a photo of 768×512: at corners, at an edge, inside, one pixel, and the whole.
 PARTS = [(0, 0, 90, 70), (668, 412, 100, 100), (250, 0, 60, 512), (301, 203, 150, 133)]
 PARTS += [(384, 256, 1, 1), (767, 511, 1, 1), (0, 0, 768, 512)]
 
@@ -26,7 +26,7 @@ def inside(pixels: np.ndarray, crop: tuple[int, ...]) -> np.ndarray:
     return pixels[y : y + height, x : x + width]
 
 
-def test_parts_of_a_photo_are_those_of_the_whole(sample: Path) -> None:
+def test_parts_of_a_photo_equal_those_of_the_whole(sample: Path) -> None:
     codec = ticodec.load("tic-lite", device="cpu")
     data = codec.encode(sample, 5)
     whole = codec.decode(data).pixels
@@ -39,15 +39,15 @@ def test_parts_of_a_photo_are_those_of_the_whole(sample: Path) -> None:
 
 
 def test_parts_of_a_joint_models_photo(joint, sample: Path) -> None:
-    """Its Transformer reads all latents, whatever the part."""
+    """The joint model's Transformer reads all latents for any part."""
     data = joint.encode(sample, 2)
     whole = joint.decode(data).pixels
     for crop in PARTS[:4]:
         assert psnr(joint.decode(data, crop=crop).pixels, inside(whole, crop)) > 60
 
 
-def test_the_work_is_that_of_the_part(tiny, monkeypatch) -> None:
-    """Of 832×1024 pixels, 64 with a halo of 320 around are at most 832×768."""
+def test_the_work_depends_on_the_size_of_the_part(tiny, monkeypatch) -> None:
+    """64×64 pixels with a halo of 320 around them are at most 832×768 of the 832×1024 pixels."""
     data = tiny.encode(make_pixels(832, 1024))
     sizes = []
     run = tiny.g_s.run
@@ -63,7 +63,7 @@ def test_the_work_is_that_of_the_part(tiny, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("crop", [(3, 2, 40, 30), (0, 0, 90, 70), (89, 69, 1, 1)])
-def test_alpha_and_metadata_come_along(tiny, crop: tuple[int, ...]) -> None:
+def test_a_part_has_alpha_and_metadata(tiny, crop: tuple[int, ...]) -> None:
     alpha = make_pixels(70, 90, seed=1)[..., 0]
     metadata = {"icc": b"profile", "exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0", "xmp": b"<x/>"}
     data = tiny.encode(Picture(make_pixels(70, 90), True, alpha, metadata))
@@ -91,7 +91,7 @@ def test_alpha_and_metadata_come_along(tiny, crop: tuple[int, ...]) -> None:
         (5, "four whole numbers"),
     ],
 )
-def test_what_is_no_part(tiny, picture, crop: object, message: str) -> None:
+def test_impossible_parts(tiny, picture, crop: object, message: str) -> None:
     data = tiny.encode(picture(70, 90))
     for decode in (tiny.decode, ticodec.decode):
         with pytest.raises(UsageError, match=message) as error:
@@ -99,14 +99,14 @@ def test_what_is_no_part(tiny, picture, crop: object, message: str) -> None:
         assert str(error.value).startswith("`crop` must")
 
 
-def test_what_is_no_part_is_said_before_a_network_is_loaded(monkeypatch, tiny, picture) -> None:
+def test_impossible_parts_are_refused_before_loading_a_network(monkeypatch, tiny, picture) -> None:
     monkeypatch.setattr(Codec, "__init__", None)
     with pytest.raises(UsageError, match="must lie within"):
         ticodec.decode(tiny.encode(picture(70, 90)), crop=(0, 0, 99, 1), device="cpu")
 
 
 def test_latents_begin_and_end_at_windows_or_edges() -> None:
-    """For every place of a part in an image of 40 latents, of which the last is in no window."""
+    """This holds for every part of a row of 41 latents, whose last one fills no window."""
     for start in range(0, 630, 7):
         for length in (1, 9, 64, 640 - start):
             box = box_of((start, 0, min(length, 640 - start), 1), 1, 640)
@@ -135,8 +135,8 @@ def test_the_command_crops(run, sample: Path, photo: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.uint64, np.int64])
-def test_numbers_of_numpy_are_numbers(tiny, picture, kind: type) -> None:
-    """They must not wrap around."""
+def test_numpy_numbers_are_accepted(tiny, picture, kind: type) -> None:
+    """Sums of small integer types must not wrap around."""
     data = tiny.encode(picture(70, 90))
     crop = np.array([80, 40, 10, 30], kind)
     found = tiny.decode(data, crop=tuple(crop), scale=kind(2)).pixels

@@ -13,7 +13,7 @@ import pytest
 from ticodec.processes import without_ctrl_c
 
 
-def test_it_is_held_back_whichever_thread_gets_it() -> None:
+def test_ctrl_c_is_delayed_whichever_thread_receives_it() -> None:
     wanted, sent = threading.Event(), threading.Event()
 
     def send() -> None:  # a thread whose mask does not block the signal
@@ -43,7 +43,7 @@ worker.kill()
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc here")  # noqa: PTH110
-def test_the_first_worker_never_gets_it() -> None:
-    """Beside it Python starts another process, and 3.11 then lets Ctrl-C through."""
+def test_the_first_worker_never_receives_ctrl_c() -> None:
+    """With the first worker Python starts another process. Python 3.11 unblocks Ctrl-C for it."""
     done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True)
     assert int(done.stdout, 16) & 1 << (signal.SIGINT - 1), done.stderr

@@ -1,4 +1,4 @@
-"""Integer layers against float ones, and the bound that makes them exact."""
+"""Compares integer layers with float layers, and checks the bound that makes them exact."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_norm_of_equal_tokens_is_zero(ops: CompilingOps) -> None:
 
 
 def test_norm_is_exact_at_its_largest_input(ops: CompilingOps) -> None:
-    """C·Σx² - (Σx)² at 19 bits and 320 channels stays below 2⁵³: compare with big integers."""
+    """C·Σx² - (Σx)² at 19 bits and 320 channels stays below 2⁵³. Compared with big integers."""
     torch.manual_seed(1)
     x = torch.where(torch.rand(320) < 0.5, 2.0**18 - 1, 1 - 2.0**18).double()
     numbers = [int(v) for v in x]
@@ -63,7 +63,7 @@ def test_norm_is_exact_at_its_largest_input(ops: CompilingOps) -> None:
     assert int(got) == variance
 
 
-def test_norm_refuses_more_channels_than_are_exact(ops: CompilingOps) -> None:
+def test_norm_refuses_too_many_channels_to_be_exact(ops: CompilingOps) -> None:
     ops.norm(Fixed(torch.ones(1, 320).double(), 8))
     with pytest.raises(ValueError, match="512 channels are too many"):
         ops.norm(Fixed(torch.ones(1, 512).double(), 8))
@@ -114,7 +114,7 @@ def test_hyper_synthesis_is_h_s(activation: str, size: tuple[int, int]) -> None:
     with torch.no_grad():
         got = real(hyper_synthesis(CompilingOps(layers, {**shared, **biases}), config, z))
         expected = network.h_s(z).double()
-    # 16-bit rounding at every layer: a thousandth of the signal.
+    # Rounding to 16 bits at every layer changes about a thousandth of the signal.
     assert (got - expected).pow(2).mean().sqrt() < 2e-3 * expected.pow(2).mean().sqrt()
 
 
@@ -124,7 +124,7 @@ def test_export_refuses_if_a_sum_could_reach_2_to_53(ops: CompilingOps) -> None:
         ops.linear("wide", Fixed(torch.ones(1, 2**22).double(), 0), frac=0)
 
 
-def test_frequencies_are_positive_and_sum_up() -> None:
+def test_frequencies_are_positive_and_have_the_right_sum() -> None:
     made = tables.gaussian_tables()
     halves, frequencies = made["halves"].tolist(), made["frequencies"]
     assert len(halves) == len(tables.scale_grid()) == 92

@@ -1,6 +1,6 @@
 """Exactness: every configuration writes the same stream and decodes to the same symbols.
 
-The same run shows ordinary float32 code failing at it, so the test can fail.
+The last test shows that ordinary float32 code does not do this, so the other tests can fail.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ CONFIGURATIONS = {
     "torch, without the C extension": ({}, {"TICODEC_NATIVE": "0"}),
     "other BLAS kernels": ({}, {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "MKL_CBWR": "COMPATIBLE"}),
 }
-if torch.backends.cpu.get_cpu_capability().startswith("AVX512"):  # elsewhere torch crashes
+if torch.backends.cpu.get_cpu_capability().startswith("AVX512"):  # torch crashes on other CPUs
     CONFIGURATIONS["AVX-512"] = ({}, {"ATEN_CPU_CAPABILITY": "avx512"})
 if torch.cuda.is_available():
     CONFIGURATIONS["CUDA"] = ({"cuda": True}, {})
 
 
 def run(folder: Path, options: list[dict], environment: dict) -> list[dict[str, dict]]:
-    """Hashes of each model, in each of these configurations: one process has them all."""
+    """Hashes of each model in each of these configurations, which one process runs."""
     done = subprocess.run(
         [sys.executable, str(WORKER), str(folder), json.dumps(options)],
         env={**os.environ, **environment},
@@ -54,13 +54,13 @@ def run(folder: Path, options: list[dict], environment: dict) -> list[dict[str, 
 SHIPPED = {
     entry.name: entry
     for entry in weights.entries(weights.store.SHIPPED)
-    if entry.default or entry.model == "icat"  # each has an entropy path of its own
+    if entry.default or entry.model == "icat"  # their entropy coders differ
 }
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> dict[str, dict[str, dict]]:
-    """All configurations, on latents of a real photo, with the shipped models."""
+    """Hashes of all configurations, for latents of a real photo, with the shipped models."""
     folder = tmp_path_factory.mktemp("exactness")
     pixels = np.array(Image.open(sample).convert("RGB").crop((256, 64, 576, 320)))
     for name, entry in SHIPPED.items():
@@ -89,16 +89,16 @@ def found(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> dict[str, d
 
 @pytest.fixture(params=SHIPPED)
 def hashes(found: dict[str, dict[str, dict]], request: pytest.FixtureRequest) -> dict[str, dict]:
-    """Those of one model."""
+    """The hashes of one model, by configuration."""
     return {name: each[request.param] for name, each in found.items()}
 
 
 @pytest.mark.parametrize("what", ["streams", "decoded", "parameters"])
-def test_the_same_everywhere(hashes: dict[str, dict], what: str) -> None:
+def test_all_configurations_give_the_same(hashes: dict[str, dict], what: str) -> None:
     found = {name: result[what] for name, result in hashes.items()}
     assert len(set(found.values())) == 1, found
 
 
-def test_float32_is_not_the_same_everywhere(hashes: dict[str, dict]) -> None:
+def test_float32_differs_between_configurations(hashes: dict[str, dict]) -> None:
     found = {name: result["float32"] for name, result in hashes.items()}
     assert len(set(found.values())) > 1, "this test could not have noticed a float32 path"

@@ -1,4 +1,4 @@
-"""EXIF is kept byte for byte; its orientation is applied once, its thumbnail turned with it."""
+"""EXIF is kept byte for byte. Its orientation is applied once, to the thumbnail too."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ticodec.reading.read import read_picture, to_picture
 from ticodec.writers import WRITERS, writer_of
 
 SUFFIXES = [writer.suffixes[0] for writer in WRITERS]
-#: Formats that hold EXIF as a block; TIFF has it as its own tags.
+#: Formats that store EXIF as one block. TIFF stores it as its own tags.
 WHOLE = [suffix for suffix in SUFFIXES if suffix != ".tif"]
 
 
@@ -73,7 +73,7 @@ def test_exif_is_written_byte_for_byte(suffix: str) -> None:
 
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_orientation_is_applied_once(orientation: int) -> None:
-    """The next reader finds it upright, with the maker note where it was."""
+    """The next reader sees an upright photo. The maker note is at the same offset."""
     exif = rich_exif(orientation)
     data = jpeg_bytes(stored(upright_photo(), orientation), exif=exif)
     picture = read(data)
@@ -92,7 +92,7 @@ def test_orientation_is_applied_once(orientation: int) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_decoded_photo_is_upright_for_the_next_reader(suffix: str, orientation: int) -> None:
+def test_the_next_reader_sees_an_upright_photo(suffix: str, orientation: int) -> None:
     exif = rich_exif(orientation)
     picture = read(jpeg_bytes(stored(upright_photo(), orientation), exif=exif))
     image = rewritten(picture, suffix)
@@ -107,7 +107,7 @@ def test_a_decoded_photo_is_upright_for_the_next_reader(suffix: str, orientation
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_avif_and_tiff_are_turned_once(orientation: int) -> None:
-    """Their readers turn them, or say so in EXIF that they write anew."""
+    """Readers of these formats turn the pixels, or put the orientation into EXIF that they make."""
     image, exif = stored(upright_photo(), orientation), rich_exif(orientation)
     tags = Image.Exif()
     tags[274] = orientation
@@ -119,8 +119,8 @@ def test_avif_and_tiff_are_turned_once(orientation: int) -> None:
         assert far(Image.fromarray(read(data).pixels), upright_photo()) < 8
 
 
-def test_an_avif_that_is_turned_keeps_its_exif() -> None:
-    """Pillow writes it anew on reading, as the orientation is in a box of the file's own."""
+def test_a_turned_avif_keeps_its_exif() -> None:
+    """Pillow changes the EXIF when it reads the file, because AVIF has the orientation in a box."""
     data = saved(stored(upright_photo(), 3), "AVIF", exif=rich_exif(3), quality=90)
     kept = read(data).metadata["exif"]
     assert kept.removeprefix(b"Exif\0\0") in data
@@ -167,7 +167,7 @@ def test_a_thumbnail_that_cannot_be_turned_is_dropped_with_a_note() -> None:
     assert b"\x55" * 50 not in picture.metadata["exif"]
 
 
-def test_exif_of_a_tiff_has_the_tags_of_the_photo_alone() -> None:
+def test_exif_of_a_tiff_has_only_the_tags_about_the_photo() -> None:
     tags = ImageFileDirectory_v2()
     tags[271], tags[315] = "Maker", "Ånne".encode()
     tags[0x8769] = {36867: "2024:05:06 07:08:09"}
@@ -181,8 +181,8 @@ def test_exif_of_a_tiff_has_the_tags_of_the_photo_alone() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_iptc_of_a_tiff_is_kept_where_it_can_be_read() -> None:
-    """Some programs write its bytes as numbers, of which Pillow reads the first."""
+def test_iptc_of_a_tiff_is_kept_if_it_can_be_read() -> None:
+    """Some programs write the bytes as numbers. Pillow reads only the first of them."""
     iptc = b"\x1c\x02\x5a\x00\x05Paris\0\0"
     for kind, count, value in (("B", 12, iptc), ("I", 3, struct.unpack("<3L", iptc))):
         out = io.BytesIO()
@@ -190,7 +190,7 @@ def test_iptc_of_a_tiff_is_kept_where_it_can_be_read() -> None:
         pixels = np.asarray(upright_photo())
         tifffile.imwrite(out, pixels, photometric="rgb", extratags=tags)
         picture = read(out.getvalue())
-        assert b"shape" not in picture.metadata["exif"]  # tifffile's note on the samples
+        assert b"shape" not in picture.metadata["exif"]  # tifffile writes the shape of the samples
         if kind == "B":
             assert picture.notes == []
             assert rewritten(picture, ".tif").tag_v2[33723] == iptc
@@ -211,8 +211,8 @@ def test_damaged_exif_is_dropped_with_a_note(format: str, block: bytes) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_exif_with_damage_behind_its_first_tags_is_kept(suffix: str) -> None:
-    """Pointers that lead nowhere: what the next reader makes of them is as before."""
+def test_exif_with_damage_after_its_first_tags_is_kept(suffix: str) -> None:
+    """Two pointers of the EXIF are wrong. It is kept, and its first tags can be read."""
     exif = bytearray(rich_exif(6))
     for tag in (b"\x87\x69", b"\x88\x25"):
         at = exif.index(tag + b"\0\x04")
@@ -224,7 +224,7 @@ def test_exif_with_damage_behind_its_first_tags_is_kept(suffix: str) -> None:
 
 
 def test_exif_in_the_text_of_a_png() -> None:
-    """As ImageMagick writes it."""
+    """ImageMagick writes EXIF in this way."""
     exif = rich_exif(6)
     chunks = PngInfo()
     digits = exif.hex()
@@ -235,8 +235,8 @@ def test_exif_in_the_text_of_a_png() -> None:
     assert picture.metadata["exif"].index(MAKER_NOTE) == exif.index(MAKER_NOTE)
 
 
-def test_pillows_save_treats_metadata_alike() -> None:
-    """With options for some of it, and from a TIFF, whose EXIF is in its tags."""
+def test_pillows_save_keeps_metadata_in_the_same_way() -> None:
+    """Metadata may be given as options, or come from a TIFF, whose EXIF is in its tags."""
     import ticodec.pillow  # noqa: F401
 
     exif = rich_exif(6)
@@ -248,7 +248,7 @@ def test_pillows_save_treats_metadata_alike() -> None:
     assert opened(saved(scan, "TIC", model="tiny", xmp=b"<x/>")).getexif()[271] == "Maker"
 
 
-def test_the_size_that_is_checked_is_that_of_the_upright_picture() -> None:
+def test_the_size_that_is_checked_is_the_upright_one() -> None:
     turned = stored(upright_photo(), 6)
     for data in (jpeg_bytes(turned, exif=rich_exif(6)), saved(turned, "WEBP", exif=rich_exif(6))):
         image = Image.open(io.BytesIO(data))
@@ -257,8 +257,8 @@ def test_the_size_that_is_checked_is_that_of_the_upright_picture() -> None:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_a_resolution_outside_of_the_exif_is_carried(format: str) -> None:
-    """A scan at 300 dpi has the same size in print again."""
+def test_a_resolution_outside_the_exif_is_kept(format: str) -> None:
+    """A scan at 300 dpi keeps its size in print."""
     bare = saved(upright_photo(), format, dpi=(300, 300))
     rich = saved(upright_photo(), format, dpi=(600, 600), exif=rich_exif())
     for data, dpi in ((bare, 300), (rich, 600)):
@@ -274,13 +274,13 @@ def test_a_resolution_outside_of_the_exif_is_carried(format: str) -> None:
 
 
 def test_a_resolution_turns_with_the_picture() -> None:
-    """A fax has more dots across than down."""
+    """A fax has more dots per inch horizontally than vertically."""
     data = jpeg_bytes(stored(upright_photo(), 6), dpi=(204, 98), exif=with_orientation(6))
     tags = piexif.load(read(data).metadata["exif"])
     assert (tags["0th"][282], tags["0th"][283]) == ((98, 1), (204, 1))
 
 
-def test_a_resolution_that_nobody_chose_is_not_carried() -> None:
+def test_default_resolutions_are_not_kept() -> None:
     for dpi in (72, 96):
         for format in ("JPEG", "PNG", "BMP"):
             picture = read(saved(upright_photo(), format, dpi=(dpi, dpi)))
@@ -289,8 +289,8 @@ def test_a_resolution_that_nobody_chose_is_not_carried() -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_tags_that_others_cannot_read_do_not_cost_the_picture(suffix: str) -> None:
-    """Pillow opens no JPEG whose resolution is a text, libtiff writes no maker that is a number."""
+def test_tags_that_other_programs_cannot_read_do_no_harm(suffix: str) -> None:
+    """Pillow cannot open a JPEG whose resolution is text. libtiff cannot write a numeric maker."""
     exif = piexif.dump({"0th": {271: "Maker", 282: (300, 1), 296: 2}})
     exif = exif.replace(b"\x01\x1a\0\x05\0\0\0\x01", b"\x01\x1a\0\x02\0\0\0\x01")
     exif = exif.replace(b"\x01\x0f\0\x02\0\0\0\x06", b"\x01\x0f\0\x03\0\0\0\x01")
@@ -299,7 +299,7 @@ def test_tags_that_others_cannot_read_do_not_cost_the_picture(suffix: str) -> No
     assert rewritten(picture, suffix).size == (WIDTH, HEIGHT)
 
 
-def test_a_resolution_without_room_is_noted() -> None:
+def test_a_resolution_that_does_not_fit_is_noted() -> None:
     exif = rich_exif(camera={37510: bytes(65_526 - len(rich_exif(camera={37510: b""})))})
     assert len(exif) > 65_500
     picture = read(jpeg_bytes(upright_photo(), exif=exif, dpi=(600, 600)))
@@ -310,7 +310,7 @@ def test_a_resolution_without_room_is_noted() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_no_damage_to_exif_harms_the_photo() -> None:
-    """Wherever a tag or a pointer is wrong, the picture is read, and written in every format."""
+    """With any wrong tag or pointer the picture is read, and written in every format."""
     random = np.random.default_rng(0)
     exif = rich_exif(6)
     for number in range(200):
@@ -328,8 +328,8 @@ def test_no_damage_to_exif_harms_the_photo() -> None:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_pixels_that_are_no_squares_are_noted(format: str) -> None:
-    """Such pictures are shown stretched by programs that honour it."""
+def test_pixels_that_are_not_square_are_noted(format: str) -> None:
+    """Programs that honour this show such pictures stretched."""
     out = io.BytesIO()
     image = Image.fromarray(make_pixels(48, 64))
     if format == "JPEG":
@@ -348,7 +348,7 @@ def test_pixels_that_are_no_squares_are_noted(format: str) -> None:
 
 
 def test_a_maker_note_that_moves_is_noted() -> None:
-    """Of a TIFF file: its offsets count from the beginning of the file."""
+    """In a TIFF file the offsets of a maker note count from the beginning of the file."""
     image = Image.fromarray(make_pixels(48, 64))
     image.info["exif"] = rich_exif()
     (note,) = read_picture(writer_of("tif").write(image)).notes

@@ -1,4 +1,4 @@
-"""The registry of families: every entry is whole, and names things that are there."""
+"""The registry of families: every entry is complete, and names classes and fields that exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ticodec.models.families import (
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.kind)
-def test_what_an_entry_names_is_there(family: Family) -> None:
+def test_everything_that_an_entry_names_exists(family: Family) -> None:
     from ticodec.models.codec_network import CodecNetwork
     from ticodec.training.trainer import BaseTrainer
 
@@ -34,7 +34,7 @@ def test_what_an_entry_names_is_there(family: Family) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.kind)
-def test_presets_are_of_their_family_and_survive_json(family: Family) -> None:
+def test_presets_belong_to_their_family_and_survive_json(family: Family) -> None:
     assert family.presets
     for config in family.presets.values():
         assert isinstance(config, family.config)
@@ -45,12 +45,12 @@ def test_presets_are_of_their_family_and_survive_json(family: Family) -> None:
         assert families.default_head(config.model) in families.VITS.values()
 
 
-def test_which_widths_are_the_codes_and_which_are_ours() -> None:
+def test_which_widths_are_from_the_papers_code() -> None:
     tic, plus = ("tic", (2, 2, 2)), ("tic-plus", (2, 4, 6))
     known = {name: (c.model, c.depths, c.N, c.M) for name, c in families.TIC.presets.items()}
     assert known == {
-        "tic": (*tic, 128, 320),  # ours: one network for every quality
-        "tic-low": (*tic, 128, 192),  # of the paper's code, as is "-high"
+        "tic": (*tic, 128, 320),  # our own width: one network for every quality
+        "tic-low": (*tic, 128, 192),  # the width of the paper's code, as in "-high"
         "tic-high": (*tic, 192, 320),
         "tic-plus": (*plus, 128, 320),
         "tic-plus-low": (*plus, 128, 192),

@@ -1,4 +1,4 @@
-"""Forked processes: they work like their parent, whatever it has done before."""
+"""Forked processes work like their parent, whatever the parent has done before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ticodec.errors import UsageError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
-#: Seconds after which a process counts as one that hangs.
+#: Seconds after which a process counts as hanging.
 HANGS = 120
 PROGRAM = """if True:
     import multiprocessing, os, signal, sys
@@ -63,7 +63,7 @@ def test_forks_of_a_process_that_has_encoded_and_decoded(native: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_fork_of_a_process_that_has_used_a_gpu_names_spawn(monkeypatch) -> None:
+def test_after_use_of_a_gpu_the_error_in_a_fork_suggests_spawn(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for device in ("auto", "cuda", "cuda:1"):

@@ -1,4 +1,4 @@
-"""Files written long ago decode for ever, and today's encoder still writes the same streams."""
+"""Old files must always decode, and today's encoder must still write the same streams."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILES = sorted(GOLDEN.glob("v*/*.tic"))
 
 @cache
 def load(fingerprint: bytes) -> Codec:
-    """The codec of golden or shipped weights, on one machine-independent path: CPU, float32."""
+    """The codec of golden or shipped weights in float32 on the CPU, which every machine has."""
     return Codec(weights.find_fingerprint(fingerprint, "?"), "cpu", bf16=False)
 
 
@@ -35,15 +35,15 @@ def test_there_are_golden_files_of_this_version() -> None:
     assert any(path.parent.name == f"v{container.VERSION}" for path in FILES)
 
 
-def test_all_shipped_weights_have_one() -> None:
-    """Weights that lose their name stay installed as "earlier" ones, or their file fails here."""
+def test_all_shipped_weights_have_a_golden_file() -> None:
+    """Replaced weights must stay installed as "earlier" ones, or their golden files fail below."""
     wrote = {container.read(path.read_bytes()).header.fingerprint for path in FILES}
     assert {entry.fingerprint for entry in weights.entries(SHIPPED)} <= wrote
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_golden_file_decodes_to_its_picture(path: Path) -> None:
-    """The symbols are checked by the file's own CRC; g_s is float code, so ±1 grey level."""
+    """The symbols are checked by the file's CRC. g_s is float code, so ±1 grey level is allowed."""
     decoded = codec_of(path).decode(path.read_bytes()).to_image()
     expected = Image.open(path.with_suffix(".png"))
     assert decoded.mode == expected.mode
@@ -51,7 +51,7 @@ def test_golden_file_decodes_to_its_picture(path: Path) -> None:
     assert np.abs(difference).max() <= 1
 
 
-def test_everything_in_it_comes_back() -> None:
+def test_all_metadata_of_a_golden_file_is_decoded() -> None:
     image = ticodec.decode((GOLDEN / "v1" / "everything.tic").read_bytes())
     assert image.mode == "RGBA"
     assert image.info["icc_profile"] == b"icc" * 50
@@ -63,7 +63,7 @@ def test_everything_in_it_comes_back() -> None:
 def test_the_same_latents_still_make_the_same_streams(
     path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If this fails, the format drifted: it needs a new version, and readers of the old one."""
+    """If this fails, the format has changed. It needs a new version, and old files a reader."""
     monkeypatch.setattr("ticodec.entropy.rans.default_backend", lambda: name)
     tiny = codec_of(path)
     parsed = container.read(path.read_bytes())
@@ -83,14 +83,14 @@ def test_the_same_latents_still_make_the_same_streams(
     assert coded.y_stream == y_stream
 
 
-def test_the_golden_weights_are_the_ones_that_wrote_them() -> None:
+def test_the_golden_weights_wrote_the_golden_files() -> None:
     manifest = json.loads((GOLDEN / "weights" / "manifest.json").read_text())
     assert manifest["models"]["tiny"]["sha256"].startswith("37eb2f07")
     assert manifest["models"]["tiny-icat"]["sha256"].startswith("7a971b5d")
 
 
-def test_the_joint_models_golden_file_is_still_classified_alike() -> None:
-    """Float code after exact latents: the same label, and nearly the same probability."""
+def test_the_labels_of_the_joint_models_golden_file_stay_the_same() -> None:
+    """The classifier is float code after exact latents. Labels are equal, probabilities nearly."""
     found = ticodec.classify((GOLDEN / "v1" / "joint-q1.tic").read_bytes())
     assert [label.label for label in found] == [
         "French horn",

@@ -1,4 +1,4 @@
-"""Gradients through g_s are those of autograd in float64."""
+"""Compares gradients through g_s with autograd in float64."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ticodec.models.native.gradient import Maps, NativeGradient
 from ticodec.models.swin import SwinLayer
 
 CPU = torch.device("cpu")
-#: Largest error of a gradient, relative to its norm. In bf16 a trained network has less.
+#: Largest error of a gradient, relative to its norm. In bf16 trained networks have smaller errors.
 CLOSE = {torch.float32: 1e-5, torch.bfloat16: 0.15}
 
 extension = module()
@@ -28,10 +28,10 @@ needs_extension = pytest.mark.skipif(extension is None, reason="no C extension")
 
 @pytest.fixture(params=["PyTorch", "PyTorch bf16", *SETS])
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each set of kernels, and PyTorch."""
+    """The name of a set of kernels, or of PyTorch, which the test then uses."""
     name = str(request.param)
 
-    def chosen(bf16: bool) -> str | None:  # the last convolution has float32 with all of them
+    def chosen(bf16: bool) -> str | None:  # the last convolution is always in float32
         if name not in SETS:
             return None
         return name if bf16 == (SETS[name] == 2) else "plain"
@@ -67,7 +67,7 @@ def by_autograd(g_s: nn.Sequential, y: Tensor, target: Tensor) -> Tensor:
 
 
 def check(g_s: nn.Sequential, size: tuple[int, int], kernels: str) -> SynthesisGradient:
-    """Gradients of two maps of that size, one after the other."""
+    """Check the gradients of two maps of this size, one after the other."""
     bf16 = kernels == "PyTorch bf16" or SETS.get(kernels) == 2
     dtype = torch.bfloat16 if bf16 else torch.float32
     gradient = SynthesisGradient(g_s, CPU, dtype)
@@ -85,14 +85,14 @@ def check(g_s: nn.Sequential, size: tuple[int, int], kernels: str) -> SynthesisG
 
 @pytest.mark.parametrize("size", [(4, 4), (3, 5), (1, 1)])
 @pytest.mark.parametrize("name", ["tic-plus", "tic-lite"])
-def test_gradients_are_those_of_autograd(name: str, size: tuple[int, int], kernels: str) -> None:
-    """Also where maps are no whole windows."""
+def test_gradients_equal_those_of_autograd(name: str, size: tuple[int, int], kernels: str) -> None:
+    """Also tests maps that are not a whole number of windows."""
     gradient = check(synthesis(name), size, kernels)
     assert isinstance(gradient.way, NativeGradient if kernels in SETS else TorchGradient)
 
 
 @pytest.mark.parametrize("window", [2, 6])
-def test_windows_that_fill_no_blocks(window: int, kernels: str) -> None:
+def test_windows_that_do_not_fill_whole_blocks(window: int, kernels: str) -> None:
     gradient = check(synthesis("tic-plus", window=window), (2, 5), kernels)
     assert isinstance(gradient.way, NativeGradient if kernels in SETS else TorchGradient)
 
@@ -101,13 +101,13 @@ def test_windows_that_fill_no_blocks(window: int, kernels: str) -> None:
     ("depths", "activation"), [((0, 1, 2), "gdn"), ((1, 0, 1), "leaky_relu"), ((1, 0, 2), "none")]
 )
 def test_any_order_of_layers(depths: tuple[int, ...], activation: str, kernels: str) -> None:
-    """PyTorch runs those that the extension does not know: two activations, one after the other."""
+    """PyTorch runs what the extension cannot: an activation directly after another one."""
     gradient = check(synthesis("tic", depths=depths, activation=activation), (2, 3), kernels)
     known = activation == "none" and kernels in SETS
     assert isinstance(gradient.way, NativeGradient) == known
 
 
-def test_the_network_stays_as_it_is() -> None:
+def test_the_network_is_not_changed() -> None:
     g_s = synthesis("tic-lite")
     before = copy.deepcopy(g_s.state_dict())
     for dtype in (torch.float32, torch.bfloat16):
@@ -119,7 +119,7 @@ def test_the_network_stays_as_it_is() -> None:
 
 
 def test_a_loss_may_use_autograd(kernels: str) -> None:
-    """In inference mode too, where refinement runs."""
+    """It may do so in inference mode too, in which refinement runs."""
     gradient = SynthesisGradient(synthesis("tic-lite"), CPU, torch.float32)
 
     def of_loss(x: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def test_a_loss_may_use_autograd(kernels: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_memory_is_used_again_when_nobody_holds_it() -> None:
+def test_memory_is_reused_when_it_has_no_references() -> None:
     maps = Maps()
     first = maps.take(4, 5, 6)
     part, place = first[1:, :3], first.data_ptr()
@@ -176,8 +176,8 @@ def test_threads_may_share_a_gradient() -> None:
 
 
 @needs_extension
-def test_kernels_refuse_what_does_not_fit() -> None:
-    """Never a wrong read: every size is checked in C."""
+def test_kernels_refuse_arrays_that_do_not_fit() -> None:
+    """Every size is checked in C, so that no read is out of bounds."""
     assert extension is not None
     plain = layers.NativeSwin(SwinLayer(16, 2, 4, True, 2), torch.float32)
     swin = layers.NativeSwin(SwinLayer(16, 2, 4, True, 2), torch.float32, back=True)
@@ -200,7 +200,7 @@ def test_kernels_refuse_what_does_not_fit() -> None:
 
 
 @needs_extension
-def test_activations_refuse_what_does_not_fit() -> None:
+def test_activations_refuse_arrays_that_do_not_fit() -> None:
     assert extension is not None
     conv, x = Conv(16, 16, 3, 2, up=True), np.zeros((4, 5, 16), np.float32)
     normalised = layers.NativeConv(conv, LinearGDN(16, True), torch.float32, back=True)

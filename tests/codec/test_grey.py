@@ -1,4 +1,4 @@
-"""Grey photos of any mode: they stay grey, with a profile of grey or none."""
+"""Grey photos of any mode stay grey, with a grey profile or none."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_one_level_of_colour_is_colour() -> None:
     assert not read_picture(png(pixels)).grey
 
 
-def test_a_grey_picture_has_a_profile_of_grey() -> None:
-    """PNG forbids one of RGB there."""
+def test_a_grey_picture_has_a_grey_profile() -> None:
+    """PNG forbids an RGB profile in a grey picture."""
     wide = icc.rgb_profile(P3, GAMMA_18)
     for pixels in (GREY, GREY[..., 0]):
         assert read_picture(png(pixels, icc_profile=SRGB_ICC)).metadata == {}
@@ -83,7 +83,7 @@ def test_a_grey_picture_has_a_profile_of_grey() -> None:
 
 
 def test_greys_with_curves_that_differ_are_converted() -> None:
-    """They are tinted, so that no profile of grey says the same."""
+    """Their profile tints them, and no grey profile can express that."""
     names = (b"rTRC", b"gTRC", b"bTRC")
     profile = icc.read(WIDE_ICC)
     assert profile is not None
@@ -111,8 +111,8 @@ def test_greys_with_curves_that_differ_are_converted() -> None:
         (b"no profile", b"no profile"),
     ],
 )
-def test_old_files_of_grey_with_a_profile_of_rgb(tiny, profile: bytes, kept: bytes | None) -> None:
-    """Versions before wrote them; what is made of them is sound, in Pillow's plugin too."""
+def test_old_grey_files_with_an_rgb_profile(tiny, profile: bytes, kept: bytes | None) -> None:
+    """Earlier versions wrote them. They decode to valid files, in Pillow's plugin too."""
     import ticodec.pillow
 
     data = tiny.encode(Picture(GREY, grey=True, metadata={"icc": profile}), 4)

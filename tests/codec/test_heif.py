@@ -1,4 +1,4 @@
-"""HEIC and JPEG XL photos: packages of extras read them, when there is one to read."""
+"""HEIC and JPEG XL photos, which packages of extras read. They are imported only when needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ticodec.reading import jpegxl
 from ticodec.reading.opening import open_image
 from ticodec.reading.read import read_picture
 
-#: Turned by a quarter.
+#: The orientation of a photo turned by 90°.
 TURNED = 6
 
 
@@ -32,7 +32,7 @@ def exif(orientation: int) -> bytes:
 
 
 def photo() -> Image.Image:
-    """90×60, dark, its top left quarter red."""
+    """A dark photo of 90×60 whose top left quarter is red."""
     pixels = make_pixels(60, 90) // 4
     pixels[:30, :45] = (250, 5, 5)
     return Image.fromarray(pixels)
@@ -82,8 +82,10 @@ def test_a_heic_photo_is_turned_once(turn: int) -> None:
 
 
 def test_orientation_in_a_jpeg_xl_photo(tmp_path: Path) -> None:
-    """Its codestream says how it is turned, and the EXIF then only repeats it. Only a JPEG inside
-    is as it was."""
+    """The codestream has the orientation, which the EXIF only repeats.
+
+    But a JPEG stored inside is unchanged, and has its orientation in the EXIF.
+    """
     plain = read_picture(jxl(exif=exif(TURNED)))
     assert plain.pixels.shape == (60, 90, 3)
     assert orientation(plain.metadata) == 1
@@ -113,7 +115,7 @@ def test_ten_bits_become_eight() -> None:
     assert np.abs(np.asarray(image).astype(int) - np.asarray(photo())).mean() < 6
 
 
-def test_the_primary_picture_is_taken() -> None:
+def test_the_primary_picture_is_read() -> None:
     pictures = [Image.new("RGB", (64, 64 + 16 * k), (80 * k, 0, 0)) for k in range(3)]
     data = heic(pictures[0], save_all=True, append_images=pictures[1:], primary_index=1)
     image, _ = open_image(data)
@@ -161,7 +163,7 @@ def test_the_header_of_jpeg_xl(size: tuple[int, int], container: bool) -> None:
         assert jpegxl.facts(data) == (size[1], size[0], False, 8)
 
 
-def test_what_a_jpeg_xl_photo_loses_is_noted() -> None:
+def test_losses_of_a_jpeg_xl_photo_are_noted() -> None:
     plain = jxl(exif=exif(1), xmp=b"<x/>", use_container=True)
     assert open_image(plain)[1] == []
     lost = {note.kind: str(note) for note in open_image(with_compressed_metadata())[1]}
@@ -178,16 +180,16 @@ def with_compressed_metadata() -> bytes:
     return jxl(exif=exif(1), xmp=b"<x/>" * 50, compress_metadata=True)
 
 
-def test_the_header_of_an_animation_is_known() -> None:
-    """No package here writes one. This is: 8×8, not all as usual, orientation 1, no other size, no
-    preview, an animation."""
+def test_the_header_of_an_animation() -> None:
+    """No package here writes animations. The bits of this header mean: 8×8, not all defaults,
+    orientation 1, no intrinsic size, no preview, an animation."""
     bits = "1" + "00000" + "100" + "0" + "1" + "000" + "0" + "0" + "1"
     data = jpegxl.CODESTREAM + int(bits[::-1], 2).to_bytes(4, "little")
     assert jpegxl.facts(data) == (8, 8, True, 8)
 
 
 @pytest.mark.parametrize("make", [heic, jxl])
-def test_damaged_files_are_one_line(make) -> None:
+def test_damaged_files_are_reported_in_one_line(make) -> None:
     data = make()
     for short in (data[:3], data[:14], data[:40], data[: len(data) // 2]):
         with pytest.raises(BadInputError) as refused:
@@ -210,7 +212,7 @@ def test_a_missing_package_is_named(make, module, extra, tmp_path, monkeypatch, 
 
 
 def test_avif_needs_no_extra(monkeypatch) -> None:
-    """Not even where a program has pillow-heif, which takes the general brand for HEVC."""
+    """Even if a program has loaded pillow-heif, which takes the general brand for HEVC."""
     pillow_heif.register_heif_opener()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     out = BytesIO()
@@ -224,7 +226,7 @@ def test_a_general_brand_is_read_as_heic() -> None:
     assert open_image(heic().replace(b"ftypheic", b"ftypmif1", 1))[0].format == "HEIF"
 
 
-def test_packages_are_imported_only_for_their_files() -> None:
+def test_packages_are_imported_only_for_files_that_need_them() -> None:
     script = f"""if True:
         import sys
         from pathlib import Path

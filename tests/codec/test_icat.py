@@ -1,4 +1,4 @@
-"""The joint model: its dimensions, its exact path, and what decoding and classifying run."""
+"""The joint model: its dimensions, its exact path, and the parts that decode and classify run."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def count(*modules: nn.Module | None) -> int:
     return sum(p.numel() for m in modules if m is not None for p in m.parameters())
 
 
-def test_parameters_are_the_papers() -> None:
-    """25.6 M without the hyperprior at 1000 classes (table 1), 29.67 M in all."""
+def test_parameter_counts_are_those_of_the_paper() -> None:
+    """With 1000 classes: 25.6 M without the hyperprior (table 1), 29.67 M in all."""
     network = build(preset("icat", labels=("x",) * 1000))
     assert isinstance(network, Icat)
     hyperprior = count(network.h_a, network.h_s, network.prior, network.gains)
@@ -64,7 +64,7 @@ def test_impossible_transformers(fields: dict) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 17), (33, 90), (70, 64)])
-def test_any_size_comes_back(joint: Codec, size: tuple[int, int]) -> None:
+def test_images_of_any_size_are_decoded(joint: Codec, size: tuple[int, int]) -> None:
     picture = Picture(make_pixels(*size))
     data = joint.encode(picture, 2)
     decoded = joint.decode(data)
@@ -74,8 +74,8 @@ def test_any_size_comes_back(joint: Codec, size: tuple[int, int]) -> None:
     assert sum(label.probability for label in labels) == pytest.approx(1, abs=1e-4)
 
 
-def test_files_hold_the_very_latents(joint: Codec) -> None:
-    """Encoder and decoder agree on every latent, and quantisation moved none by more than half."""
+def test_files_hold_exactly_the_latents(joint: Codec) -> None:
+    """Encoder and decoder agree on every latent. Quantisation changes none by more than half."""
     pixels = make_pixels(70, 90)
     y, z = joint.scaled(joint.features(pixels), joint.stored_quality(3))
     coded = joint.entropy.encode(y, z)
@@ -85,8 +85,8 @@ def test_files_hold_the_very_latents(joint: Codec) -> None:
 
 
 @torch.inference_mode()
-def test_strips_give_the_integers_of_the_whole(joint: Codec) -> None:
-    """A map of z so high that several strips are needed, coded by rows, against one pass."""
+def test_strips_give_the_same_integers_as_the_whole_map(joint: Codec) -> None:
+    """A map of z that is high enough for several strips is coded by rows and in one pass."""
     generator = torch.Generator().manual_seed(1)
     z = torch.randint(-40, 40, (37, 5, joint.config.N), generator=generator).double()
     means, scales = mean_scale(joint.entropy.ops, z[None])
@@ -116,7 +116,7 @@ def test_integers_follow_the_float_network(joint: Codec) -> None:
     assert (exact_scales * 2.0**-12 - scales).abs().max() < 0.01
 
 
-def test_decoding_and_classifying_run_their_own_parts_only(
+def test_decoding_and_classifying_run_only_their_own_parts(
     joint: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = joint.encode(Picture(make_pixels(64, 64)), 2)
@@ -150,8 +150,8 @@ def test_without_aggregation_no_block_is_run() -> None:
 
 
 @torch.inference_mode()
-def test_a_training_pass_is_what_coding_does() -> None:
-    """Logits and picture of one pass over both are those of the parts that coding runs."""
+def test_a_training_pass_equals_coding() -> None:
+    """One training pass gives the logits and the picture that classifying and decoding give."""
     torch.manual_seed(0)
     vit = ViTConfig(C=16, L=4, heads=2, grid=4)
     network = build(preset("icat-lite", N=8, M=8, vit=vit, labels=("a", "b"))).eval()
@@ -195,14 +195,14 @@ def test_positions_are_learned_at_the_grid_and_interpolated_elsewhere() -> None:
     )
 
 
-def test_damaged_files_are_told(joint: Codec) -> None:
+def test_damaged_files_are_reported(joint: Codec) -> None:
     data = bytearray(joint.encode(Picture(make_pixels(40, 40)), 1))
     data[-3] ^= 1
     with pytest.raises(BadInputError, match="damaged"):
         joint.classify(bytes(data))
 
 
-def test_scales_are_the_rate_and_quality_the_size(joint: Codec) -> None:
+def test_the_quality_changes_the_size(joint: Codec) -> None:
     picture = Picture(make_pixels(96, 96))
     sizes = [len(joint.encode(picture, q)) for q in (1, 2.5, 3)]
     assert len(set(sizes)) == 3
@@ -219,7 +219,7 @@ def test_scales_are_the_rate_and_quality_the_size(joint: Codec) -> None:
 def test_large_maps_are_read_in_interleaved_parts(
     size: tuple[int, int], k: int, count: int
 ) -> None:
-    """Each has every k-th latent, none is in two of them."""
+    """Each part has every k-th latent, and no latent is in two parts."""
     numbers = torch.arange(size[0] * size[1]).reshape(1, *size, 1)
     parts = interleaved(numbers, 14)
     assert len(parts) == count
@@ -248,8 +248,8 @@ def test_probabilities_are_the_mean_over_the_parts() -> None:
     torch.testing.assert_close(Classifier(vit, ("a", "b", "c")).probabilities(y), expected)
 
 
-def test_patches_of_long_images_are_not_thinned() -> None:
-    """Pixels are shrunk before they are cut: there is nothing left to leave out."""
+def test_no_patches_of_long_images_are_left_out() -> None:
+    """The image is shrunk before it is cut into patches, so that all patches can be read."""
     vit = ViT(768, ViTConfig(C=16, L=1, heads=2, grid=14), 2).eval()
     read: list[tuple[int, ...]] = []
     vit.embed.register_forward_hook(lambda m, x, y: read.append(tuple(x[0].shape)))
@@ -260,7 +260,7 @@ def test_patches_of_long_images_are_not_thinned() -> None:
     assert all(h * w <= 1.2 * LONGEST * 14 * 14 for _, h, w, _ in read)
 
 
-def test_a_classifier_without_finite_weights_answers_nothing() -> None:
+def test_a_classifier_whose_weights_are_nan_gives_an_error() -> None:
     vit = ViT(8, ViTConfig(C=16, L=1, heads=2, grid=4), 2).eval()
     torch.nn.init.constant_(vit.head.weight, float("nan"))
     with pytest.raises(BadInputError, match="not finite"):

@@ -1,4 +1,4 @@
-"""Padding images to the stride of z: what it holds, and what it saves."""
+"""Padding of images to the stride of z: its content, and the bytes that it saves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ticodec.models.image_padding import FADE, PaddedPixels, pad_image
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 65), (64, 3), (63, 64), (100, 70)])
-def test_the_image_stays_and_the_result_is_whole(size: tuple[int, int]) -> None:
+def test_the_image_is_unchanged_and_the_size_a_multiple(size: tuple[int, int]) -> None:
     x = torch.rand(2, *size, 3)
     padded = pad_image(x, 64)
     height, width = (-(-n // 64) * 64 for n in size)
@@ -25,13 +25,13 @@ def test_the_image_stays_and_the_result_is_whole(size: tuple[int, int]) -> None:
     assert padded.max() <= 1
 
 
-def test_nothing_is_padded_where_nothing_is_missing() -> None:
+def test_an_image_of_a_suitable_size_is_not_padded() -> None:
     x = torch.rand(1, 64, 128, 3)
     assert torch.equal(pad_image(x, 64), x)
 
 
 def test_autocast_changes_nothing() -> None:
-    """Classifiers are trained under it."""
+    """Classifiers are trained with autocast."""
     x = torch.rand(1, 50, 70, 3)
     with torch.autocast("cpu", torch.bfloat16):
         padded = pad_image(x, 64)
@@ -48,7 +48,7 @@ def test_one_colour_stays_one_colour() -> None:
 def test_the_edge_fades_into_its_blur() -> None:
     stripes = (torch.arange(192) % 2).float()[None, None, :, None].expand(1, 10, 192, 3)
     bottom = pad_image(stripes, 64)[0, 10:, :, 0]
-    middle = bottom[:, 64:128]  # the blur repeats the first and last stripe
+    middle = bottom[:, 64:128]  # elsewhere the blur repeats the first or last stripe
     contrast = middle.amax(1) - middle.amin(1)
     expected = 1 - torch.arange(1, FADE) / FADE
     torch.testing.assert_close(contrast[: FADE - 1], expected, atol=1e-3, rtol=0)
@@ -58,7 +58,7 @@ def test_the_edge_fades_into_its_blur() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 65), (64, 128), (100, 70)])
-def test_rows_are_those_of_the_padded_image(size: tuple[int, int]) -> None:
+def test_rows_equal_those_of_the_padded_image(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     whole = pad_image(torch.from_numpy(pixels)[None].float() / 255 - 0.5, 64)[0]
     padded = PaddedPixels(pixels, 64)
@@ -68,8 +68,8 @@ def test_rows_are_those_of_the_padded_image(size: tuple[int, int]) -> None:
         assert torch.equal(rows, whole[first : first + 48])
 
 
-def test_it_is_cheaper_than_a_repeated_edge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With weights that ship, on a photo whose last row and column are detailed."""
+def test_padding_takes_fewer_bytes_than_a_repeated_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This holds for shipped weights, on a photo whose last row and column are detailed."""
     codec = ticodec.load("tic-lite", device="cpu", bf16=False)
     pixels = np.asarray(Image.open(SAMPLES / "kodim23.png"))[100:324, 200:424].copy()
     faded = len(codec.encode(pixels, 3))

@@ -1,4 +1,4 @@
-"""What is said of AVIF and HEIC files that have more than one 8-bit picture."""
+"""Notes about AVIF and HEIC files that have more than one 8-bit picture."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def heic(
     properties: Sequence[bytes] = (),
     uses: Mapping[int, list[int]] = MappingProxyType({}),
 ) -> bytes:
-    """The structure of a HEIC without pixels, whose picture is item 1."""
+    """The structure of a HEIC file without pixels. Item 1 is its picture."""
     used = b"".join(
         struct.pack(">HB", number, len(own)) + bytes(own) for number, own in uses.items()
     )
@@ -88,7 +88,7 @@ def test_more_bits() -> None:
     file = BytesIO()
     pillow_heif.from_bytes("RGB;16", (32, 32), pixels.tobytes()).save(file)
     assert notes_of(file.getvalue()) == {"bits": "10 bits a channel are reduced to 8"}
-    for bits, flags in ((8, 0x0C), (10, 0x4C), (12, 0x6C)):  # of AV1: no encoder here writes them
+    for bits, flags in ((8, 0x0C), (10, 0x4C), (12, 0x6C)):  # AV1's; no encoder here writes them
         data = heic([item(1, b"av01")], [], [box(b"av1C", bytes([0x81, 0, flags, 0]))], {1: [1]})
         expected = {"bits": f"{bits} bits a channel are reduced to 8"} if bits > 8 else {}
         assert kinds(data) == expected
@@ -100,7 +100,7 @@ def test_thumbnails_of_a_heic() -> None:
     assert set(notes_of(heif(big))) == {"thumbnail"}
 
 
-def test_bytes_behind_the_end() -> None:
+def test_bytes_after_the_end() -> None:
     for data in (saved("AVIF"), heif(photo())):
         assert notes_of(data + b"hidden bytes")["trailing"].startswith("12 bytes")
         assert notes_of(data + b"\0" * 100) == {}
@@ -110,7 +110,7 @@ def test_bytes_behind_the_end() -> None:
 
 
 def test_a_phone_s_heic() -> None:
-    """Tiles are the picture; its thumbnail, gain map, depth map and matte are not."""
+    """Its tiles are the picture. Its thumbnail, gain map, depth map and matte are not."""
     urns = [
         b"urn:com:apple:photo:2020:aux:hdrgainmap",
         b"urn:mpeg:hevc:2015:auxid:2",
@@ -138,7 +138,7 @@ def test_a_phone_s_heic() -> None:
 
 
 def test_iso_gain_maps() -> None:
-    """Item 2 is the gain map, and no further picture."""
+    """Item 2 is the gain map, and does not count as another picture."""
     items = [item(1, b"av01"), item(2, b"av01"), item(3, b"tmap")]
     assert set(kinds(heic(items, [reference(b"dimg", 3, 1, 2)]))) == {"gain-map"}
 
@@ -173,7 +173,7 @@ def test_image_sequences_that_pillow_does_not_count() -> None:
     assert kinds(data) == {"frames": "4 further frames are dropped"}
 
 
-def test_a_file_that_is_cut_has_nothing_behind_its_end() -> None:
+def test_a_truncated_file_has_no_bytes_after_its_end() -> None:
     data = saved("AVIF")
     assert kinds(data[:-20]) == {}
     assert opened(data).format == "AVIF"

@@ -1,4 +1,4 @@
-"""Damaged and hostile files are walked without an error, in a moment, with little memory."""
+"""Inspecting damaged and hostile files raises no error and takes little time and memory."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SMALL = photo(0, (8, 8))
 
 
 def more(kind: str, **options: object) -> bytes:
-    """A file of two pictures."""
+    """A file with two pictures."""
     second = photo(1, (8, 8))
     return saved(kind, SMALL, save_all=True, append_images=[second], **options)
 
 
-#: A file of every format that is looked into, with as much as it can have.
+#: A file of every format that is inspected, with as many features as possible.
 FILES = {
     "AVIF": more("AVIF", exif=b"II*\0\x08\0\0\0\0\0\0\0\0\0"),
     "BMP": saved("BMP", SMALL),
@@ -51,7 +51,7 @@ SAMSUNG = b"SEFH" + struct.pack("<II4sII", 1, 1, b"\0\0\x30\x0a", 40, 40)
 TRAILER = SAMSUNG + struct.pack("<I", len(SAMSUNG)) + b"SEFT"
 
 
-def test_every_format_is_here() -> None:
+def test_files_has_every_format() -> None:
     assert set(FILES) == set(LOOKS)
 
 
@@ -59,7 +59,7 @@ def test_every_format_is_here() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damage_never_raises(format: str, data: st.DataObject) -> None:
-    """Bytes changed, removed, doubled and put in; the image is as it was opened before that."""
+    """Bytes are changed, removed, doubled or inserted after the image was opened."""
     file = bytearray(FILES[format])
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(file)))
@@ -76,13 +76,13 @@ def test_damage_never_raises(format: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("format", sorted(FILES))
-def test_every_beginning_of_a_file(format: str) -> None:
+def test_truncation_at_every_byte_never_raises(format: str) -> None:
     file = FILES[format]
     for end in range(0, len(file), 1 if len(file) < 1000 else 7):
         LOOKS[format](file[:end], Image.new("RGB", (8, 8)), Found())
 
 
-def test_a_broken_walk_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_inspecting_becomes_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(data: bytes, image: Image.Image, found: Found) -> None:
         found.add("iptc")
         raise KeyError("a mistake of ours")
@@ -95,19 +95,19 @@ def test_a_broken_walk_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def directories() -> bytes:
-    """20 MB of TIFF pages without a tag."""
+    """A TIFF of 20 MB with pages that have no tags."""
     page = struct.Struct("<HI")
     pages = b"".join(page.pack(0, 8 + 6 * (number + 1)) for number in range(400_000))
     return b"II*\0\x08\0\0\0" + pages
 
 
 def samsung_list() -> bytes:
-    """A list of entries that all have a name of the same place."""
+    """A list of entries whose names are all at the same place."""
     return saved("JPEG", SMALL) + SAMSUNG + SAMSUNG[12:] * 500_000 + TRAILER[-8:]
 
 
 def items() -> bytes:
-    """A HEIC of 60,000 tone-mapped images, each made of all the others."""
+    """A HEIC with 60,000 tone-mapped images, each of which refers to all others."""
     kinds = b"".join(
         struct.pack(">I4sIHH4sx", 21, b"infe", 2 << 24, number, 0, b"tmap")
         for number in range(60_000)
@@ -121,7 +121,7 @@ def items() -> bytes:
 
 
 def lists() -> bytes:
-    """Thousands of lists of further pictures, of thousands of entries."""
+    """Thousands of lists of pictures, each with thousands of entries."""
     mpf = b"MPF\0II*\0\x08\0\0\0\1\0\2\xb0\7\0" + struct.pack("<III", 60_000, 0, 0)
     return b"\xff\xd8" + (b"\xff\xe2" + struct.pack(">H", 2 + len(mpf)) + mpf) * 9_000
 
@@ -148,8 +148,8 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes]]] = {
 
 
 @pytest.mark.parametrize("name", sorted(HOSTILE))
-def test_hostile_files_take_a_moment_and_no_memory(name: str) -> None:
-    """A second, where a walk to the end would take far longer; measured on a busy machine."""
+def test_hostile_files_take_little_time_and_memory(name: str) -> None:
+    """At most a second on a busy machine. To inspect the whole file would take far longer."""
     format, make = HOSTILE[name]
     data = make()
     image = Image.new("RGB", (8, 8))

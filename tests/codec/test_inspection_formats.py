@@ -1,4 +1,4 @@
-"""What is said of PNG, TIFF, GIF, WebP and rarer files that have more than one 8-bit picture."""
+"""Notes about PNG, TIFF, GIF, WebP and rarer files that have more than one 8-bit picture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VIDEO = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom\0\0\x10\x00mdat" + b"\x07" * 4088
 
 
 def png(*chunks: tuple[bytes, bytes], **options: object) -> bytes:
-    """A PNG with more chunks before its pixels."""
+    """A PNG with additional chunks before its pixels."""
     data = saved("PNG", **options)
     at = data.index(b"IDAT") - 4
     return data[:at] + b"".join(chunk(*one) for one in chunks) + data[at:]
@@ -70,11 +70,11 @@ def test_frames_beside_a_png_s_own_picture() -> None:
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF", "WEBP", "JPEG2000", "PPM", "BMP", "TIFF"])
-def test_bytes_behind_the_end(format: str) -> None:
+def test_bytes_after_the_end(format: str) -> None:
     data = saved(format)
     assert notes_of(data + b"hidden bytes") == {"trailing": "12 bytes behind the image are dropped"}
     assert notes_of(data + b"\0" * 12) == {}
-    if format != "JPEG2000":  # Pillow cannot read it then
+    if format != "JPEG2000":  # Pillow cannot read such a file
         assert set(notes_of(data + VIDEO)) == {"video"}
 
 
@@ -184,7 +184,7 @@ def test_metadata_of_a_tiff() -> None:
     path = b"8BIM" + struct.pack(">HHI", 0x07D1, 0, 4) + b"path"
     tags = [(33723, 7, 9, b"\x1c\x02\x05\0\x05Title"[:9], True), (34377, 7, len(path), path, True)]
     data = tiff(make_pixels(8, 8), photometric="rgb", metadata=None, extratags=tags)
-    assert set(notes_of(data)) == {"photoshop"}  # IPTC is kept, as a tag of the EXIF
+    assert set(notes_of(data)) == {"photoshop"}  # IPTC is kept as a tag of the EXIF
     tags = [(37724, 7, 8, b"Adobe Ph", True), (52545, 7, 8, b"\0\0\0\x08jumb", True)]
     data = tiff(make_pixels(8, 8), photometric="rgb", metadata=None, extratags=tags)
     assert notes_of(data)["photoshop"] == "Photoshop data is dropped: layers"
@@ -200,7 +200,7 @@ def test_extensions_of_a_gif() -> None:
     assert notes_of(plain[:end] + own + b";") == {"metadata": "other data is dropped: MYAPP___1.0"}
     xmp = b"!\xff\x0bXMP DataXMP<x/>\x01" + bytes(range(255, -1, -1)) + b"\0"
     assert notes_of(plain[:end] + xmp + b";") == {}
-    in_parts = b"!\xff\x0bXMP DataXMP\x04<x/>\0"  # as no reader looks for it
+    in_parts = b"!\xff\x0bXMP DataXMP\x04<x/>\0"  # readers do not look for XMP in this form
     assert set(notes_of(plain[:end] + in_parts + b";")) == {"xmp"}
 
 
@@ -259,7 +259,7 @@ def test_sizes_of_icons() -> None:
 
 
 def psd(layers: int, resources: bytes = b"", channels: int = 3) -> bytes:
-    """A Photoshop file of 2×2 pixels, with empty layers."""
+    """A Photoshop file of 2×2 pixels with empty layers."""
     header = b"8BPS" + struct.pack(">H6xHIIHH", 1, channels, 2, 2, 8, 3)
     one = struct.pack(">4i", 0, 0, 0, 0) + struct.pack(">H", 0)
     one += b"8BIMnorm" + bytes([255, 0, 0, 0]) + struct.pack(">I", 0)
@@ -278,8 +278,8 @@ def test_layers_of_a_psd() -> None:
     assert notes_of(psd(0, channels=5)) == {"channels": "2 extra channels are dropped"}
 
 
-def test_formats_that_are_not_looked_into() -> None:
-    """Pillow counts their frames."""
+def test_frames_of_formats_that_are_not_inspected() -> None:
+    """Pillow counts the frames of these formats."""
     chunks = b"".join(struct.pack("<IHHQ", 16, 0xF1FA, 0, 0) for _ in range(3))
     head = struct.pack("<IHHHHHHH", 128 + len(chunks), 0xAF12, 3, 4, 4, 8, 3, 70)
     data = head.ljust(128, b"\0") + chunks
@@ -290,8 +290,8 @@ def test_formats_that_are_not_looked_into() -> None:
     assert notes[0].text == "2 further frames are dropped"
 
 
-def test_what_is_not_looked_into_is_said() -> None:
-    """Else a file of a rare format would be taken for whole, and its source deleted."""
+def test_a_format_that_is_not_inspected_is_noted() -> None:
+    """Otherwise a rare format would seem to lose nothing, and batch would delete the source."""
     assert "PCX" in notes_of(saved("PCX"))["metadata"]
 
 
@@ -300,14 +300,14 @@ def test_what_is_not_looked_into_is_said() -> None:
     "options", [{}, {"rowsperstrip": 1}, {"tile": (16, 16)}, {"compression": "zlib"}]
 )
 def test_the_end_of_a_tiff(bigtiff: bool, byteorder: str, options: dict) -> None:
-    """Behind its directories, values, strips and tiles, in whatever order they are."""
+    """The end is after all directories, values, strips and tiles, in any order."""
     pixels = make_pixels(1100, 20)
     data = tiff(pixels, photometric="rgb", bigtiff=bigtiff, byteorder=byteorder, **options)
     assert notes_of(data) == {}
     assert notes_of(data + b"more" * 99) == {"trailing": "396 bytes behind the image are dropped"}
 
 
-def test_a_transfer_function_is_said() -> None:
+def test_a_transfer_function_is_noted() -> None:
     table = np.arange(256, dtype=np.uint16)
     data = tiff(make_pixels(20, 30)[..., 0], extratags=[(301, 3, 256, table, True)])
     assert "transfer function" in notes_of(data)["metadata"]

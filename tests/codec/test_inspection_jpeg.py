@@ -1,4 +1,4 @@
-"""What is said of a JPEG that has more than its picture."""
+"""Notes about JPEG files that have more than their picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def segment(marker: int, content: bytes) -> bytes:
 
 
 def with_segments(*parts: bytes, data: bytes | None = None) -> bytes:
-    """A JPEG with more segments at its start."""
+    """A JPEG with additional segments at its start."""
     data = data or saved("JPEG")
     return data[:2] + b"".join(parts) + data[2:]
 
@@ -40,7 +40,7 @@ def photoshop(*resources: bytes) -> bytes:
 
 
 def pictures(*images: Image.Image) -> bytes:
-    """Several JPEGs with a list of them (MPF)."""
+    """Several JPEGs in one file with a list of them (MPF)."""
     return saved("MPO", images[0], save_all=True, append_images=list(images[1:]))
 
 
@@ -50,7 +50,7 @@ def with_xmp(image: Image.Image, xmp: bytes) -> Image.Image:
 
 
 def camera_jpeg(**options: object) -> bytes:
-    """As cameras write them: EXIF with a thumbnail, an ICC profile, XMP."""
+    """A JPEG as cameras write it, with EXIF, a thumbnail, an ICC profile and XMP."""
     thumbnail = saved("JPEG", photo(1, (24, 32)))
     exif = piexif.dump(
         {
@@ -68,7 +68,7 @@ def camera_jpeg(**options: object) -> bytes:
     "options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"optimize": True}]
 )
 def test_a_camera_s_jpeg_loses_nothing(options: dict[str, object]) -> None:
-    """The end of its thumbnail is not its end."""
+    """The end of the thumbnail must not be taken for the end of the file."""
     assert notes_of(camera_jpeg(**options)) == {}
 
 
@@ -82,13 +82,13 @@ def test_padding_and_a_missing_end_lose_nothing() -> None:
     assert notes_of(with_segments(b"\xff\xff\xff")) == {}
 
 
-def test_bytes_behind_the_end() -> None:
+def test_bytes_after_the_end() -> None:
     for data in (camera_jpeg(), camera_jpeg(progressive=True)):
         assert notes_of(data + b"more") == {"trailing": "4 bytes behind the image are dropped"}
     assert notes_of(camera_jpeg() + b"\0\0\0!")["trailing"].startswith("1 byte behind")
 
 
-def test_a_large_file_is_walked_to_its_end() -> None:
+def test_a_large_file_is_inspected_to_its_end() -> None:
     large = Image.effect_noise((1500, 1200), 100)
     data = saved("JPEG", large, quality=100)
     assert len(data) > 1 << 20
@@ -106,7 +106,7 @@ def test_motion_photos() -> None:
     }
 
 
-def test_what_samsung_s_phones_write() -> None:
+def test_data_that_samsung_phones_write() -> None:
     entries = [b"\0\0\x30\x0a" + struct.pack("<I", 16) + b"MotionPhoto_Data" + VIDEO]
     entries += [b"\0\0\x01\x0a" + struct.pack("<I", 14) + b"Image_UTC_Data" + b"1700000000000"]
     places = [len(entries[0]) + len(entries[1]), len(entries[1])]
@@ -134,7 +134,7 @@ def test_a_list_of_pictures_that_are_gone_loses_nothing() -> None:
 
 
 def test_previews_of_cameras() -> None:
-    """Cameras list a smaller copy as a further picture, of a kind of its own."""
+    """Cameras list a smaller copy as another picture, with a special kind."""
     data = bytearray(pictures(photo(), photo(1)))
     kinds = data.index(struct.pack("<I", 0x030000), data.index(b"MPF\0") + 16)
     data[kinds + 16 : kinds + 20] = struct.pack("<I", 0x010002)
@@ -154,7 +154,7 @@ def test_gain_maps(xmp: bytes) -> None:
 
 
 def test_gain_maps_of_ultra_hdr() -> None:
-    """Its primary picture says so too, and is no further picture for Pillow."""
+    """The primary picture's XMP announces the gain map. Pillow does not count another picture."""
     main = XMP % (
         b'hdrgm:Version="1.0"><Container:Directory>'
         b'<Container:Item Item:Semantic="Primary"/><Container:Item Item:Semantic="GainMap"/>'
@@ -215,7 +215,7 @@ def test_comments() -> None:
 def test_content_credentials() -> None:
     box = struct.pack(">2sHII", b"JP", 1, 1, 20) + b"jumb" + b"\0\0\0\x0cjumdc2pa"
     assert set(notes_of(with_segments(segment(0xEB, box)))) == {"credentials"}
-    wide = box.replace(b"jumb", b"RESI")  # JPEG XT: what makes it more than 8 bits
+    wide = box.replace(b"jumb", b"RESI")  # JPEG XT: data for more than 8 bits
     assert notes_of(with_segments(segment(0xEB, wide))) == {
         "metadata": "other data is dropped: APP11 (JP)"
     }
@@ -230,7 +230,7 @@ def test_thumbnails_of_jfif() -> None:
     assert set(notes_of(plain[:2] + small + plain[20:])) == {"thumbnail"}
 
 
-def test_segments_that_nobody_knows() -> None:
+def test_unknown_segments() -> None:
     data = with_segments(segment(0xEC, b"Ducky\0\x01\0\x04"), segment(0xE3, b"\x01\x02"))
     assert notes_of(data) == {"metadata": "other data is dropped: APP12 (Ducky), APP3"}
     many = with_segments(*(segment(0xE1, b"FLIR%d\0" % number) for number in range(9)))
@@ -242,13 +242,13 @@ def test_names_cannot_harm_a_terminal() -> None:
     assert texts == {"metadata": "other data is dropped: APP5 (ab)"}
 
 
-def test_a_profile_that_is_not_whole() -> None:
+def test_an_incomplete_profile() -> None:
     part = segment(0xE2, b"ICC_PROFILE\0\x01\x02" + PROFILE[:300])
     assert set(notes_of(with_segments(part))) == {"colour"}
 
 
-def test_what_lies_between_scans_is_not_kept() -> None:
-    """Pillow reads metadata up to the first scan only."""
+def test_metadata_between_scans_is_not_kept() -> None:
+    """Pillow reads metadata only up to the first scan."""
     data = saved("JPEG", progressive=True)
     scan = data.rindex(b"\xff\xda")
     behind = data[:scan] + segment(0xE1, b"Exif\0\0MM\0*\0\0\0\x08\0\0") + data[scan:]
@@ -256,7 +256,7 @@ def test_what_lies_between_scans_is_not_kept() -> None:
 
 
 def test_where_a_jpeg_ends() -> None:
-    """At its end marker, or where the next one starts; one that is cut has no end."""
+    """A JPEG ends at its end marker, or where the next one starts. A truncated one has no end."""
     whole = camera_jpeg(progressive=True)
     assert [part.end for part in segments(whole) if part.marker == END] == [len(whole)]
     assert [part.end for part in segments(b"12" + whole, 2) if part.marker == END] == [
@@ -267,8 +267,8 @@ def test_where_a_jpeg_ends() -> None:
     assert [part.end for part in segments(cut + whole) if part.marker == END] == [len(cut)]
 
 
-def test_damage_in_a_scan_is_no_end() -> None:
-    """Bytes that look like a marker, but none that can be there."""
+def test_damage_in_a_scan_is_not_taken_for_the_end() -> None:
+    """The damaged bytes look like a marker that cannot be inside a scan."""
     whole = saved("JPEG")
     scan = whole.rindex(b"\xff\xda") + 30
     damaged = whole[:scan] + b"\xff\x3a\xff\x01" + whole[scan:]

@@ -1,4 +1,4 @@
-"""Images that do not fit into memory are refused before their pixels are decoded."""
+"""Images that do not fit in memory are refused before their pixels are decoded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ticodec import api, memory, weights
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.models.families import config_from
 
-#: Runs a command with two GiB free and prints what its process had at most, in KiB.
+#: Runs a command as if 2 GiB were free, and prints the peak memory of its process in KiB.
 PEAK = """if True:
     import os, pathlib, sys
     from ticodec import memory
@@ -40,10 +40,10 @@ PEAK = """if True:
 
 @pytest.fixture(scope="module")
 def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A black PNG of 20,000×20,000 pixels: 49 kB, and 1.2 GB as pixels."""
+    """A black PNG of 20,000×20,000 pixels. The file has 49 kB, the pixels take 1.2 GB."""
     side = 20_000
     deflate = zlib.compressobj(9, wbits=15)
-    row = bytes(1 + side // 8)  # one bit a pixel
+    row = bytes(1 + side // 8)  # one bit per pixel
     pixels = b"".join(deflate.compress(row * 100) for _ in range(side // 100)) + deflate.flush()
     path = tmp_path_factory.mktemp("huge") / "huge.png"
     chunks = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)), (b"IDAT", pixels))
@@ -57,7 +57,7 @@ def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pixel may be decoded, and two GiB are free."""
+    """Makes decoding of pixels fail the test, as if 2 GiB were free."""
 
     def load(self: Image.Image) -> None:
         raise AssertionError("pixels are decoded")
@@ -98,7 +98,7 @@ def test_a_worker_decodes_no_pixels(undecoded: None, huge: Path, tmp_path: Path)
 
 
 def test_refusing_takes_little_memory(huge: Path) -> None:
-    """Torch alone would take more; with --device auto it is asked whether there is a GPU."""
+    """Importing torch would take more. `--device auto` imports it to look for a GPU."""
     command = [sys.executable, "-c", PEAK, "encode", str(huge), "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
@@ -107,7 +107,7 @@ def test_refusing_takes_little_memory(huge: Path) -> None:
 
 
 def test_the_size_is_that_of_the_upright_image(monkeypatch, tmp_path: Path, tiny) -> None:
-    """Orientation 6 turns a photo by 90 degrees; a PNG may have its EXIF behind the pixels."""
+    """Orientation 6 turns a photo by 90 degrees. A PNG may have its EXIF after the pixels."""
     asked = []
     monkeypatch.setattr(memory, "check_picture", lambda _, *size, effort: asked.append(size))
     image = Image.fromarray(make_pixels(40, 70))
@@ -141,7 +141,7 @@ WRONG = ["", "2", "GiB", "2 apples", "-1G", "0B", "0.2B", "1e3M", "2GiB 1", "2Gi
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_is_no_size(monkeypatch, text: str) -> None:
+def test_texts_that_are_not_sizes(monkeypatch, text: str) -> None:
     monkeypatch.setenv(memory.LIMIT, "1GiB")
     with pytest.raises(UsageError, match=r"^`memory` is a size such as 2GiB, 1500MB or 3G, not "):
         ticodec.set_memory(text)
@@ -150,14 +150,17 @@ def test_what_is_no_size(monkeypatch, text: str) -> None:
 
 @pytest.fixture
 def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Sets a limit that leaves so many bytes, with 2 GiB free; takes it back after the test."""
+    """A function that sets a limit which leaves a number of bytes, as if 2 GiB were free.
+
+    The limit is removed after the test.
+    """
     monkeypatch.setenv(memory.LIMIT, "")
     monkeypatch.setattr(memory, "free", lambda: 2 << 30)
     monkeypatch.setattr(memory, "used", lambda: 1 << 30)
     return lambda left: ticodec.set_memory((1 << 30) + left)
 
 
-def test_a_limit_counts_what_is_used_already(limited: Callable[[int], None]) -> None:
+def test_a_limit_includes_memory_in_use(limited: Callable[[int], None]) -> None:
     assert memory.available() == 2 << 30
     for left in (-1, 0, 5, 3 << 30):
         limited(left)
@@ -167,7 +170,7 @@ def test_a_limit_counts_what_is_used_already(limited: Callable[[int], None]) -> 
 
 
 def test_memory_in_use_is_counted() -> None:
-    """In a process of its own: in another one, memory that was freed may be used again."""
+    """Runs in a new process, because another one may reuse memory that it freed before."""
     program = """if True:
         import numpy
         from ticodec import memory
@@ -187,7 +190,7 @@ def test_the_message_names_the_limit(limited, tiny, picture) -> None:
 
 
 def test_the_commands_limit(limited, run, photo: Path, tmp_path: Path) -> None:
-    """The limit of 1 GiB is used up; what is decoded and classified fits before."""
+    """A limit of 1 GiB is used up, so that encoding, decoding and classifying are refused."""
     tic, tree = tmp_path / "x.tic", tmp_path / "tics"
     model = ("-m", "tiny", "--device", "cpu")
     assert run("encode", photo, tic, *model, "--memory", "3GiB").code == 0
@@ -205,7 +208,7 @@ def test_the_commands_limit(limited, run, photo: Path, tmp_path: Path) -> None:
 
 
 def test_workers_share_the_limit(limited, run, photo: Path, tmp_path: Path) -> None:
-    """All of it is used already, and then there is enough."""
+    """The first limit is used up already, the second one is high enough."""
     for name in ("a", "b"):
         shutil.copy(photo, tmp_path / f"{name}.png")
     photo.unlink()
@@ -218,7 +221,7 @@ def test_workers_share_the_limit(limited, run, photo: Path, tmp_path: Path) -> N
 
 @pytest.fixture
 def tight(monkeypatch: pytest.MonkeyPatch, tiny) -> None:
-    """There is memory for a picture of 70×90 pixels, and none to refine it."""
+    """Makes memory seem enough to encode a picture of 70×90 pixels, but not to refine it."""
     least, more = (memory.needed(tiny.config, 70, 90, effort=effort) for effort in (1, 2))
     assert memory.needed(tiny.config, 70, 90, effort=9) == more > least
     monkeypatch.setattr(memory, "available", lambda: int(least + 1))
@@ -227,7 +230,7 @@ def tight(monkeypatch: pytest.MonkeyPatch, tiny) -> None:
 LESS = "GiB are free; use a machine with more, or an `effort` of 1"
 
 
-def test_effort_takes_memory(tight: None, tiny, picture, photo: Path) -> None:
+def test_effort_needs_memory(tight: None, tiny, picture, photo: Path) -> None:
     small = picture(70, 90)
     tiny.encode(small)
     for call in (
@@ -241,7 +244,7 @@ def test_effort_takes_memory(tight: None, tiny, picture, photo: Path) -> None:
         tiny.encode(picture(700, 900), effort=2)
 
 
-def test_the_commands_name_less_effort(tight: None, run, photo: Path, tmp_path: Path) -> None:
+def test_the_commands_suggest_less_effort(tight: None, run, photo: Path, tmp_path: Path) -> None:
     model = ("-m", "tiny", "--device", "cpu")
     run("encode", photo, tmp_path / "x.tic", *model, "--effort", 3).fails(1, "an --effort of 1")
     assert run("encode", photo, tmp_path / "x.tic", *model).code == 0
@@ -258,8 +261,8 @@ def test_a_worker_refuses_too_much_effort(undecoded: None, tight: None, photo: P
         assert row.error.endswith(LESS)
 
 
-def test_what_effort_takes_is_bounded() -> None:
-    """Beyond the size of a block only maps of latents grow."""
+def test_memory_for_effort_is_bounded() -> None:
+    """For images larger than a block only maps of latents take more."""
     for name in ("tic-lite", "tic-plus", "icat-lite"):
         config = config_from(weights.read_config(weights.find(name)))
         one, two, four = (
@@ -270,8 +273,8 @@ def test_what_effort_takes_is_bounded() -> None:
         assert four - two == pytest.approx(2 * (two - one))
 
 
-def test_damaged_weights_are_not_called_a_lack_of_memory(monkeypatch, tmp_path: Path) -> None:
-    """The check before the pixels leaves them to those who load them."""
+def test_damaged_weights_are_not_reported_as_a_lack_of_memory(monkeypatch, tmp_path: Path) -> None:
+    """The check before the pixels ignores damaged weights. Loading them gives the error."""
     monkeypatch.setattr(memory, "available", lambda: 0)
     entry = replace(weights.find("tiny"), path=tmp_path / "x.safetensors")
     for data in (None, b"nothing", save({}, {"format": "2"}), save({}, {"format": "1"})):

@@ -1,4 +1,4 @@
-"""PSNR and MS-SSIM against scikit-image's."""
+"""Compares PSNR and MS-SSIM with those of scikit-image."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from support import SAMPLES, make_pixels
 from ticodec import ms_ssim as metrics
 from ticodec.psnr import psnr
 
-# Wang, Simoncelli and Bovik 2003.
+# From Wang, Simoncelli and Bovik 2003.
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
-    """Pixels after JPEG."""
+    """Pixels after encoding and decoding as JPEG."""
     out = BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=quality)
     return np.array(Image.open(out))
 
 
 def reference_ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """MS-SSIM of its definition, on scikit-image's SSIM.
+    """MS-SSIM by its definition, with scikit-image's SSIM.
 
-    A huge K1 makes the luminance term one, which leaves the contrast-structure term.
+    A huge K1 makes the luminance term 1, so that only the contrast-structure term is left.
     """
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     options |= {"data_range": 255}
@@ -68,7 +68,7 @@ def test_psnr_of_known_errors() -> None:
     assert psnr(grey, grey) == math.inf
 
 
-def test_ms_ssim_needs_room_for_its_scales(pixels: np.ndarray) -> None:
+def test_ms_ssim_needs_images_large_enough_for_its_scales(pixels: np.ndarray) -> None:
     assert metrics.ms_ssim(pixels, pixels) == pytest.approx(1, abs=1e-6)
     square = np.ascontiguousarray(pixels[:161, :161])
     assert metrics.ms_ssim(square, square) is not None

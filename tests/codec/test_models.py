@@ -1,4 +1,4 @@
-"""The networks: sizes of the paper, any image size, and the fast path against the modules."""
+"""The networks: the paper's parameter counts, any image size, the fast path against the modules."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PLAIN = {"activation": "none", "hyper_activation": "none"}
 @pytest.mark.parametrize(
     ("name", "changes", "millions"),
     [
-        # Published counts, without GDN and gains, with compressai's factorized prior, which
-        # has 61 numbers a channel (one layer more than ours, and quantiles).
+        # Published counts are without GDN and gains, but with compressai's factorized prior. It
+        # has 61 numbers per channel, because it has quantiles and one layer more than ours.
         ("tic-low", PLAIN, 7.81),
         ("tic-low", {"N": 192, **PLAIN}, 14.79),
         ("tic-high", PLAIN, 18.55),
@@ -28,7 +28,7 @@ PLAIN = {"activation": "none", "hyper_activation": "none"}
         ("tic-plus-high", PLAIN, 23.92),
     ],
 )
-def test_parameters_are_the_published_ones(name: str, changes: dict, millions: float) -> None:
+def test_parameter_counts_are_the_published_ones(name: str, changes: dict, millions: float) -> None:
     network = Network(preset(name, **changes))
     parts = (network.g_a, network.g_s, network.h_a, network.h_s, network.cam, network.head)
     count = 61 * network.config.N + sum(p.numel() for part in parts for p in part.parameters())
@@ -54,13 +54,13 @@ def test_config_survives_its_own_json() -> None:
         ModelConfig.from_dict({**config.to_dict(), "surprise": 1})
 
 
-def test_windows_round_trip_and_regions_are_those_of_the_roll() -> None:
+def test_windows_round_trip_and_regions_match_the_roll() -> None:
     x = torch.arange(2 * 8 * 16 * 3).reshape(2, 8, 16, 3)
     assert torch.equal(unpartition(partition(x, 4), 4, 8, 16), x)
     # Two tokens of a rolled window may see each other if they were neighbours before.
     h = w = 8
     at = torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"), -1)[None]
-    rolled = partition(at.roll((-2, -2), (1, 2)), 4)  # original places, (nW, T, 2)
+    rolled = partition(at.roll((-2, -2), (1, 2)), 4)  # original positions, (nW, T, 2)
     near = (rolled[:, :, None] - rolled[:, None]).abs().amax(-1) < 4
     regions = shift_regions(h, w, 4)
     assert torch.equal(regions[:, :, None] == regions[:, None], near)
@@ -68,7 +68,7 @@ def test_windows_round_trip_and_regions_are_those_of_the_roll() -> None:
 
 @pytest.mark.parametrize("name", ["tic", "tic-plus", "tic-lite"])
 @pytest.mark.parametrize("size", [(64, 64), (128, 192)])
-def test_strips_are_the_modules(name: str, size: tuple[int, int]) -> None:
+def test_strips_equal_the_modules(name: str, size: tuple[int, int]) -> None:
     torch.manual_seed(1)
     config = preset(name, N=16, M=16, heads=(2, 4, 8), hyper_heads=(4, 4))
     network = Network(config).eval()
@@ -85,8 +85,8 @@ def test_strips_are_the_modules(name: str, size: tuple[int, int]) -> None:
             torch.testing.assert_close(fast(value), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_network_without_memory_leaves_others_theirs() -> None:
-    """What networks share is on the CPU, also when the first of them is made elsewhere."""
+def test_a_network_on_the_meta_device_does_not_affect_others() -> None:
+    """Tensors that networks share are on the CPU, even if the first network is not."""
     relative_index.cache_clear()
     shift_regions.cache_clear()
     with torch.device("meta"):
@@ -97,10 +97,10 @@ def test_a_network_without_memory_leaves_others_theirs() -> None:
 
 @pytest.mark.parametrize("instructions", [True, False])
 @pytest.mark.parametrize("capability", ["AVX512", "AVX2", "NO AVX"])
-def test_bf16_is_used_where_it_is_not_emulated(
+def test_bf16_is_used_if_it_is_not_emulated(
     instructions: bool, capability: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On CPUs that have its instructions, unless PyTorch is kept from using them."""
+    """bf16 is used on CPUs with its instructions, unless PyTorch is set not to use them."""
     monkeypatch.delenv("TICODEC_BF16")
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: instructions)
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
@@ -130,7 +130,7 @@ def test_maps_are_padded_by_their_edge() -> None:
     assert pad_to_multiple(padded, 64) is padded
 
 
-def test_gains_are_log_linear_between_levels_and_invert_at_first() -> None:
+def test_gains_are_log_linear_between_levels_and_inverse_at_first() -> None:
     gains = Gains(PAPER_LAMBDAS, 128)
     up, down = gains(torch.tensor([2.0, 2.5, 3.0]))
     torch.testing.assert_close(up * down, torch.ones_like(up))

@@ -1,4 +1,4 @@
-"""1,000 damaged files, each decoded by the command: documented exit codes, no signal, no output."""
+"""The command decodes 1,000 damaged files with documented exit codes, and leaves no output."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def test_a_thousand_mutations(tmp_path: Path) -> None:
     codes = result["codes"]
     assert sum(codes.values()) == 1000
     assert {name.split()[1] for name in codes} <= {"0", "3"}, codes
-    # Undamaged by luck, or damage in metadata that is passed through: possible only when resealed.
+    # Decoding succeeds only if by chance there is no damage, or if it is in metadata that is
+    # passed through. Only files with new checksums can have that.
     assert {name.split()[0] for name in codes if name.endswith("0")} <= {"resealed", "splice"}
     assert codes.get("resealed 3", 0) > 100
     assert result["left"] == 0, "a failed decode left an output"

@@ -1,4 +1,4 @@
-"""The C extension: how it is found, and that it checks what it is given."""
+"""The C extension: how it is found, and that it checks its arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ needed = pytest.mark.skipif(not native.active(), reason="the C extension is not 
 
 @pytest.fixture
 def afresh() -> Iterator[None]:
-    """What is known of the extension is forgotten before and after."""
+    """Clears the cached extension before and after a test."""
     native.module.cache_clear()
     yield
     native.module.cache_clear()
@@ -33,7 +33,7 @@ def afresh() -> Iterator[None]:
 @needed
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux lists what it can do")
 def test_the_processor_has_kernels_for_its_instructions() -> None:
-    """A set that was forgotten would only make the lists of other tests shorter."""
+    """If a set of kernels were missing, other tests would only run fewer cases."""
     needs = {
         "avx512vnni": {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"},
         "avx512": {"avx512f", "avx512dq", "avx512bw", "avx512vl"},
@@ -49,13 +49,13 @@ def test_the_processor_has_kernels_for_its_instructions() -> None:
 
 @pytest.mark.usefixtures("afresh")
 class TestLoader:
-    def test_it_can_be_turned_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_extension_can_be_turned_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TICODEC_NATIVE", "0")
         assert native.module() is None
         assert not native.active()
 
     @pytest.mark.parametrize("error", [ImportError("no"), OSError("no"), SystemError("no")])
-    def test_one_that_does_not_load_is_not_used(
+    def test_an_extension_that_does_not_load_is_not_used(
         self, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
         def fail(name: str) -> ModuleType:
@@ -65,14 +65,14 @@ class TestLoader:
         assert native.module() is None
 
     @pytest.mark.parametrize("found", [SimpleNamespace(), SimpleNamespace(API=native.API)])
-    def test_one_without_functions_is_not_used(
+    def test_an_extension_without_functions_is_not_used(
         self, monkeypatch: pytest.MonkeyPatch, found: object
     ) -> None:
         monkeypatch.setattr(importlib, "import_module", lambda name: found)
         assert native.module() is None
 
     @needed
-    def test_one_of_another_version_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_another_version_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         module = native.module()
         assert module is not None
         found = SimpleNamespace(**{**vars(module), "API": native.API + 1})
@@ -81,15 +81,15 @@ class TestLoader:
         assert native.module() is None
 
     @needed
-    def test_it_is_used_where_it_is_there(self) -> None:
+    def test_an_installed_extension_is_used(self) -> None:
         module = native.module()
         assert module is not None
         assert module.API == native.API
 
 
 @pytest.mark.skipif(turned_off(), reason="TICODEC_NATIVE=0")
-def test_where_there_is_a_compiler_there_is_the_extension() -> None:
-    """So that no other test is skipped because its sources do not compile."""
+def test_with_a_compiler_the_extension_is_built() -> None:
+    """Otherwise other tests would be skipped if its sources did not compile."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     assert native.active() or compiler is None
 
@@ -128,14 +128,14 @@ def unaligned(count: int, kind: type) -> np.ndarray:
         ([32768], [1] * 65537),
     ],
 )
-def test_what_is_no_table_is_refused(
+def test_invalid_tables_are_refused(
     exact: ModuleType, halves: list[int], frequencies: list[int]
 ) -> None:
     with pytest.raises(ValueError, match="not entropy tables"):
         exact.tables(np.array(halves, np.int64), np.array(frequencies, np.int64))
 
 
-def test_the_widest_table_codes(exact: ModuleType) -> None:
+def test_the_widest_table_works(exact: ModuleType) -> None:
     tables = exact.tables(np.array([32767]), np.r_[2, np.ones(65534, np.int64)])
     values, indexes = np.arange(-32767, 32768, dtype=np.int32), np.zeros(65535, np.uint16)
     writer = exact.writer()
@@ -204,7 +204,7 @@ def test_capsules_cannot_be_confused(exact: ModuleType) -> None:
 
 
 def test_threads_read_at_the_same_time(exact: ModuleType) -> None:
-    """Each its own reader of the same tables; or all one reader, and then some are refused."""
+    """Each thread has its own reader of the same tables. If all share one, some are refused."""
     tables, count = simple_tables(exact), 200_000
     values = np.random.default_rng(0).integers(-3, 4, count, np.int32)
     indexes = np.ones(count, np.uint16)
@@ -230,8 +230,8 @@ def test_threads_read_at_the_same_time(exact: ModuleType) -> None:
     assert outcomes.count("right") == 1
 
 
-def test_arrays_that_change_meanwhile_do_no_harm(exact: ModuleType) -> None:
-    """An array may be written to by another thread while the extension works without the GIL."""
+def test_arrays_that_change_during_a_call_do_no_harm(exact: ModuleType) -> None:
+    """Another thread may write to an array while the extension works without the GIL."""
     tables, count = simple_tables(exact), 100_000
     random = np.random.default_rng(0)
     values, indexes = np.zeros(count, np.int32), np.zeros(count, np.uint16)

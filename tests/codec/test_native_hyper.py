@@ -1,4 +1,4 @@
-"""h_s in C gives what the torch path gives, bit for bit, and takes any weights."""
+"""h_s in C equals the torch path bit for bit, and any weights are safe."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ticodec.training.export.weights_file import compile_entropy
 
 pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is not built here")
 
-#: Networks whose sizes fill blocks of 16 and that do not; windows of one token and of most.
+#: Networks whose sizes do or do not fill blocks of 16. Windows of one token and of the most tokens.
 TOYS: dict[str, dict[str, Any]] = {
     "narrow": {"N": 24, "hyper_heads": (3, 4), "hyper_activation": "leaky_relu"},
     "odd": {"N": 25, "hyper_heads": (5, 1)},
@@ -44,7 +44,7 @@ TOYS: dict[str, dict[str, Any]] = {
 
 @cache
 def network(name: str) -> tuple[Ops, ModelConfig]:
-    """Integer layers of a toy of random weights, or of a network that is shipped or trained."""
+    """Integer layers of one of TOYS with random weights, or of a shipped or trained network."""
     if name not in TOYS:
         coder = Codec(weights.find(name), "cpu", bf16=False).entropy
         return coder.ops, coder.config
@@ -84,7 +84,7 @@ def in_c(name: str, instructions: str) -> NativeHyper:
 
 
 def symbols(size: tuple[int, int], channels: int, seed: int, spread: float) -> torch.Tensor:
-    """Random ẑ of this size; some values are far outside."""
+    """Random ẑ of this size. Some values are far outside the usual range."""
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(*size, channels, generator=generator) * spread
     far = torch.rand(z.shape, generator=generator) < 0.002
@@ -100,7 +100,7 @@ def symbols(size: tuple[int, int], channels: int, seed: int, spread: float) -> t
     spread=st.sampled_from([0.0, 1.0, 10.0, 3000.0]),
     count=st.integers(1, 3),
 )
-def test_numbers_are_those_of_torch(
+def test_numbers_equal_those_of_torch(
     name: str, instructions: str, size: tuple[int, int], seed: int, spread: float, count: int
 ) -> None:
     ours, (ops, config) = in_c(name, instructions), network(name)
@@ -113,7 +113,7 @@ def test_numbers_are_those_of_torch(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (23, 31)])
-def test_so_are_those_of_longer_maps(size: tuple[int, int]) -> None:
+def test_numbers_of_longer_maps_equal_those_of_torch(size: tuple[int, int]) -> None:
     ops, config = network("narrow")
     z = symbols(size, config.N, 1, 5.0)
     with threads(2):
@@ -121,7 +121,7 @@ def test_so_are_those_of_longer_maps(size: tuple[int, int]) -> None:
     assert torch.equal(found.double(), hidden(ops, config, z[None]).ints.flatten(0, 2))
 
 
-def test_the_coder_uses_it() -> None:
+def test_the_coder_uses_the_extension() -> None:
     config = network("tic-lite")[1]
     latents = Codec(weights.find("tic-lite"), "cpu", bf16=False).entropy.latents
     assert isinstance(latents.native_hyper, NativeHyper)
@@ -131,8 +131,8 @@ def test_the_coder_uses_it() -> None:
     assert torch.equal(found, latents.hidden(z))
 
 
-def test_masked_scores_are_out_of_reach() -> None:
-    """A pair that only the roll brought together has another bias, in all windows at an edge."""
+def test_pairs_that_the_roll_made_adjacent_are_masked() -> None:
+    """In all windows at an edge, a pair that is adjacent only because of the roll is masked."""
     bias = np.arange(2 * 16 * 16).reshape(2, 16, 16)
     plain, shifted = (_biases(bias, 4, shifted) for shifted in (False, True))
     assert plain.shape == (1, 1, 16, 16, 16)
@@ -143,7 +143,7 @@ def test_masked_scores_are_out_of_reach() -> None:
     assert np.array_equal(shifted[kept], np.broadcast_to(plain, shifted.shape)[kept])
 
 
-def test_weights_with_large_scores_go_to_torch() -> None:
+def test_weights_with_large_scores_run_in_torch() -> None:
     ops, config = network("narrow")
     changed = {**ops.parameters, "h_s.stb0.1.qkv.frac": torch.tensor(2, dtype=torch.int16)}
     assert NativeHyper.of(extension(), Ops(changed, ops.device), config) is None
@@ -158,13 +158,13 @@ def test_weights_with_residuals_on_other_grids_are_refused(layer: str) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"hyper_window": 9}, {"N": 368, "hyper_heads": (16, 16)}])
-def test_so_do_sizes_that_it_does_not_take(changes: dict[str, Any]) -> None:
+def test_sizes_that_the_extension_does_not_support_run_in_torch(changes: dict[str, Any]) -> None:
     ops, config = network("narrow")
     assert NativeHyper.of(extension(), ops, replace(config, **changes)) is None
 
 
-def test_weights_of_chance_do_no_harm() -> None:
-    """Whatever numbers weights have, the extension stays within its arrays and comes back."""
+def test_random_weights_do_no_harm() -> None:
+    """With any weights the extension stays within its arrays, and returns."""
     ops, config = network("narrow")
     z = symbols((2, 3), config.N, 1, 3.0)
     generator = torch.Generator().manual_seed(0)
@@ -203,7 +203,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         job(job, (2, 3), z, out, 1)
 
 
-def test_threads_may_run_it_at_the_same_time() -> None:
+def test_threads_may_run_h_s_at_the_same_time() -> None:
     ours = in_c("narrow", "plain")
     maps = [symbols((3, 4), ours.config.N, seed, 3.0) for seed in range(4)]
     expected = [ours.run(z) for z in maps]
@@ -223,8 +223,8 @@ def test_threads_may_run_it_at_the_same_time() -> None:
         assert torch.equal(one, other)
 
 
-def test_ctrl_c_ends_it() -> None:
-    """A map that takes seconds ends at once; no thread stays."""
+def test_ctrl_c_ends_a_long_run() -> None:
+    """A map that takes seconds ends at once, and no thread is left."""
     program = """
         import threading, time, torch
         from ticodec import weights
@@ -241,8 +241,8 @@ def test_ctrl_c_ends_it() -> None:
     assert output_after_ctrl_c(program) == "interrupted 1\n"
 
 
-def test_a_coder_of_damaged_weights_reads_on_torch() -> None:
-    """Weights that the extension refuses make a coder without it."""
+def test_a_coder_of_damaged_weights_runs_in_torch() -> None:
+    """If the extension refuses the weights, the coder does not use it."""
     ops, config = network("tic-lite")
     parameters = {**ops.parameters, "h_s.stb0.1.qkv.frac": torch.tensor(0, dtype=torch.int16)}
     assert EntropyCoder(config, parameters, ops.device).latents.native_hyper is None

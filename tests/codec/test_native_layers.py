@@ -1,4 +1,4 @@
-"""Layers in C whose products are as large as they can be, against the torch path."""
+"""Layers in C with the largest possible products, against the torch path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is 
 
 
 def rows_of(count: int, least: int, largest: int, inputs: int) -> Tensor:
-    """Rows of one extreme, of the other, of both in turn, and of chance: (count, inputs)."""
+    """Rows of `least`, of `largest`, of both in turns, and of random values: (count, inputs)."""
     generator = torch.Generator().manual_seed(0)
     chance = torch.randint(0, 2, (count, inputs), generator=generator) * (largest - least) + least
     chance[torch.rand(count, inputs, generator=generator) < 0.1] = 0
@@ -29,9 +29,9 @@ def rows_of(count: int, least: int, largest: int, inputs: int) -> Tensor:
 
 
 def extreme(bits: int) -> EntropyCoder:
-    """tic-lite's coder; its means are what the last layer of h_s gives, with the largest weights.
+    """tic-lite's coder with the largest weights in the last layer of h_s.
 
-    The layers between pass on what is positive.
+    Its means are the output of that layer. The layers after it only pass on positive values.
     """
     of = Codec(weights.find("tic-lite"), "cpu", bf16=False).entropy
     parameters = dict(of.ops.parameters)
@@ -51,12 +51,12 @@ def extreme(bits: int) -> EntropyCoder:
 
 
 @pytest.mark.parametrize("bits", [8, 15, 16, 17, 18, 19, 24, 25, 26])
-def test_the_largest_products_are_those_of_torch(
+def test_the_largest_products_equal_those_of_torch(
     bits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Activations of up to `bits` bits and a sign. AVX-512 VNNI splits them by their size.
+    """Activations have up to `bits` bits and a sign. AVX-512 VNNI splits them by their size.
 
-    Undamaged weights give at most 24 bits.
+    With undamaged weights they have at most 24 bits.
     """
     of, size = extreme(bits), 2**bits
     m, n = of.config.M, of.config.N

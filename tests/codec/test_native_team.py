@@ -1,4 +1,4 @@
-"""Threads that work on one job of the extension: one that fails ends the job."""
+"""Threads that work together on one job of the extension: if one fails, the job ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is 
 
 
 class LazyEvent(threading.Event):
-    """An event that finds no memory when a helping thread waits for it."""
+    """An event that raises MemoryError when a helper thread waits for it."""
 
     def wait(self, timeout: float | None = None) -> bool:
         if threading.current_thread().name not in ("MainThread", "caller"):
@@ -29,7 +29,7 @@ class LazyEvent(threading.Event):
 def test_a_thread_that_fails_ends_the_job(
     tiny: Codec, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """Otherwise the others would wait for it without end."""
+    """Otherwise the other threads would wait for it for ever."""
     exact: Any = native.module()
     network = tiny.entropy.latents.native.network  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""The wavefront in C gives what the torch path gives, bit for bit, and takes any bytes."""
+"""The wavefront in C equals the torch path bit for bit, and any bytes are safe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ticodec.training.export.weights_file import compile_entropy
 
 pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is not built here")
 
-#: Widths and heads that fill blocks of 16 and that do not, an odd width, and more heads than lanes.
+#: Widths and heads that do or do not fill blocks of 16, an odd width, and more heads than lanes.
 SHAPES = {
     "lite": None,
     "15 by 5": (15, 5),
@@ -40,7 +40,7 @@ SHAPES = {
 
 @cache
 def coder(shape: str) -> EntropyCoder:
-    """An entropy coder of random weights, or of tic-lite's."""
+    """An entropy coder with random weights of this shape, or with those of tic-lite."""
     if shape == "lite":
         return Codec(weights.find("tic-lite"), "cpu", bf16=False).entropy
     m, heads = SHAPES[shape]
@@ -56,7 +56,8 @@ def coder(shape: str) -> EntropyCoder:
 
 
 def latents(config, height: int, width: int, seed: int, spread: float):
-    """Random y (4·height, 4·width, M) and z (height, width, N); some values are far outside."""
+    """Random y (4·height, 4·width, M) and z (height, width, N). Some values are far outside the
+    usual range."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.randn(4 * height, 4 * width, config.M, generator=generator) * spread
     far = torch.rand(y.shape, generator=generator) < 0.002
@@ -66,7 +67,7 @@ def latents(config, height: int, width: int, seed: int, spread: float):
 
 @contextmanager
 def path(of: EntropyCoder, instructions: str | None, threads: int = 1) -> Iterator[EntropyCoder]:
-    """A coder that runs in C with these instructions, or, for None, in torch."""
+    """Let a coder run in C with these instructions, or in torch if they are None."""
     kept, count = of.latents.native, torch.get_num_threads()
     of.latents.native = None
     if instructions:
@@ -92,7 +93,7 @@ sizes = st.tuples(st.integers(1, 4), st.integers(1, 5))
     spread=st.sampled_from([0.1, 3.0, 200.0]),
     threads=st.integers(1, 3),
 )
-def test_streams_and_latents_are_those_of_torch(
+def test_streams_and_latents_equal_those_of_torch(
     shape: str, instructions: str, shapes: list[tuple[int, int]], seed: int, spread: float,
     threads: int,
 ) -> None:  # fmt: skip
@@ -120,10 +121,10 @@ def test_streams_and_latents_are_those_of_torch(
     spread=st.sampled_from([3.0, 30.0]),
     threads=st.integers(1, 3),
 )
-def test_roundings_are_those_of_torch(
+def test_rounding_equals_that_of_torch(
     shapes: list[tuple[tuple[int, int], bool]], seed: int, spread: float, threads: int
 ) -> None:
-    """Several maps together, some of them rounded by what bits cost."""
+    """Several maps are coded together, some with rounding that counts bits."""
     of = coder("15 by 5")
     images = [latents(of.config, *size, seed + i, spread) for i, (size, _) in enumerate(shapes)]
     errors = np.random.default_rng(seed).uniform(0, 20, of.config.M).astype(np.float32)
@@ -148,7 +149,7 @@ def test_roundings_are_those_of_torch(
 
 
 def outcome(of: EntropyCoder, streams: Streams) -> Symbols | str:
-    """The symbols of streams, or how they are refused."""
+    """The symbols of streams, or the error with which they are refused."""
     try:
         return of.decode(*streams).symbols
     except BadInputError as error:
@@ -175,13 +176,13 @@ def test_damaged_streams_end_the_same_way(damage: list[tuple[int, int]], keep: f
 
 @cache
 def whole() -> Coded:
-    """Streams of a map of 8 × 12 with many outliers."""
+    """Undamaged streams of a map of 8 × 12 with many outliers."""
     of = coder("24 by 3")
     return of.encode(*latents(of.config, 2, 3, 1, 300.0))
 
 
 def test_an_impossible_escape_is_refused_by_both() -> None:
-    """All digits are 15 where a stream is nothing but ones, so an escape has 15 of them."""
+    """In a stream of nothing but ones all digits are 15, so an escape announces 15 digits."""
     of = coder("24 by 3")
     seen = set()
     for instructions in (None, "plain"):
@@ -194,7 +195,7 @@ def test_an_impossible_escape_is_refused_by_both() -> None:
     assert seen == {(None, message), ("plain", message)}
 
 
-def test_latents_that_are_no_numbers_do_no_harm() -> None:
+def test_latents_that_are_nan_do_no_harm() -> None:
     of = coder("24 by 3")
     y, z = latents(of.config, 1, 1, 1, 3.0)
     with path(of, "plain"):
@@ -206,8 +207,8 @@ def test_latents_that_are_no_numbers_do_no_harm() -> None:
         assert of.decode(coded.z_stream, coded.y_stream, 1, 1).symbols == coded.symbols
 
 
-def test_weights_of_chance_do_no_harm() -> None:
-    """Whatever numbers weights have, the extension stays within its arrays and comes back."""
+def test_random_weights_do_no_harm() -> None:
+    """With any weights the extension stays within its arrays, and returns."""
     of = coder("24 by 3")
     y, z = latents(of.config, 2, 3, 1, 3.0)
     generator = torch.Generator().manual_seed(0)
@@ -224,7 +225,7 @@ def test_weights_of_chance_do_no_harm() -> None:
         other.encode(y, z)
 
 
-def test_weights_with_a_bias_that_torch_leaves_out_go_to_torch() -> None:
+def test_weights_with_a_bias_that_torch_leaves_out_run_in_torch() -> None:
     of = coder("24 by 3")
     bias = torch.ones_like(of.ops.parameters["head.context.bias"])
     parameters = {**of.ops.parameters, "head.context.bias": bias}
@@ -234,7 +235,7 @@ def test_weights_with_a_bias_that_torch_leaves_out_go_to_torch() -> None:
 def test_layers_that_do_not_fit_are_refused_when_weights_are_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """For every array of the exact path: a row more, a row less, or missing."""
+    """Every array of the exact path is tried with a row more, with a row less, and missing."""
     entry = weights.find("tiny")
     fields, tensors = weights.read(entry)
     exact = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("exact.")}
@@ -259,16 +260,16 @@ def test_layers_that_do_not_fit_are_refused_when_weights_are_loaded(
         Codec(entry, "cpu", bf16=False)
 
 
-def test_what_is_kept_fits_float32() -> None:
-    """Numbers of h_s, latents and ŷ are float32 from end to end, which holds integers to 2^24."""
+def test_stored_numbers_fit_float32() -> None:
+    """Numbers of h_s, latents and ŷ are stored as float32, which holds integers up to 2^24."""
     assert WIDE <= 2**24
     assert (SYMBOL_MAX << MEAN_BITS) + WIDE <= 2**24
 
 
 @pytest.mark.parametrize("native", [None, "plain"])
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_the_largest_latents_come_back(native: str | None, sign: int) -> None:
-    """Symbols at their limit, and means with eight bits behind the point."""
+def test_the_largest_latents_are_decoded(native: str | None, sign: int) -> None:
+    """Symbols are at their limit, and means have eight bits after the point."""
     of = coder("24 by 3")
     y, z = torch.full((4, 4, 24), sign * 3e9), torch.zeros(1, 1, of.config.N)
     with path(of, native):
@@ -310,8 +311,8 @@ def test_threads_may_code_at_the_same_time() -> None:
     assert coded == expected
 
 
-def test_ctrl_c_ends_it() -> None:
-    """A map that takes minutes ends within a second; KeyboardInterrupt comes, no thread stays."""
+def test_ctrl_c_ends_a_long_run() -> None:
+    """A map that takes minutes ends within a second by KeyboardInterrupt. No thread is left."""
     program = """
         import threading, sys, torch
         from ticodec import weights
@@ -332,7 +333,7 @@ def test_ctrl_c_ends_it() -> None:
     assert output_after_ctrl_c(program) == "interrupted 1\n"
 
 
-def test_a_system_without_threads_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_coding_works_if_threads_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     of = coder("24 by 3")
     image = latents(of.config, 2, 3, 1, 3.0)
     start, started = threading.Thread.start, []
@@ -349,7 +350,7 @@ def test_a_system_without_threads_is_no_obstacle(monkeypatch: pytest.MonkeyPatch
         assert of.encode(*image) == expected
 
 
-def test_a_team_that_is_disbanded_does_not_wait_for_ever() -> None:
+def test_a_disbanded_team_does_not_wait_for_ever() -> None:
     module, of = native.module(), coder("24 by 3")
     job = module.wavefront(of.latents.native.network, (), 2)
     waiting = threading.Thread(target=module.run, args=(job, 1))
@@ -392,4 +393,4 @@ def test_arguments_are_checked() -> None:
         module.run(job, 1)
     module.run(job, 0)
     with pytest.raises(TypeError):
-        module.run(job, 0)  # each thread once
+        module.run(job, 0)  # each thread may run a job only once

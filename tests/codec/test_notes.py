@@ -1,4 +1,4 @@
-"""Notes reach whoever encodes: Python callers, people at a terminal, scripts."""
+"""Notes reach everyone who encodes: Python callers, people at a terminal, scripts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def moving(tmp_path: Path) -> Path:
     return path
 
 
-def test_python_gets_them_with_the_picture(moving: Path) -> None:
+def test_python_gets_the_notes_with_the_picture(moving: Path) -> None:
     picture = ticodec.read_picture(moving)
     (note,) = picture.notes
     assert (note.kind, note.lost) == ("frames", True)
@@ -38,7 +38,7 @@ def test_python_gets_them_with_the_picture(moving: Path) -> None:
     assert FRAMES in str(note)
 
 
-def test_python_is_warned_once_unless_it_has_seen_them(moving: Path, tiny) -> None:
+def test_python_is_warned_once_unless_it_has_seen_the_notes(moving: Path, tiny) -> None:
     with pytest.warns(ticodec.TicodecWarning, match=FRAMES) as seen:
         data = ticodec.encode(moving, model="tiny")
     assert len(seen) == 1
@@ -51,7 +51,7 @@ def test_python_is_warned_once_unless_it_has_seen_them(moving: Path, tiny) -> No
         assert ticodec.encode(ticodec.read_picture(moving), model="tiny") == data
 
 
-def test_a_plain_photo_has_none(photo: Path, tiny) -> None:
+def test_a_plain_photo_has_no_notes(photo: Path, tiny) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tiny.encode(photo)
@@ -92,7 +92,7 @@ def test_a_file_that_grows_is_noted_but_loses_nothing(tmp_path: Path, run) -> No
 
 
 def test_the_location_alone_can_be_left_out(tmp_path: Path, run) -> None:
-    """Both wishes work from the command line, in a batch and in Python."""
+    """`--strip-location` and `--strip` work in the command, in batch and in Python."""
     image, exif = Image.fromarray(make_pixels(48, 64)), Image.Exif()
     exif[0x010F] = "maker"
     exif.get_ifd(0x8825).update({1: "N", 2: (50.0, 4.0, 30.0), 3: "E", 4: (8.0, 14.0, 2.0)})

@@ -1,4 +1,4 @@
-"""Opening files: which are photos, which are not and what is said of them, raw files of cameras."""
+"""Opening files: photos, files that are not photos and their errors, raw files of cameras."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ticodec.errors import BadInputError
 from ticodec.image_files import SUFFIXES, list_images
 from ticodec.reading.opening import open_image
 
-#: Suffixes of formats that Pillow opens, and which are not listed in folders; and why.
+#: Suffixes of formats that Pillow opens but that are not listed in folders, with the reason.
 LEFT_OUT = {
     ".eps": "a document; another program has to draw it",
     ".ps": "a document; another program has to draw it",
@@ -54,7 +54,7 @@ def tiff(pixels: np.ndarray = PIXELS, **options) -> bytes:
 
 
 def dng(main: dict, first: dict, **options) -> bytes:
-    """A DNG file: a first picture with the version of DNG, and the main one below it."""
+    """A DNG file: a first picture with the version of DNG, and the main picture below it."""
     out = BytesIO()
     with tifffile.TiffWriter(out, **options) as writer:
         version = (50706, "B", 4, (1, 4, 0, 0), True)
@@ -127,7 +127,7 @@ def test_raw_files_are_refused() -> None:
         assert "\n" not in str(e.value), name
 
 
-def test_ordinary_tiff_files_stay() -> None:
+def test_ordinary_tiff_files_are_accepted() -> None:
     pages = BytesIO()
     with tifffile.TiffWriter(pages) as writer:
         for _ in range(3):
@@ -184,7 +184,7 @@ NO_IMAGES = {
 
 
 @pytest.mark.parametrize("what", NO_IMAGES)
-def test_what_is_no_image_is_named(what: str) -> None:
+def test_the_error_names_the_kind_of_a_file_that_is_no_image(what: str) -> None:
     with pytest.raises(BadInputError) as refused:
         open_image(NO_IMAGES[what])
     said = f"not an image that Pillow can read; it seems to be {what.rstrip(', ')}"

@@ -1,4 +1,4 @@
-"""Weights files whose numbers are not those of an export are refused when they are loaded."""
+"""Weights files with numbers that no export writes are refused when they are loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ticodec.entropy import native
 from ticodec.errors import BadInputError, TicodecError
 from ticodec.picture import Picture
 
-#: Damages of any tensor.
+#: Ways to damage a tensor.
 DAMAGES: dict[str, Callable[[Tensor], Tensor]] = {
     "one number": lambda tensor: torch.tensor(1, dtype=tensor.dtype),
     "a dimension more": lambda tensor: tensor[None],
@@ -24,7 +24,7 @@ DAMAGES: dict[str, Callable[[Tensor], Tensor]] = {
     "truth": lambda tensor: tensor.bool(),
     "nothing": lambda tensor: tensor.flatten()[:0],
 }
-#: One tensor of each kind.
+#: The name of one tensor of each kind.
 NAMES = ["cam.qkv.weight", "h_s.up0.bias", "head.means.exponent", "cam.frac", "cam.bias"]
 NAMES += ["h_s.stb0.0.bias", "exp", "gelu", "y.halves", "z.frequencies", "z.centres"]
 NAMES += ["y.thresholds"]
@@ -32,7 +32,7 @@ NAMES += ["y.thresholds"]
 
 @pytest.fixture(params=["0", "1"], ids=["torch", "native"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The exact path in torch, and in C where it is built."""
+    """Runs a test with the exact path in torch, and in C if that is built."""
     monkeypatch.setenv("TICODEC_NATIVE", request.param)
     native.module.cache_clear()
     yield
@@ -40,7 +40,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, **changes: Tensor) -> str:
-    """The message when the tiny network is loaded with these tensors of its exact path."""
+    """The error of loading the tiny network with these tensors of its exact path."""
     entry = weights.find("tiny")
     fields, tensors = weights.read(entry)
     changed = {f"exact.{name}": tensor for name, tensor in changes.items()}
@@ -93,7 +93,7 @@ def test_residuals_on_other_grids(monkeypatch: pytest.MonkeyPatch, layer: str) -
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("name", ["cam.mlp1", "head.hyper", "head.means", "h_s.up1", "h_s.out"])
 def test_layers_that_do_not_fit(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """A layer with an input less, or an output less."""
+    """A layer has one input too few, or one output too few."""
     tensors = weights.read(weights.find("tiny"))[1]
     layer = {kind: tensors[f"exact.{name}.{kind}"] for kind in ("weight", "bias", "exponent")}
     narrow = layer["weight"][:, :-1].contiguous()
@@ -104,10 +104,10 @@ def test_layers_that_do_not_fit(monkeypatch: pytest.MonkeyPatch, name: str) -> N
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("part", ["float.g_a", "float.h_a"])
-def test_latents_that_are_no_numbers(
+def test_latents_that_are_not_finite(
     monkeypatch: pytest.MonkeyPatch, part: str, value: float
 ) -> None:
-    """Networks of such numbers load, but code nothing."""
+    """A network with such weights can be loaded, but not used for coding."""
     entry = weights.find("tiny")
     fields, tensors = weights.read(entry)
     damaged = {
@@ -120,10 +120,10 @@ def test_latents_that_are_no_numbers(
         codec.encode_many([Picture(np.zeros((9, 9, 3), np.uint8))])
 
 
-def test_memory_that_is_too_short_is_not_called_damage(
+def test_a_lack_of_memory_is_not_reported_as_damage(
     tiny: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What torch says of memory, on loading, is passed on as such."""
+    """torch's error about memory while loading is passed on."""
     with pytest.raises(RuntimeError) as short:
         torch.empty(2**50, dtype=torch.int8)
 

@@ -1,4 +1,4 @@
-"""A `.tic` file is read and checked once, whichever way it takes."""
+"""Every function and command reads and checks a `.tic` file only once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ticodec.evaluation.registry import CoderSpec
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Grows by what `container.read` is called with."""
+    """A list of the data that `container.read` has been called with."""
     seen, read = [], container.read
 
     def counted(data: bytes, max_pixels: int = container.MAX_PIXELS) -> container.Container:
@@ -32,7 +32,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 @pytest.fixture
 def tic(joint, tmp_path: Path) -> Path:
-    """A file that can be classified."""
+    """A .tic file that can be classified."""
     path = tmp_path / "in" / "a.tic"
     path.parent.mkdir()
     path.write_bytes(joint.encode(make_pixels(70, 90), 2))
@@ -72,7 +72,7 @@ def test_batch(reads: list[bytes], tic: Path, tmp_path: Path, action) -> None:
 
 
 def test_evaluate(reads: list[bytes], joint, tmp_path: Path) -> None:
-    """Decoding and classifying are two ways, and measured apart."""
+    """Decoding and classifying are measured separately. Each of them reads the file once."""
     photo = tmp_path / "ant" / "a.png"
     photo.parent.mkdir()
     Image.fromarray(make_pixels(64, 64)).save(photo)

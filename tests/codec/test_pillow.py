@@ -1,4 +1,4 @@
-"""`import ticodec.pillow`: Pillow opens and shrinks `.tic` files as it does other formats."""
+"""`import ticodec.pillow`: Pillow opens and shrinks `.tic` files like those of other formats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def wide(tiny) -> bytes:
-    """A file of 203×101 pixels."""
+    """A .tic file of 203×101 pixels."""
     return tiny.encode(make_pixels(101, 203))
 
 
@@ -38,7 +38,7 @@ def opened(data: bytes) -> ImageFile.ImageFile:
 
 
 def flipped(data: bytes, at: int) -> bytes:
-    """The same bytes, one bit of them wrong."""
+    """The same bytes with one wrong bit."""
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
@@ -51,7 +51,7 @@ def test_the_format_is_registered() -> None:
         assert (image.format, image.get_format_mimetype()) == ("TIC", "image/x-tic")
 
 
-def test_open_reads_no_network() -> None:
+def test_open_loads_no_network() -> None:
     """Size, mode and metadata need no torch."""
     program = """if True:
         import sys
@@ -69,7 +69,7 @@ def test_open_reads_no_network() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_pixels_are_those_of_decode(path: Path) -> None:
+def test_pixels_equal_those_of_decode(path: Path) -> None:
     expected = ticodec.decode(path, device="cpu")
     with Image.open(path) as image:
         before = image.mode, image.size, dict(image.info)
@@ -87,8 +87,8 @@ def test_a_grey_image_with_alpha() -> None:
     assert image.mode == "LA"
 
 
-def test_the_same_image_by_any_way() -> None:
-    """A path, a file, one that cannot be sought, in parts, and after pickling."""
+def test_the_image_is_the_same_however_it_is_opened() -> None:
+    """From a path, from a file, from a file without seek, in parts, and after pickling."""
 
     class Stream(io.BytesIO):
         def seek(self, *_: int) -> int:
@@ -107,7 +107,7 @@ def test_the_same_image_by_any_way() -> None:
         assert not file.closed
 
 
-def test_first_uses_load() -> None:
+def test_the_first_use_of_pixels_loads_them() -> None:
     whole = ticodec.decode(PHOTO, device="cpu")
     for use in (
         lambda image: image.copy(),
@@ -124,7 +124,7 @@ def test_first_uses_load() -> None:
     assert image.getpixel((4, 7)) == (1, 2, 3)
 
 
-def test_it_has_one_frame() -> None:
+def test_an_image_has_one_frame() -> None:
     image = Image.open(PHOTO)
     image.seek(0)
     with pytest.raises(EOFError):
@@ -142,7 +142,7 @@ def test_the_file_is_closed_once_pixels_are_loaded() -> None:
 
 
 @pytest.mark.parametrize("close", ["close", "__exit__", "verify"])
-def test_what_was_closed_cannot_be_loaded(close: str) -> None:
+def test_a_closed_image_cannot_be_loaded(close: str) -> None:
     image = Image.open(PHOTO)
     file = image.fp
     getattr(image, close)()
@@ -180,8 +180,8 @@ def test_draft_is_the_smallest_that_is_large_enough(
     assert image.tobytes() == expected.tobytes()
 
 
-def test_draft_is_that_of_jpeg(wide: bytes) -> None:
-    """Programs that are written for JPEG get the same sizes."""
+def test_draft_chooses_the_same_sizes_as_for_jpeg(wide: bytes) -> None:
+    """So programs that are written for JPEG get the sizes they expect."""
     jpeg = io.BytesIO()
     opened(wide).save(jpeg, "JPEG")
     for width in range(1, 220, 7):
@@ -191,7 +191,7 @@ def test_draft_is_that_of_jpeg(wide: bytes) -> None:
             assert ours.size == theirs.size
 
 
-def test_draft_is_for_pixels_that_are_not_there_yet(wide: bytes) -> None:
+def test_draft_has_no_effect_on_loaded_pixels(wide: bytes) -> None:
     image = opened(wide)
     assert image.draft("RGB", None) is None
     assert image.draft(None, (50, 25)) is not None
@@ -202,7 +202,7 @@ def test_draft_is_for_pixels_that_are_not_there_yet(wide: bytes) -> None:
     assert pickle.loads(pickle.dumps(image)).draft(None, (1, 1)) is None
 
 
-def test_thumbnails_are_decoded_smaller(wide: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thumbnails_are_decoded_at_a_scale(wide: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     from ticodec.codec import Codec
 
     scales, decode = [], Codec.decode
@@ -246,7 +246,7 @@ def test_a_small_picture_keeps_its_alpha() -> None:
         flipped(PHOTO.read_bytes(), 16),
     ],
 )
-def test_what_is_no_tic_is_not_identified(data: bytes, tmp_path: Path) -> None:
+def test_files_that_are_no_tic_are_not_identified(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.tic"
     path.write_bytes(data)
     with pytest.raises(UnidentifiedImageError):
@@ -255,7 +255,7 @@ def test_what_is_no_tic_is_not_identified(data: bytes, tmp_path: Path) -> None:
         pillow.TicImageFile(path)
 
 
-def test_another_format_by_our_name(tmp_path: Path) -> None:
+def test_another_format_with_our_suffix(tmp_path: Path) -> None:
     Image.fromarray(make_pixels(20, 30)).save(tmp_path / "a.tic", "PNG")
     assert Image.open(tmp_path / "a.tic").format == "PNG"
 
@@ -279,7 +279,7 @@ def test_a_damaged_file_opens_and_does_not_load(data: bytes, message: str) -> No
 
 
 def test_latents_or_alpha_that_do_not_decode() -> None:
-    """Checksums of the file are right, and what is in it is not."""
+    """The checksums of the file are right, but its content is wrong."""
     for name, message in (("y", "damaged"), ("alpha", "alpha plane")):
         parsed = container.read(EVERYTHING.read_bytes())
         number = next(s.number for s in ticodec.sections.SECTIONS if s.name == name)
@@ -291,7 +291,7 @@ def test_latents_or_alpha_that_do_not_decode() -> None:
         assert not isinstance(error.value, ValueError)
 
 
-def test_weights_that_are_missing() -> None:
+def test_missing_weights() -> None:
     parsed = container.read(PHOTO.read_bytes())
     parsed.header.fingerprint = b"none"
     image = opened(container.write(parsed))
@@ -319,7 +319,7 @@ def test_a_picture_that_does_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch
         image.load()
 
 
-def test_memory_that_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*_: object, **__: object) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 

@@ -1,4 +1,4 @@
-"""`import ticodec.pillow`: Pillow saves any image as a `.tic` file, with its metadata."""
+"""`import ticodec.pillow`: Pillow saves any image as a `.tic` file with its metadata."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def opened(data: bytes) -> Image.Image:
 
 
 def exif(maker: str, orientation: int) -> Image.Exif:
-    """EXIF with the name of a camera's maker."""
+    """EXIF with this maker of the camera and this orientation."""
     block = Image.Exif()
     block[0x010F], block[0x0112] = maker, orientation
     return block
 
 
-def test_save_is_encode(tmp_path: Path) -> None:
+def test_save_gives_the_same_bytes_as_encode(tmp_path: Path) -> None:
     image = Image.fromarray(make_pixels(40, 50))
     for quality in (None, 2, 5.5):
         expected = ticodec.encode(image, quality=quality, model="tiny", device="cpu")
@@ -82,8 +82,8 @@ def test_metadata_of_the_image_is_kept() -> None:
     assert again.getchannel("A").tobytes() == image.getchannel("A").tobytes()
 
 
-def test_metadata_is_given() -> None:
-    """In place of the image's own, which stays with the image."""
+def test_metadata_as_options() -> None:
+    """They replace the image's own metadata in the file, but not in the image."""
     image = Image.fromarray(make_pixels(20, 30))
     image.info = {"icc_profile": SRGB_ICC, "exif": exif(maker="old", orientation=6), "xmp": b"old"}
     before = dict(image.info)

@@ -1,4 +1,4 @@
-"""Smaller pictures of a file: by the preview of its weights, or the whole one made smaller."""
+"""Smaller pictures of a file: decoded by the preview of its weights, or reduced from the whole."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ SMALLER = SCALES[1:]
 
 
 def crop() -> Picture:
-    """A part of a photo with much in it, whose sides are no multiples of anything."""
+    """A detailed part of a photo, whose sides are no multiples of a block."""
     return Picture(np.asarray(Image.open(SAMPLES / "kodim23.png"))[100:261, 80:379])
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A weights folder of its own, with the tiny weights."""
+    """A new weights folder with the tiny weights."""
     folder = shutil.copytree(GOLDEN / "weights", tmp_path / "store")
     monkeypatch.setenv("TICODEC_WEIGHTS", str(folder))
     return folder
 
 
 @pytest.mark.parametrize("quality", [1, 5, 8])
-def test_a_preview_is_the_whole_made_smaller(tiny: Codec, quality: float) -> None:
-    """Within what the layers of so small a network can do, at all scales."""
+def test_a_preview_equals_the_reduced_whole(tiny: Codec, quality: float) -> None:
+    """They are as close as the layers of such a small network allow, at all scales."""
     data = tiny.encode(crop(), quality)
     whole = tiny.decode(data).pixels
     for scale in SMALLER:
@@ -51,7 +51,7 @@ def test_a_preview_is_the_whole_made_smaller(tiny: Codec, quality: float) -> Non
 
 @pytest.mark.parametrize("name", ["tic-plus", "tic-lite", "icat-lite"])
 def test_previews_of_weights_that_ship(name: str) -> None:
-    """They look like the whole picture made smaller: no cast, and little difference at all."""
+    """They look like the reduced whole picture: no colour cast, and little other difference."""
     entry = next(e for e in weights.entries(weights.store.SHIPPED) if e.name == name and e.current)
     codec = Codec(entry, "cpu", bf16=False)
     data = codec.encode(crop(), 3)
@@ -62,7 +62,7 @@ def test_previews_of_weights_that_ship(name: str) -> None:
         assert np.abs((given.astype(float) - wanted).mean((0, 1))).max() < 3, scale
 
 
-def test_it_runs_the_first_layers_only(tiny: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preview_runs_only_the_first_layers(tiny: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tiny.encode(crop(), 3)
     monkeypatch.setattr(tiny.g_s, "run", None)
     stages = [len(tiny.g_s.stages)]
@@ -77,13 +77,13 @@ def test_it_runs_the_first_layers_only(tiny: Codec, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("scale", SMALLER)
 @pytest.mark.parametrize("size", [(1, 1), (1, 130), (33, 64), (65, 63)])
 def test_sizes_are_rounded_up(model: str, scale: int, size: tuple[int, int]) -> None:
-    """With a preview and without one, as `tiny-icat` is."""
+    """This holds with a preview and without one ("tiny-icat" has none)."""
     data = ticodec.encode(make_pixels(*size), model=model, quality=2)
     height, width = (-(-side // scale) for side in size)
     assert ticodec.decode(data, scale=scale).size == (width, height)
 
 
-def test_without_a_preview_the_whole_is_made_smaller() -> None:
+def test_without_a_preview_the_whole_is_reduced() -> None:
     data = ticodec.encode(crop(), model="tiny-icat", quality=2)
     whole = np.asarray(ticodec.decode(data))
     for scale in SMALLER:
@@ -91,7 +91,7 @@ def test_without_a_preview_the_whole_is_made_smaller() -> None:
 
 
 def test_whole_pictures_need_no_preview(store: Path) -> None:
-    """And come out as before: the layers of g_s that a preview shares are not changed."""
+    """They are the same with one: the layers of g_s that a preview shares are not changed."""
     codec = Codec(weights.find("tiny"), "cpu", bf16=False)
     data = codec.encode(crop(), 3)
     before = codec.decode(data, scale=1).pixels
@@ -100,7 +100,7 @@ def test_whole_pictures_need_no_preview(store: Path) -> None:
     assert np.array_equal(codec.decode(data).pixels, before)
 
 
-def test_alpha_and_metadata_come_along(tiny: Codec) -> None:
+def test_a_smaller_picture_has_alpha_and_metadata(tiny: Codec) -> None:
     alpha = make_pixels(50, 71, 3)[..., 0]
     metadata = {"icc": b"icc" * 50, "exif": b"Exif\0\0MM\0*" + bytes(20)}
     picture = Picture(make_pixels(50, 71, 3), alpha=alpha, metadata=metadata)
@@ -117,7 +117,7 @@ def test_grey_stays_grey() -> None:
 
 
 @pytest.mark.usefixtures("bf16")
-def test_both_types_of_floats(store: Path) -> None:
+def test_previews_in_float32_and_bf16(store: Path) -> None:
     codec = ticodec.load("tiny", device="cpu")
     data = codec.encode(crop(), 3)
     wanted = smaller(codec.decode(data).pixels, 4)
@@ -171,7 +171,7 @@ def test_files_that_are_no_preview_of_the_weights(
         codec.decode(coded, scale=8)
 
 
-def test_pixels_of_a_position_lie_side_by_side() -> None:
+def test_pixels_of_a_position_are_adjacent() -> None:
     rows = torch.arange(2 * 3 * 12).view(2, 3, 12)
     pixels = shuffled(rows)
     assert pixels.shape == (4, 6, 3)
@@ -183,7 +183,7 @@ def test_pixels_of_a_position_lie_side_by_side() -> None:
 @pytest.mark.parametrize("model", ["tiny", "tiny-icat"])
 @pytest.mark.parametrize("scale", SMALLER)
 def test_a_part_of_a_smaller_picture(model: str, scale: int) -> None:
-    """All of its pixels that have something of the part, alpha too."""
+    """It has all of its pixels that overlap the part, and alpha too."""
     alpha = make_pixels(161, 299, 3)[..., 0]
     codec = ticodec.load(model, device="cpu", bf16=False)
     data = codec.encode(replace(crop(), alpha=alpha), 2)

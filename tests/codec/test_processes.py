@@ -1,4 +1,4 @@
-"""Workers end when they are told to, whatever they are waiting for."""
+"""Workers end when they are told to, whatever they wait for."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ EARLY = """if True:
 """
 
 
-def test_a_worker_that_is_told_to_end_while_it_starts_says_nothing() -> None:
-    """Its pool would print a traceback of whatever ends `start_worker` by an exception."""
+def test_a_worker_that_is_told_to_end_while_it_starts_is_silent() -> None:
+    """If `start_worker` ended by an exception, the pool would print a traceback."""
     done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("BrokenProcessPool\n", "")
 
 
-def test_a_worker_that_cannot_unwind_ends_all_the_same() -> None:
-    """As one does that waits for a lock which a killed worker held."""
+def test_a_worker_that_cannot_unwind_still_ends() -> None:
+    """Such a worker may wait for a lock which a killed worker held."""
     script = STUCK.format(end="os.kill(os.getpid(), signal.SIGTERM)")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
     assert done.stdout.split() == [b"started"]

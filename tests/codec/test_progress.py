@@ -1,4 +1,4 @@
-"""What the codec reports of how far it is."""
+"""The progress that the codec reports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_shares_of_stages(tiny, picture) -> None:
 
 
 def test_rows_of_the_transforms(monkeypatch, tiny, picture) -> None:
-    """With small bands there is much to report. No share is less than the one before."""
+    """With small bands there are many reports. No share is smaller than the one before."""
     for transform in (tiny.g_a, tiny.g_s):
         monkeypatch.setattr(transform, "band_bytes", 1)
     for call in (
@@ -43,7 +43,7 @@ def test_rows_of_the_transforms(monkeypatch, tiny, picture) -> None:
 def test_refining_reports_every_gradient(
     monkeypatch, tiny, picture, quality: float | Target
 ) -> None:
-    """Also of several pictures, blocks and trials; no share is less than the one before."""
+    """Also with several pictures, blocks and trials no share is smaller than the one before."""
     monkeypatch.setattr(refinement, "BLOCK", 12)
     monkeypatch.setattr(tiny.g_a, "band_bytes", 1)
     seen: list[float] = []
@@ -62,7 +62,7 @@ def test_classifying_reports_its_end(joint, picture) -> None:
     assert seen == [1.0]
 
 
-def test_a_part_of_a_part() -> None:
+def test_progress_of_a_part_of_a_part() -> None:
     seen: list[float] = []
     inner = part(part(seen.append, 0.5, 1), 0, 0.5)
     for share in (0, 0.5, 1):

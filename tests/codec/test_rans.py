@@ -1,4 +1,4 @@
-"""The entropy coder: exact round trips, and safety on any bytes."""
+"""The rANS coder: exact round trips, and safety on any bytes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_streams_of_few_rare_symbols_do_not_overrun_the_encoder() -> None:
         assert Reader(coded(values, indexes), count).read(indexes, TABLES).tolist() == [3] * count
 
 
-def test_rate_is_the_entropy() -> None:
+def test_the_rate_equals_the_entropy() -> None:
     random = np.random.default_rng(0)
     scale = tables.scale_grid()
     indexes = random.integers(0, 50, 40_000)
@@ -62,7 +62,7 @@ def test_rate_is_the_entropy() -> None:
         at = int(np.clip(value, -half, half)) + half
         bits -= np.log2((cdfs[index][at + 1] - cdfs[index][at]) / TOTAL)
         bits += 4 * (abs(value) >= half)  # at least the digit count of an escape
-    # What is not in this sum: the coder's last state, and the digits of a few escapes.
+    # This sum does not include the coder's last state, and the digits of a few escapes.
     assert 0 <= len(coded(values, indexes)) * 8 - bits <= 100
 
 
@@ -109,7 +109,7 @@ print(outcomes)
 
 
 def test_random_streams_past_the_checksum_never_crash_the_process() -> None:
-    """In a process of its own, so that a crash is seen as one."""
+    """It runs in a process of its own, so that a crash is noticed."""
     done = subprocess.run(
         [sys.executable, "-c", FUZZ], cwd=__file__.rsplit("/", 1)[0], capture_output=True, text=True
     )

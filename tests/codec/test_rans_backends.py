@@ -1,4 +1,4 @@
-"""The three coders behind `Writer` and `Reader`: same streams, same values, same errors."""
+"""The three backends of `Writer` and `Reader` give the same streams, values and errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pairs = pytest.mark.parametrize(
 
 
 def make_tables(halves: list[int], seed: int) -> Tables:
-    """Tables of these sizes; some are flat, some have almost all in one symbol."""
+    """Tables of these sizes. Some are flat, some have almost all frequency in one symbol."""
     random = np.random.default_rng(seed)
     frequencies = []
     for half in halves:
@@ -39,7 +39,7 @@ def make_tables(halves: list[int], seed: int) -> Tables:
 
 
 class Case:
-    """Values for tables, and where they are cut into calls."""
+    """Values, their tables, and how the values are split into calls."""
 
     def __init__(self, halves: list[int], sizes: list[int], seed: int) -> None:
         random = np.random.default_rng(seed)
@@ -69,7 +69,7 @@ class Case:
         return self.values, self.indexes
 
     def read(self, name: str, data: bytes) -> list[int] | str:
-        """Values, or the error."""
+        """The values, or the error."""
         reader, values = Reader(data, self.count, name), []
         try:
             for indexes in np.split(self.indexes, self.cuts):
@@ -99,8 +99,8 @@ def test_all_coders_write_the_same_and_read_each_other(one: str, other: str, cas
 @pairs
 @settings(deadline=None, max_examples=60)
 @given(case=cases, data=st.data())
-def test_damage_is_the_same_to_all_coders(one: str, other: str, case: Case, data: Any) -> None:
-    """Truncated, mutated and foreign streams: the same values or the same error."""
+def test_damage_has_the_same_result_in_all(one: str, other: str, case: Case, data: Any) -> None:
+    """Truncated, mutated and foreign streams give the same values or the same error."""
     stream = bytearray(case.write(one))
     del stream[data.draw(st.integers(0, len(stream))) :]
     for _ in range(data.draw(st.integers(0, 3)) if stream else 0):
@@ -111,7 +111,7 @@ def test_damage_is_the_same_to_all_coders(one: str, other: str, case: Case, data
 
 
 @pairs
-def test_streams_of_one_byte_over_and_over_are_the_same_to_all(one: str, other: str) -> None:
+def test_streams_of_one_repeated_byte(one: str, other: str) -> None:
     case = Case([1, 200, 3], [50, 50], 1)
     results = set()
     for byte, length in itertools.product((0, 1, 0x7F, 0x80, 0xFF), range(12)):
@@ -154,7 +154,7 @@ def test_a_refused_call_writes_nothing(name: str, value: int) -> None:
 
 
 @each
-def test_indexes_of_no_table_and_too_many_values_are_refused_in_reading(name: str) -> None:
+def test_reading_refuses_unknown_tables_and_too_many_values(name: str) -> None:
     tables = make_tables([3], 0)
     for index in (-1, 1, 2**16, 2**40, -(2**16)):
         with pytest.raises(IndexError, match="no entropy table"):
@@ -176,18 +176,18 @@ def test_a_writer_can_be_used_again(name: str) -> None:
 
 
 @each
-def test_the_native_coder_alone_has_capsules(name: str) -> None:
+def test_only_the_native_coder_has_capsules(name: str) -> None:
     objects = (Writer(name), Reader(b"", 0, name))
     assert {made.native is None for made in objects} == {name != "native"}
     assert (Case([1], [1], 0).tables.native is None) == ("native" not in backends())
 
 
-def test_the_best_coder_that_is_there_is_used() -> None:
+def test_the_best_available_coder_is_used() -> None:
     assert (Writer().native is None) == ("native" not in backends())
     assert backends()[-1] == "python"
 
 
-def test_a_missing_coder_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_coder_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = BACKENDS["compressai"]._replace(load=lambda: None)
     monkeypatch.setitem(BACKENDS, "compressai", gone)
     with pytest.raises(TicodecError, match="the entropy coder compressai is missing"):
@@ -211,7 +211,7 @@ print(hashlib.sha256(stream).hexdigest())
 """
 
 
-def test_python_alone_codes_the_same_without_the_other_two() -> None:
+def test_python_gives_the_same_without_the_other_two() -> None:
     off = os.environ | {"TICODEC_NATIVE": "0"}
     done = subprocess.run([sys.executable, "-c", ALONE], env=off, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -225,7 +225,7 @@ def test_python_alone_codes_the_same_without_the_other_two() -> None:
 
 
 class Counted:
-    """A symbol decoder that counts the symbols, and the words it reads behind the start."""
+    """A decoder that counts the symbols, and the words it reads after the start of the stream."""
 
     def __init__(self, data: bytes) -> None:
         self.inside = PythonDecoder(data)
@@ -244,8 +244,8 @@ class Counted:
 
 @settings(deadline=None, max_examples=200)
 @given(case=cases, noise=st.binary(max_size=80))
-def test_the_padding_is_never_left(case: Case, noise: bytes) -> None:
-    """On any bytes a value takes at most WORST symbols, and a symbol one word of four bytes."""
+def test_no_read_is_beyond_the_padding(case: Case, noise: bytes) -> None:
+    """On any bytes a value takes at most WORST symbols, and a symbol at most one word (4 bytes)."""
     decoder = Counted(noise)
     reader = EscapeReader(decoder, case.count)
     try:

@@ -1,4 +1,4 @@
-"""The rate that training counts, with noise, and the rate of rounded latents beside it."""
+"""The rates that training counts: with noise, and of rounded latents."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ticodec.models.families import build, config_from
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["tic-plus", "tic-lite", "icat-lite"])
-def test_rounded_bits_are_those_of_a_file(name: str) -> None:
-    """With shipped weights, at the lowest quality, where most channels are zero."""
+def test_bits_of_rounded_latents_match_a_file(name: str) -> None:
+    """This holds for shipped weights at the lowest quality, where most channels are zero."""
     entry = weights.find(name)
     fields, tensors = weights.read(entry)
     network = build(config_from(fields))
@@ -32,7 +32,7 @@ def test_rounded_bits_are_those_of_a_file(name: str) -> None:
 
 
 @torch.no_grad()
-def test_a_latent_that_is_always_zero_costs_bits_with_noise_alone() -> None:
+def test_a_latent_that_is_always_zero_takes_bits_only_with_noise() -> None:
     network = build(SMALL)
     y, z = torch.zeros(1, 4, 4, 16), torch.zeros(1, 1, 1, 16)
     scales, means = torch.full_like(y, 0.01), torch.zeros_like(y)

@@ -1,4 +1,4 @@
-"""The search for a quality: it ends, finds what there is, and says what the file is."""
+"""The search for a quality: it ends, finds the right file, and reports what the file reaches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Tried:
 
 
 def rising(steps: list[float]) -> Curve:
-    """A curve through these steps at even distances, from `LOW` to `HIGH`."""
+    """A curve that rises by these steps at even distances from `LOW` to `HIGH`."""
     stored = np.linspace(LOW, HIGH, len(steps)).round().astype(int)
     return Curve(stored.tolist(), list(accumulate(steps)))
 
@@ -48,10 +48,10 @@ curves = st.lists(st.floats(0, 10), min_size=2, max_size=12).map(rising)
     wide=st.floats(0, 1),
     at_most=st.booleans(),
 )
-def test_a_search_ends_and_finds_what_there_is(
+def test_a_search_ends_and_finds_a_quality_if_there_is_one(
     truth: Curve, guess: Curve, least: float, wide: float, at_most: bool
 ) -> None:
-    """Whatever the curve, the guess and the target are."""
+    """This holds for any curve, guess and target."""
     aim, tried = Aim(least, least + wide, at_most), []
 
     def attempt(stored: int) -> Tried:
@@ -78,7 +78,7 @@ def test_a_search_ends_and_finds_what_there_is(
 
 
 def test_a_good_guess_is_not_corrected() -> None:
-    """Moved, it takes two trials; stretched, three."""
+    """A right guess takes one trial, a moved guess two, and a stretched guess three."""
     truth = rising([1, *(0.3 / (1 + n / 7) for n in range(7))])
     aim = Aim(1.495, 1.505, at_most=True)
     for guess, trials in (
@@ -90,7 +90,7 @@ def test_a_good_guess_is_not_corrected() -> None:
         assert found.trials == trials
 
 
-def test_a_search_of_few_trials_takes_the_best() -> None:
+def test_a_search_with_few_trials_returns_the_best_one() -> None:
     truth, guess = rising([0, 0, 0, 9]), rising([0, 3, 3, 3])
     attempt = lambda stored: Tried(stored, truth.value(stored))  # noqa: E731
     for at_most in (False, True):
@@ -104,7 +104,7 @@ def test_a_search_of_few_trials_takes_the_best() -> None:
 
 
 def reached_by(measure: Measure, picture: Picture, data: bytes) -> float:
-    """What a file reaches, measured from the file alone."""
+    """The value that a file reaches, measured from the file alone."""
     if measure == "size":
         return len(data)
     if measure == "bpp":
@@ -116,8 +116,8 @@ def reached_by(measure: Measure, picture: Picture, data: bytes) -> float:
 
 
 @pytest.mark.parametrize("grey", [False, True])
-def test_files_reach_what_is_asked(tiny, grey: bool) -> None:
-    """By the file and by what it decodes to, with all that the file keeps."""
+def test_files_reach_their_target(tiny, grey: bool) -> None:
+    """This is checked by the file and its decoded picture. The file includes alpha and metadata."""
     pixels = make_pixels(170, 190)
     if grey:
         pixels = np.repeat(pixels[..., :1], 3, -1)
@@ -138,7 +138,7 @@ def test_files_reach_what_is_asked(tiny, grey: bool) -> None:
 
 
 def test_tiny_pictures(tiny) -> None:
-    """Their sizes jump: at most what was asked for, still."""
+    """Their sizes jump, but never exceed the target."""
     picture = Picture(make_pixels(1, 1))
     sizes = [len(tiny.encode(picture, quality)) for quality in (1, 8)]
     for size in range(min(sizes), max(sizes) + 1):
@@ -163,8 +163,8 @@ def test_out_of_reach(tiny, picture) -> None:
         assert reach(tiny, photo, Target(*target, nearest=True), 1).out_of_reach
 
 
-def test_limits_and_promises_that_every_quality_keeps(tiny, picture) -> None:
-    """The largest file is small enough, or the smallest one looks good enough: that is taken."""
+def test_targets_that_every_quality_meets(tiny, picture) -> None:
+    """If the largest file is small enough, it is taken. If the smallest is good enough, it is."""
     photo = picture(70, 90)
     low, high = (tiny.encode(photo, quality) for quality in (1, 8))
     for target, wanted in ((("size", 10**6), high), (("bpp", 50), high), (("psnr", 5), low)):
@@ -180,7 +180,7 @@ def test_metadata_that_fills_the_file(tiny, picture) -> None:
         tiny.encode(photo, Target("size", 3000))
 
 
-def test_what_has_no_target(tiny, joint, picture, monkeypatch) -> None:
+def test_models_and_pictures_that_cannot_have_a_target(tiny, joint, picture, monkeypatch) -> None:
     with pytest.raises(UsageError, match=r"MS-SSIM needs 161 pixels each way, .* has 200×160"):
         tiny.encode(picture(160, 200), Target("ms-ssim", 12))
     monkeypatch.setattr("ticodec.memory.available", lambda: 10**9)
@@ -192,8 +192,8 @@ def test_what_has_no_target(tiny, joint, picture, monkeypatch) -> None:
         check_quality(replace(joint.entry, qualities=None), target)
 
 
-def test_refined_files_reach_it_too(tiny, picture, monkeypatch) -> None:
-    """Refined latents take fewer bytes; the quality is corrected for that."""
+def test_refined_files_reach_their_target(tiny, picture, monkeypatch) -> None:
+    """Refined latents take fewer bytes, and the quality is corrected for that."""
     asked: list[int] = []
 
     def refined(codec, pixels, features, stored, effort, progress=lambda share: None):
@@ -214,11 +214,11 @@ def test_refined_files_reach_it_too(tiny, picture, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("share", [0.985, 1])
-def test_where_no_refined_file_will_do(tiny, picture, monkeypatch, share: float) -> None:
-    """The one that is not refined is taken: what effort 1 reaches is in reach of any effort.
+def test_if_no_refined_file_reaches_the_target(tiny, picture, monkeypatch, share: float) -> None:
+    """The file without refinement is taken, so that any effort reaches what effort 1 reaches.
 
     Args:
-        share: of the target that the smallest file of effort 1 takes.
+        share: size of the smallest file of effort 1 as a share of the target.
     """
 
     def refined(codec, pixels, features, stored, effort, progress=lambda share: None):
@@ -233,7 +233,7 @@ def test_where_no_refined_file_will_do(tiny, picture, monkeypatch, share: float)
     assert container.write(found.container) == tiny.encode(photo, target)
 
 
-def test_shares_never_go_back(tiny, picture) -> None:
+def test_progress_never_goes_back(tiny, picture) -> None:
     seen: list[float] = []
     target = Target("psnr", 24, nearest=True)
     tiny.containers([picture(70, 90), picture(64, 64)], target, progress=seen.append)

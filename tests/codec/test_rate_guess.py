@@ -1,4 +1,4 @@
-"""The guess of what files will be like, with the weights that it was fitted to."""
+"""The guess of what files will reach, with the weights that it was fitted to."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def shipped() -> ticodec.Codec:
 
 
 def similarity(codec: ticodec.Codec, pixels: np.ndarray, quality: int) -> float:
-    """What an encoded picture reaches, in dB."""
+    """MS-SSIM of an encoded picture, in dB."""
     (file,) = codec.containers([Picture(pixels)], quality)
     return decibel(ms_ssim(pixels, codec.decode(file).pixels) or 0)
 
 
 @pytest.mark.parametrize("name", ["kodim15.png", "kodim23.png"])
 def test_similarity_is_guessed_from_the_pixels(shipped: ticodec.Codec, name: str) -> None:
-    """Within 2 dB, and how it rises from one quality to another within a fifth."""
+    """The guess is within 2 dB. Its rise between two qualities is within a fifth."""
     pixels = ticodec.read_picture(SAMPLES / name).pixels[160:352, 200:460]
     curve = Guess(shipped, shipped.features(pixels)).similarity(pixels)
     low, high = (curve.value(quality * QUALITY_STEPS) for quality in (2, 5))
@@ -37,7 +37,7 @@ def test_similarity_is_guessed_from_the_pixels(shipped: ticodec.Codec, name: str
 
 @pytest.mark.parametrize("make", [np.zeros, np.ones])
 def test_similarity_of_even_pictures(shipped: ticodec.Codec, make) -> None:
-    """Where nothing changes, all is similar: large, finite, and never falling."""
+    """Pictures without detail are very similar. The guess is large, finite, and never falls."""
     pixels = (make((161, 170, 3)) * 255).astype(np.uint8)
     values = Guess(shipped, shipped.features(pixels)).similarity(pixels).values
     assert np.isfinite(values).all()

@@ -1,4 +1,4 @@
-"""More effort: latents that code a picture better, in files as ever."""
+"""More effort gives latents that code a picture better, in files of the same format."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ STORED = 4 * QUALITY_STEPS
 
 
 def weight(codec: Codec, quality: int) -> float:
-    """Bits that a squared error of pixels 0 … 255 is worth, summed over the channels."""
+    """Bits that a squared error of 1 is worth, for pixels 0 … 255, summed over the channels."""
     return LAMBDA_SHARE * codec.config.lambdas[quality - 1] / 3
 
 
 def cost_of(codec: Codec, pixels: np.ndarray, data: bytes, quality: int) -> float:
-    """J of a file, in bits."""
+    """The cost J of a file in bits: its rate plus its weighted error."""
     decoded = codec.decode(data).pixels.astype(float)
     return 8 * len(data) + weight(codec, quality) * float(((decoded - pixels) ** 2).sum())
 
 
-def test_more_effort_costs_less(tiny: Codec) -> None:
-    """The files have the format and the header of any other, but for the checksum of latents."""
+def test_more_effort_lowers_the_cost(tiny: Codec) -> None:
+    """The files have the usual format. Their headers differ only in the checksum of latents."""
     pixels = make_pixels(150, 200)
     files = [tiny.encode(pixels, 4, effort=effort) for effort in (1, 2, 6)]
     one, two, six = (cost_of(tiny, pixels, data, 4) for data in files)
@@ -43,8 +43,8 @@ def test_more_effort_costs_less(tiny: Codec) -> None:
     assert files[1] == tiny.encode(pixels, 4, effort=2)
 
 
-def test_what_is_refined_is_what_decodes(tiny: Codec) -> None:
-    """Latents are rounded to themselves: who encodes them again gets them back."""
+def test_refined_latents_are_those_that_are_decoded(tiny: Codec) -> None:
+    """Rounding does not change refined latents, so encoding them again gives the same."""
     pixels = make_pixels(70, 90)
     y, z = refined(tiny, pixels, tiny.features(pixels), STORED, 3)
     coded, y_hat = tiny.entropy.encode_known(y, z)
@@ -107,7 +107,7 @@ def test_tiles_cover_a_side_once(monkeypatch, size: int) -> None:
     assert covered == list(range(size))
 
 
-def test_gradients_of_blocks_are_nearly_those_of_all(monkeypatch, tiny: Codec) -> None:
+def test_gradients_of_blocks_are_nearly_those_of_the_whole(monkeypatch, tiny: Codec) -> None:
     pixels = make_pixels(256, 448)
     y, z = tiny.scaled(tiny.features(pixels), STORED)
     y_hat = tiny.entropy.encode_known(y, z)[1]
@@ -123,8 +123,9 @@ def test_gradients_of_blocks_are_nearly_those_of_all(monkeypatch, tiny: Codec) -
 
 
 @pytest.mark.parametrize("quality", [2, 7])
-def test_the_gradient_is_that_of_the_cost(tiny: Codec, quality: int) -> None:
-    """J of ŷ, written down in float64: of pixels inside the picture, and of what predicts bits."""
+def test_the_gradient_is_the_gradient_of_the_cost(tiny: Codec, quality: int) -> None:
+    """The expected gradient of J is computed in float64, from the pixels inside the picture and
+    from the bits."""
     pixels, stored = make_pixels(70, 90) // 2 + 64, quality * QUALITY_STEPS
     y, z = tiny.scaled(tiny.features(pixels), stored)
     y_hat = tiny.entropy.encode_known(y, z)[1]

@@ -1,4 +1,4 @@
-"""Rounding that counts bits takes a step towards zero exactly where that pays."""
+"""Rounding that counts bits takes a step towards zero exactly if that lowers the cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TABLES = 3
 steps = st.one_of(
     st.floats(-3, 3), st.floats(-MAGNITUDES - 3, MAGNITUDES + 3), st.integers(-(2**15), 2**15)
 )
-#: A latent less its mean, the number of its table, what an error of its channel costs.
+#: A latent minus its mean, the number of its table, and the cost of an error of its channel.
 cases = st.tuples(steps, st.integers(0, TABLES - 1), st.floats(0, 30, width=32))
 savings = st.lists(
     st.lists(st.floats(-2, 20, width=32), min_size=MAGNITUDES, max_size=MAGNITUDES),
@@ -26,7 +26,7 @@ savings = st.lists(
 
 
 def rounded(step: float, saved: list[float], error: float) -> set[int]:
-    """What one latent may become, by the rule: one symbol, or two where both are as good."""
+    """The symbols that one latent may become by the rule: two if both are equally good."""
     nearest = round(step)
     if not 1 <= abs(nearest) <= MAGNITUDES:
         return {nearest}
@@ -56,7 +56,7 @@ def test_the_rule(latents: list[tuple[float, int, float]], savings: list[list[fl
 
 @pytest.mark.parametrize("cost", [0.0, 1e9])
 def test_the_price_of_errors_decides(tiny: Codec, cost: float) -> None:
-    """If errors cost nothing, every symbol that saves bits steps; if they cost much, none does."""
+    """If errors cost nothing, every symbol that saves bits steps. If they cost much, none does."""
     savings = savings_of(tiny.entropy.y_tables)
     rounding = Rounding(np.full(5, cost, np.float32), savings)
     table = np.full((1, 5), (savings[:, :7] > 0).all(1).argmax())
@@ -76,7 +76,7 @@ def test_savings_are_differences_of_the_tables(tiny: Codec) -> None:
         assert sum(frequencies) <= TOTAL
         bits = [-math.log2(count / TOTAL) for count in frequencies[half : 2 * half]]
         for magnitude, saved in enumerate(row.tolist()):
-            inside = magnitude + 1 < half  # no escape; the last entry of a table is that of escapes
+            inside = magnitude + 1 < half  # no escape, which is the last entry
             seen.add(inside)
             wanted = bits[magnitude + 1] - bits[magnitude] if inside else 0.0
             assert saved == pytest.approx(wanted, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Samples of every width and kind: what becomes black, white and transparent, and what is said."""
+"""Samples of every width and kind: what becomes black, white and transparent, and the notes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ticodec.picture import Picture
 from ticodec.reading.read import read_picture, to_picture
 from ticodec.reading.samples import is_grey
 
-#: Levels 0 … 255, all of them.
+#: All levels 0 … 255.
 LEVELS = np.arange(16 * 32, dtype=np.uint16).reshape(16, 32) // 2
 GREY = make_pixels(20, 30)[..., 0]
 
 
 def tiff(samples: np.ndarray, **options: Any) -> bytes:
-    """A TIFF by tifffile."""
+    """A TIFF written by tifffile."""
     out = io.BytesIO()
     tifffile.imwrite(out, samples, **({"photometric": "minisblack"} | options))
     return out.getvalue()
@@ -38,7 +38,7 @@ def file_of(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def png(depth: int, colours: int, rows: np.ndarray, size: tuple[int, int], key: bytes) -> bytes:
-    """A PNG with a transparent colour. rows: (height, bytes of a row) uint8."""
+    """A PNG with a transparent colour. `rows` is (height, bytes per row) uint8."""
 
     def chunk(name: bytes, payload: bytes) -> bytes:
         return (
@@ -55,7 +55,7 @@ def png(depth: int, colours: int, rows: np.ndarray, size: tuple[int, int], key: 
 
 
 def tiff_of_12_bits(samples: np.ndarray) -> bytes:
-    """Two samples in three bytes; no encoder at hand writes them."""
+    """A TIFF with two samples in three bytes, which no encoder here writes."""
     first, second = samples.ravel()[::2].astype(int), samples.ravel()[1::2].astype(int)
     packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1)
     height, width = samples.shape
@@ -68,7 +68,7 @@ def tiff_of_12_bits(samples: np.ndarray) -> bytes:
 
 
 def said(picture: Picture, kind: str) -> str:
-    """The note of a kind, which says that something is lost."""
+    """The text of the note of this kind, which must be about a loss."""
     (note,) = (note for note in picture.notes if note.kind == kind)
     assert note.lost
     return note.text
@@ -85,7 +85,7 @@ def test_16_bits(order: str) -> None:
     samples = LEVELS * 257
     for photometric, wanted in (("minisblack", LEVELS), ("miniswhite", 255 - LEVELS)):
         if (order, photometric) == (">", "miniswhite"):
-            continue  # which Pillow does not open
+            continue  # Pillow does not open these
         data = tiff(samples.astype(f"{order}u2"), photometric=photometric, byteorder=order)
         picture = read_picture(data)
         assert_levels(picture, wanted)
@@ -128,7 +128,7 @@ def test_signed_integers_have_the_range_of_their_type(bits: int) -> None:
 
 @pytest.mark.parametrize("kind", ["u4", "i4"])
 @pytest.mark.parametrize("white", [255, 65535, None])
-def test_32_bits_have_the_least_range_that_holds_them(kind: str, white: int | None) -> None:
+def test_32_bits_use_the_smallest_range_that_holds_them(kind: str, white: int | None) -> None:
     white = white or np.iinfo(kind).max
     samples = (LEVELS / 255 * white).round().clip(0, white).astype(kind)
     picture = read_picture(tiff(samples))
@@ -146,7 +146,7 @@ def test_32_bits_have_the_least_range_that_holds_them(kind: str, white: int | No
         (LEVELS.astype("i4") - 100, "from -100 to 155, of 32 bits"),
     ],
 )
-def test_integers_that_would_come_out_flat_are_refused(samples: np.ndarray, words: str) -> None:
+def test_integers_that_would_lose_all_contrast_are_refused(samples: np.ndarray, words: str) -> None:
     with pytest.raises(BadInputError, match="scale them to 0 … 65,535 first") as error:
         read_picture(tiff(samples))
     assert words in str(error.value)
@@ -163,7 +163,7 @@ def test_black_is_black() -> None:
 
 
 def test_samples_of_a_fits_file() -> None:
-    """They are signed, whatever Pillow says."""
+    """They are signed, although Pillow reports other types."""
     cards = {"SIMPLE": "T", "BITPIX": 16, "NAXIS": 2, "NAXIS1": 32, "NAXIS2": 16}
     header = "".join(f"{name:8}= {value!s:>20}".ljust(80) for name, value in cards.items())
     samples = (LEVELS.astype(int) * 257 - 32768).astype(">i2")
@@ -193,7 +193,7 @@ def test_floats_a_little_outside_are_clipped() -> None:
     assert said(picture, "range").endswith("1 as white, those outside are clipped")
 
 
-def test_floats_that_are_no_numbers_are_black() -> None:
+def test_floats_that_are_nan_are_black() -> None:
     samples = (LEVELS / 255).astype(np.float32)
     samples[0], samples[1] = np.nan, np.inf
     picture = read_picture(tiff(samples))
@@ -212,7 +212,7 @@ def test_floats_of_another_range_are_refused(span: tuple[float, float]) -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_few_bits(bits: int) -> None:
+def test_fewer_than_8_bits(bits: int) -> None:
     top = 2**bits - 1
     levels = GREY.astype(int) * top // 255 * 255 // top
     image = Image.fromarray(levels.astype(np.uint8))
@@ -235,7 +235,7 @@ def test_grey_of_8_bits_where_white_is_zero() -> None:
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 def test_the_transparent_grey_of_a_png(bits: int) -> None:
-    """The key counts in the file's own samples."""
+    """The key is compared with the file's original samples."""
     top = 2**bits - 1
     samples = (GREY[:, :24].astype(int) * top // 255).astype(">u2")
     key = int(samples[3, 4])
@@ -248,7 +248,7 @@ def test_the_transparent_grey_of_a_png(bits: int) -> None:
 
 
 def test_the_transparent_colour_of_a_png_of_16_bits() -> None:
-    """Colours that differ in the lower byte alone are others."""
+    """Colours that differ only in the lower byte are not transparent."""
     samples = np.full((8, 8, 3), (1000, 2000, 3000), ">u2")
     samples[2] = (1000, 2001, 3000)
     samples[5, 3:] = (60000, 2000, 3000)
@@ -296,7 +296,7 @@ def test_alpha_of_every_mode(mode: str) -> None:
 
 
 def test_16_bit_grey_with_alpha_is_grey() -> None:
-    """Pillow opens it as 8-bit RGBA or LA."""
+    """Pillow opens such files as 8-bit RGBA or LA."""
     samples = np.stack([LEVELS * 257, (255 - LEVELS) * 257], -1).astype(">u2")
     rows = samples.reshape(16, -1).view(np.uint8)
     picture = read_picture(png(16, 4, rows, (32, 16), b""))

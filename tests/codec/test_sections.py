@@ -1,4 +1,4 @@
-"""Sections of pictures: how one is added, and that damaged ones are refused."""
+"""Sections of a file: how a new kind is added, and that damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ticodec import container, sections
 
 
 def test_a_section_is_added_in_one_place(monkeypatch, tiny) -> None:
-    """One entry: it is taken from an image, stored, named by `info`, and put back."""
+    """With one entry, metadata is read from an image, stored, shown by `info`, and restored."""
     added = sections.Metadata(100, "caption", "caption")  # a number that is still free
     monkeypatch.setattr(sections, "SECTIONS", (*sections.SECTIONS, added))
     image = Image.fromarray(make_pixels(20, 30))

@@ -1,4 +1,4 @@
-"""Names of files, as messages and tables show them."""
+"""Names of files as messages and tables show them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ticodec.shown import shown
         (os.fsdecode(b"caf\xe9.jpg"), r"caf\udce9.jpg"),
     ],
 )
-def test_what_cannot_be_seen_is_escaped(name: str, expected: str) -> None:
+def test_invisible_characters_are_escaped(name: str, expected: str) -> None:
     assert shown(name) == expected
-    shown(name).encode()  # can be printed on any terminal that knows Unicode
+    shown(name).encode()  # it can be printed on any Unicode terminal
 
 
 @pytest.mark.parametrize(
     "name", ["a  b.jpg", r"C:\new\x1b.jpg", "смотри.jpg", "5.03\u202fPM.png", "👩\u200d🚀.jpg"]
 )
-def test_all_else_stays(name: str) -> None:
+def test_all_other_characters_are_unchanged(name: str) -> None:
     assert shown(name) == name

@@ -1,4 +1,4 @@
-"""What is left out when its owner wishes so: all metadata, or the place of the photo."""
+"""Stripping all metadata, or only the place where a photo was taken."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ OTHERS = {
     "photoshop:Headline": "Tower > hill",
     "dc:format": "image/jpeg",
 }
-#: Structures, of which only the names are of the list.
+#: Structures of which only the names are in the list of properties.
 NESTED = """<Iptc4xmpExt:LocationShown><rdf:Bag><rdf:li rdf:parseType="Resource">
 <Iptc4xmpExt:City>Parigi</Iptc4xmpExt:City></rdf:li></rdf:Bag></Iptc4xmpExt:LocationShown>
 <Iptc4xmpExt:LocationCreated/><dc:creator><rdf:Seq><rdf:li>Ånne</rdf:li></rdf:Seq></dc:creator>"""
@@ -79,7 +79,7 @@ def packet(properties: dict[str, str], elements: bool, nested: str = "") -> str:
 
 
 def has_place(exif: bytes) -> bool:
-    """Whether the numbers of the place are anywhere in these bytes."""
+    """Whether the numbers of the place are somewhere in these bytes."""
     rare = (NORTH[2][0], EAST[2][0])
     return any(struct.pack(order + "L", one) in exif for one in rare for order in "<>")
 
@@ -109,7 +109,7 @@ def test_strip_still_turns_the_picture() -> None:
     assert read(data, STRIP).pixels.shape == read(data).pixels.shape == (72, 48, 3)
 
 
-def test_the_place_is_taken_out_of_the_exif() -> None:
+def test_the_place_is_removed_from_the_exif() -> None:
     exif = rich_exif()
     assert has_place(exif)
     picture = read(jpeg_bytes(upright_photo(), exif=exif), NO_PLACE)
@@ -140,20 +140,20 @@ def test_no_decoded_file_has_the_place(suffix: str) -> None:
     assert b"Paris" not in image.info["xmp"]
 
 
-def test_bytes_that_no_tag_has_become_zeros() -> None:
-    """Programs leave old directories behind, with the place in them."""
+def test_bytes_that_belong_to_no_tag_become_zeros() -> None:
+    """Programs may leave old directories in the EXIF, which have the place."""
     with_place, without = rich_exif(), rich_exif()
     at = without.index(b"\x88\x25\0\x04")
     stale = bytearray(with_place)
-    stale[at : at + 2] = b"\x88\x24"  # another tag: nothing points to the place
+    stale[at : at + 2] = b"\x88\x24"  # another tag, so that no tag points to the place
     assert has_place(bytes(stale))
     picture = read(jpeg_bytes(upright_photo(), exif=bytes(stale)), NO_PLACE)
     assert not has_place(picture.metadata["exif"])
     assert piexif.load(picture.metadata["exif"])["thumbnail"] == piexif.load(without)["thumbnail"]
 
 
-def test_tags_that_share_their_bytes_take_a_moment_to_leave_out() -> None:
-    """20,000 tags that all claim the whole block."""
+def test_tags_that_share_their_bytes_are_stripped_quickly() -> None:
+    """20,000 tags all claim the whole block."""
     entry = struct.pack("<HHII", 271, 1, 3_000_000, 8)
     block = b"II*\0\x08\0\0\0" + struct.pack("<H", 20_000) + entry * 20_000 + bytes(3_000_000)
     tags = Tags(block)
@@ -163,7 +163,7 @@ def test_tags_that_share_their_bytes_take_a_moment_to_leave_out() -> None:
     assert len(tags.data) == len(block)
 
 
-def test_a_thumbnail_with_metadata_of_its_own_is_left_out() -> None:
+def test_a_thumbnail_with_its_own_metadata_is_left_out() -> None:
     exif = rich_exif()
     thumbnail = piexif.load(exif)["thumbnail"]
     place = piexif.dump({"GPS": {1: "N", 2: NORTH, 3: "E", 4: EAST}})
@@ -176,8 +176,8 @@ def test_a_thumbnail_with_metadata_of_its_own_is_left_out() -> None:
     assert "the thumbnail" in picture.notes[0].text
 
 
-def test_the_place_is_taken_out_of_a_tiff() -> None:
-    """GPS, and the places of GeoTIFF, GDAL and IPTC."""
+def test_the_place_is_removed_from_a_tiff() -> None:
+    """Removes GPS, and the places in tags of GeoTIFF, GDAL and IPTC."""
     tags = ImageFileDirectory_v2()
     tags[271] = "Maker"
     tags[0x8825] = {1: "N", 2: tuple(a / b for a, b in NORTH)}
@@ -187,7 +187,7 @@ def test_the_place_is_taken_out_of_a_tiff() -> None:
     tags.tagtype[42112] = 2
     tags[33723] = b"\x1c\x02\x5a\x00\x05Paris"
     data = saved(upright_photo(), "TIFF", tiffinfo=tags)
-    assert b"Paris" in read(data).metadata["exif"]  # IPTC is a tag like others
+    assert b"Paris" in read(data).metadata["exif"]  # IPTC is a tag like any other
     stripped = read(data, NO_PLACE)
     assert [note.text for note in stripped.notes if note.kind == "stripped"] == [
         "left out as asked: the place, IPTC (it may say the place)"
@@ -199,7 +199,7 @@ def test_the_place_is_taken_out_of_a_tiff() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("elements", [False, True])
-def test_the_place_is_taken_out_of_the_xmp(elements: bool, encoding: str) -> None:
+def test_the_place_is_removed_from_the_xmp(elements: bool, encoding: str) -> None:
     xmp = packet(PLACES | OTHERS, elements, NESTED).encode(encoding)
     picture = read(jpeg_bytes(upright_photo(), xmp=xmp), NO_PLACE)
     kept = picture.metadata["xmp"].decode(encoding)
@@ -231,14 +231,14 @@ def test_xmp_without_a_place_is_kept_byte_for_byte() -> None:
         packet(PLACES, elements=True).encode()[:-60],
     ],
 )
-def test_xmp_that_cannot_be_read_is_left_out_whole(xmp: bytes) -> None:
+def test_xmp_that_cannot_be_read_is_left_out_completely(xmp: bytes) -> None:
     picture = read(jpeg_bytes(upright_photo(), xmp=xmp), NO_PLACE)
     assert "xmp" not in picture.metadata
     assert [(note.kind, note.lost) for note in picture.notes] == [("xmp", True)] * bool(xmp)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_exif_that_cannot_be_read_is_left_out_whole() -> None:
+def test_exif_that_cannot_be_read_is_left_out_completely() -> None:
     exif = rich_exif()
     damaged = exif[:10] + b"\0\xff\xff\xf0" + exif[14:]
     picture = read(jpeg_bytes(upright_photo(), exif=damaged), NO_PLACE)
@@ -246,14 +246,14 @@ def test_exif_that_cannot_be_read_is_left_out_whole() -> None:
     assert [(note.kind, note.lost) for note in picture.notes] == [("exif", True)]
 
 
-def test_a_resolution_outside_of_the_exif_stays_without_the_place() -> None:
+def test_stripping_the_place_keeps_a_resolution_outside_the_exif() -> None:
     data = jpeg_bytes(upright_photo(), exif=rich_exif(), dpi=(600, 600))
     kept = read(data, NO_PLACE).metadata["exif"]
     assert piexif.load(kept)["0th"][282] == (600, 1)
     assert not has_place(kept)
 
 
-def test_the_commands_leave_out_what_is_asked(run, tmp_path) -> None:
+def test_the_commands_strip_what_is_asked(run, tmp_path) -> None:
     photo = tmp_path / "a" / "photo.jpg"
     photo.parent.mkdir()
     photo.write_bytes(jpeg_bytes(upright_photo(), exif=rich_exif()))

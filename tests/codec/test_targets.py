@@ -1,4 +1,4 @@
-"""Targets: what they take, what fulfils them, and how people write them."""
+"""Targets: valid values, which results meet them, and how people write them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ticodec.targets import Measure, Target, target_of
         ("ms-ssim", "0.97", -10 * math.log10(0.03)),
     ],
 )
-def test_what_people_write(measure: Measure, text: str, value: float) -> None:
+def test_texts_that_people_write(measure: Measure, text: str, value: float) -> None:
     target = target_of(measure, text, "--it", nearest=True)
     assert (target.measure, target.value) == (measure, pytest.approx(value))
     assert target.nearest
@@ -61,7 +61,7 @@ def test_what_people_write(measure: Measure, text: str, value: float) -> None:
         ("ms-ssim", ("0", "1", "1.0", "0.1", "0.9dB", "97%", "15 dBs")),
     ],
 )
-def test_what_is_no_target(measure: Measure, texts: tuple[str, ...]) -> None:
+def test_texts_that_are_not_targets(measure: Measure, texts: tuple[str, ...]) -> None:
     for text in texts:
         with pytest.raises(UsageError, match=r"^--it takes .*, not ") as error:
             target_of(measure, text, "--it")
@@ -107,12 +107,12 @@ def test_words_and_tolerances(
     assert target.said(35.042) == reached
 
 
-def test_any_real_number_will_do() -> None:
+def test_any_real_number_is_accepted() -> None:
     target = Target("psnr", Fraction(71, 2))
     assert (str(target), target) == ("35.5 dB PSNR", Target("psnr", 35.5))
 
 
-def test_targets_travel_to_workers() -> None:
+def test_targets_can_be_sent_to_workers() -> None:
     target = Target("psnr", 35.5, nearest=True)
     assert pickle.loads(pickle.dumps(target)) == target
     assert len({target, Target("psnr", 35.5, True)}) == 1

@@ -1,4 +1,4 @@
-"""The transforms in bands, by the extension and by PyTorch: they are the modules."""
+"""The transforms in bands, in the extension and in PyTorch, equal the modules."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ needs_extension = pytest.mark.skipif(extension is None, reason="no C extension")
 
 @pytest.fixture(params=["PyTorch", *(name for name, _ in SETS)])
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each set of kernels, and PyTorch."""
+    """The name of a set of kernels, or of PyTorch, which the test then uses."""
     name = str(request.param)
 
-    def chosen(bf16: bool) -> str | None:  # the last convolution has float32 with all of them
+    def chosen(bf16: bool) -> str | None:  # the last convolution is always in float32
         if name == "PyTorch":
             return None
         return name if bf16 == (dict(SETS)[name] == 2) else "plain"
@@ -37,12 +37,12 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def operands(kernels: str) -> torch.dtype:
-    """The type of a set's operands."""
+    """The type of the operands of a set of kernels."""
     return torch.bfloat16 if dict(SETS).get(kernels) == 2 else torch.float32
 
 
 def check(result: Tensor, expected: Tensor, kernels: str) -> None:
-    """Within rounding, by the largest and by the mean error against the spread of values."""
+    """Assert that errors are as small as rounding, relative to the spread of values."""
     scale = expected.std()
     error = (result - expected) / scale
     bf16 = operands(kernels) == torch.bfloat16
@@ -51,7 +51,7 @@ def check(result: Tensor, expected: Tensor, kernels: str) -> None:
 
 
 def randomised(network: nn.Module) -> nn.Module:
-    """Random biases and affine parts, so that all of them matter."""
+    """Give a network random biases and affine parts, so that all of them matter."""
     for one in network.modules():
         if isinstance(one, SwinLayer):
             nn.init.normal_(one.bias_table, std=2.0)
@@ -64,10 +64,10 @@ def randomised(network: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("name", ["tic", "tic-plus", "tic-lite"])
 @pytest.mark.parametrize("size", [(64, 64), (192, 128)])
-def test_transforms_are_the_modules(
+def test_transforms_equal_the_modules(
     name: str, size: tuple[int, int], kernels: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bands of a few rows, so that layers wait for each other."""
+    """The bands have only a few rows, so that layers wait for each other."""
     monkeypatch.setitem(inference.BAND_BYTES, "cpu", 20_000)
     torch.manual_seed(1)
     network = randomised(build(preset(name, N=32, M=48, heads=(2, 4, 8), hyper_heads=(4, 4))))
@@ -98,7 +98,7 @@ def test_icat_has_only_convolutions(kernels: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("window", [2, 4, 8])
 @pytest.mark.parametrize("size", [(8, 8), (5, 11), (24, 16), (40, 3)])
 def test_blocks_of_any_size(heads: int, window: int, size: tuple[int, int], kernels: str) -> None:
-    """Also maps that are no whole windows, and heads that fill no whole vector."""
+    """Also maps that are not whole windows, and heads that do not fill a vector."""
     torch.manual_seed(2)
     block = randomised(STB(48, 3, heads, window, 2))
     x = torch.randn(1, *size, 48)
@@ -147,15 +147,15 @@ def test_normalisation_follows_in_place(inverse: bool, kernels: str) -> None:
 
 
 def gathered(stage: bands.Stage, x: Tensor, rows: int) -> Tensor:
-    """What a layer makes of a map (H, W, C) that it gets in bands of so many rows."""
+    """The output of a layer for a map (H, W, C) that it gets in bands of `rows` rows."""
     height, width, channels = x.shape
     found = stage.run(iter(x.split(rows)), (height, width, channels))
     return torch.cat([band.float().clone() for band in found])
 
 
 @needs_extension
-def test_kernels_refuse_what_does_not_fit() -> None:
-    """Never a wrong read: every size is checked in C."""
+def test_kernels_refuse_arrays_that_do_not_fit() -> None:
+    """Every size is checked in C, so that no read is out of bounds."""
     assert extension is not None
     torch.manual_seed(5)
     swin = layers.NativeSwin(SwinLayer(16, 2, 4, True, 2), torch.float32)
@@ -196,8 +196,8 @@ def test_kernels_refuse_what_does_not_fit() -> None:
 
 
 @needs_extension
-def test_unknown_layers_run_by_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seven channels fill no block; a head of three channels has no pairs."""
+def test_unsupported_layers_run_in_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extension has no kernel for seven channels, and none for this slope of LeakyReLU."""
     assert layers.NativeSwin.of(SwinLayer(7, 1, 4, False, 2), torch.float32) is None
     assert layers.NativeConv.of(Conv(3, 16, 3, 2), nn.LeakyReLU(0.2), torch.float32) is None
     monkeypatch.setattr(layers, "kernel_set", lambda bf16: None)

@@ -1,4 +1,4 @@
-"""JPEG files whose end is missing: whole ones are taken, others by their owner's wish."""
+"""JPEG files whose end is missing. If pixels are missing, they are refused unless allowed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LINE = (
 
 
 def jpeg(mode: str = "RGB", **options) -> bytes:
-    """A 120×90 photo, 8 rows of blocks of 16×16 in colour."""
+    """A JPEG of 120×90 pixels, which in colour has rows of blocks of 16×16."""
     out = BytesIO()
     Image.fromarray(make_pixels(90, 120)).convert(mode).save(out, "JPEG", **options)
     return out.getvalue()
@@ -43,7 +43,7 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_without_its_end_marker_a_jpeg_is_whole(kind: str, mode: str) -> None:
+def test_a_jpeg_without_its_end_marker_is_complete(kind: str, mode: str) -> None:
     data = jpeg(mode, **KINDS[kind])
     whole, _ = open_image(data)
     for short in (data[:-1], data[:-2], data[:-2] + b"\xff\xff", data[:-2] + bytes(1000)):
@@ -55,14 +55,14 @@ def test_without_its_end_marker_a_jpeg_is_whole(kind: str, mode: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_what_lacks_pixels_is_refused_or_noted(kind: str, mode: str) -> None:
+def test_missing_pixels_are_refused_or_noted(kind: str, mode: str) -> None:
     data = jpeg(mode, **KINDS[kind])
     whole, _ = open_image(data)
     refusals = 0
     for cut in (*range(3, 40), *range(40, len(data) - 800, 497)):
         image, notes = open_image(data[:-cut], reading=ALLOWED)
         if np.array_equal(pixels(image), pixels(whole)):
-            continue  # the bits that are missing are as those that libjpeg takes
+            continue  # libjpeg's guess of the missing bits is right
         assert [(note.kind, note.lost) for note in notes] == [("truncated", True)], cut
         with pytest.raises(BadInputError, match=r"`allow_truncated`") as refused:
             open_image(data[:-cut])
@@ -81,7 +81,7 @@ def test_the_note_says_how_much_is_missing() -> None:
         lost = int(found[1])
         assert abs(lost / 90 - int(found[2]) / 100) < 0.01
         assert abs(lost / 90 - (1 - part)) < 0.3
-        # The smooth upscaling of colours looks one row ahead.
+        # The smooth upscaling of colours reads one row ahead.
         kept = slice(0, 90 - lost - 1)
         np.testing.assert_array_equal(pixels(image)[kept], pixels(whole)[kept])
         assert (pixels(image)[-4:, -4:] == 128).all(), "what is missing is grey"
@@ -98,15 +98,15 @@ def test_missing_scans_of_a_progressive_jpeg_are_not_overlooked() -> None:
         open_image(data[: starts[0]])
 
 
-def test_zeros_in_place_of_the_end_are_no_pixels() -> None:
+def test_zeros_in_place_of_the_end_count_as_missing() -> None:
     data = jpeg()
     half = len(data) * 2 // 3
     with pytest.raises(BadInputError, match=r"file is missing, with about [345]\d of 90"):
         open_image(data[:half] + bytes(len(data) - half))
 
 
-def test_an_interval_that_ends_where_the_file_does() -> None:
-    """There the next bytes that are decoded are those behind a restart marker."""
+def test_a_file_that_ends_with_a_restart_interval() -> None:
+    """The next bytes to decode would be those after a restart marker."""
     data = jpeg(restart_marker_rows=1)
     marks = [match.start() for match in re.finditer(rb"\xff[\xd0-\xd7]", data)]
     for number, mark in enumerate(marks, 1):
@@ -116,7 +116,7 @@ def test_an_interval_that_ends_where_the_file_does() -> None:
             assert 0 <= lost - (90 - 16 * number) <= 1, "from the next row of blocks on"
 
 
-def test_what_is_behind_the_end_changes_nothing() -> None:
+def test_bytes_after_the_end_change_nothing() -> None:
     data = jpeg()
     for behind in (b"x" * 100, b"\xff", bytes(5), jpeg()[:-50]):
         image, notes = open_image(data + behind)
@@ -124,7 +124,7 @@ def test_what_is_behind_the_end_changes_nothing() -> None:
         assert notes == []
 
 
-def test_a_file_of_several_pictures_is_cut_in_its_first_or_a_later_one() -> None:
+def test_a_file_of_several_pictures_cut_in_its_first_or_a_later_one() -> None:
     out = BytesIO()
     first, second = (Image.fromarray(make_pixels(90, 120, seed)) for seed in (1, 2))
     first.save(out, "MPO", save_all=True, append_images=[second])
@@ -140,7 +140,7 @@ def test_a_file_of_several_pictures_is_cut_in_its_first_or_a_later_one() -> None
         open_image(data[: end - 300])
 
 
-def test_its_size_is_checked_once_and_before_it_is_decoded(monkeypatch) -> None:
+def test_the_size_is_checked_once_and_before_decoding(monkeypatch) -> None:
     seen = []
     open_image(jpeg()[:-300], check=lambda *size: seen.append(size), reading=ALLOWED)
     assert seen == [(90, 120)]
@@ -148,14 +148,14 @@ def test_its_size_is_checked_once_and_before_it_is_decoded(monkeypatch) -> None:
         open_image(jpeg()[:-300], 100, reading=ALLOWED)
 
 
-def test_other_formats_and_other_damage_stay_refused() -> None:
+def test_other_formats_and_other_damage_are_still_refused() -> None:
     out = BytesIO()
     Image.fromarray(make_pixels(90, 120)).save(out, "PNG")
     with pytest.raises(BadInputError, match=r"^damaged image: "):
         open_image(out.getvalue()[:-3000], reading=ALLOWED)
 
 
-def test_python_warns_of_it_and_takes_it_where_it_is_allowed() -> None:
+def test_python_warns_and_decodes_if_it_is_allowed() -> None:
     short = jpeg()[:-500]
     with pytest.raises(BadInputError, match="`allow_truncated`"):
         ticodec.encode(short, model="tiny")
@@ -169,15 +169,15 @@ def test_the_command_names_its_flag(tmp_path, run) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg()[:-500])
     (tmp_path / "b.jpg").write_bytes(jpeg()[:-2])
     run("encode", tmp_path / "a.jpg", "-m", "tiny").fails(3, "a.jpg", "--allow-truncated")
-    # It does not have the option.
+    # `classify` does not have the option.
     run("classify", tmp_path / "a.jpg").fails(3, "encode it with --allow-truncated")
     taken = run("encode", tmp_path / "a.jpg", "-m", "tiny", "--allow-truncated")
     assert (taken.code, "end of the file is missing" in taken.err) == (0, True)
     assert run("encode", tmp_path / "b.jpg", "-m", "tiny").code == 0
 
 
-def test_an_end_of_erased_memory_takes_a_moment() -> None:
-    """Cards of cameras that have lost the end of a file give 0xFF."""
+def test_an_end_of_erased_memory_is_read_quickly() -> None:
+    """A camera's card that has lost the end of a file returns bytes 0xFF."""
     data = jpeg()
     started = time.perf_counter()
     image, notes = open_image(data[:-2] + b"\xff" * 200_000)

@@ -1,4 +1,4 @@
-"""docs/what-is-kept.md is true: a file of each row of its table is read, and each note is in it."""
+"""docs/what-is-kept.md is true: a file for each row is read, and its tables have every note."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def moving() -> dict[str, object]:
 
 
 def jpeg(marker: int | None = None, payload: bytes = b"", **options: object) -> bytes:
-    """A JPEG, with one more segment in front of all others."""
+    """A JPEG with an additional segment in front of all others."""
     photo = saved("JPEG", PHOTO, **({"quality": 95} | options))
     head = b"" if marker is None else struct.pack(">BBH", 0xFF, marker, len(payload) + 2)
     return photo[:2] + head + payload + photo[2:]
 
 
 def wide_png(samples: np.ndarray) -> bytes:
-    """A PNG of 16 bits a channel from (H, W, 3) uint16: Pillow writes none of colours."""
+    """A PNG with 16 bits per channel from (H, W, 3) uint16. Pillow cannot write these in colour."""
     rows = samples.astype(">u2").reshape(len(samples), -1)
     raw = b"".join(b"\0" + row.tobytes() for row in rows)
     head = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], 16, 2, 0, 0, 0)
@@ -89,7 +89,7 @@ def with_bits() -> bytes:
 IPTC = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x0c\x1c\x02x\0\x07caption\0"
 EXTENDED = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + struct.pack(">II", 9, 0) + b"<x/>"
 JFXX = b"JFXX\0\x11\x01\x01\0\0\0"
-#: A file for each row, by what the row calls it.
+#: A function that makes the file of each row, by the row's first cell.
 INPUTS: dict[str, Callable[[], bytes]] = {
     "JPEG of a camera, on its side": lambda: saved("JPEG", PHOTO, exif=TURNED, **ALL),
     "JPEG with equal channels": lambda: saved("JPEG", Image.fromarray(GREY), quality=95),
@@ -139,7 +139,7 @@ INPUTS: dict[str, Callable[[], bytes]] = {
     "empty file": lambda: b"",
     "`.tic`": lambda: b"\x89TIC\r\n\1" + b"\0" * 60,
 }
-#: What the table says of conversions, and how a picture shows it.
+#: Conversions as the table describes them, and functions that check them in a picture.
 CONVERSIONS: dict[str, Callable[[Picture], bool]] = {
     "turned upright": lambda picture: picture.pixels.shape == (64, 48, 3),
     "grey": lambda picture: picture.grey,
@@ -153,7 +153,7 @@ def _red(picture: Picture) -> np.ndarray:
 
 
 def table(heading: str) -> list[list[str]]:
-    """The rows of the table below a heading, without its head."""
+    """The rows of the table below a heading, without the table's head."""
     text = (ROOT / "docs" / "what-is-kept.md").read_text(encoding="utf-8")
     section = re.split(r"^## ", text.split(f"\n## {heading}\n")[1], flags=re.MULTILINE)[0]
     lines = [line for line in section.splitlines() if line.startswith("|")][2:]
@@ -189,7 +189,7 @@ def test_a_row_is_true(name: str) -> None:
 
 
 def test_every_kind_of_note_is_in_the_table() -> None:
-    """Kinds are written where notes are made: they are searched for in the source."""
+    """The kinds are searched for in the source, where notes are made."""
     listed = {
         kind: lost
         for kinds, lost, _ in table("Kinds of notes")
@@ -209,7 +209,7 @@ def test_every_kind_of_note_is_in_the_table() -> None:
 @pytest.mark.parametrize(
     ("wish", "gone"), [("strip", {"exif", "xmp", "icc"}), ("strip_location", set())]
 )
-def test_wishes_leave_out_what_the_page_says(wish: str, gone: set[str]) -> None:
+def test_options_strip_what_the_page_says(wish: str, gone: set[str]) -> None:
     row = next(row for row in table("What you can leave out") if f"`{wish}=True`" in row[1])
     assert row[0] == f"`--{wish.replace('_', '-')}`"
     photo = INPUTS["JPEG of a camera, on its side"]()
@@ -217,13 +217,13 @@ def test_wishes_leave_out_what_the_page_says(wish: str, gone: set[str]) -> None:
     assert set(read_picture(photo).metadata) - set(picture.metadata) == gone
 
 
-def test_a_cut_jpeg_is_taken_if_that_is_allowed() -> None:
+def test_a_truncated_jpeg_is_read_if_that_is_allowed() -> None:
     picture = read_picture(INPUTS["JPEG that is cut"](), reading=Reading(allow_truncated=True))
     assert [(note.kind, note.lost) for note in picture.notes] == [("truncated", True)]
     assert picture.pixels.shape == PIXELS.shape
 
 
-def test_metadata_that_was_to_be_left_out_is_no_loss() -> None:
+def test_metadata_that_is_stripped_is_no_loss() -> None:
     plain, stripped = (
         read_picture(jpeg(0xED, IPTC), reading=Reading(strip=strip)).notes
         for strip in (False, True)

@@ -1,4 +1,4 @@
-"""Output formats: what each keeps, what it refuses, the mark in it, and how one is added."""
+"""Output formats: what each keeps and refuses, its mark, and how a format is added."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ticodec.picture import Picture
 from ticodec.reading.colours import icc, transfer
 from ticodec.writers import WRITERS, Writer, mark_in, writer_of
 
-#: Of grey pictures, and of others.
+#: Profiles for grey pictures (True) and for others (False).
 ICC = {True: icc.grey_profile(transfer.formula(1.8)), False: SRGB_ICC}
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">\xc3\xbc</x:xmpmeta>'
 HEIGHT, WIDTH = 40, 60
@@ -23,7 +23,7 @@ NAMES = [writer.name for writer in WRITERS]
 
 
 def exif() -> bytes:
-    """Tags of the image, of the camera, and of the place."""
+    """EXIF with tags of the image, of the camera, and of the place."""
     tags = Image.Exif()
     tags[0x010F] = "Maker"
     tags.get_ifd(0x8769).update({0x9003: "2026:01:02 03:04:05", 0x829A: (1, 200)})
@@ -36,7 +36,7 @@ def tags_of(tags: Image.Exif) -> tuple[object, dict, dict]:
 
 
 def image_of(mode: str, metadata: bool = True) -> Image.Image:
-    """A decoded picture of a mode."""
+    """A decoded picture of this mode."""
     pixels = make_pixels(HEIGHT, WIDTH)
     grey = mode in ("L", "LA")
     alpha = make_pixels(HEIGHT, WIDTH, 3)[..., 0] if "A" in mode else None
@@ -70,7 +70,7 @@ def test_every_format_keeps_what_it_can(name: str, mode: str, metadata: bool) ->
     assert back.format == name.upper()
     assert back.size == (WIDTH, HEIGHT)
     modes = {mode} if name in ("PNG", "JPEG", "TIFF") else {mode.replace("L", "RGB")}
-    assert back.mode in (modes | {mode} if name == "AVIF" else modes)  # newer Pillows read its grey
+    assert back.mode in (modes | {mode} if name == "AVIF" else modes)  # newer Pillow reads grey
     lossless = name in ("PNG", "WebP", "TIFF")
     assert largest_difference(back, image) <= (0 if lossless else 24)
     if not metadata:
@@ -85,8 +85,8 @@ def test_every_format_keeps_what_it_can(name: str, mode: str, metadata: bool) ->
 
 
 @pytest.mark.parametrize(("suffix", "mode"), [("webp", "L"), ("webp", "LA"), ("avif", "LA")])
-def test_a_profile_of_grey_becomes_one_of_rgb_where_grey_does(suffix: str, mode: str) -> None:
-    """A format's rules forbid a profile of other pixels, and viewers ignore it."""
+def test_a_grey_profile_becomes_rgb_with_the_pixels(suffix: str, mode: str) -> None:
+    """Formats forbid a profile that does not match the pixels, and viewers ignore it."""
     back = opened(writer_of(suffix).write(image_of(mode)))
     profile = icc.read(back.info["icc_profile"])
     assert profile is not None
@@ -105,8 +105,8 @@ def test_colours_of_transparent_pixels_are_kept_in_webp() -> None:
     assert largest_difference(opened(writer_of("webp").write(image)), image) == 0
 
 
-def test_tags_of_a_tiff_do_not_describe_another_tiff() -> None:
-    """The EXIF of a photo that came as a TIFF says how that one stored its pixels."""
+def test_tags_of_a_tiff_about_its_samples_are_not_kept() -> None:
+    """The EXIF of a photo from a TIFF has tags about how that TIFF stored its pixels."""
     source = io.BytesIO()
     image_of("RGBA").save(source, "TIFF", compression="tiff_lzw")
     image = image_of("L", metadata=False)
@@ -119,7 +119,7 @@ def test_tags_of_a_tiff_do_not_describe_another_tiff() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("block", [b"Exif\0\0garbage", b"Exif\0\0II*\0" + b"\xff" * 9, b"?"])
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_damaged_exif_does_not_cost_the_picture(name: str, block: bytes) -> None:
+def test_damaged_exif_does_no_harm(name: str, block: bytes) -> None:
     image = image_of("RGB", metadata=False)
     image.info["exif"] = block
     writer = next(writer for writer in WRITERS if writer.name == name)
@@ -156,7 +156,7 @@ def test_metadata_that_is_too_long_for_jpeg() -> None:
     assert opened(writer_of("png").write(image)).info["xmp"] == image.info["xmp"]
 
 
-def test_mistakes_of_ours_are_not_called_a_picture_that_does_not_fit(monkeypatch) -> None:
+def test_bugs_are_not_reported_as_a_picture_that_does_not_fit(monkeypatch) -> None:
     def broken(*arguments: object, **options: object) -> None:
         raise TypeError("a mistake of ours")
 
@@ -166,7 +166,7 @@ def test_mistakes_of_ours_are_not_called_a_picture_that_does_not_fit(monkeypatch
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "PNG"])
-def test_a_mark_is_found_again_and_does_no_harm(name: str) -> None:
+def test_a_mark_can_be_read_and_does_no_harm(name: str) -> None:
     writer = next(writer for writer in WRITERS if writer.name == name)
     image = image_of("RGB")
     plain, marked = writer.write(image), writer.write(image, None, "crc32 0badcafe quality 95")
@@ -179,7 +179,7 @@ def test_a_mark_is_found_again_and_does_no_harm(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "PNG"])
-def test_a_mark_knows_the_bytes_of_its_image(name: str) -> None:
+def test_a_mark_notices_changes_of_its_image(name: str) -> None:
     writer = next(writer for writer in WRITERS if writer.name == name)
     marked = writer.write(image_of("RGB"), None, "crc32 0badcafe")
     end = len(marked) - len("....freeticodec crc32 0badcafe image 00000000")
@@ -190,7 +190,7 @@ def test_a_mark_knows_the_bytes_of_its_image(name: str) -> None:
 
 
 def test_a_format_is_added_in_one_place(monkeypatch, run, golden, tmp_path) -> None:
-    """One class and one entry: the command finds it."""
+    """With one class and one entry the command finds the format."""
 
     class Ppm(Writer):
         name, suffixes, side_max = "PPM", (".ppm",), 10**6

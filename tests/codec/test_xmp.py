@@ -1,4 +1,4 @@
-"""XMP comes back byte for byte, whatever its encoding, but for an orientation that was applied."""
+"""XMP in any encoding is kept byte for byte, without an orientation that was applied."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ODD = {
 
 
 def gif_with(xmp: bytes) -> bytes:
-    """As the XMP specification has it: not in blocks, with a ramp behind it."""
+    """A GIF with XMP as the specification requires: not in blocks, with a ramp after it."""
     block = b"!\xff\x0bXMP DataXMP" + xmp + bytes([1, *range(255, -1, -1), 0])
     gif = saved(upright_photo().quantize(16), "GIF")
     start = gif.index(b"!\xf9") if b"!\xf9" in gif else gif.index(b",")
@@ -78,7 +78,7 @@ SOURCES = {
 
 @pytest.mark.parametrize(
     ("name", "source"),
-    # A zero ends XMP in a GIF.
+    # In a GIF a zero byte ends the XMP.
     [(name, one) for name in ODD for one in SOURCES if one != "GIF" or b"\0" not in ODD[name]],
 )
 def test_xmp_is_read_byte_for_byte(name: str, source: str) -> None:
@@ -96,7 +96,7 @@ def test_xmp_is_written_byte_for_byte(name: str, suffix: str) -> None:
     image.load()
 
 
-def test_the_chunk_of_a_png_is_whole() -> None:
+def test_the_chunk_of_a_png_is_complete() -> None:
     data = writer_of("png").write(read(png_with(ODD["UTF-16"])).to_image())
     at, found = 8, []
     while at < len(data):
@@ -159,7 +159,7 @@ def test_the_orientation_of_the_exif_wins(format: str, exif: int, xmp: int) -> N
 
 
 def test_what_looks_like_an_orientation_stays() -> None:
-    """Of other names, and impossible ones."""
+    """Properties of other names, and impossible values."""
     text = packet(f'xmlns:tiff="{TIFF}" xmlns:my="m" my:Orientation="6" tiff:Orientation="9"')
     picture = read(jpeg_bytes(upright_photo(), xmp=text.encode()))
     assert far(Image.fromarray(picture.pixels), upright_photo()) < 8
@@ -167,7 +167,7 @@ def test_what_looks_like_an_orientation_stays() -> None:
 
 
 def test_xmp_in_the_text_of_a_png() -> None:
-    """As ImageMagick writes it, and as Latin-1 text."""
+    """ImageMagick writes XMP in this way. XMP may also be Latin-1 text."""
     xmp = ATTRIBUTE.encode()
     for keyword, text in (
         ("Raw profile type xmp", f"\nxmp\n{len(xmp):8}\n{xmp.hex()}\n"),
@@ -180,7 +180,7 @@ def test_xmp_in_the_text_of_a_png() -> None:
         assert picture.metadata["xmp"] == xmp.replace(b"'6'", b"'1'")
 
 
-def test_xmp_that_an_image_in_memory_has_as_text() -> None:
+def test_xmp_that_an_image_in_memory_stores_as_text() -> None:
     image = upright_photo()
     image.info["xmp"] = "<x>Ω</x>"
     assert to_picture(image).metadata["xmp"] == "<x>Ω</x>".encode()
