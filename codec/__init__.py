@@ -3,20 +3,21 @@
     import ticodec
     data = ticodec.encode("photo.jpg", quality=5)     # bytes of a .tic file
     image = ticodec.decode(data)                      # PIL.Image.Image
-    labels = ticodec.classify(data)                   # what is in it, without making a pixel
-    ticodec.info(data)                                # facts, without a network
-    ticodec.list_models()                             # what is installed
-    ticodec.read_picture("photo.jpg").notes           # what of it would not be kept
-    ticodec.set_memory("2GiB")                        # the most to use; larger images are refused
+    labels = ticodec.classify(data)                   # what the photo shows, without its pixels
+    ticodec.info(data)                                # facts about the file; runs no network
+    ticodec.list_models()                             # the models that are installed
+    ticodec.read_picture("photo.jpg").notes           # what a .tic file would not keep
+    ticodec.set_memory("2GiB")                        # images that need more memory are refused
 
-A file may be given by its path, as bytes, or open in binary mode; `encode` and `classify` also
-take Pillow images and uint8 arrays. Options have names: `quality=5`.
+A file can be a path, bytes, or a file object in binary mode. `encode` and `classify` also take
+Pillow images and uint8 arrays. Options are passed by name: `quality=5`.
 
-For many images load the network once: `codec = ticodec.load()`, then
-`codec.encode("photo.jpg", 5)` and `codec.decode(data)`. That gives a `Picture`: `pixels` is an
-array, `to_image()` the Pillow image. Nothing here imports torch before a network runs.
+To process many images, load the network once: `codec = ticodec.load()`, then call
+`codec.encode("photo.jpg", 5)` and `codec.decode(data)`. `codec.decode` returns a `Picture`:
+`pixels` is its array, and `to_image()` returns a Pillow image. Torch is not imported before a
+network runs.
 
-`import ticodec.pillow` makes Pillow's own `Image.open` and `Image.save` know the format.
+After `import ticodec.pillow`, Pillow's own `Image.open` and `Image.save` support `.tic` files.
 """
 
 import os
@@ -58,12 +59,13 @@ __all__ = [
 ]
 
 # Torch reads this when it is imported. By default its threads spin while they wait for each other.
-# With other programs on the cores, a photo that takes 1.1 s with this setting took 25 to 32 s
-# without. A program that sets it itself, or imports torch first, keeps its own way.
+# While other programs used the cores, encoding a photo took 1.1 s with this setting, and 25 to 32 s
+# without it. A program that sets the variable itself, or imports torch first, is not affected.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-#: The module of each name. It is imported when the name is first used, so that the command can
-#: answer Ctrl-C before it imports NumPy and Pillow. (No module here may have one of these names.)
+#: The module that defines each public name. It is imported when the name is first used, so that
+#: the command can react to Ctrl-C before it imports NumPy and Pillow. No module of this package may
+#: have one of these names.
 _PLACES = {
     "BadInputError": "errors",
     "Codec": "codec",

@@ -1,4 +1,4 @@
-"""`python -m ticodec`: the command line, also for torchrun: `torchrun … -m ticodec train`."""
+"""Runs the command line for `python -m ticodec`, and for `torchrun … -m ticodec train`."""
 
 from ticodec.cli.start import main
 

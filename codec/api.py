@@ -1,9 +1,9 @@
-"""The public functions: files, arrays or Pillow images in; bytes, Pillow images or labels out.
+"""The public functions. They take files, arrays or Pillow images.
 
 encode    image ─► .tic bytes            classify   .tic or image ─► labels
 decode    .tic  ─► Pillow image          info       .tic ─► facts, without a network
 
-A file is given by its path, as its bytes, or open for reading bytes; it is parsed once.
+A file can be a path, bytes, or a file object in binary mode. Each file is parsed only once.
 """
 
 from __future__ import annotations
@@ -49,12 +49,13 @@ if TYPE_CHECKING:
 
 
 def load(model: str | None = None, *, device: str = "auto", bf16: bool | None = None) -> Codec:
-    """A codec for many images.
+    """Load a codec once, to process many images with it.
 
     Args:
-        model: name as shown by `ticodec models` and `list_models`; None: the default one.
+        model: the model's name, as `ticodec models` and `list_models` show it. None means the
+            default model.
         device: "auto", "cpu", "cuda", or one of several GPUs: "cuda:1".
-        bf16: transforms in bf16; None: where the hardware is fast at it.
+        bf16: whether the transforms run in bf16. None means: if the hardware computes fast in bf16.
 
     Raises UsageError for an unknown model or device, BadInputError for damaged weights.
     """
@@ -75,25 +76,27 @@ def encode(
     device: str = "auto",
     max_pixels: int = MAX_PIXELS,
 ) -> bytes:
-    """An image to the bytes of a `.tic` file.
+    """Encode an image. Returns the bytes of a `.tic` file.
 
-    Warnings (`TicodecWarning`) say what the file does not keep. To see it first, call
-    `read_picture`, look at the `notes` of the picture, and encode the picture.
+    Warnings (`TicodecWarning`) say what the file does not keep. To see them before you encode, call
+    `read_picture`, look at the `notes` of the picture, and encode that picture.
 
     Args:
-        image: an image file of any format that Pillow reads: a path, its bytes (or anything
-            bytes-like), or open in binary mode. Or a Pillow image of any mode, a uint8 array
-            (H, W), (H, W, 3) or (H, W, 4), or a `Picture`. Any size from 1×1.
-        quality: 1 (smallest) to 8 (best), fractions allowed; None: 4. Or a `Target`: the encoder
-            looks for the quality that reaches it, `Target("psnr", 35)`.
-        effort: 1 to 9: more takes longer, and gives smaller or better files.
-        model, device: as `load` takes them.
-        strip, strip_location, allow_truncated: as `read_picture` takes them.
-        max_pixels: larger images are refused.
+        image: an image file of any format that Pillow reads, given as a path, as bytes (or anything
+            bytes-like), or as a file object in binary mode. Or a Pillow image of any mode, a uint8
+            array (H, W), (H, W, 3) or (H, W, 4), or a `Picture`. Any size from 1×1.
+        quality: 1 (smallest file) to 8 (best picture), fractions allowed. None means 4. Or a
+            `Target`, such as `Target("psnr", 35)`: the encoder finds the quality that reaches it.
+        effort: 1 to 9. More effort takes longer, and gives smaller or better files.
+        model, device: see `load`.
+        strip, strip_location, allow_truncated: see `read_picture`.
+        max_pixels: images with more pixels are refused.
 
-    Raises BadInputError when the image cannot be read, UsageError for bad arguments, TicodecError
-    when there is not enough memory for an image of its size, before its pixels are decoded; and
-    when a target is out of reach.
+    Raises:
+        BadInputError: the image cannot be read.
+        UsageError: an argument is wrong.
+        TicodecError: there is not enough memory for an image of this size (found out before its
+            pixels are decoded), or the target is out of reach.
     """
     check_device(device)
     entry = weights.find(model)
@@ -116,16 +119,18 @@ def read_picture(
     allow_truncated: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Picture:
-    """An image as it is encoded: upright, 8-bit RGB. Its `notes` say what is not kept of it.
+    """Read an image as it would be encoded: upright, 8-bit RGB.
+
+    The `notes` of the picture say what a `.tic` file does not keep.
 
     Args:
-        image: as `encode` takes it.
+        image: see `encode`.
         strip: leave out all metadata, and convert the colours to sRGB.
-        strip_location: leave out where the photo was taken; other metadata stays.
-        allow_truncated: take a JPEG whose end is missing; what is missing becomes grey.
-        max_pixels: larger images are refused.
+        strip_location: leave out where the photo was taken. Other metadata stays.
+        allow_truncated: accept a JPEG whose end is missing. The missing part becomes grey.
+        max_pixels: images with more pixels are refused.
 
-    Raises BadInputError when the image cannot be read, UsageError for bad arguments.
+    Raises BadInputError if the image cannot be read, UsageError for wrong arguments.
     """
     return as_picture(image, max_pixels, None, Reading(strip, strip_location, allow_truncated))
 
@@ -138,23 +143,26 @@ def decode(
     device: str = "auto",
     max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
-    """A `.tic` file to a Pillow image ("RGB", "L", "RGBA" or "LA").
+    """Decode a `.tic` file to a Pillow image ("RGB", "L", "RGBA" or "LA").
 
-    ICC profile, EXIF and XMP are in its `info`. (`Codec.decode` gives a `Picture`, which has the
-    pixels as an array; its `to_image()` is this image.)
+    The ICC profile, EXIF and XMP are in the `info` of the image. (`Codec.decode` returns a
+    `Picture` instead, which has the pixels as an array.)
 
     Args:
-        data: a path, the bytes (or anything bytes-like), or a file open in binary mode.
-        crop: decode only a part of the image: (x, y, width, height) in its pixels, from the top
-            left. They differ from those of the whole image by a grey level at most. The latents
-            are decoded whole, the rest takes time in proportion to the part.
-        scale: 2, 4 or 8 give a picture at 1/scale of the size, rounded up, for less work: nearly
-            what the whole picture gives when it is made smaller. Of a crop all the smaller pixels
-            that have something of it. Weights without a preview make the whole pixels smaller.
-        device: as `load` takes it; max_pixels: larger images are refused.
+        data: a path, bytes (or anything bytes-like), or a file object in binary mode.
+        crop: decode only a part of the image: (x, y, width, height) in pixels, from the top left.
+            Its pixels differ from those of the whole image by one level at most. All latents are
+            decoded, whatever the crop. The time for the rest is proportional to the crop's size.
+        scale: 2, 4 or 8 decode the picture at 1/scale of its size, rounded up, with less work. The
+            result is nearly that of decoding the whole picture and shrinking it. With a crop, the
+            result has every small pixel that covers some of the crop. Weights without a preview
+            decode all pixels and shrink the picture.
+        device: see `load`.
+        max_pixels: images with more pixels are refused.
 
-    Raises BadInputError when the data is damaged, too large, or its weights are not here,
-    UsageError for bad arguments, such as a crop that is not within the image.
+    Raises:
+        BadInputError: the data is damaged or has too many pixels, or its weights are not installed.
+        UsageError: an argument is wrong, such as a crop that is not within the image.
     """
     scale = checked_scale(scale)
     container = as_container(data, max_pixels)
@@ -172,18 +180,23 @@ def classify(
     device: str = "auto",
     max_pixels: int = MAX_PIXELS,
 ) -> list[Label]:
-    """What is in a `.tic` file, from its latents; no pixel is made.
+    """Label what a `.tic` file shows, from its latents. No pixel is decoded.
 
     Args:
-        image: a `.tic` file as `decode` takes it; or any image that `encode` takes, which is
-            encoded in memory at quality 4, by the weights that `head` reads.
-        top: how many labels, the most probable first; fewer when there are fewer.
-        head: a classifier's file; None: the one that the file's weights come with.
-        device: as `load` takes it; max_pixels: larger images are refused.
+        image: a `.tic` file as `decode` takes it. Any other image that `encode` takes is first
+            encoded in memory, at quality 4, with the weights that `head` was trained for.
+        top: the number of labels, the most probable first. Fewer if the classifier has fewer.
+        head: the file of a classifier. None means the classifier that comes with the weights.
+        device: see `load`.
+        max_pixels: images with more pixels are refused.
 
-    Returns a list of labels, each with `label` and `probability` (0 … 1).
-    Raises BadInputError when the data is damaged, too large, its weights are not here or have no
-    classifier, UsageError for bad arguments.
+    Returns:
+        A list of labels, each with `label` and `probability` (0 … 1).
+
+    Raises:
+        BadInputError: the data is damaged or has too many pixels, or its weights are not installed
+            or have no classifier.
+        UsageError: an argument is wrong.
     """
     whole("top", top)
     container, codec = coded(image, None, None, path_of("head", head), device, max_pixels)
@@ -199,19 +212,23 @@ def coded(
     max_pixels: int,
     progress: Progress | None = None,
 ) -> tuple[Container, Codec]:
-    """A `.tic` file and its codec, to be classified; any other image is encoded first.
+    """Parse a `.tic` file for `classify`, or encode any other image.
 
     Args:
-        quality, model: to encode with; without a model, by the weights that `head` reads.
-        head: the classifier's file; None: the one of the weights.
-        progress: of encoding, as `Codec.encode` takes it.
+        quality: to encode with. None means the usual quality.
+        model: to encode with. None means the weights that `head` was trained for.
+        head: the file of a classifier. None means the classifier that comes with the weights.
+        progress: of encoding, see `Codec.encode`.
 
-    Raises as `classify` does, and UsageError for a model that is not there or a quality that it
-    does not have.
+    Returns:
+        The parsed file, and the codec of its weights.
+
+    Raises the errors of `classify`, and UsageError for a model that is not installed or a quality
+    that the model does not have.
     """
 
     def check(height: int, width: int) -> None:
-        with suppress(BadInputError):  # a head that cannot be read: said when it is
+        with suppress(BadInputError):  # a head that cannot be read is reported when it is loaded
             room_for(weights.find_for(model, head), device)(height, width)
 
     check_device(device)
@@ -227,13 +244,16 @@ def coded(
 def room_for(
     entry: weights.Entry, device: str, have: int | None = None, effort: int = USUAL_EFFORT
 ) -> SizeCheck:
-    """What refuses images that these weights cannot encode for lack of memory; loads no network.
+    """Make a function that refuses images that are too large to encode in the available memory.
+
+    The function loads no network. It raises TicodecError, see `memory.check`. It accepts every
+    image if the weights are damaged, because loading them reports that.
 
     Args:
-        have: the memory there is, in bytes; None: what is free.
+        entry: the weights to encode with.
+        device: where the network will run. A GPU refuses no image here.
+        have: the available memory, in bytes. None means the free memory.
         effort: of encoding, 1 … 9.
-
-    It raises TicodecError, see `memory.check`. Damaged weights are left to those who load them.
     """
 
     def check(height: int, width: int) -> None:
@@ -251,14 +271,14 @@ def room_for(
 
 
 def _is_gpu(device: str) -> bool:
-    """Whether that device is a GPU, as torch says, which takes seconds to import."""
+    """Whether the device is a GPU. This imports torch, which takes seconds."""
     from .device import pick_device
 
     return pick_device(device).type != "cpu"
 
 
 def loaded(entry: weights.Entry, device: str) -> Codec:
-    """The codec of an entry, kept for the next call. Raises as `load` does."""
+    """Load the codec of an entry, and keep it for the next call. Raises the errors of `load`."""
     check_device(device)
     return _loaded(entry, device)
 

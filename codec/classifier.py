@@ -1,4 +1,4 @@
-"""Names for what is in an image, from its latents or, to compare with, from its pixels.
+"""Classifies an image from its latents. For comparison, also from its pixels.
 
 ŷ (h, w, M), divided by the gain ─► halve large maps ─► ViT ─► labels
 pixels ─► shrink ─► 16×16 patches (h, w, 768) ────────► ViT ─► labels
@@ -32,9 +32,13 @@ REACH, PARTS = 2, 2
 
 
 class Label(NamedTuple):
-    """A class and its probability, 0 … 1.
+    """A class and its probability.
 
-    `number`: of the class, from 0, among all `classes`.
+    Args:
+        label: the name of the class.
+        probability: 0 … 1.
+        number: the index of the class, from 0.
+        classes: how many classes the classifier has.
     """
 
     label: str
@@ -47,8 +51,8 @@ class Classifier:
     """A Vision Transformer, ready to run.
 
     Args:
-        vit: the network, already on the device and in the dtype to run in.
-        labels: names of its classes.
+        vit: the network. It is on its device and has its dtype already.
+        labels: the names of its classes.
     """
 
     def __init__(self, vit: ViT, labels: tuple[str, ...]) -> None:
@@ -58,7 +62,13 @@ class Classifier:
 
     @torch.inference_mode()
     def probabilities(self, y: Tensor) -> Tensor:
-        """Latents (h, w, M), divided by the gain, to (classes,) float32 on the CPU, sum 1."""
+        """Classify latents (h, w, M), divided by the gain.
+
+        Returns:
+            The probabilities, (classes,), float32, on the CPU. Their sum is 1.
+
+        Raises BadInputError if they are not finite.
+        """
         weight = self.vit.embed.weight
         parts = self.parts(y[None].to(weight.device, torch.float32))
         answers = [self.vit(part.to(weight.dtype)).float().softmax(1) for part in parts]
@@ -68,15 +78,15 @@ class Classifier:
         return mean
 
     def parts(self, y: Tensor) -> list[Tensor]:
-        """The maps that the Transformer reads for latents (1, h, w, M), one after the other."""
+        """Split or shrink latents (1, h, w, M) into the maps that the Transformer reads."""
         if self.vit.halve is None:
             return interleaved(y, self.vit.config.grid)
         return [halved(y, self.vit.halve, self.vit.config.grid)]
 
     def __call__(self, y: Tensor, top: int) -> list[Label]:
-        """The `top` most probable labels of latents (h, w, M), best first.
+        """Return the `top` most probable labels of latents (h, w, M), the most probable first.
 
-        Raises UsageError when `top` is below 1.
+        Raises UsageError if `top` is below 1.
         """
         if top < 1:
             raise UsageError(f"top must be at least 1, not {top}")
@@ -87,10 +97,10 @@ class Classifier:
 
 
 def halved(y: Tensor, halve: Halving, grid: int) -> Tensor:
-    """Latents (1, h, w, M) of a smaller version of the image, small enough to read at once.
+    """Halve latents (1, h, w, M) until the Transformer can read the whole map at once.
 
-    They are halved until the short side is at most `LARGE` times the grid's, and the map has at
-    most `LONGEST` times the grid's tokens.
+    In the result the short side is at most `LARGE` times the side of the trained grid, and the map
+    has at most `LONGEST` times the grid's tokens.
     """
     while min(y.shape[1:3]) > LARGE * grid or y.shape[1] * y.shape[2] > LONGEST * grid * grid:
         y = halve(y)
@@ -98,17 +108,20 @@ def halved(y: Tensor, halve: Halving, grid: int) -> Tensor:
 
 
 def interleaved(y: Tensor, grid: int) -> list[Tensor]:
-    """The map itself, or, of a large map, several sub-maps of every k-th latent in both directions.
+    """Split a large map into sub-maps, each with every k-th latent in both directions.
 
-    For classifiers without a halving layer: a large photo is read as several smaller ones. A
-    sub-map holds latents as the Transformer was trained on; means over k×k would lose the details.
-    A map up to `REACH` times the grid is read whole, with interpolated positions: no worse.
+    This is for classifiers without a halving layer: they read a large photo as several smaller
+    ones. The latents of a sub-map are like those of the training. Means over k×k latents would lose
+    the details. A map of up to `REACH` times the grid is read whole, with interpolated positions,
+    which is no less accurate.
 
     Args:
-        y: (1, h, w, M); grid: side of the map that the Transformer was trained on.
+        y: (1, h, w, M).
+        grid: the side of the map that the Transformer was trained on.
 
-    Returns up to `PARTS`² maps (1, about h/k, about w/k, M). k brings the short side as near to the
-    grid as possible, and leaves no map with more than about `LONGEST` times the grid's tokens.
+    Returns:
+        Up to `PARTS`² maps (1, about h/k, about w/k, M). k brings the short side as near to the
+        grid as possible, and leaves no map with more than about `LONGEST` times the grid's tokens.
     """
     h, w = y.shape[1:3]
     most = LONGEST * grid * grid
@@ -116,22 +129,23 @@ def interleaved(y: Tensor, grid: int) -> list[Tensor]:
         return [y]
     k = max(round(min(h, w) / grid), math.ceil(math.sqrt(h * w / most)))
     down, across = min(k, h), min(k, w)
-    # A map that is thinner than k can only be divided along its length.
+    # A map that is thinner than k can be divided along its length only.
     across = min(w, max(across, math.ceil(w * math.ceil(h / down) / most)))
     down = min(h, max(down, math.ceil(h * math.ceil(w / across) / most)))
     return [y[:, i::down, j::across] for i in beginnings(down) for j in beginnings(across)]
 
 
 def beginnings(k: int) -> list[int]:
-    """First rows (or columns) of sub-maps that take every k-th: at most `PARTS`, evenly spread."""
+    """The first rows (or columns) of sub-maps with every k-th one: up to `PARTS`, evenly spread."""
     count = min(k, PARTS)
     return [(2 * i + 1) * k // (2 * count) for i in range(count)]
 
 
 def patches(x: Tensor) -> Tensor:
-    """Images minus ½ (B, H, W, 3), sides multiples of 16, to (B, H/16, W/16, 768).
+    """Cut images minus ½, (B, H, W, 3), into patches (B, H/16, W/16, 768).
 
-    A Linear on these is the patchify stem of ViT: a 16×16 convolution of stride 16.
+    H and W are multiples of 16. A Linear on the patches is the patchify stem of ViT, which is
+    usually written as a 16×16 convolution of stride 16.
     """
     b, h, w, _ = x.shape
     x = x.reshape(b, h // STRIDE_Y, STRIDE_Y, w // STRIDE_Y, STRIDE_Y, 3)
@@ -139,11 +153,11 @@ def patches(x: Tensor) -> Tensor:
 
 
 class PixelClassifier(Classifier):
-    """The same Transformer behind a patchify stem, on decoded pixels: the paper's comparison."""
+    """The same Transformer with a patchify stem, for decoded pixels. The paper compares with it."""
 
     @torch.inference_mode()
     def of_pixels(self, pixels: Pixels, top: int) -> list[Label]:
-        """The most probable labels of (H, W, 3) uint8 pixels, shrunk to the training's size."""
+        """Shrink (H, W, 3) uint8 pixels to the size of the training, and classify them."""
         x = torch.tensor(pixels)[None].permute(0, 3, 1, 2).float() / 255
         side = self.vit.config.grid * STRIDE_Y
         h, w = x.shape[2:]
@@ -154,20 +168,23 @@ class PixelClassifier(Classifier):
         return self(patches(x)[0], top)
 
     def parts(self, y: Tensor) -> list[Tensor]:
-        """Patches as they are: the pixels have been shrunk."""
+        """Return the patches unchanged, because the pixels were shrunk already."""
         return [y]
 
 
 def load_head(
     entry: weights.Entry, path: Path | None, channels: int, device: torch.device, dtype: torch.dtype
 ) -> Classifier:
-    """The classifier in a file, or by default the one that comes with the weights.
+    """Load a classifier of latents.
 
     Args:
+        entry: the weights that make the latents.
+        path: the file of the classifier. None means the classifier that comes with the weights.
         channels: M of the weights.
+        device, dtype: where and in which type the classifier runs.
 
-    Raises BadInputError when there is no classifier, when it is damaged, or when it was trained
-    on the latents of other weights.
+    Raises BadInputError if there is no classifier, or if it is damaged or was trained on the
+    latents of other weights.
     """
     if path is None and entry.head is None:
         raise BadInputError(
@@ -183,12 +200,15 @@ def load_head(
             f"({entry.fingerprint.hex()})"
         )
     if config.channels != channels:
-        raise BadInputError(f"{path or entry.name}: a classifier of {config.channels} channels")
+        raise BadInputError(
+            f"{path or entry.name}: this classifier reads {config.channels} channels, but "
+            f"{entry.name} has {channels}"
+        )
     return Classifier(vit.move(device, dtype), config.labels)
 
 
 def load_pixel_classifier(path: Path, device: torch.device) -> PixelClassifier:
-    """The classifier of pixels in a file. Raises BadInputError when it is not one."""
+    """Load a classifier of pixels. Raises BadInputError if the file has none."""
     config, vit = read_head(path, None)
     if config.stem != "pixels":
         raise BadInputError(f"{path}: this classifier reads latents, not pixels")
@@ -196,9 +216,12 @@ def load_pixel_classifier(path: Path, device: torch.device) -> PixelClassifier:
 
 
 def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfig, ViT]:
-    """Config and network of a classifier's file, or of the one that comes with an entry.
+    """Read the config and the network of a classifier.
 
-    Raises BadInputError when it is damaged, or is not the file that the manifest names.
+    Args:
+        path: the file of the classifier. None means the classifier that comes with `entry`.
+
+    Raises BadInputError if the file is damaged, or is not the one that the manifest describes.
     """
     fields, tensors = weights.read_head(path, entry)
     try:
@@ -210,15 +233,15 @@ def read_head(path: Path | None, entry: weights.Entry | None) -> tuple[HeadConfi
 
 
 def network_of(config: HeadConfig, tensors: dict[str, Tensor]) -> ViT:
-    """The network of a config with these weights: float32, on the CPU, frozen.
+    """Build the network of a config with these weights: float32, on the CPU, frozen.
 
     Args:
-        tensors: by their names in `ViT`, of any float type.
+        tensors: the weights, of any float type, by their names in `ViT`.
 
-    Raises ValueError or RuntimeError when the tensors do not fit the config.
+    Raises ValueError or RuntimeError if the tensors do not fit the config.
     """
-    if len(tensors) < config.vit.L:  # a damaged file may ask for endless blocks
-        raise ValueError(f"{config.vit.L} blocks, and {len(tensors)} tensors")
+    if len(tensors) < config.vit.L:  # a damaged file may ask for a huge number of blocks
+        raise ValueError(f"{config.vit.L} blocks, but only {len(tensors)} tensors")
     with torch.device("meta"):  # allocates nothing, however large the sizes in a damaged file
         vit = ViT(config.channels, config.vit, len(config.labels), config.halving)
     vit.eval().requires_grad_(False).load_state_dict(

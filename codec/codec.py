@@ -1,4 +1,4 @@
-"""The codec: pictures to `.tic` bytes, and back to pictures or on to labels, with one network.
+"""The codec: one network that encodes pictures to `.tic` bytes, decodes them, and labels them.
 
 picture ─► pad ─► g_a ─► ·gain ─► y ─► h_a ─► round ─► ẑ ─► z section
                                   │                    └─► h_s ─┐   (integers from here)
@@ -49,8 +49,8 @@ from ticodec.quality import checked_quality
 from ticodec.synthesis import synthesise
 from ticodec.targets import Quality
 
-#: Raised when `encode` gives other bytes for the same picture and weights. Measurements are kept by
-#: it. 2: the padding of images fades into a blur. 3: the transforms keep maps in float32.
+#: Increased when `encode` gives other bytes for the same picture and weights. Stored measurements
+#: have it in their key. 2: image padding fades into a blur. 3: transforms keep maps in float32.
 ENCODER = 3
 
 
@@ -58,12 +58,12 @@ class Codec:
     """A loaded network that encodes and decodes any number of pictures.
 
     Args:
-        entry: the weights; device: of the transforms, "auto", "cpu", "cuda" or "cuda:1".
-        bf16: run the transforms in bf16; None: where the hardware is fast at it. This changes
-            pixels by less than a grey level, and never the symbols that a file decodes to.
+        entry: the weights.
+        device: where the transforms run: "auto", "cpu", "cuda" or "cuda:1".
+        bf16: see `ticodec.load`. bf16 changes pixels by less than one level, and never the symbols.
 
-    Raises BadInputError when the weights are missing or damaged, UsageError for a device,
-    TicodecError when they do not fit into memory.
+    Raises BadInputError if the weights are missing or damaged, UsageError for a wrong device,
+    TicodecError if the weights do not fit into memory.
     """
 
     def __init__(
@@ -101,44 +101,44 @@ class Codec:
         self.previews: dict[int, Preview] = {}
 
     def _check_qualities(self) -> None:
-        """Raises BadInputError unless the network has the qualities that the manifest says."""
+        """Raises BadInputError if the network has other qualities than the manifest says."""
         levels, given = self.config.levels, self.entry.qualities
         if (given is None) != (levels == 1) or (given is not None and given[1] > levels):
             shown = "one fixed quality" if levels == 1 else f"the qualities 1 to {levels}"
             raise BadInputError(
-                f"{self.entry.path}: {self.entry.name} has {shown}, its manifest says otherwise"
+                f"{self.entry.path}: {self.entry.name} has {shown}, but its manifest says otherwise"
             )
 
     @classmethod
     def load(
         cls, model: str | None = None, *, device: str = "auto", bf16: bool | None = None
     ) -> Codec:
-        """The codec of a model name, or of the default model."""
+        """Load the codec of a model, see `ticodec.load`."""
         return cls(weights.find(model), device, bf16)
 
     # -- quality --------------------------------------------------------------------
 
     def stored_quality(self, quality: float | None) -> int:
-        """The quality as a file stores it, in units of 1/4096; 0 for a model of one fixed λ.
+        """Convert a quality to units of 1/4096, as files store it; 0 for a model of one fixed λ.
 
-        Raises UsageError when these weights do not have it.
+        Raises UsageError if these weights do not have the quality.
         """
         checked = checked_quality(self.entry, quality)
         return 0 if checked is None else round(checked * QUALITY_STEPS)
 
     def gains(self, stored: int) -> tuple[Tensor, Tensor]:
-        """The gains (up, down) of a stored quality, (1, 1, 1, M), float32. Raises as `level`."""
+        """Gains (up, down) of a stored quality, (1, 1, 1, M), float32. Raises BadInputError."""
         return self.network.scaling(torch.tensor([self.level(stored)]))
 
     def level(self, stored: int) -> float:
-        """The level of a stored quality, 0 … levels - 1; 0 for a model of one fixed λ.
+        """The level of a stored quality, 0 … levels - 1. It is 0 for a model of one fixed λ.
 
-        Raises BadInputError when the model does not have that quality.
+        Raises BadInputError if the model does not have that quality.
         """
         fixed = self.config.levels == 1
         level = 0.0 if fixed else stored / QUALITY_STEPS - 1
         if (stored == 0) != fixed or not 0 <= level <= self.config.levels - 1:
-            raise BadInputError("damaged file: its quality is none of the model's")
+            raise BadInputError("damaged file: the model does not have the file's quality")
         return level
 
     # -- encoding -------------------------------------------------------------------
@@ -151,16 +151,14 @@ class Codec:
         effort: int = USUAL_EFFORT,
         progress: Progress | None = None,
     ) -> bytes:
-        """An image of any size from 1×1 to a `.tic` file's bytes.
+        """Encode an image. Returns the bytes of a `.tic` file.
 
         Args:
-            image: whatever `ticodec.encode` takes.
-            quality: 1 (smallest) to 8 (best), or a `Target`; None: 4.
-            effort: 1 to 9: more takes longer, and gives smaller or better files.
-            progress: called with the share done, 0 … 1, now and then.
+            image, quality, effort: see `ticodec.encode`.
+            progress: called from time to time with the share that is done, 0 … 1.
 
-        Raises UsageError when the quality is not one of the model's or the effort is out of range,
-        TicodecError when the picture does not fit into memory or a target is out of reach.
+        Raises UsageError if the model does not have the quality or the effort is out of range,
+        TicodecError if the picture does not fit into memory or the target is out of reach.
         """
         effort = checked_effort(effort)
 
@@ -176,9 +174,10 @@ class Codec:
     def encode_many(
         self, pictures: Sequence[Picture], quality: Quality = None, effort: int = USUAL_EFFORT
     ) -> list[bytes]:
-        """Several pictures of any sizes to the same bytes as `encode` gives, in less time.
+        """Encode several pictures of any sizes to the same bytes as `encode`, but faster.
 
-        All their latents are in memory together, about 6 bytes a pixel. Raises as `encode` does.
+        The latents of all pictures are in memory at once: about 6 bytes per pixel. Raises the
+        errors of `encode`.
         """
         return [write(file) for file in self.containers(pictures, quality, effort)]
 
@@ -189,14 +188,14 @@ class Codec:
         effort: int = USUAL_EFFORT,
         progress: Progress | None = None,
     ) -> list[Container]:
-        """`encode_many`, but as containers: `decode` and `classify` take them without parsing."""
+        """As `encode_many`, but returns containers. `decode` and `classify` need not parse them."""
         return encoding.containers(self, pictures, quality, effort, progress)
 
     @torch.inference_mode()
     def features(self, pixels: Pixels, progress: Progress = ignored) -> Tensor:
-        """(H, W, 3) uint8 pixels to what g_a gives, (1, h, w, M), on the codec's device.
+        """Run g_a on pixels (H, W, 3), uint8. Returns (1, h, w, M), on the codec's device.
 
-        It is the same for all qualities: `scaled` makes the latents of one.
+        The result is the same for all qualities: `scaled` turns it into latents of one quality.
         """
         padded = PaddedPixels(pixels, self.config.stride_z)
 
@@ -210,18 +209,18 @@ class Codec:
 
     @torch.inference_mode()
     def scaled(self, features: Tensor, stored: int) -> tuple[Tensor, Tensor]:
-        """What `features` gives to latents y (h, w, M), z (h/n, w/n, N), with gains, on the CPU."""
+        """Turn features into latents y (h, w, M) and z (h/n, w/n, N), gains applied, on the CPU."""
         up, _ = self.gains(stored)
         y = features * up.to(self.device)
         return y[0].cpu(), self.h_a(y)[0].cpu()
 
     @cached_property
     def synthesis_gradient(self) -> SynthesisGradient:
-        """The gradient through g_s, for more `effort` than 1."""
+        """The gradient through g_s, for an `effort` of 2 or more."""
         return SynthesisGradient(self.network.g_s, self.device, self.dtype)
 
     def check_picture(self, height: int, width: int, effort: int = USUAL_EFFORT) -> None:
-        """Raises TicodecError when a picture of that size cannot be encoded for lack of memory."""
+        """Raises TicodecError if there is not enough memory to encode a picture of this size."""
         if self.device.type == "cpu":
             memory.check_picture(self.config, height, width, effort=effort)
 
@@ -236,14 +235,15 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
     ) -> Picture:
-        """A `.tic` file to a `Picture`; its `to_image()` is the Pillow image.
+        """Decode a `.tic` file. Call `to_image()` on the result to get a Pillow image.
 
         Args:
-            data: whatever `ticodec.decode` takes, or a file that is parsed already.
-            crop, scale: as `ticodec.decode` takes them; progress: as `encode` takes it.
+            data: what `ticodec.decode` takes, or a parsed file.
+            crop, scale, max_pixels: see `ticodec.decode`.
+            progress: see `encode`.
 
-        Raises BadInputError when the file is damaged, too large, or made by other weights, or the
-        preview of these is damaged; UsageError for a bad `crop` or `scale`.
+        Raises BadInputError if the file is damaged, has too many pixels or was made by other
+        weights, or if the preview of these weights is damaged; UsageError for a wrong argument.
         """
         scale = checked_scale(scale)
         container = as_container(data, max_pixels)
@@ -251,7 +251,7 @@ class Codec:
         box = aligned(box_of(crop, *size), scale, *size)
         made = -(-box.height // scale), -(-box.width // scale)
         self.checked(container, None if made == size else made)
-        # A part takes less of the transforms, and all of the latents.
+        # For a part the transforms have less to do, but all latents are decoded.
         work = TRANSFORMS * made[0] * made[1] / (size[0] * size[1])
         latents = (1 - TRANSFORMS) / (1 - TRANSFORMS + work)
         y_hat = self.latents(container, part(progress, 0, latents))
@@ -266,10 +266,10 @@ class Codec:
         progress: Progress = ignored,
         scale: int = 1,
     ) -> Picture:
-        """The picture of a file whose latents ŷ are decoded, or a part of it, at 1/scale.
+        """Make the picture of a file from its decoded latents ŷ, at 1/scale of its size.
 
         Args:
-            box: the part, which begins at multiples of `scale`, see `aligned`.
+            box: the part to make, which begins at multiples of `scale`, see `aligned`.
         """
         header = container.header
         size = header.height, header.width
@@ -290,17 +290,15 @@ class Codec:
         return picture
 
     def checked(self, container: Container, part: tuple[int, int] | None = None) -> Container:
-        """The same container, if it is of these weights and fits into memory.
+        """Return the container. `part` is explained at `memory.needed`.
 
-        Args:
-            part: as `memory.needed` takes it.
-
-        Raises BadInputError or TicodecError otherwise.
+        Raises BadInputError if other weights wrote the file, TicodecError if decoding it takes too
+        much memory.
         """
         header = container.header
         if header.fingerprint != self.entry.fingerprint:
             raise BadInputError(
-                f"written with weights {header.fingerprint.hex()}, not with these of "
+                f"written with weights {header.fingerprint.hex()}, not with the weights of "
                 f"{self.entry.name} ({self.entry.fingerprint.hex()})"
             )
         if self.device.type == "cpu":
@@ -308,16 +306,16 @@ class Codec:
         return container
 
     def latents(self, container: Container, progress: Progress = ignored) -> Tensor:
-        """ŷ (h, w, M), float32 multiples of 2^-8: the same on every machine.
+        """Decode ŷ (h, w, M), float32 multiples of 2^-8, with the same bits on every machine.
 
-        Raises BadInputError when the streams do not decode to the symbols that were coded.
+        Raises BadInputError if the streams do not decode to the symbols that were coded.
         """
         y_hat = self.latents_many([container])[0]
         progress(1)
         return y_hat
 
     def latents_many(self, containers: Sequence[Container]) -> list[Tensor]:
-        """`latents` of several files, in less time. Raises when one of them is damaged."""
+        """As `latents`, for several files in less time. Raises if one of them is damaged."""
         streams = []
         for container in containers:
             z_stream, y_stream = container.section("z"), container.section("y")
@@ -333,9 +331,9 @@ class Codec:
         return [latents.y_hat for latents in decoded]
 
     def preview(self, scale: int) -> Preview:
-        """What gives pictures at 1/scale of the size; kept for the next call.
+        """Load the network that makes pictures at 1/scale of their size, and keep it for later.
 
-        Raises BadInputError when the file that comes with these weights is missing or damaged.
+        Raises BadInputError if the preview file of these weights is missing or damaged.
         """
         if scale not in self.previews:
             place = self.device, self.dtype
@@ -353,20 +351,19 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         progress: Progress | None = None,
     ) -> list[Label]:
-        """What is in a `.tic` file, from its latents: neither g_s nor pixels are made.
+        """Label what a `.tic` file shows, from its latents. g_s does not run.
 
         Args:
-            data: as `decode` takes it.
-            top: how many labels, the most probable first; fewer when there are fewer.
-            head: a classifier's file; None: the one these weights come with.
-            progress: as `encode` takes it.
+            data: what `ticodec.decode` takes, or a parsed file.
+            top, head, max_pixels: see `ticodec.classify`.
+            progress: see `encode`.
 
-        Raises BadInputError when the file is damaged, too large, or made by other weights, or
-        when there is no classifier for them; UsageError for a bad `top`.
+        Raises BadInputError if the file is damaged, has too many pixels or was made by other
+        weights, or if there is no classifier for these weights; UsageError for a wrong `top`.
         """
         whole("top", top)
         container = self.checked(as_container(data, max_pixels))
-        self.classifier(head)  # refuses before any work
+        self.classifier(head)  # raises its errors before any work is done
         y_hat = self.latents(container, part(progress, 0, 1))  # nearly all of the work
         return self.labels(container, y_hat, top, head)
 
@@ -377,7 +374,7 @@ class Codec:
         top: int,
         head: str | os.PathLike[str] | None = None,
     ) -> list[Label]:
-        """The labels of a file whose latents ŷ are decoded; arguments as of `classify`."""
+        """Label a file whose latents ŷ are decoded. The other arguments are those of `classify`."""
         header = container.header
         _, down = self.gains(header.quality)
         # Leave out the latents of the padding, which are not part of the image.
@@ -385,9 +382,9 @@ class Codec:
         return self.classifier(head)((y_hat * down[0])[:height, :width], top)
 
     def classifier(self, head: str | os.PathLike[str] | None = None) -> Classifier:
-        """The classifier in a file, or the one of these weights; kept for the next call.
+        """Load the classifier in a file, or that of these weights, and keep it for the next call.
 
-        Raises BadInputError when there is none, or it reads the latents of other weights.
+        Raises BadInputError if there is none, or if it reads the latents of other weights.
         """
         path = path_of("head", head)
         if path not in self.heads:

@@ -1,7 +1,10 @@
-"""The `.tic` container, version 1. Imports no torch. `docs/format.md` has every byte.
+"""The `.tic` container, version 1. `docs/format.md` describes every byte. Imports no torch.
 
-magic · version · model · weights fingerprint · quality · mode · size · CRC of symbols · CRC-32
-section: type (bit 7: the last) · length · payload · CRC-32        z, y, then optional ones
+header:   magic · version · model · weights fingerprint · quality · mode · size · CRC of symbols ·
+          CRC-32
+section:  type (bit 7 is set in the last section) · length · payload · CRC-32
+
+The sections z and y come first, then the optional ones.
 """
 
 from __future__ import annotations
@@ -15,12 +18,12 @@ from . import sections
 from .errors import BadInputError
 from .models.families import MODEL_IDS
 
-#: Not valid UTF-8; its CR LF is what line-ending conversion damages, as in PNG.
+#: It is not valid UTF-8. A transfer that converts line endings damages its CR LF, as in PNG.
 MAGIC = b"\x89TIC\r\n"
 VERSION = 1
-#: Fixed fields behind the magic: version, model, fingerprint, quality, mode.
+#: The fields of fixed size after the magic: version, model, fingerprint, quality, mode.
 FIXED = struct.Struct("<BB4sHB")
-#: Steps of the stored quality in one whole quality.
+#: How many units of the stored quality are one quality.
 QUALITY_STEPS = 4096
 SIDE_MAX = (1 << 28) - 1
 #: Images with more pixels are refused before anything is allocated, unless the caller allows more.
@@ -32,13 +35,15 @@ LAST = 0x80
 
 @dataclass
 class Header:
-    """What a file says before its sections.
+    """The fields of a file before its sections.
 
     Args:
-        model: number in `MODEL_IDS`; fingerprint: first 4 bytes of the weights' SHA-256.
-        quality: in 1/4096; 0 for a model of one fixed λ.
-        mode: index in `MODES`; width, height: pixels.
-        symbols: CRC of the decoded symbols (`symbol_crc`).
+        model: the number of the model in `MODEL_IDS`.
+        fingerprint: the first 4 bytes of the SHA-256 of the weights.
+        quality: in units of 1/4096; 0 for a model of one fixed λ.
+        mode: an index of `MODES`.
+        width, height: in pixels.
+        symbols: the CRC of the decoded symbols, see `symbol_crc`.
     """
 
     model: int
@@ -51,25 +56,25 @@ class Header:
 
     @property
     def model_name(self) -> str:
-        """The model's stable name, or its number when this version does not know it."""
+        """The model's stable name, or a text with its number if this version does not know it."""
         names = {number: name for name, number in MODEL_IDS.items()}
         return names.get(self.model, f"unknown model {self.model}")
 
 
 @dataclass
 class Container:
-    """A parsed file: header, and payloads by section number (`sections.SECTIONS`)."""
+    """A parsed file: its header, and its payloads by section number (see `sections.SECTIONS`)."""
 
     header: Header
     sections: dict[int, bytes] = field(default_factory=dict)
 
     def section(self, name: str) -> bytes | None:
-        """Payload of the named section, if it is there."""
+        """The payload of a section, or None if the file does not have it."""
         return self.sections.get(sections.numbers()[name])
 
     @property
     def size(self) -> int:
-        """Bytes of the whole file."""
+        """The size of the whole file in bytes."""
         around = 1 + 4  # type, CRC-32
         return len(header_bytes(self.header)) + sum(
             around + len(varint(len(payload))) + len(payload) for payload in self.sections.values()
@@ -77,12 +82,15 @@ class Container:
 
 
 def symbol_crc(z: bytes | memoryview, y: bytes | memoryview) -> int:
-    """16-bit CRC of all symbols of z, then y, raster order, int16 little-endian."""
+    """The 16-bit CRC of all symbols of z, then y, in raster order, as little-endian int16."""
     return binascii.crc_hqx(y, binascii.crc_hqx(z, 0xFFFF))
 
 
 def varint(value: int) -> bytes:
-    """Unsigned LEB128: 7 bits a byte, low ones first, bit 7 set on all but the last."""
+    """Write a number as unsigned LEB128.
+
+    Each byte has 7 bits of the number, the lowest first. Bit 7 is set in all bytes but the last.
+    """
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -91,7 +99,7 @@ def varint(value: int) -> bytes:
 
 
 class _Cursor:
-    """Reads forwards; every read beyond the end is one clear error."""
+    """Reads a file's bytes in order. Reading beyond the end raises BadInputError."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
@@ -114,14 +122,14 @@ class _Cursor:
         raise BadInputError("damaged file: a number in it is not well-formed")
 
     def crc(self, start: int, what: str) -> None:
-        """Check the CRC-32 that follows against the bytes since `start`."""
+        """Read a CRC-32, and check that it is that of the bytes from `start` to here."""
         expected = zlib.crc32(self.data[start : self.at])
         if int.from_bytes(self.take(4), "little") != expected:
             raise BadInputError(f"damaged file: wrong checksum of {what}")
 
 
 def header_bytes(h: Header) -> bytes:
-    """A header with its checksum."""
+    """The bytes of a header, with its checksum."""
     out = bytearray(MAGIC)
     out += FIXED.pack(VERSION, h.model, h.fingerprint, h.quality, h.mode)
     out += varint(h.width) + varint(h.height) + h.symbols.to_bytes(2, "little")
@@ -129,7 +137,7 @@ def header_bytes(h: Header) -> bytes:
 
 
 def write(container: Container) -> bytes:
-    """The file's bytes."""
+    """The bytes of a file."""
     out = bytearray(header_bytes(container.header))
     for number, (kind, payload) in enumerate(container.sections.items(), 1):
         last = LAST if number == len(container.sections) else 0
@@ -139,7 +147,10 @@ def write(container: Container) -> bytes:
 
 
 def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, int]:
-    """Header and where the sections start. Raises BadInputError on anything wrong."""
+    """Parse the header. Also returns the offset of the first section.
+
+    Raises BadInputError if anything is wrong with it.
+    """
     if not data:
         raise BadInputError("not a .tic file: it is empty")
     if not data.startswith(MAGIC):
@@ -153,8 +164,8 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, int]
     version = cursor.take(1)[0]
     if version != VERSION:
         raise BadInputError(
-            f"format version {version} is not one this ticodec reads (it reads {VERSION}); "
-            "a newer ticodec may"
+            f"format version {version}, but this ticodec reads only version {VERSION}; "
+            "a newer ticodec may read the file"
         )
     cursor.at -= 1
     _, model, fingerprint, quality, mode = FIXED.unpack(cursor.take(FIXED.size))
@@ -174,14 +185,14 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, int]
 
 
 def is_tic(data: bytes) -> bool:
-    """Whether data begins like a `.tic` file, even if it is damaged."""
+    """Whether data begins as a `.tic` file does. The rest may be damaged."""
     return data[:4] == MAGIC[:4]
 
 
 def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
-    """Parse and check a whole file; sections of unknown type are kept, and harmless.
+    """Parse and check a whole file. Sections of unknown type are kept, and do no harm.
 
-    Raises BadInputError with what is wrong: not a `.tic`, another version, damaged,
+    Raises BadInputError that says what is wrong: not a `.tic` file, another version, damage, or
     too many pixels.
     """
     header, at = read_header(data, max_pixels)
@@ -201,7 +212,7 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
             raise BadInputError(f"damaged file: section {name} is there twice")
         container.sections[kind] = _payload(data[start:length])
     if cursor.at != len(data):
-        raise BadInputError("damaged file: there are bytes behind its end")
+        raise BadInputError("damaged file: there are bytes after its end")
     if any(stream.number not in container.sections for stream in sections.streams()):
         raise BadInputError("damaged file: it has no latents")
     return container

@@ -1,4 +1,4 @@
-"""The device that networks run on."""
+"""Chooses the device that networks run on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from .inputs import check_device
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name: "auto" is CUDA when there is one, "cuda:1" the second GPU.
+    """Find the device of a name: "auto", "cpu", "cuda" or "cuda:1", which is the second GPU.
 
-    Raises UsageError when it is not there, or cannot be used in this process.
+    "auto" is the GPU if there is one, and the CPU otherwise.
+
+    Raises UsageError if the device does not exist, or cannot be used in this process.
     """
     check_device(name)
     if name == "auto":
@@ -22,7 +24,7 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda":
         if _forked_after_gpu_use():
             raise UsageError(
-                "a forked process cannot use a GPU that its parent has used; start processes by "
+                "a forked process cannot use a GPU that its parent has used; start processes with "
                 "the method spawn, or choose cpu as `device`"
             )
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -39,9 +41,9 @@ def _forked_after_gpu_use() -> bool:
 
 
 def _one_thread() -> None:
-    """Let torch use one thread only.
+    """Let torch use only one thread.
 
-    A forked process has none of its parent's threads, and torch would wait for them for ever.
+    A forked process does not have the threads of its parent. Torch would wait for them for ever.
     """
     torch.set_num_threads(1)
 

@@ -1,9 +1,9 @@
-"""Pictures to containers: at a quality, or for a target; with more or less effort.
+"""Encodes pictures to containers: for a quality or a target, with more or less effort.
 
 picture ─► g_a ─► features ─┬─► ·gain(q), h_a (effort 1) ───┬─► y, z ─► entropy coder ─► container
                             └─► refinement (effort 2 … 9) ──┘
 
-For a target, `rate_control.reach` does all of that, for several qualities.
+For a target, `rate_control.reach` does all this for several qualities.
 """
 
 from __future__ import annotations
@@ -33,15 +33,20 @@ def containers(
     effort: int,
     progress: Progress | None,
 ) -> list[Container]:
-    """`Codec.containers`: the container of each picture, in their order.
+    """Encode pictures. Returns the container of each, in the same order.
+
+    `Codec.containers` calls this.
 
     Args:
-        codec: of the weights; quality, effort: the same for all pictures, checked here.
-        progress: called with the share done, 0 … 1, now and then.
+        codec: the codec of the weights.
+        pictures: of any sizes.
+        quality, effort: the same for all pictures. They are checked here.
+        progress: called from time to time with the share that is done, 0 … 1.
 
-    Raises UsageError for a quality that the weights do not have, an effort out of range, or what is
-    no sound `Picture`; TicodecError for a picture that needs too much memory, or whose target is
-    out of reach.
+    Raises:
+        UsageError: the weights do not have the quality, the effort is out of range, or one of
+            `pictures` is not a valid `Picture`.
+        TicodecError: a picture needs too much memory, or its target is out of reach.
     """
     checked_effort(effort)
     check_quality(codec.entry, quality)
@@ -56,7 +61,7 @@ def containers(
     latents = []
     for number, picture in enumerate(pictures):
         _check(codec, picture, effort)
-        # One picture at a time: its floats, and so its bytes, must not depend on the others.
+        # One picture at a time: its floats, and therefore its bytes, must not depend on the others.
         share = TRANSFORMS / len(pictures)
         report = part(progress, number * share, (number + 1) * share)
         if effort == 1:
@@ -75,7 +80,7 @@ def containers(
 
 
 def _check(codec: Codec, picture: object, effort: int) -> None:
-    """Raises UsageError unless it is a sound `Picture`, TicodecError unless it fits into memory."""
+    """Raises UsageError for an invalid `Picture`, TicodecError if it needs too much memory."""
     if not isinstance(picture, Picture):
         raise UsageError(f"pictures must be `Picture`s, not {type(picture).__name__}")
     picture.check()

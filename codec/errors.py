@@ -1,26 +1,27 @@
-"""Errors a user can cause. The CLI prints their one line and exits with `exit_code`.
+"""Errors that a user can cause. Each has a message of one line.
 
-Messages write the name of a Python argument in backticks: "leave `quality` out". The command line
-replaces it with the flag (`cli/flags.py`). No message of the library names a flag.
+The command line prints the message and exits with `exit_code`. Messages have the names of Python
+arguments in backticks: "leave `quality` out". The command line replaces such a name with its flag
+(`cli/flags.py`). No message of the library names a flag.
 """
 
 from __future__ import annotations
 
 
 class TicodecError(Exception):
-    """Something failed that is not the input's fault: disk full, folder read-only (exit code 1)."""
+    """Something failed that the input did not cause: disk full, folder read-only (exit code 1)."""
 
     exit_code = 1
 
 
 class UsageError(TicodecError, ValueError):
-    """The request itself cannot be met: quality out of range, output exists (exit code 2)."""
+    """The request is wrong: quality out of range, output exists (exit code 2)."""
 
     exit_code = 2
 
 
 class BadInputError(TicodecError, ValueError):
-    """The input is unreadable, damaged, too large or made by other weights (exit code 3)."""
+    """The input is unreadable, damaged, too large, or made by other weights (exit code 3)."""
 
     exit_code = 3
 
@@ -31,8 +32,8 @@ class Interrupted(TicodecError):
     exit_code = 130
 
 
-#: How errors say that memory is short. Three come from torch: on a GPU, on Windows, elsewhere.
-#: The others come when a library cannot be loaded, or a thread cannot be started.
+#: What errors say if there is not enough memory. The first three come from torch: on a GPU, on
+#: Windows, on other systems. The others appear when a library or a thread cannot be started.
 _SHORT = (
     "out of memory",
     "not enough memory",
@@ -41,14 +42,14 @@ _SHORT = (
     "failed to map segment from shared object",
     "can't start new thread",
 )
-#: This follows where a library cannot be loaded since its disk forbids to run anything from it.
+#: The error continues with this if a library cannot be loaded because its disk is mounted "noexec".
 _FORBIDDEN = "operation not permitted"
 
 
 def is_memory_short(error: BaseException) -> bool:
-    """Whether an error, or what caused it, says that memory was too short.
+    """Whether an error, or one that caused it, says that there was not enough memory.
 
-    The words of our own errors do not count, since names of files are among them.
+    The messages of our own errors do not count, because they can contain any file name.
     """
     found: BaseException | None = error
     while found is not None:

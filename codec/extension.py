@@ -1,6 +1,6 @@
-"""The C extensions of the package: how one is loaded, and the switch that turns them off.
+"""Loads the package's C extensions, unless an environment variable turns them off.
 
-They are optional. Without a compiler the package installs and runs without them, more slowly.
+The extensions are optional. Without a compiler the package installs without them, and is slower.
 """
 
 from __future__ import annotations
@@ -12,22 +12,27 @@ from types import ModuleType
 
 
 def turned_off() -> bool:
-    """Whether the environment says not to use them: TICODEC_NATIVE=0."""
+    """Whether the environment turns the extensions off: TICODEC_NATIVE=0."""
     return os.environ.get("TICODEC_NATIVE") == "0"
 
 
 def load(name: str, api: int, names: Iterable[str]) -> ModuleType | None:
-    """An extension; None where it is turned off, missing, of another version, or does not load.
+    """Load an extension.
 
     Args:
-        name: of the module. api: its version; an extension with another number was built from other
-            sources. names: what it must have.
+        name: the name of its module.
+        api: the version that it must have. One with another number was built from other sources.
+        names: the functions that it must have.
+
+    Returns:
+        The module. None if extensions are turned off, or if this one is missing, is of another
+        version or does not load.
     """
     if turned_off():
         return None
     try:
         found = importlib.import_module(name)
-    except Exception:  # whatever a foreign or damaged file does when it is loaded
+    except Exception:  # a foreign or damaged file can raise anything when it is loaded
         return None
     complete = all(hasattr(found, wanted) for wanted in names)
     return found if complete and getattr(found, "API", None) == api else None

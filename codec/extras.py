@@ -1,4 +1,4 @@
-"""Packages that not every installation has: the extras of `pyproject.toml`."""
+"""Optional packages, which not every installation has: the extras of `pyproject.toml`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .errors import UsageError
 
 @contextmanager
 def of_extra(extra: str, user: str) -> Iterator[None]:
-    """Let imports in this block fail with one line that says what to install.
+    """If an import in this block fails, raise an error that says what to install.
 
     Args:
-        extra: that has the packages.
-        user: who needs them, the line's subject: "a Parquet table".
+        extra: the extra that has the packages.
+        user: what needs the packages, such as "a Parquet table". The message begins with it.
 
     Raises UsageError in place of ImportError.
     """
@@ -26,9 +26,11 @@ def of_extra(extra: str, user: str) -> Iterator[None]:
 
 
 def check_extra(extra: str, user: str, *modules: str) -> None:
-    """Find out whether these modules of an extra are installed, without importing them.
+    """Check that these modules of an extra are installed, without importing them.
 
-    For long work that would fail at its end. Raises UsageError when one is missing.
+    Call this before long work that would otherwise fail at its end.
+
+    Raises UsageError if a module is missing.
     """
     missing = [name for name in modules if find_spec(name) is None]
     if missing:

@@ -1,4 +1,4 @@
-"""Facts about a `.tic` file, without a network and without torch."""
+"""Facts about a `.tic` file. Imports no torch, and runs no network."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from .inputs import FileLike, as_container
 
 
 def info(data: FileLike | tic.Container, *, max_pixels: int = tic.MAX_PIXELS) -> dict[str, Any]:
-    """Facts about a `.tic` file, after checking all its checksums.
+    """Read the facts about a `.tic` file, and check all its checksums.
 
     Args:
-        data: a path, anything bytes-like, an open binary file, or a file that is parsed already.
-        max_pixels: larger images are refused.
+        data: a path, anything bytes-like, a file object in binary mode, or a parsed file.
+        max_pixels: images with more pixels are refused.
 
-    Returns: format_version, model, weights (fingerprint, hexadecimal), quality (1 … 8,
-    None for a model of one fixed λ), width, height, mode ("RGB" or "L"), bytes, bpp
-    (bits per pixel of the whole file), sections (list of type and payload bytes).
+    Returns:
+        A dict with format_version, model, weights (their fingerprint, in hexadecimal), quality
+        (1 … 8, or None for a model of one fixed λ), width, height, mode ("RGB" or "L"), bytes, bpp
+        (bits per pixel of the whole file), and sections (for each, its type and payload bytes).
 
-    Raises BadInputError when the data is not an intact `.tic` file.
+    Raises BadInputError if the data is not an intact `.tic` file.
     """
     parsed = as_container(data, max_pixels)
     header, size = parsed.header, parsed.size

@@ -1,4 +1,4 @@
-"""Files of this machine: they are read whole, and written whole or not at all."""
+"""Reads and writes files on this machine. A file is written completely, or not at all."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from .errors import BadInputError, TicodecError, UsageError
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks, so parts that killed writers left stay there
+except ImportError:  # Windows: no such locks, so part files of killed writers are not removed
     fcntl = None  # type: ignore[assignment]
 
-#: Names of files that are being written. Short: a name may be as long as the system allows.
+#: Files that are being written have such names. They are short, and do not contain the target's
+#: name, which may already be as long as the system allows.
 PART_PREFIX, PART_SUFFIX = ".ticodec-", ".part"
-#: The most bytes in a file's name, on Linux, macOS and Windows.
+#: The longest file name that Linux, macOS and Windows allow, in bytes.
 NAME_MAX = 255
-#: Reading the umask means setting it, so this is done once, before threads write files.
+#: The umask can only be read by setting it. So it is read once, before any thread writes files.
 UMASK = os.umask(0)
 os.umask(UMASK)
 
 
 def read_file(path: Path) -> bytes:
-    """A file's bytes. Raises BadInputError with the reason when it cannot be read."""
+    """Read a file. Raises BadInputError with the reason if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -39,13 +40,13 @@ def read_file(path: Path) -> bytes:
 
 
 def check_name(path: Path, what: str = "its name") -> None:
-    """Raises UsageError when the system can have no file of that name, which may not exist yet.
+    """Raises UsageError if the system does not allow a file of this name. It need not exist yet.
 
     Args:
-        what: which name it is, for the message.
+        what: what the message calls the name.
     """
     if any(len(os.fsencode(part)) > NAME_MAX for part in path.parts):
-        raise UsageError(f"{path}: {what} is too long; {NAME_MAX} bytes are the most")
+        raise UsageError(f"{path}: {what} is too long; a name has at most {NAME_MAX} bytes")
     try:
         path.lstat()
     except OSError as error:
@@ -56,7 +57,7 @@ def check_name(path: Path, what: str = "its name") -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it. Raises TicodecError when the disk refuses."""
+    """Create a folder and its parent folders. Raises TicodecError if the disk refuses."""
     try:
         new = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,7 @@ def make_folder(path: Path) -> None:
 
 
 def _flush_folder(path: Path) -> None:
-    """Write a folder's names to the disk: until then a power cut can undo a rename."""
+    """Write the names in a folder to the disk. Until then, a power cut can undo a rename."""
     with contextlib.suppress(OSError):  # Windows and some file systems cannot do this
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -77,9 +78,9 @@ def _flush_folder(path: Path) -> None:
 
 
 def permissions_of(path: Path) -> int | None:
-    """The permissions of a file, for those made of it: to read and write, never to execute.
+    """The permissions of a file, for the files made from it: to read and write, never to execute.
 
-    None when there is no such file, or when it is no regular one, such as a pipe.
+    Returns None if there is no such file, or if it is not a regular file: a pipe, for example.
     """
     try:
         mode = path.stat().st_mode
@@ -90,33 +91,34 @@ def permissions_of(path: Path) -> int | None:
 
 @dataclass(frozen=True)
 class Attributes:
-    """What a file gets from the file that it is made of.
+    """What a new file takes over from the file that it is made from.
 
     Args:
-        modified: the time of its modification, in seconds since 1970; None: now.
-        permissions: as `permissions_of` gives them; None: as the umask says.
+        modified: the time of modification, in seconds since 1970. None means now.
+        permissions: as `permissions_of` returns them. None means the usual ones, by the umask.
     """
 
     modified: float | None = None
     permissions: int | None = None
 
 
-#: Of a file that is made of none.
+#: For a file that is not made from another file.
 OF_NONE = Attributes()
 
 
 def write_file(
     path: Path, data: bytes | memoryview, attributes: Attributes = OF_NONE, new: bool = False
 ) -> None:
-    """Write beside the target, then rename: a crash, kill -9 or power cut leaves no half a file.
+    """Write a file completely or not at all, even if a crash, kill -9 or power cut interrupts it.
 
-    If the path is a symbolic link, the file that it leads to is written, and the link stays.
+    The data is written to a part file in the same folder, which then gets the target's name. If the
+    path is a symbolic link, its target is written, and the link stays.
 
     Args:
-        new: never replace a file, whoever may have made it a moment ago.
+        new: never replace a file, not even one that another program has just created.
 
-    Raises TicodecError with the reason when the disk or the folder refuses, or when a file that is
-    to be new is there; its cause is the OSError.
+    Raises TicodecError with the reason if the disk or the folder refuses, or if `new` is true and
+    the file exists. Its cause is the OSError.
     """
     part = None
     target = Path(os.path.realpath(path))
@@ -128,10 +130,10 @@ def write_file(
             os.fsync(file.fileno())
             if attributes.modified is not None:
                 os.utime(part, (attributes.modified, attributes.modified))
-            usual = 0o666 & ~UMASK  # mkstemp made it private
+            usual = 0o666 & ~UMASK  # mkstemp gave permissions to the owner only
             mode = usual if attributes.permissions is None else attributes.permissions
             os.chmod(part, mode)  # noqa: PTH101
-            if fcntl is not None:  # rename under the lock, so that `remove_parts` leaves it alone
+            if fcntl is not None:  # `remove_parts` must not delete it before it is renamed
                 _rename(part, target, new)
                 part = None
         if part is not None:
@@ -139,7 +141,8 @@ def write_file(
             part = None
         _flush_folder(target.parent)
     except FileExistsError as error:
-        raise TicodecError(f"{path} was made by something else meanwhile, and stays") from error
+        text = f"{path}: another program made this file in the meantime, so it is not replaced"
+        raise TicodecError(text) from error
     except OSError as error:
         raise TicodecError(f"{path}: cannot be written: {reason(error)}") from error
     finally:
@@ -148,9 +151,9 @@ def write_file(
 
 
 def _rename(part: str, target: Path, new: bool) -> None:
-    """Give a part file its name. Raises FileExistsError when it is to be new and is not."""
+    """Give a part file its final name. Raises FileExistsError if `new` and the name is taken."""
     if new:
-        try:  # at once or not at all, where others do the same
+        try:  # this is atomic: of several programs that do it at once, only one succeeds
             os.link(part, target)
         except FileExistsError:
             raise
@@ -164,7 +167,7 @@ def _rename(part: str, target: Path, new: bool) -> None:
 
 
 def _part(folder: Path) -> tuple[int, str]:
-    """A new file in a folder, open and locked."""
+    """Create a part file in a folder. Returns its open, locked handle and its path."""
     while True:
         handle, part = tempfile.mkstemp(PART_SUFFIX, PART_PREFIX, folder)
         if fcntl is None:
@@ -179,7 +182,7 @@ def _part(folder: Path) -> tuple[int, str]:
 def remove_parts(paths: list[Path]) -> int:
     """Remove part files that killed writers left behind. Returns how many were removed.
 
-    A file that is being written is locked, and stays.
+    A file that is still being written is locked. It is not removed.
     """
     removed = 0
     for path in paths:
@@ -193,22 +196,22 @@ def remove_parts(paths: list[Path]) -> int:
 
 
 def reason(error: OSError) -> str:
-    """The system's message, without the file's name."""
+    """The system's message, without the name of the file."""
     return error.strerror or str(error) or type(error).__name__
 
 
 @contextmanager
 def locked(path: Path, patience: float, holder: str) -> Iterator[None]:
-    """Hold a lock file, so that other processes stay out of the folder it is in.
+    """Hold a lock file, so that no other process writes to its folder meanwhile.
 
-    By filelock, which knows the locks of Linux, macOS and Windows, and what to do on file systems
-    without any. The empty file stays: removing it could let two processes in.
+    The package filelock does this. It handles Linux, macOS, Windows, and file systems without
+    locks. The empty file is not removed afterwards, because that could let two processes in.
 
     Args:
-        patience: seconds to wait for a process that holds it.
-        holder: what that process is, for the message.
+        patience: how many seconds to wait if another process holds the lock.
+        holder: what the message calls that process.
 
-    Raises TicodecError when it stays too long, or when the disk refuses.
+    Raises TicodecError if the other process takes too long, or if the disk refuses.
     """
     from filelock import FileLock, Timeout
 

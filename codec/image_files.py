@@ -1,4 +1,4 @@
-"""Finding image files in folders."""
+"""Finds image files in folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .errors import BadInputError
 #: Suffixes of the files that are listed in folders. A single file may have any name.
 SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".avifs"),
-    *(".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl"),  # by extras
+    *(".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl"),  # these need extras
     *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".tif", ".tiff", ".gif", ".bmp", ".dib"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".qoi", ".psd", ".gbr", ".ico", ".cur", ".icns"),
     *(".tga", ".icb", ".vda", ".vst", ".dds", ".blp", ".ftc", ".ftu", ".fits", ".fli", ".flc"),
@@ -19,11 +19,12 @@ SUFFIXES = {
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Files below a folder that have an image's suffix, sorted by path, except hidden ones.
+    """List the image files in a folder and its subfolders, by their suffixes, sorted by path.
 
-    Broken links are in the list: reading one gives an error that the caller can report.
+    Hidden files and folders are left out. Broken links are in the list: reading one raises an error
+    that the caller can report.
 
-    Raises BadInputError when it is not a folder or has no images.
+    Raises BadInputError if it is not a folder, or if it has no images.
     """
     if not folder.is_dir():
         raise BadInputError(f"{folder}: not a folder of images")
@@ -35,5 +36,5 @@ def list_images(folder: Path) -> list[Path]:
         and not path.is_dir()
     ]
     if not paths:
-        raise BadInputError(f"{folder}: no images in it, such as .jpg, .png, .tif or .heic")
+        raise BadInputError(f"{folder}: there are no images in it (.jpg, .png, .tif, .heic, …)")
     return paths

@@ -1,4 +1,4 @@
-"""The arguments that callers may pass: paths, bytes, open files, images; and checks of others.
+"""Turns the arguments of callers into containers and pictures, and checks other arguments.
 
 str, PathLike ────┐
 bytes-like        ├─► bytes ─┬─► Container
@@ -28,24 +28,25 @@ from .reading.opening import SizeCheck, upright_size
 from .reading.options import PLAIN, Reading
 from .reading.read import read_picture, to_picture
 
-#: A whole file: by its path, its bytes, or open for reading bytes (read from where it stands).
+#: A whole file: its path, its bytes, or a file object in binary mode (read from its position on).
 FileLike = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-#: An image: a file of any format that Pillow knows, or what is in memory already.
+#: An image: a file of any format that Pillow knows, or an image in memory.
 ImageLike = FileLike | Image.Image | NDArray[Any] | Picture
 
-#: A picture is decoded at one of these parts of its size: 1/scale.
+#: A picture can be decoded at 1/scale of its size, for these scales.
 SCALES = (1, 2, 4, 8)
 
 FILES = "a path, bytes or a binary file"
 
 
 def bytes_of(source: object, name: str = "data", kinds: str = FILES) -> bytes:
-    """The bytes of a path, of anything bytes-like, or of the rest of an open binary file.
+    """Read a path, anything bytes-like, or the rest of a file object in binary mode.
 
     Args:
-        name: of the argument; kinds: what it may be. Both appear in messages.
+        name: what messages call the argument.
+        kinds: what messages say that the argument may be.
 
-    Raises UsageError for anything else, BadInputError when a file cannot be read.
+    Raises UsageError for anything else, BadInputError if a file cannot be read.
     """
     if isinstance(source, str | os.PathLike):
         return read_file(_path(name, source))
@@ -61,7 +62,7 @@ def bytes_of(source: object, name: str = "data", kinds: str = FILES) -> bytes:
 
 @contextmanager
 def _named(source: object) -> Iterator[None]:
-    """Put the path of a file in front of errors about what is in it."""
+    """Put the path of a file in front of errors about its content."""
     try:
         yield
     except BadInputError as error:
@@ -71,7 +72,7 @@ def _named(source: object) -> Iterator[None]:
 
 
 def _read(file: Any, name: str) -> bytes:
-    """The rest of an open file."""
+    """Read the rest of a file object."""
     text = UsageError(f"{name} is a file in text mode; open it in binary mode ('rb')")
     if isinstance(file, io.TextIOBase):
         raise text
@@ -89,13 +90,13 @@ def _read(file: Any, name: str) -> bytes:
         raise text
     if data is None:
         raise BadInputError(f"{name}: the file has no data yet")
-    return bytes_of(data, name, "a file that gives bytes")
+    return bytes_of(data, name, "a file whose read() returns bytes")
 
 
 def as_container(source: FileLike | Container, max_pixels: int = MAX_PIXELS) -> Container:
-    """A `.tic` file, parsed and checked here unless it is a `Container` already.
+    """Parse and check a `.tic` file. A `Container` is returned unchanged.
 
-    Raises BadInputError when it is no sound `.tic` file or has more than `max_pixels`.
+    Raises BadInputError if it is not an intact `.tic` file, or has more than `max_pixels` pixels.
     """
     if isinstance(source, Container):
         return source
@@ -111,14 +112,16 @@ def as_picture(
     check: SizeCheck | None = None,
     reading: Reading = PLAIN,
 ) -> Picture:
-    """A file, Pillow image or uint8 array (H, W), (H, W, 3) or (H, W, 4) to a `Picture`.
+    """Turn a file, Pillow image or uint8 array (H, W), (H, W, 3) or (H, W, 4) into a `Picture`.
+
+    A `Picture` is checked and returned unchanged.
 
     Args:
-        check: as of `open_image`; called before pixels are decoded or copied.
-        reading: how; a `Picture` is taken as it is.
+        check: see `open_image`. It is called before pixels are decoded or copied.
+        reading: options of reading the image.
 
-    Raises BadInputError when a file cannot be read, UsageError for anything that is no
-    image or has too many pixels; and what `check` raises.
+    Raises BadInputError if a file cannot be read, UsageError for anything that is not an image or
+    has too many pixels, and whatever `check` raises.
     """
     whole("max_pixels", max_pixels)
     if isinstance(image, Picture):
@@ -162,10 +165,14 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 def tic_or_picture(
     image: ImageLike | Container, max_pixels: int = MAX_PIXELS, check: SizeCheck | None = None
 ) -> Any:
-    """A `.tic` file as a `Container`, any other image as a `Picture`.
+    """Turn a `.tic` file into a `Container`, and any other image into a `Picture`.
 
-    A path that ends in .tic is one, whatever is in it. Raises as `as_container` and `as_picture`,
-    which describes `check`.
+    A file whose name ends in .tic is taken for a `.tic` file, whatever its content.
+
+    Args:
+        check: see `as_picture`.
+
+    Raises the errors of `as_container` and `as_picture`.
     """
     if isinstance(image, Container):
         return image
@@ -179,11 +186,11 @@ def tic_or_picture(
         try:
             return as_picture(data, max_pixels, check)
         except BadInputError as error:
-            raise BadInputError(f"no .tic file, and as an image: {error}") from error
+            raise BadInputError(f"not a .tic file, nor a readable image: {error}") from error
 
 
 def whole(name: str, value: object, least: int = 1) -> None:
-    """Raises UsageError unless an argument is a whole number, `least` or more."""
+    """Raises UsageError unless `value` is a whole number, and at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise UsageError(f"`{name}` must be a whole number, not {_kind(value)}")
     if value < least:
@@ -191,7 +198,7 @@ def whole(name: str, value: object, least: int = 1) -> None:
 
 
 def checked_scale(scale: int) -> int:
-    """The number. Raises UsageError unless a picture can be decoded at 1/scale of its size."""
+    """Return the scale. Raises UsageError unless it is one of `SCALES`."""
     whole("scale", scale)
     if scale not in SCALES:
         raise UsageError(f"`scale` must be 1, 2, 4 or 8, not {scale}")
@@ -199,8 +206,11 @@ def checked_scale(scale: int) -> int:
 
 
 def check_device(device: object) -> None:
-    """Raises UsageError unless the name can be a device's. Only `device.pick_device`, which imports
-    torch, checks that this machine has it."""
+    """Raises UsageError unless the argument is the name of a device.
+
+    It does not check that this machine has the device: `device.pick_device` does, which has to
+    import torch.
+    """
     if not isinstance(device, str):
         raise UsageError(f"device must be a name (str), not {_kind(device)}")
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
@@ -208,7 +218,7 @@ def check_device(device: object) -> None:
 
 
 def path_of(name: str, value: object) -> Path | None:
-    """The path, or None if it is left out. Raises UsageError for anything else."""
+    """Convert an argument to a Path; None stays None. Raises UsageError if it is not a path."""
     if value is None:
         return None
     if not isinstance(value, str | os.PathLike):
@@ -218,7 +228,7 @@ def path_of(name: str, value: object) -> Path | None:
 
 def _path(shown: str, value: str | os.PathLike[Any]) -> Path:
     path = os.fsdecode(value)
-    if not path:  # as a `Path` it would be the current folder
+    if not path:  # `Path("")` would be the current folder
         raise UsageError(f"{shown} is an empty path")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path):
         raise UsageError(f"{shown} is a URL, {path}; read it yourself and give the bytes")

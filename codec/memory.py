@@ -1,7 +1,7 @@
-"""Refusing images that would not fit into memory, before the system kills the process.
+"""Refuses images that need too much memory, before the system kills the process.
 
-free memory of the machine ──────────────┐
-limit of the user - what is used already ┴─► the smaller ─► enough for this image?
+free memory of the machine ─────────────────────┐
+limit of the user minus memory used by process ─┴─► the smaller one ─► enough for this image?
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from .sizes import bytes_in
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
-#: Pages of memory: all that this process has reserved, those it uses, and more.
+#: The second number in this file is the memory that this process uses, in pages.
 STATM = Path("/proc/self/statm")
-#: Bytes that coding any image takes, whatever its size.
+#: Bytes that coding takes for an image of any size.
 FIXED = 64 << 20
-#: Bytes of a pixel of an image that is decoded or read, twice while it is converted.
+#: Bytes per pixel of an image that is decoded or read. While it is converted it is there twice.
 IMAGE = 12
-#: Bytes that a process takes which has loaded a network, and does nothing.
+#: Bytes that a process takes after it has loaded a network, before it processes an image.
 LOADED = 600 << 20
-#: Environment variable: the limit that `set_memory` sets. Processes started here see it.
+#: The environment variable that `set_memory` sets. Child processes inherit it.
 LIMIT = "TICODEC_MEMORY"
 
 
 def set_memory(memory: int | str | None) -> None:
-    """Let this process use at most so much memory, and each one that it starts as much.
+    """Limit the memory of this process, and of each process that it starts.
 
-    Images that need more are refused with a TicodecError; nothing else is. A process that has
-    loaded a network has taken 0.6 GiB already. The environment variable TICODEC_MEMORY
-    says the same, and is what this sets.
+    Images that need more are refused with a TicodecError. The limit has no other effect. A process
+    that has loaded a network uses 0.6 GiB already. This function sets the environment variable
+    TICODEC_MEMORY, which can also be set before the program starts.
 
     Args:
-        memory: bytes, or a size as `size_of` takes it: "2GiB"; None: all that is free.
+        memory: bytes, or a text with a unit: "2GiB", "1500MB". None means all memory that is free.
 
     Raises UsageError for anything else.
     """
@@ -52,39 +52,41 @@ def set_memory(memory: int | str | None) -> None:
 
 
 def size_of(text: str, name: str = "`memory`") -> int:
-    """The bytes of a size: a number with K, M, G or T (1024 each), KiB … TiB, or KB … TB (1000).
+    """Convert a size with a unit to bytes.
+
+    Units are K, M, G, T and KiB … TiB, which are powers of 1024, and KB … TB, powers of 1000.
 
     Args:
-        name: what the size is of, for the message.
+        name: what the message calls the argument.
 
     Raises UsageError for anything else, and for less than a byte.
     """
     size = bytes_in(str(text), letter=1024)
     if size is None or not 1 <= size < math.inf:
-        raise UsageError(f"{name} is a size such as 2GiB, 1500MB or 3G, not {str(text)!r}")
+        raise UsageError(f"{name} must be a size such as 2GiB, 1500MB or 3G, not {str(text)!r}")
     return math.floor(size)
 
 
 def limit() -> int | None:
-    """The limit that was set, in bytes; None: there is none.
+    """The limit of this process in bytes, or None if there is no limit.
 
-    Raises UsageError when the environment variable is not a size.
+    Raises UsageError if the environment variable is not a size.
     """
     text = os.environ.get(LIMIT)
     return size_of(text, LIMIT) if text else None
 
 
 def used() -> int:
-    """Memory that this process uses now, in bytes; 0 where the system does not say."""
+    """The memory that this process uses now, in bytes. Returns 0 if the system does not say."""
     with contextlib.suppress(OSError, ValueError):
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
 
 
 def free() -> int | None:
-    """Free memory in bytes, without swap, within the limit of this container (cgroup).
+    """The free memory in bytes, without swap, within the limit of this container (cgroup).
 
-    None where the system does not say.
+    Returns None if the system does not say.
     """
     limits = []
     with contextlib.suppress(OSError, KeyError, ValueError):
@@ -97,18 +99,18 @@ def free() -> int | None:
 
 
 def left() -> int | None:
-    """What images may take of this process's limit, in bytes; None: there is no limit.
+    """How much of this process's limit is left for images, in bytes. None if there is no limit.
 
-    What it uses itself is that of a loaded network at least, also before one is.
+    A loaded network is always subtracted, even if none is loaded yet.
     """
     most = limit()
     return None if most is None else max(0, most - max(used(), LOADED))
 
 
 def available() -> int | None:
-    """Bytes that this process may still take: of its limit, and of what is free.
+    """How many bytes this process may still take: the smaller of its limit and the free memory.
 
-    None where there is no limit and the system does not say what is free.
+    Returns None if there is no limit and the system does not say how much memory is free.
     """
     return min((size for size in (free(), left()) if size is not None), default=None)
 
@@ -120,11 +122,12 @@ def needed(
     part: tuple[int, int] | None = None,
     effort: int = USUAL_EFFORT,
 ) -> float:
-    """Bytes that coding an image of that size takes at most on the CPU, beside the weights.
+    """The most bytes that coding an image takes on the CPU, in addition to the weights.
 
     Args:
-        part: height and width of the pixels that are made, where these are not the whole image.
-        effort: 1 … 9, of encoding.
+        height, width: the size of the image in pixels.
+        part: height and width of the pixels to decode, if this is not the whole image.
+        effort: of encoding, 1 … 9.
     """
     stride, takes = config.stride_z, config.memory
     down, across = (size + -size % stride for size in (height, width))
@@ -135,10 +138,10 @@ def needed(
         more = down * across * takes.refined
         more += block * (takes.gradient if native else takes.gradient_by_torch)
     if not native:
-        return (down + 3 * stride) * across * takes.by_torch + more  # bands of the image's width
+        return (down + 3 * stride) * across * takes.by_torch + more  # bands as wide as the image
     if part is None:
         return FIXED + across * takes.per_column + down * across * takes.per_pixel + more
-    rows, columns = (size + 2 * stride for size in part)  # pixels around it are made, too
+    rows, columns = (size + 2 * stride for size in part)  # pixels around the part are decoded too
     return FIXED + columns * (takes.per_column + rows * IMAGE) + down * across * takes.per_latents
 
 
@@ -149,10 +152,10 @@ def check_picture(
     have: int | None = None,
     effort: int = USUAL_EFFORT,
 ) -> None:
-    """`check` of a picture that is to be encoded: it knows what else to do.
+    """As `check`, for a picture to encode. The message says what else the user can do.
 
     Args:
-        have, effort: as `check` takes them.
+        have, effort: see `check`.
     """
     have = available() if have is None else have
     remedy = ", or a smaller image"
@@ -172,23 +175,23 @@ def check(
     part: tuple[int, int] | None = None,
     effort: int = USUAL_EFFORT,
 ) -> None:
-    """Raises TicodecError when coding an image of that size would not fit.
+    """Raises TicodecError if coding an image of this size needs too much memory.
 
     Args:
-        remedy: what to do then, beside using a machine with more, or a higher limit: the end of the
-            message.
-        have: the memory there is, in bytes; None: what is `available`.
-        part, effort: as `needed` takes them.
+        remedy: the end of the message: what the user can do apart from using a machine with more
+            memory or a higher limit.
+        have: the available memory, in bytes. None means the result of `available`.
+        part, effort: see `needed`.
     """
     need = needed(config, height, width, part, effort)
     have = available() if have is None else have
     if have is None or need <= have:
         return
     most, remains = limit(), free()
-    state, use = "free", "a machine with more"
+    state, use = "free", "a machine with more memory"
     if most is not None and (remains is None or have < remains):
-        state, use = f"left of a limit of {most / 2**30:.2f}", "a higher `memory`"
+        state, use = f"left of a limit of {most / 2**30:.2f} GiB", "a higher `memory`"
     raise TicodecError(
         f"{width}×{height} pixels need about {need / 2**30:.2f} GiB of memory with "
-        f"{config.model}, {have / 2**30:.2f} GiB are {state}; use {use}{remedy}"
+        f"{config.model}, but only {have / 2**30:.2f} GiB are {state}; use {use}{remedy}"
     )

@@ -1,4 +1,4 @@
-"""Which models are installed, as plain facts. Imports no torch."""
+"""Lists the installed models. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ class InstalledModel:
     """One installed set of weights.
 
     Args:
-        name: as `load` and `encode` take it; model: the architecture's stable name.
-        default: whether it is used when no name is given.
-        state: "default"; "current": its name stands for it; "hidden": its name stands for weights
-            of a folder that is searched earlier; "earlier": other weights took over the name.
-            Files that hidden and earlier ones wrote still decode.
-        origin: where it was found: "user" (the user's folder), "shipped", or the variable's name.
-        qualities: lowest and highest; None: one fixed quality.
-        parameters: number of parameters; weights: fingerprint, as `info` gives it.
-        file: path of the weights; installed: whether that file exists.
-        trained: one line on how it was made.
-        labels: number of classes that it distinguishes; 0: it does not classify.
-        classifier: one line on how its classifier was made, if that is a separate file; else "".
-        classifier_file: the path of that file, or ""; earlier_classifiers: paths of those that it
-            replaced.
-        native: whether the C extension is used here; else PyTorch and Python do its work.
+        name: the name that `load` and `encode` take.
+        model: the stable name of the architecture.
+        default: whether these weights are used if no name is given.
+        state: "default"; "current" if the name means these weights; "hidden" if the name means
+            weights in a folder that is searched earlier; "earlier" if newer weights took over the
+            name. Files that hidden and earlier weights wrote can still be decoded.
+        origin: where the weights were found: "user" (the user's folder), "shipped", or the name of
+            the environment variable.
+        qualities: the lowest and the highest. None if there is one fixed quality.
+        parameters: the number of parameters.
+        weights: the fingerprint, as `info` returns it.
+        file: the path of the weights.
+        installed: whether that file exists.
+        trained: one line on how the weights were trained.
+        labels: how many classes the model distinguishes. 0 if it cannot classify.
+        classifier: one line on how the classifier was trained, if it is a separate file. Else "".
+        classifier_file: the path of that file, or "".
+        earlier_classifiers: the paths of the classifiers that it replaced.
+        native: whether the C extension is used. If not, PyTorch and Python do its work.
     """
 
     name: str
@@ -51,9 +55,9 @@ class InstalledModel:
 
 
 def list_models() -> list[InstalledModel]:
-    """All installed models, in the order in which they are searched.
+    """List all installed models, in the order in which they are searched.
 
-    Raises BadInputError when a manifest is damaged.
+    Raises BadInputError if a manifest is damaged.
     """
     return [_facts(entry) for entry in weights.entries()]
 
@@ -72,7 +76,7 @@ def _facts(entry: weights.Entry) -> InstalledModel:
         parameters=entry.parameters,
         weights=entry.fingerprint.hex(),
         file=str(entry.path),
-        installed=os.path.exists(entry.path),  # noqa: PTH110  also False for impossible names
+        installed=os.path.exists(entry.path),  # noqa: PTH110  False for impossible names, too
         trained=entry.trained,
         labels=head.labels if head else entry.labels,
         classifier=head.trained if head else "",

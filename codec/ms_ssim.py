@@ -1,4 +1,4 @@
-"""Multi-scale structural similarity, which follows what people see better than PSNR does."""
+"""Multi-scale structural similarity. It agrees with what people see better than PSNR does."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from .picture import Pixels
 SMALLEST = 161
 #: The weights of its five scales, from fine to coarse.
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-#: C₂ of SSIM for pixels 0 … 255: where a window has less variance than this, errors count less.
+#: C₂ of SSIM for pixels 0 … 255. In windows with less variance than this, errors count less.
 C2 = (0.03 * 255) ** 2
-#: Bytes of memory that it takes for each pixel.
+#: How many bytes of memory measuring takes per pixel.
 MEMORY = 128
 
 
 def ms_ssim(a: Pixels, b: Pixels) -> float | None:
     """Multi-scale structural similarity of two (H, W, 3) uint8 arrays, 0 … 1.
 
-    Wang et al. 2003 with its five scales and weights, per RGB channel, then the mean, as the
-    published curves have it. None when a side is under 161 pixels: five scales do not fit.
+    This is the measure of Wang et al. 2003 with its five scales and weights, computed for each RGB
+    channel and averaged, as for the published curves.
 
-    Raises UsageError where the extra "evaluate" is not installed.
+    Returns None if a side has fewer than 161 pixels, because five scales do not fit.
+
+    Raises UsageError if the extra "evaluate" is not installed.
     """
     if min(a.shape[:2]) < SMALLEST:
         return None
@@ -37,11 +39,11 @@ def ms_ssim(a: Pixels, b: Pixels) -> float | None:
     def tensor(plane: Pixels) -> torch.Tensor:
         return torch.from_numpy(plane.astype(np.float32))[None, None]  # (1, 1, H, W)
 
-    with torch.inference_mode():  # one channel after the other takes a third of the memory
+    with torch.inference_mode():  # one channel at a time takes a third of the memory
         planes = ((tensor(a[..., channel]), tensor(b[..., channel])) for channel in range(3))
         return sum(float(measure(*pair, data_range=255, weights=[*WEIGHTS])) for pair in planes) / 3
 
 
 def decibel(similarity: float) -> float:
-    """MS-SSIM in dB, −10·log10(1 − MS-SSIM), which separates good codecs better."""
+    """MS-SSIM in dB, −10·log10(1 − MS-SSIM). It shows differences between good codecs better."""
     return -10 * math.log10(1 - similarity) if similarity < 1 else math.inf

@@ -1,4 +1,4 @@
-"""Notes: what the owner of a photo is told when its `.tic` file does not keep all of it."""
+"""Notes inform the owner of a photo what its `.tic` file does not keep."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-#: The kind of the note that a `.tic` file is larger than its photo.
+#: The kind of note for a `.tic` file that is larger than its photo.
 LARGER = "larger"
 
 
@@ -15,9 +15,9 @@ class Note:
     """Something about a photo that its owner should know.
 
     Args:
-        kind: one word for scripts, such as "frames"; docs/what-is-kept.md lists them all.
+        kind: one word for scripts, such as "frames". docs/what-is-kept.md lists all kinds.
         text: what happens, as a short sentence without a full stop.
-        lost: whether the photo has something that its `.tic` file does not: then
+        lost: whether the photo has something that its `.tic` file does not have. If so,
             `batch --delete-source-after-verify` keeps the photo.
     """
 
@@ -29,23 +29,27 @@ class Note:
         return self.text
 
     def as_wished(self) -> Note:
-        """The same note when the photo's owner asked for it: then it is no loss."""
+        """The same note if the photo's owner asked for it. Then it does not count as a loss."""
         return replace(self, lost=False)
 
 
 class TicodecWarning(UserWarning):
-    """The warning by which Python callers get a note."""
+    """The kind of warning that Python callers get for each note."""
 
 
 def note_of_size(source: int, tic: int) -> list[Note]:
-    """A note when a `.tic` file is larger than the photo that it was made of; both in bytes."""
+    """A note if a `.tic` file is larger than the photo that it was made from.
+
+    Args:
+        source, tic: the sizes of both files, in bytes.
+    """
     if tic <= source:
         return []
-    text = f"the .tic file is larger than its source: {tic:,} bytes, {source:,} before"
+    text = f"the .tic file is larger than its source: {tic:,} bytes instead of {source:,}"
     return [Note(LARGER, text, lost=False)]
 
 
 def warn(notes: Iterable[Note]) -> None:
-    """Give notes to a Python caller of the library, as warnings."""
+    """Give notes to a Python caller of the library as warnings."""
     for note in notes:
         warnings.warn(note.text, TicodecWarning, stacklevel=3)

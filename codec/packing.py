@@ -1,4 +1,4 @@
-"""The container of a picture: its coded latents, and all else that a file keeps of it."""
+"""Packs the coded latents of a picture, its alpha and its metadata into a container."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ def packed(
     stored: int,
     optional: dict[int, bytes] | None = None,
 ) -> Container:
-    """The container of a picture whose latents are coded.
+    """Make the container of a picture whose latents are coded.
 
     Args:
-        stored: the stored quality; optional: payloads of the optional sections, by number; None:
-            they are made of the picture.
+        codec: the codec that coded the latents.
+        coded: the latents of `picture`.
+        stored: the stored quality.
+        optional: the payloads of the optional sections, by number. None means that they are made
+            from the picture.
     """
     height, width = picture.pixels.shape[:2]
     header = Header(

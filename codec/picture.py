@@ -1,4 +1,4 @@
-"""An image as the codec takes and returns it: 8-bit RGB, with alpha and metadata kept apart."""
+"""An image as the codec takes and returns it: 8-bit RGB, with separate alpha and metadata."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Pixels = NDArray[np.uint8]
 
 @dataclass
 class Picture:
-    """An image as the codec takes it.
+    """An image as the codec takes and returns it.
 
     Args:
-        pixels: (H, W, 3) uint8, RGB; a grey image has three equal channels.
-        grey: whether it was grey.
+        pixels: (H, W, 3) uint8, RGB. A grey image has three equal channels.
+        grey: whether the image is grey.
         alpha: (H, W) uint8, or None for an opaque image.
-        metadata: raw bytes by section name: "icc", "exif", "xmp" (`sections.metadata`).
-        notes: what of its file is not kept here, and what was converted.
-        file_size: of the file that it was read from, in bytes; 0: of none.
-        origin: what a batch run has its `.tic` say of that file.
+        metadata: raw bytes by section name: "icc", "exif", "xmp" (see `sections.metadata`).
+        notes: what the picture does not keep of its file, and what was converted.
+        file_size: the size of the file that it was read from, in bytes. 0 if there is no file.
+        origin: what a batch run stores about that file in the `.tic` file.
     """
 
     pixels: Pixels
@@ -39,11 +39,15 @@ class Picture:
     origin: bytes | None = None
 
     def notes_with(self, tic: int) -> list[Note]:
-        """Its notes, and one more if its `.tic` file, of so many bytes, is larger than its own."""
+        """The notes, and one more if the `.tic` file is larger than the file of the picture.
+
+        Args:
+            tic: the size of the `.tic` file, in bytes.
+        """
         return [*self.notes, *(note_of_size(self.file_size, tic) if self.file_size else [])]
 
     def check(self) -> None:
-        """Raises UsageError when a part does not have the form that a file can hold."""
+        """Raises UsageError if a part of the picture has a form that a file cannot store."""
         _check_plane("pixels", self.pixels)
         height, width = self.pixels.shape[:2]
         if self.pixels.shape != (height, width, 3):
@@ -59,7 +63,7 @@ class Picture:
                 raise UsageError(f"a picture's metadata {name!r} must be bytes, not {kind}")
 
     def to_image(self) -> Image.Image:
-        """A Pillow image, "L", "RGB", "LA" or "RGBA", with its metadata in `info`."""
+        """Make a Pillow image, "L", "RGB", "LA" or "RGBA", with the metadata in its `info`."""
         image = Image.fromarray(self.pixels)
         if self.grey:
             image = image.convert("L")
@@ -70,10 +74,10 @@ class Picture:
 
 
 def pillow_info(metadata: dict[str, bytes], grey: bool) -> dict[str | tuple[int, int], bytes]:
-    """The `info` of a Pillow image with a picture's metadata.
+    """Convert a picture's metadata to the `info` of a Pillow image.
 
-    File formats forbid an ICC profile of RGB for grey pixels. So it becomes a profile of grey that
-    looks the same. There is none if it is sRGB, or if no such profile exists.
+    File formats forbid an ICC profile for RGB with grey pixels. So it is replaced by a profile for
+    grey that looks the same. If it is sRGB, or if no such profile exists, it is removed.
     """
     if grey and "icc" in metadata:
         made = icc.for_grey(metadata["icc"])
@@ -84,14 +88,14 @@ def pillow_info(metadata: dict[str, bytes], grey: bool) -> dict[str | tuple[int,
 
 
 def neutral(pixels: Pixels) -> Pixels:
-    """Pixels (H, W, 3) uint8, RGB, to grey ones of the same lightness: three equal channels."""
+    """Turn RGB pixels (H, W, 3), uint8, into grey ones of the same lightness, also (H, W, 3)."""
     return np.array(Image.fromarray(pixels).convert("L").convert("RGB"))
 
 
 def smaller(plane: Pixels, scale: int) -> Pixels:
-    """Samples (H, W, …) made smaller by the mean of every scale × scale: (⌈H/scale⌉, ⌈W/scale⌉, …).
+    """Shrink samples (H, W, …) to (⌈H/scale⌉, ⌈W/scale⌉, …).
 
-    At the right and bottom edge fewer may be left.
+    Each result is the mean of scale × scale samples, or of fewer at the right and bottom edges.
     """
     return plane if scale == 1 else np.array(Image.fromarray(plane).reduce(scale))
 

@@ -1,27 +1,29 @@
-"""`.tic` files in Pillow: import this module, and `Image.open` and `Image.save` know them.
+"""Makes Pillow's `Image.open` and `Image.save` support `.tic` files.
 
     from PIL import Image
     import ticodec.pillow                        # registers the format
 
-    image = Image.open("photo.tic")              # size, mode and metadata; no network yet
-    image.thumbnail((320, 320))                  # decodes at 1/8, 1/4 or 1/2 where that is enough
+    image = Image.open("photo.tic")              # size, mode and metadata; runs no network
+    image.thumbnail((320, 320))                  # decodes at 1/8, 1/4 or 1/2 if that is enough
     image.save("small.tic", quality=2, model="tic-lite")
 
-Pillow loads no plugins of other packages by itself, so each program has to import this one.
+Pillow does not find the plugins of other packages, so each program has to import this module.
 
 opening   .tic ─► header and sections ─► size, mode, info
 loading   first use of a pixel ─► network ─► pixels, at 1/scale of the size after `draft`
 saving    any Pillow image ─► `ticodec.encode`, with the metadata that was given to `save`
 
-Errors are of the kinds that other formats have in Pillow:
+The errors have the types that Pillow's users know from other formats:
 
-* UnidentifiedImageError from `Image.open`: no `.tic` file, one of another version, or a damaged
-  header. DecompressionBombError and DecompressionBombWarning, too: by Pillow's limit of pixels.
-* OSError, with one line that says what is wrong, when pixels are loaded: the file is damaged, its
-  weights are not here, the picture needs more memory than there is. From `verify` when a checksum
-  is wrong. From `save` when the image cannot be converted, or the model's weights are damaged.
-* ValueError from `save`: the quality is none of the model's, or there is no such model.
-  OSError when it is a `Target` that is out of reach.
+* `Image.open` raises UnidentifiedImageError if it is not a `.tic` file, is of another version, or
+  has a damaged header. It also gives DecompressionBombError and DecompressionBombWarning, by
+  Pillow's limit of pixels.
+* Loading pixels raises OSError with one line that says what is wrong: the file is damaged, its
+  weights are not installed, or there is not enough memory.
+* `verify` raises OSError if a checksum is wrong.
+* `save` raises ValueError if there is no such model, or if the model does not have the quality. It
+  raises OSError if a `Target` is out of reach, if the image cannot be converted, or if the model's
+  weights are damaged.
 """
 
 from __future__ import annotations
@@ -41,9 +43,10 @@ from .inputs import SCALES
 from .picture import pillow_info
 from .reading.metadata import exif_of
 
-#: Where networks run, as `ticodec.load` takes it. Assign to it: `Image.open` takes no options.
+#: The device that networks run on, see `ticodec.load`. Programs can assign another one, because
+#: `Image.open` takes no options.
 DEVICE = "auto"
-#: Pillow has its own limit of pixels, and no image that is in memory is too large to save.
+#: Pillow has its own limit of pixels for opening. Any image that is in memory may be saved.
 NO_LIMIT = tic.SIDE_MAX**2
 
 
@@ -56,7 +59,7 @@ class TicImageFile(ImageFile.ImageFile):
     format = "TIC"
     format_description = "ticodec learned image"
 
-    #: What was opened, or what is wrong with it; None: the pixels are there.
+    #: The parsed file, or what is wrong with it. None after the pixels were decoded.
     _source: tic.Container | BadInputError | None = None
     _scale = 1
 
@@ -71,7 +74,7 @@ class TicImageFile(ImageFile.ImageFile):
         self._mode = tic.MODES[header.mode]
         try:
             self._source = tic.read(data, NO_LIMIT)
-        except BadInputError as error:  # as with other formats, it opens and does not load
+        except BadInputError as error:  # as in other formats, opening works and loading fails
             self._source = error
             return
         if self._source.section("alpha") is not None:
@@ -83,15 +86,16 @@ class TicImageFile(ImageFile.ImageFile):
     def draft(
         self, mode: str | None, size: tuple[int, int] | None
     ) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Decode at 1/2, 1/4 or 1/8 of the size: the least that still covers the asked one.
+        """Choose the smallest size to decode at that is not below `size`: 1/8, 1/4, 1/2 or all.
 
         Args:
-            mode: ignored; the image keeps its own.
-            size: (width, height) in pixels that are wanted at least.
+            mode: ignored, the image keeps its mode.
+            size: the smallest (width, height) that the caller needs, in pixels.
 
-        Returns the mode, and the box of the result that the picture fills: (0, 0, width / scale,
-        height / scale); the size is that, rounded up. None, as of other formats, when pixels are
-        loaded or drafted already.
+        Returns:
+            The mode, and the box that the picture fills: (0, 0, width / scale, height / scale). The
+            image's size is that of the box, rounded up. None, as for other formats, if the pixels
+            are loaded or `draft` was called already.
         """
         if self._source is None or self._scale > 1 or size is None:
             return None
@@ -105,9 +109,9 @@ class TicImageFile(ImageFile.ImageFile):
         return self.mode, (0, 0, width / self._scale, height / self._scale)
 
     def load(self) -> Any:
-        """Decode the pixels, unless they are there; returns Pillow's access to them.
+        """Decode the pixels, unless that was done already. Returns Pillow's access to them.
 
-        Raises OSError when that cannot be done.
+        Raises OSError if they cannot be decoded.
         """
         if self._source is not None:
             if self.fp is None:
@@ -122,9 +126,9 @@ class TicImageFile(ImageFile.ImageFile):
         return super().load()
 
     def verify(self) -> None:
-        """Check all checksums without decoding; then the file is closed, as of other formats.
+        """Check all checksums without decoding, and close the file, as for other formats.
 
-        Raises OSError when one is wrong.
+        Raises OSError if a checksum is wrong.
         """
         super().verify()
         if isinstance(self._source, BadInputError):
@@ -132,7 +136,7 @@ class TicImageFile(ImageFile.ImageFile):
 
 
 def _decoded(source: tic.Container | BadInputError, scale: int) -> Image.Image:
-    """The image of an opened file, at 1/scale of its size. Raises as `ticodec.decode` does."""
+    """Decode an opened file at 1/scale of its size. Raises the errors of `ticodec.decode`."""
     if isinstance(source, BadInputError):
         raise source
     codec = loaded(weights.of(source.header), DEVICE)
@@ -140,15 +144,15 @@ def _decoded(source: tic.Container | BadInputError, scale: int) -> Image.Image:
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Write an image of any mode; what Pillow calls for `image.save(…)`.
+    """Write an image of any mode. Pillow calls this for `image.save(…)`.
 
     Options of `save`:
-        quality, effort, model: as `ticodec.encode` takes them.
-        icc_profile, exif, xmp: bytes (of EXIF an `Image.Exif` too, of XMP a str too) in place of
-            what is in the image's `info`, which is kept otherwise; None or b"": none.
+        quality, effort, model: see `ticodec.encode`.
+        icc_profile, exif, xmp: the metadata to write instead of that in the image's `info`, as
+            bytes. EXIF may also be an `Image.Exif`, and XMP a str. None or b"" writes none.
 
-    The orientation in EXIF or XMP is applied to the pixels, as `ticodec.encode` does. All other
-    bytes of EXIF and XMP stay as they are; an `Image.Exif` is written by Pillow.
+    The orientation in EXIF or XMP is applied to the pixels, as `ticodec.encode` does it. All other
+    bytes of EXIF and XMP are kept. An `Image.Exif` is converted to bytes by Pillow.
     """
     options = image.encoderinfo
     with _errors_of_pillow():
@@ -164,14 +168,14 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 
 
 def _with_metadata(image: Image.Image, options: dict[str, Any]) -> Image.Image:
-    """The image with the metadata of these options in place of its own.
+    """Return the image with the metadata of the options instead of its own.
 
-    Raises UsageError when it is not bytes.
+    Raises UsageError if the metadata is not bytes.
     """
     keys = [section.key for section in sections.metadata() if section.key in options]
     if not keys:
         return image
-    own = exif_of(image, [])  # perhaps made of a TIFF file's tags, which a copy does not have
+    own = exif_of(image, [])  # it may come from the tags of a TIFF file, which a copy loses
     image = image.copy()
     if own is not None:
         image.info["exif"] = own
@@ -189,7 +193,7 @@ def _with_metadata(image: Image.Image, options: dict[str, Any]) -> Image.Image:
 
 @contextmanager
 def _errors_of_pillow() -> Iterator[None]:
-    """Raise what went wrong as a kind of error that Pillow's users expect."""
+    """Convert errors to the types that Pillow's users expect."""
     try:
         yield
     except UsageError:  # a ValueError already

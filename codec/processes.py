@@ -1,4 +1,4 @@
-"""What worker processes have in common: Ctrl-C, threads, the cores there are."""
+"""What all worker processes need: handling of Ctrl-C, threads, and the number of cores."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from multiprocessing import parent_process, resource_tracker
 from multiprocessing.process import BaseProcess
 
-#: Seconds that a worker has to unwind when the process that started it is gone.
+#: How many seconds a worker has to clean up after the process that started it has ended.
 GRACE = 5.0
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -25,14 +25,16 @@ def cores() -> int:
 
 @contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block.
+    """Delay Ctrl-C until the end of the block.
 
-    Processes that are started here never get it: their starter ends them.
+    Processes that are started in the block never receive it. The process that started them ends
+    them.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    # Python starts this process beside the first worker, and 3.11 then lets Ctrl-C through again.
+    # Python starts the resource tracker with the first worker. Python 3.11 then unblocks Ctrl-C, so
+    # the tracker is started before Ctrl-C is blocked.
     resource_tracker.ensure_running()
     pressed = False
 
@@ -40,8 +42,8 @@ def without_ctrl_c() -> Iterator[None]:
         nonlocal pressed
         pressed = True
 
-    # Processes that are started inherit the mask. It alone would not do: another thread could get
-    # the signal, and Python would pass it on to the main thread. So there is a handler too.
+    # Child processes inherit the mask. In this process the mask is not enough: another thread could
+    # get the signal, and Python would pass it on to the main thread. So there is a handler too.
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, hold) if is_main else None
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -56,11 +58,12 @@ def without_ctrl_c() -> Iterator[None]:
 
 
 def start_worker(threads: int) -> None:
-    """Set a worker process up: how many threads it uses, and how it ends.
+    """Set up a worker process: how many threads it uses, and when it ends.
 
-    It ends by SIGTERM, or when its starter dies, so a killed process leaves no workers behind. It
-    unwinds first, which ends its programs and removes its temporary files. If that takes longer
-    than `GRACE`, it ends anyway: a worker can wait for ever for a lock that a killed one held.
+    It ends on SIGTERM, or when the process that started it ends. So a killed process leaves no
+    workers behind. The worker first unwinds its stack, which ends its child programs and removes
+    its temporary files. If that takes longer than `GRACE`, it ends at once, because a worker may
+    wait for ever for a lock that a killed worker held.
     """
 
     def give_up() -> None:
@@ -68,27 +71,28 @@ def start_worker(threads: int) -> None:
         os._exit(128 + signal.SIGTERM)
 
     def end(*_: object) -> None:
-        # Whatever this interrupts, Python or a library may print a traceback. Nobody should see it.
+        # Python or a library may print a traceback of what this interrupts. Nobody should see it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         threading.Thread(target=give_up, daemon=True).start()
         sys.exit(128 + signal.SIGTERM)
 
-    # Until it has started there is nothing to unwind, and a pool prints what ends this function.
+    # While this function runs, SIGTERM ends the process at once: there is nothing to clean up yet,
+    # and a process pool would print an exception that ends this function.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     when_starter_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    import torch  # takes seconds, in which the starter may end too
+    import torch  # this takes seconds, and the starter may end meanwhile
 
     torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, end)
 
 
 def start_helper() -> None:
-    """Set a worker process up that has nothing to unwind: it ends at once, or with its starter."""
+    """Set up a worker process that has nothing to clean up: it ends at once with its starter."""
     when_starter_ends(lambda: os._exit(128 + signal.SIGTERM))
 
 
 def when_starter_ends(end: Callable[[], None]) -> None:
-    """Call this, in a thread of its own, when the process that started this one is gone."""
+    """Call `end` in a separate thread after the process that started this one has ended."""
 
     def watch(starter: BaseProcess) -> None:
         starter.join()

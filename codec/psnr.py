@@ -1,4 +1,4 @@
-"""Peak signal-to-noise ratio, the usual measure of how near two pictures are."""
+"""Peak signal-to-noise ratio (PSNR), the usual measure of how similar two pictures are."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Smaller mean squared errors count as this one: training logs have no infinite PSNR.
+#: Smaller mean squared errors count as this one, so that training logs have no infinite PSNR.
 LEAST_MSE = 1e-10
-#: Rows that are compared at once, so that a large picture takes little memory.
+#: How many rows are compared at once, so that a large picture takes little memory.
 ROWS = 128
 
 
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """PSNR of two (H, W, 3) uint8 arrays, in dB; inf when they are equal."""
-    squared = 0  # an integer, and so exact, whatever the order of summing
+    """PSNR of two (H, W, 3) uint8 arrays, in dB. It is inf if they are equal."""
+    squared = 0  # an integer, so the sum is exact in any order
     for rows in range(0, len(a), ROWS):
         band = slice(rows, rows + ROWS)
         error = a[band].astype(np.int32) - b[band].astype(np.int32)

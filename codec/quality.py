@@ -1,4 +1,4 @@
-"""The quality to encode with: the one that is asked for, or the usual one."""
+"""Checks the quality to encode with, and chooses the default quality."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from ticodec.extras import check_extra
 from ticodec.targets import Quality, Target
 from ticodec.weights import Entry
 
-#: The quality when none is asked for, where the weights have it.
+#: The quality if none is asked for and the weights have this one.
 USUAL = 4.0
 
 
 def check_quality(entry: Entry, quality: Quality) -> None:
-    """Find out whether these weights can encode with a quality, or for a target, before any work.
+    """Check that these weights can encode with a quality or for a target, before any work is done.
 
-    Raises UsageError when they cannot, or a package is missing that measures what is asked for.
+    Raises UsageError if they cannot, or if a package is missing that the target's measure needs.
     """
     if not isinstance(quality, Target):
         checked_quality(entry, quality)
     elif entry.qualities is None:
-        raise UsageError(f"{entry.name} has one fixed quality, and cannot aim at {quality}")
+        raise UsageError(f"{entry.name} has one fixed quality, so it cannot aim at {quality}")
     elif quality.measure == "ms-ssim":
         check_extra("evaluate", "MS-SSIM", "pytorch_msssim")
 
 
 def checked_quality(entry: Entry, quality: float | None) -> float | None:
-    """The quality to encode with: `quality`, or the usual one; None for weights of one fixed λ.
+    """Return the quality to encode with: `quality`, or the default one if it is None.
 
-    Raises UsageError when these weights do not have it.
+    Returns None for weights of one fixed λ.
+
+    Raises UsageError if these weights do not have the quality.
     """
     if quality is not None and (isinstance(quality, bool) or not isinstance(quality, Real)):
         raise UsageError(f"quality must be a number or a `Target`, not {type(quality).__name__}")

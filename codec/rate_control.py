@@ -30,16 +30,16 @@ from .targets import Target
 if TYPE_CHECKING:
     from .codec import Codec
 
-#: The most refinements for one file: each takes as long as all the rest, or longer.
+#: The most refinements for one file. Each takes as long as all other work, or longer.
 REFINEMENTS = 3
 #: The share of the progress that comes before the refinements.
 FAST = 0.1
-#: A larger MS-SSIM, in dB, counts as this one: it is infinite for pictures that are the same.
+#: A larger MS-SSIM, in dB, counts as this one, because equal pictures have an infinite one.
 SAME = 100.0
-#: What is coded in a file without streams.
+#: Coded latents without any bytes, to measure the rest of a file.
 EMPTY = Coded(b"", b"", Symbols(memoryview(b""), memoryview(b"")))
 
-#: Gives y (h, w, M) and z (h/n, w/n, N) of a stored quality, and reports its progress.
+#: Makes y (h, w, M) and z (h/n, w/n, N) for a stored quality, and reports its progress.
 Latents = Callable[[int, Progress], tuple[Tensor, Tensor]]
 
 
@@ -48,11 +48,12 @@ class Reached:
     """A file that was made for a target.
 
     Args:
-        container: the file; target: what was asked for; value: what it reaches, in the target's
-            units.
-        trials: how many files were made to find it, this one included.
-        at_end: no quality gives what was asked for; the file has the lowest or the highest one.
-        out_of_reach: the file is larger, or looks worse, than was asked for.
+        container: the file.
+        target: what was asked for.
+        value: what the file reaches, in the target's units.
+        trials: how many files were made to find this one, including it.
+        at_end: whether no quality reaches the target. The file has the lowest or highest quality.
+        out_of_reach: whether the file is larger, or looks worse, than the target allows.
     """
 
     container: Container
@@ -65,11 +66,13 @@ class Reached:
 
 @dataclass(frozen=True)
 class Trial:
-    """A file of one quality.
+    """A file that was made with one quality, on the way to a target.
 
     Args:
-        stored: the stored quality; value: what the search compares, see `Trials.value`.
+        stored: the stored quality.
+        value: the number that the search compares, see `Trials.value`.
         reached: what the file reaches, in the target's units.
+        container: the file.
     """
 
     stored: int
@@ -85,18 +88,22 @@ def reach(
     effort: int,
     progress: Progress | None = None,
 ) -> Reached:
-    """The file of a picture that reaches a target.
+    """Encode a picture so that its file reaches a target.
 
-    If even the highest quality gives a smaller file than a size or bits per pixel allow, that is
-    the file. If even the lowest one looks better than a PSNR or MS-SSIM asks for, that is.
+    If even the highest quality gives a smaller file than a size or bits per pixel allow, the file
+    of the highest quality is returned. If even the lowest quality looks better than a PSNR or
+    MS-SSIM asks for, the file of the lowest quality is returned.
 
     Args:
-        codec: of weights that have more than one quality.
-        picture: checked, and small enough for the memory that there is.
-        effort: 1 … 9; progress: called with the share done, 0 … 1, now and then.
+        codec: its weights have more than one quality.
+        picture: it was checked, and its size fits into the available memory.
+        effort: 1 … 9.
+        progress: called from time to time with the share that is done, 0 … 1.
 
-    Raises TicodecError when the target is out of reach, unless `target.nearest`, or when there is
-    too little memory to measure MS-SSIM; UsageError when the picture is too small for MS-SSIM.
+    Raises:
+        TicodecError: the target is out of reach and `target.nearest` is false, or there is not
+            enough memory to measure MS-SSIM.
+        UsageError: the picture is too small for MS-SSIM.
     """
     if target.measure == "ms-ssim":
         _check_similarity(*picture.pixels.shape[:2])
@@ -123,7 +130,7 @@ def reach(
         refined = search(trials.aim, curve.through(found.best), trials, REFINEMENTS)
         count += refined.trials
         shares.end()
-        # If no refined file keeps the limit, one that is not refined may.
+        # If no refined file keeps the limit, the best one without refinement may keep it.
         if trials.aim.on_side(refined.best.value) or not trials.aim.on_side(found.best.value):
             found = refined
     best = found.best
@@ -134,38 +141,42 @@ def reach(
 
 
 def _check_similarity(height: int, width: int) -> None:
-    """Raises UsageError when a picture is too small for MS-SSIM, TicodecError when too large."""
+    """Raises UsageError if a picture is too small for MS-SSIM, TicodecError if it is too large."""
     if min(height, width) < ms_ssim.SMALLEST:
         raise UsageError(
-            f"MS-SSIM needs {ms_ssim.SMALLEST} pixels each way, and the image has "
+            f"MS-SSIM needs {ms_ssim.SMALLEST} pixels each way, but the image has "
             f"{width}×{height}; ask for a PSNR"
         )
     need, have = ms_ssim.MEMORY * height * width, memory.available()
     if have is not None and need > have:
         raise TicodecError(
             f"MS-SSIM of {width}×{height} pixels needs about {need / 2**30:.2f} GiB of memory, "
-            f"{have / 2**30:.2f} GiB are free; ask for a PSNR"
+            f"but only {have / 2**30:.2f} GiB are free; ask for a PSNR"
         )
 
 
 def _out_of_reach(target: Target, found: Found[Trial], besides: int) -> str:
-    """What to say of a target that no quality reaches. besides: bytes that are no latents."""
+    """The message for a target that no quality reaches.
+
+    Args:
+        besides: how many bytes of the file are not latents.
+    """
     best, ending = found.best, "smallest" if target.of_file else "largest"
     metadata = ""
     if target.of_file and besides > best.container.size / 2:
-        metadata = f", {besides:,} bytes of it metadata, which `strip` leaves out"
+        metadata = f"; {besides:,} bytes of it are metadata, which `strip` leaves out"
     return (
         f"{target} cannot be reached; the {ending} file has {target.said(best.reached)} "
-        f"(quality {best.stored / QUALITY_STEPS:g}){metadata}; give `nearest` to take that"
+        f"(quality {best.stored / QUALITY_STEPS:g}){metadata}; give `nearest` to take that file"
     )
 
 
 class Trials:
-    """Makes files of one picture and measures them. Called with a stored quality.
+    """Encodes one picture with several qualities. Call it with a stored quality to get a `Trial`.
 
     Args:
-        shares: the progress, one share a file.
-        latents: gives y and z of a stored quality, as `Codec.scaled` does.
+        shares: the progress. Each file takes one share.
+        latents: makes y and z for a stored quality, as `Codec.scaled` does.
     """
 
     def __init__(
@@ -175,14 +186,14 @@ class Trials:
         self.shares, self.latents = shares, latents
         self.optional = sections.payloads(picture)
         self.pixels = picture.pixels.shape[0] * picture.pixels.shape[1]
-        #: Bytes of the file besides its streams.
+        #: How many bytes of the file are not in its streams.
         self.besides = packed(codec, picture, EMPTY, QUALITY_STEPS, self.optional).size
         least, most = map(self.value, target.accepted)
         self.aim = Aim(least, most, at_most=target.of_file)
 
     def __call__(self, stored: int) -> Trial:
         report = self.shares.next()
-        # Latents of a large picture take much memory: none but ŷ are left when g_s runs.
+        # The latents of a large picture take much memory. Only ŷ is still there when g_s runs.
         coded, y_hat = self.codec.entropy.encode_known(*self.latents(stored, part(report, 0, 0.5)))
         container = packed(self.codec, self.picture, coded, stored, self.optional)
         reached = self.reached(container, y_hat, part(report, 0.5, 1))
@@ -190,7 +201,7 @@ class Trials:
         return Trial(stored, self.value(reached), reached, container)
 
     def reached(self, container: Container, y_hat: Tensor, progress: Progress) -> float:
-        """What a file reaches, in the target's units."""
+        """Measure a file, in the target's units."""
         if self.target.measure == "size":
             return container.size
         if self.target.measure == "bpp":
@@ -203,13 +214,14 @@ class Trials:
         return ms_ssim.decibel(similarity)
 
     def value(self, reached: float) -> float:
-        """What the search compares. It rises with the quality, nearly in a straight line.
+        """Convert a measured number to the one that the search compares.
 
-        For sizes and bits per pixel the logarithm of the bytes of both streams, for PSNR the mean
-        squared error of pixels, 0 … 255, with a minus sign, for MS-SSIM dB.
+        That number rises with the quality, nearly in a straight line. For sizes and bits per pixel
+        it is the logarithm of the bytes of both streams. For PSNR it is the mean squared error of
+        pixels, 0 … 255, with a minus sign. For MS-SSIM it is in dB.
 
         Args:
-            reached: in the target's units.
+            reached: the measured number, in the target's units.
         """
         if self.target.measure == "psnr":
             return -(10 ** (-reached / 10)) * 255**2
@@ -220,7 +232,7 @@ class Trials:
 
     @torch.inference_mode()
     def curve(self, guess: Guess) -> Curve:
-        """A guess of `value` for all qualities."""
+        """Guess `value` for all qualities."""
         if self.target.of_file:
             return guess.streams(self.pixels)
         if self.target.measure == "ms-ssim":
@@ -234,16 +246,16 @@ class Trials:
 
 
 class Shares:
-    """The progress of work of unknown length: each part of it counts as half of what is left."""
+    """The progress of work of unknown length. Each part counts as half of the remaining work."""
 
     def __init__(self, progress: Progress | None) -> None:
         self.progress, self.done = progress, 0.0
 
     def next(self) -> Progress:
-        """What the next part calls with the share of it that is done, 0 … 1."""
+        """Make the function to which the next part reports its own share, 0 … 1."""
         start, self.done = self.done, (1 + self.done) / 2
         return part(self.progress, start, self.done)
 
     def end(self) -> None:
-        """All is done."""
+        """Report that all work is done."""
         part(self.progress, 0, 1)(1)

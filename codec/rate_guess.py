@@ -1,8 +1,8 @@
-"""What files of a picture will be like at every quality, guessed without encoding one.
+"""Guesses the size and the error of a picture's files at every quality, without encoding any.
 
-A guess says where the search begins, and how the curve runs from one trial to the next; the trials
-decide. Its constants were fitted to about 30 photos with tic-plus: with other weights the first
-trial is farther off.
+The search begins with the guess, and uses the shape of its curve between trials. A wrong guess
+costs more trials, but does not change the result. The constants were fitted to about 30 photos with
+tic-plus. With other weights the first trial misses the target by more.
 """
 
 from __future__ import annotations
@@ -26,23 +26,24 @@ from .rate_search import Curve
 if TYPE_CHECKING:
     from .codec import Codec
 
-#: Points of the curves from one whole quality to the next.
+#: How many points the curves have per whole quality.
 POINTS = 8
-#: At most so many positions of the latents, or windows of the pixels, are looked at.
+#: The most positions of the latents, or windows of the pixels, that are examined.
 SAMPLE = 2048
-#: The squared error of pixels, 0 … 255, is this times the squared error of latents over λ, plus a
-#: floor, which is lost at every quality. So it is where a uniform quantiser makes D·λ + R least.
+#: The squared error of pixels, 0 … 255, is this factor times the squared error of latents over λ,
+#: plus a floor, which is lost at every quality. The factor is the one for which a uniform quantiser
+#: minimises D·λ + R.
 PIXELS_PER_LATENT = 6 / math.log(2) / STRIDE_Y**2
 
 Values = NDArray[np.float64]
 
 
 class Guess:
-    """The curves of one picture, over the stored qualities of the weights.
+    """The guessed curves of one picture, over the stored qualities of the weights.
 
     Args:
-        codec: of weights that have more than one quality.
-        features: what g_a gives of the picture, without gains, (1, h, w, M).
+        codec: its weights have more than one quality.
+        features: the output of g_a for the picture, without gains, (1, h, w, M).
     """
 
     @torch.inference_mode()
@@ -57,8 +58,8 @@ class Guess:
             y = flat * codec.gains(int(stored))[0].flatten().to(flat.device)
             bits.append(_bits(2 * y.round()))
             errors.append(float((y - y.round()).square().sum()) / len(flat))
-        #: Squared error of the pixels, 0 … 255, that every quality has: more in photos with much
-        #: detail. y is that of the highest quality here.
+        #: The squared error of the pixels, 0 … 255, that is left at every quality. It is larger in
+        #: photos with much detail. At this point y is that of the highest quality.
         self.floor = 11.5 * _bits(y) ** 3.1
         points = 1 + POINTS * (len(whole) - 1)
         self.stored = np.linspace(low, high, points).round().astype(int)
@@ -69,22 +70,27 @@ class Guess:
         def spread(values: list[float]) -> Values:
             return np.exp(np.interp(self.stored, whole, np.log(np.maximum(values, 1e-9))))
 
-        #: Bits a pixel; and the squared error of rounding y, summed over the channels, a mean over
-        #: the positions.
+        #: The bits per pixel; and the squared error of rounding y, as a sum over the channels and a
+        #: mean over the positions.
         self.bits, self.rounding = spread(bits), spread(errors)
 
     def streams(self, pixels: int) -> Curve:
-        """The logarithm of the bytes of both streams of a picture with so many pixels."""
+        """Guess the logarithm of the bytes of both streams.
+
+        Args:
+            pixels: how many pixels the picture has.
+        """
         return self._curve(np.log(self.bits * pixels / 8))
 
     def error(self, stored: int | None = None, latents: float = 0.0) -> Curve:
-        """The mean squared error of pixels, 0 … 255, with a minus sign.
+        """Guess the mean squared error of pixels, 0 … 255, with a minus sign.
 
         Args:
             stored: a stored quality whose latents were coded, or None.
-            latents: their squared error then, summed over the channels, a mean over the positions.
+            latents: the squared error of these latents, as a sum over the channels and a mean over
+                the positions.
         """
-        share = 0.5  # usual: the entropy coder rounds what is left when means are subtracted
+        share = 0.5  # a usual share: the entropy coder subtracts the means before it rounds
         if stored is not None:
             share = latents / float(np.interp(stored, self.stored, self.rounding))
         lost = PIXELS_PER_LATENT * share * self.rounding / self.lambdas
@@ -92,11 +98,12 @@ class Guess:
 
     @torch.inference_mode()
     def similarity(self, pixels: Pixels) -> Curve:
-        """MS-SSIM in dB of a picture of (H, W, 3) uint8 pixels, each side at least 161.
+        """Guess the MS-SSIM in dB of a picture of (H, W, 3) uint8 pixels, each side at least 161.
 
-        SSIM compares the error in a window with the variance there. So one error for all windows is
-        guessed from λ; but in a window it is hardly more than the variance, for what is blurred
-        away can be no more than was there. Each coarser scale has 0.06 of the error.
+        SSIM compares the error in a window with the variance in that window. One error for all
+        windows is guessed from λ. In a flat window the error is hardly larger than the variance,
+        because blurring cannot remove more than there is. Each coarser scale has 0.06 of the error
+        of the scale before.
         """
         error = torch.from_numpy(3.5 * self.lambdas**-0.85 + 25).float()[:, None]
         channels = []
@@ -113,18 +120,18 @@ class Guess:
         return self._curve(-10 * np.log10(dissimilarity.numpy()))
 
     def _curve(self, values: Values) -> Curve:
-        # Features that are not finite are refused when they are coded.
+        # Features that are not finite raise an error when they are coded.
         ascending = np.maximum.accumulate(np.nan_to_num(values))
         return Curve(self.stored.tolist(), ascending.tolist())
 
 
 def _bits(symbols: Tensor) -> float:
-    """What symbols (positions, M) take, in bits a pixel: about log₂(1 + |symbol|) bits each."""
+    """The bits per pixel of symbols (positions, M): about log₂(1 + |symbol|) bits each."""
     return float(symbols.abs().log1p().sum()) / math.log(2) / len(symbols) / STRIDE_Y**2
 
 
 def _variances(plane: Tensor) -> Tensor:
-    """The variance in windows of 5×5 pixels of (1, H, W), of at most `SAMPLE` windows."""
+    """The variances of up to `SAMPLE` windows of 5×5 pixels in a plane (1, H, W)."""
     means, squares = avg_pool2d(plane, 5, stride=3), avg_pool2d(plane.square(), 5, stride=3)
     found = (squares - means.square()).clamp(min=1e-3).flatten()
     return found[:: -(-len(found) // SAMPLE)]

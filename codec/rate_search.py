@@ -1,7 +1,8 @@
-"""Looking for the quality that reaches a target, in few trials. Knows no codec and needs no torch.
+"""Finds the quality that reaches a target, with few trials. Imports neither the codec nor torch.
 
-guess of the curve ─► first trial ─► the guess, moved and stretched through what was tried ─► …
-                                     and bracketed by it, so that it always ends
+guess of the curve ─► first trial ─► curve, moved and stretched to go through the trials ─► …
+
+The trials on both sides of the target bracket it, so the search always ends.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 
 class Trial(Protocol):
-    """What encoding at a stored quality gave."""
+    """The result of encoding with one stored quality."""
 
     @property
     def stored(self) -> int:
@@ -22,7 +23,7 @@ class Trial(Protocol):
 
     @property
     def value(self) -> float:
-        """What it reaches: more at a higher quality."""
+        """What the file reaches. It is higher at a higher quality."""
 
 
 T = TypeVar("T", bound=Trial)
@@ -33,9 +34,9 @@ class Aim:
     """The values to reach.
 
     Args:
-        least, most: any value from one to the other will do; the middle is aimed at.
-        at_most: what to take if the curve jumps over all of these: the nearest lower value if true,
-            else the nearest higher one.
+        least, most: any value from `least` to `most` is accepted. The search aims at the middle.
+        at_most: which value to take if the curve jumps over the whole range: the nearest lower one
+            if true, the nearest higher one if false.
     """
 
     least: float
@@ -44,11 +45,11 @@ class Aim:
 
     @property
     def middle(self) -> float:
-        """What is aimed at."""
+        """The value that the search aims at."""
         return (self.least + self.most) / 2
 
     def on_side(self, value: float) -> bool:
-        """Whether a value keeps the limit: is not above `most`, or not below `least`."""
+        """Whether a value keeps the limit: at most `most` if `at_most`, else at least `least`."""
         return value <= self.most if self.at_most else value >= self.least
 
 
@@ -57,14 +58,15 @@ class Curve:
     """A guess of the values that all qualities give.
 
     Args:
-        stored: qualities, ascending; values: of each, ascending. Between them it is straight.
+        stored: stored qualities, ascending.
+        values: the value of each quality, ascending. Between them the curve is a straight line.
     """
 
     stored: Sequence[int]
     values: Sequence[float]
 
     def value(self, stored: int) -> float:
-        """What it guesses for a stored quality."""
+        """The guessed value of a stored quality."""
         return float(np.interp(stored, self.stored, self.values))
 
     def through(self, trial: Trial) -> Curve:
@@ -73,7 +75,7 @@ class Curve:
         return Curve(self.stored, [value + move for value in self.values])
 
     def quality(self, value: float) -> int:
-        """The stored quality that it guesses for a value; beyond its ends, its ends."""
+        """The stored quality guessed for a value. Values outside of the curve give its ends."""
         return round(float(np.interp(value, self.values, self.stored)))
 
 
@@ -82,9 +84,10 @@ class Found(Generic[T]):
     """How a search ended.
 
     Args:
-        best: the trial to take; trials: how many there were.
-        end: -1 if `best` has the lowest quality, which gives too much; 1 if it has the highest,
-            which gives too little; otherwise 0.
+        best: the trial to take.
+        trials: how many trials there were.
+        end: -1 if `best` has the lowest quality and its value is still too high; 1 if it has the
+            highest quality and its value is still too low; 0 otherwise.
     """
 
     best: T
@@ -92,19 +95,22 @@ class Found(Generic[T]):
     end: int
 
 
-#: So many trials follow the curve alone. Then every second one halves the qualities that are left.
+#: How many trials follow only the curve. After these, every second trial halves the range of
+#: qualities that is left.
 FREE = 6
 
 
 def search(
     aim: Aim, curve: Curve, attempt: Callable[[int], T], most: int | None = None
 ) -> Found[T]:
-    """Look for a stored quality that will do, from the first of the curve to the last.
+    """Look for a stored quality whose value is accepted, among those of the curve.
 
     Args:
+        aim: the values that are accepted.
+        curve: a guess of the values.
         attempt: tries a stored quality.
-        most: end after so many trials. None: go on until no quality is left that could do. That
-            takes two trials as a rule, and `FREE` + 2·log₂(number of qualities) + 2 at most.
+        most: the most trials. None means to go on until no quality is left to try. That usually
+            takes two trials, and at most `FREE` + 2·log₂(number of qualities) + 2.
     """
     low, high = curve.stored[0], curve.stored[-1]
     below: T | None = None
@@ -131,13 +137,14 @@ def search(
 
 
 def _next(aim: Aim, curve: Curve, tried: Sequence[T], below: T | None, above: T | None) -> int:
-    """The stored quality to try, by the curve and by what was tried."""
+    """Choose the next stored quality to try, from the curve and the trials so far."""
     if not tried:
         return curve.quality(aim.middle)
-    # The two nearest to the aim; without a trial on each side, the last two, or the only one twice.
+    # Use the nearest trial on each side of the aim. If one side has none, use the last two trials,
+    # or the only trial twice.
     one, other = (below, above) if below and above else (tried[-1], tried[-2:][0])
     guessed, missing = curve.value(one.stored), aim.middle - one.value
     rise, real_rise = guessed - curve.value(other.stored), one.value - other.value
-    if rise * real_rise > 0:  # both go the same way: stretch the curve
+    if rise * real_rise > 0:  # curve and trials have the same direction: stretch the curve
         missing *= rise / real_rise
     return curve.quality(guessed + missing)

@@ -1,19 +1,20 @@
-"""Latents that code a picture better than those of g_a: `effort` 2 … 9.
+"""Finds latents that code a picture better than those of g_a, for `effort` 2 … 9.
 
 A file costs J = bits + λ·255²·(squared error), summed over all pixels, as in equation 1 of Lu et
-al. Networks are trained to make J small on average: for a single picture, other latents y are
-better than those that g_a makes in one pass. They are found step by step, by gradient descent:
+al. Networks are trained to make J small on average. For a single picture, other latents y are
+better than those that g_a makes in one pass. Gradient descent finds them step by step:
 
     y ─► aims ─► wavefront, rounded by what bits cost ─► ŷ ─┬─► g_s ─► error of the pixels ─┐
            ▲                                                └─► CAM, head ─► bits ──────────┤
            └────────────────────── gradient of J with respect to ŷ ◄────────────────────────┘
 
-The aims are what y should be, before rounding. Near ŷ, J is taken for a parabola in each latent, of
-the same second derivative (curvature) in all. Its lowest point is ŷ - gradient / curvature, and the
-aims go a part of the way there. All of the way would be too far: pixels depend on many latents, and
-each of these would mend the same error. The gradient does not have the bits of the latent itself:
-those count when the wavefront rounds the aims to ŷ. So bits and errors are always those of the
-file. Only the encoder does this; any decoder reads the file.
+The aims are the values that y should have, before rounding. Near ŷ, J is treated as a parabola in
+each latent, with the same second derivative (curvature) in all. Its lowest point is
+ŷ - gradient / curvature, and the aims go a part of the way there. Going all the way would be too
+far: each pixel depends on many latents, and every one of them would correct the same error. The
+gradient leaves out the bits of the latent itself, because these count when the wavefront rounds
+the aims to ŷ. So bits and errors are always those of the file. Only the encoder does this. Any
+decoder can read the file.
 """
 
 from __future__ import annotations
@@ -37,29 +38,30 @@ from .progress import Progress, ignored, part
 if TYPE_CHECKING:
     from .codec import Codec
 
-#: Second derivative of J with respect to a latent, in bits. For a uniform quantiser at high rates
-#: 17.3 would be best. Measured on photos it is 5 to 30, depending on the channel, but a number for
-#: each channel gave no better files than one for all.
+#: The second derivative of J with respect to a latent, in bits. For a uniform quantiser at high
+#: rates 17.3 would be best. On photos it was measured as 5 to 30, depending on the channel. Using a
+#: number per channel gave no better files than one number for all.
 CURVATURE = 10.0
-#: J has so much of λ. With all of it files would get larger at most qualities, which nobody expects
-#: of more effort; so they get smaller at low qualities, and keep their size at high ones. The
-#: BD-rate is the same: -13.1 %, and -13.0 with all of λ (three Kodak photos, tic-plus, 8
-#: iterations); with 0.6 of it -11.4.
+#: λ is multiplied by this in J. With 1, files would get larger at most qualities, which nobody
+#: expects of more effort. With 0.8 they get smaller at low qualities, and keep their size at high
+#: qualities. The BD-rate is the same: -13.1 % with 0.8, -13.0 % with 1, and -11.4 % with 0.6 (three
+#: Kodak photos, tic-plus, 8 iterations).
 LAMBDA_SHARE = 0.8
-#: What `Plan.cautions` falls from.
+#: The caution before the first iteration, see `Plan.cautions`.
 CAUTION = 6.0
-#: Blocks of a map overlap by so many positions on each side, whose gradients are not used: there
-#: they are off by 3 % and more.
+#: Blocks of a map overlap by this many positions on each side. The gradients there are wrong by 3 %
+#: or more, and are not used.
 MARGIN = 4
 
 
 class Plan(NamedTuple):
-    """How latents are refined at an effort.
+    """How latents are refined for an effort.
 
     Args:
-        iterations: how often the gradient is computed, which takes nearly all of the time.
-        first, last: the part of the way that aims go in the first iteration and in the last, 0 … 1.
-        caution: what `cautions` ends with.
+        iterations: how often the gradient is computed. This takes nearly all of the time.
+        first, last: which part of the way the aims go in the first and in the last iteration,
+            0 … 1.
+        caution: the last of `cautions`.
     """
 
     iterations: int
@@ -68,25 +70,25 @@ class Plan(NamedTuple):
     caution: float
 
     def steps(self) -> list[float]:
-        """The part of the way that aims go in every iteration, falling from `first` to `last`.
+        """Which part of the way the aims go in each iteration, from `first` down to `last`.
 
-        Each is smaller than the one before by the same factor. Large steps make J fall fast at
-        first, and only small ones make it fall further.
+        Each step is smaller than the one before by the same factor. Large steps make J fall fast at
+        first. Later only small steps make it fall further.
         """
         return np.geomspace(self.first, self.last, self.iterations).tolist()
 
     def cautions(self) -> list[float]:
-        """How often an error counts where a latent is rounded, in every iteration.
+        """The weight of the error in each iteration, when latents are rounded.
 
-        More than once, since the errors of several latents add up in a pixel. It falls from near
-        `CAUTION` to `caution` in the first half of the iterations, since later ones mend what
-        earlier ones have rounded away.
+        It is more than 1, because the errors of several latents add up in a pixel. It goes from
+        nearly `CAUTION` to `caution` in the first half of the iterations, because later iterations
+        repair what earlier ones have rounded away.
         """
         shares = np.arange(1, self.iterations + 1) / self.iterations
         return (CAUTION * (self.caution / CAUTION) ** np.minimum(1, 2 * shares)).tolist()
 
 
-#: By effort.
+#: The plan of each effort.
 PLANS = {
     2: Plan(1, 0.1, 0.1, 9.0),
     3: Plan(2, 0.09, 0.05, 6.5),
@@ -108,17 +110,22 @@ def refined(
     effort: int,
     progress: Progress = ignored,
 ) -> tuple[Tensor, Tensor]:
-    """Latents y (h, w, M) and z (h/n, w/n, N), float32, gains applied, on the CPU, to be coded.
+    """Find latents that code a picture better than those of g_a.
 
-    y is ŷ already: coding rounds it to itself. The same machine with the same number of threads
-    gives the same latents. On another one the last digits of gradients differ, and so do a few of
-    the latents.
+    The same machine with the same number of threads gives the same latents. On another machine the
+    last digits of the gradients differ, and so do a few of the latents.
 
     Args:
-        codec: of the weights; pixels: (H, W, 3) uint8; features: what g_a gives of them, without
-            gains, (1, h, w, M).
-        stored: the stored quality; effort: 2 … 9.
-        progress: called with the share done, 0 … 1, now and then.
+        codec: the codec of the weights.
+        pixels: (H, W, 3) uint8.
+        features: the output of g_a for the pixels, without gains, (1, h, w, M).
+        stored: the stored quality.
+        effort: 2 … 9.
+        progress: called from time to time with the share that is done, 0 … 1.
+
+    Returns:
+        y (h, w, M) and z (h/n, w/n, N), float32, with gains applied, on the CPU. y equals ŷ: coding
+        does not change it.
     """
     plan = PLANS[effort]
     y, z = codec.scaled(features, stored)
@@ -138,10 +145,11 @@ def refined(
 
 
 class Cost:
-    """J of a picture, as a function of ŷ; see the module.
+    """The cost J of a picture as a function of ŷ, see the module's docstring.
 
     Args:
-        codec, pixels, stored: as `refined` takes them; z_hat: rounded z, (h/n, w/n, N), float32.
+        codec, pixels, stored: see `refined`.
+        z_hat: the rounded z, (h/n, w/n, N), float32.
     """
 
     def __init__(self, codec: Codec, pixels: Pixels, stored: int, z_hat: Tensor) -> None:
@@ -151,19 +159,19 @@ class Cost:
         self.down = codec.gains(stored)[1]
         lambdas = torch.tensor(codec.config.lambdas)
         trade_off = LAMBDA_SHARE * float(lambda_at(torch.tensor([codec.level(stored)]), lambdas))
-        #: Bits that the squared error of a channel of a pixel is worth.
+        #: The cost in bits of a squared error of 1 in one channel of one pixel.
         self.weight = trade_off * 255**2 / 3
         codec.network.move_prediction(codec.device)
         with self.fast():
             self.hyper = codec.network.h_s(z_hat[None].to(codec.device))[0]
 
     def fast(self) -> torch.autocast:
-        """A context in which bits are computed in the codec's float type."""
+        """A context in which the bits are computed in the codec's float type."""
         bf16 = self.codec.dtype == torch.bfloat16
         return torch.autocast(self.codec.device.type, torch.bfloat16, enabled=bf16)
 
     def gradient(self, y_hat: Tensor, progress: Progress = ignored) -> Tensor:
-        """The gradient of J, in bits, with respect to ŷ (h, w, M): the same shape, on the CPU."""
+        """The gradient of J, in bits, with respect to ŷ (h, w, M): that shape, on the CPU."""
         gradient = torch.empty_like(y_hat)
         height, width = y_hat.shape[:2]
         tiles = [(rows, columns) for rows in tiles_of(height) for columns in tiles_of(width)]
@@ -174,7 +182,7 @@ class Cost:
         return gradient
 
     def block(self, y_hat: Tensor, rows: slice, columns: slice) -> Tensor:
-        """The gradient of a block of ŷ, (rows, columns, M), as if the picture had no more."""
+        """The gradient for a block of ŷ, (rows, columns, M), as if it were the whole picture."""
         device, network = self.codec.device, self.codec.network
         latents = y_hat[None, rows, columns].to(device, copy=True)
         with torch.enable_grad():
@@ -188,10 +196,10 @@ class Cost:
         return (found + self.of_context(latents, rows, columns))[0].cpu()
 
     def of_pixels(self, x: Tensor, row: int, column: int) -> Tensor:
-        """The gradient of the error of the pixels with respect to what g_s makes of a block.
+        """The gradient of the pixels' error with respect to the output of g_s for a block.
 
         Args:
-            x: what g_s makes, pixels minus ½, (1, H, W, 3), float32: the result has its shape.
+            x: the output of g_s, pixels minus ½, (1, H, W, 3), float32. The gradient has its shape.
             row, column: where the block begins, in latents.
         """
         top, left = row * STRIDE_Y, column * STRIDE_Y
@@ -202,27 +210,29 @@ class Cost:
         return error.mul_(2 * self.weight)
 
     def of_context(self, latents: Tensor, rows: slice, columns: slice) -> Tensor:
-        """The gradient of the bits of later latents, whose means and scales come from these.
+        """The gradient of the bits of later latents, whose means and scales depend on these.
 
         Args:
-            latents: a block of ŷ, (1, h, w, M), float32: the result has its shape.
+            latents: a block of ŷ, (1, h, w, M), float32. The gradient has its shape.
         """
         hyper = self.hyper[None, rows, columns]
         with torch.enable_grad(), self.fast():
             leaf = latents.clone().requires_grad_()
             scales, means = self.codec.network.predicted(hyper, leaf)
             if not scales.requires_grad:
-                return torch.zeros_like(latents)  # they come from z alone
+                return torch.zeros_like(latents)  # means and scales depend on z only
             bits = -gaussian_likelihood(latents, means, scales).log2().sum()
             (found,) = torch.autograd.grad(bits, leaf)
         return found
 
 
 class Tile(NamedTuple):
-    """A part of one side of a map.
+    """A part of the rows or columns of a map.
 
     Args:
-        tile: the part; seen: the same with its margins; inside: where `tile` lies in `seen`.
+        tile: the part.
+        seen: the part with its margins.
+        inside: where `tile` lies in `seen`.
     """
 
     tile: slice
@@ -231,7 +241,7 @@ class Tile(NamedTuple):
 
 
 def tiles_of(size: int) -> Iterator[Tile]:
-    """The tiles of a side of `size` positions; a single one if that is at most `BLOCK`."""
+    """Cut a side of `size` positions into tiles. A side of at most `BLOCK` is a single tile."""
     step = size if size <= BLOCK else BLOCK - 2 * MARGIN
     for start in range(0, size, step):
         end = min(start + step, size)

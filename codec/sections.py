@@ -1,10 +1,10 @@
-"""What a `.tic` file holds behind its header: every kind of section, and how to add one.
+"""The kinds of sections that follow the header of a `.tic` file.
 
 Picture ─► payload ─► .tic ─► restore ─► Picture      the optional sections
 latents ─► entropy coder ─► .tic                      z and y, which every file has
 
-A new optional section is one entry of `SECTIONS` and one row of the table in `docs/format.md`.
-Readers that do not know it skip it. Imports neither torch, numpy nor Pillow.
+To add an optional section, add an entry to `SECTIONS` and a row to the table in `docs/format.md`.
+Readers that do not know a section skip it. Imports neither torch, NumPy nor Pillow.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ class Section:
 
 
 class Stream(Section):
-    """Coded latents: every file has them, and the entropy coder makes them."""
+    """A section with coded latents. Every file has it, and the entropy coder makes it."""
 
 
 class OfPicture(Section, ABC):
-    """An optional section: something a picture has besides its pixels."""
+    """An optional section with something that a picture has besides its pixels."""
 
     @abstractmethod
     def payload(self, picture: Picture) -> bytes | None:
-        """The bytes to store; None: this picture has nothing of the kind."""
+        """The bytes to store, or None if the picture has nothing to store in this section."""
 
     @abstractmethod
     def restore(self, picture: Picture, payload: bytes, size: tuple[int, int]) -> None:
-        """Put it back into a decoded picture. Raises BadInputError when it is damaged.
+        """Put a payload back into a decoded picture. Raises BadInputError if it is damaged.
 
         Args:
-            size: (height, width) of the whole image, of which the picture may be a part.
+            size: (height, width) of the whole image. The picture may be a part of it.
         """
 
 
 @dataclass(frozen=True)
 class Metadata(OfPicture):
-    """Bytes that are kept as they are.
+    """Metadata, whose bytes are kept unchanged.
 
     Args:
-        key: of Pillow's `Image.info`, where they come from and where they go back to.
+        key: the key in the `info` of a Pillow image, both when it is read and when it is written.
     """
 
     key: str
 
     def payload(self, picture: Picture) -> bytes | None:
-        """From `picture.metadata`, by the section's name."""
+        """The bytes in `picture.metadata` under the section's name."""
         return picture.metadata.get(self.name)
 
     def restore(self, picture: Picture, payload: bytes, size: tuple[int, int]) -> None:
-        """Into `picture.metadata`."""
+        """Put the bytes into `picture.metadata`."""
         picture.metadata[self.name] = payload
 
 
@@ -71,23 +71,23 @@ class Alpha(OfPicture):
     """The alpha plane, lossless."""
 
     def payload(self, picture: Picture) -> bytes | None:
-        """See `pack_alpha`."""
+        """The packed alpha plane, see `pack_alpha`."""
         return None if picture.alpha is None else pack_alpha(picture.alpha)
 
     def restore(self, picture: Picture, payload: bytes, size: tuple[int, int]) -> None:
-        """The plane of the whole image, see `unpack_alpha`."""
+        """Unpack the alpha plane of the whole image, see `unpack_alpha`."""
         picture.alpha = unpack_alpha(payload, *size)
 
 
 class Origin(OfPicture):
-    """What a batch run notes of its photo, see `batch/provenance.py`."""
+    """What a batch run stores about the photo that it encoded, see `batch/provenance.py`."""
 
     def payload(self, picture: Picture) -> bytes | None:
-        """As the run has put it into the picture."""
+        """The bytes that the batch run has put into the picture."""
         return picture.origin
 
     def restore(self, picture: Picture, payload: bytes, size: tuple[int, int]) -> None:
-        """Nothing: what is decoded is not that photo."""
+        """Do nothing, because the decoded picture is not that photo."""
 
 
 SECTIONS: tuple[Section, ...] = (
@@ -102,12 +102,12 @@ SECTIONS: tuple[Section, ...] = (
 
 
 def numbers() -> dict[str, int]:
-    """The number of every section, by name."""
+    """The number of each section, by its name."""
     return {section.name: section.number for section in SECTIONS}
 
 
 def name_of(number: int) -> str:
-    """The name of a section's number, or the number itself when this version does not know it."""
+    """The name of the section with a number, or the number if this version does not know it."""
     return next((section.name for section in SECTIONS if section.number == number), str(number))
 
 
@@ -122,7 +122,7 @@ def metadata() -> list[Metadata]:
 
 
 def payloads(picture: Picture) -> dict[int, bytes]:
-    """Payloads of a picture's optional sections, by number, in the order of `SECTIONS`."""
+    """The payloads of a picture's optional sections, by number, in the order of `SECTIONS`."""
     stored = {
         section.number: section.payload(picture)
         for section in SECTIONS
@@ -135,9 +135,9 @@ def restore(picture: Picture, payloads: dict[int, bytes], size: tuple[int, int])
     """Put the optional sections of a file back into its decoded picture.
 
     Args:
-        size: (height, width) of the whole image, which alpha then has.
+        size: (height, width) of the whole image. The restored alpha plane has this size.
 
-    Raises BadInputError when one of them is damaged.
+    Raises BadInputError if a section is damaged.
     """
     for section in SECTIONS:
         if isinstance(section, OfPicture) and section.number in payloads:
@@ -145,14 +145,14 @@ def restore(picture: Picture, payloads: dict[int, bytes], size: tuple[int, int])
 
 
 def pack_alpha(alpha: Pixels) -> bytes:
-    """An alpha plane (H, W) uint8 as bytes: horizontal differences, deflated."""
+    """Pack an alpha plane (H, W), uint8: differences along each row, deflated."""
     import numpy as np
 
     return zlib.compress(np.diff(alpha, axis=1, prepend=np.uint8(0)).tobytes(), 9)
 
 
 def unpack_alpha(data: bytes, height: int, width: int) -> Pixels:
-    """Inverse of `pack_alpha`. Raises BadInputError unless it is exactly that many samples."""
+    """The inverse of `pack_alpha`. Raises BadInputError unless there are height × width samples."""
     import numpy as np
 
     inflater = zlib.decompressobj()

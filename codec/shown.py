@@ -1,21 +1,21 @@
-"""Names of files and other text that is not ours, made safe to print."""
+"""Makes file names and other foreign text safe to print."""
 
 from __future__ import annotations
 
 import unicodedata
 
-#: Unicode's categories of control characters, of halves of surrogate pairs (Python has these for
-#: bytes that are no text), and of separators of lines and paragraphs.
+#: The Unicode categories of control characters, of surrogates (Python uses them for bytes that are
+#: not text), and of line and paragraph separators.
 _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
-#: Unicode's classes of characters that turn round the text behind them: then "gpj.exe" can look
+#: The Unicode classes of characters that reverse the text after them. With them "gpj.exe" can look
 #: like "exe.jpg".
 _TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def shown(name: str) -> str:
-    r"""A name with characters that could harm a terminal escaped: a line break becomes `\n`.
+    r"""Escape the characters of a name that could confuse a terminal: a line break becomes `\n`.
 
-    Letters of all languages and emoji stay as they are.
+    Letters of all languages and emoji are not changed.
     """
     if name.isprintable():
         return name

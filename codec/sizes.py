@@ -1,4 +1,4 @@
-"""Sizes as people write them: "2GiB", "1500MB", "200k"."""
+"""Reads sizes as people write them: "2GiB", "1500MB", "200k"."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 
 
 def bytes_in(text: str, letter: int) -> float | None:
-    """The bytes that a text means; None: it is no size.
+    """Convert a size to bytes. Returns None if the text is not a size.
 
     Args:
-        text: a number and its unit, in capitals or not: B; KiB, MiB, GiB or TiB, powers of 1024;
-            KB, MB, GB or TB, powers of 1000; or K, M, G or T alone, powers of `letter`.
+        text: a number and a unit, in capital or small letters. The unit is B, or KiB, MiB, GiB or
+            TiB (powers of 1024), or KB, MB, GB or TB (powers of 1000), or K, M, G or T (powers of
+            `letter`).
         letter: 1000 or 1024.
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", text)

@@ -1,6 +1,6 @@
-"""Latents to the pixels of a part of an image, at its size or smaller.
+"""Makes the pixels of an image or of a part of it from latents, at full size or smaller.
 
-ŷ (h, w, M) ─► those that the part needs ─► g_s, or a preview ─► bands of rows ─► pixels
+ŷ (h, w, M) ─► latents that the part needs ─► g_s, or a preview ─► bands of rows ─► pixels
 """
 
 from __future__ import annotations
@@ -21,18 +21,22 @@ from .progress import Progress
 
 
 class Synthesis(Protocol):
-    """g_s, or a preview in its place."""
+    """g_s, or a preview that replaces it."""
 
     def run(self, source: ReadRows, size: Size, take: Callable[[int, Tensor], None]) -> None:
-        """As `Transform.run`."""
+        """See `Transform.run`."""
 
 
 def synthesise(transform: Synthesis, y: Tensor, box: Box, scale: int, progress: Progress) -> Pixels:
-    """The pixels of a part at 1/scale of the size, (⌈height/scale⌉, ⌈width/scale⌉, 3) uint8.
+    """Make the pixels of a part of an image at 1/scale of its size.
 
     Args:
-        transform: gives pixels minus ½ of that scale; y: what it takes of the whole image.
+        transform: makes pixels minus ½, at 1/scale of the size.
+        y: the input of the transform for the whole image, (h, w, M).
         box: the part, which begins at multiples of `scale`, see `aligned`.
+
+    Returns:
+        (⌈height/scale⌉, ⌈width/scale⌉, 3), uint8, for a part of height × width pixels.
     """
     rows, columns = latents_of(box, *y.shape[:2])
     y = y[rows, columns]

@@ -1,4 +1,4 @@
-"""What to encode for: a size, bits per pixel, PSNR or MS-SSIM, instead of a quality.
+"""Targets that a file can be encoded for instead of a quality: size, bits per pixel, PSNR, MS-SSIM.
 
 Imports no torch.
 """
@@ -16,27 +16,27 @@ from .sizes import bytes_in
 
 Measure = Literal["size", "bpp", "psnr", "ms-ssim"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
-#: A file may be this much smaller than the size that was asked for, as a share of it.
+#: By how much a file may be smaller than the size that was asked for, as a share of that size.
 SIZE_TOLERANCE = 0.02
-#: A picture may be this much better than what was asked for, in dB.
+#: By how much a picture may be better than was asked for, in dB.
 DB_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a `.tic` file is to reach; the encoder looks for the quality that does.
+    """A goal for a `.tic` file. The encoder looks for the quality that reaches it.
 
-    A size and bits per pixel are the most that a file may have: it has up to 2 % less. PSNR and
-    MS-SSIM are the least that its picture may have: it has up to 0.1 dB more.
+    A size and bits per pixel are upper limits: the file has up to 2 % less. PSNR and MS-SSIM are
+    lower limits: the decoded picture has up to 0.1 dB more.
 
     Args:
-        measure: "size", of the whole file; "bpp", its bits per pixel; "psnr" or "ms-ssim", of the
-            picture that it decodes to.
-        value: in bytes, bits per pixel, or dB. MS-SSIM is -10·log10(1 - MS-SSIM) dB.
-        nearest: if no quality reaches it, make the file that comes nearest; otherwise encoding
-            raises a TicodecError.
+        measure: "size" of the whole file, "bpp" (bits per pixel of the whole file), "psnr" or
+            "ms-ssim" of the decoded picture.
+        value: in bytes, bits per pixel, or dB. MS-SSIM in dB is -10·log10(1 - MS-SSIM).
+        nearest: if no quality reaches the target, make the file that comes nearest. If this is
+            false, encoding raises a TicodecError in that case.
 
-    Raises UsageError unless the measure is one of these and the value a positive, finite number.
+    Raises UsageError unless the measure is one of these and the value is a positive, finite number.
     """
 
     measure: Measure
@@ -50,34 +50,37 @@ class Target:
             raise UsageError(f"`value` must be a number, not {type(self.value).__name__}")
         try:
             value = float(self.value)
-        except OverflowError:  # a whole number that no float can be
+        except OverflowError:  # a whole number that is too large for a float
             value = math.inf
         if not 0 < value < math.inf:
             raise UsageError(f"`value` must be positive and finite, not {value:g}")
-        if self.measure == "ms-ssim" and value <= 1:  # a ratio, surely
-            raise UsageError(f"`value` of an MS-SSIM is in dB, such as 15 for 0.968, not {value:g}")
+        if self.measure == "ms-ssim" and value <= 1:  # surely meant as a ratio
+            raise UsageError(
+                f"`value` of an MS-SSIM must be in dB, such as 15 for a ratio of 0.968, "
+                f"not {value:g}"
+            )
         object.__setattr__(self, "value", value)
 
     @property
     def of_file(self) -> bool:
-        """Whether it is about the file; otherwise it is about the picture, which is decoded."""
+        """Whether the target is about the file. If not, it is about the decoded picture."""
         return self.measure in ("size", "bpp")
 
     @property
     def accepted(self) -> tuple[float, float]:
-        """The least and the most that will do, in its units."""
+        """The lowest and the highest value that is accepted, in the target's units."""
         if self.of_file:
             return self.value * (1 - SIZE_TOLERANCE), self.value
         return self.value, self.value + DB_TOLERANCE
 
     def __str__(self) -> str:
-        """As in messages: "200,000 bytes", "0.5 bpp", "35 dB PSNR", "15 dB MS-SSIM"."""
+        """The target in messages: "200,000 bytes", "0.5 bpp", "35 dB PSNR", "15 dB MS-SSIM"."""
         return self._with_unit(
             f"{self.value:,.0f}" if self.measure == "size" else f"{self.value:g}"
         )
 
     def said(self, reached: float) -> str:
-        """A value that a file reaches: "199,102 bytes", "0.498 bpp", "35.04 dB PSNR"."""
+        """Format a value that a file reaches: "199,102 bytes", "0.498 bpp", "35.04 dB PSNR"."""
         digits = {"size": 0, "bpp": 3}.get(self.measure, 2)
         return self._with_unit(f"{reached:,.{digits}f}")
 
@@ -86,10 +89,10 @@ class Target:
         return f"{number} {unit}"
 
 
-#: 1 (smallest) to 8 (best), or what the file is to reach; None: 4.
+#: 1 (smallest file) to 8 (best picture), or a target. None means 4.
 Quality = float | Target | None
 
-#: What people write for each measure, as messages say it.
+#: What the value of each measure looks like, for messages.
 FORMS: dict[Measure, str] = {
     "size": "a size such as 200k, 1.5MB or 195KiB",
     "bpp": "bits per pixel, such as 0.5",
@@ -99,11 +102,11 @@ FORMS: dict[Measure, str] = {
 
 
 def target_of(measure: Measure, text: str, name: str, nearest: bool = False) -> Target:
-    """The target that a text means, as people write it: `FORMS` has examples. K is 1000 bytes.
+    """Read a target from a text, in one of the forms of `FORMS`. K means 1000 bytes.
 
     Args:
-        name: what takes the text, for the message.
-        nearest: as `Target` takes it.
+        name: what messages call the option.
+        nearest: see `Target`.
 
     Raises UsageError for any other text.
     """
@@ -117,14 +120,18 @@ def target_of(measure: Measure, text: str, name: str, nearest: bool = False) -> 
             value = float(found[1])
             if measure == "ms-ssim" and found[2] is None:
                 value = _decibel_of(value)
-    least = 1 if measure == "ms-ssim" else 0  # dB: less is no picture, and is meant as a ratio
+    # With an MS-SSIM of 1 dB or less no picture can be recognised: the number is meant as a ratio.
+    least = 1 if measure == "ms-ssim" else 0
     if value is None or not least < value < math.inf:
         raise UsageError(f"{name} takes {FORMS[measure]}, not {text!r}")
     return Target(measure, value, nearest)
 
 
 def _decibel_of(number: float) -> float | None:
-    """MS-SSIM in dB. Below 1 a number is a ratio, above 1 it is dB; 1 could be either: None."""
+    """Convert a number to MS-SSIM in dB. Below 1 it is a ratio, and above 1 it is dB already.
+
+    Returns None for 1, which could be either.
+    """
     if number < 1:
         from .ms_ssim import decibel  # imports NumPy and Pillow
 

@@ -1,9 +1,9 @@
-"""The formats that decoded pictures are written in: one class for each, all of them in `WRITERS`.
+"""The formats that decoded pictures are written in. Each has a class, and an entry in `WRITERS`.
 
 image, quality, mark ─► Writer.write ─► bytes of a file
 
-A new format is one class here and one entry of `WRITERS`: `decode`, `batch decode` and their
-help find it there.
+To add a format, write a class and add it to `WRITERS`. The commands `decode` and `batch decode` and
+their help find it there.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .reading.tags import resolution
 from .reading.tags.exif import ORIENTATION, PREFIX, tags_of, without_prefix
 from .reading.tags.tiff_tags import BLOCKS, of_photo
 
-#: Name of the mark in a file, see `Writer.write`.
+#: The name of the mark in a file, see `Writer.write`.
 MARK = "ticodec"
-#: Of PNG's compression, 1 … 9. 6, the usual one, takes 2.7 times as long on photos, 1.7 s more for
-#: 12 megapixels, and makes them 3 % smaller.
+#: The level of PNG compression, 1 … 9. Level 6, which is usual, takes 2.7 times as long for photos
+#: (1.7 s more for 12 megapixels) and makes the files 3 % smaller.
 LEVEL = 3
-#: Errors of Pillow's plugins on pictures and metadata that a format cannot hold.
+#: The errors that Pillow's plugins raise if a format cannot hold a picture or its metadata.
 REFUSALS = (OSError, ValueError, RuntimeError, SyntaxError, KeyError, struct.error)
 
 
@@ -37,10 +37,13 @@ class Writer(ABC):
     """One output format.
 
     Attributes:
-        name: as in messages. suffixes: of its files, the usual one first.
-        side_max: longest side, pixels. alpha: whether it has transparency.
-        lossy: whether it takes a quality. default_quality: None: lossless unless one is given.
-        holds_mark: whether `save` writes the mark; else it follows the file (`trailer`).
+        name: the format's name in messages.
+        suffixes: the suffixes of its files, the usual one first.
+        side_max: the longest side that it allows, in pixels.
+        alpha: whether it can be transparent.
+        lossy: whether it takes a quality.
+        default_quality: the quality if none is given. None means lossless.
+        holds_mark: whether `save` writes the mark. If not, the mark follows the file (`trailer`).
     """
 
     name: str
@@ -59,14 +62,14 @@ class Writer(ABC):
         """
 
     def write(self, image: Image.Image, quality: int | None = None, mark: str = "") -> bytes:
-        """A file's bytes.
+        """Write an image. Returns the bytes of the file.
 
         Args:
-            image: "L", "LA", "RGB" or "RGBA"; its `info` may have "icc_profile", "exif", "xmp".
-            quality: 1 … 100; None: the format's default.
-            mark: a short ASCII text that viewers do not show and a later run can read.
+            image: "L", "LA", "RGB" or "RGBA". Its `info` may have "icc_profile", "exif", "xmp".
+            quality: 1 … 100. None means the format's default.
+            mark: a short ASCII text that viewers do not show. A later run can read it.
 
-        Raises UsageError when the format cannot hold the picture, or has no such quality.
+        Raises UsageError if the format cannot hold the picture, or does not have the quality.
         """
         quality = self.checked_quality(quality)
         self.check(image.width, image.height, "A" in image.getbands())
@@ -79,55 +82,57 @@ class Writer(ABC):
         return data + (trailer(mark, data) if mark and not self.holds_mark else b"")
 
     def checked_quality(self, quality: int | None) -> int | None:
-        """The quality to write with. Raises UsageError when the format does not have it."""
+        """Return the quality to write with. Raises UsageError if the format does not have it."""
         if quality is None:
             return self.default_quality
         if not self.lossy:
             lossy = ", ".join(writer.suffixes[0] for writer in WRITERS if writer.lossy)
-            raise UsageError(f"{self.name} is lossless and has no `output_quality` ({lossy} have)")
+            raise UsageError(
+                f"{self.name} is lossless and takes no `output_quality`; these formats do: {lossy}"
+            )
         if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
             raise UsageError(f"`output_quality` must be from 1 to 100, not {quality}")
         return quality
 
     def check(self, width: int, height: int, alpha: bool) -> None:
-        """Raises UsageError when the format cannot hold a picture of this size, or its alpha."""
+        """Raises UsageError if the format cannot hold a picture of this size, or its alpha."""
         if alpha and not self.alpha:
             keep = ", ".join(writer.suffixes[0] for writer in WRITERS if writer.alpha)
             raise UsageError(
-                f"the picture is transparent in places, and {self.name} cannot keep that; "
-                f"these formats do: {keep}"
+                f"the picture has transparent parts, which {self.name} cannot keep; "
+                f"these formats can: {keep}"
             )
         if max(width, height) > self.side_max:
             raise UsageError(
-                f"{width}×{height} pixels are too many for {self.name}: "
-                f"{self.side_max:,} a side at most; .png has no such limit"
+                f"{width}×{height} pixels are too many for {self.name}, which allows at most "
+                f"{self.side_max:,} per side; .png has no such limit"
             )
 
 
 class Png(Writer):
-    """Lossless. The mark is a text chunk."""
+    """PNG is lossless. The mark is a text chunk."""
 
     name, suffixes, side_max, holds_mark = "PNG", (".png",), 2**31 - 1, True
 
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
-        """XMP goes into the text chunk that Adobe defined for it."""
+        """Write XMP into the text chunk that Adobe defined for it."""
         chunks = PngInfo()
         if mark:
             chunks.add_text(MARK, mark)
         if "xmp" in image.info:
-            # Not as text: it may have another encoding than UTF-8, and stays as it is.
+            # Pillow's `add_text` would encode it as UTF-8, but it may have another encoding.
             chunks.add(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + image.info["xmp"])
         how = {"pnginfo": chunks, "compress_level": LEVEL, **dpi(image)}
         image.save(out, "PNG", **how, **kept(image, "icc_profile"), **raw_exif(image))
 
 
 class WebP(Writer):
-    """Lossless, or lossy with a quality. Grey becomes RGB: the format has no grey."""
+    """WebP is lossless, or lossy if a quality is given. It has no grey, so grey becomes RGB."""
 
     name, suffixes, side_max, lossy = "WebP", (".webp",), 16383, True
 
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
-        """`exact` keeps colours where the picture is transparent. RGB needs a profile of RGB."""
+        """Keep the colours of transparent pixels (`exact`), and write a profile for RGB."""
         how: dict[str, Any] = {"lossless": True} if quality is None else {"quality": quality}
         how |= kept(image) | raw_exif(image)
         if "icc_profile" in how:
@@ -136,35 +141,35 @@ class WebP(Writer):
 
 
 class Jpeg(Writer):
-    """Lossy, with full colour resolution; neither alpha nor more than 64 KB of EXIF or XMP."""
+    """JPEG is lossy. It has no alpha, and at most 64 KB each of EXIF and XMP."""
 
     name, suffixes, side_max, alpha = "JPEG", (".jpg", ".jpeg"), 65500, False
     lossy, default_quality = True, 95
 
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
-        """4:4:4, so that a second compression does not lose colour resolution."""
+        """Write at full colour resolution (4:4:4), so that recompression does not reduce it."""
         how = {"quality": quality, "subsampling": "4:4:4", "optimize": True, **dpi(image)}
         how |= kept(image) | raw_exif(image)
         image.save(out, "JPEG", **how)
         try:
             Image.open(out)
         except UnidentifiedImageError:
-            # Pillow looks for a resolution in the EXIF, which is damaged, unless JFIF has one.
+            # Unless the JFIF header has a resolution, Pillow looks for one in the damaged EXIF.
             out.seek(0)
             out.truncate()
             image.save(out, "JPEG", **how | {"dpi": (72, 72)})
 
 
 class Avif(Writer):
-    """Lossy, with full colour resolution. Grey is stored as grey; older Pillows read it as RGB."""
+    """AVIF is lossy. Grey is stored as grey, but older versions of Pillow read it as RGB."""
 
     name, suffixes, side_max = "AVIF", (".avif",), 65535
     lossy, default_quality = True, 90
 
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
-        """4:0:0 for grey, 4:4:4 for colours.
+        """Write grey as 4:0:0, and colours at full resolution (4:4:4).
 
-        Readers give RGBA for grey with alpha, which needs a profile of RGB.
+        Readers return RGBA for grey with alpha, which needs a profile for RGB.
         """
         grey = image.mode in ("L", "LA")
         how = kept(image) | {"quality": quality, "subsampling": "4:0:0" if grey else "4:4:4"}
@@ -172,19 +177,19 @@ class Avif(Writer):
             how |= {"icc_profile": icc.for_rgb(how["icc_profile"]), "subsampling": "4:4:4"}
         exif = readable_exif(image)
         if tags := tags_of(image.info.get("exif")):
-            # Pillow would write EXIF with an orientation anew, without its thumbnail.
+            # If the EXIF had an orientation, Pillow would rewrite it and lose the thumbnail.
             tags.remove(tags.first, ORIENTATION)
             exif = {key: tags.tobytes() for key in exif}
         image.save(out, "AVIF", **how, **exif)
 
 
 class Tiff(Writer):
-    """Lossless: deflated, or uncompressed for tags that libtiff cannot write, such as EXIF's."""
+    """TIFF is lossless. It is deflated, unless it has tags that libtiff cannot write: EXIF's."""
 
     name, suffixes, side_max = "TIFF", (".tif", ".tiff"), 2**31 - 1
 
     def save(self, image: Image.Image, out: BytesIO, quality: int | None, mark: str) -> None:
-        """EXIF and XMP become tags of the TIFF file."""
+        """Write EXIF and XMP as tags of the TIFF file."""
         tags, exif = ImageFileDirectory_v2(), Image.Exif()
         if readable := readable_exif(image):
             exif.load(readable["exif"])
@@ -197,20 +202,23 @@ class Tiff(Writer):
             try:
                 image.save(out, "TIFF", compression="tiff_adobe_deflate", **how)
                 return
-            except REFUSALS:  # libtiff does not take one of the tags
+            except REFUSALS:  # libtiff cannot write one of the tags
                 out.seek(0)
                 out.truncate()
         image.save(out, "TIFF", compression="raw", **how)
 
 
 WRITERS: tuple[Writer, ...] = (Png(), WebP(), Jpeg(), Avif(), Tiff())
-#: The suffix of every format, the usual one; PNG, the default, is the first.
+#: The usual suffix of each format. The first one, PNG, is the default.
 FORMATS = tuple(writer.suffixes[0].removeprefix(".") for writer in WRITERS)
 DEFAULT = FORMATS[0]
 
 
 def writer_of(format: str) -> Writer:
-    """The writer of a format's name or a file's suffix: "jpg", ".jpeg". Raises UsageError."""
+    """Find the writer for a format's name or a file's suffix: "jpg", ".jpeg".
+
+    Raises UsageError if there is none.
+    """
     suffix = f".{format.lower().removeprefix('.')}"
     for writer in WRITERS:
         if suffix in writer.suffixes:
@@ -219,12 +227,12 @@ def writer_of(format: str) -> Writer:
 
 
 def suffixes() -> tuple[str, ...]:
-    """All suffixes of all formats."""
+    """The suffixes of all formats."""
     return tuple(suffix for writer in WRITERS for suffix in writer.suffixes)
 
 
 def kept(image: Image.Image, *keys: str) -> dict[str, Any]:
-    """Options of Pillow's `save` for metadata that is written unchanged; by default ICC and XMP."""
+    """Options of Pillow's `save` for metadata that it writes unchanged. By default ICC and XMP."""
     return {key: image.info[key] for key in keys or ("icc_profile", "xmp") if key in image.info}
 
 
@@ -236,40 +244,41 @@ def raw_exif(image: Image.Image) -> dict[str, Any]:
 
 
 def dpi(image: Image.Image) -> dict[str, Any]:
-    """Options of Pillow's `save` for the resolution in the EXIF, if there is one that counts."""
+    """Options of Pillow's `save` for the resolution in the EXIF. Empty if none counts."""
     tags = tags_of(image.info.get("exif"))
     found = resolution.of_exif(tags) if tags else None
     return {"dpi": found} if found else {}
 
 
 def readable_exif(image: Image.Image) -> dict[str, Any]:
-    """Options of Pillow's `save` for EXIF that it parses; none if it is damaged."""
+    """Options of Pillow's `save` for EXIF that Pillow parses. Empty if the EXIF is damaged."""
     if "exif" not in image.info:
         return {}
     try:
         Image.Exif().load(image.info["exif"])
-    except Exception:  # damaged EXIF raises many kinds, and is no reason to lose the picture
+    except Exception:  # damaged EXIF raises many kinds of errors; the picture is written without it
         return {}
     return {"exif": image.info["exif"]}
 
 
 def trailer(mark: str, image: bytes) -> bytes:
-    """A mark to append to an image's file, with the CRC-32 of that file.
+    """Make the bytes that append a mark to the file of an image. They have the file's CRC-32.
 
-    Readers of all formats ignore it: it is a `free` box as in AVIF.
+    They are a `free` box, as in AVIF. Readers of other formats ignore them too.
     """
     text = f"{MARK} {mark} image {zlib.crc32(image):08x}".encode("ascii")
     return struct.pack(">I4s", 8 + len(text), b"free") + text
 
 
-#: A trailer is at most this long, in bytes.
+#: The longest trailer, in bytes.
 TRAILER_MAX = 128
 
 
 def mark_in(file: bytes) -> str | None:
-    """The mark of a trailer; None: there is none; "": the image before it is not what was written.
+    """Read the mark in the trailer of a file. PNG has its mark elsewhere (`batch/provenance.py`).
 
-    A PNG has its mark elsewhere (`batch/provenance.py`).
+    Returns:
+        The mark. None if there is no trailer. "" if the file in front of it was changed.
     """
     start = f"free{MARK} ".encode()
     at = file.rfind(start, max(0, len(file) - TRAILER_MAX))

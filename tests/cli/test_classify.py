@@ -274,7 +274,7 @@ def test_files_that_are_not_what_they_should_be(run, tic: Path, plain: Path) -> 
         path.write_bytes(broken)
         run("classify", path).fails(3, str(path))
     Path("text.txt").write_text("hello")
-    run("classify", "text.txt").fails(3, "text.txt: no .tic file, and as an image: not an image")
+    run("classify", "text.txt").fails(3, "text.txt: not a .tic file, nor a readable image: not")
     run("classify", "no.tic").fails(3, "no.tic: cannot be read")
     run("classify", ".").fails(3, ".: a folder", "batch classify")
     run("classify").fails(2, "FILE")

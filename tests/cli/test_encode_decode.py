@@ -131,7 +131,7 @@ def test_a_bomb_is_refused_before_its_pixels_are_allocated(shell, tmp_path: Path
         (lambda d: d[:6] + b"\x09" + d[7:], "format version 9"),
         (lambda d: b"\xff\xd8\xff\xe0" + d[4:], "not a .tic file"),
         (lambda d: np.random.default_rng(1).bytes(500), "not a .tic file"),
-        (lambda d: d + d, "behind its end"),
+        (lambda d: d + d, "after its end"),
     ],
 )
 @pytest.mark.parametrize("command", ["decode", "info"])

@@ -96,7 +96,7 @@ def test_a_file_that_appears_while_a_command_runs(
     load = api.loaded
     monkeypatch.setattr(api, "loaded", loaded)
     failed = run(command, source, target, *more)
-    failed.fails(1, "was made by something else meanwhile, and stays")
+    failed.fails(1, "another program made this file in the meantime, so it is not replaced")
     assert target.read_bytes() == b"of somebody else"
     assert run(command, source, target, *more, "-f").code == 0
     assert target.read_bytes() != b"of somebody else"

@@ -75,7 +75,7 @@ def test_cut_at_a_section_is_noticed() -> None:
 
 
 def test_bytes_after_the_end_are_refused() -> None:
-    with pytest.raises(BadInputError, match="behind its end"):
+    with pytest.raises(BadInputError, match="after its end"):
         tic.read(tic.write(example()) + b"\0")
 
 

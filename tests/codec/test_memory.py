@@ -67,7 +67,7 @@ def undecoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available", lambda: 2 << 30)
 
 
-NEED = r"20000×20000 pixels need about .* GiB of memory with tic-lite, 2.00 GiB are free"
+NEED = r"20000×20000 pixels need about .* GiB of memory with tic-lite, but only 2.00 GiB are free"
 
 
 def test_the_library_decodes_no_pixels(undecoded: None, huge: Path, tiny) -> None:
@@ -80,7 +80,7 @@ def test_the_library_decodes_no_pixels(undecoded: None, huge: Path, tiny) -> Non
 
 
 def test_the_command_decodes_no_pixels(undecoded: None, huge: Path, run, tmp_path: Path) -> None:
-    words = ("20000×20000 pixels need about", "GiB of memory with tic-lite, 2.00 GiB are free")
+    words = ("20000×20000 pixels need about", "memory with tic-lite, but only 2.00 GiB are free")
     run("encode", huge, tmp_path / "x.tic", "--device", "cpu").fails(1, "huge.png: ", *words)
     run("classify", huge, "--device", "cpu").fails(1, "huge.png: ", *words)
 
@@ -143,7 +143,7 @@ WRONG = ["", "2", "GiB", "2 apples", "-1G", "0B", "0.2B", "1e3M", "2GiB 1", "2Gi
 @pytest.mark.parametrize("text", WRONG)
 def test_texts_that_are_not_sizes(monkeypatch, text: str) -> None:
     monkeypatch.setenv(memory.LIMIT, "1GiB")
-    with pytest.raises(UsageError, match=r"^`memory` is a size such as 2GiB, 1500MB or 3G, not "):
+    with pytest.raises(UsageError, match=r"^`memory` must be a size such as 2GiB, 1500MB or 3G"):
         ticodec.set_memory(text)
     assert memory.limit() == 1 << 30
 
@@ -184,7 +184,7 @@ def test_memory_in_use_is_counted() -> None:
 
 def test_the_message_names_the_limit(limited, tiny, picture) -> None:
     limited(1000)
-    message = "0.00 GiB are left of a limit of 1.00; use a higher `memory`, or a smaller image"
+    message = "0.00 GiB are left of a limit of 1.00 GiB; use a higher `memory`, or a smaller image"
     with pytest.raises(TicodecError, match=f"^90×70 pixels need .*{message}$"):
         tiny.encode(picture(70, 90))
 
@@ -195,14 +195,14 @@ def test_the_commands_limit(limited, run, photo: Path, tmp_path: Path) -> None:
     model = ("-m", "tiny", "--device", "cpu")
     assert run("encode", photo, tic, *model, "--memory", "3GiB").code == 0
     assert os.environ[memory.LIMIT] == f"{3 << 30}B"
-    words = ("90×70 pixels need", "are left of a limit of 1.00; use a higher --memory")
+    words = ("90×70 pixels need", "are left of a limit of 1.00 GiB; use a higher --memory")
     small = ("--memory", "1GiB", "--device", "cpu")
     run("encode", photo, tic, "-f", "-m", "tiny", *small).fails(1, *words)
     run("decode", tic, tmp_path / "x.png", *small).fails(1, *words)
     run("classify", tic, *small).fails(1, *words)
     for command in ("encode", "decode", "classify"):
         wrong = run(command, photo, "--memory", "much")
-        wrong.fails(2, "--memory is a size such as 2GiB, 1500MB or 3G, not 'much'")
+        wrong.fails(2, "--memory must be a size such as 2GiB, 1500MB or 3G, not 'much'")
         run(command, photo, "--memory", "9" * 400 + "G").fails(2, "--memory is a size")
     run("batch", "encode", photo, tree, "--memory", "1").fails(2, "--memory is a size")
 
@@ -215,7 +215,7 @@ def test_workers_share_the_limit(limited, run, photo: Path, tmp_path: Path) -> N
     words = ("batch", "encode", tmp_path, tmp_path / "out", "-m", "tiny", "--device", "cpu")
     done = run(*words, "--jobs", 2, "--memory", "200MB")
     assert done.code == 1
-    assert "GiB are left of a limit of 0.00; use a higher --memory" in done.err
+    assert "GiB are left of a limit of 0.00 GiB; use a higher --memory" in done.err
     assert run(*words, "--jobs", 2, "--memory", "8GiB").code == 0
 
 
@@ -227,7 +227,7 @@ def tight(monkeypatch: pytest.MonkeyPatch, tiny) -> None:
     monkeypatch.setattr(memory, "available", lambda: int(least + 1))
 
 
-LESS = "GiB are free; use a machine with more, or an `effort` of 1"
+LESS = "GiB are free; use a machine with more memory, or an `effort` of 1"
 
 
 def test_effort_needs_memory(tight: None, tiny, picture, photo: Path) -> None:

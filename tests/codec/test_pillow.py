@@ -265,7 +265,7 @@ def test_another_format_with_our_suffix(tmp_path: Path) -> None:
     [
         (PHOTO.read_bytes()[:-1], "^damaged file: it ends too early$"),
         (PHOTO.read_bytes()[:40], "^damaged file: it ends too early$"),
-        (PHOTO.read_bytes() + b"x", "bytes behind its end"),
+        (PHOTO.read_bytes() + b"x", "bytes after its end"),
         (flipped(PHOTO.read_bytes(), 60), "wrong checksum of section"),
     ],
 )

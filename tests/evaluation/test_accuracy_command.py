@@ -106,7 +106,7 @@ def test_classifiers_of_latents_that_cannot_be_used(
         (tmp_path / "gone", "headed", 3, "the classifier is missing"),
         (damaged, "headed", 3, "not a classifier of ticodec"),
         (pixels.path, "headed", 3, "this classifier reads pixels; --classifier takes those"),
-        (wrong, "headed", 3, "a classifier of 3 channels"),
+        (wrong, "headed", 3, "this classifier reads 3 channels"),
         (other, "headed", 2, "reads the latents of tiny (01020304); -m names no such weights"),
     ):
         out = tmp_path / "report"

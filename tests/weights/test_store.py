@@ -268,5 +268,5 @@ def test_qualities_that_the_weights_do_not_have(
     manifest["models"]["tiny"]["qualities"] = qualities
     (user / "manifest.json").write_text(json.dumps(manifest))
     run("encode", photo, "-m", "tiny").fails(
-        3, "tiny has the qualities 1 to 8, its manifest says otherwise"
+        3, "tiny has the qualities 1 to 8, but its manifest says otherwise"
     )
