@@ -55,10 +55,8 @@ class Target:
         if not 0 < value < math.inf:
             raise UsageError(f"`value` must be positive and finite, not {value:g}")
         if self.measure == "ms-ssim" and value <= 1:  # surely meant as a ratio
-            raise UsageError(
-                f"`value` of an MS-SSIM must be in dB, such as 15 for a ratio of 0.968, "
-                f"not {value:g}"
-            )
+            text = f"must be in dB, such as 15 for 0.968, not {value:g}"
+            raise UsageError(f"`value` of an MS-SSIM {text}")
         object.__setattr__(self, "value", value)
 
     @property

@@ -1,12 +1,12 @@
-"""Image files to pictures: what is kept of a photo, how it is converted, and what is said of it.
+"""Reads image files: what is kept of a photo, how it is converted, and which notes it gets.
 
 bytes ─► opening ─► Pillow image ─► metadata: upright ─► samples: 8 bits ─► colour: RGB ─► Picture
    └───► inspection: what else the file has ───────────────────────────────► its notes ───┘
 
-structure/  a module for each kind of file: what is in it beside its picture, for `inspection`
-tags/       EXIF, XMP and TIFF tags, read and changed in place, for `metadata`
-colours/    ICC profiles, curves and conversions, for `colour`
+structure/  for `inspection`: one module per kind of file, which finds what it has besides a picture
+tags/       for `metadata`: EXIF, XMP and TIFF tags, read and changed in place
+colours/    for `colour`: ICC profiles, curves and conversions
 
-`read.read_picture` is the one way in for files, `read.to_picture` for Pillow images. The command
-line, `batch` and the Python API all go through them, so a photo is treated alike everywhere.
+All files are read by `read.read_picture`, and all Pillow images by `read.to_picture`. The command
+line, `batch` and the Python API call these two, so they all treat a photo in the same way.
 """

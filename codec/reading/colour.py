@@ -1,10 +1,11 @@
-"""Colours of any space to RGB, with an ICC profile that says which RGB, or none: sRGB.
+"""Converts colours of any space to RGB. An ICC profile says which RGB, and without one it is sRGB.
 
 Lab, CMYK ─────────────────────── conversion ─► sRGB
-RGB, grey ─┬─ ICC profile, if it fits ────────► the same pixels with a profile of RGB or grey
+RGB, grey ─┬─ ICC profile, if it fits ────────► the same pixels with a profile for RGB or grey
            └─ chunks, tags, nclx ─► icc.py ───►
 
-Of a PNG, cICP comes before its ICC profile, and that before sRGB, gAMA and cHRM.
+If a PNG describes its colours in several ways, the first of these counts: cICP; the ICC profile;
+sRGB, gAMA and cHRM.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from .options import Reading
 from .samples import ROWS, is_grey
 from .stored import UNKNOWN, Stored
 
-#: What profiles call the space of each mode that is converted to sRGB.
+#: The modes that are converted to sRGB, and the names of their spaces in ICC profiles.
 CONVERTED = {"CMYK": b"CMYK", "LAB": b"Lab "}
-#: Formats in whose grey photos the channels may differ by one level.
+#: In these formats, the channels of grey photos may differ by one level.
 NEARLY_GREY = ("WEBP", "AVIF", "HEIF", "JPEG2000")
-#: Between these lies the light of the sample 0.5 if the levels of 8 bits look about equally far
-#: apart. Pixels with another curve are brought to that of sRGB.
+#: If the 8-bit levels of a curve look about equally far apart, the light of the sample 0.5 lies in
+#: this range. Pixels with another curve are converted to the curve of sRGB.
 EVEN = (0.1, 0.36)
-#: Gamma of a file that means the curve of sRGB: 1/2.2, as files round it.
+#: A gamma in this range means the curve of sRGB. It is 1/2.2, as files round it.
 USUAL_GAMMA = (0.4540, 0.4551)
 
-#: Primaries as in `PRIMARIES`, and the tag of a curve.
+#: Primaries as in `PRIMARIES`, and the ICC tag of a curve.
 Description = tuple[tuple[float, ...], bytes]
 
 
@@ -42,20 +43,20 @@ def to_rgb(
     notes: list[Note],
     stored: Stored = UNKNOWN,
 ) -> Image.Image:
-    """An 8-bit image without alpha in mode "RGB"; a grey one has three equal channels.
+    """Convert an 8-bit image without alpha to mode "RGB". Grey gets three equal channels.
 
-    Lab and CMYK become sRGB. Other colours stay as they are. Their profile says which they are;
+    Lab and CMYK become sRGB. Other colours do not change: a profile says which they are, and
     without a profile they are sRGB.
 
     Args:
-        metadata: its "icc" becomes a profile of these pixels, or is removed. Of a grey image it is
-            a profile of grey.
-        image: upright; of a mode that `eight_bit` returns.
+        image: upright, in a mode that `eight_bit` returns.
+        metadata: its "icc" becomes a profile for the returned pixels, or is removed. For a grey
+            image it is a profile for grey.
         reading: with `strip`, the colours become sRGB.
-        notes: one note on all that is converted or lost is added here.
+        notes: gets one note on everything that is converted or lost.
         stored: how the file stores its colours.
 
-    Raises BadInputError for Lab where Pillow has no LittleCMS.
+    Raises BadInputError for Lab if Pillow was built without LittleCMS.
     """
     said: list[str] = []
     data = _sound(metadata.pop("icc", stored.icc), image.mode, said)
@@ -80,7 +81,7 @@ def to_rgb(
 
 
 def _sound(data: bytes | None, mode: str, said: list[str]) -> bytes | None:
-    """A file's own profile, unless it is damaged or of other pixels."""
+    """Return a file's own profile. None if it is damaged, or is for another kind of pixels."""
     if data is None:
         return None
     profile = icc.read(data)
@@ -95,7 +96,7 @@ def _sound(data: bytes | None, mode: str, said: list[str]) -> bytes | None:
 
 
 def _converted(image: Image.Image, data: bytes | None, said: list[str]) -> Image.Image:
-    """A "CMYK" or "LAB" image as sRGB, by its profile if that can be used."""
+    """Convert a "CMYK" or "LAB" image to sRGB, with its profile if the profile can be used."""
     name = image.mode.replace("LAB", "Lab")
     if data is not None:
         try:
@@ -111,13 +112,16 @@ def _converted(image: Image.Image, data: bytes | None, said: list[str]) -> Image
 def _described(
     image: Image.Image, data: bytes | None, stored: Stored, said: list[str]
 ) -> tuple[Image.Image, bytes | None]:
-    """An "L" or "RGB" image, with a profile made of its file's numbers for colours, or None.
+    """Make an ICC profile for an "L" or "RGB" image from its file's numbers for colours.
 
-    Linear samples and the like are brought to the curve of sRGB: the codec would harm their dark
-    parts.
+    Linear samples, and those with similar curves, are converted to the curve of sRGB, because the
+    codec would damage their dark parts.
 
     Args:
-        data: the file's ICC profile, which is kept if the file says nothing that comes before it.
+        data: the file's ICC profile. It is kept unless the file has a cICP chunk.
+
+    Returns:
+        The image and its profile. The profile is None for sRGB.
     """
     found = _of_cicp(stored.cicp, said) if stored.cicp else None
     hdr = stored.cicp if found and stored.cicp and stored.cicp[1] in transfer.HDR else None
@@ -126,7 +130,7 @@ def _described(
             return image, data
         found = _of_gamma(stored)
     elif data is not None:
-        said.append("the ICC profile is dropped, since the PNG's cICP chunk comes before it")
+        said.append("the ICC profile is dropped, because the PNG's cICP chunk takes precedence")
     if found is None:
         return image, None
     primaries, curve = found
@@ -136,18 +140,18 @@ def _described(
     lights = transfer.light(curve)
     assert lights is not None
     if not EVEN[0] < lights[128] < EVEN[1]:
-        said.append("samples with another tone curve are brought to that of sRGB")
+        said.append("samples with another tone curve are converted to the curve of sRGB")
         image, curve = _mapped(image, transfer.srgb_samples(lights)), transfer.SRGB
     made = icc.rgb_profile(tuple(primaries), curve, hdr)
     if made is None:
-        said.append("impossible primaries of its colours are ignored")
+        said.append("the impossible primaries of its colours are ignored")
         return image, None
     profile = icc.read(made)
     return image, None if profile and profile.is_srgb else made
 
 
 def _of_cicp(cicp: tuple[int, int], said: list[str]) -> Description | None:
-    """Primaries and curve of numbers of H.273; None: one is not known."""
+    """Primaries and curve for numbers of H.273. None if one of the numbers is not known."""
     primaries, curve = PRIMARIES.get(cicp[0]), transfer.curve_of(cicp[1])
     if primaries is None or curve is None:
         said.append("unknown numbers for its colours (cICP or nclx) are ignored")
@@ -158,7 +162,7 @@ def _of_cicp(cicp: tuple[int, int], said: list[str]) -> Description | None:
 
 
 def _of_gamma(stored: Stored) -> Description | None:
-    """Primaries and curve of gAMA and cHRM, or of TIFF's tags; None: there is nothing usable."""
+    """Primaries and curve by gAMA and cHRM, or by TIFF tags. None if the file has none usable."""
     if not (stored.gamma or stored.chromaticities):
         return None
     primaries = stored.chromaticities or BT_709
@@ -172,7 +176,11 @@ def _of_gamma(stored: Stored) -> Description | None:
 
 
 def _fitting(image: Image.Image, data: bytes, said: list[str]) -> tuple[Image.Image, bytes | None]:
-    """An image "L" or "RGB", and the profile for such pixels that looks the same; None: sRGB."""
+    """Fit a profile to an image "L" or "RGB": a grey image gets a profile for grey.
+
+    Returns the image and its profile, which is None for sRGB. If no such profile looks the same, a
+    grey image is converted to sRGB.
+    """
     profile = icc.read(data)
     assert profile is not None
     if image.mode == "RGB":
@@ -185,7 +193,7 @@ def _fitting(image: Image.Image, data: bytes, said: list[str]) -> tuple[Image.Im
         return image, made
     try:
         converted = greys_to_srgb(image, data)
-        said.append("greys are converted to sRGB, since no ICC profile for grey looks the same")
+        said.append("greys are converted to sRGB, because no ICC profile for grey looks the same")
         return converted, None
     except ConversionError:
         said.append("an ICC profile that cannot be used is dropped")
@@ -195,14 +203,14 @@ def _fitting(image: Image.Image, data: bytes, said: list[str]) -> tuple[Image.Im
 def _without_profile(
     image: Image.Image, data: bytes, said: list[str]
 ) -> tuple[Image.Image, bytes | None]:
-    """An image "L" or "RGB" as sRGB; as it is, with its profile, where that cannot be made."""
+    """Convert an image "L" or "RGB" to sRGB. If that fails, image and profile do not change."""
     profile = icc.read(data)
     if profile is not None and profile.is_srgb:
         return image, None
     try:
         return (greys_to_srgb if image.mode == "L" else to_srgb)(image, data), None
     except ConversionError:
-        said.append("the ICC profile stays, since it cannot be used to make the colours sRGB")
+        said.append("the ICC profile stays, because it cannot be used to convert the colours")
         return image, data
 
 
@@ -211,13 +219,13 @@ def _in_mode(mode: str, image: Image.Image) -> Image.Image:
 
 
 def _mapped(image: Image.Image, samples: transfer.Floats) -> Image.Image:
-    """An image with each level 0 … 255 of its channels replaced by a sample 0 … 1."""
+    """Replace the levels of an image by a table that has a sample 0 … 1 for each level 0 … 255."""
     table = (samples * 255).round().clip(0, 255).astype(int).tolist()
     return image.point(table * len(image.getbands()))
 
 
 def _is_grey(image: Image.Image, tolerance: int) -> bool:
-    """Whether an image "L" or "RGB" is grey. Reads only as many rows as it takes to see colours."""
+    """Whether an image "L" or "RGB" is grey. Stops at the first rows that have colours."""
     width, height = image.size
     return image.mode == "L" or all(
         is_grey(np.asarray(image.crop((0, y, width, min(y + ROWS, height)))), tolerance)

@@ -1,8 +1,8 @@
-"""What the bytes of a file are: which of Pillow's formats, a raw file of a camera, no image at all.
+"""Recognises files by their bytes: a format of Pillow, a camera's raw file, or not an image at all.
 
-bytes ─┬─► a raw file? ─► refused: Pillow would give its small preview
-       ├─► HEIC, JPEG XL? ─► the package that opens it; else Pillow
-       └─► no image? ─► what it seems to be, for the message
+bytes ─┬─► a raw file? ─► refused, because Pillow would return its small preview
+       ├─► HEIC or JPEG XL? ─► opened by an optional package; other images by Pillow
+       └─► not an image? ─► the message says what it seems to be
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ from .structure.tiff_directories import TIFF, Directories
 from .structure.tiff_file import PHOTOMETRIC, SUB_DIRECTORIES, is_smaller
 
 RAW = (
-    "a raw file of a camera, or another whose first picture is only a small preview; "
+    "a raw file of a camera, or a file whose first picture is only a small preview; "
     "develop it to a TIFF or JPEG first"
 )
-#: How raw files begin that are no TIFF files: of Fujifilm, Panasonic, Olympus, Sigma, Minolta.
+#: The first bytes of raw files that are not TIFF files, from cameras of Fujifilm, Panasonic,
+#: Olympus, Sigma and Minolta.
 _RAW_BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM")
-#: Others say what they are a little later: of Canon.
+#: Bytes that raw files of Canon have at an offset.
 _RAW_MARKS = ((4, b"ftypcrx "), (6, b"HEAPCCDR"), (4, b"\x10\0\0\0CR\2\0"))
 
-#: A tag that every DNG has; what it says of the colours of a camera's sensor.
+#: A tag that every DNG has, and the photometric interpretations of a camera's sensor.
 _DNG, _SENSOR = 50706, (32803, 34892)
 
-#: Brands of files that pillow-heif reads, and of AVIF, which Pillow reads itself.
+#: The brands of files that pillow-heif reads, and of AVIF files, which Pillow reads itself.
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _AVIF = {b"avif", b"avis"}
 
 _RENDER = "draw it as a PNG first"
-#: What files are that Pillow knows, and cannot decode itself.
+#: What the files are that Pillow recognises, but cannot decode itself.
 NO_PICTURES = {
     "EPS": f"a PostScript document; {_RENDER}",
     "WMF": f"a drawing of Windows (WMF, EMF); {_RENDER}",
@@ -48,7 +49,7 @@ NO_PICTURES = {
     "GRIB": "a table of measurements (GRIB)",
     "HDF5": "a table of measurements (HDF5)",
 }
-#: (where, what is there, what such a file is)
+#: (offset, bytes at this offset, what such a file is)
 _SIGNATURES = (
     (0, b"%PDF", f"a PDF document; {_RENDER}"),
     (0, b"%!PS", NO_PICTURES["EPS"]),
@@ -82,7 +83,7 @@ _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 def is_raw(data: bytes) -> bool:
-    """Whether a file is a camera's raw file, or a TIFF file whose first picture is a preview."""
+    """Whether a file is a camera's raw file, or a TIFF whose first picture is only a preview."""
     if data.startswith(_RAW_BEGINNINGS):
         return True
     if any(data.startswith(mark, at) for at, mark in _RAW_MARKS):
@@ -102,9 +103,9 @@ def is_raw(data: bytes) -> bool:
 
 
 def opener(data: bytes) -> Callable[[BytesIO], Image.Image]:
-    """What opens a file of this kind.
+    """Choose the function that opens this kind of file.
 
-    Raises BadInputError that names the extra of a missing package.
+    Raises BadInputError if a package is missing. The message names the extra that has it.
     """
     major, brands = _brands(data)
     try:
@@ -114,7 +115,7 @@ def opener(data: bytes) -> Callable[[BytesIO], Image.Image]:
             with of_extra("heif", "a HEIC photo"):
                 from pillow_heif import HeifImageFile
 
-            # It is not registered with Pillow, where it would take AVIF files too.
+            # It is not registered with Pillow, because it would then open AVIF files too.
             return HeifImageFile
         if is_jpegxl(data):
             with of_extra("jxl", "a JPEG XL photo"):
@@ -127,7 +128,7 @@ def opener(data: bytes) -> Callable[[BytesIO], Image.Image]:
 
 
 def _brands(data: bytes) -> tuple[bytes, set[bytes]]:
-    """The main brand of a file of HEIC's kind, and all; videos have brands too."""
+    """The main brand of a file of boxes, and all its brands. HEIC, AVIF and videos have brands."""
     if data[4:8] != b"ftyp":
         return b"", set()
     end = min(int.from_bytes(data[:4], "big"), len(data), 1024)
@@ -135,10 +136,10 @@ def _brands(data: bytes) -> tuple[bytes, set[bytes]]:
 
 
 def no_image(data: bytes, kind: str | None = None) -> str:
-    """The message for a file that is no image: what it seems to be, as far as that can be told.
+    """The message for a file that is not an image. It says what the file seems to be, if possible.
 
     Args:
-        kind: Pillow's format of it, one of `NO_PICTURES`; None: Pillow knows none.
+        kind: Pillow's name of its format, one of `NO_PICTURES`. None if Pillow knows no format.
     """
     seems = NO_PICTURES[kind] if kind else _seems(data)
     return "not an image that Pillow can read" + (f"; it seems to be {seems}" if seems else "")

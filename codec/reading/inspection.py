@@ -1,7 +1,7 @@
-"""What an image file has beside the one picture that is kept, found in its own structure.
+"""Finds what an image file has besides the one picture that is kept, from the file's structure.
 
-Nothing is decoded. The steps are counted and have a limit, since files may be damaged or hostile.
-All that was found of one kind becomes one note.
+Nothing is decoded. The number of steps is limited, because files may be damaged or hostile. All
+findings of one kind become one note.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from .structure import (
 )
 from .structure.found import Found
 
-#: Adds what a file has beside its picture to Found. Raises TooManySteps for a file of far more
-#: parts than real ones have.
+#: Adds to Found what a file has besides its picture. Raises TooManySteps if the file has far more
+#: parts than real files have.
 Look = Callable[[bytes, Image.Image, Found], None]
-#: How files are looked into, by Pillow's name of their format.
+#: The function that inspects a file, by Pillow's name of the format.
 LOOKS: dict[str, Look] = {
     "AVIF": heif_file.look,
     "BMP": other_files.look_at_bmp,
@@ -50,18 +50,19 @@ LOOKS: dict[str, Look] = {
 
 
 def inspected(data: bytes, image: Image.Image) -> list[Note]:
-    """A note for everything in the file that its picture does not have; one for each kind.
+    """Make notes on everything that the file has and its picture does not, one for each kind.
 
     Args:
-        data: the whole file. image: as Pillow has opened and loaded it.
+        data: the whole file.
+        image: the image that Pillow has opened and loaded from the file.
     """
     found = Found()
     try:
         LOOKS.get(image.format or "", other_files.look_at_frames)(data, image, found)
-    except Exception:  # the picture is good, whatever is wrong with the rest of its file
-        found.add("metadata", "what is behind a damaged part")
+    except Exception:  # the picture was decoded, so damage in the rest of the file is no error
+        found.add("metadata", "what follows a damaged part")
     notes = found.notes()
-    if image.format not in LOOKS:  # else it would be taken for whole
+    if image.format not in LOOKS:  # without a note, the file would seem to be kept completely
         text = f"only the picture of a {image.format} file is kept; what else it has is not known"
         notes.append(Note("metadata", text))
     return notes

@@ -1,7 +1,7 @@
-"""The header of a JPEG XL file, read before its plugin for Pillow decodes all pixels at once.
+"""Reads the header of a JPEG XL file. This comes first: Pillow's plugin decodes all pixels at once.
 
 file ─► boxes, or a bare codestream ─► header: size, animation, bits
-             └─► XMP, which the plugin leaves out
+             └─► XMP, which the plugin does not read
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ticodec.notes import Note
 
 from .structure.boxes import Box, Boxes
 
-#: How a bare codestream begins, and a file of boxes.
+#: The first bytes of a bare codestream, and of a file of boxes.
 CODESTREAM = b"\xff\x0a"
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 
-#: Width : height by their number in the header; 0: the width is there itself.
+#: Ratios of width and height, by their number in the header. With number 0 the width follows.
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
 
@@ -28,7 +28,8 @@ class Facts(NamedTuple):
 
     Args:
         height, width: in pixels, before the orientation is applied.
-        animated: whether there are frames. bits: of a channel.
+        animated: whether the file is an animation.
+        bits: per channel.
     """
 
     height: int
@@ -38,21 +39,21 @@ class Facts(NamedTuple):
 
 
 def is_jpegxl(data: bytes) -> bool:
-    """Whether a file begins as JPEG XL does."""
+    """Whether a file begins as a JPEG XL file does."""
     return data.startswith((CODESTREAM, CONTAINER))
 
 
 def facts(data: bytes) -> Facts:
-    """What the header of a file says. Raises ValueError when it has none."""
+    """Read the header of a file. Raises ValueError if it has none."""
     header = _Bits(_codestream(data))
     height, width = _size(header)
-    if header.take(1):  # all else is as usual
+    if header.take(1):  # everything else has its default
         return Facts(height, width)
     if header.take(1):
         header.take(3)  # the orientation
         if header.take(1):
-            _size(header)  # another size to show it at
-        if header.take(1):  # a preview; nothing makes them
+            _size(header)  # the size to show the picture at
+        if header.take(1):  # a preview, which is not parsed because no program writes one
             return Facts(height, width)
         if header.take(1):
             return Facts(height, width, animated=True)
@@ -63,7 +64,7 @@ def facts(data: bytes) -> Facts:
 
 
 def complete(image: Image.Image, data: bytes) -> list[Note]:
-    """Add the XMP to an image, which its plugin leaves out. Returns notes on what is lost."""
+    """Add the XMP to an image, which its plugin does not read. Returns notes on what is lost."""
     compressed = set()
     for box in _boxes(data):
         if box.name == b"xml " and box.start < box.end:
@@ -78,7 +79,7 @@ def complete(image: Image.Image, data: bytes) -> list[Note]:
         notes.append(Note("bits", f"{header.bits} bits a channel are reduced to 8"))
     for kind, key in ((b"Exif", "exif"), (b"xml ", "xmp")):
         if kind in compressed and not image.info.get(key):
-            notes.append(Note(key, f"{key.upper()} that is compressed is dropped"))
+            notes.append(Note(key, f"compressed {key.upper()} is dropped"))
     return notes
 
 
@@ -88,13 +89,13 @@ def _codestream(data: bytes) -> bytes:
         return data[2:64]
     for box in _boxes(data):
         if box.name in (b"jxlc", b"jxlp"):
-            start = box.start + (4 if box.name == b"jxlp" else 0)  # a part, after its number
+            start = box.start + (4 if box.name == b"jxlp" else 0)  # "jxlp" begins with a number
             return data[start + 2 : start + 64]
     raise ValueError("the file has no picture, or ends within it")
 
 
 def _boxes(data: bytes) -> Iterator[Box]:
-    """The boxes of a file; a bare codestream has none. Raises TooManySteps."""
+    """The boxes of a file. A bare codestream has none. Raises TooManySteps."""
     return Boxes(data).within(0, len(data) if data.startswith(CONTAINER) else 0)
 
 
@@ -110,20 +111,20 @@ def _size(bits: _Bits) -> tuple[int, int]:
 
 
 def _side(bits: _Bits, small: int) -> int:
-    """A number of pixels: small ones are multiples of 8."""
+    """Read a number of pixels. Small ones are stored as multiples of 8."""
     if small:
         return 8 * (bits.take(5) + 1)
     return bits.take((9, 13, 18, 30)[bits.take(2)]) + 1
 
 
 class _Bits:
-    """Numbers in bits, the lowest first."""
+    """Reads numbers of any length in bits. The lowest bits come first."""
 
     def __init__(self, data: bytes) -> None:
         self.value, self.left = int.from_bytes(data, "little"), 8 * len(data)
 
     def take(self, count: int) -> int:
-        """The next number, of `count` bits. Raises ValueError when fewer are left."""
+        """Read the next number of `count` bits. Raises ValueError if fewer bits are left."""
         if count > self.left:
             raise ValueError("its header is cut short")
         taken = self.value & ((1 << count) - 1)

@@ -1,7 +1,8 @@
-"""The metadata of a photo that is kept, and its orientation, which is applied to the pixels.
+"""Reads the metadata of a photo that is kept, and applies its orientation to the pixels.
 
-EXIF is kept byte for byte, as is XMP of any encoding, except what has to change: the orientation
-that was applied, a resolution that the file had elsewhere, what the photo's owner wants left out.
+EXIF, and XMP in any encoding, are kept byte for byte, except for what has to change: the
+orientation is removed, a resolution from elsewhere in the file is added to the EXIF, and what the
+photo's owner does not want is left out.
 """
 
 from __future__ import annotations
@@ -19,24 +20,27 @@ from .tags import exif, location, orientation, resolution, tiff_tags, xmp
 from .tags.exif import PREFIX, Tags, tags_of, without_prefix
 from .tags.resolution import Resolution
 
-#: The most EXIF that a JPEG can have, in bytes, with its prefix.
+#: The longest EXIF that a JPEG can have, in bytes, with its prefix.
 EXIF_MAX = 65533
 
 
 def upright(
     image: Image.Image, reading: Reading, notes: list[Note]
 ) -> tuple[Image.Image, dict[str, bytes]]:
-    """The image with its orientation applied; its metadata by section name: "icc", "exif", "xmp".
+    """Apply the orientation of an image, and collect its metadata.
 
     The orientation is removed from the metadata, so the picture is upright in every viewer.
-    EXIF is as in a JPEG, with the prefix "Exif\\0\\0"; XMP and ICC are as their file has them.
 
     Args:
-        image: of any mode, as opened; it is not changed.
-        reading: with `strip` only the ICC profile is left, for the colours' conversion.
-        notes: a note on what is not kept is added here.
+        image: an image of any mode, as it was opened. It is not changed.
+        reading: with `strip` only the ICC profile is returned, to convert the colours with.
+        notes: gets notes on what is not kept.
 
-    Raises what Pillow raises where the pixels cannot be decoded.
+    Returns:
+        The upright image, and its metadata by section name: "icc", "exif", "xmp". EXIF has the
+        prefix "Exif\\0\\0", as in a JPEG. XMP and ICC are as in the file.
+
+    Raises the errors of Pillow if the pixels cannot be decoded.
     """
     image.load()
     block, packet = exif_of(image, [] if reading.strip else notes), xmp_of(image)
@@ -46,8 +50,8 @@ def upright(
     turn = orientation_of(image)
     dots = resolution.of_file(image)
     if resolution.is_oblong(image):
-        notes.append(Note("dpi", "its pixels are taken as square, and are not meant to be"))
-    own = image.info.get("original_orientation")  # of HEIF, whose EXIF says 1 by now
+        notes.append(Note("dpi", "its pixels are not square, but are treated as square"))
+    own = image.info.get("original_orientation")  # of HEIF: pillow-heif has set the EXIF's to 1
     if turn != 1:
         image = image.transpose(orientation.TURNS[turn])
     if reading.strip:
@@ -68,7 +72,7 @@ def upright(
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The orientation of an image's pixels, 1 … 8; see `orientation.of`. Decodes none."""
+    """The orientation of an image's pixels, 1 … 8, see `orientation.of`. Decodes no pixels."""
     block = _exif_in_info(image)
     if block is None and not isinstance(image, ImageFile.ImageFile):
         block = _exif_of_tags(image, [])
@@ -78,12 +82,16 @@ def orientation_of(image: Image.Image) -> int:
 def kept_exif(
     block: bytes | None, turn: int, dots: Resolution | None, notes: list[Note]
 ) -> bytes | None:
-    """EXIF as it is kept: upright, with the file's resolution; None: nothing.
+    """Change EXIF to the form in which it is kept: upright, and with the file's resolution.
 
     Args:
-        turn: the orientation that was applied, if the EXIF has none of its own.
+        block: the EXIF, or None.
+        turn: the orientation that was applied, in case that the EXIF does not have it.
         dots: the resolution that the file has outside of its EXIF.
-        notes: a note on what is lost is added here.
+        notes: gets notes on what is lost.
+
+    Returns:
+        The changed EXIF, or None if nothing is left to keep.
     """
     tags = tags_of(block)
     if block and tags is None:
@@ -103,13 +111,13 @@ def kept_exif(
 
 
 def exif_of(image: Image.Image, notes: list[Note]) -> bytes | None:
-    """The EXIF of a loaded image, with `PREFIX`; None: it has none.
+    """The EXIF of a loaded image, with `PREFIX`, or None if it has none.
 
-    It is as its file has it. For a TIFF file, and for an image that was made in memory, it is made
-    of their tags about the photo.
+    It has the bytes of the file. For a TIFF file, and for an image that was made in memory, it is
+    made from their tags about the photo.
 
     Args:
-        notes: a note on tags that cannot be read is added here.
+        notes: gets notes on tags that cannot be read.
     """
     if image.format == "AVIF" and (block := _avif_exif(image)):
         return PREFIX + without_prefix(block)
@@ -117,20 +125,20 @@ def exif_of(image: Image.Image, notes: list[Note]) -> bytes | None:
 
 
 def xmp_of(image: Image.Image) -> bytes | None:
-    """The XMP of an image as its file has it; None: it has none."""
-    # Pillow takes the orientation out of the XMP of a TIFF file when it turns its pixels.
+    """The XMP of an image with the bytes of its file, or None if it has none."""
+    # When Pillow turns the pixels of a TIFF file, it removes the orientation from `info["xmp"]`.
     packet: object = getattr(image, "tag_v2", {}).get(700) or image.info.get("xmp")
     packet = packet or image.info.get("XML:com.adobe.xmp") or profile_in_text(image, "xmp")
-    if isinstance(packet, str):  # of bytes that Pillow took for Latin-1
+    if isinstance(packet, str):  # Pillow has decoded the bytes as Latin-1
         return packet.encode("utf-8" if any(ord(one) > 255 for one in packet) else "latin-1")
     return packet if isinstance(packet, bytes) and packet else None
 
 
 def complete(image: Image.Image, data: bytes) -> None:
-    """Put the XMP of a file into the image's `info`, where Pillow's plugins omit or change it.
+    """Put the XMP of a file into the image's `info`, if Pillow's plugin omits or changes it.
 
     Args:
-        data: the image's file.
+        data: the file of the image.
     """
     if image.format == "GIF" and (packet := xmp.in_gif(data)):
         image.info["xmp"] = packet
@@ -141,14 +149,14 @@ def complete(image: Image.Image, data: bytes) -> None:
 
 
 def profile_in_text(image: Image.Image, name: str) -> bytes | None:
-    """A block that ImageMagick has written into a PNG as text, as hexadecimal numbers."""
+    """Metadata that ImageMagick has written into a PNG as text with hexadecimal numbers."""
     text = str(image.info.get(f"Raw profile type {name}", ""))
     found = re.fullmatch(r"\s*\w+\s+\d+\s+((?:[\da-fA-F]{2}\s*)+)", text)
     return bytes.fromhex(found[1]) if found else None
 
 
 def _exif_in_info(image: Image.Image) -> bytes | None:
-    """The EXIF that Pillow has read from a file, or that somebody has given to an image."""
+    """The EXIF that Pillow has read from a file, or that a program has put into an image."""
     block = image.info.get("exif") or profile_in_text(image, "exif")
     if isinstance(block, Image.Exif):
         block = block.tobytes()
@@ -158,13 +166,13 @@ def _exif_in_info(image: Image.Image) -> bytes | None:
 
 
 def _exif_of_tags(image: Image.Image, notes: list[Note]) -> bytes | None:
-    """EXIF made of the tags of a TIFF file, or of those of an image that was made in memory."""
+    """Make EXIF from the tags of a TIFF file, or from those of an image that was made in memory."""
     in_memory = not isinstance(image, ImageFile.ImageFile)
     if "exif" in image.info or not (in_memory or image.format == "TIFF"):
         return None
     try:
         tags, failed = tiff_tags.of_photo(image.getexif())
-    except (TypeError, ValueError, SyntaxError, OSError):  # it also looks into the XMP
+    except (TypeError, ValueError, SyntaxError, OSError):  # `getexif` also reads the XMP
         return None
     if image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.MakerNote):
         notes.append(Note("exif", "its maker note is moved, and what it points to is lost"))
@@ -175,21 +183,22 @@ def _exif_of_tags(image: Image.Image, notes: list[Note]) -> bytes | None:
 
 
 def _avif_exif(image: Image.Image) -> bytes | None:
-    """The EXIF as an AVIF file has it.
+    """The EXIF with the bytes of an AVIF file.
 
-    Pillow writes it anew when the file has another orientation, and loses the thumbnail then.
+    If the file has another orientation than its EXIF, Pillow rewrites the EXIF and loses the
+    thumbnail.
     """
     decoder = getattr(image, "_decoder", None)
     return None if decoder is None else decoder.get_info()[4]
 
 
 def _with_resolution(tags: Tags | None, dots: Resolution, notes: list[Note]) -> Tags | None:
-    """EXIF with this resolution; unchanged, with a note, if it would be too long for a JPEG."""
+    """Add a resolution to EXIF. If it would be too long for a JPEG, add a note instead."""
     block = (tags or exif.empty()).tobytes()
     changed = Tags(block)
     resolution.put(changed, dots)
     if len(block) <= EXIF_MAX < len(changed.tobytes()):
-        text = f"its resolution, {dots[0]:g} dpi, has no room in its EXIF and is dropped"
+        text = f"its resolution, {dots[0]:g} dpi, does not fit into its EXIF and is dropped"
         notes.append(Note("dpi", text))
         return tags
     return changed
@@ -198,7 +207,7 @@ def _with_resolution(tags: Tags | None, dots: Resolution, notes: list[Note]) -> 
 def _without_location(
     block: bytes | None, packet: bytes | None, notes: list[Note]
 ) -> tuple[bytes | None, bytes | None]:
-    """EXIF and XMP without the place where the photo was taken."""
+    """Remove the place where the photo was taken from EXIF and XMP."""
     gone = []
     if block:
         try:
@@ -206,7 +215,8 @@ def _without_location(
             gone = location.leave_out(tags)
             block = tags.tobytes() if tags.entries(tags.first) or tags.thumbnail else None
         except ValueError:
-            notes.append(Note("exif", "its EXIF is dropped: it is damaged and may say the place"))
+            text = "its EXIF is dropped: it is damaged and may contain the location"
+            notes.append(Note("exif", text))
             block = None
     if packet:
         try:
@@ -214,7 +224,7 @@ def _without_location(
             gone += [location.PLACE] * (less != packet)
             packet = less
         except ValueError:
-            text = "its XMP is dropped: it cannot be read and may say the place"
+            text = "its XMP is dropped: it cannot be read and may contain the location"
             notes.append(Note("xmp", text))
             packet = None
     if names := ", ".join(dict.fromkeys(gone)):

@@ -1,4 +1,4 @@
-"""Opening image files of any format that Pillow knows, checked before their pixels are decoded."""
+"""Opens image files of any format that Pillow reads, and checks them before decoding pixels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from .metadata import orientation_of
 from .options import PLAIN, Reading
 from .tags.orientation import QUARTER_TURNS
 
-#: Called with an image's (height, width) before its pixels are decoded; raises to refuse it.
+#: Called with an image's (height, width) before its pixels are decoded. It raises an error to
+#: refuse the image.
 SizeCheck = Callable[[int, int], None]
 
 
@@ -28,19 +29,20 @@ def open_image(
     check: SizeCheck | None = None,
     reading: Reading = PLAIN,
 ) -> tuple[Image.Image, list[Note]]:
-    """Decode an image file's bytes completely. Returns notes on what could not be decoded, too.
+    """Decode an image file completely. Also returns notes on what could not be decoded.
 
-    The image has the mode that Pillow gives it, and is not turned yet.
+    The image has the mode that Pillow gives it. Its orientation is not applied yet.
 
     Args:
         data: the whole file.
-        max_pixels: the most pixels that it may have.
-        check: called with (height, width) before pixels are decoded; raises to refuse the image.
-        reading: whether a JPEG may lack pixels at its end.
+        max_pixels: the most pixels that the image may have.
+        check: called with (height, width) before pixels are decoded. It raises an error to refuse
+            the image.
+        reading: says whether pixels may be missing at the end of a JPEG.
 
-    Raises BadInputError when it is no image, is damaged, has too many pixels (seen in its header,
-    before its pixels are allocated), is a camera's raw file, or needs a package that is not
-    installed; and what `check` raises.
+    Raises BadInputError if the file is not an image, is damaged, is a camera's raw file, needs a
+    package that is not installed, or has too many pixels. The header says how many it has, before
+    any are allocated. Also raises whatever `check` raises.
     """
     if not data:
         raise BadInputError("the file is empty")
@@ -60,20 +62,20 @@ def open_image(
             if check is not None:
                 check(*upright_size(image))
             image, notes = _decoded(image, data, reading)
-            _check_pixels(image.height, image.width, max_pixels)  # the header may have been wrong
+            _check_pixels(image.height, image.width, max_pixels)  # the header may be wrong
             return image, notes
     except UnidentifiedImageError as error:
         raise BadInputError(formats.no_image(data)) from error
     except (TicodecError, MemoryError):
         raise
-    except Exception as error:  # Pillow's plugins raise many kinds on damaged files
+    except Exception as error:  # Pillow's plugins raise many kinds of errors for damaged files
         if is_memory_short(error):
             raise
         raise BadInputError(f"damaged image: {' '.join(str(error).split())}") from error
 
 
 def _decoded(image: Image.Image, data: bytes, reading: Reading) -> tuple[Image.Image, list[Note]]:
-    """An image that Pillow has opened, with its pixels; notes on those that are missing."""
+    """Decode the pixels of an image that Pillow has opened. Returns notes on missing pixels too."""
     try:
         image.load()
     except OSError:
@@ -90,21 +92,21 @@ def _open_jpegxl(
     max_pixels: int,
     check: SizeCheck | None,
 ) -> tuple[Image.Image, list[Note]]:
-    """A JPEG XL image. Its plugin decodes pixels at once, so its header is read here first."""
+    """Open a JPEG XL image. Its header is read first, because its plugin decodes all at once."""
     facts = jpegxl.facts(data)
     _check_pixels(facts.height, facts.width, max_pixels)
     if check is not None:
         check(facts.height, facts.width)
     try:
         image = opener(BytesIO(data))
-    except RuntimeError as error:  # whose text says how to build the plugin
+    except RuntimeError as error:  # its text does not help: it is about building the plugin
         raise BadInputError("damaged image: not all of this JPEG XL file can be decoded") from error
     image.load()
     return image, jpegxl.complete(image, data)
 
 
 def _check_pixels(height: int, width: int, most: int) -> None:
-    """Raises BadInputError when an image has too many pixels."""
+    """Raises BadInputError if an image has too many pixels."""
     if height * width > most:
         raise BadInputError(
             f"the image has {width}×{height} pixels, more than the limit of {most:,}; "
@@ -113,7 +115,7 @@ def _check_pixels(height: int, width: int, most: int) -> None:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) of an image once its orientation is applied. Decodes no pixels."""
+    """(height, width) of an image after its orientation is applied. Decodes no pixels."""
     turned = orientation_of(image) in QUARTER_TURNS
     return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -124,9 +126,9 @@ _opened: list[int | None] = []
 
 @contextmanager
 def _without_pillows_limit() -> Iterator[None]:
-    """Switch Pillow's limit of pixels off while any thread is in here: all threads share it.
+    """Switch off Pillow's limit of pixels, because `open_image` has its own.
 
-    `open_image` has a limit of its own.
+    All threads share the limit, so it is off as long as any thread is in this block.
     """
     with _opening:
         _opened.append(Image.MAX_IMAGE_PIXELS)
@@ -137,5 +139,6 @@ def _without_pillows_limit() -> Iterator[None]:
         with _opening:
             if len(_opened) == 1:
                 Image.MAX_IMAGE_PIXELS = _opened[0]
-            # The first entry is the limit before any thread came: it stays until the last one goes.
+            # The first entry is the limit from before the first thread came. It stays in the list
+            # until the last thread leaves.
             _opened.pop()

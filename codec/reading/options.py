@@ -1,10 +1,11 @@
-"""How a photo is read, as its owner wishes."""
+"""The options of reading a photo."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Kinds of notes on metadata. With `strip` its owner wants it to go, so it is no loss.
+#: The kinds of notes on metadata. With `strip` the photo's owner wants no metadata, so these notes
+#: do not count as a loss.
 METADATA = {
     "credentials",
     "dpi",
@@ -23,9 +24,10 @@ class Reading:
     """Options of reading a photo.
 
     Args:
-        strip: leave out all metadata: EXIF, XMP, and an ICC profile once the colours are sRGB.
-        strip_location: leave out where the photo was taken, and keep the rest.
-        allow_truncated: take a JPEG whose end is missing; what is missing becomes grey.
+        strip: leave out all metadata: EXIF, XMP, and the ICC profile after the colours were
+            converted to sRGB.
+        strip_location: leave out where the photo was taken, and keep all other metadata.
+        allow_truncated: accept a JPEG whose end is missing. The missing part becomes grey.
     """
 
     strip: bool = False
@@ -34,9 +36,9 @@ class Reading:
 
     @property
     def left_out(self) -> str:
-        """What is left out by wish: "metadata", "location" or "", nothing."""
+        """What the options leave out: "metadata", "location", or "" if nothing."""
         return "metadata" if self.strip else "location" if self.strip_location else ""
 
 
-#: The usual way: everything that can be kept is kept.
+#: The defaults: everything that can be kept is kept.
 PLAIN = Reading()

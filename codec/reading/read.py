@@ -1,8 +1,8 @@
-"""The way of a photo in: the order of the steps, and who does each.
+"""Reads a photo: the steps, and the functions that do them.
 
 bytes ─► open_image ─► upright ─► eight_bit ─► to_rgb ─► pixels, alpha, metadata ─┬─► Picture
-  ├────► stored_as, what the image does not tell ─┘                               │
-  └────► inspected ───► notes, to which each step adds ───────────────────────────┘
+  ├────► stored_as, facts that the Pillow image lacks ─┘                          │
+  └────► inspected ───► notes; each step adds more ───────────────────────────────┘
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ def read_picture(
     check: SizeCheck | None = None,
     reading: Reading = PLAIN,
 ) -> Picture:
-    """The picture of an image file's bytes: upright, 8-bit RGB.
+    """Read the picture of an image file: upright, 8-bit RGB.
 
-    Its notes, one of a kind, say what of the file is not kept or was converted.
+    Its notes, at most one of each kind, say what is not kept of the file and what was converted.
 
     Args:
-        data, max_pixels, check: as `open_image` takes them.
-        reading: what to leave out, and whether a JPEG may lack its end.
+        data, max_pixels, check: see `open_image`.
+        reading: what to leave out, and whether the end of a JPEG may be missing.
 
-    Raises as `open_image` and `to_picture` do.
+    Raises the errors of `open_image` and `to_picture`.
     """
     image, notes = open_image(data, max_pixels, check, reading)
     complete(image, data)
     notes += inspected(data, image)
     stored = stored_as(image, data)
     picture = to_picture(with_right_transparency(image, data, stored), reading, stored)
-    # Of two notes of a kind the first is kept: the file's structure says more than Pillow's image.
+    # Of several notes of one kind the first is kept. It comes from the file's structure, which says
+    # more than Pillow's image.
     first: dict[str, Note] = {}
     for note in [*notes, *picture.notes]:
         wished = reading.strip and note.kind in METADATA
@@ -58,14 +59,14 @@ def read_picture(
 def to_picture(
     image: Image.Image, reading: Reading = PLAIN, stored: Stored | None = None
 ) -> Picture:
-    """Any Pillow image to a picture: upright, 8-bit RGB (H, W, 3), alpha and metadata apart.
+    """Turn any Pillow image into a picture: upright, 8-bit RGB, with separate alpha and metadata.
 
     Args:
         image: of any mode.
         reading: what to leave out.
-        stored: how its file stores it; None: as far as the image tells.
+        stored: how the file stores the image. None means to find out from the image alone.
 
-    Raises BadInputError when the pixels cannot be converted.
+    Raises BadInputError if the pixels cannot be converted.
     """
     notes: list[Note] = []
     stored = stored or stored_as(image)
@@ -77,5 +78,5 @@ def to_picture(
     except TicodecError:
         raise
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BadInputError(f"an image that cannot be converted to RGB: {error}") from error
+        raise BadInputError(f"the image cannot be converted to RGB: {error}") from error
     return Picture(pixels, is_grey(pixels), alpha, metadata, notes)

@@ -1,16 +1,18 @@
-"""Samples of any kind to 8 bits; alpha apart; and whether a picture is grey.
+"""Converts samples of any kind to 8 bits, and separates alpha. Also finds out if a picture is grey.
 
 samples          black … white                                                 kind of note
 16 bits          0 … 65535                                                     bits
 12 bits          0 … 4095                                                      bits
-32 bits          the least of 0 … 255, 0 … 65535, 0 … 2^32 − 1 that has all    range
-signed integers  likewise, up to 2^7, 2^15 or 2^31 − 1; −2^7, −2^15 or −2^31
-                 … 2^7, 2^15 or 2^31 − 1 where some are negative               range
-floats           0 … 1; 0 … 255 where the brightest is 128 or more             range
+32 bits          the smallest of 0 … 255, 0 … 65535 and 0 … 2^32 − 1 that
+                 contains all samples                                          range
+signed integers  if none is negative: from 0, up to 2^7 − 1, 2^15 − 1 or
+                 2^31 − 1, as for 32 bits                                      range
+                 if some are negative: the whole range of their type           range
+floats           0 … 1, or 0 … 255 if the brightest sample is 128 or more      range
 
-Floats that lie at most a tenth of white outside are clipped. Floats of any other range are refused.
-So are signed and 32-bit integers that use less than 1/16 of their range: they would come out black
-or without contrast.
+Floats outside of their range by at most a tenth of it are clipped. Floats of any other range are
+refused. Signed and 32-bit integers are refused if they use less than 1/16 of their range, because
+they would become black, or have no contrast.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from ticodec.picture import Pixels
 
 from .stored import UNKNOWN, Stored
 
-#: Wide samples that use a smaller share of their range would come out all black or all grey.
+#: Wide samples must use at least this share of their range. Others would become all black or grey.
 LEAST_USED = 1 / 16
-#: How far floats may lie below black or above white, as a share of white; they are clipped.
+#: By how much floats may be below black or above white, as a share of white. They are clipped.
 OVERSHOOT = 0.1
 #: How many rows are compared at once.
 ROWS = 64
@@ -37,17 +39,20 @@ ROWS = 64
 def eight_bit(
     image: Image.Image, notes: list[Note], stored: Stored = UNKNOWN
 ) -> tuple[Image.Image, Pixels | None]:
-    """An image of 8 bits a channel without alpha, and its alpha (H, W) uint8; None: it is opaque.
+    """Convert an image to 8 bits per channel, and separate its alpha.
 
-    The table above says what becomes black and white.
+    The table in the module's docstring says what becomes black and white.
 
     Args:
         image: of any mode, upright.
-        notes: a note on what is lost is added here.
+        notes: gets a note on what is lost.
         stored: how the file stores its samples.
 
-    Raises BadInputError for floats, signed and 32-bit integers that would come out without
-    contrast, or of which it is not clear what white is.
+    Returns:
+        The image without alpha, and its alpha, (H, W), uint8, which is None if it is opaque.
+
+    Raises BadInputError for floats, signed and 32-bit integers that would have no contrast, or for
+    which it is not clear what white is.
     """
     alpha = None
     if image.mode.startswith("I") or image.mode == "F" or (image.mode == "L" and stored.signed):
@@ -60,7 +65,7 @@ def eight_bit(
         )
         image = Image.fromarray(255 - levels if stored.white_is_zero else levels)
     elif image.has_transparency_data:
-        if image.mode in ("La", "RGBa"):  # multiplied by alpha
+        if image.mode in ("La", "RGBa"):  # colours are multiplied by alpha
             image = image.convert(image.mode.upper())
         image = image.convert("RGBA")
         alpha = np.array(image.getchannel("A"))
@@ -86,12 +91,12 @@ def is_grey(pixels: Pixels, tolerance: int = 0) -> bool:
         else:
             same = np.array_equal(red, green) and np.array_equal(green, blue)
         if not same:
-            return False  # at the first colours, so that it is quick on most photos
+            return False  # most photos have colours in the first rows, so this is fast
     return True
 
 
 def _wide(image: Image.Image, stored: Stored) -> Any:
-    """Samples (H, W) as numbers of the file's own type."""
+    """The samples (H, W) as numbers of the type that the file has."""
     samples = np.asarray(image)
     if image.mode == "L":
         return samples.view(np.int8)
@@ -103,7 +108,7 @@ def _wide(image: Image.Image, stored: Stored) -> Any:
 
 
 def _from_integers(samples: Any, stored: Stored, notes: list[Note]) -> Pixels:
-    """Samples of 8, 16 or 32 bits, or between, to levels 0 … 255."""
+    """Convert integers of up to 32 bits to levels 0 … 255."""
     bits = stored.bits or 8 * samples.dtype.itemsize
     is_signed = stored.signed or (not stored.bits and samples.dtype.kind == "i")
     least, most = int(samples.min()), int(samples.max())
@@ -120,16 +125,16 @@ def _from_integers(samples: Any, stored: Stored, notes: list[Note]) -> Pixels:
     is_black = least == most == 0
     if white > 255 and used < LEAST_USED * (white - black) and not is_black:
         raise BadInputError(
-            f"integer samples from {least:,} to {most:,}, of {bits} bits, would come out without "
-            "contrast; scale them to 0 … 65,535 first"
+            f"{bits}-bit integer samples from {least:,} to {most:,} would have no contrast; "
+            "scale them to 0 … 65,535 first"
         )
-    text = f"{bits}-bit integers are reduced to 8 bits, with {black:,} as black, {white:,} as white"
+    text = f"{bits}-bit integers are reduced to 8 bits: {black:,} is black, {white:,} is white"
     notes.append(Note("range", text))
     return _scaled(samples, black, white)
 
 
 def _from_floats(samples: Any, notes: list[Note]) -> Pixels:
-    """Floats to levels 0 … 255."""
+    """Convert floats to levels 0 … 255."""
     known = np.isfinite(samples)
     if not known.any():
         raise BadInputError("none of its float samples is a number")
@@ -137,20 +142,20 @@ def _from_floats(samples: Any, notes: list[Note]) -> Pixels:
     white = 1 if most <= 1 + OVERSHOOT else 255
     if least < -OVERSHOOT * white or (white > 1 and not 128 <= most <= (1 + OVERSHOOT) * white):
         raise BadInputError(
-            f"float samples from {least:g} to {most:g}: it is not clear what is black and white; "
-            "scale them to 0 … 1 first"
+            f"float samples from {least:g} to {most:g}: it is not clear which values are black and "
+            "white; scale them to 0 … 1 first"
         )
-    text = f"float samples are reduced to 8 bits, with 0 as black, {white} as white"
+    text = f"float samples are reduced to 8 bits: 0 is black, {white} is white"
     if least < 0 or most > white:
-        text += ", those outside are clipped"
+        text += ", samples outside are clipped"
     if not known.all():
-        text += ", those that are no numbers become black"
+        text += ", samples that are not numbers become black"
         samples = np.where(known, samples, 0)
     notes.append(Note("range", text))
     return _scaled(samples, 0, white)
 
 
 def _scaled(samples: Any, black: int, white: int) -> Pixels:
-    """Samples to levels, 0 for black and 255 for white; those outside are clipped."""
+    """Convert samples to levels: 0 for black and 255 for white. Samples outside are clipped."""
     levels = (samples.astype(np.float32) - black) * (255 / (white - black))
     return levels.round().clip(0, 255).astype(np.uint8)

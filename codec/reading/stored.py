@@ -1,4 +1,4 @@
-"""How a file stores its samples and colours, where its Pillow image alone does not tell.
+"""Reads how a file stores its samples and colours, which its Pillow image does not say completely.
 
 TIFF tags ─┐
 PNG chunks ├─► Stored ─► samples: which number is white; colour: which RGB it is
@@ -15,24 +15,25 @@ from PIL import Image
 
 from .structure.png_chunks import chunks
 
-#: Tags of a TIFF file.
+#: TIFF tags.
 BITS, PHOTOMETRIC, WHITE_POINT, PRIMARIES, SAMPLE_FORMAT = 258, 262, 318, 319, 339
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Facts about a file. What it does not say has its default here, as for an image without file.
+    """Facts about a file. If the file does not say something, it has its default here.
 
     Args:
-        format: as Pillow names it: "PNG".
-        bits: of a sample; 0: not known. signed: whether samples may be negative.
-        white_is_zero: whether 0 is white in Pillow's image, too.
-        cicp: numbers of the primaries and of the transfer function in ITU-T H.273.
+        format: Pillow's name of the format, such as "PNG".
+        bits: of a sample. 0 if not known.
+        signed: whether samples may be negative.
+        white_is_zero: whether 0 is white, in Pillow's image too.
+        cicp: the numbers of the primaries and of the transfer function in ITU-T H.273.
         srgb: whether the file says that it is sRGB.
-        gamma: samples are light ^ gamma, with both in 0 … 1.
+        gamma: samples are light ^ gamma, where both are 0 … 1.
         chromaticities: x, y of white, red, green and blue: eight numbers.
         icc: an ICC profile that Pillow does not read.
-        full_range: False: black is 16 and white is 235.
+        full_range: if false, black is 16 and white is 235.
     """
 
     format: str = ""
@@ -47,15 +48,16 @@ class Stored:
     full_range: bool = True
 
 
-#: Of an image that is in memory.
+#: The facts about an image in memory, which has no file.
 UNKNOWN = Stored()
 
 
 def stored_as(image: Image.Image, data: bytes = b"") -> Stored:
-    """What is known of a Pillow image that has not been changed since it was opened.
+    """Find out how a file stores its image.
 
     Args:
-        data: its file, if it is there: Pillow does not read all that is in a PNG or AVIF.
+        image: the Pillow image, unchanged since it was opened.
+        data: the file, if there is one. Pillow does not read everything in a PNG or AVIF.
     """
     tags = getattr(image, "tag_v2", None)
     if tags is not None:
@@ -93,7 +95,7 @@ def _of_tiff(tags: Any) -> Stored:
     bits = numbers(BITS) or (1,)
     white, primaries = numbers(WHITE_POINT), numbers(PRIMARIES)
     whole = len(white) == 2 and len(primaries) == 6
-    # Pillow turns min-is-white round for up to 8 bits only.
+    # Pillow inverts samples where 0 is white, but only for up to 8 bits.
     is_dark = tags.get(PHOTOMETRIC) == 0 and bits[0] > 8
     return Stored(
         format="TIFF",
@@ -105,7 +107,7 @@ def _of_tiff(tags: Any) -> Stored:
 
 
 def _profile_of_jp2(data: bytes) -> bytes | None:
-    """The profile in the header of a JPEG 2000 file; None: there is none."""
+    """The profile in the header of a JPEG 2000 file, or None if there is none."""
     at = data.find(b"colr\2", 0, max(0, data.find(b"jp2c")))
     if at < 4:
         return None
@@ -114,9 +116,10 @@ def _profile_of_jp2(data: bytes) -> bytes | None:
 
 
 def _nclx(data: bytes) -> tuple[int, int] | None:
-    """Primaries and transfer function of an AVIF or HEIF file; None: it does not say.
+    """The primaries and transfer function of an AVIF or HEIF file, or None if it has none.
 
-    A further picture in the file, such as a gain map, has its own behind those of the first.
+    The first ones belong to the picture. Another picture in the file, such as a gain map, has its
+    own after them.
     """
     at = data.find(b"colrnclx")
     if not 0 <= at <= len(data) - 12:

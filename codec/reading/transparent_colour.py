@@ -1,4 +1,4 @@
-"""The transparent colour of a PNG without an alpha channel, as the file means it."""
+"""Corrects the transparent colour of a PNG that has no alpha channel."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from .stored import Stored
 
 
 def with_right_transparency(image: Image.Image, data: bytes, stored: Stored) -> Image.Image:
-    """The image of a file, with the transparent colour in its own samples, or with alpha for it.
+    """Convert the transparent colour to the samples of the Pillow image, or to an alpha channel.
 
-    Pillow gives the colour in the samples of the file, but makes samples of 2 and 4 bits 8-bit
-    ones, and drops the lower byte of the samples of 16-bit RGB.
+    Pillow reports the colour in the samples of the file. But it converts samples of 2 and 4 bits to
+    8 bits, and drops the lower byte of the samples of 16-bit RGB.
 
     Args:
-        image: as opened from `data`; it may be changed.
+        image: the image as opened from `data`. It may be changed.
+        data: the file.
+        stored: how the file stores its samples.
     """
     colour = image.info.get("transparency")
     if image.mode == "L" and isinstance(colour, int) and 1 < stored.bits < 8:
         image.info["transparency"] = colour * 255 // (2**stored.bits - 1)
     elif image.mode == "RGB" and isinstance(colour, tuple) and stored.bits == 16:
-        image.putalpha(_other_than(colour, image, data))  # it takes the colour out of `info`
+        image.putalpha(_other_than(colour, image, data))  # this removes the colour from `info`
     return image
 
 
 def _other_than(colour: tuple[int, ...], image: Image.Image, data: bytes) -> Image.Image:
-    """An "L" image of a 16-bit RGB file: 0 where the pixel has the colour, 255 elsewhere."""
+    """Make the alpha of a 16-bit RGB file: 0 where the pixel has the colour, 255 elsewhere."""
     low = PngImagePlugin.PngImageFile(BytesIO(data))
     low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]  # the other byte of each sample
     low.load()

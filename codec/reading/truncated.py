@@ -1,14 +1,14 @@
-"""JPEG files whose end is missing: whether pixels are missing too, and how many.
+"""Handles JPEG files whose end is missing: finds out whether pixels are missing, and how many.
 
-libjpeg fills up what is missing, and says nothing. So the file is decoded twice, with an end marker
-where it ends, and with other bytes before that marker: where something is missing they become
-pixels, and the two pictures differ from there on.
+libjpeg fills in missing pixels without reporting it. So the file is decoded twice: once with an end
+marker appended, and once with other bytes in front of that marker. If pixels are missing, the bytes
+become pixels, and the two pictures differ from there on.
 
     file without end ─┬─► + end marker ──────────────► picture ─┬─► first row that differs
                       └─► + other bytes + end marker ─► picture ─┘
 
-A progressive file has its pixels in several scans, each finer than the last. When it ends between
-two scans, only its headers tell that more should follow.
+A progressive file has its pixels in several scans, each finer than the last. If it ends between two
+scans, only its headers show that more should follow.
 """
 
 from __future__ import annotations
@@ -27,27 +27,30 @@ from .options import Reading
 from .structure.jpeg_segments import END, SCAN, segments
 from .structure.steps import TooManySteps
 
-#: What a JPEG ends with.
+#: The last bytes of a JPEG.
 _END_MARKER = bytes([0xFF, END])
-#: Bytes that become pixels where some are missing. Two kinds: one may make the same pixels as
-#: libjpeg does.
+#: Bytes that become pixels if some are missing. There are two kinds, because one of them may give
+#: the same pixels that libjpeg fills in.
 _FILLINGS = (b"\x5a\xa5\x11" * 40, b"\xa5\x5a\xee" * 40)
 #: A restart marker in coded pixels.
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-#: Markers of frames: C4, C8 and CC are others.
+#: The markers of frames. C4, C8 and CC have other meanings.
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-#: As many zeros at the end, or more, are no pixels: a copy that has failed leaves them.
+#: This many zeros at the end, or more, are not pixels: a copy that failed has left them.
 _ZEROS = 4
 
 
 @dataclass
 class _Structure:
-    """What a JPEG file without its end has.
+    """The structure of a JPEG file whose end is missing.
 
     Args:
-        end: of its last whole part, in bytes. coded: where its last coded pixels begin, or None.
-        missing: pairs of component and coefficient (0 … 63), with the bits that are to come.
+        end: the offset where its last complete part ends.
+        coded: the offset where its last coded pixels begin, or None if there are none.
+        progressive: whether it has several scans, each finer than the last.
+        missing: for each pair of component and coefficient (0 … 63), how many bits should still
+            follow. 99 if no scan had it yet.
     """
 
     end: int = 2
@@ -56,13 +59,13 @@ class _Structure:
     missing: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def frame(self, marker: int, body: bytes) -> None:
-        """Take the header of the picture."""
+        """Read the header of the picture."""
         self.progressive = marker in _PROGRESSIVE
         for at in range(6, len(body) - 2, 3):
             self.missing |= {(body[at], index): 99 for index in range(64)}
 
     def scan(self, body: bytes) -> None:
-        """Take the header of coded pixels."""
+        """Read the header of a scan of coded pixels."""
         count = body[0]
         first, last, bits = body[1 + 2 * count], body[2 + 2 * count], body[3 + 2 * count] & 15
         if not self.progressive:
@@ -73,11 +76,12 @@ class _Structure:
 
 
 def completed(data: bytes, reading: Reading) -> tuple[Image.Image, list[Note]] | None:
-    """A JPEG whose end is missing, decoded, and a note if pixels are missing too.
+    """Decode a JPEG whose end is missing. Also returns a note if pixels are missing.
 
-    None if its end is there: then it is damaged otherwise.
+    Returns None if the end is not missing: then the file has some other damage.
 
-    Raises BadInputError when pixels are missing, unless `reading` allows that, or all of them.
+    Raises BadInputError if pixels are missing and `reading` does not allow that, or if all pixels
+    are missing.
     """
     try:
         structure = _structure(data)
@@ -108,7 +112,7 @@ def completed(data: bytes, reading: Reading) -> tuple[Image.Image, list[Note]] |
         f"({share} %)"
     )
     if not reading.allow_truncated:
-        to_do = "encode it with `allow_truncated` to take the rest"
+        to_do = "encode it with `allow_truncated` to keep the rest"
         raise BadInputError(f"damaged image: {text}; {to_do}")
     return image, [Note("truncated", text)]
 
@@ -120,10 +124,10 @@ def _decoded(data: bytes) -> Image.Image:
 
 
 def _fillings(coded: bytes) -> Iterator[bytes]:
-    """Bytes that would become pixels, where coded pixels do not end.
+    """Make bytes that become pixels if the coded pixels are not complete.
 
-    Coded pixels may end where a restart is due. So the next restarts follow, with a filling behind
-    each.
+    The coded pixels may end where a restart marker is due. So the next restart markers follow, each
+    with a filling after it.
     """
     restarts = _RESTART.findall(coded)
     next_one = restarts[-1][1] + 1 if restarts else 0
@@ -133,9 +137,9 @@ def _fillings(coded: bytes) -> Iterator[bytes]:
 
 
 def _structure(data: bytes) -> _Structure | None:
-    """What a JPEG file has up to where it ends; None if its end is there.
+    """Read the structure of a JPEG file whose end is missing. None if the end is not missing.
 
-    Raises IndexError when its headers are damaged, TooManySteps when it has too many segments.
+    Raises IndexError if its headers are damaged, TooManySteps if it has too many segments.
     """
     found = _Structure()
     end = 2
@@ -159,6 +163,6 @@ def _coded_end(data: bytes) -> int:
     """Where the coded pixels end, in a file that ends with them."""
     filled = data.rstrip(b"\0")
     if len(data) - len(filled) >= _ZEROS:
-        # In coded pixels a zero belongs to the 0xFF in front of it.
+        # In coded pixels, a 0xFF is always followed by a zero that belongs to it.
         return len(filled) + filled.endswith(b"\xff")
-    return len(data.rstrip(b"\xff"))  # half a marker, or half of what stands for 0xFF
+    return len(data.rstrip(b"\xff"))  # a 0xFF without the byte that belongs to it

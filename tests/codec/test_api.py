@@ -123,7 +123,7 @@ def closed() -> io.BytesIO:
         (closed(), "closed file"),
         (io.StringIO("text"), r"text mode; open it in binary mode"),
         (Reads("text"), r"text mode"),
-        (Reads(5), "gives bytes, not int"),
+        (Reads(5), "returns bytes, not int"),
         (Reads(None), "no data yet"),
         (io.BytesIO, "not the class BytesIO"),
         ("no\0such", "null byte"),

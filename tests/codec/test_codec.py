@@ -132,7 +132,7 @@ def test_decoding_with_other_weights_is_an_error(tiny, picture) -> None:
     parsed = container.read(tiny.encode(picture(10, 10), 4))
     parsed.header.fingerprint = b"\1\2\3\4"
     data = container.write(parsed)
-    with pytest.raises(BadInputError, match="weights 01020304, not with these"):
+    with pytest.raises(BadInputError, match="weights 01020304, not with the weights of tiny"):
         tiny.decode(data)
     with pytest.raises(BadInputError, match=r"01020304.*not installed.*TICODEC_WEIGHTS"):
         ticodec.decode(data)

@@ -95,7 +95,7 @@ def test_line_ending_damage_is_named() -> None:
 def test_another_version_is_reported_before_a_wrong_checksum() -> None:
     data = bytearray(tic.write(example()))
     data[6] = 2
-    with pytest.raises(BadInputError, match=r"format version 2 .* newer ticodec"):
+    with pytest.raises(BadInputError, match=r"format version 2, .* newer ticodec"):
         tic.read(bytes(data))
 
 

@@ -280,5 +280,5 @@ def test_far_more_segments_than_real_files_have() -> None:
     with pytest.raises(TooManySteps):
         list(segments(data))
     assert inspected(data, opened(data)) == [
-        Note("metadata", "other data is dropped: what is behind a damaged part")
+        Note("metadata", "other data is dropped: what follows a damaged part")
     ]

@@ -86,7 +86,7 @@ def test_a_file_that_grows_is_noted_but_loses_nothing(tmp_path: Path, run) -> No
     assert facts["bytes"] > len(out.getvalue())
     (note,) = facts["notes"]
     assert note["kind"] == "larger"
-    assert f"{facts['bytes']:,} bytes, {len(out.getvalue()):,} before" in note["text"]
+    assert f"{facts['bytes']:,} bytes instead of {len(out.getvalue()):,}" in note["text"]
     assert [one.lost for one in note_of_size(10, 11)] == [False]
     assert note_of_size(10, 10) == []
 

@@ -133,7 +133,7 @@ def test_32_bits_use_the_smallest_range_that_holds_them(kind: str, white: int | 
     samples = (LEVELS / 255 * white).round().clip(0, white).astype(kind)
     picture = read_picture(tiff(samples))
     assert_levels(picture, LEVELS, off=1)
-    expected = f"32-bit integers are reduced to 8 bits, with 0 as black, {white:,} as white"
+    expected = f"32-bit integers are reduced to 8 bits: 0 is black, {white:,} is white"
     assert said(picture, "range") == expected
 
 
@@ -174,7 +174,7 @@ def test_samples_of_a_fits_file() -> None:
 @pytest.mark.parametrize("white", [1, 255])
 def test_floats(white: int) -> None:
     samples = (LEVELS / 255 * white).astype(np.float32)
-    expected = f"float samples are reduced to 8 bits, with 0 as black, {white} as white"
+    expected = f"float samples are reduced to 8 bits: 0 is black, {white} is white"
     for picture in (
         read_picture(tiff(samples)),
         read_picture(tiff(samples.astype(">f4"), byteorder=">")),
@@ -190,7 +190,7 @@ def test_floats_a_little_outside_are_clipped() -> None:
     samples = (LEVELS / 255 * 1.1 - 0.05).astype(np.float32)
     picture = read_picture(tiff(samples))
     assert_levels(picture, (samples * 255).round().clip(0, 255))
-    assert said(picture, "range").endswith("1 as white, those outside are clipped")
+    assert said(picture, "range").endswith("1 is white, samples outside are clipped")
 
 
 def test_floats_that_are_nan_are_black() -> None:
@@ -199,7 +199,7 @@ def test_floats_that_are_nan_are_black() -> None:
     picture = read_picture(tiff(samples))
     assert (picture.pixels[:2] == 0).all()
     assert_levels(to_picture(Image.fromarray(samples[2:])), LEVELS[2:])
-    assert said(picture, "range").endswith("those that are no numbers become black")
+    assert said(picture, "range").endswith("samples that are not numbers become black")
     with pytest.raises(BadInputError, match="none of its float samples is a number"):
         read_picture(tiff(np.full((9, 9), np.nan, np.float32)))
 

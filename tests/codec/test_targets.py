@@ -75,7 +75,7 @@ def test_texts_that_are_not_targets(measure: Measure, texts: tuple[str, ...]) ->
         ("bpp", "1", "`value` must be a number, not str"),
         ("bpp", True, "`value` must be a number, not bool"),
         ("psnr", 0, "`value` must be positive and finite, not 0"),
-        ("ms-ssim", 0.97, "must be in dB, such as 15 for a ratio of 0.968, not 0.97"),
+        ("ms-ssim", 0.97, "`value` of an MS-SSIM must be in dB, such as 15 for 0.968, not 0.97"),
         ("psnr", -3.5, "`value` must be positive and finite, not -3.5"),
         ("psnr", math.nan, "`value` must be positive and finite, not nan"),
         ("size", math.inf, "`value` must be positive and finite, not inf"),
