@@ -18,37 +18,54 @@ from ticodec.shown import shown
 
 from . import batch, classify, compare, decode, encode, evaluate, export, info, models, train
 from .flags import with_flags
+from .help_pages import Command, Group
 from .interrupts import INTERRUPTED, end_at_once, raise_error
 from .streams import prepare_streams, why
 from .usage import command_of, with_hints
 
-HELP = """A learned Transformer image codec: photos to small .tic files, back, and to labels.
+HELP = """Turn photos into small .tic files, back into pictures, and into labels.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input (unreadable, damaged, not a .tic, \
-wrong weights), 130 interrupted."""
+\b[bold]Start here[/bold]
+  ticodec encode photo.jpg             make photo.tic from a photo
+  ticodec decode photo.tic             make photo.png from it, to look at
+  ticodec classify photo.tic           name what is in it
+  ticodec batch encode PHOTOS SMALL    encode a whole folder
 
-#: The base class of click's errors. Newer versions of typer contain click, older ones depend on it;
-#: `typer.BadParameter` is one of those errors in both.
+A .tic file is lossy, as JPEG is: keep the originals that you cannot replace. \
+Every command shows its options, and examples, with --help."""
+EXIT_CODES = """Exit codes: 0 done, 1 failed, 2 wrong usage (also `ticodec` alone), 3 bad input \
+(unreadable, damaged, not a .tic file, wrong weights), 130 interrupted."""
+#: Groups of commands.
+PHOTOS, LOOK, MAKE = "Photos", "Look and measure", "Make your own models"
+
+#: The base class of click's errors. Newer versions of typer contain click, older ones depend on
+#: it. `typer.BadParameter` is one of these errors in both.
 ClickException: Any = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
 )
 
 app = typer.Typer(
+    cls=Group,
     help=HELP,
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},  # of all commands
+    context_settings={"help_option_names": ["-h", "--help"]},  # holds for all commands
 )
-app.command("encode")(encode.encode)
-app.command("decode")(decode.decode)
-app.command("classify")(classify.classify)
-app.add_typer(batch.app, name="batch")
-app.command("info")(info.info)
-app.command("models")(models.models)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("train")(train.train)
-app.command("export")(export.export)
+for group, module, function in (
+    (PHOTOS, encode, encode.encode),
+    (PHOTOS, decode, decode.decode),
+    (PHOTOS, classify, classify.classify),
+    (LOOK, info, info.info),
+    (LOOK, models, models.models),
+    (LOOK, compare, compare.compare),
+    (LOOK, evaluate, evaluate.evaluate),
+    (MAKE, train, train.train),
+    (MAKE, export, export.export),
+):
+    name = function.__name__
+    app.command(name, cls=Command, epilog=module.EXAMPLES, rich_help_panel=group)(function)
+app.add_typer(batch.app, name="batch", rich_help_panel=PHOTOS)
 
 
 def _version(asked: bool) -> None:
@@ -60,7 +77,8 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     pass

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ticodec.container import MAX_PIXELS
 from ticodec.effort import USUAL_EFFORT
-from ticodec.errors import Interrupted, TicodecError, UsageError
-from ticodec.memory import set_memory
+from ticodec.errors import Interrupted, TicodecError
 from ticodec.shown import shown
 from ticodec.writers import DEFAULT
 
+from .batch_options import Common, Quality, Source, Target
 from .dataclass_options import with_fields
 from .flags import with_flags
+from .help_pages import LABELS, OUTPUT, Command, Group, examples
 from .output import (
     AllowTruncated,
-    Device,
     EveryFormat,
-    Json,
-    MaxPixels,
-    Memory,
     Model,
     OutputQuality,
-    Quiet,
     Strip,
     StripLocation,
     listed,
@@ -38,131 +31,50 @@ from .output import (
 from .targets import Effort, TargetBpp, TargetMsSsim, TargetPsnr, TargetSize, quality_of
 
 if TYPE_CHECKING:
-    from ticodec.batch.messages import Action, Job
-    from ticodec.batch.run import Options, Run
+    from ticodec.batch.messages import Job
+    from ticodec.batch.run import Run
     from ticodec.batch.table import Table
 
-HELP = """Encode, decode or classify whole trees: folders, s3://…, zip files.
+HELP = """Encode, decode or classify whole trees: folders, zip files, s3://… and other URLs.
 
-If anything went wrong, run the same command again: it leaves out what is done and unchanged. \
-Exit codes: 0 all files, 1 some failed, 2 wrong usage, 3 weights or a \
-table that cannot be used, 130 interrupted."""
+If a run was interrupted or files failed, run the same command again. It goes on, and leaves out \
+files that are done and unchanged.
 
-app = typer.Typer(help=HELP, no_args_is_help=True)
+Exit codes: 0 all files are done, 1 some failed, 2 wrong usage, 3 weights or a table cannot be \
+used, 130 interrupted."""
 
-
-class OnError(StrEnum):
-    """What a failed file means for the others."""
-
-    go_on = "continue"
-    stop = "stop"
-
-
-class Engine(StrEnum):
-    """Where workers run."""
-
-    local = "local"
-    ray = "ray"
-
-
-Source = Annotated[str, typer.Argument(metavar="SRC", help="Folder, file, .zip or fsspec URL.")]
-Target = Annotated[str, typer.Argument(metavar="DST", help="Folder or URL; the tree is kept.")]
-Quality = Annotated[
-    float | None, typer.Option("--quality", "-q", help="1 (smallest) to 8. \\[default: 4]")
-]
-
-
-@dataclass(frozen=True)
-class Common:
-    """The options that all three commands have."""
-
-    include: Annotated[
-        list[str] | None,
-        typer.Option(help="Only files or folders that match ('*.jpg', '2024'); repeatable."),
-    ] = None
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Leave out files or folders that match; repeatable.")
-    ] = None
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Enter linked folders too, each folder once.")
-    ] = False
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", "-j", min=1, help="Workers. \\[default: cores, if memory allows]"),
-    ] = None
-    skip_existing: Annotated[
-        bool, typer.Option(help="Leave out files whose output is up to date.")
-    ] = True
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force", "-f", help="Overwrite files that are not outputs of this SRC, too."
+app = typer.Typer(
+    cls=Group,
+    help=HELP,
+    no_args_is_help=True,
+    epilog=examples(
+        (
+            "Encode a folder of photos, with all its subfolders.",
+            "ticodec batch encode PHOTOS SMALL",
         ),
-    ] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = (
-        False
-    )
-    on_error: Annotated[OnError, typer.Option(help="What to do after a file failed.")] = (
-        OnError.go_on
-    )
-    report: Annotated[
-        Path | None, typer.Option(help="Write a .json or .csv with one row per file.")
-    ] = None
-    engine: Annotated[Engine, typer.Option(help="Work on this machine or on a Ray cluster.")] = (
-        Engine.local
-    )
-    address: Annotated[
-        str | None,
-        typer.Option(help="Ray: auto, ray://… \\[default: $RAY_ADDRESS, or this machine]"),
-    ] = None
-    cpus: Annotated[float, typer.Option(min=0, help="Ray: CPUs per worker.")] = 1.0
-    gpus: Annotated[float, typer.Option(min=0, help="Ray: GPUs per worker, e.g. 0.25.")] = 0.0
-    device: Device = "auto"
-    as_json: Json = False
-    quiet: Quiet = False
-    max_pixels: MaxPixels = MAX_PIXELS
-    memory: Memory = None
-
-    def job(self, action: Action, source: str, target: str | None, **more: Any) -> Job:
-        """The job that these options describe. Raises UsageError."""
-        from ticodec.batch.messages import Job
-        from ticodec.batch.storage import absolute
-        from ticodec.inputs import check_device
-
-        check_device(self.device)
-        if self.memory is not None:
-            set_memory(self.memory)
-        return Job(
-            action,
-            source=absolute(source),
-            target=None if target is None else absolute(target),
-            follow_links=self.follow_links,
-            device=self.device,
-            max_pixels=self.max_pixels,
-            replace=self.force,
-            **more,
-        )
-
-    def options(self) -> Options:
-        """The options of the run itself. Raises UsageError."""
-        from ticodec.batch.run import Options
-
-        if self.engine is Engine.local and (self.address or self.cpus != 1 or self.gpus):
-            raise UsageError("--address, --cpus and --gpus are for --engine ray")
-        return Options(
-            include=self.include or [],
-            exclude=self.exclude or [],
-            skip_existing=self.skip_existing,
-            stop=self.on_error is OnError.stop,
-            jobs=self.jobs,
-            engine=self.engine.value,
-            address=self.address,
-            cpus=self.cpus,
-            gpus=self.gpus,
-        )
+        ("Get pictures back from the .tic files.", "ticodec batch decode SMALL PICTURES"),
+        ("Name what is in the photos, in a table.", "ticodec batch classify SMALL labels.csv"),
+    ),
+)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        (
+            "Encode a folder of photos, with all its subfolders.",
+            "ticodec batch encode PHOTOS SMALL",
+        ),
+        (
+            "See first what would be done.",
+            "ticodec batch encode PHOTOS SMALL --dry-run",
+        ),
+        (
+            "Encode only JPEGs, each to at most 200,000 bytes.",
+            "ticodec batch encode PHOTOS SMALL --include '*.jpg' --target-size 200k",
+        ),
+    ),
+)
 @with_fields
 def encode(
     source: Source,
@@ -175,20 +87,22 @@ def encode(
     target_ms_ssim: TargetMsSsim = None,
     effort: Effort = USUAL_EFFORT,
     model: Model = None,
+    allow_truncated: AllowTruncated = False,
     strip: Strip = False,
     strip_location: StripLocation = False,
-    allow_truncated: AllowTruncated = False,
     delete_source: Annotated[
         bool,
         typer.Option(
             "--delete-source-after-verify",
-            help="Delete an image after its .tic file was read back, decoded and checked.",
+            help="Delete each photo after its .tic file was read back, decoded and checked.",
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
 ) -> None:
-    """Encode all images below SRC into .tic files below DST. The images stay, unless you say so.
+    """Encode all photos below SRC into .tic files below DST.
 
-    A target is for each file. Photos that cannot reach it fail, or with -f get the nearest.
+    A target such as --target-size holds for each file. If a photo cannot reach it, that photo
+    fails. With -f the file that comes nearest is written instead.
     """
     from ticodec.reading.options import Reading
 
@@ -203,7 +117,16 @@ def encode(
     _run(common, common.job("encode", source, target, **more), None)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        ("Decode all .tic files to PNG.", "ticodec batch decode SMALL PICTURES"),
+        (
+            "Decode all .tic files to JPEG.",
+            "ticodec batch decode SMALL PICTURES --format jpg --output-quality 90",
+        ),
+    ),
+)
 @with_fields
 def decode(
     source: Source,
@@ -217,24 +140,49 @@ def decode(
     _run(common, common.job("decode", source, target, **more), None)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog=examples(
+        ("Write one label per file.", "ticodec batch classify SMALL labels.csv"),
+        (
+            "Write the three most probable ones.",
+            "ticodec batch classify PHOTOS labels.jsonl --top 3",
+        ),
+    ),
+)
 @with_fields
 def classify(
     source: Source,
     out: Annotated[
-        str, typer.Argument(metavar="OUT", help="Table to write: .csv, .jsonl or .parquet.")
+        str,
+        typer.Argument(metavar="OUT", help="The table, a file: .csv, .jsonl or .parquet."),
     ],
     common: Common,
-    top: Annotated[int, typer.Option("--top", min=1, help="Labels per file.")] = 1,
+    top: Annotated[
+        int,
+        typer.Option(
+            "--top",
+            min=1,
+            metavar="N",
+            help="How many labels to write per file.",
+            rich_help_panel=LABELS,
+        ),
+    ] = 1,
     head: Annotated[
-        Path | None, typer.Option("--weights", help="A classifier's file that `export` wrote.")
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="Use this classifier, a file that `ticodec export` wrote.",
+            rich_help_panel=LABELS,
+        ),
     ] = None,
     model: Model = None,
     quality: Quality = None,
 ) -> None:
-    """Name what is in all .tic files and images below SRC, in one table.
+    """Name what is in all .tic files and photos below SRC, in one table.
 
-    Images are encoded in memory first, with --model at --quality.
+    Photos are encoded in memory first, with --model and at --quality.
     """
     from ticodec.batch.table import Table
 
@@ -245,7 +193,10 @@ def classify(
 
 
 def _run(common: Common, job: Job, table: Table | None) -> None:
-    """Run a job, show it, report it. Raises TicodecError unless all files are done."""
+    """Run a job, show how far it is, and report on it.
+
+    Raises TicodecError unless all files are done.
+    """
     from ticodec.batch.messages import PAST, files
     from ticodec.batch.report import Totals, check_report, write_report
     from ticodec.batch.run import Run
@@ -284,7 +235,7 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     elif not common.quiet:
         print_summary(job, totals, seconds)
     if interrupted:
-        raise Interrupted("interrupted; what is done is kept: the same command goes on")
+        raise Interrupted("interrupted; files that are done are kept, and the same command goes on")
     if ending is not None:
         raise ending
     if totals.whole < totals.files:
@@ -293,12 +244,12 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
         raise TicodecError(f"{missing:,} of {files(totals.files)} not {PAST[job.action]}")
 
 
-#: What `--dry-run` says of files that are not to be done.
+#: What `--dry-run` prints for files that need no coding.
 WHAT = {"skipped": "up to date", "check": "check, then delete the source"}
 
 
 def _say_what(run: Run, as_json: bool, quiet: bool) -> None:
-    """Print what a run would do, a line per file."""
+    """Print what a run would do, one line per file."""
     from ticodec.batch.messages import Item, files
     from ticodec.batch.report import Totals
 

@@ -10,11 +10,11 @@ import typer
 from ticodec.container import MAX_PIXELS, Container, is_tic
 from ticodec.errors import BadInputError, TicodecError, UsageError
 from ticodec.inputs import as_container
-from ticodec.memory import set_memory
 from ticodec.progress import ENCODING, part
 from ticodec.shown import shown
 from ticodec.weights import read_head
 
+from .help_pages import LABELS, QUALITY, examples
 from .input_output import about, check_input, read_input
 from .output import Device, Json, MaxPixels, Memory, Quiet, print_json
 from .progress_bar import bar
@@ -26,50 +26,82 @@ if TYPE_CHECKING:
 #: How many labels are shown for a single file, and how many per file for several.
 TOP_ONE, TOP_MANY = 5, 1
 
+EXAMPLES = examples(
+    ("Show the five most probable labels of a file.", "ticodec classify photo.tic"),
+    ("Name what is in several photos and files.", "ticodec classify photo.tic holiday.jpg --top 2"),
+    (
+        "Use a classifier of your own classes, see `ticodec train --help`.",
+        "ticodec classify photo.jpg --weights mine/tic-lite-head.safetensors",
+    ),
+)
+
 
 def classify(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="FILE…", help=".tic files, or images; - is stdin."),
+        typer.Argument(metavar="FILE", help=".tic files, photos, or - for standard input."),
     ],
     top: Annotated[
         int | None,
-        typer.Option("--top", min=1, help="Labels per file. \\[default: 5; for several files 1]"),
+        typer.Option(
+            "--top",
+            min=1,
+            metavar="N",
+            help="How many labels to show per file. \\[default: 5 for one file, 1 for several]",
+            rich_help_panel=LABELS,
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", help="Other names for the labels: a text file, one per line."),
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="Your own names for the classes: a text file with one name per line.",
+            rich_help_panel=LABELS,
+        ),
     ] = None,
     head: Annotated[
-        Path | None, typer.Option("--weights", help="A classifier's file that `export` wrote.")
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="Use this classifier, a file that `ticodec export` wrote.",
+            rich_help_panel=LABELS,
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             "-m",
-            help="Model that encodes images first. "
+            metavar="NAME",
+            help="Model that photos are encoded with first. "
             "\\[default: the one that --weights reads, else the default model]",
+            rich_help_panel=QUALITY,
         ),
     ] = None,
     quality: Annotated[
         float | None,
-        typer.Option("--quality", "-q", help="Quality to encode images at. \\[default: 4]"),
+        typer.Option(
+            "--quality",
+            "-q",
+            metavar="Q",
+            help="Quality that photos are encoded at first, 1 to 8. \\[default: 4]",
+            rich_help_panel=QUALITY,
+        ),
     ] = None,
     device: Device = "auto",
+    memory: Memory = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
     as_json: Json = False,
     quiet: Quiet = False,
-    max_pixels: MaxPixels = MAX_PIXELS,
-    memory: Memory = None,
 ) -> None:
-    """Name what is in .tic files, from the bitstream alone: no pixels are decoded.
+    """Name what is in .tic files, from their latents: no pixels are decoded.
 
-    Other images are encoded in memory first.
+    Photos are encoded in memory first, with --model and at --quality.
     """
     from ticodec import api
 
-    if memory is not None:
-        set_memory(memory)
     names = None if labels is None else _names(labels)
     if head is not None:
         read_head(head, None)  # refuses what is no classifier, before any photo is read

@@ -1,4 +1,4 @@
-"""`ticodec compare`: one photo by several codecs at the same size, on a page to look at."""
+"""`ticodec compare`: a page that shows one photo by several codecs at the same size."""
 
 from __future__ import annotations
 
@@ -19,30 +19,55 @@ from .evaluation_options import (
     efforts_of,
     qualities_of,
 )
+from .help_pages import OUTPUT, QUALITY, examples
 from .input_output import about, check_input, output_for
 from .output import Device, Force, Json, MaxPixels, Quiet, report
 
+EXAMPLES = examples(
+    ("Make photo.html beside the photo.", "ticodec compare photo.jpg"),
+    (
+        "Compare two qualities with AVIF alone, and open the page.",
+        "ticodec compare photo.jpg page.html -q 2,5 --against avif --open",
+    ),
+)
+
 
 def compare(
-    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="Image file.")],
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="The photo, an image file.")],
     target: Annotated[
-        str | None, typer.Argument(metavar="[OUT]", help="By default PHOTO with .html.")
+        str | None,
+        typer.Argument(
+            metavar="OUT",
+            help="The page. \\[default: PHOTO with the suffix .html]",
+        ),
     ] = None,
     quality: Annotated[
         str | None,
-        typer.Option("--quality", "-q", help="One, or several, comma-separated. \\[default: 4]"),
+        typer.Option(
+            "--quality",
+            "-q",
+            metavar="LIST",
+            help="Qualities of our models, 1 to 8, separated by commas. \\[default: 4]",
+            rich_help_panel=QUALITY,
+        ),
     ] = None,
     effort: Efforts = "1",
     model: Models = None,
     against: Against = None,
-    browse: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
-    device: Device = "auto",
+    browse: Annotated[
+        bool,
+        typer.Option("--open", help="Open the page in a browser.", rich_help_panel=OUTPUT),
+    ] = False,
     force: Force = False,
+    device: Device = "auto",
+    max_pixels: MaxPixels = MAX_PIXELS,
     as_json: Json = False,
     quiet: Quiet = False,
-    max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
-    """Compare codecs on one photo: a page with a slider, every codec at the same size."""
+    """Show one photo by several codecs at the same size, on a page with a slider.
+
+    Every other codec is set so that its file has about as many bytes as ours.
+    """
     from ticodec.errors import TicodecError, UsageError
     from ticodec.evaluation.packages import check_evaluation_packages
     from ticodec.evaluation.photo_page import compare as compare_photo

@@ -7,18 +7,18 @@ in which a parameter that stands for a dataclass is replaced by one option for e
     encode SRC --jobs … --report …                    as typer sees it
     encode(source, common=Common(jobs=…, report=…))   as it is called
 
-A field describes its option. A dataclass of the command line uses typer's annotation, as in any
-command: `jobs: Annotated[int, typer.Option(…)]`. A dataclass of the library knows no typer, and has
-the `help` in the field's metadata.
+A field describes its option. A dataclass of the command line uses typer's annotation, as any
+command does: `jobs: Annotated[int, typer.Option(…)]`. A dataclass of the library does not know
+typer. It has the `help` in the field's metadata.
 
 A parameter of type `Given[Settings]` gets a dict of only those options that the user gave. All its
-options are optional.
+options may be left out.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter
@@ -30,11 +30,17 @@ T = TypeVar("T")
 
 
 class Given(dict[str, Any], Generic[T]):
-    """Those options of the dataclass T that were given, by name."""
+    """Those options of the dataclass T that the user gave, by name."""
 
 
-def with_fields(function: Callable[..., None]) -> Callable[..., None]:
-    """The function as typer should see it: see the module."""
+def with_fields(
+    function: Callable[..., None], groups: Mapping[str, str] | None = None
+) -> Callable[..., None]:
+    """The function as typer should see it: the text at the top of this file says how.
+
+    Args:
+        groups: of options on the help page, by the name of a field that does not know typer.
+    """
     hints = get_type_hints(function, include_extras=True)
     own: list[Parameter] = []
     from_fields: dict[str, list[Parameter]] = {}  # by the parameter that they stand for
@@ -44,7 +50,7 @@ def with_fields(function: Callable[..., None]) -> Callable[..., None]:
         if get_origin(hint) is Given:
             (settings,), optional = get_args(hint), True
         if is_dataclass(settings):
-            from_fields[parameter.name] = _parameters_of(settings, optional)
+            from_fields[parameter.name] = _parameters_of(settings, optional, groups or {})
         else:
             own.append(parameter.replace(annotation=hint, kind=Parameter.KEYWORD_ONLY))
 
@@ -55,30 +61,39 @@ def with_fields(function: Callable[..., None]) -> Callable[..., None]:
             values[name] = _value_of(hints[name], chosen)
         function(**values)
 
-    parameters = [*own, *(entry for group in from_fields.values() for entry in group)]
+    parameters = [*own, *(entry for entries in from_fields.values() for entry in entries)]
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {entry.name: entry.annotation for entry in parameters}
     return call
 
 
 def _value_of(hint: Any, chosen: dict[str, Any]) -> Any:
-    """What the function gets: the dataclass, or the options that were given."""
+    """What the function gets: the dataclass, or the options that the user gave."""
     if get_origin(hint) is Given:
         return Given({name: value for name, value in chosen.items() if value is not None})
     return hint(**chosen)
 
 
-def _parameters_of(settings: Any, optional: bool) -> list[Parameter]:
-    """A parameter for each field of a dataclass; `optional`: None stands for "not given"."""
+def _parameters_of(settings: Any, optional: bool, groups: Mapping[str, str]) -> list[Parameter]:
+    """A parameter for each field of a dataclass.
+
+    Args:
+        optional: whether options may be left out. Their default is None then.
+        groups: as `with_fields` takes them.
+    """
     hints = get_type_hints(settings, include_extras=True)
-    return [_parameter_of(entry, hints[entry.name], optional) for entry in fields(settings)]
+    return [
+        _parameter_of(entry, hints[entry.name], optional, groups.get(entry.name))
+        for entry in fields(settings)
+    ]
 
 
-def _parameter_of(entry: Field[Any], hint: Any, optional: bool) -> Parameter:
+def _parameter_of(entry: Field[Any], hint: Any, optional: bool, group: str | None) -> Parameter:
     """The parameter of one field."""
     if "help" in entry.metadata:
         flag = f"--{entry.name.replace('_', '-')}"
         text = entry.metadata["help"].replace("[", "\\[")  # typer reads [] as markup
-        hint = Annotated[hint | None if optional else hint, typer.Option(flag, help=text)]
+        shown = typer.Option(flag, help=text, rich_help_panel=group)
+        hint = Annotated[hint | None if optional else hint, shown]
     default = None if optional else entry.default
     return Parameter(entry.name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)

@@ -12,9 +12,9 @@ from ticodec.container import MAX_PIXELS
 from ticodec.crop import aligned, box_of
 from ticodec.errors import UsageError
 from ticodec.inputs import SCALES, as_container
-from ticodec.memory import set_memory
 from ticodec.writers import DEFAULT, suffixes, writer_of
 
+from .help_pages import PART, examples
 from .input_output import (
     STANDARD,
     about,
@@ -39,45 +39,62 @@ from .output import (
 )
 from .progress_bar import bar
 
+EXAMPLES = examples(
+    ("Make photo.png.", "ticodec decode photo.tic"),
+    ("Make a JPEG: the suffix chooses the format.", "ticodec decode photo.tic copy.jpg"),
+    (
+        "Decode 512×512 pixels, from column 800 and row 600 on.",
+        "ticodec decode photo.tic part.png --crop 800 600 512 512",
+    ),
+    ("Make a small picture.", "ticodec decode photo.tic small.png --scale 1/8"),
+)
+
 
 def decode(
-    source: Annotated[str, typer.Argument(metavar="IN", help=".tic file; - is stdin.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="The .tic file, or - for standard input.")
+    ],
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[OUT]",
-            help="Its suffix chooses the format. By default IN with .png; - is stdout.",
+            metavar="OUT",
+            help="The image file, whose suffix chooses the format, a folder for it, or - for "
+            "standard output. \\[default: IN with the suffix .png]",
         ),
     ] = None,
-    format: Format = None,
-    output_quality: OutputQuality = None,
     crop: Annotated[
         tuple[int, int, int, int] | None,
         typer.Option(
             "--crop",
             metavar="X Y W H",
-            help="Decode only a part: W×H pixels from column X, row Y. Quicker than all.",
+            help="Decode only W×H pixels, from column X and row Y on. That takes less time.",
+            rich_help_panel=PART,
         ),
     ] = None,
     scale: Annotated[
         str | None,
-        typer.Option("--scale", help="1/2, 1/4 or 1/8 of the size, for less work."),
+        typer.Option(
+            "--scale",
+            metavar="1/N",
+            help="Decode at 1/2, 1/4 or 1/8 of the width and height. That takes less time.",
+            rich_help_panel=PART,
+        ),
     ] = None,
+    format: Format = None,
+    output_quality: OutputQuality = None,
+    force: Force = False,
     preserve_times: PreserveTimes = False,
     device: Device = "auto",
-    force: Force = False,
+    memory: Memory = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
     as_json: Json = False,
     quiet: Quiet = False,
-    max_pixels: MaxPixels = MAX_PIXELS,
-    memory: Memory = None,
 ) -> None:
-    """Decode a .tic file into a PNG, WebP, JPEG, AVIF or TIFF."""
+    """Decode a .tic file into a PNG, WebP, JPEG, AVIF or TIFF file."""
     from ticodec.api import loaded
 
     started = time.perf_counter()
     divisor = divisor_of(scale)
-    if memory is not None:
-        set_memory(memory)
     usual = writer_of(format or DEFAULT)
     others = usual.suffixes if format else suffixes()
     check_input(source, "decode", wanted="tic")
@@ -102,15 +119,15 @@ def decode(
     write_output(target, image, attributes, force)
     facts = facts_of(source, target, entry.name, file, started)
     facts |= {"width": width, "height": height, "bytes": len(image)}
-    del facts["bpp"]  # of the .tic, not of the image
+    del facts["bpp"]  # that of the .tic file, not of the image
     line = f"{source} → {target}: {facts['width']}×{facts['height']}, {facts['seconds']:.1f} s"
     report(facts, line, as_json, quiet)
 
 
 def divisor_of(scale: str | None) -> int:
-    """How many times smaller a picture is to be, each way: 2 of "1/2".
+    """By how much width and height are divided: 2 for "1/2", 1 for None.
 
-    Raises UsageError when it cannot be.
+    Raises UsageError for any other text.
     """
     if scale is None:
         return 1

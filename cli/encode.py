@@ -9,8 +9,8 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 from ticodec.effort import USUAL_EFFORT, checked_effort
-from ticodec.memory import set_memory
 
+from .help_pages import OUTPUT, QUALITY, examples
 from .input_output import about, attributes_of, check_input, output_for, read_input, write_output
 from .output import (
     AllowTruncated,
@@ -40,15 +40,38 @@ from .targets import (
     said_of_target,
 )
 
+EXAMPLES = examples(
+    ("Make photo.tic at the usual quality.", "ticodec encode photo.jpg"),
+    ("Make a smaller file, with another name.", "ticodec encode photo.jpg small.tic -q 2"),
+    (
+        "Make a file of at most 50,000 bytes.",
+        "ticodec encode photo.jpg sized.tic --target-size 50k",
+    ),
+    ("Take more time for a better picture.", "ticodec encode photo.jpg best.tic --effort 5"),
+)
+
 
 def encode(
-    source: Annotated[str, typer.Argument(metavar="IN", help="Image file; - is stdin.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="The photo, or - for standard input.")
+    ],
     target: Annotated[
-        str | None, typer.Argument(metavar="[OUT]", help="By default IN with .tic; - is stdout.")
+        str | None,
+        typer.Argument(
+            metavar="OUT",
+            help="The .tic file, a folder for it, or - for standard output. "
+            "\\[default: IN with the suffix .tic]",
+        ),
     ] = None,
     quality: Annotated[
         float | None,
-        typer.Option("--quality", "-q", help="1 (smallest) to 8 (best), e.g. 4.5. \\[default: 4]"),
+        typer.Option(
+            "--quality",
+            "-q",
+            metavar="Q",
+            help="1 (smallest file) to 8 (best picture), e.g. 4.5. \\[default: 4]",
+            rich_help_panel=QUALITY,
+        ),
     ] = None,
     target_size: TargetSize = None,
     target_bpp: TargetBpp = None,
@@ -56,23 +79,30 @@ def encode(
     target_ms_ssim: TargetMsSsim = None,
     effort: Effort = USUAL_EFFORT,
     model: Model = None,
+    allow_truncated: AllowTruncated = False,
     strip: Strip = False,
     strip_location: StripLocation = False,
-    allow_truncated: AllowTruncated = False,
-    preserve_times: PreserveTimes = False,
-    device: Device = "auto",
     force: Annotated[
         bool,
         typer.Option(
-            "--force", "-f", help="Overwrite OUT; take the nearest where a target is out of reach."
+            "--force",
+            "-f",
+            help="Overwrite OUT if it exists. If a target is out of reach, write the file that "
+            "comes nearest.",
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
+    preserve_times: PreserveTimes = False,
+    device: Device = "auto",
+    memory: Memory = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
     as_json: Json = False,
     quiet: Quiet = False,
-    max_pixels: MaxPixels = MAX_PIXELS,
-    memory: Memory = None,
 ) -> None:
-    """Encode an image into a small .tic file."""
+    """Encode a photo into a small .tic file.
+
+    The file is lossy, as JPEG is: the picture that comes back is close to the photo, not equal.
+    """
     from ticodec import container, weights
     from ticodec.api import loaded, room_for
     from ticodec.inputs import check_device
@@ -82,8 +112,6 @@ def encode(
     from ticodec.targets import Target
 
     started = time.perf_counter()
-    if memory is not None:
-        set_memory(memory)
     check_device(device)
     entry = weights.find(model)
     asked = quality_of(quality, target_size, target_bpp, target_psnr, target_ms_ssim, force)

@@ -1,4 +1,4 @@
-"""`ticodec evaluate`: measure a folder of images, beside other codecs."""
+"""`ticodec evaluate`: measure our models and other codecs on a folder of images."""
 
 from __future__ import annotations
 
@@ -20,26 +20,47 @@ from .evaluation_options import (
     qualities_of,
     show_table,
 )
+from .help_pages import COMPARISON, MACHINE, OUTPUT, QUALITY, examples
 from .output import Device, Json, MaxPixels, Quiet, print_json
+
+EXAMPLES = examples(
+    ("Measure the default model, and other codecs to compare with.", "ticodec evaluate PHOTOS"),
+    (
+        "Measure two models at three qualities, without other codecs.",
+        "ticodec evaluate PHOTOS -m tic-plus,tic-lite -q 1,4,8 --against none",
+    ),
+    (
+        "See what more effort gains on your photos.",
+        "ticodec evaluate PHOTOS --effort 1,2,5,9 --out effort-report",
+    ),
+)
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Images, subfolders too.")],
-    model: Models = None,
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Folder of images. Its subfolders are measured too."),
+    ],
     quality: Annotated[
         str | None,
         typer.Option(
-            "--quality", "-q", help="Comma-separated qualities. \\[default: 1,2,3,4,5,6,7,8]"
+            "--quality",
+            "-q",
+            metavar="LIST",
+            help="Qualities of our models, separated by commas. \\[default: 1,2,3,4,5,6,7,8]",
+            rich_help_panel=QUALITY,
         ),
     ] = None,
     effort: Efforts = "1",
+    model: Models = None,
     against: Against = None,
     classifier: Annotated[
         Path | None,
         typer.Option(
             "--classifier",
             metavar="FILE",
-            help="A classifier of pixels: its accuracy on what every codec decodes.",
+            help="Also measure how well this classifier of pixels names what each codec decodes.",
+            rich_help_panel=COMPARISON,
         ),
     ] = None,
     head: Annotated[
@@ -47,29 +68,54 @@ def evaluate(
         typer.Option(
             "--weights",
             metavar="FILE",
-            help="A classifier of latents, instead of the model's own.",
+            help="Use this classifier of latents instead of the model's own.",
+            rich_help_panel=COMPARISON,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("report"),
-    jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Processes. Times are only comparable with 1.")
-    ] = 1,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Folder for the report.", rich_help_panel=OUTPUT),
+    ] = Path("report"),
     pictures: Annotated[
-        int, typer.Option("--pictures", min=0, help="The most images on the page.")
+        int,
+        typer.Option(
+            "--pictures",
+            min=0,
+            metavar="N",
+            help="Show at most this many images on the report's page.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 24,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure everything again, also what is in --out.")
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Measure everything again, even if --out already has its measurement.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            min=1,
+            metavar="N",
+            help="How many processes measure at once. They slow each other down: measure times "
+            "with one.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = 1,
     device: Device = "auto",
+    max_pixels: MaxPixels = MAX_PIXELS,
     as_json: Json = False,
     quiet: Quiet = False,
-    max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
-    """Measure bpp, PSNR, MS-SSIM and seconds on a folder of images; write a report.
+    """Measure codecs on a folder of images and write a report: bpp, PSNR, MS-SSIM, seconds.
 
-    Files are written and decoded. What was measured before is not measured again.
+    Every image is encoded, written, read and decoded. Measurements are kept in --out, so the same
+    command can be run again to go on.
 
-    Accuracy is measured too if subfolders have the names of a classifier's classes.
+    If the subfolders have the names of a classifier's classes, its accuracy is measured too.
     """
     from ticodec.errors import Interrupted, TicodecError
     from ticodec.evaluation import measure, report_files, report_tables, summary
@@ -89,7 +135,7 @@ def evaluate(
             files = report_files.write_report(measured, means, str(folder), pictures, progress)
     except KeyboardInterrupt as error:
         again = "the same command, without --fresh," if fresh else "the same command"
-        kept = f"; what is measured is kept in {out}: {again} goes on from there"
+        kept = f"; measurements so far are kept in {out}: {again} goes on from there"
         raise Interrupted(f"interrupted{kept if out.is_dir() else ''}") from error
     if as_json:
         facts: dict[str, Any] = report_tables.facts(measured, means, str(folder))

@@ -1,4 +1,4 @@
-"""What `evaluate` and `compare` share: their lists of codecs and qualities, bars and tables."""
+"""What `evaluate` and `compare` share: lists of codecs, qualities and efforts, bars and tables."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ticodec.errors import UsageError
 from ticodec.evaluation.peers import PEERS, USUAL
 from ticodec.shown import shown
 
+from .help_pages import COMPARISON, QUALITY
 from .tables import print_table
 
 if TYPE_CHECKING:
@@ -30,23 +31,30 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Comma-separated names that `ticodec models` lists. \\[default: the one it marks]",
+        metavar="LIST",
+        help="Our models to measure: names from `ticodec models`, separated by commas. "
+        "\\[default: the one marked there]",
+        rich_help_panel=QUALITY,
     ),
 ]
 Against = Annotated[
     str | None,
     typer.Option(
         "--against",
-        help=f"Other codecs, comma-separated, or none: {', '.join(PEERS)}. "
+        metavar="LIST",
+        help=f"Other codecs to measure, separated by commas: {', '.join(PEERS)}; or none. "
         f"\\[default: {','.join(USUAL)}]",
+        rich_help_panel=COMPARISON,
     ),
 ]
 Efforts = Annotated[
     str,
     typer.Option(
         "--effort",
-        help="Comma-separated, 1 … 9: how long our models look for smaller files. "
-        "Each counts as a codec.",
+        metavar="LIST",
+        help="Efforts of our models, 1 to 9, separated by commas. A higher one takes longer for "
+        "smaller files. Each effort is measured as a codec of its own.",
+        rich_help_panel=QUALITY,
     ),
 ]
 
@@ -69,7 +77,7 @@ def efforts_of(text: str) -> tuple[int, ...]:
         efforts = {int(word) for word in _words(text, "--effort")}
     except ValueError as error:
         raise UsageError(
-            f"--effort takes whole numbers, separated by commas, not {text!r}"
+            f"--effort takes whole numbers, 1 to 9, separated by commas, not {text!r}"
         ) from error
     return tuple(sorted(map(checked_effort, efforts)))
 
@@ -86,7 +94,7 @@ def coder_specs(
 
     Args:
         efforts: 1 … 9, at least one.
-        head: a classifier's file; without a model, its weights are meant.
+        head: a classifier's file. Without `model`, the weights that it reads are taken.
 
     Raises UsageError for an unknown name, a quality out of range, a peer not installed.
     """
@@ -100,7 +108,8 @@ def coder_specs(
     if peers == ["none"]:
         peers = []
     entries = [weights.find(name) for name in dict.fromkeys(names)]
-    ranged = any(entry.qualities for entry in entries)  # if so, -q is for these models only
+    # Models of one fixed quality ignore -q if other models in the list take it.
+    ranged = any(entry.qualities for entry in entries)
     specs = [
         CoderSpec(
             entry.name,
@@ -129,7 +138,10 @@ def _words(text: str, option: str) -> list[str]:
 
 @contextmanager
 def bars(quiet: bool) -> Iterator[Progress]:
-    """A progress bar on stderr, on a terminal only."""
+    """Shows a progress bar on stderr, if that is a terminal.
+
+    Yields the function that updates it.
+    """
     if quiet or not sys.stderr.isatty():
         yield lambda what, done, total: None
         return
@@ -148,7 +160,7 @@ def bars(quiet: bool) -> Iterator[Progress]:
 
 
 def show_table(table: Table) -> None:
-    """A table on stdout."""
+    """Print a table on stdout."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -167,5 +179,5 @@ def show_table(table: Table) -> None:
 
 
 def _in_lines(text: str, width: int) -> str:
-    """Words in lines of about this width; no word is broken."""
+    """The words in lines of at most this width. A longer word has a line of its own."""
     return "\n".join(wrap(text, width, break_long_words=False, break_on_hyphens=False)) or text

@@ -1,4 +1,4 @@
-"""`ticodec export`: a checkpoint to a weights file that encodes and decodes."""
+"""`ticodec export`: make a weights file of a training checkpoint."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from ticodec.shown import shown
 
+from .help_pages import OUTPUT, examples
 from .output import Json, print_json, working
 
 if TYPE_CHECKING:
@@ -18,33 +19,69 @@ if TYPE_CHECKING:
     from ticodec.training.export.sources import Checkpoints
     from ticodec.weights import Entry
 
+EXAMPLES = examples(
+    (
+        "Install a trained codec as `my-codec`.",
+        "ticodec export runs/tic-lite/annealed.pt --name my-codec",
+    ),
+    (
+        "Write a classifier to a folder of your choice.",
+        "ticodec export runs/tic-lite-head/annealed.pt --out mine",
+    ),
+)
+
 
 def export(
     source: Annotated[
         list[Path],
         typer.Argument(
-            metavar="CKPT…",
-            help="Checkpoint of `ticodec train`. Several of the same network are averaged.",
+            metavar="CKPT",
+            help="Checkpoint that `ticodec train` wrote. The weights of several are averaged; "
+            "they must be of the same network.",
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Weights folder. \\[default: your own]")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder of weights. \\[default: the one in your home folder]",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Its name for -m. \\[default: the model's]")
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Name that `encode --model` takes. \\[default: the name of the network]",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    default: Annotated[bool, typer.Option("--default", help="Make it the default model.")] = False,
+    default: Annotated[
+        bool,
+        typer.Option(
+            "--default",
+            help="Make it the model that `encode` uses without --model.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     force: Annotated[
         bool,
         typer.Option(
             "--force",
             "-f",
-            help="Take over the name from other weights. Their files are kept and still decode.",
+            help="Take over the name if other weights have it. These are kept, and what they "
+            "encoded still decodes.",
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Export a checkpoint: fp16 weights, integer tables, manifest entry and model card."""
+    """Make a weights file of a checkpoint, with a model card, and install it.
+
+    `encode --model` and `classify --weights` take what it made.
+    """
     from ticodec.errors import UsageError
     from ticodec.training import checkpoint
     from ticodec.training.export import install, sources
@@ -133,7 +170,7 @@ def _facts(made: Made, path: Path, changed: bool) -> dict[str, Any]:
 
 
 def _current(name: str) -> Entry | None:
-    """The weights that a name stands for; None when there are none of that name."""
+    """The weights that a name stands for. Returns None if no weights have that name."""
     from ticodec import weights
     from ticodec.errors import TicodecError
 
@@ -144,7 +181,7 @@ def _current(name: str) -> Entry | None:
 
 
 def _prefix(folder: Path) -> str:
-    """The variable that a command line must set so that this folder is searched, and first."""
+    """What a command line begins with so that this folder is searched first for weights."""
     from ticodec.weights.store import VARIABLE
 
     return f"{VARIABLE}={shlex.quote(str(folder.resolve()))} "

@@ -8,16 +8,24 @@ import typer
 
 from ticodec.container import MAX_PIXELS
 
+from .help_pages import examples
 from .input_output import about, check_input, read_input
 from .output import Json, MaxPixels, print_json
 
+EXAMPLES = examples(
+    ("Show size, quality, model and sections of a file.", "ticodec info photo.tic"),
+    ("Print the same for a script.", "ticodec info photo.tic --json"),
+)
+
 
 def info(
-    source: Annotated[str, typer.Argument(metavar="IN", help=".tic file; - is stdin.")],
-    as_json: Json = False,
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="The .tic file, or - for standard input.")
+    ],
     max_pixels: MaxPixels = MAX_PIXELS,
+    as_json: Json = False,
 ) -> None:
-    """Show what a .tic file holds, and check all its checksums."""
+    """Show what a .tic file holds, and check its checksums. Nothing is decoded."""
     from ticodec.facts import info as facts_of
 
     check_input(source)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from .help_pages import examples
 from .output import Json, print_json
+
+EXAMPLES = examples(
+    ("List the models in a table.", "ticodec models"),
+    ("Print all that is known of them, also how they were trained.", "ticodec models --json"),
+)
 
 
 def models(as_json: Json = False) -> None:
-    """List the installed models."""
+    """List the models that are installed. Any of them encodes with `encode --model NAME`."""
     from ticodec.entropy import native as exact
     from ticodec.extension import turned_off
     from ticodec.model_list import list_models

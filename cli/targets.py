@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ticodec.container import QUALITY_STEPS
+from ticodec.effort import MOST
 from ticodec.errors import UsageError
 from ticodec.targets import Measure, target_of
+
+from .help_pages import QUALITY
 
 if TYPE_CHECKING:
     from ticodec.rate_control import Reached
@@ -16,24 +19,62 @@ if TYPE_CHECKING:
 
 TargetSize = Annotated[
     str | None,
-    typer.Option("--target-size", metavar="SIZE", help="At most so many bytes, e.g. 200k, 1.5MB."),
+    typer.Option(
+        "--target-size",
+        metavar="SIZE",
+        help="Find the quality that gives a file of at most this size, e.g. 200k or 1.5MB.",
+        rich_help_panel=QUALITY,
+    ),
 ]
 TargetBpp = Annotated[
     str | None,
-    typer.Option("--target-bpp", metavar="BPP", help="At most so many bits per pixel, e.g. 0.5."),
+    typer.Option(
+        "--target-bpp",
+        metavar="BPP",
+        help="Find the quality that gives at most this many bits per pixel, e.g. 0.5.",
+        rich_help_panel=QUALITY,
+    ),
 ]
 TargetPsnr = Annotated[
-    str | None, typer.Option("--target-psnr", metavar="DB", help="At least so much PSNR, e.g. 35.")
+    str | None,
+    typer.Option(
+        "--target-psnr",
+        metavar="DB",
+        help="Find the quality that gives a PSNR of at least this many dB, e.g. 35.",
+        rich_help_panel=QUALITY,
+    ),
 ]
 TargetMsSsim = Annotated[
     str | None,
     typer.Option(
-        "--target-ms-ssim", metavar="DB", help="At least so much MS-SSIM, e.g. 15dB or 0.97."
+        "--target-ms-ssim",
+        metavar="DB",
+        help="Find the quality that gives an MS-SSIM of at least this, e.g. 15dB or 0.97.",
+        rich_help_panel=QUALITY,
     ),
 ]
+
+
+def _whole_effort(text: object) -> int:
+    """The effort in a word of the command line. Raises typer's error if it is no whole number."""
+    try:
+        return int(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"effort is a whole number, 1 to {MOST}, not {str(text)!r}"
+        ) from error
+
+
 Effort = Annotated[
     int,
-    typer.Option("--effort", help="1 to 9: more takes longer, and gives smaller or better files."),
+    typer.Option(
+        "--effort",
+        metavar="N",
+        parser=_whole_effort,
+        help=f"1 to {MOST}: a higher effort takes longer. The file becomes smaller or the picture "
+        "better.",
+        rich_help_panel=QUALITY,
+    ),
 ]
 
 
@@ -45,12 +86,14 @@ def quality_of(
     target_ms_ssim: str | None,
     force: bool,
 ) -> Quality:
-    """The quality or the target that the options ask for; None: the usual quality.
+    """The quality or the target that the options ask for.
 
     Args:
-        force: if a target is out of reach, take what comes nearest.
+        force: if a target is out of reach, make the file that comes nearest.
 
-    Raises UsageError when more than one was given, or the text of a target means none.
+    Returns None if no option was given. That stands for the usual quality.
+
+    Raises UsageError if more than one option was given, or the text of a target cannot be read.
     """
     targets: dict[Measure, str | None] = {
         "size": target_size,
@@ -70,7 +113,7 @@ def quality_of(
 
 
 def facts_of_target(reached: Reached) -> dict[str, Any]:
-    """What `--json` prints of a target; values are in bytes, bits per pixel or dB."""
+    """What `--json` prints about a target. Values are in bytes, bits per pixel or dB."""
     target = reached.target
     return {
         "target": {
@@ -84,14 +127,15 @@ def facts_of_target(reached: Reached) -> dict[str, Any]:
 
 
 def said_of_target(reached: Reached) -> str:
-    """What was found for a target, for the line of a file: "quality 4.37, 35.04 dB PSNR".
+    """What the search for a target found, such as "quality 4.37, 35.04 dB PSNR".
 
-    If every quality gives a smaller file than asked for: "quality 8.00 (the best)".
+    If every quality gives a smaller file than was asked for, it is "quality 8.00 (the best)".
+    `encode` prints this in its line about the file.
     """
     said = [f"quality {reached.container.header.quality / QUALITY_STEPS:.2f}"]
     if reached.at_end and not reached.out_of_reach:
         said[0] += " (the best)" if reached.target.of_file else " (the lowest)"
-    if not reached.target.of_file:  # the line says its bytes and bits
+    if not reached.target.of_file:  # the line of the file has its bytes and bits per pixel
         said.append(reached.target.said(reached.value))
     if reached.out_of_reach:
         said.append(f"{reached.target} out of reach")

@@ -1,4 +1,4 @@
-"""`ticodec train`: train a network, resume it, anneal a copy for export.
+"""`ticodec train`: train a network, resume a run, anneal a copy of the network for export.
 
 The options of the training itself are the fields of `TrainOptions`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +22,51 @@ from ticodec.training.schedule import Limits
 
 from .dataclass_options import Given, with_fields
 from .flags import flags_named
+from .help_pages import (
+    CLASSIFIER,
+    DATA,
+    END,
+    ICAT,
+    LEARNING,
+    MACHINE,
+    NETWORK,
+    OUTPUT,
+    examples,
+)
 from .output import Device
 
-#: What `--model` takes where no weights are meant: codecs, and classifiers of pixels.
+#: The presets that `--model` takes without `--head`: codecs, and classifiers of pixels.
 NAMES = (*PRESETS, *VITS)
 MODEL_HELP = (
-    f"Preset: {', '.join(NAMES)}. \\[default: the model of --init, else tic-lite; "
-    "with --head the default weights]"
+    f"Network to train: {', '.join(NAMES)}. With --head, the weights whose files the classifier "
+    "reads. \\[default: the model of --init, else tic-lite; with --head the default weights]"
+)
+#: The fields of `TrainOptions` and `PartOptions` in each group. Other fields of `TrainOptions` are
+#: in the group "Learning".
+MEMBERS = {
+    DATA: ("crop", "shrink", "augment", "smallest", "views", "enlarge"),
+    NETWORK: ("quality_range", "freeze"),
+    CLASSIFIER: ("smoothing", "teacher"),
+    ICAT: ("step", "ratio"),
+    OUTPUT: tuple(entry.name for entry in fields(PartOptions)),
+    END: tuple(entry.name for entry in fields(Limits)),
+}
+GROUPS = dict.fromkeys(OPTIONS, LEARNING) | {
+    name: group for group, names in MEMBERS.items() for name in names
+}
+EXAMPLES = examples(
+    (
+        "Train the fast model on a folder of photos, for ten minutes in all.",
+        "ticodec train --data PHOTOS --minutes 10",
+    ),
+    (
+        "Go on with a run that has ended.",
+        "ticodec train --data PHOTOS --resume runs/tic-lite/trunk.pt",
+    ),
+    (
+        "Train a classifier on a folder with one subfolder per class.",
+        "ticodec train --head --model tic-lite --data MY_CLASSES --minutes 10",
+    ),
 )
 #: Arguments of `Request` and of this command whose flag has the same name.
 ARGUMENTS = (
@@ -47,12 +86,16 @@ LIMITS = [entry.name for entry in (*fields(Limits), *fields(PartOptions))]
 FLAGS |= {name: f"--{name.replace('_', '-')}" for name in (*ARGUMENTS, *OPTIONS, *LIMITS)}
 
 
-@with_fields
+@partial(with_fields, groups=GROUPS)
 def train(
     data: Annotated[
         Path,
         typer.Option(
-            "--data", help="Folder of images; for icat, --head and vit a folder of classes."
+            "--data",
+            metavar="DIR",
+            help="Folder of photos. For icat, --head and vit: a folder with one subfolder per "
+            "class.",
+            rich_help_panel=DATA,
         ),
     ],
     options: Given[TrainOptions],
@@ -60,43 +103,100 @@ def train(
     left: Given[PartOptions],
     model: Annotated[
         str | None,
-        typer.Option("--model", help=MODEL_HELP),
+        typer.Option("--model", metavar="NAME", help=MODEL_HELP, rich_help_panel=NETWORK),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="\\[default: runs/MODEL, or the folder of the resumed run]"),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder for checkpoints. "
+            "\\[default: runs/MODEL, or the folder of the resumed run]",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace the checkpoints of another run in --out.")
+        bool,
+        typer.Option(
+            "--force",
+            "-f",
+            help="Replace the checkpoints of another run in --out.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     resume: Annotated[
-        Path | None, typer.Option("--resume", help="Continue from a trunk.pt.")
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="FILE",
+            help="Continue the run that wrote this trunk.pt.",
+            rich_help_panel=NETWORK,
+        ),
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option("--init", help="Start from installed weights of that name, or from a file."),
+        typer.Option(
+            "--init",
+            metavar="NAME",
+            help="Start from the installed weights of this name, or from a file of weights.",
+            rich_help_panel=NETWORK,
+        ),
     ] = None,
     head: Annotated[
-        bool, typer.Option("--head", help="Train a classifier on the latents of --model's weights.")
+        bool,
+        typer.Option(
+            "--head",
+            help="Train a classifier on the latents of --model's weights.",
+            rich_help_panel=CLASSIFIER,
+        ),
     ] = False,
     vit: Annotated[
-        str | None, typer.Option("--vit", help="Size of that classifier: vit or vit-lite.")
+        str | None,
+        typer.Option(
+            "--vit",
+            metavar="NAME",
+            help="Size of the classifier that --head trains: vit or vit-lite.",
+            rich_help_panel=CLASSIFIER,
+        ),
     ] = None,
     lmbda: Annotated[
-        float | None, typer.Option("--lmbda", help="Train for one fixed λ only, as the papers do.")
+        float | None,
+        typer.Option(
+            "--lmbda",
+            help="Train for one fixed λ only, as the papers do.",
+            rich_help_panel=NETWORK,
+        ),
     ] = None,
     activation: Annotated[
         str | None,
-        typer.Option("--activation", help="gdn, leaky_relu or none, instead of the preset's."),
+        typer.Option(
+            "--activation",
+            metavar="NAME",
+            help="gdn, leaky_relu or none, instead of the preset's activation.",
+            rich_help_panel=NETWORK,
+        ),
     ] = None,
     aggregation: Annotated[
-        bool, typer.Option(help="icat: reconstruct from the first blocks too.")
+        bool,
+        typer.Option(
+            help="Reconstruct from the features of the classifier's first blocks too.",
+            rich_help_panel=ICAT,
+        ),
     ] = True,
-    compile: Annotated[bool, typer.Option(help="Use torch.compile (worth it on a GPU).")] = False,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            help="Use torch.compile. It saves time on a GPU only.", rich_help_panel=MACHINE
+        ),
+    ] = False,
     device: Device = "auto",
 ) -> None:
-    """Train a codec on a folder of photos, or icat or a classifier on a folder of classes."""
-    began = time.monotonic()  # importing torch takes seconds, too
+    """Train a codec on a folder of photos, or a classifier on a folder of classes.
+
+    It runs until it is stopped, unless an option says when it ends. Then `ticodec export` makes a
+    weights file of a checkpoint.
+    """
+    began = time.monotonic()  # before torch is imported, which takes seconds
     from rich.console import Console
 
     from ticodec.device import pick_device

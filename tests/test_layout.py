@@ -78,7 +78,9 @@ def test_the_command_starts_without_torch() -> None:
         import contextlib, io, sys
         import ticodec
         from ticodec.cli.app import main
-        for words in (["--help"], ["info", sys.argv[1]], ["models"], ["evaluate", "--help"]):
+        names = "encode decode classify batch compare evaluate train export".split()
+        pages = [["--help"], ["batch", "encode", "--help"], *([name, "--help"] for name in names)]
+        for words in (*pages, ["info", sys.argv[1]], ["models"]):
             sys.argv[1:] = words
             with contextlib.redirect_stdout(io.StringIO()) as printed:
                 try:

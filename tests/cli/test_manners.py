@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import stat
 import subprocess
@@ -13,10 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-import typer
 from PIL import Image
-
-from ticodec.cli.app import app
 
 TINY = ("-m", "tiny")
 COMMAND = [sys.executable, "-m", "ticodec"]
@@ -132,27 +128,6 @@ def test_tables_fit_narrow_terminals(run, joint, photo, tmp_path, monkeypatch, w
         assert "…" not in done.out.replace(" … ", ""), "something is cut off"
     for name in ("tiny", "joint"):
         assert name in run("models").out
-
-
-def parameters() -> list[tuple[str, str, object]]:
-    """(command, flags, parameter) of every parameter of every command."""
-    found, groups = [], [("", typer.main.get_command(app))]
-    for name, command in groups:
-        groups += [
-            (f"{name} {key}".strip(), one) for key, one in getattr(command, "commands", {}).items()
-        ]
-        found += [(name, " ".join(entry.opts), entry) for entry in command.params]
-    return found
-
-
-def test_help_shows_defaults_once() -> None:
-    assert {name for name, _, _ in parameters()} >= {*NAMES, "batch encode"}
-    for command, flags, entry in parameters():
-        text = getattr(entry, "help", None) or ""
-        told = len(re.findall(r"default:|By default", text))
-        shows = entry.default is not None and getattr(entry, "show_default", False)
-        shown = bool(shows) and not getattr(entry, "is_flag", False)
-        assert told + shown <= 1, (command, flags, text)
 
 
 @pytest.mark.parametrize("command", ["", *NAMES, "batch", "batch encode"])
