@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +16,9 @@ from ticodec.progress import ENCODING, part
 from ticodec.shown import shown
 from ticodec.weights import read_head
 
-from .help_pages import LABELS, QUALITY, examples
+from .help_pages import LABELS, QUALITY, SCRIPTS, examples
 from .input_output import about, check_input, read_input
-from .output import Device, Json, MaxPixels, Memory, Quiet, print_json
+from .output import Device, Json, MaxPixels, Memory, print_json
 from .progress_bar import bar
 from .tables import print_table
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 #: How many labels are shown for a single file, and how many per file for several.
 TOP_ONE, TOP_MANY = 5, 1
+#: A classifier of fewer classes than this cannot name most photos. A note says so.
+FEW = 100
 
 EXAMPLES = examples(
     ("Show the five most probable labels of a file.", "ticodec classify photo.tic"),
@@ -94,7 +98,12 @@ def classify(
     memory: Memory = None,
     max_pixels: MaxPixels = MAX_PIXELS,
     as_json: Json = False,
-    quiet: Quiet = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", help="Print nothing but labels and errors.", rich_help_panel=SCRIPTS
+        ),
+    ] = False,
 ) -> None:
     """Name what is in .tic files, from their latents: no pixels are decoded.
 
@@ -107,23 +116,25 @@ def classify(
         read_head(head, None)  # refuses what is no classifier, before any photo is read
     count = top or (TOP_ONE if len(sources) == 1 else TOP_MANY)
     rows: list[dict[str, Any]] = []
+    known: tuple[str, ...] = ()
     failed: list[TicodecError] = []
+    hidden = quiet or as_json
     for source in sources:
         try:
-            hidden = quiet or as_json
             with bar(f"classifying {source}", hidden) as progress, about(source):
                 check_input(source, "classify")
                 data = _read(source, max_pixels)
                 is_coded = isinstance(data, Container)
                 if is_coded and len(sources) == 1 and (model is not None or quality is not None):
                     raise UsageError(
-                        "a .tic file already; -m and -q are for images that are none yet"
+                        "it is a .tic file already; leave out -m and -q, which are for photos"
                     )
                 encoding = part(progress, 0, ENCODING)
                 file, codec = api.coded(data, quality, model, head, device, max_pixels, encoding)
                 rest = part(progress, 0 if is_coded else ENCODING, 1)
                 best = codec.classify(file, count, head, progress=rest)
                 name = codec.entry.name
+                known = known or codec.classifier(head).labels
                 called = [_called(label, names) for label in best]
         except UsageError:
             raise
@@ -140,6 +151,8 @@ def classify(
             print(f"{answer['probability']:7.1%}  {shown(answer['label'])}")
     elif rows:
         _table(rows)
+    if head is None and len(known) < FEW and not hidden:
+        _say_few(names or known)
     if failed and not rows:
         raise type(failed[0])("; ".join(map(str, failed)))
     if failed:
@@ -149,7 +162,7 @@ def classify(
 
 
 def _read(source: str, max_pixels: int) -> Container | bytes:
-    """A `.tic` file, parsed; any other file as it is."""
+    """A parsed `.tic` file, or the bytes of any other file."""
     data = read_input(source)
     if source.lower().endswith(".tic") or is_tic(data):
         return as_container(data, max_pixels)
@@ -178,6 +191,18 @@ def _called(label: Label, names: list[str] | None) -> str:
             "write one per line, in the order of its folders"
         )
     return names[label.number]
+
+
+def on_terminal() -> bool:
+    """Whether people see at once what is printed on stderr."""
+    return sys.stderr.isatty()
+
+
+def _say_few(known: Sequence[str]) -> None:
+    """Print a note on a classifier of few classes on stderr, if that is a terminal."""
+    if known and on_terminal():
+        only = f"ticodec: note: the classifier knows only {len(known)} classes, and answers with "
+        print(shown(f"{only}the most similar one: {', '.join(known)}"), file=sys.stderr)
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

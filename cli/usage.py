@@ -1,4 +1,4 @@
-"""Hints for a wrong use of the command line, behind the message that says what is wrong."""
+"""Hints that follow the message about a wrong use of the command line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from typing import Any
 FILE = re.compile(r"-[^-].*\.[A-Za-z]\w*")
 #: What typer says when there are more words than a command takes.
 TOO_MANY = "unexpected extra argument"
+#: What typer says when `-q` is no option of a command, and when the quality after it is missing or
+#: wrong.
+NO_Q, WRONG_Q = "No such option: -q", "'-q'"
 
 
 def with_hints(message: str, command: str, words: Iterable[str]) -> str:
-    """typer's message with what would be right, if that can be guessed, and which help to see.
+    """typer's message, what would be right if that can be guessed, and which help page to see.
 
     Args:
-        command: such as "ticodec encode". words: all that were given.
+        command: such as "ticodec encode".
+        words: all words of the command line.
     """
     hints = [message.rstrip(".")]
     name = next((word for word in words if _is_file(word)), None)
@@ -25,6 +29,10 @@ def with_hints(message: str, command: str, words: Iterable[str]) -> str:
         hints.append(f"if {name} is a file, write ./{name}")
     elif TOO_MANY in message and command in ("ticodec encode", "ticodec decode"):
         hints.append(f"for many files: `{command.replace(' ', ' batch ')}`")
+    if NO_Q in message and command.endswith("decode"):
+        hints.append("write --quiet to print less, or --output-quality for a lossy image format")
+    elif WRONG_Q in message:
+        hints.append("-q is the quality, such as -q 5; write --quiet to print less")
     return f"{'; '.join(hints)} (see {command} --help)"
 
 
@@ -32,7 +40,8 @@ def command_of(words: Iterable[str], group: Any) -> str:
     """The command that is meant, such as "ticodec batch encode".
 
     Args:
-        words: all that were given. group: typer's command, with those below it.
+        words: all words of the command line.
+        group: typer's object for `ticodec`, which holds all commands.
     """
     command = "ticodec"
     for word in words:
@@ -44,10 +53,10 @@ def command_of(words: Iterable[str], group: Any) -> str:
 
 
 def _is_file(word: str) -> bool:
-    """Whether a word begins with a dash, but seems to be a file and no option."""
+    """Whether a word that begins with a dash seems to be a file, not an option."""
     if not word.startswith("-") or word == "-":
         return False
     try:
         return FILE.fullmatch(word) is not None or Path(word).is_file()
-    except (OSError, ValueError):  # no name of a file
+    except (OSError, ValueError):  # not a possible name
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 from pathlib import Path
 
 from .effort import BLOCK, USUAL_EFFORT
@@ -28,6 +29,8 @@ FIXED = 64 << 20
 IMAGE = 12
 #: Bytes that a process takes after it has loaded a network, before it processes an image.
 LOADED = 600 << 20
+#: Bytes that a worker process takes with a photo of some megapixels, its loaded network included.
+WORKER = 3 << 29
 #: The environment variable that `set_memory` sets. Child processes inherit it.
 LIMIT = "TICODEC_MEMORY"
 
@@ -63,7 +66,9 @@ def size_of(text: str, name: str = "`memory`") -> int:
     """
     size = bytes_in(str(text), letter=1024)
     if size is None or not 1 <= size < math.inf:
-        raise UsageError(f"{name} must be a size such as 2GiB, 1500MB or 3G, not {str(text)!r}")
+        unit = ": its unit is missing" if re.fullmatch(r"\s*[0-9.]+\s*", str(text)) else ""
+        must = f"{name} must be a size such as 2GiB, 1500MB or 3G"
+        raise UsageError(f"{must}, not {str(text)!r}{unit}")
     return math.floor(size)
 
 

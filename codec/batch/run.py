@@ -20,9 +20,6 @@ from .plan import Plan, check, make_plan
 from .storage import place
 from .table import Table
 
-#: Memory of a worker with a network loaded and a photo of some megapixels, in bytes.
-WORKER_BYTES = 3 << 29
-
 
 class Engine(Protocol):
     """Does items somewhere. `LocalEngine` describes the methods."""
@@ -187,5 +184,5 @@ class Run:
 def default_jobs() -> int:
     """As many processes as cores and free memory allow."""
     free = memory.available()
-    fits = cores() if free is None else max(1, free // WORKER_BYTES)
+    fits = cores() if free is None else max(1, free // memory.WORKER)
     return min(cores(), fits)

@@ -135,7 +135,7 @@ def test_images_are_encoded_first(run, here: Path, joint: Codec) -> None:
 
 def test_model_and_quality_are_for_images(run, tic: Path) -> None:
     """A .tic file needs neither. If images are given too, the options apply to these."""
-    run("classify", tic, "-m", "tiny").fails(2, "a.tic", "a .tic file already; -m and -q")
+    run("classify", tic, "-m", "tiny").fails(2, "a.tic", "a .tic file already; leave out -m and -q")
     run("classify", tic, "-q", 2).fails(2, "a .tic file already")
     Image.fromarray(make_pixels(70, 90)).save("photo.png")
     found = json.loads(run("classify", tic, "photo.png", "-m", "joint", "-q", 2, "--json").out)
@@ -320,3 +320,13 @@ def test_a_spinner_shows_names_unchanged(monkeypatch: pytest.MonkeyPatch) -> Non
     with output.working("classifying [/b].tic", False):
         pass
     assert "[/b].tic" in stream.getvalue()
+
+
+def test_a_classifier_of_few_classes_says_so(run, tic: Path, monkeypatch) -> None:
+    """Once, on a terminal, unless only JSON or labels are wanted."""
+    said = "note: the classifier knows only 3 classes, and answers with the most similar one: ant, "
+    assert said not in run("classify", tic).err
+    monkeypatch.setattr("ticodec.cli.classify.on_terminal", lambda: True)
+    assert run("classify", tic, tic).err.count(said) == 1
+    assert said not in run("classify", tic, "--json").err
+    assert said not in run("classify", tic, "--quiet").err

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import ticodec
+from ticodec import container, sections
 from ticodec.entropy import native
 from ticodec.models import native as kernels
 from ticodec.models.config import VITS
@@ -73,6 +74,30 @@ def test_info_table_shows_every_fact(run, golden: Path) -> None:
     out = run("info", golden / "v1" / "photo-q5.tic").out
     for word in ("tic-lite", "37eb2f07", "160", "120", "RGB", "bpp", "809", "y "):
         assert word in out
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"3145728.jpg", "from a .jpg of 3,145,728 bytes"),
+        (b"5", "made by `ticodec batch encode` from a file without suffix of 5 bytes"),
+        (b"-5l.png", "a .png of 5 bytes, location left out as asked, the photo was to be deleted"),
+        (b"5m.png./psnr=35,effort=7", "target 35 dB PSNR, effort 7, metadata left out as asked"),
+        (b"5.png./size=50000", "a .png of 5 bytes, target 50,000 bytes"),
+        (b"5.png./vmaf=90", "target vmaf=90"),
+        (b"odd", "not readable by this version"),
+    ],
+)
+def test_info_says_what_a_file_was_made_from(
+    run, golden: Path, tmp_path: Path, monkeypatch, raw: bytes, words: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    file = container.read((golden / "v1" / "photo-q5.tic").read_bytes())
+    file.sections[sections.numbers()["origin"]] = raw
+    path = tmp_path / "x.tic"
+    path.write_bytes(container.write(file))
+    assert words in run("info", path).out
+    assert json.loads(run("info", path, "--json").out)["origin"] == raw.decode()
 
 
 def test_info_of_a_file_without_installed_weights(run, golden: Path, monkeypatch) -> None:

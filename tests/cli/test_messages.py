@@ -162,3 +162,21 @@ def test_errors_that_mean_too_little_memory() -> None:
     wrapped = BadInputError("weights cannot be read")
     wrapped.__cause__ = OSError(12, "Cannot allocate memory")
     assert is_memory_short(wrapped)
+
+
+# -- what newcomers try -------------------------------------------------------------------
+
+
+def test_q_is_not_quiet(run, photo: Path) -> None:
+    for command in ("decode", "batch decode"):
+        run(*command.split(), "a", "b", "-q").fails(2, "write --quiet to print less, or --output-q")
+    run("encode", photo, "-q").fails(2, "-q is the quality, such as -q 5; write --quiet to print")
+    run("encode", "-q", photo).fails(2, "-q is the quality, such as -q 5; write --quiet to print")
+
+
+def test_an_effort_is_a_whole_number(run, photo: Path) -> None:
+    for command in (["encode", photo], ["batch", "encode", photo, "out"]):
+        for text in ("2.5", "high"):
+            said = f"effort is a whole number, 1 to 9, not '{text}'"
+            run(*command, "--effort", text, *TINY).fails(2, said)
+        run(*command, "--effort", "12", *TINY).fails(2, "--effort must be from 1 to 9, not 12")

@@ -205,6 +205,8 @@ def test_the_commands_limit(limited, run, photo: Path, tmp_path: Path) -> None:
         wrong.fails(2, "--memory must be a size such as 2GiB, 1500MB or 3G, not 'much'")
         run(command, photo, "--memory", "9" * 400 + "G").fails(2, "--memory must be a size")
     run("batch", "encode", photo, tree, "--memory", "1").fails(2, "--memory must be a size")
+    unit = "--memory must be a size such as 2GiB, 1500MB or 3G, not '2': its unit is missing"
+    run("encode", photo, "--memory", "2").fails(2, unit)
 
 
 def test_workers_share_the_limit(limited, run, photo: Path, tmp_path: Path) -> None:
