@@ -76,7 +76,7 @@ def complete(image: Image.Image, data: bytes) -> list[Note]:
     if header.animated:
         notes.append(Note("frames", "all frames of the animation but the first are dropped"))
     if header.bits > 8:
-        notes.append(Note("bits", f"{header.bits} bits a channel are reduced to 8"))
+        notes.append(Note("bits", f"{header.bits} bits per channel are reduced to 8"))
     for kind, key in ((b"Exif", "exif"), (b"xml ", "xmp")):
         if kind in compressed and not image.info.get(key):
             notes.append(Note(key, f"compressed {key.upper()} is dropped"))

@@ -118,7 +118,7 @@ def _from_integers(samples: Any, stored: Stored, notes: list[Note]) -> Pixels:
     else:
         black, white = 0, next(w for w in (255, 65535, top) if most <= w) if bits > 16 else top
     if not is_signed and bits <= 16:
-        notes.append(Note("bits", f"{bits} bits a channel are reduced to 8"))
+        notes.append(Note("bits", f"{bits} bits per channel are reduced to 8"))
         table = _scaled(np.arange(white + 1), 0, white)
         return table[samples.clip(max=white)]
     used = most - min(least, 0)

@@ -87,10 +87,10 @@ def test_more_bits() -> None:
     pixels = make_pixels(32, 32).astype(np.uint16) * 257
     file = BytesIO()
     pillow_heif.from_bytes("RGB;16", (32, 32), pixels.tobytes()).save(file)
-    assert notes_of(file.getvalue()) == {"bits": "10 bits a channel are reduced to 8"}
-    for bits, flags in ((8, 0x0C), (10, 0x4C), (12, 0x6C)):  # AV1's; no encoder here writes them
+    assert notes_of(file.getvalue()) == {"bits": "10 bits per channel are reduced to 8"}
+    for bits, flags in ((8, 0x0C), (10, 0x4C), (12, 0x6C)):  # of AV1: no encoder here writes them
         data = heic([item(1, b"av01")], [], [box(b"av1C", bytes([0x81, 0, flags, 0]))], {1: [1]})
-        expected = {"bits": f"{bits} bits a channel are reduced to 8"} if bits > 8 else {}
+        expected = {"bits": f"{bits} bits per channel are reduced to 8"} if bits > 8 else {}
         assert kinds(data) == expected
 
 
@@ -159,7 +159,7 @@ def test_further_items() -> None:
 def test_properties() -> None:
     said = [box(b"clli", b"\0" * 4), full(b"udes", b"en\0Name\0"), full(b"pixi", b"\x01\x0a")]
     assert kinds(heic([item(1, b"hvc1")], [], said, {1: [1, 2, 3]})) == {
-        "bits": "10 bits a channel are reduced to 8",
+        "bits": "10 bits per channel are reduced to 8",
         "metadata": "other data is dropped: brightness of its content",
         "text": "text is dropped: a description",
     }

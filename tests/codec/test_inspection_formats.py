@@ -72,7 +72,7 @@ def test_frames_beside_a_png_s_own_picture() -> None:
 @pytest.mark.parametrize("format", ["PNG", "GIF", "WEBP", "JPEG2000", "PPM", "BMP", "TIFF"])
 def test_bytes_after_the_end(format: str) -> None:
     data = saved(format)
-    assert notes_of(data + b"hidden bytes") == {"trailing": "12 bytes behind the image are dropped"}
+    assert notes_of(data + b"hidden bytes") == {"trailing": "12 bytes after the image are dropped"}
     assert notes_of(data + b"\0" * 12) == {}
     if format != "JPEG2000":  # Pillow cannot read such a file
         assert set(notes_of(data + VIDEO)) == {"video"}
@@ -123,7 +123,7 @@ def test_chunks_of_a_png() -> None:
 
 
 def test_16_bits() -> None:
-    bits = {"bits": "16 bits a channel are reduced to 8"}
+    bits = {"bits": "16 bits per channel are reduced to 8"}
     grey = Image.fromarray(make_pixels(8, 8)[..., 0].astype(np.uint16) * 257)
     assert notes_of(saved("PNG", grey)) == bits
     assert notes_of(saved("TIFF", grey)) == bits
@@ -141,7 +141,7 @@ def test_16_bits() -> None:
 
 def test_more_bits_of_a_tiff() -> None:
     float32 = notes_of(tiff(make_pixels(8, 8)[..., 0].astype(np.float32) / 255))
-    assert float32 == {"bits": "32 bits a channel are reduced to 8"}
+    assert float32 == {"bits": "32 bits per channel are reduced to 8"}
     assert set(notes_of(tiff(make_pixels(8, 8)[..., 0].astype(np.int32)))) == {"bits"}
 
 
@@ -304,7 +304,7 @@ def test_the_end_of_a_tiff(bigtiff: bool, byteorder: str, options: dict) -> None
     pixels = make_pixels(1100, 20)
     data = tiff(pixels, photometric="rgb", bigtiff=bigtiff, byteorder=byteorder, **options)
     assert notes_of(data) == {}
-    assert notes_of(data + b"more" * 99) == {"trailing": "396 bytes behind the image are dropped"}
+    assert notes_of(data + b"more" * 99) == {"trailing": "396 bytes after the image are dropped"}
 
 
 def test_a_transfer_function_is_noted() -> None:

@@ -84,8 +84,8 @@ def test_padding_and_a_missing_end_lose_nothing() -> None:
 
 def test_bytes_after_the_end() -> None:
     for data in (camera_jpeg(), camera_jpeg(progressive=True)):
-        assert notes_of(data + b"more") == {"trailing": "4 bytes behind the image are dropped"}
-    assert notes_of(camera_jpeg() + b"\0\0\0!")["trailing"].startswith("1 byte behind")
+        assert notes_of(data + b"more") == {"trailing": "4 bytes after the image are dropped"}
+    assert notes_of(camera_jpeg() + b"\0\0\0!")["trailing"].startswith("1 byte after")
 
 
 def test_a_large_file_is_inspected_to_its_end() -> None:
@@ -94,14 +94,14 @@ def test_a_large_file_is_inspected_to_its_end() -> None:
     assert len(data) > 1 << 20
     assert notes_of(data) == {}
     assert notes_of(data + b"x" * 3_000_000) == {
-        "trailing": "3,000,000 bytes behind the image are dropped"
+        "trailing": "3,000,000 bytes after the image are dropped"
     }
 
 
 def test_motion_photos() -> None:
     assert notes_of(camera_jpeg() + VIDEO) == {"video": "its video is dropped"}
     assert notes_of(camera_jpeg() + b"\0\0own bytes" + VIDEO) == {
-        "trailing": "9 bytes behind the image are dropped",
+        "trailing": "9 bytes after the image are dropped",
         "video": "its video is dropped",
     }
 
@@ -116,7 +116,7 @@ def test_data_that_samsung_phones_write() -> None:
     trailer = b"".join(entries) + listed + struct.pack("<I", len(listed)) + b"SEFT"
     assert notes_of(camera_jpeg() + trailer) == {
         "video": "its video is dropped",
-        "trailing": "35 bytes behind the image are dropped: Image_UTC_Data",
+        "trailing": "35 bytes after the image are dropped: Image_UTC_Data",
     }
 
 

@@ -89,15 +89,15 @@ def test_16_bits(order: str) -> None:
         data = tiff(samples.astype(f"{order}u2"), photometric=photometric, byteorder=order)
         picture = read_picture(data)
         assert_levels(picture, wanted)
-        assert said(picture, "bits") == "16 bits a channel are reduced to 8"
+        assert said(picture, "bits") == "16 bits per channel are reduced to 8"
     for mode in ("I;16", "I;16B"):
         in_memory = to_picture(Image.fromarray(samples).convert("I").convert(mode))
         assert_levels(in_memory, LEVELS)
-        assert said(in_memory, "bits") == "16 bits a channel are reduced to 8"
+        assert said(in_memory, "bits") == "16 bits per channel are reduced to 8"
     for format in ("PNG", "PPM", "JPEG2000"):
         picture = read_picture(file_of(Image.fromarray(samples), format))
         assert_levels(picture, LEVELS)
-        assert said(picture, "bits") == "16 bits a channel are reduced to 8"
+        assert said(picture, "bits") == "16 bits per channel are reduced to 8"
 
 
 def test_16_bits_are_rounded() -> None:
@@ -109,7 +109,7 @@ def test_12_bits() -> None:
     picture = read_picture(tiff_of_12_bits(LEVELS.astype(int) * 4095 // 255))
     assert_levels(picture, LEVELS, off=1)
     assert picture.pixels.max() == 255
-    assert said(picture, "bits") == "12 bits a channel are reduced to 8"
+    assert said(picture, "bits") == "12 bits per channel are reduced to 8"
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32])

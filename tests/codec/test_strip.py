@@ -115,7 +115,11 @@ def test_the_place_is_removed_from_the_exif() -> None:
     picture = read(jpeg_bytes(upright_photo(), exif=exif), NO_PLACE)
     kept = picture.metadata["exif"]
     assert [(note.kind, note.text, note.lost) for note in picture.notes] == [
-        ("stripped", "left out as asked: the place, the maker note (it may say the place)", False)
+        (
+            "stripped",
+            "left out as asked: the location, the maker note (it may contain the location)",
+            False,
+        )
     ]
     assert not has_place(kept)
     assert MAKER_NOTE[:20] not in kept
@@ -190,7 +194,7 @@ def test_the_place_is_removed_from_a_tiff() -> None:
     assert b"Paris" in read(data).metadata["exif"]  # IPTC is a tag like any other
     stripped = read(data, NO_PLACE)
     assert [note.text for note in stripped.notes if note.kind == "stripped"] == [
-        "left out as asked: the place, IPTC (it may say the place)"
+        "left out as asked: the location, IPTC (it may contain the location)"
     ]
     kept = stripped.metadata["exif"]
     assert b"Paris" not in kept

@@ -1,1 +1,1 @@
-"""Colour spaces: ICC profiles read and written, primaries, transfer curves, conversions."""
+"""Colour spaces: reads and writes ICC profiles, and has primaries, tone curves and conversions."""

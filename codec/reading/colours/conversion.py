@@ -1,4 +1,4 @@
-"""Colours to sRGB through ICC profiles, by LittleCMS, which most builds of Pillow have."""
+"""Converts colours to sRGB with ICC profiles. It needs LittleCMS, which most Pillow builds have."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class ConversionError(Exception):
 
 
 def can_convert() -> bool:
-    """Whether this Pillow has LittleCMS."""
+    """Whether this build of Pillow has LittleCMS."""
     return bool(features.check("littlecms2"))
 
 
 def to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
-    """An image "RGB", "L", "CMYK" or "LAB" as sRGB, "RGB", relative to its white.
+    """Convert an image "RGB", "L", "CMYK" or "LAB" to sRGB, mode "RGB". Its white becomes white.
 
-    Raises ConversionError when its profile cannot be used for that, or there is no LittleCMS.
+    Raises ConversionError if the profile cannot be used, or if there is no LittleCMS.
     """
     if not can_convert():
         raise ConversionError
@@ -43,9 +43,10 @@ def to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
 
 
 def greys_to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
-    """As `to_srgb`, for an "L" image, whose profile may be of grey, or of RGB.
+    """As `to_srgb`, for an "L" image, whose profile may be for grey or for RGB.
 
-    A hue of at most two levels, which nobody sees, is removed.
+    If the channels of the results differ by at most two levels, which nobody sees, they are made
+    equal.
     """
     ramp = Image.frombytes("L", (256, 1), bytes(range(256)))
     try:
@@ -59,7 +60,10 @@ def greys_to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
 
 
 def lab_to_srgb(image: Image.Image) -> Image.Image:
-    """A "LAB" image without a profile as sRGB. Raises BadInputError where there is no LittleCMS."""
+    """Convert a "LAB" image without a profile to sRGB.
+
+    Raises BadInputError if there is no LittleCMS.
+    """
     if not can_convert():
         raise BadInputError(
             "an image in Lab colours, which this build of Pillow cannot convert; save it as RGB"

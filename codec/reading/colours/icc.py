@@ -1,4 +1,4 @@
-"""ICC profiles: reading them, and writing small ones, which have the same bytes every time.
+"""Reads ICC profiles, and writes small ones. The same arguments always give the same bytes.
 
 white, primaries, curve ─► rgb_profile ─┐
                  curve ─► grey_profile ─┴─► bytes ─► read ─► Profile: is it sRGB? is it for grey?
@@ -18,29 +18,29 @@ from .primaries import BT_709
 
 Matrix = NDArray[np.float64]
 
-#: Classes of profiles that describe colours: of a screen, camera, printer, of a space, or of Lab.
+#: The classes of profiles that describe colours: of screens, cameras, printers, spaces, and Lab.
 CLASSES = (b"mntr", b"scnr", b"prtr", b"spac", b"abst")
-#: The light that profiles are made for, XYZ.
+#: The white that all profiles refer to, in XYZ.
 D50 = np.array([0.9642, 1.0, 0.8249])
-#: From XYZ to the responses of an eye, as in Bradford's adaptation to another white.
+#: The matrix from XYZ to the responses of the eye in Bradford's method of chromatic adaptation.
 BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
-#: How many results are kept: photos of one folder are alike, and NumPy's linear algebra wakes up
-#: threads even for matrices of 3×3, which takes 4 ms of the cores for each photo.
+#: How many results are cached. Photos in one folder often have the same profile. Without the cache
+#: each would take 4 ms, because NumPy's linear algebra wakes up threads even for 3×3 matrices.
 KEPT = 64
-#: How tags begin that have colours by table.
+#: The beginnings of the names of tags that have tables of colours.
 TABLES = (b"A2B", b"D2B")
 COLUMNS, CURVES = (b"rXYZ", b"gXYZ", b"bXYZ"), (b"rTRC", b"gTRC", b"bTRC")
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A profile whose structure is sound.
+    """A profile whose structure is intact.
 
     Args:
-        space: of the pixels: b"RGB ", b"GRAY", b"CMYK", b"Lab ".
-        tags: payloads by name.
+        space: the colour space of the pixels: b"RGB ", b"GRAY", b"CMYK" or b"Lab ".
+        tags: the payloads of the tags, by name.
     """
 
     space: bytes
@@ -48,7 +48,7 @@ class Profile:
 
     @property
     def is_srgb(self) -> bool:
-        """Whether it is sRGB, as far as 8 bits can show."""
+        """Whether the profile is sRGB, as far as 8 bits can show."""
         if self._is_by_table:
             return False
         if self.space == b"GRAY":
@@ -62,7 +62,7 @@ class Profile:
 
     @property
     def grey_curve(self) -> bytes | None:
-        """The tone curve of its greys. None: they are not all of one hue, or are in a table."""
+        """The tone curve of greys. None if they do not all have the same hue, or are in a table."""
         if self.space == b"GRAY":
             return self.tags.get(b"kTRC")
         matrix = self._matrix()
@@ -78,7 +78,10 @@ class Profile:
         return any(name[:3] in TABLES for name in self.tags)
 
     def _matrix(self) -> Matrix | None:
-        """Columns: XYZ of red, green and blue. None: the profile is not made of them alone."""
+        """The matrix whose columns are the XYZ of red, green and blue.
+
+        None if the profile does not consist of a matrix and curves.
+        """
         if self._is_by_table or self.space != b"RGB ":
             return None
         if any(len(self.tags[name]) < 20 for name in COLUMNS):
@@ -88,7 +91,7 @@ class Profile:
 
 
 def read(data: bytes) -> Profile | None:
-    """What a profile says; None: it is damaged, or it describes no colours of pixels."""
+    """Parse a profile. Returns None if it is damaged, or does not describe colours of pixels."""
     try:
         size, kind, space, mark = struct.unpack_from(">I8x4s4s16x4s", data)
         count = struct.unpack_from(">I", data, 128)[0]
@@ -109,10 +112,11 @@ def read(data: bytes) -> Profile | None:
 
 
 def for_grey(data: bytes) -> bytes | None:
-    """The profile of grey pixels that look as with this one, which may be of RGB.
+    """Make a profile for grey pixels that looks the same as this one, which may be for RGB.
 
-    None: they look so without a profile, or there is none. A profile that cannot be read is
-    returned as it is.
+    A profile that cannot be read is returned unchanged.
+
+    Returns None if no profile is needed because this one is sRGB, or if no such profile exists.
     """
     profile = read(data)
     if profile is None or profile.space == b"GRAY":
@@ -123,9 +127,11 @@ def for_grey(data: bytes) -> bytes | None:
 
 
 def for_rgb(data: bytes) -> bytes | None:
-    """The profile of RGB pixels with equal channels that look as grey ones do with this one.
+    """Make a profile for RGB pixels with equal channels that looks the same as this one for grey.
 
-    None: there is no such profile. A profile that cannot be read is returned as it is.
+    A profile that cannot be read is returned unchanged.
+
+    Returns None if no such profile exists.
     """
     profile = read(data)
     if profile is None or profile.space == b"RGB ":
@@ -137,12 +143,13 @@ def for_rgb(data: bytes) -> bytes | None:
 def rgb_profile(
     chromaticities: tuple[float, ...], curve: bytes, cicp: tuple[int, int] | None = None
 ) -> bytes | None:
-    """A profile of RGB; None: no colours can have these primaries.
+    """Write a profile for RGB. Returns None if the primaries are impossible.
 
     Args:
         chromaticities: x, y of white, red, green and blue.
-        curve: the tag of all three tone curves, see `transfer`.
-        cicp: primaries and transfer function of H.273, for readers that know more than the curve.
+        curve: the tag of the tone curve of all three channels, see `transfer`.
+        cicp: the numbers of primaries and transfer function in H.273, for HDR. Readers that
+            understand them can ignore the curve.
     """
     try:
         with np.errstate(all="ignore"):
@@ -160,12 +167,12 @@ def rgb_profile(
 
 
 def grey_profile(curve: bytes) -> bytes:
-    """A profile of grey pixels with this tone curve."""
+    """Write a profile for grey pixels with this tone curve."""
     return _profile(b"GRAY", {b"kTRC": curve})
 
 
 def adapted(chromaticities: tuple[float, ...]) -> Matrix:
-    """The matrix (3, 3) from XYZ under their white to XYZ under D50; `chromaticities` as above."""
+    """The matrix (3, 3) that adapts XYZ from the white of the chromaticities to D50."""
     x, y = chromaticities[:2]
     white = np.array([x / y, 1, (1 - x - y) / y])
     gains = (BRADFORD @ D50) / (BRADFORD @ white)
@@ -176,7 +183,7 @@ def adapted(chromaticities: tuple[float, ...]) -> Matrix:
 def to_d50(chromaticities: tuple[float, ...]) -> Matrix:
     """The matrix (3, 3) from linear RGB to XYZ under D50.
 
-    Raises ZeroDivisionError or LinAlgError for primaries that no colours can have.
+    Raises ZeroDivisionError or LinAlgError if the primaries are impossible.
     """
     pairs = np.array(chromaticities, np.float64).reshape(4, 2)
     columns = np.array([[x, y, 1 - x - y] for x, y in pairs[1:]]).T
@@ -196,7 +203,7 @@ def _is_srgb_curve(tag: bytes) -> bool:
 
 
 def _fixed(values: Matrix) -> list[int]:
-    """As ICC profiles store fractions: in 1/65536."""
+    """Convert fractions to units of 1/65536, as ICC profiles store them."""
     return [round(float(value) * 65536) for value in values]
 
 
@@ -210,7 +217,7 @@ def _text(words: str) -> bytes:
 
 
 def _profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """A profile of version 4.4, without a date. Equal tags share their bytes."""
+    """Write a profile of version 4.4 without a date. Equal tags share their bytes."""
     tags = {
         b"desc": _text("RGB" if space == b"RGB " else "Grey"),
         b"cprt": _text("CC0"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 D65, C, E = (0.3127, 0.3290), (0.310, 0.316), (1 / 3, 1 / 3)
 
-#: Of sRGB, too.
+#: These are also the primaries of sRGB.
 BT_709 = (*D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 
 PRIMARIES: dict[int, tuple[float, ...]] = {

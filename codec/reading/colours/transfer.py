@@ -1,4 +1,4 @@
-"""Tone curves: from samples 0 … 1 to light 0 … 1, as numbers and as tags of ICC profiles.
+"""Tone curves, from samples 0 … 1 to light 0 … 1, as arrays and as tags of ICC profiles.
 
 transfer function of ITU-T H.273 ─► tag of an ICC profile ─► light of each of n samples
 """
@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-#: Of HDR transfer functions: diffuse white and the brightest light in cd/m², as in ITU-R BT.2408.
+#: The diffuse white and the brightest light of HDR, in cd/m², as in ITU-R BT.2408.
 DIFFUSE_WHITE, BRIGHTEST = 203.0, 1000.0
-#: Samples of a curve that has no formula in ICC profiles.
+#: The number of samples for a curve that ICC profiles have no formula for.
 SAMPLES = 1024
-#: How many parameters a formula of each number has, in a "para" tag.
+#: How many parameters each formula of a "para" tag has, by the formula's number.
 PARAMETERS = (1, 3, 4, 5, 7)
 
 
 def formula(*parameters: float) -> bytes:
-    """A "para" tag of one parameter, light = sample ^ g, or of five: g, a, b, c, d as of sRGB."""
+    """Make a "para" tag. One parameter g means light = sample ^ g. Five are g, a, b, c, d, as in
+    the formula of sRGB.
+    """
     number = PARAMETERS.index(len(parameters))
     fixed = (round(value * 65536) for value in parameters)
     return struct.pack(f">4s4xH2x{len(parameters)}i", b"para", number, *fixed)
@@ -30,10 +32,11 @@ def formula(*parameters: float) -> bytes:
 #: light = ((sample + 0.055) / 1.055) ^ 2.4, from 0.04045 on.
 SRGB = formula(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
-#: Numbers of the HDR functions in H.273.
+#: The numbers of the HDR functions in H.273.
 HDR = PQ, HLG = 16, 18
-#: Other functions by number. 2 says nothing. Those of video get the curve of sRGB, as in browsers:
-#: videos are graded on screens, so the inverse of the camera's function would be wrong.
+#: Other functions by number. 2 means "not specified". The functions of video get the curve of sRGB,
+#: as in browsers. The inverse of the camera's function would be wrong, because people adjust videos
+#: on screens.
 SDR = {
     **dict.fromkeys((1, 2, 6, 7, 11, 12, 13, 14, 15), SRGB),
     4: formula(2.2),
@@ -44,22 +47,25 @@ SDR = {
 
 
 def curve_of(transfer: int) -> bytes | None:
-    """The tag of a transfer function of H.273; None: it is not known, or no photo has it.
+    """The tag of a transfer function of H.273. None if it is not known, or if photos do not use it.
 
-    The light of HDR functions is brought into 0 … 1, so that a plain screen can show it.
+    The light of HDR functions is mapped to 0 … 1, so that an ordinary screen can show it.
     """
     if transfer not in HDR:
         return SDR.get(transfer)
     samples = np.linspace(0, 1, SAMPLES)
     light = _pq(samples) if transfer == PQ else _hlg(samples)
     white = BRIGHTEST / DIFFUSE_WHITE
-    shown = light * (1 + light / white**2) / (1 + light)  # Reinhard's, with `white` as white
+    shown = light * (1 + light / white**2) / (1 + light)  # Reinhard: maps `white` to 1
     numbers = (shown.clip(0, 1) * 65535).round().astype(">u2")
     return struct.pack(">4s4xI", b"curv", SAMPLES) + numbers.tobytes()
 
 
 def light(tag: bytes, count: int = 256) -> Floats | None:
-    """What a curve's tag makes of `count` even samples from 0 to 1; None: it is damaged."""
+    """Apply the curve of a tag to `count` equally spaced samples from 0 to 1.
+
+    Returns None if the tag is damaged.
+    """
     samples = np.linspace(0, 1, count)
     try:
         if tag[:4] == b"curv":
@@ -81,12 +87,12 @@ def light(tag: bytes, count: int = 256) -> Floats | None:
 
 
 def srgb_samples(light: Floats) -> Floats:
-    """The samples 0 … 1 of sRGB for light 0 … 1."""
+    """Convert light 0 … 1 to samples 0 … 1 of sRGB."""
     return np.where(light <= 0.0031308, light * 12.92, 1.055 * light.clip(0) ** (1 / 2.4) - 0.055)
 
 
 def _formula(samples: Floats, parameters: list[float]) -> Floats:
-    """As the ICC specification has it, for 1, 3, 4, 5 or 7 parameters."""
+    """Apply a formula of the ICC specification, with 1, 3, 4, 5 or 7 parameters."""
     g, *rest = parameters
     a, b = rest[:2] or (1.0, 0.0)
     c = d = e = f = 0.0
@@ -101,14 +107,14 @@ def _formula(samples: Floats, parameters: list[float]) -> Floats:
 
 
 def _pq(samples: Floats) -> Floats:
-    """SMPTE ST 2084; in units of diffuse white."""
+    """The light of SMPTE ST 2084 (PQ), in units of diffuse white."""
     root = samples ** (32 / 2523)
     ratio = (root - 107 / 128).clip(0) / (2413 / 128 - 2392 / 128 * root)
     return ratio ** (8192 / 1305) * 10_000 / DIFFUSE_WHITE
 
 
 def _hlg(samples: Floats) -> Floats:
-    """ARIB STD-B67 on a screen of the brightest light; in units of diffuse white."""
+    """The light of ARIB STD-B67 (HLG) on a screen of `BRIGHTEST`, in units of diffuse white."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(samples <= 0.5, samples**2 / 3, (np.exp((samples - c) / a) + b) / 12)
     return scene**1.2 * BRIGHTEST / DIFFUSE_WHITE

@@ -1,4 +1,6 @@
-"""The structure of image files, walked without decoding it: what there is beside the picture.
+"""Inspects the structure of image files without decoding them, to find what they have besides a
+picture.
 
-One module for each structure: `look(data, image, found)` adds to `found` what the file has.
+There is one module for each structure. Its `look(data, image, found)` adds to `found` what the file
+has.
 """

@@ -1,4 +1,4 @@
-"""What lies behind the end of an image: further pictures, videos, a phone's data, other bytes."""
+"""Finds what follows the end of an image: further pictures, videos, a phone's data, other bytes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .jpeg_segments import END, segments
 from .steps import number, steps
 
 MOST_PARTS = 200
-#: How the header of a gain map's own JPEG says so: Adobe's and Google's way, ISO 21496-1, Apple's.
+#: Marks a JPEG as a gain map in its own header: Adobe and Google, ISO 21496-1, Apple.
 GAIN_MAP = re.compile(rb"hdrgm:|urn:iso:std:iso:ts:21496:-1|hdrgainmap")
-#: How Apple's further pictures say what they are.
+#: The type of a further picture in files of Apple.
 AUXILIARY = re.compile(rb"AuxiliaryImageType\W{1,40}([\w:.-]{1,80})")
 #: What follows "ftyp" in a video, such as "mp42".
 BRAND = re.compile(rb"[\w ]{4}")
@@ -28,13 +28,16 @@ def look_behind(
     pictures: dict[int, str] | None = None,
     meanings: Sequence[str] = (),
 ) -> None:
-    """Find what lies behind the end of an image. Raises TooManySteps.
+    """Find what follows the end of an image. Raises TooManySteps.
 
     Args:
-        end: where the image ends.
-        pictures: offsets of further pictures that the file itself lists, and the kind of note for
-            each, "" where the list does not say.
-        meanings: what the file says that the parts behind it are, in order, such as "GainMap".
+        data: the file.
+        end: the offset where the image ends.
+        found: gets what is found.
+        pictures: the offsets of further pictures that the file itself lists, with the kind of note
+            for each. The kind is "" if the list does not say what the picture is.
+        meanings: what the parts after the image are, in their order, such as "GainMap", if the file
+            says it.
     """
     pictures = pictures or {}
     stop = _samsung(data, end, found)
@@ -61,7 +64,7 @@ def look_behind(
 
 
 def kind_of_auxiliary(name: str) -> str:
-    """The kind of note for an image that belongs to another, by its type; "": it is its alpha."""
+    """The kind of note for an auxiliary image, by the name of its type. "" if it is alpha."""
     name = name.lower()
     if "gainmap" in name:
         return "gain-map"
@@ -71,7 +74,7 @@ def kind_of_auxiliary(name: str) -> str:
 
 
 def _picture(data: bytes, at: int, stop: int, listed: str, meaning: str) -> tuple[str, int]:
-    """The kind of note for the JPEG that starts data[at:stop], and where it ends."""
+    """The kind of note for the JPEG at the start of data[at:stop], and the offset of its end."""
     kind = listed
     after = stop
     for segment in segments(data, at, most=1_000):
@@ -90,7 +93,7 @@ def _picture(data: bytes, at: int, stop: int, listed: str, meaning: str) -> tupl
 
 
 def _video(data: bytes, at: int, stop: int) -> int:
-    """Where an MP4 video starts whose name is in data[at:stop]; -1: nowhere."""
+    """The offset of an MP4 video whose brand is in data[at:stop], or -1 if there is none."""
     for _ in range(MOST_PARTS):
         name = data.find(b"ftyp", at, stop)
         if name < 0 or BRAND.fullmatch(data, name + 4, name + 8):
@@ -100,7 +103,7 @@ def _video(data: bytes, at: int, stop: int) -> int:
 
 
 def _behind_zeros(data: bytes, at: int, stop: int) -> int:
-    """The first byte of data[at:stop] that is no padding; `stop`: all are zeros."""
+    """The offset of the first byte in data[at:stop] that is not zero, or `stop` if all are zero."""
     everything = np.frombuffer(data, np.uint8)
     while at < stop:
         filled = everything[at : min(at + _BLOCK, stop)] != 0
@@ -111,10 +114,14 @@ def _behind_zeros(data: bytes, at: int, stop: int) -> int:
 
 
 def _samsung(data: bytes, end: int, found: Found) -> int:
-    """Find what Samsung's phones put behind their photos. Returns its start, or the data's end.
+    """Find what Samsung's phones append to their photos.
 
-    Their list is at the very end: "SEFH", a version, the number of entries; for each entry a kind,
-    how far before the list it lies, and its size; then the list's size and "SEFT".
+    At the very end of the file they write a list: "SEFH", a version, and the number of entries; for
+    each entry a kind, its distance to the list, and its size; at last the size of the list, and
+    "SEFT".
+
+    Returns:
+        The offset where the appended data starts, or the length of the file if there is none.
     """
     start = len(data)
     size = number(data, start - 8, 4, "little") if data.endswith(b"SEFT") else 0

@@ -1,4 +1,4 @@
-"""Boxes, of which AVIF, HEIC, JPEG 2000 and JPEG XL files are made: a size, a name, and data."""
+"""Reads the boxes of AVIF, HEIC, JPEG 2000 and JPEG XL files. A box has a size, a name and data."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from .steps import number, steps
 
-#: Of all boxes of a file together, and of what they list.
+#: The most boxes of a file, together with the entries of lists in them.
 MOST_PARTS = 200_000
-#: How a "uuid" box with content credentials (C2PA) begins.
+#: The first bytes of a "uuid" box with content credentials (C2PA).
 CREDENTIALS = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 NAME = re.compile(rb"[ -~\xa9]{4}")
 
@@ -27,7 +27,7 @@ class Boxes:
     """Reads the boxes of a file.
 
     Attributes:
-        steps: what counts the things that are read: `next` of it raises TooManySteps.
+        steps: counts the things that are read. Calling `next` on it may raise TooManySteps.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -35,7 +35,7 @@ class Boxes:
         self.steps = steps(MOST_PARTS)
 
     def within(self, start: int, end: int) -> Iterator[Box]:
-        """The boxes of data[start:end], up to the first that does not fit. Raises TooManySteps."""
+        """The boxes in data[start:end], up to the first damaged one. Raises TooManySteps."""
         while start + 8 <= end:
             next(self.steps)
             size, head = number(self.data, start, 4), 8
@@ -50,19 +50,19 @@ class Boxes:
             start += size
 
     def inside(self, box: Box | None, skip: int = 0) -> Iterator[Box]:
-        """The boxes in a box, behind its first `skip` bytes. Raises TooManySteps."""
+        """The boxes inside a box, after its first `skip` bytes. Raises TooManySteps."""
         if box is not None:
             yield from self.within(box.start + skip, box.end)
 
     def find(self, box: Box | None, *names: bytes) -> Box | None:
-        """The box at a path of names, from a box downwards; None: it is not there.
+        """Find a box by its path: the names from inside `box` downwards.
 
-        Raises TooManySteps.
+        Returns None if it is not there. Raises TooManySteps.
         """
         for name in names:
             box = next((inner for inner in self.inside(box) if inner.name == name), None)
         return box
 
     def is_cut(self, at: int, names: set[bytes]) -> bool:
-        """Whether the file ends within a box of one of these names that starts here."""
+        """Whether a box with one of these names starts at an offset, and the file ends in it."""
         return self.data[at + 4 : at + 8] in names or at + 8 > len(self.data)

@@ -1,4 +1,4 @@
-"""What a file has beside its picture, collected while its structure is walked; and its notes.
+"""Collects what a file has besides its picture, and makes notes of it.
 
 look (jpeg_file, png_file, …) ─► Found ─► one note for each kind
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ticodec.notes import Note
 from ticodec.shown import shown
 
-#: What is said of a kind; the names of what was found follow.
+#: The text of a note, by its kind. The names of what was found are appended.
 SENTENCES = {
     "video": "its video is dropped",
     "gain-map": "its gain map, which is for HDR screens, is dropped",
@@ -32,7 +32,7 @@ LONGEST_NAME = 40
 
 
 class Found:
-    """What was found in a file beside its picture, by kind of note."""
+    """What was found in a file besides its picture, by kind of note."""
 
     def __init__(self) -> None:
         self._things: dict[str, Counter[str]] = {}
@@ -41,7 +41,8 @@ class Found:
         """Add a thing, or `count` of them.
 
         Args:
-            kind: of the note. name: what it is, in a word or two; it may come from the file.
+            kind: the kind of note.
+            name: what it is, in a word or two. It may come from the file.
         """
         if count > 0:
             self._things.setdefault(kind, Counter())[_short(name)] += count
@@ -62,10 +63,10 @@ def _sentence(kind: str, things: Counter[str]) -> str:
     if kind == "channels":
         return f"{_counted(things.total(), 'extra channel')} dropped"
     if kind == "bits":
-        return f"{max(things, key=int)} bits a channel are reduced to 8"
+        return f"{max(things, key=int)} bits per channel are reduced to 8"
     names = ", ".join(_first_names([name for name in things if name]))
     if kind == "trailing":
-        sentence = f"{_counted(things.total(), 'byte', ' behind the image')} dropped"
+        sentence = f"{_counted(things.total(), 'byte', ' after the image')} dropped"
     else:
         sentence = SENTENCES[kind]
     return f"{sentence}: {names}" if names else sentence
@@ -82,6 +83,6 @@ def _first_names(names: list[str]) -> Iterator[str]:
 
 
 def _short(name: str) -> str:
-    """A name of a file's making, as it can be shown, and not too long."""
+    """Make a name from a file safe to print, and shorten it."""
     name = shown(name[: LONGEST_NAME + 1])
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

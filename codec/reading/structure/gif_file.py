@@ -1,4 +1,4 @@
-"""What a GIF has beside its first frame: in its blocks, and behind its end."""
+"""Finds what a GIF has besides its first frame: in its blocks, and after its end."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .steps import number, steps
 EXTENSION, FRAME = 0x21, 0x2C
 #: Kinds of extensions.
 TEXT, CONTROL, COMMENT, APPLICATION = 0x01, 0xF9, 0xFE, 0xFF
-#: Applications whose data is not worth a note: how often an animation repeats, ImageMagick's gamma.
+#: Applications whose data needs no note: how often an animation repeats, and ImageMagick's gamma.
 IGNORED = {b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ImageMagick"}
-#: Of all blocks and their parts together: a GIF of 250 MB with 255 bytes in each.
+#: The most blocks, together with their parts. A GIF of 250 MB has as many, with 255 bytes in each.
 MOST_PARTS = 1_000_000
 
 
 def look(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a GIF has beside its first frame. Raises TooManySteps."""
+    """Find what a GIF has besides its first frame. Raises TooManySteps."""
     frames = 0
     count = steps(MOST_PARTS)
     at = 13 + _colours(number(data, 10, 1))
@@ -34,7 +34,7 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
         elif kind == 0x3B or at >= len(data):
             look_behind(data, min(at + 1, len(data)), found)
             break
-        else:  # damage; Pillow skips it too
+        else:  # damage, which Pillow skips too
             at += 1
             continue
         size = number(data, at, 1)
@@ -52,7 +52,7 @@ def _colours(flags: int) -> int:
 
 
 def _look_at_extension(data: bytes, at: int, found: Found) -> None:
-    """Find what the extension holds whose kind is at an offset."""
+    """Find what an extension contains. Its kind is at the offset `at`."""
     kind = number(data, at, 1)
     name = data[at + 2 : at + 13]
     if kind == COMMENT and number(data, at + 1, 1):

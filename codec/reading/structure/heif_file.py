@@ -1,4 +1,4 @@
-"""What an AVIF or HEIC file has beside its picture: items, image sequences, and other boxes."""
+"""Finds what an AVIF or HEIC file has besides its picture: items, image sequences, other boxes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .found import Found
 from .heif_items import IMAGES, Items
 from .steps import number
 
-#: Boxes that hold the picture and what is looked at here, or nothing.
+#: Boxes that need no note: they are part of the picture, are inspected here, or are empty.
 KNOWN = {b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"wide", b"idat"}
-#: Items of metadata that is kept, or was looked at.
+#: Items of metadata that need no note: the metadata is kept, or inspected here.
 METADATA = {b"Exif", b"application/rdf+xml", b"tmap"}
-#: Properties that say something that the picture does not have, and what.
+#: Properties that are not kept, and their names in notes.
 PROPERTIES = {
     b"clli": "brightness of its content",
     b"mdcv": "colours of its screen",
@@ -28,7 +28,7 @@ PROPERTIES = {
 
 
 def look(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what an AVIF or HEIC has beside its picture. Raises TooManySteps."""
+    """Find what an AVIF or HEIC has besides its picture. Raises TooManySteps."""
     boxes = Boxes(data)
     end = 0
     for box in boxes.within(0, len(data)):
@@ -48,7 +48,7 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
 
 
 def _look_at_items(items: Items, data: bytes, found: Found) -> None:
-    """Find items that are no part of the picture, and what its properties say."""
+    """Find items that do not belong to the picture, and properties that are not kept."""
     tiles = items.related(b"dimg", items.primary)
     bits = max((_bits(data, items, item) for item in [items.primary, *tiles[:1]]), default=8)
     if bits > 8:
@@ -82,7 +82,7 @@ def _look_at_items(items: Items, data: bytes, found: Found) -> None:
 
 
 def _bits(data: bytes, items: Items, item: int) -> int:
-    """The bits a channel of an image item, by its own properties; 8: they do not say."""
+    """The bits per channel of an image item, by its properties. 8 if they do not say."""
     bits = 8
     for box in items.properties.get(item, []):
         if box.name == b"pixi":
@@ -96,7 +96,7 @@ def _bits(data: bytes, items: Items, item: int) -> int:
 
 
 def _auxiliary_type(data: bytes, items: Items, item: int) -> str:
-    """What an auxiliary image is, as a URN; "": it does not say."""
+    """The type of an auxiliary image, as a URN. "" if it has none."""
     for box in items.properties.get(item, []):
         if box.name == b"auxC":
             content = data[box.start + 4 : min(box.end, box.start + 200)]
@@ -105,7 +105,7 @@ def _auxiliary_type(data: bytes, items: Items, item: int) -> str:
 
 
 def _look_at_tracks(boxes: Boxes, moov: Box, image: Image.Image, found: Found) -> None:
-    """Find the frames of an image sequence. Pillow's picture is the first one, or a still one."""
+    """Find the frames of an image sequence. Pillow's picture is the first one, or a still image."""
     frames = 0
     for track in boxes.inside(moov):
         if track.name != b"trak":

@@ -1,4 +1,4 @@
-"""The items of an AVIF or HEIC file: their kinds, properties and relations."""
+"""Reads the items of an AVIF or HEIC file: their kinds, properties and relations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ IMAGES = {b"av01", b"hvc1", b"avc1", b"vvc1", b"jpeg", b"j2k1", b"unci", b"grid"
 
 
 class Items:
-    """What a file's "meta" box says of its items.
+    """What the "meta" box of a file says about its items.
 
     Attributes:
         primary: the number of the item that is the picture.
-        kinds: of each item by its number: its four letters, or its media type.
-        properties: boxes of each item.
-        references: of each kind, such as "dimg": the items that each item refers to.
+        kinds: by an item's number, its kind: four letters, or a media type.
+        properties: by an item's number, the boxes of its properties.
+        references: by a kind of reference, such as "dimg", and the number of an item, the numbers
+            of the items that it refers to.
     """
 
     def __init__(self, boxes: Boxes, meta: Box) -> None:
@@ -36,7 +37,10 @@ class Items:
                 self._read_properties(box)
 
     def related(self, name: bytes, source: int) -> list[int]:
-        """The items that an item refers to in some way, such as "dimg", of which it is made."""
+        """The items that an item refers to, by the kind of reference.
+
+        For example, "dimg" refers to the items that an item is made of.
+        """
         return self.references.get(name, {}).get(source, [])
 
     def _read_kinds(self, box: Box, wide: int) -> None:

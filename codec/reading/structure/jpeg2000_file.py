@@ -1,4 +1,4 @@
-"""What a JPEG 2000 has beside its picture: in its boxes, and in the header of its pixels."""
+"""Finds what a JPEG 2000 has besides its picture: in its boxes, and in the header of its pixels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .boxes import CREDENTIALS, Boxes
 from .found import Found
 from .steps import number
 
-#: Boxes that hold the picture, or nothing.
+#: Boxes that need no note: they are part of the picture, or empty.
 KNOWN = {b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"free", b"rreq"}
-#: Kinds of notes for "uuid" boxes, by the identifier that each begins with.
+#: The kinds of notes for "uuid" boxes, by the identifier that a box begins with.
 UUIDS = {
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
     b"JpgTiffExif->JP2": "exif",
@@ -22,8 +22,8 @@ MOST_SEGMENTS = 1_000
 
 
 def look(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a JPEG 2000 has beside its picture. Raises TooManySteps."""
-    if data.startswith(b"\xff\x4f"):  # the pixels alone
+    """Find what a JPEG 2000 has besides its picture. Raises TooManySteps."""
+    if data.startswith(b"\xff\x4f"):  # a codestream without boxes
         _look_at_pixels(data, 0, image, found)
         return
     boxes = Boxes(data)
@@ -47,7 +47,7 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
 
 
 def _look_at_pixels(data: bytes, at: int, image: Image.Image, found: Found) -> None:
-    """Find what the header of the pixels says: bits, channels, comments."""
+    """Find what the header of the pixels contains: bits, channels, comments."""
     components = number(data, at + 40, 2)
     sizes = data[at + 42 : at + 42 + 3 * min(components, 100) : 3]
     bits = max(((size & 0x7F) + 1 for size in sizes), default=8)
@@ -65,5 +65,5 @@ def _look_at_pixels(data: bytes, at: int, image: Image.Image, found: Found) -> N
 
 
 def _is_of_an_encoder(comment: bytes) -> bool:
-    """Whether a comment is one that encoders write of themselves, and no person."""
+    """Whether a comment was written by an encoder and not by a person."""
     return comment.startswith((b"Created by OpenJPEG", b"Kakadu-", b"Kdu-"))

@@ -1,4 +1,4 @@
-"""What a JPEG has beside its picture: in its segments, and behind its end."""
+"""Finds what a JPEG has besides its picture: in its segments, and after its end."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from .tiff_directories import Directories
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 PHOTOSHOP = b"Photoshop 3.0\0"
-#: Segments that the picture has, or that say nothing: by marker, how they begin. XMP is apart.
+#: Segments that need no note, because they are kept or contain nothing. By marker, how they begin.
+#: XMP is handled separately.
 KEPT = {
     0xE0: (b"JFIF\0",),
     0xE1: (b"Exif\0\0",),
     0xE2: (b"ICC_PROFILE\0", b"MPF\0"),
     0xEE: (b"Adobe",),
 }
-#: The start of Google's list of what lies behind the picture, in its XMP: the parts' meanings.
+#: Matches the meaning of each part in Google's list, in the XMP, of what follows the picture.
 MEANING = re.compile(rb"Item:Semantic(?:\s{0,9}=\s{0,9}[\"']|>)(\w{1,40})")
 
 
 def look(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a JPEG has beside its picture. Raises TooManySteps."""
+    """Find what a JPEG has besides its picture. Raises TooManySteps."""
     xmp: list[bytes] = []
     resources: list[bytes] = []
     pictures: dict[int, str] | None = None
@@ -61,7 +62,7 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
 
 
 def _look_at(segment: Segment, head: bytes, found: Found) -> None:
-    """Find what a comment or an application's segment holds, by its first bytes."""
+    """Find what a comment or an application's segment contains, by its first bytes."""
     if segment.marker == COMMENT:
         if segment.end > segment.start:
             found.add("text", "a comment")
@@ -75,7 +76,7 @@ def _look_at(segment: Segment, head: bytes, found: Found) -> None:
     elif head.startswith(b"urn:iso:std:iso:ts:21496:-1\0"):
         found.add("gain-map")
     elif segment.marker == 0xEB and head.startswith(b"JP\0") and not head[12:16].isupper():
-        found.add("credentials")  # with capitals it is a box of JPEG XT
+        found.add("credentials")  # a name in capitals would be a box of JPEG XT
     elif segment.end > segment.start:
         name = re.match(rb"[ -~]{2,20}", head)
         label = f"APP{segment.marker - 0xE0}"
@@ -83,7 +84,7 @@ def _look_at(segment: Segment, head: bytes, found: Found) -> None:
 
 
 def _listed(data: bytes, base: int) -> dict[int, str]:
-    """The offsets of the further pictures in the list (MPF) at `base`, and their kinds of note."""
+    """The offsets of further pictures in the list (MPF) at `base`, and their kinds of notes."""
     directories = Directories(data, base)
     entries, _ = directories.at(directories.first)
     listed = {}

@@ -1,4 +1,4 @@
-"""The segments of a JPEG, from its first byte to its end marker, through all of its scans."""
+"""Reads the segments of a JPEG, from its first byte to its end marker, through all of its scans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .steps import number, steps
 
 START, END, SCAN, COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
-#: More than a JPEG of 100 MB has with 64 kB in each.
+#: More segments than a JPEG of 100 MB has with 64 kB in each.
 MOST_SEGMENTS = 10_000
 _FIRST_BLOCK, _LARGEST_BLOCK = 1 << 10, 1 << 18
 
@@ -20,9 +20,11 @@ class Segment(NamedTuple):
     """A marker, and the data that belongs to it.
 
     Args:
-        marker: its number. at: where it is. start, end: its data is data[start:end].
-        behind_scan: whether pixels come before it.
-        is_cut: whether the file ends before its data does.
+        marker: the number of the marker.
+        at: the offset of the marker.
+        start, end: the segment's data is data[start:end].
+        behind_scan: whether the segment comes after coded pixels.
+        is_cut: whether the file ends before the segment does.
     """
 
     marker: int
@@ -36,8 +38,8 @@ class Segment(NamedTuple):
 def segments(data: bytes, at: int = 0, most: int = MOST_SEGMENTS) -> Iterator[Segment]:
     """The segments of the JPEG that starts at an offset.
 
-    The last one has the marker END and ends where the JPEG does; a JPEG whose end is missing has
-    no such segment. Raises TooManySteps when there are more than `most`.
+    The last one has the marker END, and ends where the JPEG ends. A JPEG whose end is missing does
+    not have it. Raises TooManySteps if there are more than `most` segments.
     """
     at += 2  # the start marker
     scanned = False
@@ -54,7 +56,7 @@ def segments(data: bytes, at: int = 0, most: int = MOST_SEGMENTS) -> Iterator[Se
             return
         size = number(data, start, 2)
         is_cut = start + max(size, 2) > len(data)
-        if marker < 0xC0 or marker == START or (size < 2 and not is_cut):  # no marker, but damage
+        if marker < 0xC0 or marker == START or (size < 2 and not is_cut):  # damage, not a marker
             at = start
             continue
         place, at = at, min(start + size, len(data))
@@ -63,7 +65,7 @@ def segments(data: bytes, at: int = 0, most: int = MOST_SEGMENTS) -> Iterator[Se
 
 
 def _next_marker(data: bytes, at: int) -> int:
-    """Where the next marker is that is no restart marker; -1: there is none."""
+    """The offset of the next marker that is not a restart marker, or -1 if there is none."""
     pair = data[at : at + 2]
     if len(pair) == 2 and pair[0] == 0xFF and _is_marker(np.frombuffer(pair[1:], np.uint8))[0]:
         return at
@@ -81,5 +83,5 @@ def _next_marker(data: bytes, at: int) -> int:
 
 
 def _is_marker(after_ff: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Whether bytes behind 0xFF make a marker: not zeros, fill bytes or restart markers."""
+    """Whether bytes after 0xFF make a marker. Zeros, fill bytes and restart markers are none."""
     return (after_ff != 0) & (after_ff != 0xFF) & (after_ff & 0xF8 != 0xD0)

@@ -1,4 +1,4 @@
-"""What files of formats that are rarer for photos have beside their picture."""
+"""Finds what files have besides their picture, for formats that are rarely used for photos."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .boxes import Boxes
 from .found import Found
 from .steps import number
 
-#: How pixels of a BMP are stored in runs: of 8 or 4 bits.
+#: The compressions of a BMP by run lengths, for pixels of 8 and of 4 bits.
 RUNS = (1, 2)
-#: The boxes of a JPEG XL that hold its picture and what is kept of it, or nothing.
+#: The boxes of a JPEG XL that need no note: they are kept, or empty.
 JPEG_XL_BOXES = {b"JXL ", b"ftyp", b"jxll", b"jxlc", b"jxlp", b"jxli", b"jbrd", b"Exif", b"xml "}
-#: The header of a PNM up to its greatest value: kind, width, height and that, and comments between.
+#: The header of a PNM: its kind, width, height, and greatest value, with comments in between.
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 PNM = re.compile(rb"P([1-6])" + (_GAP + rb"(\d+)") * 2 + rb"(?:" + _GAP + rb"(\d+))?\s")
 
 
 def look_at_pnm(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a PBM, PGM or PPM has beside its picture."""
+    """Find what a PBM, PGM or PPM has besides its picture."""
     head = PNM.match(data[:1000])
     if head is None:
         if b"#" in data[:1000]:  # a long comment
@@ -44,7 +44,7 @@ def look_at_pnm(data: bytes, image: Image.Image, found: Found) -> None:
 
 
 def look_at_bmp(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find the profile of a BMP, which Pillow does not read, and what is behind its pixels."""
+    """Find the profile of a BMP, which Pillow does not read, and what follows its pixels."""
     header = number(data, 14, 4, "little")
     if header < 40:
         return
@@ -53,7 +53,7 @@ def look_at_bmp(data: bytes, image: Image.Image, found: Found) -> None:
     if compression not in RUNS:
         pixels = (image.width * bits + 31) // 32 * 4 * image.height
     end = number(data, 10, 4, "little") + pixels
-    if header >= 124 and data[70:74] in (b"DEBM", b"KNIL"):  # in the file, or its name
+    if header >= 124 and data[70:74] in (b"DEBM", b"KNIL"):  # a profile, or the name of its file
         found.add("colour")
         end = max(end, 14 + sum(number(data, at, 4, "little") for at in (126, 130)))
     elif header >= 108 and data[70:74] == bytes(4) and any(data[74:122]):
@@ -62,7 +62,7 @@ def look_at_bmp(data: bytes, image: Image.Image, found: Found) -> None:
 
 
 def look_at_psd(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a Photoshop file has beside its merged picture."""
+    """Find what a Photoshop file has besides its merged picture."""
     at = 26
     at += 4 + number(data, at, 4)  # the colour table
     size = number(data, at, 4)
@@ -85,13 +85,13 @@ def look_at_icns(data: bytes, image: Image.Image, found: Found) -> None:
 
 
 def look_at_sgi(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find whether an SGI has 2 bytes a channel."""
+    """Find out whether an SGI has 2 bytes per channel."""
     if number(data, 3, 1) == 2:
         found.add("bits", "16")
 
 
 def look_at_jpeg_xl(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a JPEG XL has beside its picture, if it is made of boxes. Raises TooManySteps."""
+    """Find what a JPEG XL has besides its picture, if it is made of boxes. Raises TooManySteps."""
     if not data.startswith(CONTAINER):
         return
     boxes = Boxes(data)
@@ -109,5 +109,5 @@ def look_at_jpeg_xl(data: bytes, image: Image.Image, found: Found) -> None:
 
 
 def look_at_frames(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find the further frames that Pillow counts, in formats that are not looked into."""
+    """Find the further frames that Pillow counts, in formats whose structure is not inspected."""
     found.add("frames", "frame", getattr(image, "n_frames", 1) - 1)

@@ -1,4 +1,4 @@
-"""Photoshop's image resources: blocks that JPEG, TIFF and PSD files carry."""
+"""Reads Photoshop's image resources, which are blocks in JPEG, TIFF and PSD files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .found import Found
 from .steps import number, steps
 
 IPTC = 0x0404
-#: What they hold, by number; the others are settings of printing and of the program.
+#: What resources contain, by number. All others are settings of printing and of the program.
 NAMES = {
     0x03E8: "channels",
     0x03ED: "resolution",
@@ -31,7 +31,7 @@ def look(data: bytes, start: int, end: int, found: Found, kept: tuple[int, ...] 
     """Find IPTC data and everything else in the resources at data[start:end].
 
     Args:
-        kept: numbers of resources that the picture has.
+        kept: the numbers of resources that need no note, because the picture keeps them.
     """
     at = start
     for _ in steps(MOST_RESOURCES):

@@ -1,4 +1,4 @@
-"""The chunks of a PNG: a size, a name, data, and a checksum of name and data."""
+"""Reads the chunks of a PNG. A chunk has a size, a name, data, and a checksum of name and data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class Chunk(NamedTuple):
-    """A chunk's name, and where its data lies: data[start:end]. Its checksum follows, 4 bytes."""
+    """A chunk's name, and where its data lies: data[start:end]. A checksum of 4 bytes follows."""
 
     name: bytes
     start: int
@@ -19,9 +19,9 @@ class Chunk(NamedTuple):
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
-    """The chunks of a file, without its checksums looked at; none if it is no PNG.
+    """The chunks of a file. Their checksums are not checked. A file that is not a PNG has none.
 
-    The last one may end behind the end of the data.
+    The last chunk may end after the end of the data.
     """
     at = len(SIGNATURE)
     while data.startswith(SIGNATURE) and at + 8 <= len(data):

@@ -1,4 +1,4 @@
-"""What a PNG has beside its picture: in its chunks, and behind its end."""
+"""Finds what a PNG has besides its picture: in its chunks, and after its end."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from .found import Found
 from .png_chunks import chunks
 from .steps import number, steps
 
-#: Chunks that the picture has: pixels, alpha, colours, EXIF and resolution.
+#: Chunks that are kept: pixels, alpha, colours, EXIF and resolution.
 KEPT = {
     b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"eXIf",
     b"pHYs",
 }  # fmt: skip
-#: Chunks that are not worth a note. In their order: a background for transparent parts, how often
-#: colours occur, colours for poor screens, how many bits there were before, where the picture lies
-#: on a page (two), how the data can be inflated in parallel.
+#: Chunks that need no note. In this order: a background for transparent parts, how often colours
+#: occur, colours for simple screens, how many bits there were before, where the picture lies on a
+#: page (two chunks), and how the data can be inflated in parallel.
 IGNORED = {b"bKGD", b"hIST", b"sPLT", b"sBIT", b"oFFs", b"vpAg", b"iDOT"}
 XMP = "XML:com.adobe.xmp"
-#: Texts that are XMP, ImageMagick's too.
+#: The keywords of texts that contain XMP. The second one is ImageMagick's.
 XMP_TEXTS = (XMP, "Raw profile type xmp")
 EXIF_TEXT = "Raw profile type exif"
-#: Kinds of notes for texts that are metadata: ImageMagick's, of which the EXIF is read.
+#: The kinds of notes for texts that contain metadata, by keyword. Most are ImageMagick's. Its EXIF
+#: is kept, so it needs no note.
 METADATA = {
-    XMP: "xmp",  # a chunk that Pillow could not read
+    XMP: "xmp",  # it is lost if Pillow could not read the chunk
     EXIF_TEXT: "",
     "Raw profile type APP1": "exif",
     "Raw profile type iptc": "iptc",
@@ -34,12 +35,12 @@ METADATA = {
     "Raw profile type icc": "colour",
     "Raw profile type icm": "colour",
 }
-#: As many as a PNG of 800 MB has, with the usual 8 kB of pixels in each.
+#: The most chunks. A PNG of 800 MB has as many, with the usual 8 kB of pixels in each.
 MOST_CHUNKS = 100_000
 
 
 def look(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a PNG has beside its picture. Raises TooManySteps."""
+    """Find what a PNG has besides its picture. Raises TooManySteps."""
     frames = 0
     pixels = False
     for (name, start, end), _ in zip(chunks(data), steps(MOST_CHUNKS), strict=False):
@@ -49,7 +50,7 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
         if name == b"IHDR" and number(data, start + 8, 1) > 8:
             found.add("bits", str(number(data, start + 8, 1)))
         elif name == b"IDAT":
-            if not pixels and frames:  # the picture is the first frame
+            if not pixels and frames:  # the picture is the first frame of the animation
                 frames -= 1
             pixels = True
         elif name == b"fcTL":
@@ -64,7 +65,7 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
 
 
 def _look_at_text(head: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a text chunk holds, by its keyword."""
+    """Find what a text chunk contains, by its keyword."""
     keyword = head.partition(b"\0")[0].decode("latin-1")
     if keyword in XMP_TEXTS and xmp_of(image):
         return  # kept

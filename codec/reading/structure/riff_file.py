@@ -1,4 +1,4 @@
-"""What a WebP has beside its picture: in the chunks of its RIFF, and behind it."""
+"""Finds what a WebP has besides its picture: in the chunks of its RIFF, and after its end."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from .behind import look_behind
 from .found import Found
 from .steps import number, steps
 
-#: Chunks that the picture has, and the frame of an animation.
+#: Chunks that are kept, and the frames of an animation, which are counted.
 KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP", b"EXIF", b"XMP ", b"ANIM", b"ANMF"}
 MOST_CHUNKS = 100_000
 
 
 def look(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a WebP has beside its picture. Raises TooManySteps."""
+    """Find what a WebP has besides its picture. Raises TooManySteps."""
     frames = 0
     end = min(8 + number(data, 4, 4, "little"), len(data))
     at = 12

@@ -1,6 +1,6 @@
-"""The directories of a TIFF, classic or big, in either byte order: read only, damaged or not.
+"""Reads the directories of a TIFF or BigTIFF, in either byte order. The file may be damaged.
 
-`tags.exif` changes them.
+`tags.exif` changes directories.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import numpy as np
 
 from .steps import Order, number, steps
 
-#: How a TIFF begins: classic or big, little or big endian.
+#: The first bytes of a TIFF (little and big endian), and of a BigTIFF.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-#: Of all directories together: some thousands of pages.
+#: The most entries of all directories together. Some thousands of pages have as many.
 MOST_ENTRIES = 200_000
-#: Sizes of a value in bytes, by its kind; of the kinds that hold unsigned integers.
+#: The size of a value in bytes, by its kind, for the kinds that are unsigned integers.
 SIZES = {1: 1, 3: 2, 4: 4, 7: 1, 13: 4, 16: 8, 18: 8}
 MOST_VALUES = 1_000
-#: Sizes of a value in bytes, of every kind.
+#: The size of a value in bytes, for all kinds.
 WIDTHS = {2: 1, 5: 8, 6: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 17: 8} | SIZES
-#: Tags of offsets, and of how many bytes are there: of strips, of tiles, of a JPEG.
+#: Pairs of tags with the offsets and the lengths of strips, of tiles, and of a JPEG.
 PIECES = ((273, 279), (324, 325), (513, 514))
 
 
 class Entry(NamedTuple):
-    """A tag's value: its kind, how many, and the offset of the first."""
+    """The values of a tag: their kind, how many they are, and the offset of the first one."""
 
     kind: int
     length: int
@@ -34,11 +34,11 @@ class Entry(NamedTuple):
 
 
 class Directories:
-    """Reads directories of the TIFF that starts at data[base:]; offsets are within `data`.
+    """Reads the directories of a TIFF in data[base:]. All offsets here count from `data[0]`.
 
     Attributes:
-        first: the offset of the first directory; 0: there is none.
-        order: its byte order.
+        first: the offset of the first directory. 0 if there is none.
+        order: the byte order.
     """
 
     def __init__(self, data: bytes, base: int = 0) -> None:
@@ -49,9 +49,10 @@ class Directories:
         self.first = self._offset(base + self._wide)
 
     def at(self, offset: int) -> tuple[dict[int, Entry], int]:
-        """The entries of the directory at an offset, by tag; the offset of the next one, or 0.
+        """Read the directory at an offset. Raises TooManySteps.
 
-        Raises TooManySteps.
+        Returns:
+            Its entries by tag, and the offset of the next directory, which is 0 if there is none.
         """
         next(self._steps)
         if not offset:
@@ -75,7 +76,7 @@ class Directories:
         return entries, self._offset(at)
 
     def end(self, offset: int) -> int:
-        """The offset behind a directory, and behind all that its entries point to.
+        """The offset after a directory and after everything that its entries point to.
 
         Raises TooManySteps.
         """
@@ -89,12 +90,12 @@ class Directories:
         for starts, lengths in PIECES:
             at, long = (self._array(entries.get(tag)) for tag in (starts, lengths))
             if len(at) != len(long):
-                return len(self._data)  # nobody knows how long the pixels are
+                return len(self._data)  # the length of the pixels is not known
             ends.append(self._base + int((at + long).max(initial=0)))
         return min(max(ends), len(self._data))
 
     def _array(self, entry: Entry | None) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """All of an entry's unsigned integers, (n,) int64; none if they are not in the file."""
+        """All unsigned integers of an entry, (n,), int64. n is 0 if they are not in the file."""
         size = 0 if entry is None else SIZES.get(entry.kind, 0)
         if entry is None or not size or entry.at + size * entry.length > len(self._data):
             return np.zeros(0, np.int64)
@@ -102,18 +103,18 @@ class Directories:
         return np.frombuffer(self._data, kind, entry.length, entry.at).astype(np.int64)
 
     def places(self, entry: Entry | None, size: int) -> Iterator[int]:
-        """Offsets of an entry's values as pieces of `size` bytes, of not more than MOST_VALUES."""
+        """The offsets of an entry's values, as pieces of `size` bytes. At most MOST_VALUES."""
         if entry is not None:
             end = entry.at + SIZES.get(entry.kind, 0) * entry.length
             yield from range(entry.at, min(end - size + 1, entry.at + size * MOST_VALUES), size)
 
     def numbers(self, entry: Entry | None) -> list[int]:
-        """An entry's unsigned integers, of not more than MOST_VALUES; of other kinds none."""
+        """The unsigned integers of an entry, at most MOST_VALUES. Empty for other kinds."""
         size = SIZES.get(entry.kind, 1) if entry is not None else 1
         return [number(self._data, at, size, self.order) for at in self.places(entry, size)]
 
     def number(self, entry: Entry | None, usual: int) -> int:
-        """The first of an entry's unsigned integers; `usual`: it has none."""
+        """The first unsigned integer of an entry, or `usual` if it has none."""
         return next(iter(self.numbers(entry)), usual)
 
     def _offset(self, at: int) -> int:

@@ -1,4 +1,4 @@
-"""What a TIFF has beside its first picture."""
+"""Finds what a TIFF has besides its first picture."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .tiff_directories import Directories, Entry
 
 NEW_SUBFILE_TYPE, SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES = 254, 255, 258, 262, 277
 SUB_DIRECTORIES, TRANSFER_FUNCTION = 330, 301
-#: Tags that point to a directory of their own: EXIF, GPS, how far programs understand each other.
+#: The tags that point to other directories: EXIF, GPS, and interoperability.
 BLOCKS = (34665, 34853, 40965)
-#: The old way to say that a directory describes a smaller copy.
+#: The old way to say that a directory describes a smaller copy of a picture.
 REDUCED = 2
 PHOTOSHOP, LAYERS, CREDENTIALS = 34377, 37724, 52545
-#: Samples of a colour, by its photometric interpretation; the others have one.
+#: How many samples a colour has, by the photometric interpretation. All others have one.
 COLOURS = {2: 3, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
 MOST_PAGES = 10_000
 
 
 def look(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a TIFF has beside its first picture. Raises TooManySteps."""
+    """Find what a TIFF has besides its first picture. Raises TooManySteps."""
     directories = Directories(data)
     entries, following = directories.at(directories.first)
     bits = max(directories.numbers(entries.get(BITS)), default=1)
@@ -43,12 +43,12 @@ def look(data: bytes, image: Image.Image, found: Found) -> None:
         below, _ = directories.at(offset)
         found.add("thumbnail" if is_smaller(directories, below) else "auxiliary")
     _look_at_pages(directories, following, found)
-    if "pages" not in found:  # some programs leave bytes behind the last page
+    if "pages" not in found:  # some programs leave unused bytes after the last page
         look_behind(data, _end(directories), found)
 
 
 def _end(directories: Directories) -> int:
-    """The offset behind all that a TIFF's directories point to. Raises TooManySteps."""
+    """The offset after everything that a TIFF's directories point to. Raises TooManySteps."""
     waiting, seen, end = [directories.first], set[int](), 0
     while waiting:
         offset = waiting.pop()
@@ -65,7 +65,7 @@ def _end(directories: Directories) -> int:
 def _look_at_channels(
     directories: Directories, entries: dict[int, Entry], image: Image.Image, found: Found
 ) -> None:
-    """Find samples of a pixel that are neither colours nor alpha."""
+    """Find channels that are neither colours nor alpha."""
     samples = directories.number(entries.get(SAMPLES), 1)
     photometric = directories.number(entries.get(PHOTOMETRIC), 1)
     alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
@@ -73,7 +73,7 @@ def _look_at_channels(
 
 
 def _look_at_pages(directories: Directories, offset: int, found: Found) -> None:
-    """Find further pages, and smaller copies of pages among them."""
+    """Find further pages, and smaller copies of pages."""
     seen = {directories.first}
     while offset and offset not in seen and len(seen) <= MOST_PAGES:
         seen.add(offset)

@@ -1,1 +1,1 @@
-"""EXIF, XMP and TIFF tags, read and changed in place, so that all else in them stays as it is."""
+"""Reads EXIF, XMP and TIFF tags, and changes them in place, so that all other bytes stay."""

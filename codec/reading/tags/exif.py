@@ -1,8 +1,9 @@
-"""EXIF as bytes that are changed in place, so that every offset in it stays right.
+"""Reads EXIF, and changes its bytes in place, so that every offset in it stays correct.
 
 EXIF is a TIFF file without pixels: directories of tags. They point to each other, and to long
-values, by offsets in the block. So do maker notes, in ways that only their makers know. Whoever
-writes EXIF anew moves them, and their offsets become wrong. Here nothing moves.
+values, by offsets in the block. Maker notes have offsets too, in forms that only their makers know.
+A program that rewrites EXIF moves the maker notes, and their offsets become wrong. Here nothing
+moves.
 
 Exif\\0\\0 · II or MM · first directory ─┬─► thumbnail's directory ─► a JPEG
                                        ├─► camera's directory ─► maker note
@@ -16,15 +17,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-#: What EXIF begins with in a JPEG, and in a `.tic` file. PNG, WebP and AVIF have it without.
+#: The first bytes of EXIF in a JPEG and in a `.tic` file. PNG, WebP and AVIF do not have them.
 PREFIX = b"Exif\0\0"
-#: Bytes of one value, by the number of its type.
+#: The size of one value in bytes, by the number of its type.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 SHORT, LONG, RATIONAL = 3, 4, 5
 ORIENTATION, CAMERA, GPS, INTEROPERABILITY, MAKER_NOTE = 0x112, 0x8769, 0x8825, 0xA005, 0x927C
-#: Where a JPEG thumbnail is, and its length.
+#: The tags with the offset and the length of a JPEG thumbnail.
 THUMBNAIL, THUMBNAIL_LENGTH = 0x201, 0x202
-#: Where a thumbnail without compression is, and its lengths.
+#: The tags with the offsets and lengths of an uncompressed thumbnail.
 STRIPS, STRIP_LENGTHS = 0x111, 0x117
 
 
@@ -32,8 +33,12 @@ class Entry(NamedTuple):
     """One tag.
 
     Args:
-        at: where its 12 bytes are. kind: number of its type. values: how many it has.
-        value: where its value is; size: of that, in bytes.
+        at: the offset of its 12 bytes.
+        tag: its number.
+        kind: the number of its type.
+        values: how many values it has.
+        value: the offset of its values.
+        size: the size of all its values, in bytes.
     """
 
     at: int
@@ -45,21 +50,22 @@ class Entry(NamedTuple):
 
 
 class Tags:
-    """The tags of EXIF, with or without `PREFIX`, which can be changed.
+    """The tags of EXIF. They can be changed.
 
-    Directories are given by their offsets, of `data`. Methods raise ValueError for what is not
-    within the block, and so does making one of EXIF whose first directory cannot be read.
+    Directories are identified by their offsets in `data`. Methods raise ValueError for anything
+    that is not within the block. The constructor takes EXIF with or without `PREFIX`, and raises
+    ValueError if its first directory cannot be read.
 
     Attributes:
         data: the block without `PREFIX`.
-        order: "<" or ">", as for `struct`.
+        order: the byte order, "<" or ">", as in `struct`.
     """
 
     def __init__(self, exif: bytes) -> None:
         self.data = bytearray(without_prefix(exif))
         order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(self.data[:4]))
         if order is None:
-            raise ValueError("the EXIF does not begin as EXIF does")
+            raise ValueError("the EXIF does not begin as EXIF must")
         self.order = order
         self.entries(self.first)
 
@@ -69,17 +75,17 @@ class Tags:
 
     @property
     def first(self) -> int:
-        """Where the first directory is: tags of the picture."""
+        """The offset of the first directory, which has the tags of the picture."""
         return self._number(4, 4)
 
     @property
     def camera(self) -> int | None:
-        """Where the camera's directory is; None: it is not there, or damaged."""
+        """The offset of the camera's directory. None if it is missing or damaged."""
         return self._pointed(self.first, CAMERA)
 
     @property
     def thumbnail(self) -> int | None:
-        """Where the thumbnail's directory is; None: it is not there, or damaged."""
+        """The offset of the thumbnail's directory. None if it is missing or damaged."""
         at = self.next_of(self.first)
         with suppress(ValueError):
             if at and self.entries(at):
@@ -87,18 +93,18 @@ class Tags:
         return None
 
     def next_of(self, directory: int) -> int:
-        """Where the directory behind this one is; 0: there is none."""
+        """The offset of the directory after this one, or 0 if there is none."""
         end = self._end(directory)
         return self._number(end, 4) if end + 4 <= len(self.data) else 0
 
     def entries(self, directory: int) -> list[Entry]:
-        """The tags of a directory. Raises ValueError when it is not within the block."""
+        """The tags of a directory. Raises ValueError if it is not within the block."""
         if directory < 8 or self._end(directory) > len(self.data):
-            raise ValueError("a directory of the EXIF is not in it")
+            raise ValueError("a directory of the EXIF is not within it")
         return [self._entry(at) for at in range(directory + 2, self._end(directory), 12)]
 
     def entry(self, directory: int | None, tag: int) -> Entry | None:
-        """A tag of a directory whose value is within the block; None: it is not there."""
+        """Find a tag of a directory. None if it is missing, or its value is not in the block."""
         if directory is None:
             return None
         for entry in self.entries(directory):
@@ -107,53 +113,53 @@ class Tags:
         return None
 
     def numbers(self, entry: Entry | None) -> list[int]:
-        """The values of a tag of whole numbers; of any other none."""
+        """The values of a tag, if they are whole numbers. Otherwise an empty list."""
         if entry is None or entry.kind not in (SHORT, LONG, 13):
             return []
         size = SIZES[entry.kind]
         return [self._number(entry.value + size * n, size) for n in range(entry.values)]
 
     def number(self, directory: int | None, tag: int, usual: int = 0) -> int:
-        """The first value of a directory's tag of whole numbers; `usual`: it is not there."""
+        """The first value of a tag with whole numbers, or `usual` if there is no such tag."""
         return next(iter(self.numbers(self.entry(directory, tag))), usual)
 
     def set_number(self, entry: Entry, value: int) -> None:
-        """Write the first value of a tag of whole numbers."""
+        """Change the first value of a tag with whole numbers."""
         form = "H" if entry.kind == SHORT else "L"
         struct.pack_into(self.order + form, self.data, entry.value, value)
 
     def rational(self, entry: Entry | None) -> float:
-        """The value of a tag that is a fraction; 0: it is none."""
+        """The value of a tag with a fraction, or 0 if it is not a fraction."""
         if entry is None or entry.kind != RATIONAL or not entry.values:
             return 0
         over, under = self._number(entry.value, 4), self._number(entry.value + 4, 4)
         return over / under if under else 0
 
     def remove(self, directory: int, tag: int) -> None:
-        """Take a tag out of a directory. The tags behind it move up; no value moves."""
+        """Remove a tag from a directory. The tags after it move up, but no value moves."""
         for entry in reversed(self.entries(directory)):
             if entry.tag != tag:
                 continue
             end = self._end(directory)
-            behind = bytes(self.data[end : end + 4]).ljust(4, b"\0")  # where the next one is
+            behind = bytes(self.data[end : end + 4]).ljust(4, b"\0")  # next directory's offset
             self.data[entry.at : end] = self.data[entry.at + 12 : end] + behind + bytes(8)
             count = (end - directory - 2) // 12
             struct.pack_into(f"{self.order}H", self.data, directory, count - 1)
 
     def swap(self, directory: int | None, one: int, other: int) -> None:
-        """Exchange the values of two tags, if both are there."""
+        """Exchange the values of two tags, if the directory has both."""
         pair = self.entry(directory, one), self.entry(directory, other)
         if pair[0] and pair[1]:
             first, second = (slice(entry.at + 2, entry.at + 12) for entry in pair if entry)
             self.data[first], self.data[second] = self.data[second], self.data[first]
 
     def put(self, tags: dict[int, tuple[int, int, bytes]]) -> None:
-        """Put tags into the first directory, in place of those with their numbers.
+        """Add tags to the first directory, or replace those with the same numbers.
 
-        It is written anew behind all else, and the old one becomes zeros.
+        The new directory is written at the end of the block. The old one is filled with zeros.
 
         Args:
-            tags: type, count and value by number.
+            tags: by a tag's number, its type, the count of its values, and the values as bytes.
         """
         entries = {e.tag: bytes(self.data[e.at : e.at + 12]) for e in self.entries(self.first)}
         behind = self.next_of(self.first)
@@ -176,16 +182,16 @@ class Tags:
         struct.pack_into(f"{self.order}L", self.data, 4, start)
 
     def end_with(self, directory: int) -> None:
-        """Let no directory follow this one."""
+        """Make this directory the last one."""
         end = self._end(directory)
         self.data[end : end + 4] = bytes(len(self.data[end : end + 4]))
 
     def wipe_unused(self) -> None:
-        """Make zeros of all bytes that do not belong to a directory known here, or to its tags."""
+        """Fill with zeros all bytes that belong neither to a known directory nor to its tags."""
         if self.thumbnail is None:
             self.end_with(self.first)
         clean = bytearray(len(self.data))
-        done = 0  # hostile tags all have the same bytes, which are copied once
+        done = 0  # in hostile files many tags have the same bytes; these are copied only once
         for start, stop in sorted(self._used()):
             start, stop = max(start, done), min(stop, len(self.data))
             clean[start:stop] = self.data[start:stop]
@@ -193,18 +199,18 @@ class Tags:
         self.data = clean
 
     def _used(self) -> Iterator[tuple[int, int]]:
-        """All bytes that belong to something, as [start, stop): header, directories, values …"""
+        """The ranges [start, stop) of all bytes in use: the header, directories, values …"""
         yield 0, 8
         further = self._pointed(self.camera, INTEROPERABILITY)
         for directory in filter(None, (self.first, self.camera, further, self.thumbnail)):
-            # A directory follows the first one only: the thumbnail's.
+            # Only the first directory ends with the offset of another one, the thumbnail's.
             yield directory, self._end(directory) + 4 * (directory == self.first)
             for entry in self.entries(directory):
                 yield entry.value, entry.value + entry.size
         yield from self.thumbnail_places()
 
     def thumbnail_places(self) -> Iterator[tuple[int, int]]:
-        """Where the thumbnail's bytes are, as [start, stop)."""
+        """The ranges [start, stop) of the thumbnail's bytes."""
         for place, length in ((THUMBNAIL, THUMBNAIL_LENGTH), (STRIPS, STRIP_LENGTHS)):
             starts = self.numbers(self.entry(self.thumbnail, place))
             lengths = self.numbers(self.entry(self.thumbnail, length))
@@ -212,7 +218,7 @@ class Tags:
                 yield start, start + size
 
     def _pointed(self, directory: int | None, tag: int) -> int | None:
-        """The directory that a tag points to; None: it is not there, or damaged."""
+        """The offset of the directory that a tag points to. None if it is missing or damaged."""
         at = self.number(directory, tag)
         with suppress(ValueError):
             if at and self.entries(at):
@@ -225,11 +231,11 @@ class Tags:
         return Entry(at, tag, kind, count, at + 8 if size <= 4 else self._number(at + 8, 4), size)
 
     def _end(self, directory: int) -> int:
-        """Where the tags of a directory end. Raises ValueError when it does not begin in here."""
+        """The offset after the tags of a directory. Raises ValueError if it begins outside."""
         return directory + 2 + 12 * self._number(directory, 2)
 
     def _number(self, at: int, size: int) -> int:
-        """An unsigned number. Raises ValueError when it is not within the block."""
+        """An unsigned number. Raises ValueError if it is not within the block."""
         if at + size > len(self.data):
             raise ValueError("the EXIF ends too early")
         order = "little" if self.order == "<" else "big"
@@ -240,14 +246,14 @@ class Tags:
 
 
 def without_prefix(exif: bytes) -> bytes:
-    """EXIF as PNG, WebP and AVIF have it: without `PREFIX`, however often it is there."""
+    """Remove `PREFIX` from EXIF, even several times, as it is in PNG, WebP and AVIF files."""
     while exif.startswith(PREFIX):
         exif = exif[len(PREFIX) :]
     return exif
 
 
 def tags_of(exif: bytes | None) -> Tags | None:
-    """The tags of EXIF; None: there is none, or it cannot be read."""
+    """Parse EXIF. Returns None if there is none, or if it cannot be read."""
     try:
         return Tags(exif) if exif else None
     except ValueError:
@@ -255,5 +261,5 @@ def tags_of(exif: bytes | None) -> Tags | None:
 
 
 def empty() -> Tags:
-    """EXIF without tags."""
+    """Make EXIF that has no tags."""
     return Tags(b"MM\0*\0\0\0\x08\0\0\0\0\0\0")

@@ -1,8 +1,8 @@
-"""EXIF and XMP without the place where a photo was taken.
+"""Removes the place where a photo was taken from EXIF and XMP.
 
-Everything that says the place is taken out, and everything that may say it, such as maker notes:
-those of Apple and DJI do. What people wrote stays, whatever it says: title, caption, keywords,
-comments. Directions of view stay too, except those among GPS tags.
+Everything that contains the place is removed, and everything that may contain it. Maker notes are
+removed, because those of Apple and DJI contain it. What people wrote stays, even if it names a
+place: title, caption, keywords, comments. Viewing directions stay too, except those in GPS tags.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from xml.parsers import expat
 from . import exif, xmp
 from .exif import Tags
 
-PLACE, OTHERS = "the place", "other blocks of metadata in the EXIF"
-#: Tags that are taken out of EXIF, and what they are, for a note. First those that say a place:
-#: GPS, GeoTIFF and GDAL. Then those that may: directories that are not known here, XMP, Photoshop's
-#: data, copies of maker notes.
+PLACE, OTHERS = "the location", "other blocks of metadata in the EXIF"
+#: The tags that are removed from EXIF, and their names in notes. The first ones contain a place:
+#: GPS, GeoTIFF and GDAL. The others may contain one: unknown directories, XMP, Photoshop's data,
+#: and copies of maker notes.
 TAGS = dict.fromkeys((exif.GPS, 33550, 33922, 34264, 34735, 34736, 34737, 42112), PLACE)
 TAGS |= dict.fromkeys((330, 700, 34377, 50740), OTHERS)
 TAGS |= {
-    exif.MAKER_NOTE: "the maker note (it may say the place)",
-    33723: "IPTC (it may say the place)",
+    exif.MAKER_NOTE: "the maker note (it may contain the location)",
+    33723: "IPTC (it may contain the location)",
 }
-#: Names that begin metadata in a thumbnail.
+#: The first bytes of metadata in a thumbnail.
 NAMES_IN_THUMBNAIL = (exif.PREFIX, b"http://ns.adobe.com/", b"Photoshop 3.0")
 
 EXIF = "http://ns.adobe.com/exif/1.0/"
@@ -32,12 +32,11 @@ DUBLIN_CORE = "http://purl.org/dc/elements/1.1/"
 PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
 IPTC = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
 IPTC_EXTENDED = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-#: A namespace of nothing but places.
+#: A namespace that has only places.
 GEO = "http://www.w3.org/2003/01/geo/wgs84_pos#"
-#: Parts of names that mean a place in any namespace: of `exif`, of drones, of others.
-#: DJI writes "Longtitude".
+#: If a name has one of these words, it means a place, in any namespace. DJI writes "Longtitude".
 WORDS = ("gps", "latitude", "longitude", "longtitude", "altitude", "location")
-#: Names that mean a place in these namespaces.
+#: Pairs of a namespace and a name that means a place in it.
 NAMES = {(DUBLIN_CORE, "coverage")}
 NAMES |= {(PHOTOSHOP, name) for name in ("City", "State", "Country")}
 NAMES |= {(space, "CountryCode") for space in (IPTC, IPTC_EXTENDED)}
@@ -45,7 +44,7 @@ NAMES |= {
     (IPTC_EXTENDED, name)
     for name in ("City", "CountryName", "ProvinceState", "Sublocation", "WorldRegion")
 }
-#: Where in the picture its subject is.
+#: This property has the word "location", but says where the subject is in the picture.
 NO_PLACE = (EXIF, "SubjectLocation")
 
 START_TAG = re.compile(rb"""<[^\s/>]+(?:\s+[^\s=>/]+\s*=\s*(?:"[^"]*"|'[^']*'))*\s*/?>""")
@@ -53,9 +52,9 @@ ATTRIBUTE = re.compile(rb"""(?<=\S)\s+([^\s=>/]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 
 
 def leave_out(tags: Tags) -> list[str]:
-    """Take the place out of EXIF, and make zeros of all bytes that belong to no tag.
+    """Remove the place from EXIF, and fill all bytes that belong to no tag with zeros.
 
-    Returns what was taken out, in words. Raises ValueError when the EXIF is damaged.
+    Returns what was removed, in words. Raises ValueError if the EXIF is damaged.
     """
     gone = []
     for directory in filter(None, (tags.first, tags.camera, tags.thumbnail)):
@@ -73,9 +72,9 @@ def leave_out(tags: Tags) -> list[str]:
 
 
 def without(packet: bytes) -> bytes:
-    """XMP without properties that say a place; all others stay byte for byte.
+    """Remove the properties that contain a place from XMP. All others stay byte for byte.
 
-    Raises ValueError when it cannot be parsed.
+    Raises ValueError if the XMP cannot be parsed.
     """
     text, encoding = xmp.decoded(packet)
     behind = text[len(text.rstrip("\0")) :]
@@ -86,12 +85,12 @@ def without(packet: bytes) -> bytes:
     for start, stop in reversed(cuts):
         whole = whole[:start] + whole[stop:]
     if _cuts(whole):
-        raise ValueError("the XMP still says a place")
+        raise ValueError("the XMP still contains a place")
     return (whole.decode() + behind).encode(encoding)
 
 
 def _is_place(name: str) -> bool:
-    """Whether a property's name, "namespace name", means a place."""
+    """Whether the name of a property, "namespace name", means a place."""
     space, _, local = name.rpartition(" ")
     if (space, local) == NO_PLACE:
         return False
@@ -101,12 +100,15 @@ def _is_place(name: str) -> bool:
 
 @dataclass
 class _Finder:
-    """Finds the elements and attributes to cut, while expat goes through the XMP.
+    """Finds the elements and attributes to cut, while expat parses the XMP.
 
     Args:
-        data: the XMP in UTF-8. cuts: what was found, as [start, stop).
-        depth: how many elements are open, from the outermost one to cut on; 0: none is to be cut.
-        start: where that outermost one begins.
+        data: the XMP in UTF-8.
+        parser: the parser that calls `begin` and `end`.
+        cuts: the ranges [start, stop) to cut.
+        depth: how many open elements are to be cut. They are nested in each other. 0 if the parser
+            is not inside an element to cut.
+        start: where the outermost of these elements begins.
     """
 
     data: bytes
@@ -124,7 +126,7 @@ class _Finder:
         tag = START_TAG.match(self.data, at)
         if tag is None:
             raise ValueError("the XMP has a tag that cannot be read")
-        # Expat gives attributes in their order, without declarations of namespaces.
+        # Expat reports the attributes in their order, without the declarations of namespaces.
         found = [
             one.span()
             for one in ATTRIBUTE.finditer(self.data, at, tag.end())
@@ -143,7 +145,7 @@ class _Finder:
             self.cuts.append((self.start, self.data.index(b">", self._last_tag(at)) + 1))
 
     def _last_tag(self, at: int) -> int:
-        """Where to look for the end of an element: its end tag, or the end of its only tag."""
+        """Where to search for the end of an element: its end tag, or the end of its only tag."""
         if self.data.startswith(b"</", at):
             return at
         tag = START_TAG.match(self.data, self.start)
@@ -153,7 +155,10 @@ class _Finder:
 
 
 def _cuts(data: bytes) -> list[tuple[int, int]]:
-    """What to cut out of XMP in UTF-8, as [start, stop) in order. Raises ValueError."""
+    """The ranges [start, stop) to cut out of XMP in UTF-8, in order.
+
+    Raises ValueError if the XMP cannot be parsed.
+    """
     parser = expat.ParserCreate("utf-8", namespace_separator=" ")
     parser.ordered_attributes = True
     finder = _Finder(data, parser, [])

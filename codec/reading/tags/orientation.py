@@ -1,7 +1,7 @@
-"""The orientation of a photo: reading it, and metadata for a photo that was turned upright.
+"""Reads the orientation of a photo, and changes metadata for a photo that was turned upright.
 
-Once the pixels are turned, no metadata may ask a reader to turn them again. The thumbnail is turned
-too, and pairs of width and height are swapped.
+After the pixels were turned, no metadata may ask a reader to turn them again. The thumbnail is
+turned too, and pairs of width and height are swapped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ticodec.notes import Note
 from . import exif, xmp
 from .exif import Tags
 
-#: How pixels are turned, by the orientation.
+#: How pixels are turned for each orientation.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -27,25 +27,30 @@ TURNS = {
 }
 #: Orientations that swap width and height.
 QUARTER_TURNS = (5, 6, 7, 8)
-#: Pairs of tags, across and down: in the directory of the picture, and in that of the camera.
+#: Pairs of tags for the horizontal and the vertical direction, in the directories of the picture
+#: and of the camera.
 PICTURE_PAIRS = ((0x100, 0x101), (0x11A, 0x11B))
 CAMERA_PAIRS = ((0xA002, 0xA003), (0xA20E, 0xA20F))
-#: Qualities to try for a thumbnail that was turned, until it fits.
+#: The JPEG qualities to try for a turned thumbnail, until it fits into its old place.
 QUALITIES = (95, 90, 85, 75, 60, 40, 20)
-#: The most pixels of a thumbnail that is turned; one with more is dropped.
+#: A thumbnail with more pixels than this is not turned, but dropped.
 THUMBNAIL_PIXELS = 1 << 20
 
 
 def of(image: Image.Image, tags: Tags | None, packet: bytes | None) -> int:
-    """The orientation of an image's pixels as Pillow gives them, 1 … 8.
+    """The orientation of an image's pixels as Pillow returns them, 1 … 8.
 
-    The orientation in the EXIF counts. The one in the XMP counts only if the EXIF has none, as for
-    Pillow and for programs of Adobe, Apple and Microsoft. (Browsers look at the EXIF alone.)
-    Pillow's plugins turn TIFF and HEIF themselves, and JPEG XL unless there is a whole JPEG in it.
-    The plugin for AVIF puts the file's own orientation into the EXIF.
+    The orientation in the EXIF counts. The one in the XMP counts only if the EXIF has none, as in
+    Pillow and in programs of Adobe, Apple and Microsoft. (Browsers use the EXIF only.)
+
+    Pillow's plugins for TIFF and HEIF turn the pixels themselves. So does the one for JPEG XL,
+    unless the file contains a whole JPEG. The plugin for AVIF puts the file's own orientation into
+    the EXIF.
 
     Args:
-        tags: of the EXIF that Pillow gives; packet: the XMP.
+        image: the image as opened by Pillow.
+        tags: the tags of the EXIF that Pillow returns.
+        packet: the XMP.
     """
     if image.format in ("TIFF", "HEIF"):
         return 1
@@ -58,7 +63,7 @@ def of(image: Image.Image, tags: Tags | None, packet: bytes | None) -> int:
 
 
 def of_exif(tags: Tags | None) -> int | None:
-    """The orientation in the EXIF, 1 … 8; None: it has none."""
+    """The orientation in the EXIF, 1 … 8, or None if it has none."""
     if tags is None:
         return None
     found = tags.number(tags.first, exif.ORIENTATION)
@@ -66,14 +71,15 @@ def of_exif(tags: Tags | None) -> int | None:
 
 
 def make_upright(tags: Tags, turn: int, notes: list[Note]) -> None:
-    """Remove the orientation from EXIF, and turn what depends on it, all in place.
+    """Remove the orientation from EXIF, and turn everything that depends on it, in place.
 
     Args:
-        turn: the orientation of the photo, 1 … 8; also of its thumbnail, unless that has one of
-            its own. 1: nothing changes.
-        notes: a note on a thumbnail that is lost is added here.
+        tags: the EXIF to change.
+        turn: the orientation of the photo, 1 … 8. It applies to the thumbnail too, unless the
+            thumbnail has its own. With 1, nothing changes.
+        notes: gets a note if the thumbnail is lost.
 
-    Raises ValueError when the EXIF is damaged.
+    Raises ValueError if the EXIF is damaged.
     """
     if turn not in TURNS:
         return
@@ -97,7 +103,7 @@ def make_upright(tags: Tags, turn: int, notes: list[Note]) -> None:
 
 
 def drop_thumbnail(tags: Tags) -> None:
-    """Take the thumbnail and its directory out of EXIF."""
+    """Remove the thumbnail and its directory from EXIF."""
     for start, stop in list(tags.thumbnail_places()):
         inside = tags.data[start:stop]
         tags.data[start:stop] = bytes(len(inside))
@@ -105,7 +111,7 @@ def drop_thumbnail(tags: Tags) -> None:
 
 
 def _turn_thumbnail(tags: Tags, turn: Image.Transpose) -> bool:
-    """Turn the thumbnail, and write it where it was. Returns whether that could be done."""
+    """Turn the thumbnail, and write it to its old place. Returns whether that was possible."""
     start = tags.number(tags.thumbnail, exif.THUMBNAIL)
     length = tags.entry(tags.thumbnail, exif.THUMBNAIL_LENGTH)
     room = tags.number(tags.thumbnail, exif.THUMBNAIL_LENGTH)
@@ -116,7 +122,7 @@ def _turn_thumbnail(tags: Tags, turn: Image.Transpose) -> bool:
         if thumbnail.width * thumbnail.height > THUMBNAIL_PIXELS:
             return False
         turned = thumbnail.transpose(turn)
-    except Exception:  # Pillow's plugins raise many kinds on damaged files
+    except Exception:  # Pillow's plugins raise many kinds of errors for damaged files
         return False
     for quality in QUALITIES:
         out = BytesIO()

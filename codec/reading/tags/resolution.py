@@ -1,7 +1,8 @@
-"""The resolution of a photo, in dots per inch: how large it is printed.
+"""Reads and writes the resolution of a photo in dots per inch, which says how large it is printed.
 
-JPEG and PNG files have it outside of their EXIF. A `.tic` keeps it in the EXIF, and decoded files
-get it from there. Programs write 72 and 96 when nobody chose a resolution: these count as none.
+JPEG and PNG files have it outside of their EXIF. A `.tic` file keeps it in the EXIF, and decoded
+files get it from there. Programs write 72 or 96 if nobody chose a resolution. So these two count as
+no resolution.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ from PIL import Image
 
 from .exif import RATIONAL, SHORT, Tags
 
-#: Across, down.
+#: The horizontal and the vertical resolution, in dots per inch.
 Resolution = tuple[float, float]
 
 ACROSS, DOWN, UNIT = 0x11A, 0x11B, 0x128
 INCH, CENTIMETRE = 2, 3
-#: How many of each unit are an inch. Without a unit a resolution only says what shape pixels have.
+#: How many of each unit an inch has. Without a unit, a resolution says only the shape of pixels.
 UNITS = {INCH: 1.0, CENTIMETRE: 2.54}
-#: What programs write when nobody chose.
+#: The resolutions that programs write if nobody chose one.
 USUAL = (72, 96)
-#: How far from a whole number a resolution may be to be rounded. Some files count dots per metre
-#: or centimetre: 300 dpi become 299.9994.
+#: A resolution is rounded if it differs from a whole number by less than this. Some files count
+#: dots per metre or centimetre, so that 300 dpi become 299.9994.
 NEAR = 0.02
-#: Others are impossible.
+#: Resolutions outside of this range are impossible.
 LEAST, MOST = 2, 65535
 
 
 def of_file(image: Image.Image) -> Resolution | None:
-    """What an image's file says outside of its metadata; None: nothing that counts."""
+    """The resolution in an image's file outside of its metadata. None if there is none."""
     try:
         across, down = image.info["dpi"]
         return checked(float(across), float(down))
@@ -39,7 +40,7 @@ def of_file(image: Image.Image) -> Resolution | None:
 
 
 def is_oblong(image: Image.Image) -> bool:
-    """Whether a JPEG or PNG file says only the shape of its pixels, and that is no square."""
+    """Whether a JPEG or PNG file says only the shape of its pixels, and it is not a square."""
     shape: object = image.info.get("aspect")  # of a PNG
     if image.info.get("jfif_unit") == 0:
         shape = image.info.get("jfif_density")
@@ -47,7 +48,7 @@ def is_oblong(image: Image.Image) -> bool:
 
 
 def of_exif(tags: Tags) -> Resolution | None:
-    """What the EXIF says; None: nothing that counts."""
+    """The resolution in the EXIF. None if there is none."""
     across, down = (tags.rational(tags.entry(tags.first, tag)) for tag in (ACROSS, DOWN))
     unit = tags.number(tags.first, UNIT, INCH)
     inches = UNITS.get(unit, 0.0)
@@ -55,7 +56,7 @@ def of_exif(tags: Tags) -> Resolution | None:
 
 
 def checked(across: float, down: float) -> Resolution | None:
-    """The resolution, unless it is the usual one or impossible."""
+    """Return a resolution, rounded. None if it is a usual one or impossible."""
     if not (LEAST <= across <= MOST and LEAST <= down <= MOST):
         return None
     if any(abs(across - usual) < 0.5 and abs(down - usual) < 0.5 for usual in USUAL):
@@ -64,9 +65,9 @@ def checked(across: float, down: float) -> Resolution | None:
 
 
 def same(exif: Resolution | None, file: Resolution) -> bool:
-    """Whether the EXIF has the file's resolution, but for rounding.
+    """Whether the EXIF has the file's resolution, apart from rounding.
 
-    Where the file has none, Pillow gives the EXIF's, the one across for both.
+    If the file has none, Pillow returns the horizontal one of the EXIF for both directions.
     """
     if exif is None:
         return False
@@ -74,7 +75,7 @@ def same(exif: Resolution | None, file: Resolution) -> bool:
 
 
 def put(tags: Tags, resolution: Resolution) -> None:
-    """Write it into EXIF, in place of what it says."""
+    """Write a resolution into EXIF, and replace the one that is there."""
     across, down = ((RATIONAL, 1, _fraction(tags, dpi)) for dpi in resolution)
     unit = (SHORT, 1, struct.pack(f"{tags.order}H", INCH))
     tags.put({ACROSS: across, DOWN: down, UNIT: unit})

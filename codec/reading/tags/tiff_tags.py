@@ -1,4 +1,4 @@
-"""EXIF made of the tags of a TIFF file, without those that describe how its pixels are stored."""
+"""Makes EXIF from the tags of a TIFF file, except those that say how pixels are stored."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from PIL import ExifTags, Image
 
 from . import resolution
 
-#: Tags that are not copied: they describe how the TIFF file stores its pixels and colours, or they
-#: are returned separately (700 is XMP, 34675 the ICC profile). 34377 and 37724 are Photoshop's.
+#: Tags that are not copied. Most describe how the TIFF file stores pixels and colours. XMP (700)
+#: and the ICC profile (34675) are read elsewhere. 34377 and 37724 are Photoshop's.
 STRUCTURE = {*range(254, 260), 262, 266, 273, *range(277, 282), 284, *range(290, 294), 297, 301}
 STRUCTURE |= {317, 318, 319, *range(320, 329), 330, *range(332, 342), 347, *range(512, 522)}
 STRUCTURE |= {529, 530, 531, 532, 700, *range(32995, 32999), 34377, 34675, 37724}
-#: The tag of a description, and how those begin that tifffile and ImageJ write of the samples.
+#: The tag of a description, and the beginnings of descriptions by tifffile and ImageJ. Theirs are
+#: about the samples, not about the photo.
 DESCRIPTION, OF_SAMPLES = 270, ('{"shape":', "ImageJ=")
-#: The tag of IPTC data: bytes, but some programs write them as numbers.
+#: The tag of IPTC data. It should be bytes, but some programs write numbers.
 IPTC = 33723
-#: Tags that point to a block of tags of their own: EXIF and GPS.
+#: The tags that point to other blocks of tags: EXIF and GPS.
 BLOCKS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 
 def of_photo(tags: Image.Exif) -> tuple[dict[int, Any], list[int]]:
-    """The tags about the photo, by number; the numbers of those that Pillow cannot copy.
+    """Collect the tags about the photo.
 
-    Text that is not ASCII is in bytes. The blocks of `BLOCKS` are dictionaries.
+    Returns:
+        The values by the tag's number, and the numbers of the tags that Pillow cannot copy. Text
+        that is not ASCII is returned as bytes, and the blocks of `BLOCKS` as dictionaries.
     """
     copy: dict[int, Any] = {}
     failed = []
@@ -34,7 +37,7 @@ def of_photo(tags: Image.Exif) -> tuple[dict[int, Any], list[int]]:
             if tag == IPTC and not isinstance(copy[tag], bytes):
                 raise ValueError("Pillow reads only the first of the numbers")
             exif_of({tag: copy[tag]})
-        except Exception:  # damaged tags raise many kinds
+        except Exception:  # damaged tags raise many kinds of errors
             copy.pop(tag, None)
             failed.append(tag)
     if copy.get(resolution.UNIT, resolution.INCH) not in resolution.UNITS:
@@ -51,7 +54,10 @@ def of_photo(tags: Image.Exif) -> tuple[dict[int, Any], list[int]]:
 
 
 def exif_of(tags: dict[int, Any]) -> bytes:
-    """EXIF of tags as `of_photo` gives them. Raises many kinds when Pillow cannot write them."""
+    """Make EXIF from tags as `of_photo` returns them.
+
+    Raises many kinds of errors if Pillow cannot write them.
+    """
     block = Image.Exif()
     for tag, value in tags.items():
         block[tag] = value
@@ -59,7 +65,7 @@ def exif_of(tags: dict[int, Any]) -> bytes:
 
 
 def _entries(tags: Image.Exif, block: int) -> tuple[dict[int, Any], list[int]]:
-    """The tags of a block, and the numbers of those that cannot be copied."""
+    """The tags of a block, and the numbers of the tags that cannot be copied."""
     try:
         found = dict(tags.get_ifd(block))
         if ExifTags.IFD.Interop in found:
@@ -79,7 +85,10 @@ def _entries(tags: Image.Exif, block: int) -> tuple[dict[int, Any], list[int]]:
 
 
 def _bytes(value: object) -> object:
-    """Text that is not ASCII as the bytes that Pillow has read it from: it would write "?"."""
+    """Convert text that is not ASCII back to the bytes that it was read from.
+
+    Otherwise Pillow would write "?" for such characters.
+    """
     if isinstance(value, str) and not value.isascii():
         return value.encode("latin-1", "replace")
     return value

@@ -1,4 +1,4 @@
-"""XMP as bytes: its encoding, its orientation, and where GIF files have it.
+"""Reads and changes XMP as bytes: its encoding, its orientation, and its place in GIF files.
 
 XMP is XML, in most files in UTF-8. It keeps its encoding, and every byte that need not change.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-#: Namespace of `tiff:Orientation`.
+#: The namespace of `tiff:Orientation`.
 TIFF = "http://ns.adobe.com/tiff/1.0/"
-#: Beginnings of XML by encoding, the longer ones first.
+#: The first bytes of XML in each encoding, the longer ones first.
 BEGINNINGS = (
     (b"\xff\xfe\0\0", "utf-32-le"),
     (b"\0\0\xfe\xff", "utf-32-be"),
@@ -20,43 +20,43 @@ BEGINNINGS = (
     (b"<\0", "utf-16-le"),
     (b"\0<", "utf-16-be"),
 )
-#: Bytes of XMP's block in a GIF, and what stands behind it there, to lead readers to its end.
+#: The bytes before and after XMP in a GIF. Those after it lead readers to the end of the block.
 IN_GIF, BEHIND_IN_GIF = b"!\xff\x0bXMP DataXMP", bytes([1, *range(255, -1, -1), 0])
 
 
 def decoded(xmp: bytes) -> tuple[str, str]:
-    """The text of XMP, and the encoding that makes the same bytes of it again."""
+    """Decode XMP. Also returns the encoding that turns the text back into the same bytes."""
     encoding = next((name for begin, name in BEGINNINGS if xmp.startswith(begin)), "utf-8")
     try:
         return xmp.decode(encoding), encoding
-    except UnicodeDecodeError:  # of another encoding, or cut: one character a byte
+    except UnicodeDecodeError:  # another encoding, or cut off: use one character per byte
         return xmp.decode("latin-1"), "latin-1"
 
 
 def orientation(xmp: bytes) -> int | None:
-    """Its `tiff:Orientation`, 1 … 8, as an attribute or an element; None: it has none."""
+    """The `tiff:Orientation`, 1 … 8, an attribute or an element. None if there is none."""
     text, _ = decoded(xmp)
     found = _orientation_in(text).search(text)
     return int(found[2]) if found else None
 
 
 def upright(xmp: bytes) -> bytes:
-    """The XMP with the orientation 1 wherever it has one, all other bytes unchanged."""
+    """Change every orientation in the XMP to 1. All other bytes stay unchanged."""
     text, encoding = decoded(xmp)
     return _orientation_in(text).sub(r"\g<1>1", text).encode(encoding)
 
 
 def in_gif(gif: bytes) -> bytes | None:
-    """The XMP of a GIF file, which Pillow does not read; None: it has none."""
+    """The XMP of a GIF file, which Pillow does not read. None if it has none."""
     start = gif.find(IN_GIF)
     end = gif.find(BEHIND_IN_GIF, start)
     return None if start < 0 or end < 0 else gif[start + len(IN_GIF) : end]
 
 
 def _orientation_in(text: str) -> re.Pattern[str]:
-    """What finds orientations, with the digit as its second group.
+    """Make the pattern that finds orientations. Its second group is the digit.
 
-    The prefix "tiff" counts even where it is not declared: Pillow reads it so.
+    The prefix "tiff" counts even if it is not declared, because Pillow accepts it too.
     """
     declared = re.findall(rf"""xmlns:([\w.-]+)\s*=\s*["']{re.escape(TIFF)}["']""", text)
     name = f"(?:{'|'.join(sorted({'tiff', *map(re.escape, declared)}))}):Orientation"
