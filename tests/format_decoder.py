@@ -1,7 +1,7 @@
-"""A decoder of `.tic` files to latents, written from `docs/format.md` alone.
+"""A decoder of `.tic` files to latents that follows `docs/format.md` and imports no ticodec.
 
-It imports nothing of ticodec. It shows that the document is complete, and it is as slow as it is
-plain. `test_format_decoder.py` compares it with ticodec. Names and order follow the document.
+It shows that the document is complete: `test_format_decoder.py` compares its latents with those of
+ticodec. It is written to be read, not to be fast. Names and order are those of the document.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`docs/format.md` is complete: a decoder written from it finds the latents that ticodec finds."""
+"""`docs/format.md` is complete: a decoder that follows it finds the latents that ticodec finds."""
 
 from __future__ import annotations
 
