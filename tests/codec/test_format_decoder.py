@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ticodec.codec import Codec
 from ticodec.entropy.coder import SYMBOL_MAX, Decoded
 from ticodec.weights.store import SHIPPED
 
+DOCUMENT = ROOT / "docs/format.md"
 FILES = sorted(GOLDEN.glob("v1/*.tic"))
 WEIGHTS = {
     hashlib.sha256(path.read_bytes()).digest()[:4]: path
@@ -58,6 +60,9 @@ def decoded_alike(data: bytes) -> format_decoder.Latents:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_golden_files_decode_to_the_same_latents(path: Path) -> None:
     found = decoded_alike(path.read_bytes())
+    crc = zlib.crc32(found.y_hat.astype("<i4").tobytes())
+    (row,) = re.findall(rf"\| `{path.name}` \|.*", DOCUMENT.read_text(encoding="utf-8"))
+    assert row.endswith(f"| `{crc:08x}` |"), "the document's CRC of ŷ is wrong"
     if path.stem.startswith("photo"):
         assert found.outliers, "no escape was tried"
 
