@@ -53,6 +53,7 @@ LONGEST = (
     "cli/test_batch_ray.py",
     "cli/test_batch_faults.py",
     "test_scripts.py",
+    "test_command_lines.py",
     "training/test_distributed.py",
     "cli/test_evaluate_compare.py",
     "training/test_head.py",
