@@ -1,1 +1,1 @@
-"""The networks: dimensions (`config`), families (`families`), building blocks and whole models."""
+"""The networks: their dimensions (`config`), families (`families`), layers and whole models."""

@@ -4,12 +4,12 @@
                                                                   ├─► e = exp(q kᵀ + bias)
     out (B, H, W, C)  ◄─ roll ◄─ map ◄─ ÷ ◄──────── e · [v 1] ◄───┘
 
-The softmax is never formed: its numerator e is multiplied with v and with a column of
-ones, which gives the sum of each row in the same product, and the small result is
-divided. The gradient uses the same trick. Scores are by far the largest tensor of a Swin
-layer: this way they are passed over fewer times, and one of them is kept.
+The softmax is never formed. Its numerator e is multiplied by v and by a column of ones.
+This product also gives the sum of each row of e, by which the small result is divided. The
+gradient uses the same trick. The scores are by far the largest tensor of a Swin layer. This
+way they are read and written fewer times, and only one tensor of that size is kept.
 
-A GPU has a kernel of its own for the same function, `attention_gpu`.
+On a GPU the kernel in `attention_gpu` computes the same function.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Scores beyond ± this would overflow e, or leave a row whose sum loses its gradient. No trained
-#: network comes near. What a shift blocks gets e⁻⁶⁰, which is nothing beside the rest.
+#: Scores are clamped to ± this. Beyond it e would overflow, or the sum of a row would be so small
+#: that its gradient is lost. Scores of trained networks are far smaller. A pair that a shift blocks
+#: gets e⁻⁶⁰, which is negligible.
 LARGEST_SCORE = 60.0
 
 
-# Cached tensors are made outside inference mode, so that training can use them too, and on the
-# CPU, whichever device is the default when they are needed first.
+# Cached tensors are made outside inference mode, so that training can use them too. They are made
+# on the CPU, because the default device at the first call may differ from that of later calls.
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def shift_regions(height: int, width: int, window: int) -> Tensor:
-    """Region number of each token of a map rolled by half a window, (nW, T).
+    """The region number of each token of a map that is rolled by half a window, (nW, T).
 
-    Tokens of one window that come from different sides of the map, brought
-    together only by the roll, have different numbers and must not see each other.
+    Tokens of one window that come from different sides of the map are neighbours only because
+    of the roll. They have different numbers and must not see each other.
     """
 
     def bands(size: int) -> Tensor:
@@ -50,11 +51,12 @@ def window_attention(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tens
     """softmax(q kᵀ / √d + bias) v inside each window of a map, for every head.
 
     Args:
-        qkv: (B, H, W, 3C), the last axis as (3, heads, d); H and W multiples of the window.
-        bias: of each pair of a window's T = window² tokens, (heads, T, T).
-        window: side of the windows. shift: windows of the map rolled by that much;
-            tokens that only the roll brings together do not see each other.
-    Returns: (B, H, W, C), of qkv's type.
+        qkv: (B, H, W, 3C), its last axis is (3, heads, d). H and W are multiples of the window.
+        bias: the bias of each pair of a window's T = window² tokens, (heads, T, T).
+        window: the side of the windows.
+        shift: by how much the map is rolled before it is split into windows. Tokens that are
+            neighbours only because of the roll do not see each other.
+    Returns: (B, H, W, C), of qkv's dtype.
     """
     if on_gpu(qkv) and (fused := gpu_kernel()) is not None:
         return fused(qkv, bias, window, shift)
@@ -62,14 +64,14 @@ def window_attention(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tens
 
 
 def on_gpu(x: Tensor) -> bool:
-    """Whether Triton's kernels can take x."""
+    """Whether Triton's kernels can run on x."""
     return x.is_cuda
 
 
 @lru_cache(maxsize=1)
 def gpu_kernel() -> Callable[[Tensor, Tensor, int, int], Tensor] | None:
-    """The same function for a GPU; None, and a warning, where Triton is missing."""
-    try:  # not at the top, since importing Triton takes a quarter of a second
+    """`window_attention` for a GPU. Warns and returns None if Triton is missing."""
+    try:  # not at the top, because importing Triton takes a quarter of a second
         from .attention_gpu import window_attention as fused
     except ImportError as error:
         warnings.warn(f"no fused attention, training will be slow: {error}", stacklevel=2)
@@ -78,7 +80,7 @@ def gpu_kernel() -> Callable[[Tensor, Tensor, int, int], Tensor] | None:
 
 
 def to_windows(x: Tensor, window: int, heads: int, parts: int) -> Tensor:
-    """A map (B, H, W, parts·heads·d) as (parts, B·nW·heads, T, d), windows row by row."""
+    """A map (B, H, W, parts·heads·d) to (parts, B·nW·heads, T, d). Windows go row by row."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // window, window, w // window, window, parts, heads, -1)
     x = x.permute(5, 0, 1, 3, 6, 2, 4, 7)
@@ -86,7 +88,7 @@ def to_windows(x: Tensor, window: int, heads: int, parts: int) -> Tensor:
 
 
 def with_column(x: Tensor, column: Tensor | float) -> Tensor:
-    """(n, T, d) and a last column (n, T, 1), or a number for all of it: (n, T, d + 1)."""
+    """Appends a column (n, T, 1), or a column of one number, to x (n, T, d): (n, T, d + 1)."""
     out = x.new_empty(*x.shape[:-1], x.shape[-1] + 1)
     out[..., :-1], out[..., -1:] = x, column
     return out
@@ -105,7 +107,7 @@ def to_map(parts: list[Tensor], like: tuple[int, ...], window: int, heads: int) 
 
 
 class _WindowAttention(torch.autograd.Function):
-    """The function and its gradient, written out; see the module's picture."""
+    """The function and its gradient. The picture at the top of the module shows the steps."""
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tensor:
@@ -118,7 +120,7 @@ class _WindowAttention(torch.autograd.Function):
         e = torch.bmm(q, k.mT)  # (n, T, T)
         add_bias(e, bias, h, w, window, shift)
         e.clamp_(-LARGEST_SCORE, LARGEST_SCORE).exp_()
-        out = torch.bmm(e, v)  # (n, T, d + 1): the sums of e's rows are the last column
+        out = torch.bmm(e, v)  # (n, T, d + 1); the last column has the sums of e's rows
         out, sums = out[..., :-1] / out[..., -1:], out[..., -1:].contiguous()
         ctx.save_for_backward(q, k, v, e, out, sums)
         ctx.numbers = (qkv.shape, window, shift, heads, scale)
@@ -133,7 +135,8 @@ class _WindowAttention(torch.autograd.Function):
             grad = grad.roll((-shift, -shift), (1, 2))
         above = to_windows(grad, window, heads, 1)[0] / sums  # (n, T, d)
         into_v = torch.bmm(e.mT, above)
-        # The softmax's own term, - Σ grad · out, rides along with the column of ones of v.
+        # The gradient of softmax has the term - Σ grad · out. It is the column that v's column of
+        # ones is multiplied by.
         above = with_column(above, -(above * out).sum(-1, keepdim=True))
         into_scores = torch.bmm(above, v.mT).mul_(e)  # (n, T, T)
         into_q = torch.bmm(into_scores, k).mul_(scale)
@@ -148,7 +151,7 @@ class _WindowAttention(torch.autograd.Function):
 def add_bias(
     scores: Tensor, bias: Tensor, height: int, width: int, window: int, shift: int
 ) -> None:
-    """Add the bias to scores (B·nW·heads, T, T) in place; -inf where a shift blocks a pair."""
+    """Adds the bias to scores (B·nW·heads, T, T) in place, and -inf if a shift blocks a pair."""
     bias = bias.to(scores.dtype)
     if shift:
         regions = shift_regions(height, width, window).to(scores.device)

@@ -1,8 +1,8 @@
-"""Swin window attention, forward and backward, as one Triton kernel each.
+"""Swin window attention: one Triton kernel for the forward pass and one for the backward pass.
 
     qkv (B, H, W, 3C), as the Linear before it wrote it
-      │  a program: one head, a run of windows one after the other
-      │  roll and windows are only the addresses of the rows it reads
+      │  a program handles one head in a run of windows, one window after the other
+      │  roll and windows only change the addresses of the rows that it reads
       ▼
     q, k, v (T, d) ──► q kᵀ·scale + bias ──► mask ──► softmax ──► p v    (never leave the chip)
                                                          │         │
@@ -10,12 +10,13 @@
                the backward pass makes p again          lse      out (B, H, W, C), each row
                                                                  where its query was
 
-No partition, roll, mask or bias of every window is ever written. With N = B·H·W·C numbers of
-e bytes, forward reads qkv once (3·N·e) and writes out once (N·e), and 4 bytes of lse a query
-and head. Backward reads qkv and grad_out once and writes grad_qkv once (7·N·e), and of each
-program (T, T) float32 of grad_bias. It uses no atomics: gradients are the same in every run.
+The windows, the rolled map, the mask and the bias of every window are never written to memory.
+Let there be N = B·H·W·C numbers of e bytes. The forward pass reads qkv once (3·N·e) and writes out
+once (N·e), and 4 bytes of lse per query and head. The backward pass reads qkv and grad_out once and
+writes grad_qkv once (7·N·e in all). Each of its programs also writes (T, T) float32 of grad_bias.
+It uses no atomics, so gradients are the same in every run.
 
-Importing this needs triton; running it needs a GPU, or TRITON_INTERPRET=1 for the CPU.
+Importing this module needs triton. Running it needs a GPU, or TRITON_INTERPRET=1 on the CPU.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ import triton  # type: ignore[import-untyped,import-not-found]
 import triton.language as tl  # type: ignore[import-untyped,import-not-found]
 from torch import Tensor, library
 
-# About how many programs share a large map. 132 processors run some 500 at a time forward, half
-# of that backward: more end more evenly, fewer load the bias or write (T, T) sums less often.
+# About how many programs share a large map. A GPU with 132 processors runs about 500 programs at a
+# time in the forward pass, and half as many in the backward pass. With more programs the processors
+# finish more evenly. With fewer, biases are loaded and (T, T) sums are written less often.
 FORWARD_PROGRAMS = 4096
 BACKWARD_PROGRAMS = 2048
 
-# Sizes change from call to call: no new kernel when one of them is 1, or a multiple of 16.
+# These sizes change from call to call. Triton must not compile a special kernel if one of them is 1
+# or a multiple of 16.
 SIZES = ["height", "width", "windows", "run"]
 
 
@@ -40,7 +43,7 @@ SIZES = ["height", "width", "windows", "run"]
 def locate(  # type: ignore[no-untyped-def]
     n, height, width, WINDOW: tl.constexpr, SHIFT: tl.constexpr,
 ):  # fmt: skip
-    """Where window n's tokens are in the map, (T,) int64, and their regions, (T,) int32."""
+    """The positions of window n's tokens in the map, (T,) int64, and their regions, (T,) int32."""
     across = width // WINDOW
     image = n // (height // WINDOW * across)
     at = n - image * (height // WINDOW * across)
@@ -48,14 +51,14 @@ def locate(  # type: ignore[no-untyped-def]
     row = at // across * WINDOW + t // WINDOW
     column = at % across * WINDOW + t % WINDOW
     region = t * 0
-    if SHIFT > 0:  # half a window; regions as in `shift_regions`
+    if SHIFT > 0:  # SHIFT is half a window; regions are those of `shift_regions`
         below = row >= height - SHIFT
         right = column >= width - SHIFT
         region += ((row >= height - WINDOW).to(tl.int32) + below.to(tl.int32)) * 3
         region += (column >= width - WINDOW).to(tl.int32) + right.to(tl.int32)
         row = tl.where(below, row + SHIFT - height, row + SHIFT)
         column = tl.where(right, column + SHIFT - width, column + SHIFT)
-    # 64 bits: a batch of large maps has more than 2³¹ numbers.
+    # int64, because a batch of large maps has more than 2³¹ numbers.
     return (image.to(tl.int64) * height + row) * width + column, region
 
 
@@ -63,8 +66,9 @@ def locate(  # type: ignore[no-untyped-def]
 def begin(  # type: ignore[no-untyped-def]
     bias_ptr, run, HEADS: tl.constexpr, PADDED: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
-    """A program's head, its first window, the offsets of pairs and of channels, the bias."""
-    # Heads come first: programs side by side read parts of the same rows, fetched once.
+    """A program's head, its first window, the offsets of pairs and of channels, and the bias."""
+    # Neighbouring programs have different heads of the same windows. They read parts of the same
+    # rows, so the rows are fetched once.
     head = tl.program_id(0) % HEADS
     first = tl.program_id(0) // HEADS * run
     t = tl.arange(0, T)
@@ -82,7 +86,7 @@ def scores(  # type: ignore[no-untyped-def]
     q = tl.load(qkv_ptr + at, mask=d < DIM, other=0.0)
     k = tl.load(qkv_ptr + at + C, mask=d < DIM, other=0.0)
     v = tl.load(qkv_ptr + at + 2 * C, mask=d < DIM, other=0.0)
-    # "ieee" is for float32 alone, which would be rounded to tf32 without it.
+    # "ieee" matters only for float32, which would be rounded to tf32 without it.
     s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale + bias
     if SHIFT > 0:
         s = tl.where(region[:, None] == region[None, :], s, float("-inf"))
@@ -140,7 +144,7 @@ def backward_kernel(  # type: ignore[no-untyped-def]
         tl.store(grad_qkv_ptr + at + 2 * C, dv.to(do.dtype), mask=d < DIM)
 
         dp = tl.dot(do, tl.trans(v), input_precision="ieee")
-        delta = tl.sum(p * dp, 1)  # rowsum(out · grad_out), without reading out
+        delta = tl.sum(p * dp, 1)  # the sums of the rows of out · grad_out, without reading out
         ds = p * (dp - delta[:, None])
         grad_bias += ds
         ds = ds.to(q.dtype)
@@ -153,23 +157,24 @@ def backward_kernel(  # type: ignore[no-untyped-def]
 
 
 def launch(kernel: Any, tensors: list[Tensor], window: int, shift: int, run: int) -> None:
-    """Start a kernel on its tensors, of which the first two are qkv and bias."""
+    """Starts a kernel on its tensors. The first two are qkv and bias."""
     (batch, height, width, c3), heads = tensors[0].shape, tensors[1].shape[0]
     windows, dim = batch * (height // window) * (width // window), c3 // (3 * heads)
     grid, sizes = (heads * triton.cdiv(windows, run),), (height, width, windows, run)
     constants = (heads, dim, max(16, triton.next_power_of_2(dim)), window, shift)  # dot needs 16
-    # 64 queries are the rows of Hopper's matrix instruction, which 4 warps share; 16 are those
-    # of one warp's. float32 multiplies in plain registers: with fewer warps they do not suffice.
+    # The 64 queries of a window of 8 are the rows of Hopper's matrix instruction, which 4 warps
+    # share. The 16 queries of a window of 4 are the rows of one warp's instruction. Products of
+    # float32 use plain registers. Fewer than 8 warps do not have enough of them.
     wide = tensors[0].dtype == torch.float32
     warps = 1 if window == 4 else 8 if wide else 4
-    stages = 1 if wide else 2  # 2: fetch the next window during this one
+    stages = 1 if wide else 2  # with 2, the next window is fetched during this one
     with torch.cuda.device_of(tensors[0]):  # does nothing on the CPU
         kernel[grid](*tensors, *sizes, dim**-0.5, *constants, num_warps=warps, num_stages=stages)
 
 
 @library.custom_op("ticodec::window_attention", mutates_args=())
 def forward_op(qkv: Tensor, bias: Tensor, window: int, shift: int) -> tuple[Tensor, Tensor]:
-    """out and lse, (windows, heads, T) float32."""
+    """Returns out, and lse (windows, heads, T) float32."""
     out, lse = forward_fake(qkv, bias, window, shift)
     run = max(1, triton.cdiv(lse.shape[0] * lse.shape[1], FORWARD_PROGRAMS))
     launch(forward_kernel, [qkv.contiguous(), bias.contiguous(), out, lse], window, shift, run)
@@ -178,7 +183,7 @@ def forward_op(qkv: Tensor, bias: Tensor, window: int, shift: int) -> tuple[Tens
 
 @forward_op.register_fake
 def forward_fake(qkv: Tensor, bias: Tensor, window: int, shift: int) -> tuple[Tensor, Tensor]:
-    """What `forward_op` returns, with nothing written in it."""
+    """Tensors of the shapes and dtypes that `forward_op` returns, not filled."""
     b, h, w, c3 = qkv.shape
     lse = (b * (h // window) * (w // window), bias.shape[0], bias.shape[1])
     return qkv.new_empty((b, h, w, c3 // 3)), qkv.new_empty(lse, dtype=torch.float32)
@@ -188,7 +193,7 @@ def forward_fake(qkv: Tensor, bias: Tensor, window: int, shift: int) -> tuple[Te
 def backward_op(
     grad_out: Tensor, qkv: Tensor, bias: Tensor, lse: Tensor, window: int, shift: int
 ) -> tuple[Tensor, Tensor]:
-    """grad_qkv and grad_bias."""
+    """Returns grad_qkv and grad_bias."""
     windows, heads, t = lse.shape
     run = max(1, triton.cdiv(windows * heads, BACKWARD_PROGRAMS))
     grad_qkv = qkv.new_empty(qkv.shape)
@@ -202,18 +207,18 @@ def backward_op(
 def backward_fake(
     grad_out: Tensor, qkv: Tensor, bias: Tensor, lse: Tensor, window: int, shift: int
 ) -> tuple[Tensor, Tensor]:
-    """What `backward_op` returns, with nothing written in it."""
+    """Tensors of the shapes and dtypes that `backward_op` returns, not filled."""
     return qkv.new_empty(qkv.shape), bias.new_empty(bias.shape)
 
 
 def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    """Keep what the backward pass reads."""
+    """Keeps what the backward pass reads."""
     qkv, bias, ctx.window, ctx.shift = inputs
     ctx.save_for_backward(qkv, bias, output[1])
 
 
 def backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
-    """Gradients of `forward_op`'s arguments. Its lse gets none, since only `backward` reads it."""
+    """Gradients of `forward_op`'s arguments. lse gets none, because only `backward` reads it."""
     grad_qkv, grad_bias = backward_op(grad_out, *ctx.saved_tensors, ctx.window, ctx.shift)
     return grad_qkv, grad_bias, None, None
 
@@ -225,19 +230,19 @@ def window_attention(qkv: Tensor, bias: Tensor, window: int, shift: int) -> Tens
     """Attention inside the windows of a map, with a bias for each pair of tokens.
 
     Args:
-        qkv: (B, H, W, 3C) bfloat16, float16 or float32, its last axis (3, heads, d); copied
-            first if it is not contiguous. H and W are multiples of the window.
-        bias: (heads, T, T) of any float dtype, T = window²; used as float32.
-        window: side of a window in tokens, 4 or 8.
-        shift: 0, or window // 2 for the windows of the map rolled by (-shift, -shift), in
-            which tokens from different sides of the map do not see each other.
+        qkv: (B, H, W, 3C) bfloat16, float16 or float32. Its last axis is (3, heads, d). If it is
+            not contiguous, it is copied first. H and W are multiples of the window.
+        bias: (heads, T, T) of any float dtype, T = window². It is used as float32.
+        window: the side of a window in tokens, 4 or 8.
+        shift: 0 or window // 2. With window // 2, the map is rolled by (-shift, -shift) before it
+            is split into windows. Tokens from different sides of the map do not see each other.
 
     Returns:
-        (B, H, W, C) in qkv's dtype, each result where its query was. Scores and softmax are
-        float32. Gradients reach qkv and bias.
+        (B, H, W, C) in qkv's dtype. Each result is at the position of its query. Scores and softmax
+        are computed in float32. Gradients reach qkv and bias.
 
     Raises:
-        TypeError: qkv is of another dtype.
+        TypeError: qkv has another dtype.
         ValueError: shapes, window or shift do not fit together.
     """
     t = window * window

@@ -1,11 +1,12 @@
 """Layers that take a map in bands of rows, one after the other, and give bands of the result.
 
-A row of the result needs a few rows of the map above and below it. Each layer keeps those, and
-passes on what is ready. So a whole map is never in memory, and the result is that of a whole map:
+A row of the result needs a few rows of the map above and below it. Each layer keeps these rows, and
+passes on the rows of the result that are ready. So a whole map is never in memory, but the result
+is the same as for a whole map:
 
     bands of a map (r, W, C) ─► [rows kept; new rows] ─► layer ─► bands of the result (r', W', C')
 
-A band is valid until the next one is asked for: its memory is used again.
+A band is valid only until the next one is requested, because its memory is used again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .native.layers import NativeConv, NativeSwin
 from .swin import STB, SwinLayer
 from .torch_swin import TorchSwin
 
-#: Rows (r, W, C) of a map, from the top on, as many at a time as there are.
+#: All rows of a map from the top on, in bands (r, W, C) of any number of rows.
 Bands = Iterator[Tensor]
 #: Height, width and channels of a map.
 Size = tuple[int, int, int]
@@ -32,18 +33,19 @@ class Stage(Protocol):
     """A layer that works on bands."""
 
     def size(self, size: Size) -> Size:
-        """The size of what it makes of a map of that size."""
+        """The size of the result for a map of that size."""
 
     def run(self, source: Bands, size: Size) -> Bands:
         """Bands (r, W, C) of a map of that size to bands of the result."""
 
 
 class RowBuffer:
-    """Rows of a map that come in at the end and leave at the beginning. Its memory is used again.
+    """A queue of rows of a map. New rows are added at the end, and old rows leave at the beginning.
 
     Args:
-        width, channels: of the map; dtype, device: of its numbers.
-        left, right: columns of zeros on both sides, besides those of the map.
+        width, channels: the width and the channels of the map.
+        dtype, device: the dtype and the device of its numbers.
+        left, right: how many columns of zeros are added on both sides of the map.
     """
 
     def __init__(
@@ -60,17 +62,17 @@ class RowBuffer:
 
     @property
     def rows(self) -> Tensor:
-        """(count, left + width + right, C)."""
+        """All rows that are held, (count, left + width + right, C)."""
         return self.held[: self.count]
 
     def drop(self, count: int) -> None:
-        """Forget the first rows; the others move to the beginning."""
+        """Removes the first `count` rows. The others move to the beginning."""
         if count:
             put(self.held[: self.count - count], self.held[count : self.count])
             self.count -= count
 
     def add(self, count: int) -> Tensor:
-        """New rows behind the others; what is in them is arbitrary, but for zeros at the sides."""
+        """Adds rows at the end and returns them. Only their zeros at the sides are filled in."""
         first, self.count = self.count, self.count + count
         if len(self.held) < self.count:
             kept = self.held[:first]
@@ -82,21 +84,21 @@ class RowBuffer:
 
 
 def put(to: Tensor, rows: Tensor) -> None:
-    """Copy rows, which may overlap; on the CPU by NumPy.
+    """Copies rows to `to`. The two may overlap. On the CPU, NumPy copies.
 
-    PyTorch's copies wake its threads, which wait for more by spinning, for milliseconds. They would
-    take the processor from the threads of the extension.
+    PyTorch's copies wake its threads. These then spin for milliseconds while they wait for more
+    work, and take the processor from the threads of the extension.
     """
     if to.device.type != "cpu" or to.dtype != rows.dtype:
-        to.copy_(rows.clone() if to.dtype == rows.dtype else rows)  # a clone, if they overlap
-    elif to.dtype == torch.bfloat16:  # NumPy does not know it
+        to.copy_(rows.clone() if to.dtype == rows.dtype else rows)  # a clone, as they may overlap
+    elif to.dtype == torch.bfloat16:  # NumPy has no bfloat16
         np.copyto(to.view(torch.int16).numpy(), rows.view(torch.int16).numpy())
     else:
         np.copyto(to.numpy(), rows.numpy())
 
 
 class Pointwise:
-    """A module that takes each position alone."""
+    """A module whose output at a position depends on the input at that position only."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -114,8 +116,10 @@ class ConvStage:
     """A convolution and the activation after it.
 
     Args:
-        dtype: of the operands, which the modules have already.
-        native: whether the extension runs it, if it has a kernel.
+        conv: the convolution, already in `dtype`.
+        activation: the activation, already in `dtype`, or None.
+        dtype: the type of the operands.
+        native: whether the extension runs it, if it has a kernel for it.
     """
 
     def __init__(
@@ -124,9 +128,10 @@ class ConvStage:
         self.inner, self.activation, self.dtype = conv.conv, activation, dtype
         self.native = NativeConv.of(conv, activation, dtype) if native else None
         self.transposed = isinstance(self.inner, nn.ConvTranspose2d)
-        #: Input rows that an output row needs above and below its own.
+        #: How many input rows an output row needs above its own input row, and below it.
         self.reach = 1 if self.transposed else int(self.inner.kernel_size[0]) // 2
-        #: Input rows from one output row to the next. A transposed convolution makes two of each.
+        #: The distance in input rows between the inputs of two neighbouring output rows. A
+        #: transposed convolution makes two output rows of each input row.
         self.down = 1 if self.transposed else int(self.inner.stride[0])
 
     def size(self, size: Size) -> Size:
@@ -145,8 +150,8 @@ class ConvStage:
             up = self.native.up
             across = up * -(-width // self.down)
             results = RowBuffer(across, self.native.outputs, torch.float32, device)
-        count = -(-height // self.down)  # of output rows, or of pairs of them
-        end = (count - 1) * self.down + self.reach + 1  # behind the last input row they need
+        count = -(-height // self.down)  # how many output rows, or pairs of output rows
+        end = (count - 1) * self.down + self.reach + 1  # the last input row that they need, plus 1
         near.add(self.reach).zero_()
         received = done = 0
         for rows in source:
@@ -171,10 +176,13 @@ class ConvStage:
             done = ready
 
     def convolve(self, near: Tensor, count: int) -> Tensor:
-        """`count` output rows, or pairs, by PyTorch; beside `near` (R, W, C) there are zeros."""
+        """PyTorch's `count` output rows, or pairs of them, from the input rows `near` (R, W, C).
+
+        Left and right of `near` there are zeros.
+        """
         x = near.permute(2, 0, 1)[None]
         if isinstance(self.inner, nn.ConvTranspose2d):
-            y = self.inner(x)[:, :, 2 : 2 + 2 * count]  # behind those of the first row of `near`
+            y = self.inner(x)[:, :, 2 : 2 + 2 * count]  # without those of the first row of `near`
         else:
             x = x[:, :, : (count - 1) * self.down + 2 * self.reach + 1]
             weight, bias = self.inner.weight, self.inner.bias
@@ -189,11 +197,12 @@ class STBStage:
         rows ─► x ─┬─► layer ─► layer ─► … ─► + ─► rows        each on the rows that are ready
                    └──────────────────────────┘
 
-    A layer with shifted windows stays half a window behind the one before it.
+    A layer with shifted windows stays half a window behind the layer before it.
 
     Args:
-        dtype: of the operands, which the block has already.
-        native: whether the extension runs it, if it has a kernel.
+        block: the block, already in `dtype`.
+        dtype: the type of the operands.
+        native: whether the extension runs it, if it has a kernel for it.
     """
 
     def __init__(self, block: STB, dtype: torch.dtype, native: bool) -> None:
@@ -205,7 +214,7 @@ class STBStage:
         self.layers: list[NativeSwin | TorchSwin] = [*able]
         if not by_extension:
             self.layers = [TorchSwin(layer) for layer in layers]
-        #: The extension keeps maps in float32, PyTorch in the type of the operands.
+        #: The extension keeps maps in float32. PyTorch keeps them in the type of the operands.
         self.dtype = torch.float32 if by_extension else dtype
         self.device = layers[0].bias_table.device
 
@@ -217,8 +226,9 @@ class STBStage:
         more_rows, more_columns = -height % self.window, -width % self.window
         inputs = RowBuffer(width + more_columns, channels, self.dtype, self.device)
         states = RowBuffer(width + more_columns, channels, self.dtype, self.device)
-        received = first = 0  # rows that have come in; the number of the first that is still held
-        done = [0] * len(self.layers)  # how many rows each layer has done
+        received = 0  # how many rows have come in
+        first = 0  # the number of the first row that is still held
+        done = [0] * len(self.layers)  # how many rows each layer has finished
         for rows in source:
             ended = received + len(rows) == height
             new = len(rows) + (more_rows if ended else 0)

@@ -5,14 +5,14 @@
     ẑ ─► h_s ─────────────────────────────────────────────────────► concat ◄─────────────┘
                                                                       └─► head ─► scales, means
 
-Causality comes from masking the **tokens**: of the 25 of a neighbourhood only the
-12 coded before the centre keep their values, the centre and the later ones are
-zero. (A triangular mask on the attention matrix, as figure 3b could be read, leaks
-later tokens through the sum.)
+Causality comes from masking the **tokens**. Of the 25 tokens of a neighbourhood only the
+12 that are coded before the centre keep their values. The centre and the later tokens are
+zero. (Figure 3b could also be read as a triangular mask on the attention matrix. That would
+leak later tokens through the sum.)
 
 The 13 masked tokens are all zero, so they share one query, key and value. They are
-kept as one key whose bias is the log-sum-exp of their 13 biases, which is the same
-softmax, and every token's q, k, v is computed once, not once a neighbourhood.
+represented by one key whose bias is the log-sum-exp of their 13 biases. This gives the same
+softmax. The q, k, v of a token are computed once, and not once per neighbourhood.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EARLIER = len(NEIGHBOURS)
 
 
 def gather_neighbours(padded: Tensor) -> Tensor:
-    """Neighbours of every position: (B, H+4, W+4, C) padded by 2 to (B, H, W, 12, C)."""
+    """The neighbours of every position: (B, H+4, W+4, C), padded by 2, to (B, H, W, 12, C)."""
     h, w = padded.shape[1] - 2 * REACH, padded.shape[2] - 2 * REACH
     views = [
         padded[:, REACH + dy : REACH + dy + h, REACH + dx : REACH + dx + w] for dy, dx in NEIGHBOURS
@@ -41,10 +41,12 @@ def gather_neighbours(padded: Tensor) -> Tensor:
 
 
 class CausalAttention(nn.Module):
-    """CAM: what the 12 earlier neighbours of each position say about it.
+    """CAM: context features of each position, computed from its 12 earlier neighbours.
 
     Args:
-        M: channels of ŷ; heads: attention heads; mlp_ratio: hidden width of its MLP.
+        M: the channels of ŷ.
+        heads: the number of attention heads.
+        mlp_ratio: the hidden width of its MLP, in multiples of M.
     """
 
     bias_index: Tensor  # (25, 25), moves to the GPU with the module
@@ -66,13 +68,13 @@ class CausalAttention(nn.Module):
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
     def position_bias(self) -> Tensor:
-        """Bias of the 25 queries on the 12 keys and on the masked group, (heads, 25, 13)."""
+        """The bias of the 25 queries for the 12 keys and the masked group, (heads, 25, 13)."""
         bias = self.bias_table.float()[self.bias_index].permute(2, 0, 1)  # (heads, 25, 25)
         masked = bias[:, :, EARLIER:].logsumexp(-1, keepdim=True)
         return torch.cat([bias[:, :, :EARLIER], masked], -1)
 
     def attend(self, near: Tensor, masked: Tensor) -> Tensor:
-        """Attention of every neighbourhood, summed over its 25 tokens.
+        """Attention in every neighbourhood, summed over its 25 queries.
 
         Args:
             near: q, k, v of the neighbours, (..., 12, 3M).
@@ -84,8 +86,9 @@ class CausalAttention(nn.Module):
         tokens = tokens.reshape(-1, EARLIER + 1, 3, self.heads, c // self.heads)
         q, k, v = tokens.permute(2, 0, 3, 1, 4)  # (n, heads, 13, d)
         scores = ((q * (c // self.heads) ** -0.5) @ k.transpose(-2, -1)).float()
-        # softmax(score + bias) as e^score · e^bias: row 12 of e^score is the query of all 13
-        # masked tokens, which differ by their biases alone, a fixed matrix a head.
+        # softmax(score + bias) is computed from e^score · e^bias. Row 12 of e^score belongs to the
+        # query of all 13 masked tokens. They differ only in their biases, which are a fixed matrix
+        # for each head.
         e = (scores - scores.detach().amax(-1, keepdim=True)).exp()  # (n, heads, 13, 13)
         bias = self.position_bias().exp()  # (heads, 25, 13)
         early = e[:, :, :EARLIER] * bias[:, :EARLIER]  # (n, heads, 12, 13)
@@ -108,23 +111,23 @@ class CausalAttention(nn.Module):
 
 
 class EntropyHead(nn.Module):
-    """1×1 convolutions 4M → 10M/3 → 8M/3 → 2M with GELU: the parameters of each latent."""
+    """1×1 convolutions 4M → 10M/3 → 8M/3 → 2M with GELU. They give each latent's parameters."""
 
     def __init__(self, M: int) -> None:
         super().__init__()
         self.conv1 = nn.Linear(4 * M, 10 * M // 3)
         self.conv2 = nn.Linear(10 * M // 3, 8 * M // 3)
         self.conv3 = nn.Linear(8 * M // 3, 2 * M)
-        # Scales start at 1: below the bound of 0.11 they would hardly learn.
+        # Scales start at 1, because below the bound of 0.11 they would hardly learn.
         with torch.no_grad():
             self.conv3.bias[:M] += 1.0
 
     def forward(self, hyper: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """h_s and CAM features, (..., 2M) each, to raw scales and means, (..., M) each."""
+        """Features of h_s and of the CAM, (..., 2M) each, to raw scales and means, (..., M)."""
         x = gelu(self.conv1(torch.cat([hyper, context], -1)))
         return self.conv3(gelu(self.conv2(x))).chunk(2, -1)
 
 
 def context_modules(c: ModelConfig) -> tuple[CausalAttention, EntropyHead]:
-    """CAM and head of a network."""
+    """The CAM and the head of a network."""
     return CausalAttention(c.M, c.cam_heads, c.mlp_ratio), EntropyHead(c.M)

@@ -1,12 +1,12 @@
-"""Dimensions of networks, as JSON and back. Imports no torch.
+"""Dimensions of networks, and their JSON form. This module does not import torch.
 
 `ModelConfig`  TIC, TIC+ and tic-lite (Lu et al.)
-`IcatConfig`   the joint model (Bai et al.), which has a ViT inside
-`HeadConfig`   a classifier in a file of its own: a ViT that reads latents, or pixels
+`IcatConfig`   the joint model (Bai et al.), which contains a ViT
+`HeadConfig`   a classifier with its own weights file: a ViT that reads latents, or pixels
 `ViTConfig`    a Vision Transformer: tokens in, labels out
 
-A config is stored as JSON inside every weights file, so a file is all that is needed to rebuild
-its network. `families.py` has the presets: the papers' and ours.
+Every weights file contains its config as JSON, so its network can be rebuilt from the file alone.
+`families.py` has the presets: those of the papers and our own.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from typing import Any, ClassVar, NamedTuple, Self, get_type_hints
 
 #: One latent position of y covers this many pixels each way.
 STRIDE_Y = 16
-#: Rate-distortion trade-offs of Lu et al., section 4; quality q uses entry q - 1.
+#: Rate-distortion trade-offs of Lu et al., section 4. Quality q uses entry q - 1.
 PAPER_LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
-#: β of Bai et al., section "Training w/ Compression"; on MSE of 0 … 255 it is what λ is for TIC.
+#: β of Bai et al., section "Training w/ Compression". It has the same role as λ of TIC, with an MSE
+#: of values 0 … 255.
 PAPER_BETAS = (0.001, 0.003, 0.006)
-#: A model card lists labels up to this number.
+#: A model card lists the labels if there are at most this many.
 SHOWN_LABELS = 50
 
 
 @dataclass(frozen=True)
 class Dimensions:
-    """Base of every config: plain fields, checked when it is made."""
+    """The base class of every config. The fields are plain, and the constructor checks them."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able fields."""
+        """The fields as a dict that JSON can store."""
         return asdict(self)
 
     @classmethod
@@ -65,10 +66,13 @@ class ViTConfig(Dimensions):
     """A Vision Transformer (Bai et al., figure 3 and equations 7 and 8).
 
     Args:
-        C: width of a token; L: number of blocks; heads: attention heads.
-        mlp_ratio: hidden width of the MLPs, in multiples of C.
-        grid: side of the token grid whose position embeddings are learned; 14 for 224² pixels.
-        drop_path: chance of the last block to be left out in training; it rises from 0.
+        C: the width of a token.
+        L: the number of blocks.
+        heads: the number of attention heads.
+        mlp_ratio: the hidden width of the MLPs, in multiples of C.
+        grid: the side of the token grid whose position embeddings are learned, 14 for 224² pixels.
+        drop_path: the chance that the last block is skipped in training. It rises linearly from 0
+            at the first block.
     """
 
     C: int = 384
@@ -86,7 +90,7 @@ class ViTConfig(Dimensions):
             raise ValueError("drop_path must be from 0 to 1")
 
     def described(self, labels: tuple[str, ...]) -> str:
-        """A line for model cards: its dimensions, and its labels if they are few."""
+        """A line for model cards: its dimensions, and its labels if there are only a few."""
         names = f": {', '.join(labels)}" if len(labels) <= SHOWN_LABELS else ""
         return (
             f"Transformer: C = {self.C}, L = {self.L}, {self.heads} heads; "
@@ -94,18 +98,18 @@ class ViTConfig(Dimensions):
         )
 
 
-#: Sizes of a classifier of its own: Bai et al.'s, and half as wide and half as deep.
+#: Sizes of separate classifiers: that of Bai et al., and one that is half as wide and half as deep.
 VITS = {"vit": ViTConfig(), "vit-lite": ViTConfig(C=192, L=6, heads=3)}
 
 
 def check_labels(labels: object) -> None:
-    """Raises ValueError unless these are names."""
+    """Raises ValueError unless the labels are a tuple of strings."""
     if not isinstance(labels, tuple) or not all(isinstance(label, str) for label in labels):
         raise ValueError("labels must be a list of names")
 
 
 def check_halving(halving: object) -> None:
-    """Raises ValueError unless the field is a bool: whether there is a halving layer."""
+    """Raises ValueError unless `halving` (whether there is a halving layer) is a bool."""
     if not isinstance(halving, bool):
         raise ValueError("halving must be true or false")
 
@@ -113,14 +117,19 @@ def check_halving(halving: object) -> None:
 class Memory(NamedTuple):
     """Memory that coding an image takes, in bytes.
 
-    With the C extension the transforms work in bands of rows, which are as wide as the image, and
-    what is left of a pixel are the pixel and its latents. Without it, PyTorch holds much more.
+    With the C extension the transforms work in bands of rows, which are as wide as the image. Then
+    only the pixels and the latents are held for the whole image. Without the extension, PyTorch
+    holds much more.
 
     Args:
-        per_pixel, per_column: with the extension; per_latents: a pixel whose latents alone are
-            decoded. by_torch: a pixel without the extension.
-        refined: more for a pixel at effort 2 … 9; gradient, gradient_by_torch: and more for a pixel
-            of one block of latents (`effort.BLOCK`), with the extension and without.
+        per_pixel: for each pixel, with the extension.
+        per_column: for each column of pixels, with the extension.
+        per_latents: for each pixel, if only the latents are decoded.
+        by_torch: for each pixel, without the extension.
+        refined: how much more for each pixel at effort 2 … 9.
+        gradient: how much more for each pixel of one block of latents (`effort.BLOCK`) at effort
+            2 … 9, with the extension.
+        gradient_by_torch: the same without the extension.
     """
 
     per_pixel: float
@@ -133,16 +142,20 @@ class Memory(NamedTuple):
 
 
 class CodecConfig(Dimensions):
-    """What the dimensions of every network that codes have.
+    """The fields that the configs of all coding networks have.
 
     Attributes:
-        model: stable model name; N: channels inside; M: channels of the latent y.
-        lambdas: the rate-distortion trade-off of each quality level. One entry is a network for
-            one fixed trade-off; several are one network with a gain vector a level.
-        stride_z: one position of z covers this many pixels each way; images are padded to it.
-        trade_off: the papers' letter for an entry of `lambdas`.
-        labels: classes that the network itself can name; vit: its Transformer for that.
-        halving: whether that has a layer which makes the latents of large images smaller.
+        model: the stable model name.
+        N: the number of channels inside the network.
+        M: the number of channels of the latent y.
+        lambdas: the rate-distortion trade-off of each quality level. A network with one entry has
+            one fixed trade-off. A network with several entries has a gain vector per level.
+        stride_z: one position of z covers this many pixels each way. Images are padded to a
+            multiple of it.
+        trade_off: the letter that the paper uses for an entry of `lambdas`.
+        labels: the classes that the network itself can predict.
+        vit: the network's own Transformer for classification, or None.
+        halving: whether this Transformer has a layer that halves the latents of large images.
     """
 
     model: str
@@ -157,15 +170,16 @@ class CodecConfig(Dimensions):
 
     @property
     def levels(self) -> int:
-        """Number of quality levels; 1 means one fixed trade-off and no gain vectors."""
+        """The number of quality levels. 1 means one fixed trade-off and no gain vectors."""
         return len(self.lambdas)
 
     @property
     def memory(self) -> Memory:
-        """What coding an image takes at most on the CPU, beside the weights, with a margin.
+        """The most memory that coding an image takes on the CPU, without the weights.
 
-        Measured with `icat-lite` at 6 megapixels, 3000×2000 and 24000×256, encoding and decoding;
-        gradients at 768×768: 620 bytes a pixel in all.
+        It has a margin. `icat-lite` was measured at 6 megapixels, with 3000×2000 and 24000×256
+        pixels, encoding and decoding. Gradients were measured at 768×768 pixels, where they took
+        620 bytes per pixel in all.
         """
         return Memory(
             per_pixel=self.M / 2,
@@ -178,11 +192,11 @@ class CodecConfig(Dimensions):
         )
 
     def card_lines(self) -> list[str]:
-        """What a model card lists besides N, M and the trade-offs."""
+        """The lines that a model card has besides N, M and the trade-offs."""
         return []
 
     def check_model(self, *names: str) -> None:
-        """Raises ValueError unless the model is one of these, and it has trade-offs."""
+        """Raises ValueError unless the model has one of these names, and has trade-offs."""
         if self.model not in names:
             raise ValueError(f"unknown model {self.model!r}; known: {', '.join(names)}")
         if not self.lambdas or min(self.lambdas) <= 0:
@@ -194,21 +208,21 @@ class ModelConfig(CodecConfig):
     """Dimensions of one TIC network (Lu et al., section 3.2 and figure 2).
 
     Args:
-        model: stable model name, "tic", "tic-plus" or "tic-lite".
-        N: channels inside the transforms.
-        M: channels of the latent y.
-        depths: Swin layers of the STBs at 1/2, 1/4 and 1/8 resolution. 0 means
-            no STB there, a LeakyReLU instead (`tic-lite`).
-        heads: attention heads of those STBs.
-        window: their window side, in tokens.
-        hyper_depths, hyper_heads, hyper_window: the same at 1/16 and 1/32.
-        mlp_ratio: hidden width of every MLP, in multiples of its input width.
-        cam_heads: attention heads of the causal attention module.
-        activation: after the convolutions of the main coder: "gdn" (linear GDN,
-            as the paper says), "leaky_relu", or "none" (as its published code).
-        hyper_activation: the same for the hyper coder: "leaky_relu" or "none".
-        lambdas: the trade-off of each quality level. One entry is a network for
-            one fixed λ; several are one network with a gain vector a level.
+        model: the stable model name, "tic", "tic-plus" or "tic-lite".
+        N: the number of channels inside the transforms.
+        M: the number of channels of the latent y.
+        depths: the number of Swin layers in the STBs at 1/2, 1/4 and 1/8 resolution. 0 means
+            a LeakyReLU in place of an STB (`tic-lite`).
+        heads: the number of attention heads of these STBs.
+        window: the side of their windows, in tokens.
+        hyper_depths, hyper_heads, hyper_window: the same for the STBs at 1/16 and 1/32.
+        mlp_ratio: the hidden width of every MLP, in multiples of its input width.
+        cam_heads: the number of attention heads of the causal attention module.
+        activation: what follows the convolutions of the main coder: "gdn" (linear GDN, as in the
+            paper), "leaky_relu", or "none" (as in the paper's published code).
+        hyper_activation: what follows those of the hyper coder: "leaky_relu" or "none".
+        lambdas: the trade-off of each quality level. A network with one entry has one fixed λ. A
+            network with several entries has a gain vector per level.
     """
 
     model: str
@@ -226,7 +240,7 @@ class ModelConfig(CodecConfig):
     hyper_activation: str = "leaky_relu"
     lambdas: tuple[float, ...] = PAPER_LAMBDAS
 
-    #: z lives at 1/64; images are padded to a multiple of this inside the codec.
+    #: z is at 1/64 resolution. The codec pads images to a multiple of this.
     stride_z: ClassVar[int] = 64
 
     def __post_init__(self) -> None:
@@ -241,17 +255,21 @@ class ModelConfig(CodecConfig):
 
     @property
     def memory(self) -> Memory:
-        """Measured at 6 megapixels, 3000×2000 and 24000×256, and at 96: the most of both ways.
+        """The most memory that coding an image takes on the CPU, without the weights.
+
+        It was measured at 6 megapixels (MP), with 3000×2000 and 24000×256 ("wide") pixels, and at
+        96. The table has the larger one of encoding and decoding:
 
         |                        | 6 MP    | wide    | 96 MP   | PyTorch, 3 to 12 MP |
-        | N = 128, M = 320       | 260 MB  | 830 MB  | 2.1 GB  | 2.9 N bytes a pixel |
-        | no STBs at 1/2, N = 96 | 140 MB  | 320 MB  |         | 1.8 N               |
+        | N = 128, M = 320       | 260 MB  | 830 MB  | 2.1 GB  | 2.9 N bytes / pixel |
+        | no STBs at 1/2, N = 96 | 140 MB  | 320 MB  |         | 1.8 N bytes / pixel |
 
-        A gradient of a block of 768×768 pixels, in float32: 2100 bytes a pixel with the extension
-        and 9700 without (N = 128); 1060 and 2000 (no STBs at 1/2). Less in bf16.
+        The gradient of a block of 768×768 pixels in float32 takes, in bytes per pixel: 2100 with
+        the extension and 9700 without it for N = 128; 1060 and 2000 without STBs at 1/2. In bf16 it
+        takes less.
         """
         columns, torch = (240, 3.0) if self.depths[0] else (96, 2.5)
-        # 12: an image is held twice while its pixels are converted.
+        # The minimum of 12 is there because an image is held twice while its pixels are converted.
         latents = 4 + self.M / 16
         gradient, by_torch = (20, 80) if self.depths[0] else (14, 25)
         return Memory(
@@ -271,13 +289,14 @@ class IcatConfig(CodecConfig):
 
     Args:
         model: "icat".
-        N: channels of the encoder and of the reconstructor; M: channels of the latent y.
-        vit: the Transformer; its first three blocks take part in reconstruction.
-        aggregation: whether they do: without, the expanded ŷ alone is reconstructed from
-            (the paper's ablation).
-        labels: name of each class.
-        lambdas: β of each quality level; α is β times an option of training.
-        halving: whether it has a layer that makes latents of large images smaller, to classify.
+        N: the number of channels of the encoder and of the reconstructor.
+        M: the number of channels of the latent y.
+        vit: the Transformer. Its first three blocks take part in reconstruction.
+        aggregation: whether they do. Without them, the image is reconstructed from the expanded ŷ
+            alone (the paper's ablation).
+        labels: the name of each class.
+        lambdas: β of each quality level. α is β times an option of training.
+        halving: whether it has a layer that halves the latents of large images, to classify them.
     """
 
     model: str = "icat"
@@ -289,9 +308,10 @@ class IcatConfig(CodecConfig):
     lambdas: tuple[float, ...] = PAPER_BETAS
     halving: bool = False
 
-    #: z lives at 1/32: the one hyper layer of stride 2 (14 does not divide by 4).
+    #: z is at 1/32 resolution, because only one hyper layer has stride 2. (The grid of 14×14
+    #: latents is not divisible by 4.)
     stride_z: ClassVar[int] = 32
-    #: Blocks that reconstruction runs.
+    #: The number of blocks that reconstruction runs.
     shared_blocks: ClassVar[int] = 3
     trade_off: ClassVar[str] = "β"
 
@@ -308,7 +328,7 @@ class IcatConfig(CodecConfig):
             raise ValueError("lambdas must be positive numbers, at least one")
 
     def card_lines(self) -> list[str]:
-        """Its Transformer and labels, and whether it is the paper's ablation."""
+        """Lines on its Transformer and labels, and a line if it is the paper's ablation."""
         lines = [self.vit.described(self.labels)]
         if not self.aggregation:
             lines.append("Without feature aggregation: the paper's ablation.")
@@ -317,15 +337,17 @@ class IcatConfig(CodecConfig):
 
 @dataclass(frozen=True)
 class HeadConfig(Dimensions):
-    """A classifier in a file of its own.
+    """A classifier with its own weights file.
 
     Args:
-        stem: "latents" (ŷ of the weights it was trained for) or "pixels" (a patchify stem).
-        channels: of what it reads: M, or 768 of a 16×16 patch.
+        stem: what it reads, "latents" (ŷ of the weights that it was trained for) or "pixels"
+            (split into patches).
+        channels: the number of input channels: M for latents, 768 for patches of 16×16 pixels.
         vit: its Transformer.
-        labels: name of each class.
-        codec: name of those weights; fingerprint: theirs, hexadecimal. "" for pixels.
-        halving: whether it has a layer that makes latents of large images smaller.
+        labels: the name of each class.
+        codec: the name of the weights that it was trained for. "" for pixels.
+        fingerprint: the fingerprint of these weights, hexadecimal. "" for pixels.
+        halving: whether it has a layer that halves the latents of large images.
     """
 
     stem: str

@@ -1,4 +1,4 @@
-"""Convolutions of channels-last maps, and what follows them: GDN, LeakyReLU or nothing."""
+"""Convolutions of channels-last maps, and the activations after them: GDN, LeakyReLU or none."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class LinearGDN(nn.Module):
-    """Linear generalised divisive normalisation: x / (β + Γ|x|), or times, when inverse.
+    """Linear generalised divisive normalisation: x / (β + Γ|x|). The inverse is x · (β + Γ|x|).
 
-    The simplified GDN without squares that Lu et al. name in section 3.2.
-    β and Γ stay positive by being stored as roots.
+    This is the simplified GDN without squares that Lu et al. mention in section 3.2.
+    The parameters are the square roots of β and Γ, so that β and Γ stay positive.
     """
 
     def __init__(self, dim: int, inverse: bool) -> None:
@@ -26,7 +26,7 @@ class LinearGDN(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution on a channels-last map, halving (or doubling, `up`) it when stride is 2."""
+    """Convolution of a channels-last map. Stride 2 halves the map, or doubles it if `up` is set."""
 
     def __init__(self, cin: int, cout: int, kernel: int, stride: int, up: bool = False) -> None:
         super().__init__()
@@ -43,12 +43,12 @@ class Conv(nn.Module):
 
 
 def shuffled(x: Tensor) -> Tensor:
-    """2×2 positions of channels: (H, W, 2 · 2 · C), row and column first, to (2H, 2W, C)."""
+    """Channels to 2×2 positions: (H, W, 2 · 2 · C), as (row, column, C), to (2H, 2W, C)."""
     return x.unflatten(2, (2, 2, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
 
 
 def activation(kind: str, dim: int, inverse: bool) -> list[nn.Module]:
-    """The modules that follow a convolution; none for kind "none"."""
+    """The modules that follow a convolution. There are none for the kind "none"."""
     if kind == "gdn":
         return [LinearGDN(dim, inverse)]
     return [nn.LeakyReLU(0.01)] if kind == "leaky_relu" else []

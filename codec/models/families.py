@@ -1,19 +1,21 @@
-"""The families of models: what the package knows of each, in one place. Imports no torch.
+"""The families of models: all facts about each family, in one place. Does not import torch.
 
 A family is an architecture: its networks, how its latents are coded, and how it is trained. To
-add one, write
+add a family, write
 
     a config         `models/config.py`                   its dimensions
-    a network        `models/`          a `CodecNetwork`  float code, as it is trained
-    a latent coder   `entropy/`         a `LatentCoder`   the same on exact integers
-    a compiler       `training/export/`                   from the one to the other
+    a network        `models/`          a `CodecNetwork`  the float network that is trained
+    a latent coder   `entropy/`         a `LatentCoder`   its entropy part on exact integers
+    a compiler       `training/export/`                   makes the integers from the network
     a trainer        `training/`        a `Trainer`
 
-and one entry of `FAMILIES`. An entry may name another family's class, but for the trainer, which
-is marked with the `kind`: of photos it is a subclass of `codec_trainer.Trainer` that says no more
-than its `kind`. These classes are named by where they are, as "module:name"
-within the package, and imported when they are needed: `ticodec info` reads this file without torch,
-and nothing that runs a codec imports training.
+and one entry of `FAMILIES`. An entry may name a class of another family, except for the trainer,
+because each trainer has the `kind` of its family. A trainer on photos can be a subclass of
+`codec_trainer.Trainer` that only sets its `kind`.
+
+An entry names these classes as "module:name" within the package. They are imported when they are
+needed, because `ticodec info` reads this file without torch, and code that only runs a codec does
+not import training.
 """
 
 from __future__ import annotations
@@ -35,11 +37,12 @@ if TYPE_CHECKING:
 
 
 class Model(NamedTuple):
-    """A stable model name's properties.
+    """The properties of a stable model name.
 
     Args:
-        number: what stands for it in the header of a `.tic` file; never used again for another.
-        head: default size of a classifier that is trained on its latents, a key of `VITS`.
+        number: the number of the model in the header of a `.tic` file. It is never given to another
+            model.
+        head: the default size of a classifier that is trained on its latents, a key of `VITS`.
     """
 
     number: int
@@ -51,11 +54,12 @@ class Family:
     """One family of models.
 
     Args:
-        kind: what the checkpoints of its training are marked with.
-        config: its dimensions.
-        models: its stable model names.
-        presets: dimensions by the name that `--model` takes.
-        network, latent_coder, compiler, trainer: "module:name" of these, see above.
+        kind: the kind that the checkpoints of its training store.
+        config: the class of its dimensions.
+        models: its stable model names and their properties.
+        presets: maps the names that `--model` takes to dimensions.
+        network, latent_coder, compiler, trainer: "module:name" of each class or function. See the
+            top of this module.
     """
 
     kind: str
@@ -72,15 +76,16 @@ class Family:
         return imported(self.network)(config)  # type: ignore[no-any-return]
 
     def make_latent_coder(self, ops: Ops, config: CodecConfig, thresholds: Tensor) -> LatentCoder:
-        """What codes its latents, with compiled layers and the thresholds of the scale tables."""
+        """The coder of its latents. It takes the compiled layers and the scale thresholds."""
         return imported(self.latent_coder)(ops, config, thresholds)  # type: ignore[no-any-return]
 
     def compile(self, network: CodecNetwork, y: Tensor, z: Tensor) -> dict[str, Tensor]:
-        """The integers of its hyper decoder and context model, see `training.export.compile`.
+        """The integers of its hyper-synthesis and context model, see `training.export.compile`.
 
         Args:
-            network: trained, on the CPU.
-            y, z: latents of calibration images, gains applied: (B, h, w, M), (B, h/n, w/n, N).
+            network: the trained network, on the CPU.
+            y, z: latents of calibration images, after the gains, (B, h, w, M) and
+                (B, h/n, w/n, N).
         """
         return imported(self.compiler)(network, y, z)  # type: ignore[no-any-return]
 
@@ -103,17 +108,18 @@ TIC = Family(
     config=ModelConfig,
     models={"tic": Model(1), "tic-plus": Model(2), "tic-lite": Model(3, head="vit-lite")},
     presets={
-        # Ours: one network for every quality needs a wide latent. Linear algebra alone caps 16×16
-        # blocks of Kodak at 33.8 dB with M = 128, 37.9 with 192, 42.4 with 256, 47.5 with 320.
+        # Our own presets. One network for every quality needs many latent channels. A linear
+        # transform of the 16×16 blocks of Kodak reaches at most 33.8 dB with M = 128, 37.9 with
+        # 192, 42.4 with 256, and 47.5 with 320.
         "tic": ModelConfig("tic", N=128, M=320),
         "tic-plus": ModelConfig("tic-plus", N=128, M=320, depths=PLUS),
-        # Lu et al.: N is 128 for their four models of low rates, 192 for the four of high ones.
-        # The paper does not give M: these pairs are those of its published code.
+        # Lu et al.: N is 128 for their four models of low rates, and 192 for the four of high
+        # rates. The paper does not give M, so these pairs come from its published code.
         "tic-low": ModelConfig("tic", N=128, M=192),
         "tic-high": ModelConfig("tic", N=192, M=320),
         "tic-plus-low": ModelConfig("tic-plus", N=128, M=192, depths=PLUS),
         "tic-plus-high": ModelConfig("tic-plus", N=192, M=320, depths=PLUS),
-        # Ours: no attention at half resolution, a seventh of the work of tic-plus.
+        # Our own preset. It has no attention at half resolution, and a seventh of tic-plus's work.
         "tic-lite": ModelConfig(
             "tic-lite", N=96, M=128, depths=(0, 2, 2), activation="none", hyper_activation="none"
         ),
@@ -129,7 +135,8 @@ ICAT = Family(
     config=IcatConfig,
     models={"icat": Model(4)},
     presets={
-        # Bai et al.; labels come from the data. "-lite" is ours, a seventh of the work.
+        # Bai et al. The labels come from the training data. icat-lite is our own preset, with a
+        # seventh of icat's work.
         "icat": IcatConfig(),
         "icat-lite": IcatConfig(N=64, M=128, vit=VITS["vit-lite"]),
     },
@@ -139,17 +146,17 @@ ICAT = Family(
     trainer="training.joint_trainer:JointTrainer",
 )
 
-#: All of them. The first one has the default model.
+#: All families. The first one has the default model.
 FAMILIES = (TIC, ICAT)
-#: Model names, and the numbers that stand for them in a `.tic` header.
+#: Model names, and their numbers in a `.tic` header.
 MODEL_IDS = {name: model.number for family in FAMILIES for name, model in family.models.items()}
 PRESETS = {name: config for family in FAMILIES for name, config in family.presets.items()}
-#: Fields of a config that a preset does not fix: options of a training and its data decide them.
+#: Fields of a config that a preset does not fix. Options and data of a training decide them.
 DECIDED = ("lambdas", "activation", "hyper_activation", "aggregation", "labels", "halving")
 
 
 def family_of(model: str) -> Family:
-    """The family of a stable model name. Raises ValueError when there is none."""
+    """The family of a stable model name. Raises ValueError if there is none."""
     for family in FAMILIES:
         if model in family.models:
             return family
@@ -157,7 +164,7 @@ def family_of(model: str) -> Family:
 
 
 def default_head(model: str) -> ViTConfig:
-    """Size of a classifier for the latents of a model. Raises ValueError for an unknown model."""
+    """The default size of a classifier for a model's latents. Raises ValueError if unknown."""
     return VITS[family_of(model).models[model].head]
 
 
@@ -169,7 +176,7 @@ def config_from(fields: dict[str, Any]) -> CodecConfig:
 
 
 def preset_name(config: CodecConfig) -> str:
-    """The preset whose sizes a config has; the name of its model where there is none."""
+    """The name of the preset with the sizes of a config, or the config's model if there is none."""
     for name, known in PRESETS.items():
         if sizes(known) == sizes(config):
             return name
@@ -189,7 +196,7 @@ def build(config: CodecConfig) -> CodecNetwork:
 def preset(name: str, **changes: Any) -> Any:
     """The named preset with some fields changed, e.g. `preset("tic-low", activation="none")`.
 
-    Raises ValueError if there is no such preset, or it has no such field.
+    Raises ValueError if there is no preset with this name, or if it has no such field.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")

@@ -26,7 +26,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Normalize(nn.Module):
-    """Between an image minus ½, as every g_a takes it, and one normalised as ImageNet's are."""
+    """Turns an image minus ½, as every g_a takes it, into one normalised as for ImageNet.
+
+    `inverse` turns a normalised image into an image minus ½.
+    """
 
     mean: Tensor
     std: Tensor
@@ -44,7 +47,10 @@ class Normalize(nn.Module):
 
 
 def with_activations(*convs: Conv) -> list[nn.Module]:
-    """LeakyReLU after each but the last. (GDN does not converge with a ViT, the paper says.)"""
+    """The convolutions, and a LeakyReLU after each but the last.
+
+    The paper says that GDN does not converge together with a ViT.
+    """
     modules: list[nn.Module] = []
     for conv in convs:
         modules += [conv, nn.LeakyReLU(0.01)]
@@ -66,10 +72,13 @@ class Aggregation(nn.Module):
 
 
 class JointOutput(NamedTuple):
-    """What a training pass gives.
+    """The result of a training pass.
 
-    logits (B, classes); x_hat (B, H, W, 3) in about [0, 1]; bits (B,) of y and z with noise, and of
-    both rounded, as in `tic.Output`; zero without quantisation.
+    Args:
+        logits: (B, classes).
+        x_hat: the reconstruction, (B, H, W, 3), in about [0, 1].
+        bits_y, bits_z: the bits of y and of z with noise, (B,). Zero without quantisation.
+        rounded: the bits of y and z together, rounded, (B,). Zero without quantisation.
     """
 
     logits: Tensor
@@ -80,7 +89,7 @@ class JointOutput(NamedTuple):
 
 
 class Icat(CodecNetwork):
-    """Encoder, hyperprior, classifier and reconstructor, as they are trained."""
+    """Encoder, hyperprior, classifier and reconstructor: the network that is trained."""
 
     config: IcatConfig
     vit: ViT
@@ -104,11 +113,11 @@ class Icat(CodecNetwork):
         self.aggregation = Aggregation(C, c.shared_blocks) if c.aggregation else None
         ups = [Conv(a, b, 5, 2, up=True) for a, b in ((C, N), (N, N), (N, N), (N, 3))]
         self.g_s = nn.Sequential(*with_activations(*ups), Normalize(inverse=True))
-        with torch.no_grad():  # scales start at 1: below the bound they would hardly learn
+        with torch.no_grad():  # scales start at 1, because below the bound they would hardly learn
             self.h_s[-1].conv.bias[:M] += 1.0  # type: ignore[union-attr,operator,index]
 
     def predicted(self, hyper: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
-        """Scales and means from ẑ alone, see `CodecNetwork`: there is no context model."""
+        """Scales and means from ẑ alone, because there is no context model. See `CodecNetwork`."""
         scales, means = hyper.float().chunk(2, -1)
         return scales, means
 
@@ -117,15 +126,15 @@ class Icat(CodecNetwork):
         return self.fused(y_hat.to(dtype)).float()
 
     def move_rest(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Move the Transformer and the aggregation, which decoding runs in front of g_s."""
+        """Moves the Transformer and the aggregation, which decoding runs before g_s."""
         self.vit.move(device, dtype)
         if self.aggregation is not None:
             self.aggregation.to(device, dtype)
 
     def fused(self, y_hat: Tensor) -> Tensor:
-        """Latents (B, h, w, M), divided by the gain, to what g_s takes, (B, h, w, C).
+        """Latents (B, h, w, M), divided by the gain, to the input of g_s, (B, h, w, C).
 
-        Runs the first three blocks and none of the others, any size of map.
+        It runs only the first three blocks. The map may have any size.
         """
         z0 = self.vit.embed(y_hat)
         if self.aggregation is None:
@@ -133,7 +142,7 @@ class Icat(CodecNetwork):
         return self.aggregation([z0, *self.vit.features(z0, self.config.shared_blocks)])
 
     def both(self, y_hat: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, classes) and the fused map, the shared blocks run once; for training."""
+        """Logits (B, classes) and the fused map, for training. The shared blocks run only once."""
         z0, shared = self.vit.embed(y_hat), self.config.shared_blocks
         outputs = self.vit.run(self.vit.sequence(z0), self.vit.blocks[:shared])
         logits = self.vit.classify(outputs[-1], self.vit.blocks[shared:])
@@ -146,9 +155,10 @@ class Icat(CodecNetwork):
         """Training pass.
 
         Args:
-            x: images (B, H, W, 3), float32 in [0, 1], H and W multiples of 32.
-            level: quality level of each, (B,), float in [0, levels - 1].
-            quantised: step 2 of the paper; without, step 1: no quantisation, no hyperprior.
+            x: images (B, H, W, 3), float32 in [0, 1]. H and W are multiples of 32.
+            level: the quality level of each image, (B,), float in [0, levels - 1].
+            quantised: True for step 2 of the paper's training. False for step 1, which has no
+                quantisation and no hyperprior.
         """
         y = self.g_a(x - 0.5).float()  # (B, H/16, W/16, M)
         if not quantised:

@@ -1,8 +1,8 @@
 """Padding images to the stride of z, on the right and at the bottom.
 
-The decoder crops the padding, so what is in it only costs bits. A repeated edge is a texture of
-stripes, and every latent of the padding would code it again. Here the stripes fade within half a
-latent into a blur of the edge, which is easy to predict:
+The decoder crops the padding, so its content only costs bits. A repeated edge is a texture of
+stripes, and every latent of the padding would code these stripes again. Here the stripes fade
+within half a latent into a blurred edge, which is easy to predict:
 
     image │ edge 7/8 + blur 1/8 │ 6/8, 2/8 │ … │ blur, up to the multiple
 """
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
-#: Rows or columns after which only the blur is left. A sudden end would be a new edge in the image.
+#: After this many rows or columns only the blur is left. If the stripes ended at once, there would
+#: be a new edge in the image.
 FADE = 8
 #: Standard deviation of the blur along the edge, in pixels.
 SIGMA = 16.0
@@ -24,11 +25,12 @@ SIGMA = 16.0
 def pad_image(x: Tensor, stride: int) -> Tensor:
     """Images (B, H, W, C), padded on the right and at the bottom to multiples of `stride`.
 
-    Args:
-        x: float32, of any range and any size from 1×1. stride: in pixels.
+    The bottom is padded first, then the right side of the result. Everything is computed in
+    float32, also under autocast.
 
-    The bottom is padded first, then the right side of the result. All is float32, under autocast
-    too.
+    Args:
+        x: float32, of any range and any size from 1×1.
+        stride: in pixels.
     """
     with torch.autocast(x.device.type, enabled=False):
         x = torch.cat([x, _more_rows(x[:, -1:], -x.shape[1] % stride)], 1)
@@ -38,13 +40,14 @@ def pad_image(x: Tensor, stride: int) -> Tensor:
 
 
 class PaddedPixels:
-    """The pixels of one image, padded as by `pad_image`, in bands of rows.
+    """The pixels of one image, padded as `pad_image` does, in bands of rows.
 
     Args:
-        pixels: (H, W, 3) uint8. stride: in pixels.
+        pixels: (H, W, 3) uint8.
+        stride: in pixels.
 
     Attributes:
-        size: after padding, (height, width, 3).
+        size: the size after padding, (height, width, 3).
     """
 
     def __init__(self, pixels: NDArray[np.uint8], stride: int) -> None:
@@ -67,7 +70,7 @@ class PaddedPixels:
 
 
 def _floats(pixels: NDArray[np.uint8]) -> Tensor:
-    """uint8 to float32 in [-½, ½]; a copy, since PyTorch warns of arrays that are read-only."""
+    """uint8 to float32 in [-½, ½]. It copies, because PyTorch warns about read-only arrays."""
     return torch.from_numpy(np.array(pixels)).float() / 255 - 0.5
 
 
@@ -78,7 +81,7 @@ def _more_rows(edge: Tensor, count: int) -> Tensor:
 
 
 def _blur(edge: Tensor) -> Tensor:
-    """A row (B, 1, W, C), blurred along W with its ends repeated; channels stay apart."""
+    """A row (B, 1, W, C), blurred along W. Its ends are repeated. Channels are not mixed."""
     reach = int(3 * SIGMA)
     offsets = torch.arange(-reach, reach + 1, device=edge.device)
     kernel = torch.exp(-0.5 * (offsets / SIGMA) ** 2)

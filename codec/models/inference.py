@@ -1,10 +1,10 @@
-"""Running g_a, h_a and g_s fast and in little memory: in bands of rows, in bf16 where it pays.
+"""Running g_a, h_a and g_s fast and in little memory: in bands of rows, in bf16 if it is faster.
 
     map (1, H, W, C) ─► bands of rows ─► layer ─► layer ─► … ─► bands ─► result (1, H', W', C')
 
-On the CPU the layers are those of the C extension `ticodec.models.native`, which keeps maps in
-float32 and rounds the operands of products to bf16, if it runs in bf16. Without the extension, and
-on GPUs, PyTorch runs them. In float32 the result is the module's, within rounding.
+On the CPU the C extension `ticodec.models.native` runs the layers. It keeps maps in float32. If it
+runs in bf16, it rounds the operands of products to bf16. Without the extension, and on GPUs,
+PyTorch runs the layers. In float32 the result is that of the torch module, within rounding.
 """
 
 from __future__ import annotations
@@ -19,24 +19,26 @@ from .bands import Bands, ConvStage, Pointwise, Size, Stage, STBStage
 from .conv import Conv, LinearGDN
 from .swin import STB
 
-#: Gives rows first … last - 1 of a map, (last - first, W, C), float32.
+#: Takes `first` and `last`. Returns rows first … last - 1 of a map, (last - first, W, C), float32.
 ReadRows = Callable[[int, int], Tensor]
-#: Most bytes of a band. On a CPU it stays in the cache from one layer to the next; a GPU needs more
-#: rows to be busy.
+#: The most bytes of a band. On a CPU a band of this size stays in the cache from one layer to the
+#: next. A GPU needs more rows to be busy.
 BAND_BYTES = {"cpu": 6 << 20, "cuda": 256 << 20}
-#: Bands have a multiple of so many rows, where that is not too much: whole windows.
+#: The number of rows of a band is a multiple of this, which is the side of a window, unless so many
+#: rows are too large for a band.
 BAND_UNIT = 8
 
-#: Environment variable: 1 uses bf16 on every machine, 0 on none. Processes started here see it.
+#: This environment variable decides about bf16: 1 uses it on every machine, 0 on none. Processes
+#: that are started by this one inherit it.
 BF16 = "TICODEC_BF16"
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 is faster than float32 there: GPUs, and CPUs with AVX512-BF16 or AMX.
+    """Whether bf16 is faster than float32: on GPUs, and on CPUs with AVX512-BF16 or AMX.
 
-    On CPUs without them bf16 is emulated and several times slower. The environment variable
-    `TICODEC_BF16` (0 or 1) decides instead where it is set: the same pixels on two machines
-    need the same type on both, and so do tests.
+    Other CPUs emulate bf16, which is several times slower. If the environment variable
+    `TICODEC_BF16` (0 or 1) is set, it decides instead. Two machines need the same type to give the
+    same pixels, and tests need a known type.
     """
     if forced := os.environ.get(BF16):
         return forced != "0"
@@ -50,9 +52,10 @@ class Transform:
     """A transform of a network, ready to run.
 
     Args:
-        modules: the trained transform; it is taken over, converted in place.
-        device: where; dtype: of the operands, float32 or bfloat16. The last convolution always has
-            float32, since there bf16 shows in pixels.
+        modules: the trained transform. It is converted in place, so do not use it afterwards.
+        device: where to run.
+        dtype: the type of the operands, float32 or bfloat16. The last convolution always uses
+            float32, because there bf16 would be visible in the pixels.
     """
 
     def __init__(self, modules: nn.Sequential, device: torch.device, dtype: torch.dtype) -> None:
@@ -76,7 +79,7 @@ class Transform:
             elif isinstance(module, STB):
                 self.stages.append(STBStage(module.to(kept), kept, native))
             else:
-                if next(module.parameters(), None) is not None:  # constants keep their digits
+                if next(module.parameters(), None) is not None:  # constants keep their precision
                     module.to(kept)
                 self.stages.append(Pointwise(module))
         self.stages.reverse()
@@ -90,7 +93,8 @@ class Transform:
         """A map to the output (1, H', W', C'), float32, on the device.
 
         Args:
-            source: gives its rows, float32, on any device; size: its height, width and channels.
+            source: gives the rows of the map, float32, on any device.
+            size: the height, width and channels of the map.
         """
         result = torch.empty(1, *self.sizes(size)[-1], device=self.device)
 
@@ -102,16 +106,16 @@ class Transform:
 
     @torch.inference_mode()
     def run(self, source: ReadRows, size: Size, take: Callable[[int, Tensor], None]) -> None:
-        """The same, but to bands of the output.
+        """A map to bands of the output.
 
         Args:
-            source, size: as of `whole`.
-            take: gets the number of a band's first row, and the band, (r, W', C'), which is valid
-                until it returns.
+            source, size: as for `whole`.
+            take: is called with the number of a band's first row, and the band, (r, W', C'). The
+                band is valid until `take` returns.
         """
         sizes = self.sizes(size)
         height = size[0]
-        # As many rows at once as give a full band of the largest map.
+        # So many input rows at once that the largest of the maps gets a full band.
         step = max(1, min(height * self.band_rows(one) // one[0] for one in sizes))
         bands: Bands = (
             source(top, min(top + step, height)).to(self.device) for top in range(0, height, step)
@@ -124,20 +128,20 @@ class Transform:
             top += len(rows)
 
     def sizes(self, size: Size) -> list[Size]:
-        """The size of a map, and of what each layer makes of it."""
+        """The size of a map, and then the size of the output of each layer."""
         sizes = [size]
         for stage in self.stages:
             sizes.append(stage.size(sizes[-1]))
         return sizes
 
     def band_rows(self, size: Size) -> int:
-        """How many rows a band of such a map has at most."""
+        """The most rows that a band of a map of this size has."""
         _, width, channels = size
         rows = self.band_bytes // (width * channels * 4)
         return max(1, rows // BAND_UNIT * BAND_UNIT or rows)
 
 
 def split(source: Bands, most: int) -> Bands:
-    """The same bands in parts of at most so many rows."""
+    """Splits bands into parts of at most `most` rows."""
     for rows in source:
         yield from rows.split(most)

@@ -3,9 +3,9 @@
     ŷ ─┬─► up conv, STB ─┬─► up conv, STB ─┬─► up conv, … the rest of g_s
        └─► conv3: 1/8    └─► conv3: 1/4    └─► conv3: 1/2
 
-Each convolution gives the 2×2 pixels of a position. They are fitted by least squares, so that they
-give what the whole g_s gives, made smaller by the mean of every 2×2, 4×4 or 8×8 pixels. They come
-in a file of their own beside the weights.
+Each convolution gives 2×2 pixels for a position. The convolutions are fitted by least squares to
+the output of the whole g_s, averaged over every 2×2, 4×4 or 8×8 pixels. They are in a separate file
+beside the weights.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .bands import Size
 from .conv import Conv, shuffled
 from .inference import ReadRows, Transform
 
-#: How many of the doublings of g_s are run for a preview that is so many times smaller than the
-#: picture, each way.
+#: Maps a scale to the number of doublings of g_s that are run for it. Scale n means that the
+#: preview is n times narrower and lower than the picture.
 DOUBLINGS = {2: 2, 4: 1, 8: 0}
-#: Rows and columns of pixels that a position gives.
+#: The number of rows and columns of pixels that a position gives.
 SIDE = 2
 
 
@@ -39,7 +39,7 @@ def doublings(g_s: nn.Sequential) -> list[int]:
 
 
 class PreviewLayers(nn.Module):
-    """The convolutions of every scale, for a g_s: "layers.2", "layers.4" and "layers.8"."""
+    """The convolutions for all scales of a g_s: "layers.2", "layers.4" and "layers.8"."""
 
     def __init__(self, g_s: nn.Sequential) -> None:
         super().__init__()
@@ -58,21 +58,22 @@ class PreviewLayers(nn.Module):
 
 
 def load_layers(entry: weights.Entry, g_s: nn.Sequential) -> PreviewLayers:
-    """The layers that come with some weights, float32, on the CPU.
+    """The preview layers that come with some weights, float32, on the CPU.
 
     Args:
-        entry: the weights, which have a preview; g_s: theirs.
+        entry: the weights, which have a preview.
+        g_s: the synthesis transform of these weights.
 
-    Raises BadInputError when the file is missing, damaged, or made for other weights.
+    Raises BadInputError if the file is missing, damaged, or made for other weights.
     """
     fields, tensors = weights.read_preview(entry)
     where = entry.preview.path if entry.preview else ""
     if fields.get("fingerprint") != entry.fingerprint.hex():
         raise BadInputError(
-            f"{where}: this preview is of weights {fields.get('fingerprint')}, not of "
+            f"{where}: this preview belongs to weights {fields.get('fingerprint')}, not to "
             f"{entry.name} ({entry.fingerprint.hex()})"
         )
-    with torch.device("meta"):  # not initialised in vain
+    with torch.device("meta"):  # so that no time is lost on random weights
         layers = PreviewLayers(g_s)
     try:
         layers.load_state_dict({name: x.float() for name, x in tensors.items()}, assign=True)
@@ -82,12 +83,13 @@ def load_layers(entry: weights.Entry, g_s: nn.Sequential) -> PreviewLayers:
 
 
 class Preview:
-    """What gives a smaller picture in the place of g_s, ready to run.
+    """Gives a smaller picture in place of g_s. It is ready to run.
 
     Args:
-        g_s: of the network, already converted by its own `Transform`.
-        layers: fitted to it; scale: 2, 4 or 8.
-        device, dtype: as `Transform` takes them.
+        g_s: the network's g_s, already converted by its own `Transform`.
+        layers: the layers that were fitted to it.
+        scale: 2, 4 or 8.
+        device, dtype: as for `Transform`.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class Preview:
         self.transform = Transform(modules, device, dtype)
 
     def run(self, source: ReadRows, size: Size, take: Callable[[int, Tensor], None]) -> None:
-        """As `Transform.run`; the output is the smaller picture minus ½, not clamped."""
+        """Like `Transform.run`. The output is the smaller picture minus ½, not clamped."""
 
         def take_pixels(top: int, rows: Tensor) -> None:
             take(SIDE * top, shuffled(rows))
@@ -114,5 +116,5 @@ class Preview:
 def load_preview(
     entry: weights.Entry, g_s: nn.Sequential, scale: int, device: torch.device, dtype: torch.dtype
 ) -> Preview:
-    """The preview of some weights; arguments and errors as of `load_layers` and `Preview`."""
+    """The preview of some weights. See `load_layers` and `Preview` for arguments and errors."""
     return Preview(g_s, load_layers(entry, g_s), scale, device, dtype)

@@ -1,9 +1,9 @@
-"""Likelihoods for training: factorized prior of z, gaussian of y.
+"""Likelihoods for training: a factorized prior of z, and gaussians for y.
 
-Only training and export use these; coding uses the integer tables made from them.
-The prior is Ballé et al. 2018, appendix 6.1. It is written here, not taken from
-compressai, because export must read the cumulative directly, and because importing
-compressai's module costs seconds and a dozen packages wherever a network is built.
+Coding does not use them, but the integer tables that are made from them. The prior is that
+of Ballé et al. 2018, appendix 6.1. It is not taken from compressai, because export must read
+the cumulative directly, and because importing compressai's module takes seconds and needs a
+dozen packages wherever a network is built.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LIKELIHOOD_MIN = 1e-9
 
 
 class _LowerBound(torch.autograd.Function):
-    """max(x, bound) whose gradient still lets x rise from below the bound."""
+    """max(x, bound). Below the bound, a gradient still passes if it makes x larger."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
@@ -34,14 +34,14 @@ class _LowerBound(torch.autograd.Function):
 
 
 def lower_bound(x: Tensor, bound: float) -> Tensor:
-    """max(x, bound); below the bound only gradients that raise x pass."""
+    """max(x, bound). Below the bound, only gradients that make x larger pass."""
     return _LowerBound.apply(x, bound)  # type: ignore[no-any-return]
 
 
 def gaussian_likelihood(y: Tensor, means: Tensor, scales: Tensor) -> Tensor:
-    """Probability of [y - ½, y + ½] under N(means, scales²); any shape, float32.
+    """The probability of [y - ½, y + ½] under N(means, scales²), of any shape, float32.
 
-    scales are raw outputs of the head, bounded here at 0.11.
+    scales are the raw outputs of the head. Here they are bounded below by 0.11.
     """
     distance = (y - means).abs()
     scales = lower_bound(scales, SCALE_MIN) * math.sqrt(2)
@@ -53,7 +53,7 @@ def gaussian_likelihood(y: Tensor, means: Tensor, scales: Tensor) -> Tensor:
 class FactorizedPrior(nn.Module):
     """A learned density for each channel of z.
 
-    Its cumulative is the sigmoid of a small monotone network, widths 1-3-3-3-1.
+    Its cumulative is the sigmoid of a small monotone network with the widths 1-3-3-3-1.
     """
 
     WIDTHS = (1, 3, 3, 3, 1)
@@ -72,9 +72,9 @@ class FactorizedPrior(nn.Module):
             self.factors.append(nn.Parameter(torch.zeros(channels, width, 1)))
 
     def logits(self, z: Tensor, frozen: bool = False) -> Tensor:
-        """Logit of the cumulative at z; (channels, 1, n) to the same shape.
+        """The logit of the cumulative at z: (channels, 1, n) to the same shape.
 
-        `frozen`: the gradient goes to z alone, not to the prior.
+        If `frozen`, the gradient goes only to z, not to the prior.
         """
         matrices, biases, factors = (
             [part.detach() if frozen else part for part in parts]
@@ -87,12 +87,12 @@ class FactorizedPrior(nn.Module):
         return z
 
     def likelihood(self, z: Tensor, frozen: bool = False) -> Tensor:
-        """Probability of [z - ½, z + ½]; (..., channels), float32, to the same shape.
+        """The probability of [z - ½, z + ½]: (..., channels), float32, to the same shape.
 
-        `frozen`: see `logits`.
+        See `logits` for `frozen`.
         """
         flat = z.reshape(-1, z.shape[-1]).t()[:, None]  # (channels, 1, n)
         lower, upper = self.logits(flat - 0.5, frozen), self.logits(flat + 0.5, frozen)
-        sign = -(lower + upper).sign().detach()  # work on the side where sigmoid is small
+        sign = -(lower + upper).sign().detach()  # to the side where sigmoid is small, so precise
         p = ((sign * upper).sigmoid() - (sign * lower).sigmoid()).abs()
         return lower_bound(p[:, 0].t().reshape(z.shape), LIKELIHOOD_MIN)

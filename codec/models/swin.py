@@ -3,9 +3,9 @@
     x ─┬─► [ LN ─► (shifted) window attention ─► + ─► LN ─► MLP ─► + ] × depth ─► + ─► out
        └──────────────────────────────────────────────────────────────────────────┘
 
-Maps are channels-last, (B, H, W, C), all the way: a token is one contiguous row.
-A map whose sides are no multiples of the window is padded by repeating its edge
-and cropped afterwards, so any size works.
+All maps are channels-last, (B, H, W, C), so a token is one contiguous row. If the sides of a
+map are not multiples of the window, it is padded by repeating its edge, and cropped
+afterwards. So any size works.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from .attention import window_attention
 
 
-# Cached tensors are made outside inference mode, so that training can use them too, and on the
-# CPU, whichever device is the default when the first network is made.
+# Cached tensors are made outside inference mode, so that training can use them too. They are made
+# on the CPU, because the default device at the first call may differ from that of later calls.
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def relative_index(window: int) -> Tensor:
-    """Row of the bias table for each (query, key) pair of a window, (T, T), T = window²."""
+    """The row of the bias table for each (query, key) pair of a window: (T, T), T = window²."""
     side = torch.arange(window, device="cpu")
     y, x = torch.meshgrid(side, side, indexing="ij")
     y, x = y.flatten(), x.flatten()
@@ -33,7 +33,7 @@ def relative_index(window: int) -> Tensor:
 
 
 def partition(x: Tensor, window: int) -> Tensor:
-    """(B, H, W, C) to windows (B·nW, T, C), row by row."""
+    """A map (B, H, W, C) to its nW windows, row by row: (B·nW, T, C)."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // window, window, w // window, window, c)
     return x.transpose(2, 3).reshape(-1, window * window, c)
@@ -47,10 +47,10 @@ def unpartition(x: Tensor, window: int, height: int, width: int) -> Tensor:
 
 
 def pad_to_multiple(x: Tensor, side: int) -> Tensor:
-    """Repeat the last row and column of (B, H, W, C) up to multiples of `side`; any size from 1×1.
+    """Repeats the last row and column of (B, H, W, C) until H and W are multiples of `side`.
 
-    Maps are padded so to whole windows, and what reads the result crops it. Images are padded
-    by `image_padding`.
+    The map may have any size from 1×1. This pads maps to whole windows, and the caller crops the
+    result. Images are padded by `image_padding`.
     """
     _, h, w, _ = x.shape
     if h % side:
@@ -63,14 +63,14 @@ def pad_to_multiple(x: Tensor, side: int) -> Tensor:
 
 
 class SwinLayer(nn.Module):
-    """One pre-norm layer: window attention and MLP, each with its residual.
+    """One pre-norm layer: window attention and MLP, each with a residual connection.
 
     Args:
-        dim: channels C.
-        heads: attention heads; C is a multiple of it.
-        window: window side in tokens.
-        shift: roll the windows by half their side (every second layer).
-        mlp_ratio: hidden width of the MLP in multiples of C.
+        dim: the number of channels C.
+        heads: the number of attention heads. C is a multiple of it.
+        window: the side of a window, in tokens.
+        shift: whether windows are shifted by half their side, as in every second layer.
+        mlp_ratio: the hidden width of the MLP, in multiples of C.
     """
 
     bias_index: Tensor  # (T, T), moves to the GPU with the layer
@@ -93,18 +93,18 @@ class SwinLayer(nn.Module):
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
     def position_bias(self) -> Tensor:
-        """Relative position bias of every pair, (heads, T, T)."""
+        """The relative position bias of every pair of tokens, (heads, T, T)."""
         return self.bias_table[self.bias_index].permute(2, 0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape; H and W are multiples of the window."""
+        """(B, H, W, C) to the same shape. H and W are multiples of the window."""
         y = window_attention(self.qkv(self.norm1(x)), self.position_bias(), self.window, self.shift)
         x = x + self.proj(y)
         return x + self.mlp2(nn.functional.gelu(self.mlp1(self.norm2(x))))
 
 
 class STB(nn.Module):
-    """A group of Swin layers under one residual; odd layers are shifted."""
+    """Swin layers with one residual connection around all of them. Odd layers are shifted."""
 
     def __init__(self, dim: int, depth: int, heads: int, window: int, mlp_ratio: int) -> None:
         super().__init__()

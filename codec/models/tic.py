@@ -5,9 +5,9 @@
                             ├─► noise ─► CAM ─────────────┴─► head ─► scales, means ─► bits of y
                             └─► round(y - means) + means ─► ÷gain(q) ─► g_s ─► x̂
 
-Noise stands for rounding where the rate is counted; the distortion sees the real
-rounding, with the gradient passed straight through. Coding uses g_a, h_a and g_s
-from here and the integer twins of h_s, CAM and head from `ticodec.entropy`.
+For the rate, noise replaces rounding. For the distortion, latents are really rounded, and the
+gradient passes straight through. Coding uses g_a, h_a and g_s from here, and the integer
+versions of h_s, CAM and head from `ticodec.entropy`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from .tic_transforms import Analysis, HyperAnalysis, HyperSynthesis, Synthesis
 
 
 class Output(NamedTuple):
-    """What a training pass gives.
+    """The result of a training pass.
 
-    x_hat (B, H, W, 3) in about [0, 1]; bits (B,) of y and z with noise, which have a gradient;
-    bits (B,) of both rounded.
+    Args:
+        x_hat: the reconstruction, (B, H, W, 3), in about [0, 1].
+        bits_y, bits_z: the bits of y and of z with noise, (B,). They have a gradient.
+        rounded: the bits of y and z together, rounded, (B,). They have no gradient.
     """
 
     x_hat: Tensor
@@ -38,7 +40,7 @@ class Output(NamedTuple):
 
 
 class Network(CodecNetwork):
-    """TIC, TIC+ and tic-lite: one implementation, the config decides."""
+    """TIC, TIC+ or tic-lite, depending on the config."""
 
     config: ModelConfig
 
@@ -53,7 +55,7 @@ class Network(CodecNetwork):
         self.vit = None
 
     def predicted(self, hyper: Tensor, y_hat: Tensor) -> tuple[Tensor, Tensor]:
-        """Scales and means from ẑ and from the earlier neighbours in ŷ, see `CodecNetwork`."""
+        """Scales and means from ẑ and the earlier neighbours in ŷ. See `CodecNetwork`."""
         scales, means = self.head(hyper, self.cam(y_hat))
         return scales.float(), means.float()
 
@@ -61,8 +63,8 @@ class Network(CodecNetwork):
         """Training pass.
 
         Args:
-            x: images (B, H, W, 3), float32 in [0, 1], H and W multiples of 64.
-            level: quality level of each, (B,), float in [0, levels - 1].
+            x: images (B, H, W, 3), float32 in [0, 1]. H and W are multiples of 64.
+            level: the quality level of each image, (B,), float in [0, levels - 1].
         """
         up, down = self.scaling(level)
         y = self.g_a(x - 0.5).float() * up  # (B, H/16, W/16, M)

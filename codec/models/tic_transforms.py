@@ -1,13 +1,13 @@
-"""Main and hyper transforms of Lu et al., figure 2: NTUs of one STB and one convolution.
+"""Main and hyper transforms of Lu et al., figure 2. An NTU is one STB and one convolution.
 
     g_a:  x ─► conv5 s2 ─► STB ─► conv3 s2 ─► STB ─► conv3 s2 ─► STB ─► conv3 s2 ─► y
               3→N    1/2         N→N     1/4         N→N     1/8         N→M     1/16
     h_a:  y ─► conv3 s1 ─► STB ─► conv3 s2 ─► STB ─► conv3 s2 ─► z
               M→N    1/16        N→N     1/32        N→N     1/64
-    g_s, h_s: the mirror, with transposed convolutions.
+    g_s, h_s: the same layers in reverse order, with transposed convolutions.
 
-Each convolution but the last of a transform is followed by the activation of the
-config. All maps are channels-last, (B, H, W, C).
+The activation of the config follows each convolution except the last one of a transform. All
+maps are channels-last, (B, H, W, C).
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from .swin import STB
 
 
 def attention(c: ModelConfig, number: int) -> nn.Module:
-    """STB of a stage of the main coder (0, 1, 2: 1/2, 1/4, 1/8), LeakyReLU where it has none."""
+    """The STB of stage 0, 1 or 2 of the main coder (at 1/2, 1/4, 1/8), or a LeakyReLU."""
     if c.depths[number] == 0:
         return nn.LeakyReLU(0.01)
     return STB(c.N, c.depths[number], c.heads[number], c.window, c.mlp_ratio)
 
 
 def hyper_attention(c: ModelConfig, number: int) -> STB:
-    """STB of a stage of the hyper coder (0, 1: 1/16, 1/32)."""
+    """The STB of stage 0 or 1 of the hyper coder (at 1/16, 1/32)."""
     return STB(c.N, c.hyper_depths[number], c.hyper_heads[number], c.hyper_window, c.mlp_ratio)
 
 
 def stage(c: ModelConfig, number: int, inverse: bool) -> list[nn.Module]:
-    """What follows a convolution of the main coder: its activation, then the stage's STB."""
+    """The modules after a convolution of the main coder: activation, then the stage's STB."""
     return [*activation(c.activation, c.N, inverse), attention(c, number)]
 
 
 def hyper_stage(c: ModelConfig, number: int, inverse: bool) -> list[nn.Module]:
-    """What follows a convolution of the hyper coder."""
+    """The modules after a convolution of the hyper coder: activation, then the stage's STB."""
     return [*activation(c.hyper_activation, c.N, inverse), hyper_attention(c, number)]
 
 

@@ -1,8 +1,8 @@
-"""A Swin layer on rows of windows, by PyTorch: for GPUs, and where the extension is missing.
+"""A Swin layer on rows of windows in PyTorch, for GPUs and for installations without the extension.
 
     rows (R, W, C) ─► LN ─► qkv ─► attention ─► + ─► LN ─► MLP ─► + ─► rows
 
-It works on a few rows of windows at a time, so that what is between these steps stays in the
+It works on a few rows of windows at a time, so that the intermediate results stay in the
 processor's cache.
 """
 
@@ -14,14 +14,19 @@ from torch import Tensor, nn
 from .attention import shift_regions
 from .swin import SwinLayer, partition, unpartition
 
-#: Tokens at a time. On a CPU a few hundred KB of activations, which stay in the second-level cache;
-#: on a GPU enough to keep it busy.
+#: How many tokens are processed at a time. On a CPU their activations have a few hundred KB, which
+#: stay in the second-level cache. On a GPU they are enough to keep it busy.
 STRIP_TOKENS = {"cpu": 3072, "cuda": 1 << 18}
+#: Added to the score of a pair of tokens that must not see each other.
 BLOCKED = -1e9
 
 
 class TorchSwin:
-    """Args: layer: the trained layer, in the type and on the device in which it is to run."""
+    """A Swin layer with the interface of `NativeSwin`.
+
+    Args:
+        layer: the trained layer, already in the type and on the device in which it will run.
+    """
 
     def __init__(self, layer: SwinLayer) -> None:
         self.layer, self.shift = layer, layer.shift
@@ -30,7 +35,7 @@ class TorchSwin:
 
     @torch.inference_mode()
     def run(self, source: Tensor, add: Tensor | None, to: Tensor, absent: int) -> None:
-        """As `NativeSwin.run`, but in the type and on the device of the layer."""
+        """Like `NativeSwin.run`, but in the type and on the device of the layer."""
         rows, width, _ = source.shape
         size = self.layer.window
         step = max(1, STRIP_TOKENS[source.device.type] // (width * size)) * size
@@ -42,7 +47,11 @@ class TorchSwin:
             to[strip] = result if add is None else result.add_(add[strip])
 
     def strip(self, part: Tensor, missing: tuple[int, int]) -> Tensor:
-        """Rows of windows (R, W, C), of which so many rows are missing above and below."""
+        """The layer on rows of windows (R, W, C).
+
+        `missing` says how many rows are missing at the top of the first windows, and at the bottom
+        of the last windows.
+        """
         layer = self.layer
         part = part + self.attend(part, missing)
         hidden = nn.functional.gelu(layer.mlp1(layer.norm2(part)))
@@ -62,7 +71,8 @@ class TorchSwin:
         scores = (q * (c // heads) ** -0.5) @ k.transpose(-2, -1)
         scores += self.bias
         if layer.shift:
-            # Only windows of the last column, and those of which a half is missing, join edges.
+            # Only windows of the last column, and windows of which a half is missing, contain
+            # tokens from different sides of the map.
             across = width // size
             rows = scores.reshape(n // across, across, heads, t, t)
             rows[:, -1].add_(self.blocked[0])
@@ -79,9 +89,12 @@ class TorchSwin:
 
 
 def shift_mask(window: int, like: Tensor) -> Tensor:
-    """What blocks pairs that the shift joined across the right and the bottom edge, (2, T, T)."""
+    """Masks that block pairs which the shift joined across the right and bottom edge, (2, T, T).
+
+    They are added to scores. They have the dtype and the device of `like`.
+    """
     size = 2 * window
-    regions = shift_regions(size, size, window)  # a map of 2×2 windows has all the cases
+    regions = shift_regions(size, size, window)  # a map of 2×2 windows has all cases
     edges = regions[1:3]
     apart = edges[:, :, None] != edges[:, None, :]
     return apart.to(like.device, like.dtype) * BLOCKED

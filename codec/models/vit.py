@@ -4,8 +4,8 @@
                                                                                   │
                                             labels ◄─ Linear ◄─ LN ◄─ class token ┘
 
-Reconstruction of the joint model runs the first three blocks only (`features`),
-classification all of them and nothing else (`forward`).
+Reconstruction in the joint model runs only the first three blocks (`features`). Classification
+runs all blocks (`forward`).
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from torch.nn.functional import gelu, interpolate, linear, scaled_dot_product_at
 
 from .config import ViTConfig
 
-#: Tiles of a large map that run together: bounds the memory, and is enough to be fast.
+#: How many tiles of a large map run together. This bounds the memory, and is enough to be fast.
 TILES_AT_ONCE = 8
 
 
 class Block(nn.Module):
-    """One pre-norm block: attention over all tokens and MLP, each with its residual.
+    """One pre-norm block: attention over all tokens, and MLP, each with a residual connection.
 
     Args:
-        dim, heads, mlp_ratio: as in `ViTConfig`.
-        drop: chance that a sample skips each branch, in training (stochastic depth).
+        dim: C of `ViTConfig`.
+        heads, mlp_ratio: as in `ViTConfig`.
+        drop: the chance that a sample skips a branch in training (stochastic depth).
     """
 
     def __init__(self, dim: int, heads: int, mlp_ratio: int, drop: float) -> None:
@@ -50,7 +51,10 @@ class Block(nn.Module):
         return x + self.skip(self.mlp2(gelu(self.mlp1(self.norm2(x)))))
 
     def skip(self, branch: Tensor) -> Tensor:
-        """The branch (B, T, C), zero for some samples in training, larger for the others."""
+        """The branch (B, T, C). In training it is set to zero for some samples.
+
+        For the other samples it is scaled up, so that its mean stays the same.
+        """
         if not self.training or self.drop == 0:
             return branch
         kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop
@@ -58,11 +62,13 @@ class Block(nn.Module):
 
 
 class Halving(nn.Module):
-    """Latents of an image at half its size, from those of the image: one linear layer on 2×2.
+    """Predicts the latents of an image at half its size from the latents of the image.
+
+    It is one linear layer on blocks of 2×2 latents:
 
     (B, h, w, M) ─► (B, ⌈h/2⌉, ⌈w/2⌉, 4M) ─► Linear ─► (B, ⌈h/2⌉, ⌈w/2⌉, M)
 
-    Its weights are fitted by least squares, not trained with the others: hence they are buffers.
+    Its weights are buffers, because they are not trained but fitted by least squares.
     """
 
     weight: Tensor
@@ -74,9 +80,9 @@ class Halving(nn.Module):
         self.register_buffer("bias", torch.zeros(channels))
 
     def blocks(self, y: Tensor) -> Tensor:
-        """2×2 latents side by side: (B, h, w, M) to (B, ⌈h/2⌉, ⌈w/2⌉, 4M).
+        """Joins the channels of 2×2 latents: (B, h, w, M) to (B, ⌈h/2⌉, ⌈w/2⌉, 4M).
 
-        The last row or column is repeated where their number is odd.
+        If h or w is odd, the last row or column is repeated.
         """
         b, h, w, m = y.shape
         rows = torch.arange(h + h % 2, device=y.device).clamp(max=h - 1)
@@ -85,16 +91,18 @@ class Halving(nn.Module):
         return y.transpose(2, 3).flatten(3)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Latents (B, h, w, M) to those of half the size."""
+        """Latents (B, h, w, M) to latents of the half-size image, (B, ⌈h/2⌉, ⌈w/2⌉, M)."""
         return linear(self.blocks(y), self.weight, self.bias)
 
 
 class ViT(nn.Module):
-    """Labels from a map of latents.
+    """A classifier of maps of latents.
 
     Args:
-        channels: of a latent position (M); c: dimensions; classes: number of labels.
-        halving: whether it knows how to make latents of large images smaller; `forward` does not.
+        channels: the number of channels of the latents (M).
+        c: its dimensions.
+        classes: the number of labels.
+        halving: whether it has a `Halving` layer, as `halve`. `forward` does not use this layer.
     """
 
     def __init__(self, channels: int, c: ViTConfig, classes: int, halving: bool = False) -> None:
@@ -102,7 +110,8 @@ class ViT(nn.Module):
         self.config = c
         self.halve = Halving(channels) if halving else None
         self.embed = nn.Linear(channels, c.C)
-        # Of image tokens only, as the paper says; its published code gives the class token one.
+        # Only image tokens have a position embedding, as in the paper. In the paper's published
+        # code the class token has one, too.
         self.position = nn.Parameter(torch.empty(1, c.grid, c.grid, c.C))
         self.token = nn.Parameter(torch.empty(1, 1, c.C))
         drops = [c.drop_path * i / max(1, c.L - 1) for i in range(c.L)]
@@ -117,10 +126,10 @@ class ViT(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def move(self, device: torch.device, dtype: torch.dtype) -> ViT:
-        """Move it to the device and the float type it is to run in; returns it.
+        """Moves it to the device and the float type in which it will run. Returns it.
 
-        What halves latents stays float32: a few channels are much stronger, and bf16 is too
-        coarse for them.
+        The layer that halves latents stays in float32. A few channels are much stronger than the
+        others, and bf16 is too coarse for them.
         """
         halve, self.halve = self.halve, None
         self.to(device, dtype)
@@ -128,10 +137,13 @@ class ViT(nn.Module):
         return self
 
     def positions(self, height: int, width: int) -> Tensor:
-        """Position embeddings of a grid, (1, height, width, C), interpolated if not learned."""
+        """Position embeddings of a grid, (1, height, width, C).
+
+        They are interpolated, unless the grid has the size for which they were learned.
+        """
         if (height, width) == (self.config.grid, self.config.grid):
             return self.position
-        # Float32: bicubic interpolation of bf16 is not there on every device.
+        # In float32, because not every device has bicubic interpolation for bf16.
         learned = self.position.float().permute(0, 3, 1, 2)
         resized = interpolate(learned, (height, width), mode="bicubic", align_corners=False)
         return resized.permute(0, 2, 3, 1).to(self.position.dtype)
@@ -142,7 +154,7 @@ class ViT(nn.Module):
         return torch.cat([self.token.expand(len(z0), 1, -1).to(tokens.dtype), tokens], 1)
 
     def run(self, x: Tensor, blocks: Iterable[nn.Module]) -> list[Tensor]:
-        """The outputs of blocks in turn on a sequence (B, T, C)."""
+        """Runs blocks one after the other on a sequence (B, T, C). Returns all their outputs."""
         outputs = []
         for block in blocks:
             x = block(x)
@@ -152,9 +164,10 @@ class ViT(nn.Module):
     def features(self, z0: Tensor, count: int) -> list[Tensor]:
         """Maps z̃₁ … z̃_count (B, h, w, C) of expanded latents (B, h, w, C): equation 7.
 
-        The class token takes part and is left out. Maps larger than the learned grid go through
-        in tiles of that size, evenly spread, the mean taken where they overlap: that is what the
-        blocks were trained on, and the work and the memory grow with the map, not its square.
+        The class token takes part in the blocks, but is not in the results. A map larger than the
+        learned grid goes through in tiles of the grid's size. The tiles are evenly spread, and the
+        mean is taken where they overlap. The blocks were trained on maps of this size. Also, the
+        work and the memory then grow with the size of the map, and not with its square.
         """
         _, h, w, _ = z0.shape
         grid = self.config.grid
@@ -190,7 +203,7 @@ class ViT(nn.Module):
 
 
 def tile_starts(size: int, tile: int) -> list[int]:
-    """Starts of the fewest tiles that cover a size, evenly spread; neighbours may overlap."""
+    """The starts of the fewest tiles that cover `size`. They are evenly spread and may overlap."""
     count = -(-size // tile)
     if count == 1:
         return [0]

@@ -147,7 +147,7 @@ def test_a_preview_that_is_missing_or_damaged(store: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "tensors", "message"),
     [
-        ({"preview": "{}"}, {}, "this preview is of weights None, not of tiny"),
+        ({"preview": "{}"}, {}, "this preview belongs to weights None, not to tiny"),
         ({"preview": json.dumps({"fingerprint": "37eb2f07"})}, {}, "not a preview of these wei"),
         (
             {"preview": json.dumps({"fingerprint": "37eb2f07"})},

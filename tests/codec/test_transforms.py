@@ -173,7 +173,7 @@ def test_kernels_refuse_arrays_that_do_not_fit() -> None:
     run_swin(8, 8, 0)
     run_conv(8, 8, 3, 3)
     for size in [(7, 8, 0), (8, 6, 0), (8, 8, 1), (8, 8, 4), (0, 8, 0), (-8, -8, 0)]:
-        with pytest.raises(ValueError, match="no rows of windows"):
+        with pytest.raises(ValueError, match="not rows of windows"):
             run_swin(*size)
     for wrong in (x.astype(np.float64), x[:4], x[:, ::2], b"text", np.zeros((8, 8, 17))):
         with pytest.raises((BufferError, ValueError)):
@@ -185,7 +185,7 @@ def test_kernels_refuse_arrays_that_do_not_fit() -> None:
     with pytest.raises(BufferError):
         run_swin(8, 8, 0, counter=np.zeros(2, np.int64))
     for size in [(8, 8, 4, 3), (8, 8, 3, 30), (8, 8, 0, 3), (-8, -8, 3, 3)]:
-        with pytest.raises(ValueError, match="no rows of such a convolution"):
+        with pytest.raises(ValueError, match="not rows of such a convolution"):
             run_conv(*size)
     with pytest.raises(BufferError):
         run_conv(8, 8, 3, 2)

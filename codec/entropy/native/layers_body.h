@@ -2,7 +2,8 @@
  *
  * Before that it defines these macros: SET (a suffix for names), TARGET (an attribute of
  * functions), VECTOR (bytes of a vector) and ROWS (the most rows that share one read of the
- * weights, which the number of registers limits to 6 or 12). / */
+ * weights, which the number of registers limits to 6 or 12).
+ */
 #define LANES (VECTOR / 8)
 /* The number of vectors of outputs that are summed at once. */
 #define WIDTH 2

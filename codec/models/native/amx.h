@@ -1,8 +1,8 @@
-/* AMX: tiles of 16 rows of 64 bytes, and products of them.
+/* AMX: tiles of 16 rows of 64 bytes, and products of tiles.
  *
- * A tile of operands has 16 rows of 32 numbers, one of weights 16 pairs of inputs of 16 outputs,
- * one of sums 16 rows of 16 outputs. With EMULATE_AMX the same is done in C, so that processors
- * without AMX can test what is built of it.
+ * A tile of operands has 16 rows of 32 numbers. A tile of weights has 16 pairs of inputs for 16
+ * outputs. A tile of sums has 16 rows of 16 outputs. With EMULATE_AMX, C code does the same, so
+ * that processors without AMX can test the code that uses it.
  */
 #ifndef TICODEC_AMX_H
 #define TICODEC_AMX_H
@@ -57,8 +57,8 @@ static void amx_end(void) {}
 #define TILE_STORE(t, to, stride) _tile_stored(t, to, stride)
 #define TILE_MULTIPLY(s, a, w) _tile_dpbf16ps(s, a, w)
 
-/* Whether the processor has AMX for bfloat16, the system saves its registers, and lets this process
- * use them. */
+/* Whether the processor has AMX for bfloat16, and the system saves its registers and lets this
+ * process use them. */
 static int amx_allowed(void) {
     unsigned a, b, c, d, low, high;
     if (!__get_cpuid_count(1, 0, &a, &b, &c, &d) || !(c >> 27 & 1)) return 0; /* OSXSAVE */
@@ -70,7 +70,7 @@ static int amx_allowed(void) {
     return syscall(SYS_arch_prctl, request, tile_data) == 0;
 }
 
-/* All eight tiles have 16 rows of 64 bytes. */
+/* Gives all eight tiles 16 rows of 64 bytes. */
 static __attribute__((target("amx-tile"))) void amx_begin(void) {
     struct {
         uint8_t palette, start_row, reserved[14];
@@ -85,8 +85,8 @@ static __attribute__((target("amx-tile"))) void amx_end(void) { _tile_release();
 #endif
 
 #if HAS_AMX
-/* Whether a product of small whole numbers comes out right. This file was never run on a processor
- * with AMX, so it tests itself first. */
+/* Whether AMX multiplies small whole numbers correctly. This file has never run on a processor with
+ * AMX, so it tests AMX before it is used. */
 #if defined(EMULATE_AMX)
 static int amx_works(void) {
 #else

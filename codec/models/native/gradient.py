@@ -1,11 +1,11 @@
-"""The way through a synthesis transform and back (forward and backward pass), by the extension.
+"""Forward and backward pass of a synthesis transform, by the extension.
 
     x ─► Stage ─► Stage ─► … ─► output
     ∂x ◄─ back ◄─ back ◄─ … ◄─ ∂output
 
-Maps are whole: there are no bands. A stage gives what it makes of a map, and a function for the way
-back. That function holds what each layer took; what is inside a layer is computed again on the way
-back, in the cache.
+Maps are whole. There are no bands. A stage returns its output for a map, and a function for the
+backward pass. This function holds the inputs of the stage's layers. The intermediate results of a
+layer are computed again in the backward pass, in the cache.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ from ticodec.models.swin import STB, SwinLayer
 
 from .layers import BLOCK, NativeConv, NativeSwin
 
-#: Makes the gradient with respect to an earlier map of that with respect to a later one.
+#: Takes the gradient with respect to the output of a stage, and returns the gradient with respect
+#: to its input.
 Back = Callable[[Tensor], Tensor]
-#: Maps begin at multiples of so many bytes.
+#: The addresses of maps are multiples of this many bytes.
 ALIGNED = 64
 
 
 class Maps:
-    """Memory of maps. Several threads may take maps.
+    """Memory for maps. Several threads may take maps.
 
-    It is used again when nobody holds a map any more: for new memory the system takes longer than a
-    layer takes to fill it.
+    The memory of a map is used again when no tensor refers to the map any more. The system needs
+    more time to give new memory than a layer needs to fill it.
     """
 
     def __init__(self) -> None:
@@ -45,24 +46,28 @@ class Maps:
         self.lock = Lock()
 
     def take(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """A map; what is in it is arbitrary."""
+        """A map with arbitrary content."""
         count = math.prod(shape) * dtype.itemsize
-        with self.lock:  # blocks come back without it: at the end of the list, at any moment
+        with self.lock:  # blocks come back without it, but only at the end of the list
             fitting = [number for number, block in enumerate(self.free) if len(block) >= count]
             best = min(fitting, key=lambda number: len(self.free[number]), default=None)
             block = None if best is None else self.free.pop(best)
         if block is None:
             whole = np.empty(count + ALIGNED, np.uint8)
             block = whole[-whole.ctypes.data % ALIGNED :][:count]
-        held = block[:count]  # the tensor and its views hold this array
+        held = block[:count]  # the tensor and its views refer to this array
         weakref.finalize(held, self.free.append, block).atexit = False
         return torch.from_numpy(held).view(dtype).view(shape)
 
     def bordered(self, conv: NativeConv, reach: int, size: torch.Size) -> tuple[Tensor, Tensor]:
-        """Operands of a convolution with zeros around them, and the rows between those.
+        """A map for the operands of a convolution, with zeros around them.
 
         Args:
-            reach: rows of zeros above and below; size: (H, W, C) of the operands.
+            conv: the convolution.
+            reach: how many rows of zeros are above and below.
+            size: (H, W, C) of the operands.
+
+        Returns: the map, and its rows without those above and below.
         """
         height, width, channels = size
         left, right = conv.borders(width)
@@ -76,16 +81,19 @@ class Stage(Protocol):
     """A part of a transform."""
 
     def run(self, x: Tensor, maps: Maps) -> tuple[Tensor, Back]:
-        """A map (H, W, C), float32, to the result, the same, and the way back."""
+        """A map (H, W, C), float32, to the result, (H', W', C') float32, and its backward pass."""
 
 
 class ConvStage:
-    """A transposed convolution and the activation after it: inverse GDN, LeakyReLU or None.
+    """A transposed convolution and the activation after it.
 
     Args:
-        there, back: types of the operands on both ways.
+        conv: the trained convolution.
+        activation: an inverse GDN, a LeakyReLU or None.
+        there: the type of the operands in the forward pass.
+        back: the type of the operands in the backward pass.
 
-    Raises ValueError where the extension has no kernels for it.
+    Raises ValueError if the extension has no kernels for it.
     """
 
     def __init__(
@@ -94,12 +102,12 @@ class ConvStage:
         inner = conv.conv
         channels, out, kernel = inner.in_channels, inner.out_channels, inner.kernel_size[0]
         if not isinstance(inner, nn.ConvTranspose2d):
-            raise ValueError("no way back through such a convolution")
+            raise ValueError("no backward pass for such a convolution")
         if activation is not None and (out % BLOCK or there != back):
-            raise ValueError("no way back through an activation of such a map")
+            raise ValueError("no backward pass for an activation of such a map")
         if isinstance(activation, LinearGDN) and not activation.inverse:
-            raise ValueError("no way back through such an activation")
-        # The way back through a transposed convolution is one with the same weights.
+            raise ValueError("no backward pass for such an activation")
+        # The backward pass of a transposed convolution is a convolution with the same weights.
         mirror = Conv(out, channels, int(kernel), 2)
         mirror.conv.weight = inner.weight
         nn.init.zeros_(mirror.conv.bias)  # type: ignore[arg-type]
@@ -133,7 +141,7 @@ class ConvStage:
 class STBStage:
     """A Swin Transformer Block.
 
-    Raises ValueError where the extension has no kernels for it.
+    Raises ValueError if the extension has no kernels for it.
     """
 
     def __init__(self, block: STB, dtype: torch.dtype) -> None:
@@ -148,7 +156,7 @@ class STBStage:
         size, last = x.shape, self.layers[-1]
         x = self.whole(x, maps)
         repeat_edge(x, size)
-        taken = [x]  # by each layer
+        taken = [x]  # the input of each layer
         for layer in self.layers:
             made = maps.take(*x.shape)
             layer.run(taken[-1], x if layer is last else None, made, layer.shift)
@@ -169,7 +177,7 @@ class STBStage:
         return result[: size[0], : size[1]], back
 
     def whole(self, x: Tensor, maps: Maps) -> Tensor:
-        """A map with room for whole windows: x itself, or a copy with more rows and columns."""
+        """A map of whole windows: x itself, or a copy of x with more rows and columns."""
         height, width, channels = x.shape
         more_rows, more_columns = -height % self.window, -width % self.window
         if not more_rows and not more_columns:
@@ -180,14 +188,14 @@ class STBStage:
 
 
 def repeat_edge(x: Tensor, size: torch.Size) -> None:
-    """Repeat the last row and column of a map of `size`, at the beginning of x, up to its end."""
+    """Fills the rows and columns of x beyond `size` by repeating the last row and column inside."""
     height, width, _ = size
     x[height:, :width] = x[height - 1, :width]
     x[:, width:] = x[:, width - 1 : width]
 
 
 def gathered_at_edge(above: Tensor, size: torch.Size) -> Tensor:
-    """The way back through `repeat_edge`, of `size`; `above` is taken over."""
+    """The backward pass of `repeat_edge`. It changes `above`, the gradient of x."""
     height, width, _ = size
     above[:, width - 1] += above[:, width:].sum(1)
     above[height - 1, :width] += above[height:, :width].sum(0)
@@ -195,14 +203,14 @@ def gathered_at_edge(above: Tensor, size: torch.Size) -> Tensor:
 
 
 class NativeGradient:
-    """A transform of transposed convolutions, their activations and STBs, there and back.
+    """Both passes of a transform of transposed convolutions, their activations and STBs.
 
     Args:
         modules: the trained transform, in float32.
-        dtype: of the operands, float32 or bfloat16. On the way there the last convolution always
-            has float32, as in `ticodec.models.inference`.
+        dtype: the type of the operands, float32 or bfloat16. In the forward pass the last
+            convolution always uses float32, as in `ticodec.models.inference`.
 
-    Raises ValueError where the extension has no kernels for it, or is missing.
+    Raises ValueError if the extension has no kernels for it, or is missing.
     """
 
     def __init__(self, modules: nn.Sequential, dtype: torch.dtype) -> None:
@@ -226,15 +234,18 @@ class NativeGradient:
 
     @classmethod
     def of(cls, modules: nn.Sequential, dtype: torch.dtype) -> NativeGradient | None:
-        """A `NativeGradient`, or None where the extension has no kernels for it, or is missing."""
+        """A `NativeGradient`, or None if the extension has no kernels for it, or is missing."""
         try:
             return cls(modules, dtype)
         except ValueError:
             return None
 
     def run(self, y: Tensor) -> tuple[Tensor, Back]:
-        """(h, w, M) float32 to (H, W, 3), float32, and the way back, which is to be taken once."""
-        if y.numel() > self.most:  # what smaller ones used would be too small
+        """(h, w, M) float32 to (H, W, 3) float32, and a function for the backward pass.
+
+        The function can be called once.
+        """
+        if y.numel() > self.most:  # the memory of smaller maps would be too small
             self.release()
         self.most = max(self.most, y.numel())
         maps, x, backs = self.maps, y, []
@@ -250,5 +261,5 @@ class NativeGradient:
         return x, back_through_all
 
     def release(self) -> None:
-        """Give the memory of maps back."""
+        """Frees the memory of maps that are not in use."""
         self.maps, self.most = Maps(), 0

@@ -1,4 +1,5 @@
-/* Compiles kernels_body.h for instruction sets, and chooses a set when the program runs. */
+/* Compiles kernels_body.h once for each instruction set, and chooses a set when the program
+ * runs. */
 #include "kernels.h"
 
 #include "../../entropy/native/processor.h"
@@ -20,27 +21,29 @@
 
 #define LEAKY_SLOPE 0.01f
 
-/* What becomes of a product. */
+/* What is done with the sums of a product: they are stored, added to `out`, stored as operands, go
+ * through GELU first, are multiplied by GELU's derivative, go through LeakyReLU, or `out` is
+ * divided or multiplied by them. */
 enum { STORE, ADD, OPERAND, GELU, GELU_SLOPE, LEAKY, DIVIDE, MULTIPLY };
 
-/* Rows of operands times the weights of a layer. Row number r begins at a[tap] + r · stride, for
- * each run of inputs. */
+/* A product: rows of operands times the weights of a layer. For each run of inputs (tap), row
+ * number r begins at a[tap] + r · stride. */
 typedef struct {
     const void *const *a;
     size_t taps, stride, rows;
-    const void *weight;   /* of the first block */
-    size_t block;         /* operands from a block of weights to the next */
-    size_t steps, blocks; /* steps: of each tap */
-    const float *start;   /* what sums start with, NULL for zeros; row r at r · start_stride */
+    const void *weight;   /* the first block of weights */
+    size_t block;         /* how many operands a block of weights has */
+    size_t steps, blocks; /* steps: for each tap */
+    const float *start;   /* the sums start with this, row r at r · start_stride; NULL for zeros */
     size_t start_stride;
     void *out;          /* float32, or operands for OPERAND, GELU and GELU_SLOPE */
-    const float *slope; /* for GELU_SLOPE: sums are multiplied with the slope there, as out */
+    const float *slope; /* for GELU_SLOPE: the inputs of GELU, in the layout of `out` */
     size_t out_stride;
-    int end; /* what becomes of it */
+    int end; /* what is done with the sums, see above */
 } product_of;
 
-/* Φ(x) - ½ = x · R(2x²/c² - 1) for |x| <= c; the coefficients of R minimise the largest error of
- * GELU(x) = x · Φ(x): 6·10⁻⁵ for bfloat16, 2·10⁻⁶ for float32. */
+/* The coefficients of a polynomial R, with Φ(x) - ½ = x · R(2x²/c² - 1) for |x| <= c. They minimise
+ * the largest error of GELU(x) = x · Φ(x), which is 6·10⁻⁵ for bfloat16 and 2·10⁻⁶ for float32. */
 #define C_FLOAT 5.0f
 static const float gelu_float[] = {0.141363766f,   -0.0702953795f,  0.0515211783f,  -0.040468281f,
                                    0.0314498243f,  -0.0230741037f,  0.0162833982f,  -0.0117431608f,
@@ -98,7 +101,7 @@ size_t kernels_here(const kernels *all[MOST_SETS]) {
 #if defined(__x86_64__)
     int bf16 = has_avx512() && __builtin_cpu_supports("avx512bf16");
 #if HAS_AMX
-    static int amx = -1; /* asked and tested once; Python's lock is held */
+    static int amx = -1; /* found out only once; no other thread is here, as the GIL is held */
     if (amx < 0) amx = bf16 && amx_allowed() && amx_works();
     if (amx) all[count++] = &kernels_amxbf16;
 #endif

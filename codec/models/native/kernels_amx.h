@@ -1,11 +1,12 @@
-/* Products by AMX, for kernels_product.h: 32 rows by two blocks of outputs at a time.
+/* Products with AMX, for kernels_product.h: 32 rows by two blocks of outputs at a time. The numbers
+ * are those of the tiles:
  *
  *           weights 6  7
  *   rows 4  sums    0  1
  *   rows 5  sums    2  3
  */
 
-/* What becomes of a row of sums of a block. */
+/* Does what p->end says with a row of sums of a block. */
 INLINE TARGET void NAME(finish)(const product_of *p, size_t row, size_t block, vec x) {
     size_t at = row * p->out_stride + block * BLOCK;
     float *out = (float *)p->out + at;
@@ -18,7 +19,8 @@ INLINE TARGET void NAME(finish)(const product_of *p, size_t row, size_t block, v
 #undef ONCE
 }
 
-/* One or two tiles of rows by one or two blocks; `lower` and `right` are constants. */
+/* Multiplies one tile of rows, or two if `lower`, by one block of outputs, or two if `right`. Both
+ * are constants. */
 INLINE TARGET void NAME(tiles)(const product_of *p, size_t row, size_t block, const int lower,
                                const int right) {
     const operand *w = (const operand *)p->weight + block * p->block;
@@ -55,7 +57,8 @@ INLINE TARGET void NAME(tiles)(const product_of *p, size_t row, size_t block, co
                 NAME(finish)(p, row + 16 * down + r, block + b, READ(sums[2 * down + b][r]));
 }
 
-/* Returns 0 without doing anything where a tap's inputs fill no whole tiles. */
+/* `product` with AMX. If the inputs of a tap do not fill whole tiles, it does nothing and returns
+ * 0. */
 TARGET static int NAME(product_of_tiles)(const product_of *p) {
     if (p->steps % 16) return 0;
     for (size_t block = 0; block < p->blocks; block += 2) {

@@ -1,11 +1,11 @@
-/* The functions of `kernels` for one instruction set; kernels.c includes this once for each.
+/* The functions of `kernels` for one instruction set. kernels.c includes this file once per set.
  *
- * It defines these macros before: SET (a suffix for names), TARGET (an attribute of functions),
- * VECTOR (bytes of a vector), PER (1: operands are float32, 2: bfloat16) and MATRICES (whether the
- * processor multiplies whole tiles, see kernels_amx.h).
+ * Before that it defines these macros: SET (a suffix for names), TARGET (an attribute of
+ * functions), VECTOR (bytes of a vector), PER (1 if operands are float32, 2 if they are bfloat16)
+ * and MATRICES (whether the processor multiplies whole tiles, see kernels_amx.h).
  */
 #define LANES (VECTOR / 4)
-#define VECTORS (BLOCK / LANES) /* of a block */
+#define VECTORS (BLOCK / LANES) /* how many vectors a block has */
 
 typedef float NAME(vector) __attribute__((vector_size(VECTOR), aligned(4), may_alias));
 typedef int32_t NAME(integers) __attribute__((vector_size(VECTOR), aligned(4), may_alias));
@@ -26,11 +26,12 @@ typedef float NAME(operand);
 #endif
 #define operand NAME(operand)
 
-/* Tiles: as many sums as there are registers for. */
+/* The sizes of a tile of sums: ROWS rows by WIDTH blocks, or NARROW rows by one block. The number
+ * of registers limits them. */
 #if VECTOR == 64
 #define ROWS 8
-#define WIDTH 3   /* blocks */
-#define NARROW 16 /* rows, where there is one block only */
+#define WIDTH 3
+#define NARROW 16
 #define MIN(a, b) (vec) _mm512_min_ps((__m512)(a), (__m512)(b))
 #define MAX(a, b) (vec) _mm512_max_ps((__m512)(a), (__m512)(b))
 #define SUM(x) _mm512_reduce_add_ps((__m512)(x))
@@ -56,8 +57,8 @@ INLINE TARGET float NAME(sum)(vec x) {
 }
 #endif
 
-/* 2^x for x <= 127, by whole powers and a polynomial for the rest, which is in [0, 1) or [-½, ½].
- * The relative error is 8·10⁻⁵ for bfloat16 and 2·10⁻⁷ for float32. */
+/* 2^x for x <= 127: a whole power of two times a polynomial of the rest, which is in [0, 1) or in
+ * [-½, ½]. The relative error is 8·10⁻⁵ for bfloat16 and 2·10⁻⁷ for float32. */
 INLINE TARGET vec NAME(exp2)(vec x) {
 #if VECTOR == 64
     vec f = (vec)_mm512_reduce_ps((__m512)x, 1); /* x - floor(x) */
@@ -91,7 +92,7 @@ INLINE TARGET vec NAME(exp2)(vec x) {
 #endif
 }
 
-/* Φ(x) - ½. */
+/* Φ(x) - ½, where Φ is the cumulative of the normal distribution. */
 INLINE TARGET vec NAME(normal)(vec x) {
 #if PER == 2
 #define COEFFICIENTS gelu_bf16
@@ -111,7 +112,7 @@ INLINE TARGET vec NAME(normal)(vec x) {
 
 INLINE TARGET vec NAME(gelu)(vec x) { return x * (NAME(normal)(x) + 0.5f); }
 
-/* The derivative, Φ(x) + x · φ(x). */
+/* The derivative of GELU, Φ(x) + x · φ(x). */
 INLINE TARGET vec NAME(gelu_slope)(vec x) {
     vec density = 0.398942280f * NAME(exp2)(x * x * -0.721347520f); /* 1/√(2π), -log₂(e)/2 */
     return NAME(normal)(x) + 0.5f + x * density;

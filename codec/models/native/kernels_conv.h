@@ -1,4 +1,4 @@
-/* Convolutions, for kernels_body.h: the taps in a row of a neighbourhood are one run of inputs. */
+/* Convolutions, for kernels_body.h. The taps in a row of a neighbourhood are one run of inputs. */
 
 TARGET static void NAME(round)(const float *from, size_t count, void *to) {
     operand *out = to;
@@ -12,7 +12,7 @@ TARGET static void NAME(round)(const float *from, size_t count, void *to) {
     memcpy(out + i, rounded, (count - i) * sizeof *rounded);
 }
 
-/* Positions of a row that GDN takes at a time. */
+/* GDN processes this many positions of a row at a time. */
 #define POSITIONS 64
 
 static size_t NAME(conv_scratch)(const conv_layer *l) {

@@ -1,14 +1,15 @@
-/* Gradients, for kernels_body.h: the way back (backward pass) through a Swin layer, window by
- * window in the cache, and through activations.
+/* Gradients, for kernels_body.h: the backward pass through a Swin layer, window by window in the
+ * cache, and through activations.
  *
  *     x ─► norm ─► qkv ─► attend ─► proj ─► + ─► norm ─► MLP ─► +
  *     └─────────────────────────────────────┘└──────────────────┘   residuals
  *
- * What a window needs of the way forward is computed again from what the layer took, x. `above` is
- * always the gradient with respect to what a step made; it becomes that of what the step took.
+ * The intermediate results of the forward pass that a window needs are computed again from the
+ * layer's input, x. `above` is always the gradient with respect to the output of a step. From it
+ * the gradient with respect to the input of the step is computed.
  */
 
-/* Back through LayerNorm of rows x: adds to the gradient `to` of x. */
+/* The backward pass of LayerNorm of rows x. It adds to the gradient `to` of x. */
 TARGET static void NAME(norm_gradient)(const float *x, const float *above, size_t rows,
                                        size_t channels, float *to) {
     float share = 1 / (float)channels;
@@ -28,7 +29,8 @@ TARGET static void NAME(norm_gradient)(const float *x, const float *above, size_
     }
 }
 
-/* Back through softmax: shares p and the gradient of them, rows of `width`, to that of scores. */
+/* The backward pass of softmax: probabilities p and their gradient `above`, rows of `width`, to the
+ * gradient of scores. */
 TARGET static void NAME(softmax_gradient)(const operand *p, const float *above, size_t rows,
                                           size_t width, operand *out) {
     for (; rows; rows--, p += width, above += width, out += width) {
@@ -40,8 +42,8 @@ TARGET static void NAME(softmax_gradient)(const operand *p, const float *above, 
     }
 }
 
-/* A square of SIDE columns of SIDE rows: rows become columns. Each round of unpacking brings the
- * rows i and i + SIDE / 2 together. */
+/* Transposes a square of SIDE rows and columns. Each round of unpacking interleaves the rows i and
+ * i + SIDE / 2. */
 #if VECTOR == 16
 #define SIDE 1
 INLINE void NAME(flip_square)(const operand *from, size_t stride, operand *to) {
@@ -70,7 +72,7 @@ INLINE TARGET void NAME(flip_square)(const operand *from, size_t stride, operand
 #undef UNPACK
 #endif
 
-/* Columns of `rows` rows of `width` as rows of `width`, zeros where there is no row. */
+/* Transposes a matrix [rows][width], which is first filled with rows of zeros to [width][width]. */
 TARGET static void NAME(flip)(const operand *from, size_t rows, size_t width, operand *to) {
     size_t whole = rows / SIDE * SIDE;
     for (size_t q = 0; q < whole; q += SIDE)
@@ -81,7 +83,7 @@ TARGET static void NAME(flip)(const operand *from, size_t rows, size_t width, op
             to[k * width + q] = q < rows ? from[q * width + k] : 0;
 }
 
-/* Where a window's things lie in scratch, besides those of the way forward. */
+/* The places of a window's arrays in scratch: those of the forward pass, and more. */
 typedef struct {
     NAME(places) s;
     float *middle, *above, *part, *before;
@@ -95,13 +97,13 @@ static NAME(gradient_places) NAME(lay_out_gradient)(const swin_layer *l, char *s
     size_t at = s.s.bytes;
     PLACE(middle, tokens * c);      /* the map between attention and MLP */
     PLACE(above, tokens * c);       /* the gradient of the map */
-    PLACE(part, tokens * c);        /* the gradient of what LayerNorm makes */
-    PLACE(before, tokens * HIDDEN); /* what GELU takes */
+    PLACE(part, tokens * c);        /* the gradient of the output of LayerNorm */
+    PLACE(before, tokens * HIDDEN); /* the input of GELU */
     PLACE(rounded, tokens * c);     /* `above` as operands */
     PLACE(q, keys * (c + BLOCK));   /* gradients of q, k and v */
     PLACE(k, keys * (c + BLOCK));
     PLACE(v, keys * (c + BLOCK));
-    PLACE(scores, tokens * keys); /* those of the scores of a head */
+    PLACE(scores, tokens * keys); /* the gradients of the scores of a head */
     PLACE(flipped, keys * keys);
     PLACE(weight, keys * PADDED(c / l->heads)); /* k, q or v of a head, as weights */
     s.bytes = at;
@@ -112,7 +114,8 @@ static size_t NAME(swin_gradient_scratch)(const swin_layer *l) {
     return NAME(lay_out_gradient)(l, NULL).bytes;
 }
 
-/* Rows of `from`, [width] each, times a head's weights [keys][depth]; to `out` as operands. */
+/* Multiplies rows of `from`, [width] each, by a head's weights [keys][depth]. The results go to
+ * `out` as operands. */
 TARGET static void NAME(mix)(const operand *from, size_t rows, size_t width, const operand *weight,
                              size_t depth, operand *out, size_t out_stride) {
     const void *taps[] = {from};
@@ -130,8 +133,9 @@ TARGET static void NAME(mix)(const operand *from, size_t rows, size_t width, con
     NAME(product)(&p);
 }
 
-/* Back through attention: from the gradient of what is seen, s.seen, to those of q, k and v. Like
- * the way forward it writes beyond the depth of a head, into the place of the next one. */
+/* The backward pass of attention: from the gradient of its result, s.seen, to the gradients of q, k
+ * and v. Like the forward pass it writes beyond the depth of a head, into the place of the next
+ * head, which is written later. */
 TARGET static void NAME(attend_gradient)(const swin_layer *l, const NAME(gradient_places) * g) {
     const NAME(places) *s = &g->s;
     size_t tokens = l->window * l->window, keys = PADDED(tokens), c = l->channels;
@@ -165,7 +169,8 @@ TARGET static void NAME(attend_gradient)(const swin_layer *l, const NAME(gradien
     }
 }
 
-/* Back through the MLP: from `rounded` to the gradient `part` of what it takes, s.norm. */
+/* The backward pass of the MLP: from `rounded` to the gradient `part` of the MLP's input,
+ * s.norm. */
 TARGET static void NAME(mlp_gradient)(const swin_layer *l, const NAME(gradient_places) * g) {
     const NAME(places) *s = &g->s;
     size_t tokens = l->window * l->window, c = l->channels;
@@ -191,8 +196,8 @@ TARGET static void NAME(mlp_gradient)(const swin_layer *l, const NAME(gradient_p
     }
 }
 
-/* Tokens that are not there are zeros, as is the gradient of what is made of them. No others see
- * them, so theirs have no part of it. */
+/* Missing tokens are zeros, and so are the gradients with respect to their outputs. No other tokens
+ * see the missing ones, so the gradients of the others do not change. */
 TARGET static void NAME(swin_gradient)(const swin_layer *l, const swin_rows *r, const float *above,
                                        size_t window, void *scratch) {
     NAME(gradient_places) g = NAME(lay_out_gradient)(l, scratch);
@@ -248,7 +253,8 @@ static size_t NAME(activation_gradient_scratch)(const conv_layer *l) {
     return 2 * POSITIONS * l->out * (sizeof(operand) + sizeof(float));
 }
 
-/* INVERSE_GDN makes x · n of x, n = β + Γ|x|: a · n + sign(x) · Γᵀ(a · x) comes of a. */
+/* INVERSE_GDN computes x · n with n = β + Γ|x|. So its backward pass turns the gradient a into
+ * a · n + sign(x) · Γᵀ(a · x). */
 TARGET static void NAME(activation_gradient)(const conv_layer *l, const float *kept,
                                              const float *above, size_t positions, void *to,
                                              void *scratch) {

@@ -1,7 +1,8 @@
 /* Products of rows with the weights of a layer, for kernels_body.h. */
 
-/* What becomes of sums x of a product p, at out + to (float32) or saved + to (operands). slope + to
- * is where GELU's slope is wanted. EACH does something for every vector of sums. */
+/* Does what p->end says with sums x of a product p. Their place is out + to (float32) or saved + to
+ * (operands). The input of GELU_SLOPE is at slope + to. EACH repeats a statement for every vector
+ * of sums. */
 #define END_WITH(EACH)                                                                             \
     switch (p->end) {                                                                              \
     case STORE:                                                                                    \
@@ -22,7 +23,8 @@
         EACH(AT(out + to) *= x) break;                                                             \
     }
 
-/* A tile of a product: from row `row` and block `block` on. `rows` and `blocks` are constants. */
+/* Computes a tile of a product, from row `row` and block `block` on. `rows` and `blocks` are
+ * constants. */
 INLINE TARGET void NAME(tile)(const product_of *p, size_t row, size_t block, const int rows,
                               const int blocks) {
     const int vectors = blocks * VECTORS;
@@ -46,7 +48,7 @@ INLINE TARGET void NAME(tile)(const product_of *p, size_t row, size_t block, con
                 with[v] = (__m512bh)_mm512_loadu_si512((const void *)(w + (size_t)v * apart));
 #pragma GCC unroll 16
             for (int r = 0; r < rows; r++) {
-                int32_t pair; /* which need not be aligned */
+                int32_t pair; /* it is copied because it need not be aligned */
                 memcpy(&pair, a + r * stride, sizeof pair);
                 __m512bh of = (__m512bh)_mm512_set1_epi32(pair);
 #pragma GCC unroll 16
@@ -105,7 +107,8 @@ TARGET static void NAME(product)(const product_of *p) {
     }
 }
 
-/* Rows of operands, `stride` apart, through a layer: to outputs that are `out_stride` apart. */
+/* Sends rows of operands through a layer. The rows are `stride` apart, and the rows of outputs
+ * `out_stride`. */
 TARGET static void NAME(linear)(const linear_layer *l, const operand *a, size_t stride, size_t rows,
                                 void *out, size_t out_stride, int end) {
     const void *taps[] = {a};

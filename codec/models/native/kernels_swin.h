@@ -1,6 +1,6 @@
-/* Swin layers, for kernels_body.h: a window goes through a layer in the cache. */
+/* Swin layers, for kernels_body.h. While a window goes through a layer, it stays in the cache. */
 
-/* LayerNorm without its affine part, as operands. */
+/* LayerNorm without its affine part. The results are operands. */
 TARGET static void NAME(norm)(const float *x, size_t rows, size_t channels, operand *out) {
     float share = 1 / (float)channels;
     for (; rows; rows--, x += channels, out += channels) {
@@ -16,11 +16,12 @@ TARGET static void NAME(norm)(const float *x, size_t rows, size_t channels, oper
     }
 }
 
-/* Scores beyond ± this do not count: then no sum overflows, and no row has to be searched for its
- * largest score. Those of trained networks are far smaller. */
+/* Scores above this are clamped to it. Then no sum overflows, so the largest score of a row need
+ * not be found first. Scores of trained networks are far smaller. */
 #define LARGEST_SCORE 120.0f
 
-/* softmax of rows of scores [rows][width] as operands; scores are in units of log 2. */
+/* Softmax of rows of scores [rows][width]. The scores are in units of log 2. The results are
+ * operands. */
 TARGET static void NAME(softmax)(const float *scores, size_t rows, size_t width, operand *out) {
     for (; rows; rows--, scores += width, out += width) {
         vec total = ALL(0), e[MOST_TOKENS / LANES];
@@ -31,8 +32,8 @@ TARGET static void NAME(softmax)(const float *scores, size_t rows, size_t width,
     }
 }
 
-/* k of a head [tokens][depth], rows `stride` apart, as weights: [blocks of tokens][depth / PER][
- * BLOCK][PER]. tokens: a multiple of BLOCK. */
+/* Writes k of a head [tokens][depth] as weights [blocks of tokens][depth / PER][BLOCK][PER]. The
+ * rows of k are `stride` apart. `tokens` is a multiple of BLOCK. */
 TARGET static void NAME(turn)(const operand *k, size_t stride, size_t tokens, size_t depth,
                               operand *out) {
     for (size_t block = 0; block < tokens; block += BLOCK, out += depth * BLOCK)
@@ -41,7 +42,8 @@ TARGET static void NAME(turn)(const operand *k, size_t stride, size_t tokens, si
                 memcpy(out + (e * BLOCK + t * PER), k + (block + t) * stride + e, PER * sizeof *k);
 }
 
-/* v of a head as weights: [blocks of depth][tokens / PER][BLOCK][PER]; zeros beyond the depth. */
+/* Writes v of a head as weights [blocks of depth][tokens / PER][BLOCK][PER], with zeros beyond the
+ * depth. */
 TARGET static void NAME(pair)(const operand *v, size_t stride, size_t tokens, size_t depth,
                               operand *out) {
     for (size_t block = 0; block < depth; block += BLOCK, out += tokens * BLOCK) {
@@ -57,18 +59,19 @@ TARGET static void NAME(pair)(const operand *v, size_t stride, size_t tokens, si
     }
 }
 
-/* Where a window's things lie in scratch. */
+/* The places of a window's arrays in scratch. p has the probabilities of a head. */
 typedef struct {
     float *x, *scores;
     operand *norm, *qkv, *seen, *hidden, *k, *v, *p;
-    size_t apart; /* from the p of a head to that of the next one: 0 where they are not kept */
+    size_t apart; /* the distance between p of two heads; 0 if only one p is kept */
     size_t bytes;
 } NAME(places);
 
-/* Hidden channels that go through the MLP at a time, so that they stay in the first-level cache. */
+/* This many hidden channels go through the MLP at a time, so that they stay in the first-level
+ * cache. */
 #define HIDDEN (PER * 4 * BLOCK)
 
-/* kept: whether the p of all heads are kept. */
+/* kept: whether p of all heads is kept. */
 static NAME(places) NAME(lay_out)(const swin_layer *l, char *scratch, int kept) {
     size_t tokens = l->window * l->window, keys = PADDED(tokens), c = l->channels, at = 0;
     NAME(places) s;
@@ -90,7 +93,7 @@ static NAME(places) NAME(lay_out)(const swin_layer *l, char *scratch, int kept) 
 
 static size_t NAME(swin_scratch)(const swin_layer *l) { return NAME(lay_out)(l, NULL, 0).bytes; }
 
-/* Attention of the tokens first … last - 1; the others are not there. */
+/* Attention of the tokens first … last - 1. The other tokens of the window are missing. */
 TARGET static void NAME(attend)(const swin_layer *l, const NAME(places) * s, const float *bias,
                                 size_t first, size_t last) {
     size_t tokens = l->window * l->window, keys = PADDED(tokens), c = l->channels;
@@ -116,7 +119,8 @@ TARGET static void NAME(attend)(const swin_layer *l, const NAME(places) * s, con
                              .end = STORE};
         NAME(product)(&scores);
         NAME(softmax)(s->scores, rows, keys, p);
-        /* Beyond the depth of a head this writes into the place of the next one, which follows. */
+        /* Beyond the depth of a head this writes into the place of the next head, which is written
+         * later. */
         product_of seen = {.a = shares,
                            .taps = 1,
                            .stride = keys,
@@ -132,7 +136,7 @@ TARGET static void NAME(attend)(const swin_layer *l, const NAME(places) * s, con
     }
 }
 
-/* Where token number `token` of a window is in a map's rows. */
+/* The place of token number `token` of a window in a map's rows. */
 static size_t NAME(place)(const swin_layer *l, const swin_rows *r, size_t window, size_t token) {
     size_t across = r->width / l->window, row = window / across * l->window + token / l->window;
     size_t column = window % across * l->window + token % l->window + l->shift;
@@ -140,10 +144,10 @@ static size_t NAME(place)(const swin_layer *l, const swin_rows *r, size_t window
            l->channels;
 }
 
-/* The tokens of a window that are there, first … last - 1, and its position biases. */
+/* The tokens of a window that are not missing, first … last - 1, and its position biases. */
 typedef struct {
     size_t first, last;
-    int halved; /* some are not there */
+    int halved; /* whether half of the tokens are missing */
     const float *bias;
 } NAME(present);
 
@@ -160,7 +164,8 @@ static NAME(present) NAME(find_present)(const swin_layer *l, const swin_rows *r,
     return t;
 }
 
-/* Numbers h … h + count - 1 of the MLP's hidden layer, of normalised rows: [rows][count]. */
+/* Computes channels h … h + count - 1 of the MLP's hidden layer, [rows][count], from normalised
+ * rows. */
 TARGET static void NAME(to_hidden)(const swin_layer *l, const operand *norm, size_t rows, size_t h,
                                    size_t count, void *hidden, int end) {
     linear_layer in = l->mlp1;
@@ -168,7 +173,8 @@ TARGET static void NAME(to_hidden)(const swin_layer *l, const operand *norm, siz
     NAME(linear)(&in, norm, l->channels, rows, hidden, count, end);
 }
 
-/* What a layer makes of such numbers, to `out`: [rows][channels]. */
+/* Sends channels h … h + count - 1 of the hidden layer through `layer`, to `out`:
+ * [rows][channels]. */
 TARGET static void NAME(from_hidden)(const linear_layer *layer, const operand *hidden, size_t rows,
                                      size_t h, size_t count, const float *start, float *out,
                                      size_t channels, int end) {
@@ -188,7 +194,7 @@ TARGET static void NAME(from_hidden)(const linear_layer *layer, const operand *h
     NAME(product)(&p);
 }
 
-/* Writes the tokens of a window that are there from [tokens][channels] to its rows. */
+/* Writes the tokens of a window that are not missing from [tokens][channels] to the map's rows. */
 TARGET static void NAME(put_back)(const swin_layer *l, const swin_rows *r, size_t window,
                                   const NAME(present) * there, const float *from) {
     size_t c = l->channels;

@@ -1,4 +1,4 @@
-/* Arrays and layers that come from Python. */
+/* Reads arrays and layers from Python. */
 #include "module.h"
 
 #include <stdlib.h>
@@ -10,7 +10,7 @@ int array_of(PyObject *object, Py_buffer *view, size_t size, size_t count, int w
              const char *name) {
     int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
     if (PyObject_GetBuffer(object, view, flags)) {
-        PyErr_Format(PyExc_BufferError, "%s is no contiguous%s array", name,
+        PyErr_Format(PyExc_BufferError, "%s is not a contiguous%s array", name,
                      writable ? " writable" : "");
         return -1;
     }
@@ -23,7 +23,8 @@ int array_of(PyObject *object, Py_buffer *view, size_t size, size_t count, int w
     return -1;
 }
 
-/* A copy of an array, aligned to 64 bytes, for `free`; NULL with an exception set. */
+/* A copy of an array, aligned to 64 bytes. The caller frees it. Returns NULL with an exception set
+ * if that fails. */
 static void *copy_of(PyObject *object, size_t size, size_t count, const char *name) {
     Py_buffer view;
     if (array_of(object, &view, size, count, 0, name)) return NULL;
@@ -39,8 +40,8 @@ int check(int fits, const char *message) {
     return fits ? 0 : -1;
 }
 
-/* A layer of (weight, bias) with `in` inputs and `out` outputs. What there is of it after a failure
- * is freed by `free_linear`. */
+/* Reads a layer (weight, bias) with `in` inputs and `out` outputs. Call `free_linear` also after a
+ * failure. */
 static int read_linear(PyObject *tuple, const kernels *k, size_t in, size_t out, linear_layer *l) {
     PyObject *weight, *bias;
     if (!PyArg_ParseTuple(tuple, "OO", &weight, &bias)) return -1;
@@ -138,7 +139,7 @@ PyObject *make_swin(PyObject *self, PyObject *arguments) {
                              (back != Py_None && read_swin_back(back, h->run, l)));
 }
 
-/* A part of ((weight, bias), rows of taps, inputs of a row, column, row_out, column_out). */
+/* Reads a part ((weight, bias), rows of taps, inputs of a run, column, row_out, column_out). */
 static int read_part(PyObject *tuple, const kernels *k, conv_layer *l, conv_part *part) {
     PyObject *layer, *rows;
     Py_ssize_t run, column, row_out, column_out;

@@ -1,10 +1,10 @@
-"""Swin layers and convolutions in C: their weights, packed once, and one call for rows of a map.
+"""Swin layers and convolutions in C. Weights are packed once, and one call runs rows of a map.
 
     SwinLayer (torch) ─► pack ─► NativeSwin ─► run(rows of windows)
     Conv, GDN (torch) ─► pack ─► NativeConv ─► run(rows with borders)
 
-What is constant is folded into the weights beside it: LayerNorm's affine part into qkv and mlp1,
-1/√d and the base of the exponential into q and the position biases.
+Constants are folded into the weights next to them: LayerNorm's affine part into qkv and mlp1, 1/√d
+into q, and the base of the exponential into q and the position biases.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ticodec.models.swin import SwinLayer
 from . import kernel_set, module
 from .team import share
 
-#: Outputs that lie together: BLOCK in kernels.h.
+#: So many outputs lie together in memory, as in kernels.h.
 BLOCK = 16
-#: Numbers of the activations in kernels.h.
+#: The numbers of the activations, as in kernels.h.
 NOTHING, LEAKY_RELU, GDN, INVERSE_GDN = range(4)
-#: The slope of LeakyReLU that the kernels know.
+#: The kernels have LeakyReLU with this slope only.
 SLOPE = 0.01
 
 Packed = tuple[NDArray[Any], NDArray[np.float32]]
@@ -38,10 +38,11 @@ class NativeSwin:
     """A Swin layer for the extension.
 
     Args:
-        layer: the trained layer; dtype: of its operands, float32 or bfloat16.
-        back: whether it is to have `gradient`.
+        layer: the trained layer.
+        dtype: the type of its operands, float32 or bfloat16.
+        back: whether `gradient` will be used.
 
-    Raises ValueError where the extension has no kernel for such a layer or type.
+    Raises ValueError if the extension has no kernel for this layer or type.
     """
 
     def __init__(self, layer: SwinLayer, dtype: torch.dtype, back: bool = False) -> None:
@@ -63,7 +64,7 @@ class NativeSwin:
         size = (c, heads, layer.window, hidden, layer.shift > 0)
         transposes = None
         if back:
-            # The slope of a power of 2, which the kernels leave out.
+            # The derivative of 2^x has the factor log 2, which the kernels leave out.
             factor[: 2 * c] *= math.log(2)
             weights = [qkv * factor, *(weight for weight, _ in layers[1:])]
             transposes = tuple(_transposed(weight, dtype) for weight in weights)
@@ -71,19 +72,20 @@ class NativeSwin:
 
     @classmethod
     def of(cls, layer: SwinLayer, dtype: torch.dtype) -> NativeSwin | None:
-        """A `NativeSwin`, or None where the extension has no kernel for it."""
+        """A `NativeSwin`, or None if the extension has no kernel for it."""
         try:
             return cls(layer, dtype)
         except ValueError:
             return None
 
     def run(self, source: Tensor, add: Tensor | None, to: Tensor, absent: int) -> None:
-        """Rows of windows through the layer; `to` may be `source`.
+        """Sends rows of windows through the layer.
 
         Args:
-            source: rows (R, W, C), float32; W is a multiple of the window. add: what is added to
-                the result, or None; to: where it goes; both as `source`.
-            absent: how many rows of the first windows are missing: none, or the shift.
+            source: rows (R, W, C), float32. W is a multiple of the window.
+            add: is added to the result, (R, W, C) float32, or None.
+            to: the result goes here, (R, W, C) float32. It may be `source`.
+            absent: how many rows of the first windows are missing: 0 or the shift.
         """
         rows, width, _ = source.shape
         arrays = (source.numpy(), None if add is None else add.numpy(), to.numpy())
@@ -92,12 +94,14 @@ class NativeSwin:
     def gradient(
         self, source: Tensor, above: Tensor, add: Tensor | None, to: Tensor, absent: int
     ) -> None:
-        """The way back through the layer; `to` may be `above`.
+        """The backward pass of the layer. All tensors are (R, W, C), float32.
 
         Args:
-            source: what the layer took. above: the gradient of a loss with respect to what it made;
-                add: what is added to the gradient with respect to `source`, or None; to: where
-                that goes. All are as of `run`, and so is `absent`.
+            source: the layer's input.
+            above: the gradient of a loss with respect to the layer's output.
+            add: is added to the gradient with respect to `source`, or None.
+            to: the gradient with respect to `source` goes here. It may be `above`.
+            absent: as for `run`.
         """
         rows, width, _ = source.shape
         size = (rows, width, absent)
@@ -107,12 +111,15 @@ class NativeSwin:
 
 
 class Part(NamedTuple):
-    """A part of a convolution: the outputs of one parity, or all.
+    """A part of a convolution: all its outputs, or the outputs of one parity.
+
+    The taps in one row of the neighbourhood are one run of inputs.
 
     Args:
-        weight: (outputs, runs, inputs of a run), float64: the taps in a row are one run.
-        rows: of each run, from the first row of the neighbourhood on.
-        column: where runs begin. row_out, column_out: the parity.
+        weight: (outputs, runs, inputs of a run), float64.
+        rows: the row of each run, counted from the first row of the neighbourhood.
+        column: the column where the runs begin.
+        row_out, column_out: the parity of the outputs' rows and columns, 0 or 1.
     """
 
     weight: Tensor
@@ -126,17 +133,22 @@ class NativeConv:
     """A convolution and the activation after it, for the extension.
 
     Args:
-        conv: the trained convolution; activation: a LeakyReLU, a GDN or None.
-        dtype: of its operands, float32 or bfloat16. back: whether it is to have
-            `activation_gradient`.
+        conv: the trained convolution.
+        activation: a LeakyReLU, a GDN or None.
+        dtype: the type of its operands, float32 or bfloat16.
+        back: whether `activation_gradient` will be used.
 
-    Raises ValueError where the extension has no kernel for such layers or types.
+    Raises ValueError if the extension has no kernel for these layers or this type.
 
     Attributes:
-        down: input positions from one output of a part to the next; border: columns of zeros that
-            the outermost outputs see; spare: 1 where one number more is read, see `borders`.
-        out: channels of the result; outputs: those of `out`, and zeros up to a whole block.
-        up: rows and columns of outputs for each position; shuffled: they are channels instead.
+        down: the distance between the inputs of two neighbouring outputs of a part.
+        border: how many columns of zeros the outermost outputs read.
+        spare: 1 if one more number is read, see `borders`. Otherwise 0.
+        out: the number of channels of the result.
+        outputs: the number of channels that the kernel computes. It fills whole blocks.
+        up: how many rows and columns of outputs the kernel computes for each position.
+        shuffled: whether the kernel computes the 2×2 outputs of a position as channels of one
+            output.
     """
 
     def __init__(
@@ -152,8 +164,8 @@ class NativeConv:
         transposed = isinstance(inner, nn.ConvTranspose2d)
         self.down = 1 if transposed else int(inner.stride[0])
         self.border = 1 if transposed else inner.kernel_size[0] // 2
-        # So few outputs would fill a part of a block only: those of all parities are computed
-        # together, from the neighbourhood that all of them need.
+        # Fewer than BLOCK outputs would not fill a block. Then the outputs of all parities are
+        # computed together, from the neighbourhood that all of them need.
         self.shuffled = transposed and self.out < BLOCK
         self.up = 2 if transposed and not self.shuffled else 1
         weight, bias = _double(inner.weight), _double(inner.bias)
@@ -165,7 +177,7 @@ class NativeConv:
             parts = [_parity(weight, row, column) for row in (0, 1) for column in (0, 1)]
         per = 2 if dtype == torch.bfloat16 else 1
         self.spare = int(any(part.weight.shape[-1] % per for part in parts))
-        self.outputs = -(-len(bias) // BLOCK) * BLOCK  # with those that fill the last block
+        self.outputs = -(-len(bias) // BLOCK) * BLOCK  # including zeros that fill the last block
         packed = []
         for part in parts:
             runs = _padded(part.weight, 2, per)
@@ -182,40 +194,40 @@ class NativeConv:
 
     @classmethod
     def of(cls, conv: Conv, activation: nn.Module | None, dtype: torch.dtype) -> NativeConv | None:
-        """A `NativeConv`, or None where the extension has no kernel for it."""
+        """A `NativeConv`, or None if the extension has no kernel for it."""
         try:
             return cls(conv, activation, dtype)
         except ValueError:
             return None
 
     def borders(self, width: int) -> tuple[int, int]:
-        """Columns of zeros that rows of that width need on the left and on the right.
+        """How many columns of zeros rows of this width need on the left and on the right.
 
-        In bf16 a run of an odd number of inputs is read with one number behind it, which has a
-        weight of zero, and a row has an even number of columns.
+        In bf16, if a run has an odd number of inputs, one more number after it is read, which has a
+        weight of zero. Also, a row has an even number of columns.
         """
         wide = width + 2 * self.border + self.spare
         return self.border, self.border + self.spare + wide % 2
 
     def fill(self, to: Tensor, rows: Tensor) -> None:
-        """Put rows (r, W, C), of any float type, between the borders of `to` (r, …, C)."""
+        """Writes rows (r, W, C), of any float type, between the borders of `to` (r, …, C)."""
         count, width, channels = rows.shape
         size = (count, width * channels, to.shape[1] * channels, self.border * channels)
         arrays = (rows.float().contiguous().numpy(), self.array(to))
         share(lambda taken: self.module.round(self.name, size, *arrays, taken))
 
     def array(self, operands: Tensor) -> NDArray[Any]:
-        """NumPy has no bfloat16; the extension looks at the size of numbers only."""
+        """Operands as an array. NumPy has no bfloat16, but the extension only checks sizes."""
         return (operands.view(torch.int16) if self.dtype == torch.bfloat16 else operands).numpy()
 
     def activation_gradient(self, kept: Tensor, above: Tensor, to: Tensor) -> None:
-        """The way back through the activation, which is no plain GDN.
+        """The backward pass of the activation, which must not be a GDN that is not inverse.
 
         Args:
-            kept: what an inverse GDN took or a LeakyReLU made, (r, W, C), float32; above: the
-                gradient with respect to what it made, the same.
-            to: rows (r, …, C) in `dtype`; that with respect to what it took goes between their
-                borders, which are one column wide on the left.
+            kept: the input of an inverse GDN, or the output of a LeakyReLU, (r, W, C), float32.
+            above: the gradient with respect to the activation's output, (r, W, C), float32.
+            to: rows (r, …, C) in `dtype`. The gradient with respect to the activation's input goes
+                between their borders. The left border has one column.
         """
         count, width, channels = above.shape
         size = (count, width * channels, to.shape[1] * channels, channels)
@@ -226,10 +238,11 @@ class NativeConv:
         """Rows of outputs, (rows, columns, out).
 
         Args:
-            near: their neighbourhoods, rows (R, W, C) in `dtype`, with borders; R may be more.
-            to: where the outputs of the kernel go, (up · r, up · w, `outputs`), float32. The
-                result lies in it, or is a copy where it is shuffled.
-            kept: as `to`, gets what a GDN takes.
+            near: the input rows that the outputs need, (R, W, C) in `dtype`, with borders. There
+                may be more rows than needed.
+            to: the outputs of the kernel go here, (up · r, up · w, `outputs`), float32. The result
+                is a view of it, or a copy if `shuffled`.
+            kept: the input of a GDN goes here, of the same shape as `to`. None drops it.
         """
         rows, width = to.shape[0] // self.up, to.shape[1] // self.up
         size = (*near.shape[:2], rows, width)
@@ -242,7 +255,7 @@ class NativeConv:
 
 
 def _extension(dtype: torch.dtype) -> tuple[Any, str]:
-    """The extension, and the name of its kernels. Raises ValueError where there are none."""
+    """The extension, and the name of its kernels. Raises ValueError if there are none."""
     name = kernel_set(dtype == torch.bfloat16)
     if name is None:
         raise ValueError(f"no kernels for {dtype}")
@@ -255,20 +268,20 @@ def _double(x: Tensor | None) -> Tensor:
 
 
 def _with_norm(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer that takes what `norm` makes without its affine part."""
+    """Weight and bias of `linear` after the affine part of `norm` is folded into them."""
     weight, bias = _double(linear.weight), _double(linear.bias)
     return weight * _double(norm.weight), bias + weight @ _double(norm.bias)
 
 
 def _padded(x: Tensor, axis: int, multiple: int) -> Tensor:
-    """Zeros behind the end of an axis, up to a multiple."""
+    """Appends zeros to an axis until its size is a multiple of `multiple`."""
     shape = list(x.shape)
     shape[axis] = -shape[axis] % multiple
     return torch.cat([x, x.new_zeros(shape)], axis)
 
 
 def _pack(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Packed:
-    """Weight (outputs, inputs) and bias as `linear_layer` in kernels.h has them."""
+    """Weight (outputs, inputs) and bias in the form of `linear_layer` in kernels.h."""
     per = 2 if dtype == torch.bfloat16 else 1
     weight = _padded(_padded(weight, 0, BLOCK), 1, per)
     pairs = weight.reshape(len(weight) // BLOCK, BLOCK, -1, per).transpose(1, 2)
@@ -279,14 +292,15 @@ def _pack(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Packed:
 
 
 def _transposed(weight: Tensor, dtype: torch.dtype) -> Packed:
-    """The way back through a linear layer (outputs, inputs): its transpose, without a bias."""
+    """The packed transpose of a weight (outputs, inputs), with zero bias, for the backward pass."""
     return _pack(weight.t(), weight.new_zeros(weight.shape[1]), dtype)
 
 
 def _biases(layer: SwinLayer) -> NDArray[np.float32]:
-    """Position biases [patterns][heads][T][T, padded], -inf where a pair is masked.
+    """Position biases [patterns][heads][T][T, padded]. Masked pairs have -inf.
 
-    The patterns are those of a map of 2 × 2 windows: inside, last column, last row, both.
+    The four windows of a map of 2 × 2 windows show all patterns: inside, in the last column, in
+    the last row, in both.
     """
     bias = layer.position_bias().detach().cpu().double() * math.log2(math.e)
     tokens = bias.shape[1]
@@ -302,18 +316,18 @@ def _biases(layer: SwinLayer) -> NDArray[np.float32]:
 
 
 def _whole(weight: Tensor) -> Part:
-    """A convolution (outputs, inputs, k, k)."""
+    """The only part of a convolution that is not transposed, (outputs, inputs, k, k)."""
     runs = weight.permute(0, 2, 3, 1).flatten(2)  # (outputs, k, k · inputs)
     return Part(runs, tuple(range(runs.shape[1])), 0)
 
 
 def _reach(kernel: int, parity: int) -> list[int]:
-    """Inputs, from their own place, that outputs of a parity see in a transposed convolution."""
+    """The offsets of the inputs that outputs of a parity need in a transposed convolution."""
     return [at for at in (-1, 0, 1) if 0 <= parity + kernel // 2 - 2 * at < kernel]
 
 
 def _parity(weight: Tensor, row: int, column: int) -> Part:
-    """The outputs of a parity of a transposed convolution (inputs, outputs, k, k)."""
+    """The part for one parity of a transposed convolution (inputs, outputs, k, k)."""
     kernel = weight.shape[-1]
     down, across = _reach(kernel, row), _reach(kernel, column)
     taps_down = [row + kernel // 2 - 2 * at for at in down]
@@ -324,7 +338,10 @@ def _parity(weight: Tensor, row: int, column: int) -> Part:
 
 
 def _together(weight: Tensor) -> Part:
-    """All four parities of a transposed convolution as outputs of one, (row, column, output)."""
+    """One part for all four parities of a transposed convolution (inputs, outputs, k, k).
+
+    Its outputs are ordered as (row, column, output).
+    """
     inputs, outputs, kernel, _ = weight.shape
     runs = weight.new_zeros(2, 2, outputs, 3, 3, inputs)
     for row in (0, 1):
@@ -337,7 +354,7 @@ def _together(weight: Tensor) -> Part:
 
 
 def _activation(after: nn.Module | None, dtype: torch.dtype) -> tuple[int, Packed | None]:
-    """The number of an activation, and the layer that it needs."""
+    """The number of an activation, and the linear layer that it needs, or None."""
     if after is None:
         return NOTHING, None
     if isinstance(after, LinearGDN):

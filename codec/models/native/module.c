@@ -1,21 +1,21 @@
 /* The extension module ticodec.models.native._kernels: layers and jobs from Python.
  *
- * Buffers that do not fit raise BufferError, objects that are not the right capsule TypeError or
- * ValueError. A job may run on several threads at once, each of which calls the function: they
- * share its pieces through a counter, and wait for nothing.
+ * A buffer that does not fit raises BufferError. An object that is not the right capsule raises
+ * TypeError or ValueError. Several threads may work on one job at once. Each of them calls the
+ * function. They share the pieces of the job through a counter, and do not wait for each other.
  */
 #include "module.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Raised whenever a function changes what it takes or gives. `native/__init__.py` has the same
- * number, and does not use an extension that has another. */
+/* Raise this number whenever the arguments or the result of a function change.
+ * `native/__init__.py` has the same number, and does not use an extension with another number. */
 enum { API = 3 };
 
 /* -- jobs -------------------------------------------------------------------------- */
 
-/* The next piece that nobody has taken. */
+/* Takes the next piece of the job. */
 static size_t take(int64_t *counter) {
     return (size_t)__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
@@ -30,14 +30,14 @@ static void *scratch_of(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 
 
 /* An array that a job needs. */
 typedef struct {
-    PyObject *object; /* NULL: there is none */
+    PyObject *object; /* NULL if the array is left out */
     size_t size, count;
     int writable;
     const char *name;
 } array;
 
-/* The buffers of arrays; one without an object has buf NULL. Returns 0, or -1 with an exception
- * set. `release` is for all of them, in both cases. */
+/* Gets the buffers of arrays. If an array is left out, `buf` of its buffer is NULL. Returns 0, or
+ * -1 with an exception set. Call `release` for all of them in both cases. */
 static int arrays_of(const array *wanted, size_t count, Py_buffer *views) {
     memset(views, 0, count * sizeof *views);
     for (size_t i = 0; i < count; i++) {
@@ -54,7 +54,7 @@ static void release(Py_buffer *views, size_t count) {
 
 static PyObject *unless_none(PyObject *object) { return object == Py_None ? NULL : object; }
 
-/* swin, or swin_gradient where `back`. */
+/* The function `swin`, or `swin_gradient` if `back`. */
 static PyObject *swin_job(PyObject *arguments, int back) {
     PyObject *capsule, *from, *add, *above = NULL, *to, *counter;
     Py_ssize_t rows, width, absent;
@@ -70,7 +70,7 @@ static PyObject *swin_job(PyObject *arguments, int back) {
     if (check(rows > 0 && rows <= MOST_ROWS && width > 0 && width <= MOST_ROWS &&
                   width % window == 0 && rows % half == 0 &&
                   (absent == 0 || (absent == half && l->shift)),
-              "these are no rows of windows") ||
+              "these are not rows of windows") ||
         check(!back || l->mlp2_back.weight, "this layer was made without gradients"))
         return NULL;
     size_t count = (size_t)(rows * width) * l->channels;
@@ -110,8 +110,8 @@ static PyObject *run_swin_gradient(PyObject *self, PyObject *arguments) {
     return swin_job(arguments, 1);
 }
 
-/* Rows of numbers that become operands: `numbers` of them in each, which go to rows of `width`
- * operands, from number `first` on. */
+/* Whether the sizes are allowed for `rows` rows of `numbers` numbers each, which are written as
+ * operands to rows of `width`, from operand `first` on. */
 static int fit_rows(Py_ssize_t rows, Py_ssize_t numbers, Py_ssize_t width, Py_ssize_t first) {
     const Py_ssize_t most = MOST_ROWS * MOST_CHANNELS;
     return rows >= 0 && rows <= MOST_ROWS && numbers >= 0 && first >= 0 && width >= 0 &&
@@ -127,7 +127,7 @@ static PyObject *run_round(PyObject *self, PyObject *arguments) {
                           &to, &counter))
         return NULL;
     const kernels *run = kernels_find(set);
-    if (check(run && fit_rows(rows, numbers, width, first), "these are no rows of numbers"))
+    if (check(run && fit_rows(rows, numbers, width, first), "these are not rows of numbers"))
         return NULL;
     const array wanted[] = {{from, 4, (size_t)(rows * numbers), 0, "from"},
                             {to, run->operand_size, (size_t)(rows * width), 1, "to"},
@@ -157,10 +157,10 @@ static PyObject *run_activation_gradient(PyObject *self, PyObject *arguments) {
     if (!h) return NULL;
     const conv_layer *l = &h->layer.conv;
     if (check(fit_rows(rows, numbers, width, first) && numbers % (Py_ssize_t)l->out == 0,
-              "these are no rows of such a layer") ||
+              "these are not rows of such a layer") ||
         check(l->activation != GDN && (l->activation != INVERSE_GDN || l->gdn_back.weight),
               "this layer was made without gradients") ||
-        check(l->activation == NOTHING || kept != Py_None, "what was kept is missing"))
+        check(l->activation == NOTHING || kept != Py_None, "the argument `kept` is missing"))
         return NULL;
     size_t count = (size_t)(rows * numbers), size = h->run->operand_size;
     const array wanted[] = {{unless_none(kept), 4, count, 0, "kept"},
@@ -200,7 +200,7 @@ static PyObject *run_conv(PyObject *self, PyObject *arguments) {
     int fits = rows_from > 0 && rows_from <= MOST_ROWS && width_from > 0 &&
                width_from <= MOST_ROWS && rows > 0 && rows <= MOST_ROWS && width > 0 &&
                width <= MOST_ROWS;
-    /* No run of taps may end behind the rows that there are. */
+    /* No run of taps may end after the last of the rows. */
     size_t from_size = fits ? (size_t)(rows_from * width_from) * l->channels : 0;
     for (size_t i = 0; fits && i < l->count; i++) {
         const conv_part *part = &l->parts[i];
@@ -212,7 +212,7 @@ static PyObject *run_conv(PyObject *self, PyObject *arguments) {
                 fits && row < (size_t)rows_from && end + part->taps.in / part->count <= from_size;
         }
     }
-    if (check(fits, "these are no rows of such a convolution")) return NULL;
+    if (check(fits, "these are not rows of such a convolution")) return NULL;
     size_t to_size = l->up * (size_t)rows * l->up * (size_t)width * l->out;
     const array wanted[] = {{from, h->run->operand_size, from_size, 0, "from"},
                             {to, 4, to_size, 1, "to"},
@@ -259,8 +259,8 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* SETS: names of the kernels that this processor can run and bytes of their operands, the best ones
- * first. */
+/* Adds SETS: the names of the sets of kernels that this processor can run, with the bytes of their
+ * operands. For each type of operands the fastest set comes first. */
 static int add_sets(PyObject *module) {
     const kernels *all[MOST_SETS];
     size_t count = kernels_here(all);

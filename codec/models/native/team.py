@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 
 def share(job: Callable[[NDArray[np.int64]], None]) -> None:
-    """Call `job` on as many threads as torch uses; this is one of them.
+    """Calls `job` on as many threads as torch uses. The calling thread is one of them.
 
     Args:
-        job: takes the counter of pieces that have been taken, (1,), and returns when none is left.
+        job: its argument is a counter of the pieces that have been taken, (1,). It takes pieces,
+            and returns when no piece is left.
 
-    Raises what the job raises.
+    Raises the exceptions of the job.
     """
     taken = np.zeros(1, np.int64)
     others = torch.get_num_threads() - 1
     helpers = []
-    # The system may have no more threads, and Python starts none as it ends: fewer do the work.
+    # The system may have no more threads, and Python starts no threads while it shuts down. Then
+    # fewer threads do the work.
     with suppress(RuntimeError):
         for _ in range(others):
             helpers.append(_pool(others).submit(job, taken))
