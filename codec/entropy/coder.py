@@ -96,7 +96,7 @@ class EntropyCoder:
             raise BadInputError("damaged weights: the thresholds of the scales do not ascend")
 
     def encode(self, y: Tensor, z: Tensor) -> Coded:
-        """Latents y (h, w, M) and z (h/n, w/n, N) to streams. Gains are already applied.
+        """Encodes latents y (h, w, M) and z (h/n, w/n, N). Gains must already be applied.
 
         n is 4, and 2 for icat. Raises BadInputError if a latent is infinite or NaN.
         """
@@ -118,13 +118,13 @@ class EntropyCoder:
 
     @torch.inference_mode()
     def encode_many(self, latents: Sequence[tuple[Tensor, Tensor]]) -> list[Coded]:
-        """`encode` of several images of any sizes. It takes less time than one by one."""
+        """Encodes several images of any sizes. This takes less time than `encode` for each."""
         writings = [Encoding(self, y, z) for y, z in latents]
         self.latents.run([self.map_of(encoding, None) for encoding in writings])
         return [encoding.finish() for encoding in writings]
 
     def decode(self, z_stream: bytes, y_stream: bytes, height: int, width: int) -> Decoded:
-        """Streams back to ŷ (n·height, n·width, M). height and width are those of z.
+        """Decodes streams to ŷ (n·height, n·width, M). The map of z has height × width positions.
 
         Raises BadInputError if no encoder can have written the streams. Other damaged streams
         decode to wrong symbols, which the caller detects by their checksum.
@@ -133,13 +133,13 @@ class EntropyCoder:
 
     @torch.inference_mode()
     def decode_many(self, files: Sequence[Streams]) -> list[Decoded]:
-        """`decode` of several files, in less time. Raises if one of them is damaged."""
+        """Decodes several files, in less time than `decode` for each. Raises if one is damaged."""
         readings = [Decoding(self, streams) for streams in files]
         pairs = zip(readings, self.run(readings), strict=True)
         return [decoding.finish(y_hat) for decoding, y_hat in pairs]
 
     def channels(self, positions: int) -> Ints:
-        """The number of the table of every symbol of z, which is the number of its channel."""
+        """For every symbol of z, the number of its table, which is the number of its channel."""
         return np.tile(np.arange(self.config.N), positions)
 
     def run(self, images: Sequence[Encoding | Decoding]) -> list[Tensor]:
@@ -154,7 +154,7 @@ class EntropyCoder:
         return LatentMap(self.z_hat(*image.z), image, y_hat)
 
     def z_hat(self, z_symbols: Ints, height: int, width: int) -> Tensor:
-        """ẑ (height, width, N), integers."""
+        """ẑ (height, width, N), integers: the symbols plus the centres of the channels."""
         return torch.from_numpy(z_symbols + self.centres).reshape(height, width, -1).to(self.device)
 
 

@@ -1,8 +1,9 @@
 """Networks on integers: the same bits on every machine.
 
-A float network gives slightly different numbers with another thread count, CPU or GPU,
-because the order of its additions differs. Here every tensor holds **integers carried
-in float64**, on a fixed-point grid, so that every machine rounds alike:
+A float network gives slightly different numbers if the thread count, the CPU or the GPU
+changes, because the order of its additions changes. Here every tensor holds **integers
+carried in float64**. They stand for values on a fixed-point grid. Every machine rounds
+to this grid in the same way:
 
     integers x ──► x @ W ──► exact sum, any order ──► round to the grid ──► clamp ──► integers
    16…25 bits     16 bits       below 2⁵³            half to even
@@ -12,9 +13,9 @@ in float64**, on a fixed-point grid, so that every machine rounds alike:
     of summation, on fused multiply-adds or on the number of threads. (Weights carry a
     power-of-two factor. The argument is the same in units of that factor.
     `training/export/compile.py` checks the bound for every output.)
-  * Between products there are only single IEEE operations on float64, which every machine rounds
-    correctly: + - × ÷ and sqrt, rounding and comparing. exp and GELU are integer tables. No
-    library exp, no float reduction and no convolution primitive is used.
+  * Between products there are only single IEEE operations on float64: + - × ÷, sqrt, rounding and
+    comparing. Each of them is correctly rounded on every machine. exp and GELU are integer tables.
+    No library exp, no float reduction and no convolution primitive is used.
 
 `Ops` runs compiled networks. Their structure is in `tic_hyper`, `tic_context` and `icat_rows`.
 """
@@ -38,8 +39,9 @@ NARROW, WIDE, LONG = 2**15 - 1, 2**18 - 1, 2**24 - 1
 LONG_SPARE = 6  # low bits that a LONG residual drops before LayerNorm, which takes 19 bits
 #: Fractional bits of a normalised token, of attention scores, of exp and of probabilities.
 NORM_BITS, SCORE_BITS, EXP_BITS, PROBABILITY_BITS = 11, 10, 16, 15
-#: The table of exp has exp(-i / 2¹⁰) for 0 ≤ i < EXP_SIZE. The table of GELU covers
-#: 0 ≤ x < GELU_REACH in steps of 2^-GELU_BITS. Its values have GELU_VALUE_BITS fractional bits.
+#: The table of exp has exp(-i / 2¹⁰) for 0 ≤ i < EXP_SIZE. The table of GELU has D(x), see
+#: `Ops.gelu`, for 0 ≤ x < GELU_REACH in steps of 2^-GELU_BITS. Its values have GELU_VALUE_BITS
+#: fractional bits.
 EXP_SIZE, GELU_BITS, GELU_VALUE_BITS, GELU_REACH = 2**14, 11, 15, 6
 LEAKY_BITS, LEAKY_SLOPE = 15, 328  # the slope is 328 / 2¹⁵, about 0.01
 NEVER = -float(2**40)  # the score of two tokens of one window that must not see each other

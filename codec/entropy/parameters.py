@@ -1,8 +1,8 @@
 """Checks the form of compiled weights before anything computes with them.
 
-The checks cover types, dimensions and ranges. With other values than an export writes a codec may
-be useless, but it stays within its memory and comes to an end. Whether the layers fit each other
-is checked later, when they are used or packed.
+The checks cover types, dimensions and ranges. If the values are not those of an export, the codec
+may be useless, but it stays within its memory and comes to an end. Whether the layers fit each
+other is checked later, when they are used or packed.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def default_backend() -> str:
 
 
 def _chosen(name: str | None) -> tuple[object, Backend]:
-    """A coder, and the result of its `load`. Raises TicodecError if it is not installed."""
+    """The result of a coder's `load`, and the coder. Raises TicodecError if it is missing."""
     backend = BACKENDS[name or default_backend()]
     loaded = backend.load()
     if loaded is None:
@@ -155,8 +155,8 @@ class Writer:
         """Appends values (n,). `indexes` (n,) has the number of each value's table.
 
         |value| may exceed its table's K by at most EXCESS_MAX. The caller clamps values to that.
-        Raises ValueError if a value is further outside, and IndexError if no table has an index.
-        In both cases nothing is written.
+        Raises ValueError if a value is further outside, and IndexError for an index that no table
+        has. In both cases nothing is written.
         """
         if values.ndim != 1 or values.shape != indexes.shape:
             raise ValueError("values and indexes are not two lists of the same length")

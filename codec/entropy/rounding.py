@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from .rans import Ints, Tables
 from .rans_tables import TOTAL
 
-#: Latents whose nearest symbol is further from zero than this take that symbol. wavefront.h has
-#: the same constant.
+#: If the nearest symbol is further from zero than this, it is always taken. wavefront.h has the
+#: same constant.
 MAGNITUDES = 16
 
 

@@ -17,7 +17,8 @@ from .exact import LONG, PROBABILITY_BITS, WIDE, Fixed, Ops, round_to
 
 #: Fractional bits of means and of raw scales. ŷ has as many as the means.
 MEAN_BITS, SCALE_BITS = 8, 12
-#: Raw scales are only compared, never multiplied, so they may go up to 512, beyond every table.
+#: Raw scales are only compared, never multiplied. So they may go up to 512, which is larger than
+#: the scale of any table.
 SCALE_LIMIT = 512 << SCALE_BITS
 #: The attention sees ŷ clamped to this: 19 bits, ±1023 latent steps.
 Y_LIMIT = WIDE

@@ -108,6 +108,6 @@ def _inside(latents: Map, start: int, device: torch.device) -> Tensor:
 
 
 def _offsets(width: int, device: torch.device) -> Tensor:
-    """The distances from a cell to the cells of its 12 neighbours, (12,)."""
+    """The offsets from a cell to the cells of its 12 neighbours, (12,)."""
     stride = width + 2 * REACH
     return torch.tensor([dy * stride + dx for dy, dx in NEIGHBOURS], device=device)

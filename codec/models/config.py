@@ -220,7 +220,7 @@ class ModelConfig(CodecConfig):
         cam_heads: the number of attention heads of the causal attention module.
         activation: what follows the convolutions of the main coder: "gdn" (linear GDN, as in the
             paper), "leaky_relu", or "none" (as in the paper's published code).
-        hyper_activation: what follows those of the hyper coder: "leaky_relu" or "none".
+        hyper_activation: what follows the convolutions of the hyper coder: "leaky_relu" or "none".
         lambdas: the trade-off of each quality level. A network with one entry has one fixed λ. A
             network with several entries has a gain vector per level.
     """
@@ -258,7 +258,7 @@ class ModelConfig(CodecConfig):
         """The most memory that coding an image takes on the CPU, without the weights.
 
         It was measured at 6 megapixels (MP), with 3000×2000 and 24000×256 ("wide") pixels, and at
-        96. The table has the larger one of encoding and decoding:
+        96 MP. The table has the larger value of encoding and decoding:
 
         |                        | 6 MP    | wide    | 96 MP   | PyTorch, 3 to 12 MP |
         | N = 128, M = 320       | 260 MB  | 830 MB  | 2.1 GB  | 2.9 N bytes / pixel |

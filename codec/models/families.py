@@ -76,7 +76,7 @@ class Family:
         return imported(self.network)(config)  # type: ignore[no-any-return]
 
     def make_latent_coder(self, ops: Ops, config: CodecConfig, thresholds: Tensor) -> LatentCoder:
-        """The coder of its latents. It takes the compiled layers and the scale thresholds."""
+        """A coder of its latents. `thresholds` are the thresholds between the scale tables."""
         return imported(self.latent_coder)(ops, config, thresholds)  # type: ignore[no-any-return]
 
     def compile(self, network: CodecNetwork, y: Tensor, z: Tensor) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ def pad_image(x: Tensor, stride: int) -> Tensor:
 
     Args:
         x: float32, of any range and any size from 1×1.
-        stride: in pixels.
+        stride: the stride of z, in pixels.
     """
     with torch.autocast(x.device.type, enabled=False):
         x = torch.cat([x, _more_rows(x[:, -1:], -x.shape[1] % stride)], 1)
@@ -44,7 +44,7 @@ class PaddedPixels:
 
     Args:
         pixels: (H, W, 3) uint8.
-        stride: in pixels.
+        stride: the stride of z, in pixels.
 
     Attributes:
         size: the size after padding, (height, width, 3).

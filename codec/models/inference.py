@@ -24,8 +24,8 @@ ReadRows = Callable[[int, int], Tensor]
 #: The most bytes of a band. On a CPU a band of this size stays in the cache from one layer to the
 #: next. A GPU needs more rows to be busy.
 BAND_BYTES = {"cpu": 6 << 20, "cuda": 256 << 20}
-#: The number of rows of a band is a multiple of this, which is the side of a window, unless so many
-#: rows are too large for a band.
+#: The number of rows of a band is a multiple of this, which is the side of a window. Only if this
+#: many rows do not fit into a band, it has fewer.
 BAND_UNIT = 8
 
 #: This environment variable decides about bf16: 1 uses it on every machine, 0 on none. Processes
@@ -115,7 +115,7 @@ class Transform:
         """
         sizes = self.sizes(size)
         height = size[0]
-        # So many input rows at once that the largest of the maps gets a full band.
+        # The number of input rows for which the largest of the maps fills one band.
         step = max(1, min(height * self.band_rows(one) // one[0] for one in sizes))
         bands: Bands = (
             source(top, min(top + step, height)).to(self.device) for top in range(0, height, step)

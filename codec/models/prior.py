@@ -93,6 +93,7 @@ class FactorizedPrior(nn.Module):
         """
         flat = z.reshape(-1, z.shape[-1]).t()[:, None]  # (channels, 1, n)
         lower, upper = self.logits(flat - 0.5, frozen), self.logits(flat + 0.5, frozen)
-        sign = -(lower + upper).sign().detach()  # to the side where sigmoid is small, so precise
+        # On the side where sigmoid is small, the difference is precise.
+        sign = -(lower + upper).sign().detach()
         p = ((sign * upper).sigmoid() - (sign * lower).sigmoid()).abs()
         return lower_bound(p[:, 0].t().reshape(z.shape), LIKELIHOOD_MIN)

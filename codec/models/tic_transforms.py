@@ -1,4 +1,6 @@
-"""Main and hyper transforms of Lu et al., figure 2. An NTU is one STB and one convolution.
+"""Main and hyper transforms of Lu et al., figure 2.
+
+A neural transformation unit (NTU) is one STB and one convolution.
 
     g_a:  x ─► conv5 s2 ─► STB ─► conv3 s2 ─► STB ─► conv3 s2 ─► STB ─► conv3 s2 ─► y
               3→N    1/2         N→N     1/4         N→N     1/8         N→M     1/16

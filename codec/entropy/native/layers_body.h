@@ -20,10 +20,10 @@ typedef double NAME(vector) __attribute__((vector_size(VECTOR), aligned(8), may_
  * two gathers of eight.
  * MIN and MAX give b if a is NaN. COUNT adds 1 to the lanes of n in which x is at least `least`.
  *
- * QUOTIENT is a / b except for the last bit, without the slow instruction for division. inverse is
- * 1 / b, rounded. For integers a <= 2^31 and b <= 2^22, QUOTIENT rounds to the same integer as a /
- * b. If a / b is not n + ½ for an integer n, its distance from every n + ½ is at least 1 / 2b, and
- * the error of QUOTIENT is much smaller. If a / b is n + ½, QUOTIENT gives exactly n + ½: with q =
+ * QUOTIENT is a/b except for the last bit, without the slow instruction for division. inverse is
+ * 1/b, rounded. For integers a <= 2^31 and b <= 2^22, QUOTIENT rounds to the same integer as a/b.
+ * If a/b is not n + ½ for an integer n, its distance from every n + ½ is at least 1/(2b), and the
+ * error of QUOTIENT is much smaller. If a/b is n + ½, QUOTIENT gives exactly n + ½: with q =
  * a · inverse, a - q · b is exact in a fused multiply-add, so the error of the correction is
  * smaller than the last bit of q. */
 #if VECTOR == 64

@@ -19,12 +19,12 @@
  * sign. `high` has 12 bits and a sign.
  *
  * A sum of 32 bits must not overflow. So it is emptied after every `pace` inputs: its low 16 bits
- * stay, and the higher bits are added to a second sum, `over`, in units of 2^16. Until the next
- * time the sum grows by at most the largest |x| of the plane times the largest sum of |weight| over
- * `pace` inputs, which is in the layer's `reach`. If this product is at most 2^31 - 2^16, the rest
- * of at most 2^16 - 1 fits, too. The largest pace for which this holds is used. For activations of
- * 15 bits and large weights there may be no such pace. Then they are split. Planes of 12 bits
- * always have a pace: 2^12 · 4 · 2^15 < 2^31 - 2^16.
+ * stay, and the higher bits are added to a second sum, `over`, in units of 2^16. Until it is
+ * emptied again, the sum grows by at most the largest |x| of the plane times the largest sum of
+ * |weight| over `pace` inputs, which is in the layer's `reach`. If this product is at most 2^31 -
+ * 2^16, the low bits that stayed, at most 2^16 - 1, fit too. The largest pace for which this holds
+ * is used. For activations of 15 bits and large weights there may be no such pace. Then they are
+ * split. Planes of 12 bits always have a pace, because 2^12 · 4 · 2^15 < 2^31 - 2^16.
  *
  * Then the two sums, and the planes, are put together in doubles. The result and all values on the
  * way to it are integers whose absolute value is below 2^53, so nothing is rounded. The results of
@@ -35,11 +35,11 @@
 /* The most rows of a tile, and the most tiles that are split at once. */
 #define HEIGHT 12
 #define TILES 8
-/* The numbers between two rows of a plane: 576 bytes. With 512 bytes the rows would compete for the
- * same few lines of the cache. */
+/* The distance between two rows of a plane, in numbers. It is 576 bytes. With 512 bytes the rows
+ * would compete for the same few lines of the cache. */
 #define STRIDE (SLICE + 32)
 #define PLANES 2
-/* By how much a sum of 32 bits may grow: the rest from the last time, below 2^16, must also fit. */
+/* By how much a sum of 32 bits may grow before it is emptied: 2^31 - 2^16, see above. */
 #define ROOM ((int64_t)INT32_MAX - UINT16_MAX)
 
 #define VNNI __attribute__((target("avx512vnni," AVX512)))

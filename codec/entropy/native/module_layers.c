@@ -17,7 +17,8 @@ void *copy_of(PyObject *object, array_type type, const char *name, size_t count)
 int read_layer(PyObject *layers, size_t number, size_t in, size_t out, layer *l) {
     static const char *name = "layer";
     PyObject *tuple = PyTuple_GetItem(layers, (Py_ssize_t)number), *weight, *bias, *scale;
-    Py_ssize_t inputs; /* the weight's size does not show it: it has an even number of inputs */
+    /* The weight's size does not show the number of inputs, because it is padded to an even one. */
+    Py_ssize_t inputs;
     if (!tuple || !PyArg_ParseTuple(tuple, "OOOdn", &weight, &bias, &scale, &l->limit, &inputs))
         return -1;
     if (inputs < 0 || (size_t)inputs != in) {

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ticodec.entropy.exact import Ops
 
-#: So many outputs of a layer lie together, and so many heads are computed together, as in layers.h.
+#: This many outputs of a layer lie together, and this many heads are computed together. It is the
+#: same in layers.h.
 BLOCK = 16
 
 Layer = tuple[NDArray[np.int16], NDArray[np.float64], NDArray[np.float64], float, int]

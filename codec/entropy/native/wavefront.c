@@ -20,7 +20,7 @@ struct wavefront {
     size_t count, threads, longest; /* longest: the most positions that a step has */
     team team;
     atomic_int result;
-    /* The numbers of the current step: */
+    /* The data of the current step: */
     place *places;
     size_t *firsts; /* map m has the places firsts[m] … firsts[m + 1] - 1 */
     double *x, *norm, *hidden, *token, *around, *features, *mixed, *deep, *scales, *means, *new;

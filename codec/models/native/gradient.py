@@ -46,9 +46,10 @@ class Maps:
         self.lock = Lock()
 
     def take(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """A map with arbitrary content."""
+        """Returns a map with arbitrary content."""
         count = math.prod(shape) * dtype.itemsize
-        with self.lock:  # blocks come back without it, but only at the end of the list
+        # A finalizer appends a block without this lock. That does not change the other numbers.
+        with self.lock:
             fitting = [number for number, block in enumerate(self.free) if len(block) >= count]
             best = min(fitting, key=lambda number: len(self.free[number]), default=None)
             block = None if best is None else self.free.pop(best)
@@ -195,7 +196,7 @@ def repeat_edge(x: Tensor, size: torch.Size) -> None:
 
 
 def gathered_at_edge(above: Tensor, size: torch.Size) -> Tensor:
-    """The backward pass of `repeat_edge`. It changes `above`, the gradient of x."""
+    """The backward pass of `repeat_edge`, from the gradient `above` of x. It changes `above`."""
     height, width, _ = size
     above[:, width - 1] += above[:, width:].sum(1)
     above[height - 1, :width] += above[height:, :width].sum(0)

@@ -24,7 +24,7 @@ from ticodec.models.swin import SwinLayer
 from . import kernel_set, module
 from .team import share
 
-#: So many outputs lie together in memory, as in kernels.h.
+#: This many outputs lie together in memory. It is the same in kernels.h.
 BLOCK = 16
 #: The numbers of the activations, as in kernels.h.
 NOTHING, LEAKY_RELU, GDN, INVERSE_GDN = range(4)
@@ -221,7 +221,7 @@ class NativeConv:
         return (operands.view(torch.int16) if self.dtype == torch.bfloat16 else operands).numpy()
 
     def activation_gradient(self, kept: Tensor, above: Tensor, to: Tensor) -> None:
-        """The backward pass of the activation, which must not be a GDN that is not inverse.
+        """The backward pass of the activation. GDN has none, only inverse GDN has one.
 
         Args:
             kept: the input of an inverse GDN, or the output of a LeakyReLU, (r, W, C), float32.
