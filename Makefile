@@ -1,5 +1,7 @@
-# make demo: install, then encode, decode and show one photo.   make test: everything CI checks.
-# make docs: build the documents as a site in build/docs.   make docs-links: check its links to other sites.
+# make demo: installs into .venv, then encodes and decodes a photo and shows the result.
+# make test: runs every check of continuous integration.
+# make docs: builds the documents as a site in build/docs.
+# make docs-links: checks the site's links to other sites.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,8 +21,8 @@ test: $(VENV)/installed-dev
 	$(MAKE) --no-print-directory types docs
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# Every warning is an error: a dead link or anchor, a docstring that is no valid markup. It begins
-# anew each time (-E), because Sphinx does not repeat the warnings of pages that did not change.
+# -W turns every warning into an error, such as a dead link or a docstring with invalid markup.
+# -E reads all pages again, because Sphinx does not repeat the warnings of unchanged pages.
 SPHINX := $(BIN)/python -m sphinx -W --keep-going -q -E -c docs .
 
 docs: $(VENV)/installed-dev
@@ -29,7 +31,7 @@ docs: $(VENV)/installed-dev
 docs-links: $(VENV)/installed-dev
 	$(SPHINX) -b linkcheck build/docs-links
 
-# mypy knows nothing of package-dir: show it the three folders as the one package they become.
+# mypy cannot read package-dir of setuptools. These links show it the folders as one package.
 types: $(VENV)/installed-dev
 	rm -rf build/types && mkdir -p build/types/ticodec
 	ln -s $(CURDIR)/codec/* $(CURDIR)/cli $(CURDIR)/weights build/types/ticodec/
@@ -37,10 +39,10 @@ types: $(VENV)/installed-dev
 
 install: $(VENV)/installed
 
-# The extension is compiled as the package is installed.
+# Installing the package compiles the C extensions.
 $(VENV)/installed: pyproject.toml setup.py $(wildcard codec/*/native/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ticodec needs Python 3.11 or later")'
-	@echo 'Installing into $(VENV): PyTorch and what it needs, about 6 GB, a minute or two …'
+	@echo 'Installing ticodec and PyTorch into $(VENV): about 6 GB, which takes a minute or two …'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable .

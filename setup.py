@@ -1,7 +1,7 @@
-"""The C extensions; everything else about the package is in pyproject.toml.
+"""Compiles the C extensions. Everything else about the package is in pyproject.toml.
 
-They are optional. Where they cannot be compiled, the package installs without them, and PyTorch and
-Python do their work: slower, with the same results.
+The extensions are optional. If they cannot be compiled, the package is installed without them.
+PyTorch and Python then do the same work: slower, but with the same results.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ EXTENSIONS = {
     "ticodec.entropy.native._exact": Path("codec/entropy/native"),
     "ticodec.models.native._kernels": Path("codec/models/native"),
 }
-#: A header of one of them that the other includes.
+#: A header of the first extension, which the second one includes too.
 SHARED = "codec/entropy/native/processor.h"
-#: One binary for this Python and all later ones. Builds without the GIL have no such binaries.
+#: Whether to build one binary for Python 3.11 and all later versions. Python without the GIL does
+#: not support this.
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
-#: Multiplications and additions may be fused. In the exact path the product is exact wherever they
-#: could be, see layers.h. That doubles the speed.
+#: The compiler may fuse multiplications with additions, which doubles the speed. This does not
+#: change results of the exact path: its products are exact wherever it could happen, see layers.h.
 UNIX = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden"]
 MSVC = ["/std:c11", "/O2", "/fp:precise"]
 
 
 class BuildNative(build_ext):
-    """Compiles with the options of whichever compiler there is."""
+    """Compiles the extensions with options for the available compiler."""
 
     def build_extension(self, ext: Any) -> None:
         msvc = self.compiler.compiler_type == "msvc"

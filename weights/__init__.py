@@ -1,4 +1,4 @@
-"""Trained weights: the files, their manifest and cards, and the store that finds them."""
+"""Trained weights: their files, the manifest and cards, and the store that finds them."""
 
 from .manifest import Entry, HeadEntry, PreviewEntry
 from .store import (

@@ -1,9 +1,9 @@
-"""The manifest of a weights folder: what its entries say, checked. Imports no torch.
+"""Reads and checks the manifest of a weights folder. Imports no torch.
 
     {
       "default": "tic-plus",             name of the default model; may be missing, "" or null
       "models": {
-        "tic-lite": {                    what `-m` calls it
+        "tic-lite": {                    the name for `-m`
           "model", "file", "sha256", "parameters", "trained",
           "qualities": [low, high],      null for one fixed λ
           "labels", "history", "bytes",  optional
@@ -14,8 +14,8 @@
       }
     }
 
-An earlier entry keeps its files, its head and its preview, so what it wrote still decodes. A head
-has "earlier" ones too. Fields that are not named here are ignored.
+An earlier entry keeps its files, its head and its preview, so `.tic` files that it wrote can still
+be decoded. A head may have "earlier" heads too. Other fields are ignored.
 """
 
 from __future__ import annotations
@@ -29,17 +29,21 @@ from typing import Any
 from ticodec.errors import BadInputError
 
 MANIFEST = "manifest.json"
-#: A `.tic` file can hold qualities below this: it has 16 bits for them, in steps of 1/4096.
+#: Qualities must be below this, because a `.tic` file stores them in 16 bits, in steps of 1/4096.
 QUALITIES_END = 16
 
 
 @dataclass(frozen=True)
 class HeadEntry:
-    """The classifier that comes with some weights: a file beside theirs.
+    """A classifier that belongs to some weights. It is a file beside their file.
 
     Args:
-        path: the file; sha256: of the whole file; parameters: their number; trained: one line.
-        labels: number of classes; history: every training run that led to it.
+        path: the file.
+        sha256: the SHA-256 of the whole file.
+        parameters: the number of parameters.
+        trained: one line about the training.
+        labels: the number of classes.
+        history: every training run that led to it.
         earlier: classifiers that it replaced, newest first.
     """
 
@@ -54,10 +58,11 @@ class HeadEntry:
 
 @dataclass(frozen=True)
 class PreviewEntry:
-    """The layers that give smaller pictures with some weights: a file beside theirs.
+    """Layers that decode pictures of some weights at a smaller size. A file beside their file.
 
     Args:
-        path: the file; sha256: of the whole file.
+        path: the file.
+        sha256: the SHA-256 of the whole file.
     """
 
     path: Path
@@ -69,18 +74,23 @@ class Entry:
     """One weights file of a manifest.
 
     Args:
-        name: as given to `-m`; model: the architecture's stable name.
-        path: the file; sha256: of the whole file, its first 8 digits are the fingerprint.
-        qualities: lowest and highest quality, None for one fixed λ.
-        parameters: number of float parameters; trained: one line on how it was made.
+        name: the name for `-m`.
+        model: the stable name of the architecture.
+        path: the file.
+        sha256: the SHA-256 of the whole file. Its first 8 digits are the fingerprint.
+        qualities: the lowest and the highest quality. None for one fixed λ.
+        parameters: the number of float parameters.
+        trained: one line about the training.
         default: whether it is the default model.
-        labels: number of classes that the network itself distinguishes; 0: it does not classify.
-        head: the classifier for its latents, where it is no part of the network.
-        preview: what gives smaller pictures; without it, whole pictures are made smaller.
-        history: every training run that led to it, as a checkpoint has them.
-        superseded: other weights have its name now, in the same folder.
-        current: it is what its name stands for. Otherwise it is superseded, or hidden by weights
-            of the same name in a folder that is searched earlier; only its files name it.
+        labels: the number of classes if the network itself classifies, else 0.
+        head: the classifier for its latents, if this is a separate file.
+        preview: the layers that decode at a smaller size. If it is None, pictures are decoded at
+            full size and then made smaller.
+        history: every training run that led to it, as in a checkpoint.
+        superseded: whether other weights in the same folder have its name now.
+        current: whether its name stands for it. If not, it is superseded, or hidden by weights of
+            the same name in a folder that is searched earlier. Then it is only found by the
+            fingerprint in its `.tic` files.
     """
 
     name: str
@@ -100,38 +110,38 @@ class Entry:
 
     @property
     def fingerprint(self) -> bytes:
-        """The 4 bytes that `.tic` files name their weights by."""
+        """The 4 bytes by which a `.tic` file names its weights."""
         return bytes.fromhex(self.sha256[:8])
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A folder's manifest: every entry, and the name of its default model, "" if it has none."""
+    """The manifest of a folder: all entries, and the name of its default model or ""."""
 
     entries: tuple[Entry, ...]
     default: str
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a weights folder.
+    """The manifest of a weights folder. Earlier entries of a name follow its current entry.
 
-    A name's earlier entries follow its current one.
-
-    Raises BadInputError when it is missing or damaged; the cause of the first is the OSError.
+    Raises:
+        BadInputError: The manifest is missing or damaged. If it cannot be read, the `__cause__` is
+            the OSError.
     """
     path = folder / MANIFEST
     try:
         return parse(folder, json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
-        what = "no manifest of weights there" if missing else "cannot be read"
+        what = "no manifest of weights" if missing else "cannot be read"
         raise BadInputError(f"{path}: {what}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"{path}: damaged manifest of weights: {error}") from error
 
 
 def parse(folder: Path, manifest: Any) -> Manifest:
-    """The entries of a manifest's JSON. Raises ValueError with the field that is wrong."""
+    """The manifest from its JSON. Raises ValueError, which names the field that is wrong."""
     top = Fields(manifest, "")
     default = top.text("default", "") or ""
     entries: list[Entry] = []
@@ -182,7 +192,7 @@ def _preview(folder: Path, fields: Fields) -> PreviewEntry:
 
 
 class Fields:
-    """A JSON object whose fields are checked as they are read; ValueErrors name the field."""
+    """A JSON object whose fields are checked when they are read. Errors name the field."""
 
     REQUIRED = object()
 
@@ -193,22 +203,22 @@ class Fields:
         self.values = value
 
     def items(self) -> Any:
-        """Names and values."""
+        """The names and values of all fields."""
         return self.values.items()
 
     def wrong(self, name: str, rule: str) -> ValueError:
-        """The error about a field."""
+        """The error for a field that breaks a rule."""
         return ValueError(f"{self.where}: {name} {rule}".removeprefix(": "))
 
     def get(self, name: str, default: Any = REQUIRED) -> Any:
-        """A field's value as it is."""
+        """The value of a field, without checks."""
         value = self.values.get(name, default)
         if value is Fields.REQUIRED:
             raise self.wrong(name, "is missing")
         return value
 
     def text(self, name: str, default: Any = REQUIRED) -> str:
-        """A string; null where that is the same as leaving it out."""
+        """A string. If there is a default, null means the same as a missing field."""
         value = self.get(name, default)
         if value is None and default is not Fields.REQUIRED:
             return str(default)
@@ -224,14 +234,14 @@ class Fields:
         return value
 
     def sha256(self) -> str:
-        """A SHA-256 as its 64 hexadecimal digits, in lower case."""
+        """A SHA-256, as 64 hexadecimal digits in lower case."""
         value = self.text("sha256")
         if not re.fullmatch(r"[0-9a-f]{64}", value):
             raise self.wrong("sha256", "must be 64 hexadecimal digits in lower case")
         return value
 
     def qualities(self) -> tuple[float, float] | None:
-        """Lowest and highest quality."""
+        """The lowest and the highest quality. Returns None for null."""
         value = self.get("qualities")
         if value is None:
             return None
@@ -242,12 +252,12 @@ class Fields:
         return (value[0], value[1])
 
     def list_of_fields(self, name: str) -> list[Fields]:
-        """A list of objects, empty where it is missing."""
+        """A list of objects. An empty list if the field is missing."""
         value = self.get(name, [])
         if not isinstance(value, list):
             raise self.wrong(name, "must be a list")
         return [Fields(item, f"{self.where}: {name}") for item in value]
 
     def history(self) -> tuple[dict[str, Any], ...]:
-        """Runs of training."""
+        """The training runs."""
         return tuple(run.values for run in self.list_of_fields("history"))

@@ -1,14 +1,14 @@
 """Finds, checks and reads weights files. Looking weights up imports no torch.
 
-A weights folder has a `manifest.json` and one `.safetensors` file a model, see `manifest`.
+A weights folder has a `manifest.json` and one `.safetensors` file per model, see `manifest`.
 Folders are searched in this order:
 
-1. those of the environment variable TICODEC_WEIGHTS, separated as in PATH;
-2. the user's, where `ticodec export` writes; it need not exist;
-3. the one that ships with ticodec.
+1. the folders in the environment variable TICODEC_WEIGHTS, separated as in PATH;
+2. the user's folder, where `ticodec export` writes and which may be missing;
+3. the folder that ships with ticodec.
 
-A name stands for the first weights that have it. A `.tic` file names its weights by their
-fingerprint, so weights that lost their name to others still decode the files that they wrote.
+A name stands for the first weights with this name. A `.tic` file stores the fingerprint of its
+weights. So weights whose name now stands for other weights still decode the files that they wrote.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent
 VARIABLE = "TICODEC_WEIGHTS"
 FORMAT = 1
-#: What a file is called in messages, by the key of its metadata that holds its dimensions.
+#: What messages call a file, by the key in its metadata that holds its dimensions.
 NAMES = {"config": "a weights file", "head": "a classifier", "preview": "a preview"}
 
 
 def user_folder() -> Path | None:
-    """The user's own weights folder, which may not exist; None when the user has no home."""
+    """The user's own weights folder, which may not exist. None if the user has no home folder."""
     import platformdirs
 
     try:
         data = Path(platformdirs.user_data_dir("ticodec", appauthor=False))
-    except RuntimeError:  # a user without a home
+    except RuntimeError:  # the user has no home folder
         return None
     return data / "weights" if data.is_absolute() else None
 
 
 def _named() -> list[Path]:
-    """The folders in the environment variable."""
+    """The folders in the environment variable TICODEC_WEIGHTS."""
     return [Path(path) for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
 
 
@@ -63,12 +63,13 @@ def folders() -> list[Path]:
 
 
 def entries(folder: Path | None = None) -> list[Entry]:
-    """All weights of one folder, or of every folder searched, including earlier ones of a name.
+    """All weights of one folder, or of every searched folder. Earlier entries are included.
 
-    With every folder searched, an entry is `current` if its name stands for it, and at most one
-    entry is the `default`.
+    For every searched folder (`folder` is None), an entry is `current` only if its name stands for
+    it among all folders, and at most one entry is the `default`.
 
-    Raises BadInputError when a manifest is missing from a named folder or is damaged.
+    Raises:
+        BadInputError: A manifest is damaged, or missing in a folder that was named.
     """
     if folder is not None:
         return list(read_manifest(folder).entries)
@@ -86,7 +87,7 @@ def entries(folder: Path | None = None) -> list[Entry]:
 
 
 def _manifest(folder: Path) -> Manifest | None:
-    """The manifest of a folder that is searched; None if the user's own folder has none."""
+    """The manifest of a searched folder. Returns None if the user's own folder has none."""
     try:
         return read_manifest(folder)
     except BadInputError as error:
@@ -97,7 +98,7 @@ def _manifest(folder: Path) -> Manifest | None:
 
 
 def names() -> set[str]:
-    """Every name that weights have, in the folders that can be read."""
+    """All names of weights in the searched folders that can be read."""
     found: set[str] = set()
     for folder in folders():
         with suppress(BadInputError):
@@ -106,9 +107,10 @@ def names() -> set[str]:
 
 
 def find(name: str | None = None) -> Entry:
-    """The weights that a name stands for, or the default ones.
+    """The weights that a name stands for. With None, the default weights.
 
-    Raises UsageError when there are none of that name.
+    Raises:
+        UsageError: There are no such weights.
     """
     if name is not None and not isinstance(name, str):
         raise UsageError(f"model must be a name (str), not {type(name).__name__}")
@@ -123,14 +125,16 @@ def find(name: str | None = None) -> Entry:
 
 
 def find_for(model: str | None, head: Path | None) -> Entry:
-    """The weights to encode an image with before it is classified.
+    """The weights for encoding an image before it is classified.
 
     Args:
-        model: their name; None: those whose latents the classifier reads.
-        head: the classifier's file; None: the one of the weights.
+        model: their name. None means the weights whose latents the classifier reads.
+        head: the file of the classifier. None means the classifier that belongs to the weights.
 
-    Raises UsageError when there are none of that name; BadInputError when the classifier cannot be
-    read, reads no latents, or its weights are not installed.
+    Raises:
+        UsageError: There are no weights of that name.
+        BadInputError: The classifier cannot be read, reads pixels instead of latents, or reads
+            latents of weights that are not installed.
     """
     if model is not None or head is None:
         return find(model)
@@ -145,12 +149,15 @@ def find_for(model: str | None, head: Path | None) -> Entry:
 
 
 def find_fingerprint(fingerprint: bytes, model: str, where: str = "") -> Entry:
-    """The weights of a fingerprint, whatever their name stands for now.
+    """The weights with a fingerprint, even if their name stands for other weights now.
 
     Args:
-        model: name or architecture of those weights; where: what needs them. For the message.
+        fingerprint: 4 bytes.
+        model: the name or architecture of the weights, for the message.
+        where: what needs the weights, for the message.
 
-    Raises BadInputError when they are not installed.
+    Raises:
+        BadInputError: The weights are not installed.
     """
     for entry in entries():
         if entry.fingerprint == fingerprint:
@@ -162,35 +169,38 @@ def find_fingerprint(fingerprint: bytes, model: str, where: str = "") -> Entry:
 
 
 class Written(Protocol):
-    """What names the weights that wrote it: the header of a `.tic` file."""
+    """The header of a `.tic` file, which names the weights that wrote the file."""
 
     fingerprint: bytes
 
     @property
     def model_name(self) -> str:
-        """The architecture's stable name."""
+        """The stable name of the architecture."""
 
 
 def of(header: Written) -> Entry:
-    """The weights that wrote the file of a header.
+    """The weights that wrote the file with this header.
 
-    Raises BadInputError when they are not installed.
+    Raises:
+        BadInputError: The weights are not installed.
     """
     return find_fingerprint(header.fingerprint, header.model_name)
 
 
 def read(entry: Entry) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config fields and tensors of a weights file, after checking its SHA-256.
+    """The config fields and tensors of a weights file, after checking its SHA-256.
 
-    Raises BadInputError when the file is missing, damaged, or not the one in the manifest.
+    Raises:
+        BadInputError: The file is missing, damaged, or not the file in the manifest.
     """
     return _read(entry.path, f"the weights of {entry.name} are", entry.sha256)
 
 
 def read_config(entry: Entry) -> dict[str, Any]:
-    """Config fields of a weights file, from its header alone: without torch, in a millisecond.
+    """The config fields of a weights file. Reads only its header, in a millisecond, without torch.
 
-    Raises BadInputError when there are none. Only `read` finds every damage.
+    Raises:
+        BadInputError: The header is missing or damaged. Other damage is found by `read` only.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -203,22 +213,29 @@ def read_config(entry: Entry) -> dict[str, Any]:
         raise BadInputError(f"{entry.path}: not a weights file of ticodec: {error}") from error
 
 
-#: What metadata raises that `_fields` cannot read.
+#: The errors that `_fields` raises for metadata that it cannot read.
 _UNSOUND = (ValueError, KeyError, TypeError, RecursionError)
 
 
 def _fields(path: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
-    """The fields of a kind in a file's metadata.
+    """The fields in the metadata of a file.
 
-    Raises BadInputError for a file of another version, or one of `_UNSOUND`.
+    Args:
+        path: the file, for messages.
+        metadata: its metadata.
+        kind: the key of the fields, from `NAMES`.
+
+    Raises:
+        BadInputError: The file is of another version or of another kind. Damaged metadata raises
+            one of `_UNSOUND` instead.
     """
     if int(metadata["format"]) != FORMAT:
         raise BadInputError(f"{path}: weights of another version of ticodec")
     if kind == "head" and "config" in metadata:
-        raise BadInputError(f"{path}: not a classifier of ticodec, but a codec's weights")
+        raise BadInputError(f"{path}: not a classifier of ticodec, but the weights of a codec")
     fields = json.loads(metadata[kind])
     if not isinstance(fields, dict):
-        raise ValueError("its dimensions have no names")
+        raise ValueError("its dimensions are not a JSON object")
     return fields
 
 
@@ -226,8 +243,9 @@ def floats(tensors: dict[str, Tensor], part: str = "") -> dict[str, Tensor]:
     """The network's parameters among the tensors that `read` returns: float32, by name.
 
     Args:
-        part: take only the parameters of this part, such as "vit." of a joint model. Their names
-            are those within the part.
+        tensors: what `read` returns.
+        part: a prefix, such as "vit." in a joint model. Only parameters with this prefix are
+            returned, by their names without it.
     """
     start = f"float.{part}"
     matches = {name: value for name, value in tensors.items() if name.startswith(start)}
@@ -235,12 +253,14 @@ def floats(tensors: dict[str, Tensor], part: str = "") -> dict[str, Tensor]:
 
 
 def read_head(path: Path | None, entry: Entry | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config fields and tensors of a classifier's file.
+    """The config fields and tensors of a classifier's file.
 
     Args:
-        path: any file; None: the classifier that comes with `entry`.
+        path: the file. None means the classifier that belongs to `entry`.
+        entry: weights with a classifier. Only needed without `path`.
 
-    Raises BadInputError when the file is missing, damaged or not a classifier.
+    Raises:
+        BadInputError: The file is missing, damaged or not a classifier.
     """
     if path is not None:
         return _read(path, "the classifier is", None, kind="head")
@@ -251,9 +271,10 @@ def read_head(path: Path | None, entry: Entry | None) -> tuple[dict[str, Any], d
 
 
 def read_preview(entry: Entry) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Fields and tensors of the preview that comes with an entry, which must have one.
+    """The fields and tensors of the preview that belongs to an entry. The entry must have one.
 
-    Raises BadInputError when the file is missing, damaged, or not the one in the manifest.
+    Raises:
+        BadInputError: The file is missing, damaged, or not the file in the manifest.
     """
     assert entry.preview is not None
     what = f"the preview of {entry.name} is"
@@ -270,10 +291,10 @@ def _read(
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BadInputError(f"{path}: {what} missing: {error.strerror}") from error
-    except ValueError as error:  # a zero byte in its name
+    except ValueError as error:  # the name has a zero byte
         raise BadInputError(f"{str(path)!r}: {what} missing: {error}") from error
     if sha256 is not None and digest != sha256:
-        raise BadInputError(f"{path}: damaged weights: not the file the manifest names")
+        raise BadInputError(f"{path}: damaged weights: not the file that the manifest names")
     try:
         with safe_open(path, "pt") as weights:
             fields = _fields(path, weights.metadata(), kind)

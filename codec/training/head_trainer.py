@@ -96,8 +96,8 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
             raise UsageError("`enlarge` needs `views`: enlarged images are only encoded once")
         if o.enlarge > 1 and not c.halving:
             raise UsageError(
-                "leave out `enlarge`: this classifier has no layer that halves latents. A new "
-                "one that starts from it (`init`) has the layer"
+                "leave out `enlarge`: this classifier has no layer that halves latents. "
+                "To train one that has it, give this one as `init`"
             )
         self.augmentation = augmentation_of(o, self.device)
         self.frozen: CodecNetwork | None = None
@@ -199,7 +199,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
 
         part = stitch(first, pairs())
         self.average.get_submodule("embed").load_state_dict(first.state_dict())
-        return f"the new first layer explains {part:.0%} of the variance of the old one"
+        return f"outputs of the new first layer explain {part:.0%} of the variance of the old ones"
 
     def validation_qualities(self) -> list[float]:
         """The qualities that the frozen weights have. For pixels, one that has no meaning."""

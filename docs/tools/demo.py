@@ -1,4 +1,4 @@
-"""The demo of `make demo`: encode and decode a sample photo, print a table, make a picture.
+"""The demo of `make demo`: encodes and decodes a sample photo, prints a table and makes a picture.
 
 Every `.tic` file is written and read by the `ticodec` command, as a user would run it. The picture
 shows a part of the photo three times: the original, the `.tic` file of the lowest quality, and an
@@ -31,20 +31,20 @@ CAPTION = 26
 
 
 def ticodec(*arguments: object) -> dict[str, float]:
-    """Run the command, return what it prints as JSON."""
+    """Run the command and return the JSON that it prints."""
     command = [sys.executable, "-m", "ticodec", *map(str, arguments), "--json", "-f"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
 def psnr(a: Image.Image, b: Image.Image) -> float:
-    """dB between two 8-bit RGB images."""
+    """The PSNR between two images, as 8-bit RGB, in dB."""
     error = np.asarray(a.convert("RGB")).astype(float) - np.asarray(b.convert("RGB"))
     return float(10 * np.log10(255**2 / max(np.mean(error**2), 1e-9)))
 
 
 def beside(*images: Image.Image, gap: int = 8) -> Image.Image:
-    """Images of one height in a row, white between them."""
+    """Images of the same height in a row, with white gaps between them."""
     width = sum(image.width for image in images) + gap * (len(images) - 1)
     row = Image.new("RGB", (width, images[0].height), "white")
     left = 0
@@ -76,17 +76,17 @@ def panel(original: Image.Image, version: Image.Image, name: str) -> Image.Image
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--image", type=Path, default=SAMPLE, metavar="PHOTO")
-    options.add_argument("--model", help="as `ticodec models` shows it; by default the default one")
-    options.add_argument("--quality", default="1,3,5,8", help="several, by comma")
+    options.add_argument("--model", help="a name that `ticodec models` lists; default: its default")
+    options.add_argument("--quality", default="1,3,5,8", help="qualities, separated by commas")
     options.add_argument("--out", type=Path, default=Path("demo"), metavar="FOLDER")
     return options
 
 
 def main(words: list[str] | None = None) -> None:
-    """Encode and decode a photo at some qualities; the files are in `--out`."""
+    """Encode and decode a photo at several qualities. All files are written to `--out`."""
     options = parser().parse_args(words)
     photo, out = options.image, options.out
     model = [] if options.model is None else ["-m", options.model]

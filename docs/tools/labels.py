@@ -1,6 +1,6 @@
-"""The picture of labels: photos decoded from `.tic` files, and what `classify` reads in the files.
+"""Makes a picture of photos decoded from `.tic` files, with the labels of `classify` below them.
 
-Everything goes through the `ticodec` command, as a user would run it.
+Everything runs through the `ticodec` command, as for a user.
 
     python docs/tools/labels.py PHOTO… [--out docs/images/labels.png] [-q 3] [-m NAME]
 """
@@ -17,19 +17,21 @@ from pathlib import Path
 from demo import beside
 from PIL import Image, ImageDraw, ImageFont
 
+#: The side of a photo in the picture, in pixels.
 SIZE = 320
+#: How many labels each photo gets.
 LABELS = 3
 INK, BAR, PAPER = "#222222", "#cfe3f5", "#ffffff"
 
 
 def ticodec(*arguments: object) -> str:
-    """Run the command, return what it prints."""
+    """Run the command and return what it prints."""
     command = [sys.executable, "-m", "ticodec", *map(str, arguments)]
     return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
 def panel(photo: Path, model: str | None, quality: float, folder: Path) -> Image.Image:
-    """One photo from its file, and below it the labels, their probabilities as bars."""
+    """One decoded photo, and below it its labels, with bars for their probabilities."""
     tic, png = folder / f"{photo.stem}.tic", folder / f"{photo.stem}.png"
     named = [] if model is None else ["-m", model]
     coded = json.loads(ticodec("encode", photo, tic, "-q", quality, *named, "--json"))
@@ -55,11 +57,11 @@ def panel(photo: Path, model: str | None, quality: float, folder: Path) -> Image
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("photos", nargs="+", type=Path)
     options.add_argument("--out", type=Path, default=Path("docs/images/labels.png"))
-    options.add_argument("-m", "--model", help="by default the default one")
+    options.add_argument("-m", "--model", help="name of installed weights")
     options.add_argument("-q", "--quality", type=float, default=3)
     return options
 

@@ -1,8 +1,8 @@
-"""The README's picture of a page.
+"""Saves a picture of a page that `ticodec compare` made, for the documents.
 
     python docs/tools/screenshot.py page.html page.jpg
 
-Needs the development extra and a Chromium (`make test` installs both).
+It needs the extra `dev` and a Chromium browser. `make test` installs both.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import browser as chromium
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    options.add_argument("page", type=Path, help="HTML, as `ticodec compare` writes it")
-    options.add_argument("picture", type=Path, help="a JPEG to write")
+    options.add_argument("page", type=Path, help="the HTML file of `ticodec compare`")
+    options.add_argument("picture", type=Path, help="the JPEG file to write")
     return options
 
 
 def main(words: list[str] | None = None) -> None:
-    """Open the page in a window and save what is seen, down to the end of the first picture."""
+    """Open the page in a browser and save a picture of it, down to the end of the first photo."""
     options = parser().parse_args(words)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium.find())

@@ -1,13 +1,15 @@
-"""The images on which a model is furthest behind AVIF, and where in them.
+"""Finds the images on which a model is furthest behind AVIF, and the worst place in each of them.
 
-Every image is coded at some qualities, and by AVIF to the same number of bytes or the next below.
-Images are ranked by the mean of AVIF's PSNR minus the model's, at equal bytes by interpolation. Of
-the worst a picture is written, a row a quality: original, model, AVIF, where the model's error
-exceeds AVIF's most.
+The model codes every image at several qualities. AVIF codes it to the same number of bytes, or to
+the nearest lower number that AVIF can reach. The script ranks images by the PSNR of AVIF minus the
+PSNR of the model, at equal bytes (interpolated), as a mean over the qualities.
+
+For each of the worst images it writes a picture with one row per quality. A row shows the original,
+the model and AVIF, at the place where the error of the model exceeds the error of AVIF the most.
 
     python docs/tools/worst.py FOLDER [--held-out] [-m tic-plus] [-q 1,3,6,8] [--out worst]
 
-Measurements and files stay in `--out`: what is there is not coded again.
+Measurements and files stay in `--out`. Files that are already there are not coded again.
 """
 
 from __future__ import annotations
@@ -36,18 +38,23 @@ from ticodec.ms_ssim import decibel
 from ticodec.picture import Pixels
 from ticodec.training.data.photos import split
 
-#: Side of a crop in pixels, and how many times larger it is shown.
+#: The side of a crop in pixels, and the factor by which it is enlarged.
 SIDE, ZOOM = 96, 2
+#: The height of a caption, in pixels.
 CAPTION = 18
 
 
 @dataclass
 class Pair:
-    """An image at one quality: the model's measurement, and AVIF's at its bytes.
+    """The measurements of one image at one quality of the model.
 
-    avif: of the largest file with no more bytes, which is shown. above: of the next one. behind,
-    similar: how far the model is behind in dB of PSNR and MS-SSIM, by the line between the two over
-    log bytes, since they lie 5 to 10 % apart.
+    The sizes of `avif` and `above` are 5 to 10 % apart. So AVIF at the model's size is computed by
+    linear interpolation between them, over the logarithm of bytes.
+
+    Args:
+        ours: the model's file.
+        avif: the largest AVIF file that is not larger than the model's. The picture shows it.
+        above: the next larger AVIF file.
     """
 
     ours: Measurement
@@ -56,11 +63,13 @@ class Pair:
 
     @property
     def behind(self) -> float:
+        """How far the model is behind AVIF in PSNR, in dB."""
         return self._behind(_psnr)
 
     @property
     def similar(self) -> float:
-        return self._behind(lambda row: decibel(row.ms_ssim or 0))  # none: too small an image
+        """How far the model is behind AVIF in MS-SSIM, in dB."""
+        return self._behind(lambda row: decibel(row.ms_ssim or 0))  # None if the image is small
 
     def _behind(self, metric: Callable[[Measurement], float]) -> float:
         low, high = metric(self.avif), metric(self.above)
@@ -75,12 +84,12 @@ def _psnr(row: Measurement) -> float:
 
 
 def behind(pairs: list[Pair]) -> float:
-    """How far the model is behind on an image, in dB of PSNR: the mean of its qualities."""
+    """How far the model is behind on an image in PSNR, in dB, as a mean over the qualities."""
     return fmean(pair.behind for pair in pairs)
 
 
 def measured(run: Evaluation, source: Source) -> list[Pair]:
-    """An image's measurements, made unless they are known."""
+    """The measurements of an image. Measurements that are already stored are not made again."""
     ours, avif = run.specs
     settings, pairs = run.coders[1].settings, []
 
@@ -102,7 +111,7 @@ def decoded(run: Evaluation, source: Source, row: Measurement) -> Pixels:
 
 
 def worst_place(original: Pixels, ours: Pixels, avif: Pixels) -> tuple[int, int]:
-    """(top, left) of the crop in which the model's squared error exceeds AVIF's most."""
+    """The crop in which the model's squared error exceeds AVIF's the most, as (top, left)."""
 
     def error(pixels: Pixels) -> NDArray[np.float64]:
         return np.square(pixels.astype(float) - original).sum(2)  # (H, W)
@@ -116,7 +125,7 @@ def worst_place(original: Pixels, ours: Pixels, avif: Pixels) -> tuple[int, int]
 
 
 def panel(pixels: Pixels, place: tuple[int, int], caption: str) -> Image.Image:
-    """The crop at a place, enlarged, and a line below it."""
+    """The crop at a place (top, left), enlarged, with a caption below it."""
     top, left = place
     crop = Image.fromarray(pixels[top : top + SIDE, left : left + SIDE])
     crop = crop.resize((crop.width * ZOOM, crop.height * ZOOM), Image.Resampling.BICUBIC)
@@ -128,7 +137,7 @@ def panel(pixels: Pixels, place: tuple[int, int], caption: str) -> Image.Image:
 
 
 def picture(run: Evaluation, source: Source, pairs: list[Pair]) -> Image.Image:
-    """A row a quality: original, the model and AVIF where they differ most."""
+    """A picture with one row per quality: original, model and AVIF at the worst place."""
     original, rows = pixels_of(source), []
     for pair in pairs:
         versions = [decoded(run, source, row) for row in (pair.ours, pair.avif)]
@@ -145,9 +154,12 @@ def picture(run: Evaluation, source: Source, pairs: list[Pair]) -> Image.Image:
 
 
 def ranking(ranked: list[tuple[Source, list[Pair]]]) -> Table:
-    """A line an image, the worst first: dB of PSNR / of MS-SSIM behind AVIF at each quality."""
+    """A table with one row per image, the worst first.
+
+    Each cell has how far the model is behind AVIF at a quality, in dB of PSNR and of MS-SSIM.
+    """
     names = [f"{pair.ours.coder} {pair.ours.setting:g}" for pair in ranked[0][1]]
-    table = Table(title="AVIF's PSNR / MS-SSIM minus the model's at equal bytes, dB")
+    table = Table(title="PSNR / MS-SSIM of AVIF minus those of the model at equal bytes, dB")
     table.add_column("image", no_wrap=True)
     for name in ("mean", *names):
         table.add_column(name, justify="right")
@@ -160,19 +172,19 @@ def ranking(ranked: list[tuple[Source, list[Pair]]]) -> Table:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    options.add_argument("folder", type=Path, help="of images")
-    options.add_argument("--held-out", action="store_true", help="every 50th image only, by name")
-    options.add_argument("-m", "--model", help="by default the default one")
-    options.add_argument("-q", "--quality", default="1,3,6,8", help="several, by comma")
-    options.add_argument("--count", type=int, default=3, help="of pictures")
+    options.add_argument("folder", type=Path, help="folder of images")
+    options.add_argument("--held-out", action="store_true", help="only every 50th image, by name")
+    options.add_argument("-m", "--model", help="name of installed weights")
+    options.add_argument("-q", "--quality", default="1,3,6,8", help="separated by commas")
+    options.add_argument("--count", type=int, default=3, help="how many pictures to write")
     options.add_argument("--out", type=Path, default=Path("worst"), metavar="FOLDER")
     return options
 
 
 def main(words: list[str] | None = None) -> None:
-    """Measure, rank, and write the pictures of the worst."""
+    """Measure and rank the images, and write pictures of the worst ones."""
     a = parser().parse_args(words)
     qualities = tuple(float(word) for word in a.quality.split(","))
     ours = CoderSpec(weights.find(a.model).name, ours=True, qualities=qualities)

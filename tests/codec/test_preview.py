@@ -137,7 +137,7 @@ def test_a_preview_that_is_missing_or_damaged(store: Path) -> None:
     data = codec.encode(make_pixels(8, 8), 1)
     file = store / "tiny-preview.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    with pytest.raises(BadInputError, match=r"tiny-preview.*not the file the manifest names"):
+    with pytest.raises(BadInputError, match=r"tiny-preview.*not the file that the manifest names"):
         codec.decode(data, scale=2)
     file.unlink()
     with pytest.raises(BadInputError, match="the preview of tiny is missing"):

@@ -66,7 +66,7 @@ def test_what_cannot_begin_a_classifier(joint: Codec, toys: Path, tmp_path: Path
             start.start(Request(toys, model, {"crop": 64}, CPU, init=init, **more))
 
     pixels = str(saved(HeadTrainer(PIXELS, FIRST, CPU), toys, tmp_path / "a.pt", 1))
-    refused("another size than vit-lite", "vit-lite", pixels)
+    refused("is not of the size vit-lite", "vit-lite", pixels)
     refused("tiny have no classifier", "tiny", "tiny", head=True)
     refused("is a classifier: give `head` to start from it", "icat", pixels)
 
@@ -111,7 +111,7 @@ def test_a_classifier_of_other_things_lives_on(case: str, toys: Path, tmp_path: 
     found = begun.average.embed(begun.read(x, torch.full((len(x),), 3.0)))
     assert wanted.shape == found.shape == (3, 4, 4, vit.C)
     left = (found - wanted).square().mean() / (wanted - wanted.mean((0, 1, 2))).square().mean()
-    told = int(line.rpartition("gives ")[2].partition("%")[0]) / 100
+    told = int(line.rpartition("explain ")[2].partition("%")[0]) / 100
     assert 1 - float(left) == pytest.approx(told, abs=0.2)
     assert told > 0.25  # these images are colours and noise: the colours both know
 

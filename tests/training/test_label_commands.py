@@ -170,7 +170,7 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (2, "--teacher: it is only for heads", ("--resume", "icat.pt", "--teacher", "vit.pt")),
         (2, "has no classifier", ("--head", "--model", "tiny", "--teacher", "codec.pt")),
         (3, "--teacher absent.pt: absent", ("--model", "vit", "--teacher", "absent.pt")),
-        (2, "it would replace", ("--model", "vit", "--teacher", "vit.pt", "--out", ".")),
+        (2, "would replace", ("--model", "vit", "--teacher", "vit.pt", "--out", ".")),
         (
             2,
             "has the labels blue sea, grass, red",
@@ -185,7 +185,7 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (2, "leave out --head: a resumed run", ("--resume", "vit.pt", "--head")),
         (2, "leave out --no-aggregation", ("--resume", "icat.pt", "--no-aggregation")),
         (2, "needs --crop 64; for another", ("--resume", "icat.pt", "--crop", 96)),
-        (2, "it would replace; give --out", ("--init", "icat.pt", "--out", ".")),
+        (2, "which it reads: give another --out", ("--init", "icat.pt", "--out", ".")),
         (2, "begun with blue sea", ("--data", "two", "--resume", "icat.pt")),
         (2, "begun with blue sea", ("--data", "two", "--resume", "vit.pt")),
     ],

@@ -133,7 +133,7 @@ def test_a_compiled_run_is_the_same_run(train, monkeypatch: pytest.MonkeyPatch) 
     [
         (("--minutes", 1, "--max-minutes", 1), ("--minutes", "leave out --max-minutes")),
         (("--anneal-part", 0.5), ("--anneal-part is a part of --minutes",)),
-        (("--part-minutes", 1), ("give --part-mib too",)),
+        (("--part-minutes", 1), ("--part-minutes needs --part-mib",)),
         (("--part-mib", 0), ("--part-mib must be at least 1",)),
         (("--minutes", 0.0001), ("were over before training could begin",)),
     ],
