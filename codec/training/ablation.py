@@ -19,7 +19,7 @@ from .least_squares import stitch
 
 @torch.no_grad()
 def leave_out_aggregation(whole: Icat, x: Tensor, *networks: Icat) -> float:
-    """Fit networks without aggregation to reconstruct, as nearly as they can, like one with it.
+    """Fit networks without aggregation, so that they reconstruct almost like one with aggregation.
 
     Args:
         whole: the network with aggregation, not in training mode. The other networks have its

@@ -163,7 +163,7 @@ def together() -> Iterator[Ranks]:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether the error means that another rank was lost. Errors of gloo have no own type."""
+    """Whether the error means that another rank was lost. gloo's errors have no special type."""
     if isinstance(error, dist.DistError):
         return True
     return isinstance(error, RuntimeError) and "gloo" in str(error)

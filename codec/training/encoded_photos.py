@@ -87,7 +87,7 @@ def encode_photos(
 
 
 def fast_analysis(network: CodecNetwork, device: torch.device) -> Transform:
-    """g_a of a network, run in the way of the encoder: in bf16 if the device is fast at it."""
+    """g_a of a network, run as the encoder runs it: in bf16 if the device is fast at it."""
     dtype = torch.bfloat16 if fast_bf16(device) else torch.float32
     return Transform(deepcopy(network.g_a), device, dtype)
 

@@ -118,7 +118,8 @@ def encoded(
 def windows(y: Tensor) -> Tensor:
     """A random part of each map (B, h, w, M). All parts have the same random size.
 
-    Because of this, a view that is seen many times is a new crop each time. Steps also get cheaper.
+    With random parts, a view that is used many times is a new crop each time. They also make steps
+    cheaper.
     """
     _, h, w, _ = y.shape
     high, wide = (int(torch.randint(math.ceil(LEAST_WINDOW * n), n + 1, ())) for n in (h, w))

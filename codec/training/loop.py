@@ -149,7 +149,7 @@ def run(
             train(trainer, loaded, made, schedule, stopped, log, snapshots)
         started = time.monotonic()
         conclude(trainer, loaded, made, log, snapshots)
-        if limits.minutes is not None and not stopped():  # its time is part of `ending_took`
+        if limits.minutes is not None and not stopped():  # measured: annealing ends with it too
             log.validate(loaded)
         if limits.anneals and not ranks.largest(stopped()):
             schedule.begin_annealing(time.monotonic() - started)
@@ -167,7 +167,7 @@ def run(
 def conclude(trainer: AnyTrainer, data: Any, path: Path, log: Log, snapshots: Snapshots) -> None:
     """End a phase and write a checkpoint that can be exported.
 
-    The checkpoint is also written before the phase ends, so that no step is lost if that fails.
+    A checkpoint is also written before `finish` runs, so that no step is lost if `finish` fails.
     """
     trainer.save(path)
     if line := trainer.finish(data):

@@ -87,14 +87,15 @@ class TrainOptions:
     )
     seed: int = option(
         0,
-        "Seed of the random numbers: first weights, crops and noise.",
+        "Seed of all random numbers: initial weights, crops and noise.",
         "be a 63-bit number",
         lambda seed: abs(seed) < 2**63 - 1,
         fixed=True,
     )
     optimizer: str = option(
         "adam",
-        "adam, or muon. muon updates the weight matrices with Muon and all else with Adam.",
+        "adam, or muon. muon updates the matrices of linear layers with Muon and everything else "
+        "with Adam.",
         "be adam or muon",
         lambda optimizer: optimizer in OPTIMIZERS,
         fixed=True,
@@ -117,8 +118,9 @@ class TrainOptions:
     )
     freeze: str = option(
         "",
-        "transforms: train only the entropy model. The transforms g_a and g_s and the gains stay "
-        "as they are in --init. Photos are encoded once, before training.",
+        "transforms: train only the entropy model (h_a, h_s, context model and prior). The "
+        "transforms g_a and g_s and the gains stay as they are in --init. Photos are encoded "
+        "once, before training.",
         "be transforms, or left out",
         lambda freeze: freeze in ("", FROZEN),
         trainings=PHOTOS,

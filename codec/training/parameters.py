@@ -15,7 +15,8 @@ FIRST = "embed."
 HALVE = "halve."
 #: Prefix of a joint model's classifier.
 VIT = "vit."
-#: Mean and deviation by which a first layer standardises latents. Export folds them into the layer.
+#: The mean and standard deviation with which a first layer standardises latents. Export folds them
+#: into the layer's weights.
 STANDARD = ("embed.mean", "embed.std")
 
 

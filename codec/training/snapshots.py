@@ -43,7 +43,7 @@ class Snapshots:
             parts.begin(folder)
 
     def leave(self) -> None:
-        """Write the averaged weights of now."""
+        """Write the current averaged weights."""
         if self.mib is None:
             return
         state = self.trainer.state()
@@ -52,7 +52,7 @@ class Snapshots:
         self.left = self.clock()
 
     def leave_if_due(self) -> None:
-        """Write the averaged weights if the last time is long enough ago."""
+        """Write the averaged weights if they were last written long enough ago."""
         if self.mib is not None and self.clock() - self.left >= self.seconds:
             self.leave()
 

@@ -24,7 +24,7 @@ LEAST = 1e-3
 
 
 class StandardLinear(nn.Linear):
-    """A Linear layer that first standardises its inputs. Until `fit` is called it does not.
+    """A Linear layer that first standardises its inputs. This does nothing before `fit` is called.
 
     Args:
         inputs: number of input channels.
@@ -57,7 +57,7 @@ class StandardLinear(nn.Linear):
         self.std.copy_(std)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
-        """Load weights. If they have no standardisation, as in exported files, there is none."""
+        """Load weights. Those of exported files have no statistics: they get mean 0 and std 1."""
         for name, empty in (("mean", torch.zeros_like), ("std", torch.ones_like)):
             state.setdefault(prefix + name, empty(getattr(self, name)))
         super()._load_from_state_dict(state, prefix, *others)

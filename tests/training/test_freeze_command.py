@@ -112,9 +112,9 @@ def test_help_says_what_it_does(run, monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(re.sub("[│╭╮╰╯─]", " ", run("train", "--help").out).split())
     own = text[text.index("--freeze") :]
     assert own.startswith(
-        "--freeze <str> transforms: train only the entropy model. The transforms g_a and g_s and "
-        "the gains stay as they are in --init. Photos are encoded once, before training. Only for "
-        "codecs. [default: none]"
+        "--freeze <str> transforms: train only the entropy model (h_a, h_s, context model and "
+        "prior). The transforms g_a and g_s and the gains stay as they are in --init. Photos are "
+        "encoded once, before training. Only for codecs. [default: none]"
     )
 
 

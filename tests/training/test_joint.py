@@ -243,7 +243,7 @@ def test_other_classes_are_refused_when_resuming(first: Path, toys: Path, tmp_pa
     with pytest.raises(UsageError, match=r"c011 … \(300 in all\); this network"):
         trainer.load_data(many, quiet)
     lonely = write_toys(tmp_path / "lonely", 1)
-    with pytest.raises(BadInputError, match="a class needs at least two images"):
+    with pytest.raises(BadInputError, match="every class has only one image"):
         trainer.load_data(lonely, quiet)
 
 

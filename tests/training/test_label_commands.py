@@ -138,7 +138,7 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (3, "no subfolders with images", ("--data", "photos", "--head", "--model", "tiny")),
         (3, "only one class", ("--data", "one", "--model", "icat-lite")),
         (3, "only one class", ("--data", "one", "--head", "--model", "tiny")),
-        (3, "at least two images", ("--data", "single", "--model", "vit")),
+        (3, "every class has only one image", ("--data", "single", "--model", "vit")),
         (2, "no size 'big' for --vit: choose one of vit", ("--head", "--vit", "big")),
         (
             2,

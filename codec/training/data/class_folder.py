@@ -262,7 +262,10 @@ def load_classes(
             f"{listed(labels)}: to train it for other classes, give it as `init`"
         )
     if not len(data.validation):
-        raise BadInputError(f"{folder}: a class needs at least two images, one for validation")
+        raise BadInputError(
+            f"{folder}: every class has only one image: one class at least needs two, "
+            "the second one for validation"
+        )
     line = (
         f"{len(data.training)} images of {len(labels)} classes to train on, "
         f"{len(data.validation)} held out, {data.left_out} left out (unreadable)"

@@ -96,7 +96,7 @@ def install_codec(
         force: let it take over a name that other weights have. They stay as an earlier entry.
 
     Returns:
-        Its entry, and whether anything was changed. Nothing is if the folder already has these
+        Its entry, and whether anything was changed. Nothing changes if the folder already has these
         weights.
 
     Raises:
@@ -288,7 +288,7 @@ def _write_loose(path: Path, made: Made, force: bool) -> bool:
         if card.exists() and read_file(card) != text:
             _keep_card(kept.with_suffix(".md"), read_file(card))
     elif card.exists() and read_file(card) != text:  # a file of this name that is not our card
-        raise UsageError(f"{card} exists and does not belong to it: give another `name`")
+        raise UsageError(f"{card} exists and is not this classifier's card: give another `name`")
     write_file(card, text)
     write_file(path, made.data)  # last, because if it exists, the same export changes nothing
     return True

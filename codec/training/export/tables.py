@@ -34,7 +34,7 @@ from ticodec.training.symbol_counts import REACH_Y, REACH_Z
 #: the lower range. A finer grid there costs little time and saves 0.4 % of a small file.
 FINE_SCALES, FINE_MAX = 60, 4.0
 COARSE_SCALES, SCALE_MAX = 32, 256.0
-#: A gaussian table is so wide that at most this probability lies beyond it.
+#: A table is so wide that at most this probability lies beyond it, as far as HALF_MAX allows.
 TAIL = 1e-6
 #: The least and the greatest half-width of a table. A table has 2 · half-width + 1 symbols.
 HALF_MIN, HALF_MAX = 3, 255
