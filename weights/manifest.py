@@ -35,7 +35,7 @@ QUALITIES_END = 16
 
 @dataclass(frozen=True)
 class HeadEntry:
-    """A classifier that belongs to some weights. It is a file beside their file.
+    """A classifier that belongs to some weights. It is in a separate file.
 
     Args:
         path: the file.
@@ -58,7 +58,7 @@ class HeadEntry:
 
 @dataclass(frozen=True)
 class PreviewEntry:
-    """Layers that decode pictures of some weights at a smaller size. A file beside their file.
+    """Layers that decode pictures of some weights at a smaller size. They are in a separate file.
 
     Args:
         path: the file.

@@ -89,7 +89,7 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         if self.imitated is not None and not self.step:
             images = sample_held_out(data, self.options.crop, FITTED)
             part = leave_out_aggregation(self.imitated, images, self.network, self.average)
-            line += f"\naggregation left out: the latents alone explain {part:.0%} of what it gave"
+            line += f"\nwithout aggregation: latents explain {part:.0%} of the aggregated variance"
             self.imitated = None
         return data, line
 

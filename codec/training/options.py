@@ -192,8 +192,8 @@ class TrainOptions:
     )
     enlarge: int = option(
         1,
-        "2 or 4: also train on images enlarged by up to this factor. Their latents are reduced "
-        "to half size until they are as large as those of the original images.",
+        "2 or 4: also train on images enlarged by up to this factor. The width and height of their "
+        "latents are halved until there are as many latents as without enlarging.",
         "be 1, 2 or 4",
         lambda enlarge: enlarge in (1, 2, 4),
         trainings=(Training.HEAD,),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-#: Suffixes of the label layer's parameters; prefixes of the gain and aggregation parameters.
+#: Suffixes of the label layer's parameters.
 LABELS = ("head.weight", "head.bias")
+#: Prefixes of the gain and aggregation parameters.
 GAINS = "gains."
 AGGREGATION = "aggregation."
 #: Prefix of a classifier's first layer. It fits only the latents (or pixels) it was trained on.

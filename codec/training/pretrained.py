@@ -95,7 +95,7 @@ class ExistingClassifier(NamedTuple):
     top: float | None = None
 
     def source(self, device: torch.device) -> Source:
-        """What it computes from images, up to the first layer of its Transformer.
+        """The part of the classifier from images to the first layer of its Transformer.
 
         Raises:
             BadInputError: The codec whose latents it reads is not installed.

@@ -57,7 +57,7 @@ class StandardLinear(nn.Linear):
         self.std.copy_(std)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
-        """Load weights. Those of exported files have no statistics: they get mean 0 and std 1."""
+        """Load weights. If they have no mean and std, as in exported files, these are 0 and 1."""
         for name, empty in (("mean", torch.zeros_like), ("std", torch.ones_like)):
             state.setdefault(prefix + name, empty(getattr(self, name)))
         super()._load_from_state_dict(state, prefix, *others)

@@ -320,7 +320,7 @@ def test_aggregation_can_be_left_out_of_weights_that_have_it(toys: Path, tmp_pat
     unfitted = build(trainer.config)
     unfitted.load_state_dict(trainer.network.state_dict())
     data, line = trainer.load_data(toys, quiet)
-    part = int(re.search(r"(\d+)% of what it gave", line)[1])
+    part = int(re.search(r"(\d+)% of the aggregated variance", line)[1])
     assert part > 30
     x = torch.cat([x for x, _ in data.centre(64)])
     level = torch.zeros(len(x))

@@ -1,4 +1,4 @@
-"""Puts exported weights into a weights folder. Nothing that is there is ever lost.
+"""Puts exported weights into a weights folder. Nothing in the folder is ever lost.
 
     NAME-1a2b3c4d.safetensors    weights or a classifier, with its fingerprint
     NAME-1a2b3c4d.md             its card, which is kept too: it may have measurements added by hand
@@ -158,7 +158,8 @@ def install_head(
         changed.
 
     Raises:
-        UsageError: Another classifier is there, or the name is the name of weights.
+        UsageError: The codec, or the file name, already has another classifier, or `name` is the
+            name of weights.
         TicodecError: The folder cannot be written.
     """
     check_folder(folder, made.name)
