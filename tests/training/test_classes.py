@@ -252,4 +252,4 @@ def test_a_class_without_readable_images(tmp_path: Path) -> None:
     (tmp_path / "dog").mkdir()
     (tmp_path / "dog" / "1.png").write_bytes(b"no image")
     message = refusal(tmp_path)
-    assert message.startswith(f"{tmp_path / 'dog'}: none of its 1 images can be read; replace")
+    assert message.startswith(f"{tmp_path / 'dog'}: none of its 1 images can be read: replace")

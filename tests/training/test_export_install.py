@@ -42,7 +42,7 @@ def test_a_name_is_not_taken_over_without_force(tmp_path: Path) -> None:
     old, _ = install_codec(tmp_path, made("x", b"old"))
     assert old.path == tmp_path / f"x-{old.sha256[:8]}.safetensors"
     before = contents(tmp_path)
-    with pytest.raises(UsageError, match=rf"called x \({old.sha256[:8]}, not .*`force`"):
+    with pytest.raises(UsageError, match=rf"name x \({old.sha256[:8]}, not .*`force`"):
         install_codec(tmp_path, made("x", b"new"))
     assert contents(tmp_path) == before
     new, changed = install_codec(tmp_path, made("x", b"new"), force=True)
@@ -198,7 +198,7 @@ def test_the_card_of_a_classifier_replaces_nothing(tmp_path: Path) -> None:
     notes = tmp_path / "x.md"
     notes.write_text("notes")
     for force in (False, True):
-        with pytest.raises(UsageError, match=r"x\.md is there.*another `name`"):
+        with pytest.raises(UsageError, match=r"x\.md exists .*another `name`"):
             install_head(tmp_path, made("x", b"A"), "", force)
     assert contents(tmp_path) == {"x.md": b"notes"}
     notes.unlink()

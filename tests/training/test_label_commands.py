@@ -186,8 +186,8 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (2, "leave out --no-aggregation", ("--resume", "icat.pt", "--no-aggregation")),
         (2, "needs --crop 64; for another", ("--resume", "icat.pt", "--crop", 96)),
         (2, "which it reads: give another --out", ("--init", "icat.pt", "--out", ".")),
-        (2, "begun with blue sea", ("--data", "two", "--resume", "icat.pt")),
-        (2, "begun with blue sea", ("--data", "two", "--resume", "vit.pt")),
+        (2, "this network has blue sea", ("--data", "two", "--resume", "icat.pt")),
+        (2, "this network has blue sea", ("--data", "two", "--resume", "vit.pt")),
     ],
 )
 def test_what_is_refused(code: int, words: str, arguments, refusing) -> None:
