@@ -1,4 +1,4 @@
-"""What the tests of runs, reports and pages share: a measured folder, classes, classifiers."""
+"""Fixtures of the tests of runs, reports and pages: a measured folder, classes, classifiers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ticodec.evaluation import measure, report_files, summary
 from ticodec.evaluation.folder_labels import PixelFile
 from ticodec.evaluation.registry import CoderSpec
 
-#: A name that is trouble where it is not escaped.
+#: A name that does harm if it is not escaped.
 AWKWARD = "b <img src=x onerror=alert(1)> & \"'.png"
 SPECS = [CoderSpec("tiny", True, "cpu", (1.0, 4.0, 8.0)), CoderSpec("jpeg"), CoderSpec("jpeg2000")]
 
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
-    """Two photos of which MS-SSIM can be taken, one of them awkwardly named."""
+    """A folder of two photos that are large enough for MS-SSIM. One has an awkward name."""
     folder = tmp_path_factory.mktemp("photos")
     (folder / "sub").mkdir()
     Image.fromarray(make_pixels(176, 240)).save(folder / "a.png")
@@ -36,7 +36,7 @@ def photos(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def measured(photos: Path, tmp_path_factory) -> SimpleNamespace:
-    """`evaluate` of the photos: its run, summary and folder of files."""
+    """The result of evaluating the photos: its run, its summary and its files."""
     out = tmp_path_factory.mktemp("evaluated") / "report"
     done = measure.evaluate(photos, SPECS, out)
     means = summary.summarise(done)
@@ -46,7 +46,7 @@ def measured(photos: Path, tmp_path_factory) -> SimpleNamespace:
 
 @pytest.fixture
 def classes(tmp_path: Path) -> Path:
-    """Six images: four in folders named as labels, one in another one, one in none."""
+    """A folder with six images: four in folders named like labels, one in another, one in none."""
     number = 0
     for name, count in FOLDERS.items():
         (tmp_path / "val" / name).mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def classes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def headed(tmp_path: Path, monkeypatch) -> Iterator[Callable[..., weights.Entry]]:
-    """Installs the tiny network, as "headed", with a classifier of its latents."""
+    """A function that installs the tiny network as "headed", with a classifier of its latents."""
     folder = tmp_path / "weights"
 
     def install(**head) -> weights.Entry:
@@ -83,6 +83,6 @@ def headed(tmp_path: Path, monkeypatch) -> Iterator[Callable[..., weights.Entry]
 
 @pytest.fixture
 def pixels(tmp_path: Path) -> PixelFile:
-    """A classifier of pixels that always answers `RANKING`."""
+    """A classifier of pixels whose answer is always `RANKING`."""
     write_head(tmp_path / "pixels.safetensors", RANKING)
     return PixelFile.checked(tmp_path / "pixels.safetensors", "cpu")

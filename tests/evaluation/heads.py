@@ -1,4 +1,4 @@
-"""Classifiers for tests: some that always answer alike, and random ones."""
+"""Makes classifiers for tests. Some always give the same answer, others are random."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from ticodec.models.config import HeadConfig, ViTConfig
 from ticodec.models.vit import ViT
 
 LABELS = ("golf ball", "French horn", "tench", "church", "gas pump", "parachute", "chain saw")
-#: Class folders, of whom `ranking` makes the first, second and last guess, and no classes.
+#: Number of images per folder. The first three folders are the first, second and last class of
+#: `RANKING`, the others are no classes.
 FOLDERS = {"tench": 2, "Golf_Ball": 1, "deep/chain saw": 1, "holiday": 1, "": 1}
 RANKING = ("tench", "golf ball", "church", "gas pump", "French horn", "parachute", "chain saw")
 RANKS = {"tench": 1, "golf ball": 2, "chain saw": 7}
 
 
 def write_head(path: Path, ranking: tuple[str, ...] = (), seed: int = 0, **fields) -> str:
-    """A classifier's file: one that always answers `ranking`, or a random one. Its SHA-256."""
+    """Write a classifier whose answer is always `ranking`, or a random one. Returns its SHA-256."""
     given = {"stem": "pixels", "channels": 768, "labels": LABELS} | fields
     config = HeadConfig(vit=ViTConfig(C=16, L=3, heads=2, grid=4), **given)
     torch.manual_seed(seed)
@@ -30,7 +31,7 @@ def write_head(path: Path, ranking: tuple[str, ...] = (), seed: int = 0, **field
     state = vit.state_dict()
     for name, value in state.items():
         if name.startswith(("embed", "blocks", "head")) and name.endswith("weight"):
-            state[name] = 15 * value  # so that labels depend on what is seen
+            state[name] = 15 * value  # so that labels depend on the image
     if ranking:
         state["head.weight"] = torch.zeros_like(state["head.weight"])
         state["head.bias"] = torch.tensor([-float(ranking.index(each)) for each in config.labels])
@@ -40,6 +41,6 @@ def write_head(path: Path, ranking: tuple[str, ...] = (), seed: int = 0, **field
 
 
 def forget() -> None:
-    """As a new process knows nothing of what was loaded."""
+    """Clear the caches of loaded weights, as in a new process."""
     for cache in (make, measure.ready):
         cache.cache_clear()

@@ -1,4 +1,4 @@
-"""Accuracy of classification: whose labels, of which bytes, over which images."""
+"""Accuracy of classification: by which classifier, from which bytes, over which images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rows_of(done: measure.Evaluation) -> Iterator[tuple]:
 
 @pytest.fixture
 def asked(monkeypatch) -> list[str]:
-    """Names of the coders that are asked to measure something, one a time."""
+    """A list that gets a coder's name for every measurement that is made."""
     names: list[str] = []
     real = measure.measure
 
@@ -58,8 +58,8 @@ def test_names_are_compared_without_case_and_underscores() -> None:
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_a_classifier_of_pixels_sees_every_codec_and_the_originals(classes, tmp_path, pixels):
-    """One that always ranks classes alike: every number is known beforehand."""
+def test_a_classifier_of_pixels_classifies_every_codec_and_the_originals(classes, tmp_path, pixels):
+    """The classifier always gives the same ranking, so that every number is known in advance."""
     done = measure.evaluate(classes, specs(), tmp_path / "report", classifier=pixels)
     for source, coder, row in rows_of(done):
         label = folder_class(source.name)
@@ -92,7 +92,7 @@ def test_a_classifier_of_pixels_sees_every_codec_and_the_originals(classes, tmp_
     assert next(row["pixel_top1"] for row in lines if row["image"] == "(mean)") == "0.5"
 
 
-def test_pixel_ranks_are_of_decoded_pixels(classes, tmp_path) -> None:
+def test_pixel_ranks_are_from_decoded_pixels(classes, tmp_path) -> None:
     write_head(tmp_path / "head", seed=3)
     pixels = PixelFile.checked(tmp_path / "head", "cpu")
     done = measure.evaluate(classes, specs(), tmp_path / "report", classifier=pixels)
@@ -107,11 +107,11 @@ def test_pixel_ranks_are_of_decoded_pixels(classes, tmp_path) -> None:
             known = {name.casefold(): number + 1 for number, name in enumerate(names)}
             assert rank == (known[row.label] if row.label else None)
         moved += row.pixel_rank != row.original_rank
-    assert moved  # or else the two could be mixed up
+    assert moved  # otherwise they could not be told apart
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_bitstream_ranks_are_of_the_very_files(classes, tmp_path, headed, jobs) -> None:
+def test_bitstream_ranks_are_from_the_measured_files(classes, tmp_path, headed, jobs) -> None:
     entry = headed(seed=1)
     write_head(tmp_path / "head", RANKING)
     pixels = PixelFile.checked(tmp_path / "head", "cpu")
@@ -139,10 +139,10 @@ def test_bitstream_ranks_are_of_the_very_files(classes, tmp_path, headed, jobs) 
     assert "no pixels decoded, of headed, by" in " ".join(report_files.notes_of(done, "val"))
 
 
-def test_peers_keep_their_measurements_when_a_model_learns_to_classify(
+def test_peers_keep_their_measurements_when_a_model_gets_a_head(
     classes, tmp_path, headed, asked
 ) -> None:
-    """A head changes what is known of its model only; each head's ranks are its own."""
+    """Only the model of the head is measured again. Each head has its own ranks."""
     out = tmp_path / "report"
     entry = headed(ranking=RANKING)
     measure.evaluate(classes, specs("headed"), out)
@@ -161,7 +161,7 @@ def test_peers_keep_their_measurements_when_a_model_learns_to_classify(
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_measurements_are_of_one_classifier(classes, tmp_path, pixels, asked) -> None:
+def test_measurements_belong_to_one_classifier(classes, tmp_path, pixels, asked) -> None:
     out = tmp_path / "report"
     plain = measure.evaluate(classes, specs(), out)
     everything = len(asked)
@@ -183,8 +183,8 @@ def test_measurements_are_of_one_classifier(classes, tmp_path, pixels, asked) ->
         assert (out / "rate-accuracy.png").exists() == (classifier is not None)
 
 
-def test_a_class_is_that_of_its_folder_now(classes, tmp_path, pixels, asked) -> None:
-    """Also of one image in two folders, which one file's measurements could mix up."""
+def test_the_class_of_an_image_is_its_present_folder(classes, tmp_path, pixels, asked) -> None:
+    """This holds for the same image in two folders too, although its measurements share a file."""
     shutil.copy(classes / "tench" / "0.png", classes / "Golf_Ball" / "0.png")
     done = measure.evaluate(classes, specs()[:1], tmp_path / "report", classifier=pixels)
     ranks = {source.name: row.pixel_rank for source, _, row in rows_of(done)}
@@ -200,8 +200,8 @@ def test_a_class_is_that_of_its_folder_now(classes, tmp_path, pixels, asked) -> 
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_without_classes_nothing_is_different(photos, tmp_path, headed, pixels, asked) -> None:
-    """Neither a head nor a classifier changes a report of images in no class folder."""
+def test_without_classes_a_report_is_the_same(photos, tmp_path, headed, pixels, asked) -> None:
+    """A head or a classifier does not change a report of images outside class folders."""
     out = tmp_path / "report"
     measure.evaluate(photos, specs("tiny")[1:], out)
     first = measure.evaluate(photos, specs(), out)
@@ -233,7 +233,7 @@ def test_without_classes_nothing_is_different(photos, tmp_path, headed, pixels, 
     assert make(CoderSpec("headed", True, "cpu")).version == make(specs()[0]).version
 
 
-def test_a_damaged_classifier_is_no_missing_one(classes, tmp_path, headed) -> None:
+def test_a_damaged_classifier_is_an_error_unlike_a_missing_one(classes, tmp_path, headed) -> None:
     headed(ranking=RANKING).head.path.write_bytes(b"nothing")
     with pytest.raises(BadInputError, match="damaged weights: not the file that"):
         measure.evaluate(classes, specs("headed"), tmp_path / "report")
@@ -244,8 +244,8 @@ def point(bpp: float, **fields) -> Point:
     return Point("x", "quality", 1, 9, bpp, 30, None, None, 0, 0, **fields)
 
 
-def test_accuracies_over_different_images_say_so(classes, tmp_path, headed) -> None:
-    """A model and a classifier of pixels that know other classes."""
+def test_accuracies_over_different_images_are_noted(classes, tmp_path, headed) -> None:
+    """A model and a classifier of pixels have different classes."""
     headed(ranking=RANKING)
     write_head(tmp_path / "head", labels=("tench", "holiday"), ranking=("holiday", "tench"))
     pixels = PixelFile.checked(tmp_path / "head", "cpu")

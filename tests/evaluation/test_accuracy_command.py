@@ -1,4 +1,4 @@
-"""`evaluate --classifier` and `--weights` as they are typed."""
+"""`evaluate --classifier` and `--weights` as a user runs them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ticodec.evaluation.folder_labels import PixelFile
 
 @pytest.fixture
 def command(run) -> Callable[..., Result]:
-    """Run `ticodec evaluate` as if in a new process, which knows nothing of what was loaded."""
+    """A function that runs `ticodec evaluate` with empty caches, as in a new process."""
 
     def call(*arguments: object) -> Result:
         forget()
@@ -27,7 +27,7 @@ def command(run) -> Callable[..., Result]:
 
 
 def test_evaluate_with_a_classifier(command, shell, classes, tmp_path, headed, pixels) -> None:
-    """Workers, in processes of their own, have nothing to complain of either."""
+    """Workers, which are processes of their own, print no warnings either."""
     headed(ranking=RANKING[::-1])
     out = tmp_path / "report"
     options = ("-m", "headed", "--device", "cpu", "-q", "2", "--against", "jpeg", "--out", out)
@@ -46,7 +46,7 @@ def test_evaluate_with_a_classifier(command, shell, classes, tmp_path, headed, p
 
 
 def test_classifiers_that_cannot_be_used(command, classes, tmp_path, headed, pixels) -> None:
-    """One line, before anything is measured."""
+    """They are reported in one line before any measurement."""
     latents = headed(ranking=RANKING).head.path
     damaged, wrong = tmp_path / "damaged", tmp_path / "wrong"
     damaged.write_bytes(pixels.path.read_bytes()[:-100])
@@ -69,12 +69,10 @@ def test_classifiers_that_cannot_be_used(command, classes, tmp_path, headed, pix
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_evaluate_with_a_classifier_of_latents_of_ones_own(
-    command, classes, tmp_path, headed
-) -> None:
-    """It is asked in place of the one that the model comes with, which is asked again later.
+def test_evaluate_with_another_classifier_of_latents(command, classes, tmp_path, headed) -> None:
+    """It is used instead of the model's own classifier, but only in runs that name it.
 
-    Its weights are measured where -m names none.
+    Without -m, the model that it reads is measured.
     """
     own = tmp_path / "own.safetensors"
     entry = headed(ranking=RANKING[::-1])
@@ -86,7 +84,7 @@ def test_evaluate_with_a_classifier_of_latents_of_ones_own(
     said = []
     for given in (("-m", "headed", "--weights", own), ("-m", "headed"), ("--weights", own)):
         done = command(classes, *options, *given, "--jobs", 2 if own in given else 1)
-        assert (done.code, done.err) == (0, "")  # its workers complain of nothing either
+        assert (done.code, done.err) == (0, "")  # workers print no warnings either
         said.append(done.out)
     rows = [row for each in said for row in json.loads(each)["means"]]
     assert [row["top1"] for row in rows] == [0.5, 0.25, 0.5]

@@ -1,4 +1,4 @@
-"""BD-rates on published curves, whose values are known, and curves that cannot be compared."""
+"""BD-rates of published curves with known values, and curves that cannot be compared."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_ms_ssim_is_compared_in_decibels() -> None:
     assert (found.low_db, found.high_db) == pytest.approx((10, 30))
 
 
-def test_only_what_both_reach_is_compared() -> None:
+def test_only_the_common_range_is_compared() -> None:
     anchor = curve([0.1, 0.2, 0.4], [28, 30, 32])
     test = curve([0.1, 0.2, 0.4, 0.8], [30, 32, 34, 36])
     found = delta(anchor, test)
@@ -71,7 +71,7 @@ def test_only_what_both_reach_is_compared() -> None:
     assert (apart.rate, apart.gain, apart.why) == (None, None, "no dB that both reach")
     no_rate = delta(curve([1, 2], [30, 32]), curve([0.1, 0.2], [30, 32]))
     assert no_rate.rate == pytest.approx(-90)
-    assert (no_rate.gain, no_rate.low_bpp) == (None, None)  # no rate that both have
+    assert (no_rate.gain, no_rate.low_bpp) == (None, None)  # no rate is in both ranges
     no_db = delta(curve([0.1, 0.2], [40, 42]), curve([0.1, 0.2], [30, 32]))
     assert (no_db.rate, no_db.low_db) == (None, None)
     assert no_db.gain == pytest.approx(-10)
@@ -86,7 +86,7 @@ def test_only_what_both_reach_is_compared() -> None:
         (curve([], []), "it has no points"),
     ],
 )
-def test_curves_without_an_answer_say_why(other: Curve, why: str) -> None:
+def test_curves_that_cannot_be_compared_say_why(other: Curve, why: str) -> None:
     good = curve([0.1, 0.2, 0.4], [28, 30, 32], "good")
     for found in (delta(good, other), delta(other, good)):
         assert (found.rate, found.gain, found.why) == (None, None, why)
@@ -100,7 +100,7 @@ def test_points_without_a_finite_number_are_left_out() -> None:
     assert found.ms_ssim == ((0.1, pytest.approx(10)), (0.4, pytest.approx(20)))
 
 
-def test_kodak_is_known_by_its_pixels(sample) -> None:
+def test_kodak_is_recognised_by_its_pixels(sample) -> None:
     import numpy as np
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Every peer that can be had here codes real pixels; the others say what they need."""
+"""Every peer that is available here codes real pixels. The others say what they need."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_ladder_rises_in_bytes_and_quality(name: str, crop: np.ndarray) -> None:
     assert coder.encode(crop, coder.ladder[3]) == files[3]  # the same bytes again
 
 
-def test_avif_is_the_same_whatever_the_number_of_processors(monkeypatch) -> None:
-    """Its library takes a thread a processor, unless told, and its bytes depend on that."""
+def test_avif_does_not_depend_on_the_number_of_processors(monkeypatch) -> None:
+    """By default its library uses one thread per processor, and the bytes depend on the number."""
     pixels = make_pixels(512, 768)
     expected = make_peer("avif").encode(pixels, 50)
     everywhere = os.sched_getaffinity(0)
@@ -61,8 +61,8 @@ def test_avif_is_the_same_whatever_the_number_of_processors(monkeypatch) -> None
         os.sched_setaffinity(0, everywhere)
 
 
-def test_peers_are_in_the_order_the_world_knows(crop: np.ndarray) -> None:
-    """None is crippled by an option: each beats its forerunner in BD-rate."""
+def test_newer_peers_beat_older_ones(crop: np.ndarray) -> None:
+    """No option makes a peer worse than it is: each beats its predecessor in BD-rate."""
     curves = {}
     for name in HERE:
         coder = make_peer(name)
@@ -81,7 +81,7 @@ def test_any_size(name: str, size: tuple[int, int]) -> None:
     assert coder.decode(coder.encode(pixels, coder.ladder[-1])).shape == pixels.shape
 
 
-def test_ours_is_what_the_commands_write() -> None:
+def test_our_coder_writes_what_the_commands_write() -> None:
     coder, pixels = TicodecCoder(weights.find("tiny"), "cpu", (1.0, 5.0)), make_pixels(70, 90)
     coder.prepare()
     data = coder.encode(pixels, 5.0)
@@ -108,8 +108,8 @@ def test_closest_finds_the_nearest_of_all_settings(name: str, crop: np.ndarray) 
         assert len(coder.encode(crop, found)) == len(coder.encode(crop, coder.settings[end]))
 
 
-def test_closest_takes_the_nearest_it_has_seen() -> None:
-    """Sizes need not rise with the setting: WebP's do not always."""
+def test_closest_returns_the_nearest_that_it_has_seen() -> None:
+    """Sizes do not always rise with the setting, for example in WebP."""
 
     class Uneven(Coder):
         name, version, suffix = "uneven", "1", ".x"
@@ -124,7 +124,7 @@ def test_closest_takes_the_nearest_it_has_seen() -> None:
     assert closest(Uneven(), make_pixels(1, 1), 50, {2.0: 50}) == 2
 
 
-def test_closest_asks_only_for_what_is_not_known() -> None:
+def test_closest_encodes_only_unknown_settings() -> None:
     class Counting(Coder):
         name, version, suffix = "counting", "1", ".x"
         settings = ladder = tuple(float(s) for s in range(1000))
@@ -172,7 +172,7 @@ def test_jpegxl_says_what_it_needs(monkeypatch) -> None:
 
 
 def test_zoo_codes_with_compressai(tmp_path, monkeypatch, crop: np.ndarray) -> None:
-    """CompressAI's real network and coder; its published weights are not here, others are."""
+    """It uses CompressAI's real network and coder, with other weights than the published ones."""
     pytest.importorskip("compressai")
     from compressai.zoo import image_models
     from compressai.zoo.image import model_urls
@@ -186,7 +186,7 @@ def test_zoo_codes_with_compressai(tmp_path, monkeypatch, crop: np.ndarray) -> N
     torch.save(network.state_dict(), place / file)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     coder = make_peer("bmshj2018-factorized")
-    assert coder._network(1.0) is coder._network(1.0)  # seconds are not of loading
+    assert coder._network(1.0) is coder._network(1.0)  # so that seconds do not include loading
     data = coder.encode(crop, 1.0)
     decoded = coder.decode(data)
     assert decoded.shape == crop.shape
@@ -198,7 +198,7 @@ def test_zoo_codes_with_compressai(tmp_path, monkeypatch, crop: np.ndarray) -> N
     assert np.abs(decoded.astype(int) - expected[:200, :300]).max() <= 1
 
 
-def test_zoo_without_its_weights_is_a_clear_line(tmp_path, monkeypatch) -> None:
+def test_zoo_without_its_weights_gives_a_clear_line(tmp_path, monkeypatch) -> None:
     pytest.importorskip("compressai")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
@@ -214,8 +214,8 @@ def test_every_peer_is_known_by_its_own_name(name: str) -> None:
     assert set(kind.ladder) <= set(kind.settings)
 
 
-def test_versions_are_those_of_measurements_made_before() -> None:
-    """They are part of a measurement's key: with another one all would be measured again."""
+def test_versions_match_those_of_earlier_measurements() -> None:
+    """The version is part of a measurement's key. If it changes, all is measured again."""
     versions = {name: make_peer(name).version for name in USUAL}
     library = {
         "jpeg": f"libjpeg {features.version('jpg')}",
@@ -226,7 +226,7 @@ def test_versions_are_those_of_measurements_made_before() -> None:
     assert versions == {name: f"Pillow {PIL.__version__}, {library[name]}" for name in USUAL}
 
 
-def test_a_classified_coder_is_another_one() -> None:
+def test_a_coder_with_a_classifier_has_another_version() -> None:
     plain, digest = CoderSpec("jpeg"), "0123456789abcdef"
     pixels = PixelFile(Path("vit"), "cpu", digest)
     shown = make(replace(plain, pixels=pixels))

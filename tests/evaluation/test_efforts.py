@@ -1,4 +1,4 @@
-"""Several efforts of a model: a coder each, what is reused, and what they win for their seconds."""
+"""Several efforts of a model: each is a coder, its measurements are reused, its gain is shown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HARDER = replace(PLAIN, effort=3)
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
-    """(effort, quality) of what is encoded; every effort gives the bytes of effort 1, quickly."""
+    """A list that gets (effort, quality) of each encoding. All efforts encode as effort 1 does."""
     seen: list[tuple[int, float]] = []
     real = Codec.encode
 
@@ -60,8 +60,8 @@ def test_each_effort_is_a_coder_of_its_own() -> None:
         make(replace(PLAIN, effort=10))
 
 
-def test_measurements_of_effort_1_made_before_are_still_those() -> None:
-    """Name and version are part of a measurement's key."""
+def test_earlier_measurements_of_effort_1_are_still_used() -> None:
+    """Name and version, which are part of a measurement's key, have not changed."""
     coder = make(PLAIN)
     version = f"ticodec {__version__}, encoder {ENCODER}, weights 37eb2f07, cpu"
     assert (coder.name, coder.version) == ("tiny", version)
@@ -73,10 +73,10 @@ def test_the_codec_is_given_the_effort(asked) -> None:
     assert asked == [(3, 4.0), (1, 4.0)]
 
 
-def test_an_effort_more_is_all_that_is_measured(folder, tmp_path, asked, monkeypatch) -> None:
+def test_only_a_new_effort_is_measured(folder, tmp_path, asked, monkeypatch) -> None:
     out = tmp_path / "report"
     measure.evaluate(folder, [PLAIN], out)
-    measure.ready(HARDER)  # it codes a small image once a process, to warm up
+    measure.ready(HARDER)  # it codes a small image once per process to warm up
     asked.clear()
     done = measure.evaluate(folder, [PLAIN, HARDER], out)
     assert asked == [(3, 1.0), (3, 4.0)]
@@ -86,7 +86,7 @@ def test_an_effort_more_is_all_that_is_measured(folder, tmp_path, asked, monkeyp
     asked.clear()
     measure.evaluate(folder, [PLAIN, HARDER], out)
     assert asked == []
-    with monkeypatch.context() as patch:  # what an encoder that refines otherwise does
+    with monkeypatch.context() as patch:  # as in a version that refines in another way
         patch.setattr("ticodec.evaluation.ticodec_coder.REFINEMENT", 99)
         make.cache_clear()
         measure.evaluate(folder, [PLAIN, HARDER], out)
@@ -100,7 +100,7 @@ def test_a_report_of_several_efforts(folder, tmp_path) -> None:
     done = measure.evaluate(folder, [PLAIN, HARDER, CoderSpec("jpeg")], out)
     means = summary.summarise(done)
     files = report_files.write_report(done, means, "in", 24)
-    assert [each.against for each in means.comparisons] == ["jpeg"]  # no effort of its own
+    assert [each.against for each in means.comparisons] == ["jpeg"]  # no other effort of the model
     table = report_files.tables_of(done, means)[-2]
     assert table.title == "every effort against effort 1"
     assert [row[:2] for row in table.rows] == [("tiny", "1"), ("tiny", "3")]
@@ -116,8 +116,8 @@ def test_a_report_of_several_efforts(folder, tmp_path) -> None:
     assert [(step["model"], step["effort"]) for step in facts] == [("tiny", 1), ("tiny", 3)]
 
 
-def test_seconds_and_bits_are_those_of_the_measurements() -> None:
-    """A curve with nine tenths of the bits; one model has one effort only, and no step."""
+def test_seconds_and_bits_are_from_the_measurements() -> None:
+    """One curve has nine tenths of the bits. A model with only one effort has no step."""
     pairs = [(0.2, 28.0), (0.4, 31.0), (0.8, 34.0), (1.6, 36.0)]
     fewer = [(0.9 * rate, db) for rate, db in pairs]
     seconds = {("big", 1): (1.0, 3.0), ("big", 9): (50.0, 70.0), ("small", 1): (0.1, 0.2)}
@@ -150,10 +150,10 @@ def step(model: str, effort: int, seconds: float, rate: float | None) -> Step:
     return Step(model, effort, seconds, delta, none, {"jpeg": Delta(-50.0)})
 
 
-def test_the_plot_has_a_line_a_model() -> None:
+def test_the_plot_has_one_line_per_model() -> None:
     big = [step("big", 1, 0.3, 0.0), step("big", 9, 60, -6.0)]
     small = [step("small", 1, 0.1, 0.0), step("small", 9, 10, -5.0)]
-    fixed = [step("fixed", 1, 1, None), step("fixed", 9, 9, None)]  # has no curve, so no rate
+    fixed = [step("fixed", 1, 1, None), step("fixed", 9, 9, None)]  # no curve, so no rate
     one, both = effort_plot(big, "kodak"), effort_plot([*big, *small], "kodak")
     assert ET.fromstring(one).tag.endswith("svg")
     assert one != both
@@ -162,7 +162,7 @@ def test_the_plot_has_a_line_a_model() -> None:
     assert effort_plot([], "kodak") is None
 
 
-def test_a_rate_that_there_is_not_says_why() -> None:
+def test_a_missing_rate_says_why() -> None:
     table = efforts_table([step("big", 2, 0.3, 0.0), step("fixed", 3, 9, None)])
     assert table.title == "every effort against effort 2"
     assert table.rows == [

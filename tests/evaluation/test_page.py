@@ -1,4 +1,4 @@
-"""The report's page in a real Chromium, as someone who looks at it uses it."""
+"""The report's page in a real Chromium, used as a reader uses it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator:
-    """Opens a file; nothing may be said on the console, and nothing else be asked for."""
+    """A function that opens a file. The page must print nothing to the console, and must not
+    request anything else."""
     said: list[str] = []
     asked: list[str] = []
     context = browser.new_context(viewport={"width": 1400, "height": 900})
@@ -51,14 +52,14 @@ def page(open_page, measured) -> Page:
 
 @pytest.fixture
 def stage(page: Page) -> Locator:
-    """The first picture, its divider focused."""
+    """The first picture with its divider focused."""
     found = page.locator(".stage").first
     found.locator(".divider").focus()
     return found
 
 
 def pixels(element: Locator) -> np.ndarray:
-    """What is seen, without captions and divider."""
+    """The visible pixels, without captions and divider."""
     style = "figcaption, .divider { opacity: 0 }"
     shot = Image.open(BytesIO(element.screenshot(style=style)))
     return np.asarray(shot.convert("RGB")).astype(int)
@@ -69,7 +70,7 @@ def at(stage: Locator) -> int:
 
 
 def seen(stage: Locator) -> list[dict]:
-    """Box of each visible image, as fractions of its pane."""
+    """The box of each visible image as fractions of its pane."""
     return stage.evaluate("""stage => [...stage.querySelectorAll(".pane")]
         .filter(pane => getComputedStyle(pane).display !== "none")
         .map(pane => {
@@ -79,12 +80,12 @@ def seen(stage: Locator) -> list[dict]:
         })""")
 
 
-def test_everything_is_on_it(page: Page, measured) -> None:
+def test_the_page_has_everything(page: Page, measured) -> None:
     assert page.locator("h1").inner_text() == "tiny against jpeg and jpeg2000"
     assert page.locator(".plots img").count() == 2
     assert page.locator("h2").all_inner_texts() == [
         "a.png 240×176",
-        f"sub/{AWKWARD} 176×240",  # escaped: it is text
+        f"sub/{AWKWARD} 176×240",  # the name is escaped to text
     ]
     loaded = page.evaluate("""async () => {
         const images = [...document.images];
@@ -96,13 +97,13 @@ def test_everything_is_on_it(page: Page, measured) -> None:
     subject = measured.run.measured(measured.run.sources[0], measured.run.coders[0], 4.0)
     assert f"{subject.bytes:,}" in rows.nth(1).inner_text()
     assert f"{subject.psnr:.2f}" in rows.nth(1).inner_text()
-    for row in (2, 3):  # the peers are near in bytes
+    for row in (2, 3):  # the peers have nearly as many bytes
         size = int(rows.nth(row).locator("td").nth(2).inner_text().replace(",", ""))
         assert abs(size / subject.bytes - 1) < 0.1
 
 
-def test_pixels_are_those_that_were_measured(page: Page, measured) -> None:
-    """The picture on the page is the decoded one, not a sample changed."""
+def test_pixels_are_the_measured_ones(page: Page, measured) -> None:
+    """The picture on the page equals the decoded one in every sample."""
     source, coder = measured.run.sources[0], measured.run.coders[0]
     decoded = coder.decode(measured.run.path(source, coder, 4.0).read_bytes())
     for index, expected in ((0, np.array(Image.open(source.path))), (1, decoded)):
@@ -132,7 +133,7 @@ def test_the_slider_moves_with_keys(page: Page, stage: Locator) -> None:
     right = pixels(stage)
     page.keyboard.press("End")
     left = pixels(stage)
-    assert np.abs(left - right).mean() > 1  # the original, and what tiny makes of it
+    assert np.abs(left - right).mean() > 1  # the original and tiny's picture
     page.keyboard.press("Home")
     for _ in range(25):
         page.keyboard.press("ArrowRight")
@@ -149,13 +150,13 @@ def test_the_slider_moves_with_the_mouse(page: Page, stage: Locator) -> None:
     page.mouse.move(box["x"] + box["width"] / 4, y, steps=5)
     page.mouse.up()
     assert at(stage) == 25
-    page.mouse.move(box["x"] + box["width"] * 0.9, y)  # let go: it stays
+    page.mouse.move(box["x"] + box["width"] * 0.9, y)  # the button is released, so it stays
     assert at(stage) == 25
     page.mouse.click(box["x"] + box["width"] * 0.8, y)
     assert at(stage) == 80
 
 
-def test_zoom_and_place_are_shared(page: Page, stage: Locator) -> None:
+def test_zoom_and_position_are_shared(page: Page, stage: Locator) -> None:
     assert seen(stage) == [[0, 0, 1]] * 2
     before = page.locator(".stage").nth(1).evaluate("stage => stage.style.cssText")
     for key in ("+", "+", "Shift+ArrowRight", "Shift+ArrowDown"):
@@ -165,7 +166,7 @@ def test_zoom_and_place_are_shared(page: Page, stage: Locator) -> None:
     assert first[2] == pytest.approx(2.25)
     assert first[0] == pytest.approx(0.5 - 0.5 * 2.25 - 0.1)
     assert first[1] == pytest.approx(0.5 - 0.5 * 2.25 - 0.1)
-    page.keyboard.press("s")  # every version side by side, at the same place
+    page.keyboard.press("s")  # all versions side by side at the same position
     panes = seen(stage)
     assert len(panes) == 4
     for pane in panes:
@@ -196,14 +197,14 @@ def test_the_wheel_scrolls_the_page_until_a_picture_is_clicked(page: Page) -> No
     assert seen(stage)[0][2] == pytest.approx(np.e, rel=1e-3)
 
 
-def test_the_wheel_scrolls_on_when_there_is_nothing_to_zoom_out_of(page: Page) -> None:
+def test_the_wheel_scrolls_when_zooming_out_is_impossible(page: Page) -> None:
     page.locator(".stage").first.click()
     before = page.evaluate("() => scrollY")
     page.mouse.wheel(0, 200)
     page.wait_for_function("before => scrollY > before", arg=before)
 
 
-def test_fingers_slide_by_the_divider_only(browser: Browser, measured) -> None:
+def test_touch_moves_only_the_divider(browser: Browser, measured) -> None:
     context = browser.new_context(has_touch=True, viewport={"width": 400, "height": 800})
     page = context.new_page()
     page.goto((measured.out / "report.html").as_uri())
@@ -231,7 +232,7 @@ def test_versions_are_chosen_by_key_list_and_row(page: Page, stage: Locator) -> 
     assert shown() == ["0", "1"]
     page.keyboard.press("3")
     assert shown() == ["0", "2"]
-    page.keyboard.press("9")  # there are but four
+    page.keyboard.press("9")  # there are only four
     page.keyboard.press("x")
     assert shown() == ["2", "0"]
     sides[0].select_option("3")
@@ -246,7 +247,7 @@ def test_versions_are_chosen_by_key_list_and_row(page: Page, stage: Locator) -> 
     assert stage.locator("figcaption:visible").count() == 4
 
 
-def test_everything_is_reached_by_the_tab_key(page: Page) -> None:
+def test_the_tab_key_reaches_everything(page: Page) -> None:
     found = []
     for _ in range(12):
         page.keyboard.press("Tab")
@@ -274,7 +275,7 @@ def test_light_and_dark(page: Page) -> None:
     assert light[1] != dark[1]
 
 
-def test_a_narrow_window_is_enough(page: Page) -> None:
+def test_a_narrow_window(page: Page) -> None:
     page.set_viewport_size({"width": 380, "height": 700})
     wide = page.evaluate("() => document.documentElement.scrollWidth")
     assert wide <= 380
@@ -294,4 +295,4 @@ def test_page_of_one_photo(open_page, photos: Path, tmp_path: Path) -> None:
         assert abs(webp.bytes / ours.bytes - 1) < 0.05
     single, rows, _ = photo_page.compare(photos / "a.png", [CoderSpec("tiny", True, "cpu")])
     assert [row.setting for row in rows[0]] == [4]
-    assert b'class="plots"' not in single  # one point is no curve
+    assert b'class="plots"' not in single  # one point makes no curve

@@ -1,6 +1,6 @@
-"""BPG and VTM, by programs that stand in for theirs: they are not packaged anywhere.
+"""BPG and VTM with fake programs, because the real ones are not packaged anywhere.
 
-The stand-ins take exactly the options that ours gives, and fail at any other.
+The fake programs accept exactly the options that the coders pass, and fail with any other.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ file = np.load(b)
 
 @pytest.fixture
 def bin(tmp_path: Path, monkeypatch) -> Path:
-    """An empty folder that is the whole PATH."""
+    """An empty folder that is the only one in PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -94,7 +94,7 @@ def test_vtm(bin: Path, tmp_path: Path) -> None:
     install(bin, EncoderAppStatic=VTMENC, DecoderAppStatic=VTMDEC)
     with pytest.raises(UsageError, match="set VTM_CFG"):
         make_peer("vtm")
-    (tmp_path / "cfg").mkdir()  # beside bin/, as in VTM's own tree
+    (tmp_path / "cfg").mkdir()  # beside bin/, as in the tree of VTM
     (tmp_path / "cfg" / "encoder_intra_vtm.cfg").write_text("# all intra\n")
     check("vtm")
 
@@ -119,7 +119,7 @@ def test_failing_programs_are_reported(bin: Path) -> None:
             coder.decode(coder.encode(make_pixels(8, 8), 30))
 
 
-def test_colours_survive_the_change_of_space() -> None:
+def test_colours_survive_the_change_of_colour_space() -> None:
     pixels = make_pixels(64, 64)
     back = to_rgb(to_ycbcr(pixels))
     assert np.abs(back.astype(int) - pixels).max() <= 2

@@ -1,4 +1,4 @@
-"""Measuring folders: what is reused, what is left out, what is written."""
+"""Measuring folders: measurements that are reused, images that are left out, files written."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from ticodec.psnr import psnr
 JPEG = [CoderSpec("jpeg")]
 
 
-def test_numbers_are_those_of_the_files_on_disk(measured) -> None:
-    """Each measurement again, from nothing but the coded file and the original."""
+def test_numbers_match_the_files_on_disk(measured) -> None:
+    """Each measurement is repeated from only the coded file and the original."""
     count = 0
     for source in measured.run.sources:
         original = np.array(Image.open(source.path))
@@ -83,7 +83,7 @@ def test_files_of_a_report(measured) -> None:
 
 
 def results(out: Path) -> list[dict]:
-    """The lines of a report, without seconds."""
+    """The lines of a report's measurements, without seconds."""
     rows = [json.loads(line) for line in (out / "measurements.jsonl").read_text().splitlines()]
     assert rows
     for row in rows:
@@ -100,7 +100,7 @@ def test_measuring_again_gives_the_same_bytes_and_numbers(photos, tmp_path, jobs
     assert results(tmp_path / "first") == results(tmp_path / "again")
 
 
-def test_what_is_on_disk_is_not_measured_again(photos, tmp_path, monkeypatch) -> None:
+def test_stored_measurements_are_not_repeated(photos, tmp_path, monkeypatch) -> None:
     out = tmp_path / "report"
     first = measure.evaluate(photos, JPEG, out)
     asked: list[float] = []
@@ -117,7 +117,7 @@ def test_what_is_on_disk_is_not_measured_again(photos, tmp_path, monkeypatch) ->
     damaged = first.path(first.sources[0], first.coders[0], 50.0)
     damaged.write_bytes(bytes(damaged.stat().st_size))
     with (out / "measurements.jsonl").open("a") as file:
-        file.write('{"image": "cut sho')  # and killed while writing
+        file.write('{"image": "cut sho')  # as if it was killed while writing
     measure.evaluate(photos, JPEG, out)
     assert asked == [50.0]
     asked.clear()
@@ -139,7 +139,7 @@ def test_a_changed_image_is_measured_again(tmp_path) -> None:
     assert rows[0].stream != rows[1].stream
 
 
-def test_a_report_is_not_wiped_for_one_that_cannot_be_made(photos, tmp_path, monkeypatch) -> None:
+def test_a_report_is_not_deleted_if_the_new_one_fails(photos, tmp_path, monkeypatch) -> None:
     first = measure.evaluate(photos, JPEG, tmp_path / "report")
     measure.ready.cache_clear()
 
@@ -166,7 +166,7 @@ def test_unreadable_images_are_left_out(tmp_path) -> None:
     (folder / "notes.txt").write_text("not looked at")
     (folder / "bad.jpg").write_bytes(b"no image")
     (folder / "broken.png").symlink_to("nowhere.png")
-    # The second report is made beside the first, which holds images, and again over itself.
+    # The second report is made beside the first, which has images, and then over itself.
     for out in (folder / "report", folder / "report2", folder / "report2"):
         found = measure.evaluate(folder, JPEG, out)
         assert [source.name for source in found.sources] == ["a.png"]
@@ -186,7 +186,7 @@ def test_unreadable_images_are_left_out(tmp_path) -> None:
 )  # fmt: skip
 @pytest.mark.usefixtures("unrendered")
 def test_names_may_be_anything(name: str, tmp_path: Path) -> None:
-    folder = tmp_path / os.fsdecode(b"cost$_$ x \xff")  # which matplotlib takes for mathematics
+    folder = tmp_path / os.fsdecode(b"cost$_$ x \xff")  # matplotlib takes $_$ for mathematics
     folder.mkdir()
     Image.fromarray(make_pixels(40, 40)).save(folder / "a.png")
     (folder / "a.png").rename(folder / name)
@@ -220,7 +220,7 @@ def test_images_that_a_codec_cannot_code_are_left_out_of_every_mean(photos, tmp_
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_images_that_go_away_leave_the_page_without_them(tmp_path) -> None:
+def test_images_that_are_gone_are_not_on_the_page(tmp_path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(2):
         Image.fromarray(make_pixels(40, 40, number)).save(tmp_path / "in" / f"{number}.png")
@@ -236,7 +236,7 @@ def test_images_that_go_away_leave_the_page_without_them(tmp_path) -> None:
 
 @pytest.mark.usefixtures("unrendered")
 def test_lossless_and_all_but_lossless_results(tmp_path) -> None:
-    """No number of dB is infinite, and what has none is left out of the curves."""
+    """No number of dB is infinite. A lossless result has none, and is left out of the curves."""
     folder = tmp_path / "in"
     folder.mkdir()
     box = np.full((200, 200, 3), 255, np.uint8)
@@ -257,7 +257,7 @@ def test_lossless_and_all_but_lossless_results(tmp_path) -> None:
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_compare_leaves_out_what_cannot_code_the_photo(tmp_path) -> None:
+def test_compare_leaves_out_codecs_that_cannot_code_the_photo(tmp_path) -> None:
     Image.fromarray(make_pixels(2, 17000)).save(tmp_path / "wide.png")
     specs = [CoderSpec("tiny", True, "cpu"), CoderSpec("webp"), CoderSpec("jpeg")]
     page, rows, failed = photo_page.compare(tmp_path / "wide.png", specs)
@@ -311,7 +311,7 @@ def test_other_folders_are_not_written_into(photos, tmp_path) -> None:
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
-def test_nothing_left_is_an_error(tmp_path, monkeypatch) -> None:
+def test_no_usable_image_is_an_error(tmp_path, monkeypatch) -> None:
     (tmp_path / "in").mkdir()
     Image.fromarray(make_pixels(8, 8)).save(tmp_path / "in" / "a.png")
     coder = make(JPEG[0])
@@ -320,8 +320,8 @@ def test_nothing_left_is_an_error(tmp_path, monkeypatch) -> None:
         measure.evaluate(tmp_path / "in", JPEG, tmp_path / "report")
 
 
-def test_measurements_made_before_are_read(tmp_path: Path) -> None:
-    """A line as ticodec 0.1.0 wrote it, and one of a classified image."""
+def test_earlier_measurements_are_read(tmp_path: Path) -> None:
+    """A line written by ticodec 0.1.0, and one of a classified image."""
     line = (
         '{"image": "ab12", "coder": "jpeg", "version": "Pillow 11.3.0, libjpeg 3.1.1", '
         '"setting": 50.0, "stream": "cd34", "bytes": 5120, "bpp": 0.9697, "psnr": 31.2401, '

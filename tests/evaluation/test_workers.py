@@ -1,4 +1,4 @@
-"""Worker processes end with the process that started them, however that ends."""
+"""Worker processes end with the process that started them, however it ends."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from support import ROOT
 from ticodec import processes
 from ticodec.evaluation.workers import outcomes
 
-if __name__ != "evaluation.test_workers":  # in the starter and its workers
-    processes.GRACE = 0.5  # is slept in full
+if __name__ != "evaluation.test_workers":  # in the starting process and its workers
+    processes.GRACE = 0.5  # the whole time is waited for
 
 
 def who(seconds: float) -> int:
-    """A task: takes a while, and returns who did it."""
+    """A task that takes `seconds`, and returns the id of the process that did it."""
     time.sleep(seconds)
     return os.getpid()
 
 
 def gone(pid: int) -> bool:
-    """Whether a process is no more, or waits for somebody to notice that it ended."""
+    """Whether a process has ended. It may be a zombie, which nobody has waited for."""
     try:
         os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat")  # Linux alone tells of those that wait
+        state = Path(f"/proc/{pid}/stat")  # only Linux shows zombies
         return state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
@@ -38,7 +38,7 @@ def gone(pid: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_end_when_their_starter_is_killed(number: int, tmp_path: Path) -> None:
-    """Even those that have nothing to do any more: the starter never comes to end them."""
+    """Idle workers end too, although the process that started them cannot end them."""
     listed = tmp_path / "workers"
     places = [str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
@@ -48,7 +48,7 @@ def test_workers_end_when_their_starter_is_killed(number: int, tmp_path: Path) -
         workers = [int(pid) for pid in listed.read_text().split()]
         assert len(workers) == 2
         assert not any(map(gone, workers))
-    finally:  # also when a check has failed
+    finally:  # even if a check has failed
         process.send_signal(number)
     assert process.wait(PATIENCE / 2) == -number
     wait_until(lambda: all(map(gone, workers)))
@@ -56,9 +56,9 @@ def test_workers_end_when_their_starter_is_killed(number: int, tmp_path: Path) -
 
 if __name__ == "__main__":
     tasks, found = outcomes(who, [0.05] * 10_000, 2), set()
-    while len(found) < 2:  # the second worker may take long to begin
+    while len(found) < 2:  # the second worker may take long to start
         found.add(next(tasks))
     part = Path(sys.argv[1] + ".part")
     part.write_text(" ".join(map(str, found)))
     part.rename(sys.argv[1])
-    time.sleep(2 * PATIENCE)  # until it is killed
+    time.sleep(2 * PATIENCE)  # it is killed before

@@ -1,4 +1,4 @@
-"""Photos for the training tests."""
+"""Fixtures of the training tests: folders of photos and of classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ticodec.training.photo_trainer import PhotoData
 
 @pytest.fixture
 def photos_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with `photos`, three of 90×100; `tic-lite` is a small network."""
+    """The current folder, with three photos of 90×100 in `photos`. `tic-lite` is made small."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(families.PRESETS, "tic-lite", SMALL)
     (tmp_path / "photos").mkdir()
@@ -30,7 +30,7 @@ def photos_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def few_latents() -> Iterator[None]:
-    """What is fitted to toys needs a few latents, not thousands."""
+    """Reduces the data that layers are fitted to, because small networks need only a little."""
     with pytest.MonkeyPatch.context() as patch:
         for name, count in FITS.items():
             patch.setattr(name, count)
@@ -39,7 +39,7 @@ def few_latents() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six photos, one of them too small, and one file that is no image."""
+    """A folder of six photos, one of which is too small, and one file that is no image."""
     folder = tmp_path_factory.mktemp("photos")
     for i in range(5):
         Image.fromarray(make_pixels(260 + i, 270, i)).save(folder / f"{i}.png")
@@ -55,11 +55,11 @@ def photos(folder: Path) -> Photos:
 
 @pytest.fixture
 def data(photos: Photos) -> PhotoData:
-    """What a codec is trained on: those photos, and crops of them to validate with."""
+    """Training data of a codec: the photos, and crops of them for validation."""
     return PhotoData(photos, photos.centres(64))
 
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three classes that are easy to tell apart."""
+    """A folder of three classes that are easily distinguished."""
     return write_toys(tmp_path_factory.mktemp("toys"))

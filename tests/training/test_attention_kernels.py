@@ -1,4 +1,4 @@
-"""Which attention kernels a network needs, and compiling them beside it."""
+"""Which attention kernels a network needs, and compiling them in other processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ticodec.models.families import build, preset
 from ticodec.training.attention_kernels import Kind, compile_all, compile_kind, kinds
 
 
-def test_the_kinds_that_tic_plus_needs() -> None:
+def test_the_kinds_of_kernels_that_tic_plus_needs() -> None:
     with torch.device("meta"):
         network = build(preset("tic-plus"))
     wanted = {(8, 0, 4, 32), (8, 4, 4, 32), (8, 0, 8, 16), (8, 4, 8, 16)}
@@ -25,7 +25,7 @@ def test_the_kinds_that_tic_plus_needs() -> None:
     assert set(kinds(network)) == wanted
 
 
-def test_a_network_without_windows_needs_none() -> None:
+def test_a_network_without_windows_needs_no_kernel() -> None:
     vit = ViTConfig(C=16, L=4, heads=2, grid=4)
     assert kinds(build(IcatConfig(N=16, M=16, vit=vit, labels=("ant", "bee")))) == []
 

@@ -1,4 +1,4 @@
-"""Augmentation: crops, flips, erasing, mixing, groups, options out of range."""
+"""Augmentation: crops, flips, erasing, mixing, groups, and options out of range."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABELS = torch.tensor([0, 1, 2, 1])
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:
-    """(3, height, width) uint8, a view of pixels with the channels last."""
+    """A picture (3, height, width) uint8, which is a view of pixels with the channels last."""
     return torch.from_numpy(make_pixels(height, width, seed)).permute(2, 0, 1)
 
 
@@ -28,7 +28,7 @@ def augmented(way: Augmentation, pictures: list[Tensor], seed: int = 0) -> tuple
 
 
 def ramp() -> Tensor:
-    """(3, 64, 64) uint8: the first channel grows to the right, the second downwards."""
+    """A picture (3, 64, 64) uint8. Its first channel grows to the right, its second downwards."""
     y, x = np.mgrid[0:64, 0:64] * 4
     return torch.from_numpy(np.stack([x, y, x * 0]).astype(np.uint8))
 
@@ -44,11 +44,11 @@ def test_pictures_of_any_size(kind: str) -> None:
     torch.testing.assert_close(targets.sum(1), torch.ones(4))
 
 
-def test_mild_crops_are_pieces_some_mirrored() -> None:
+def test_mild_crops_are_pieces_and_some_are_mirrored() -> None:
     parts = [augmented(Augmentation("mild"), [ramp()] * 4, seed) for seed in range(10)]
     assert all((targets == one_hot(LABELS, 3)).all() for _, targets in parts)
     images = torch.cat([images for images, _ in parts])
-    spans = images.amax((2, 3)) - images.amin((2, 3))  # (40, 3): how much of the ramps is seen
+    spans = images.amax((2, 3)) - images.amin((2, 3))  # (40, 3): how much of the ramps is visible
     assert (spans[:, :2].std(0) > 0.05).all()
     assert (images[:, 1, 31] > images[:, 1, 0]).all()  # never upside down
     to_right = images[:, 0, :, 31] > images[:, 0, :, 0]
@@ -67,9 +67,9 @@ def test_smallest_crop() -> None:
     assert seen(0.8) > 0.7
 
 
-def test_middle_is_resized_within_range() -> None:
+def test_the_resized_middle_stays_within_range() -> None:
     edges = torch.zeros(3, 48, 80, dtype=torch.uint8)
-    edges[:, :, 33:40] = 255  # bicubic resizing overshoots there
+    edges[:, :, 33:40] = 255  # bicubic resizing overshoots at these
     found = middle(edges, 32)
     assert found.shape == (3, 32, 32)
     wanted = interpolate(edges[None].float(), (32, 53), mode="bicubic", antialias=True)
@@ -85,17 +85,17 @@ def test_full_changes_more_than_the_crop() -> None:
     images = torch.cat([augmented(way, flat, seed)[0] for seed in range(50)])
     assert (images - 100 / 255).abs().amax((1, 2, 3)).gt(0.05).float().mean() > 0.3
     steps = images * 255
-    noisy = (steps - steps.round()).abs().amax((1, 2, 3)) > 0.01  # random erasing was here
+    noisy = (steps - steps.round()).abs().amax((1, 2, 3)) > 0.01  # random erasing changed it
     assert 0.15 < noisy.float().mean() < 0.35
 
 
-def test_one_draw_a_group() -> None:
+def test_one_random_draw_per_group() -> None:
     crops = [picture(32, 32)] * 8
     for group, alike in ((8, 1), (4, 2), (3, 3), (1, 8)):
         with drawing_from(torch.Generator().manual_seed(1)):
             out = Augmentation(group=group).varied(crops)
         assert len(out) == 8
-        # Two draws may do the same, so there can be fewer than the groups.
+        # Two draws may be equal, so there may be fewer results than groups.
         assert len({x.numpy().tobytes() for x in out}) <= alike
         assert all((x == out[i // group * group]).all() for i, x in enumerate(out))
     assert len({x.numpy().tobytes() for x in out}) > 3
@@ -112,7 +112,7 @@ def test_a_quarter_is_erased() -> None:
     assert images[changed].std() > 0.15  # noise
 
 
-def test_mixing_mixes_images_as_their_targets() -> None:
+def test_images_are_mixed_like_their_targets() -> None:
     values = torch.tensor([0.0, 0.3, 1.0, 0.3])
     images = values[:, None, None, None].expand(4, 3, 32, 32).contiguous()
     targets = one_hot(LABELS, 3).float()
@@ -138,7 +138,7 @@ def test_mixing_can_be_turned_off(mixing: bool) -> None:
     assert soft > 4 if mixing else soft == 0
 
 
-def test_global_state_is_put_back_after_an_error() -> None:
+def test_global_state_is_restored_after_an_error() -> None:
     before = torch.get_rng_state()
     with pytest.raises(ValueError, match="dimensions"), drawing_from(torch.Generator()):
         mixed(torch.zeros(3, 8, 8), one_hot(LABELS, 3).float())

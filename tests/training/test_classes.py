@@ -1,4 +1,4 @@
-"""Labelled images: classes, hold-out, what files are read as, batches, what is refused."""
+"""Labelled images: classes, hold-out, reading of files, batches, folders that are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def save(path: Path, pixels: np.ndarray) -> Path:
 
 
 def read_one(folder: Path) -> np.ndarray:
-    """The pixels of class "a" of a folder of one image a class, with short sides up to 32."""
+    """The pixels of class "a" in a folder with one image per class, with short sides up to 32."""
     save(folder / "b" / "other.png", make_pixels(8, 8))
     data = ClassFolder(folder, 32, CPU)
     assert data.targets.tolist() == [0, 1]
@@ -32,7 +32,10 @@ def read_one(folder: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """51, 2 and 1 images of three classes, one of them a level deeper, and what is no class."""
+    """A folder with 51, 2 and 1 images of three classes, and other files.
+
+    One class is a level deeper.
+    """
     folder = tmp_path_factory.mktemp("classes")
     for i in range(51):
         save(folder / "big_dog" / f"{i:02}.png", np.full((20, 24, 3), i, np.uint8))
@@ -60,7 +63,7 @@ def test_classes_are_the_subfolders_with_images(data: ClassFolder) -> None:
     assert data.left_out == 2
 
 
-def test_every_file_ticks(folder: Path) -> None:
+def test_every_file_is_reported_as_progress(folder: Path) -> None:
     ticks: list[int] = []
     ClassFolder(folder, 16, CPU, lambda: ticks.append(1))
     assert len(ticks) == 56
@@ -68,7 +71,7 @@ def test_every_file_ticks(folder: Path) -> None:
 
 def test_hold_out_of_each_class(data: ClassFolder) -> None:
     held = [int(data.pixels[i][0, 0, 0]) for i in data.validation]
-    assert held == [0, 50, 60]  # none of the class of one image
+    assert held == [0, 50, 60]  # none of the class with one image
     both = torch.cat([data.training, data.validation]).tolist()
     assert sorted(both) == list(range(54))
     assert data.targets[data.training].unique().tolist() == [0, 1, 2]
@@ -101,7 +104,7 @@ def test_jpegs_are_decoded_large_enough(tmp_path: Path, height: int) -> None:
     assert np.abs(read_one(tmp_path).astype(int) - np.asarray(wanted)).mean() < 3
 
 
-def test_small_images_stay_as_they_are(tmp_path: Path) -> None:
+def test_small_images_are_not_changed(tmp_path: Path) -> None:
     pixels = make_pixels(32, 50)
     save(tmp_path / "a" / "small.png", pixels)
     assert (read_one(tmp_path) == pixels).all()
@@ -111,7 +114,7 @@ def test_small_images_stay_as_they_are(tmp_path: Path) -> None:
 def test_middle_of_panoramas(tmp_path: Path, turned: bool) -> None:
     pixels = make_pixels(16, 1001)
     save(tmp_path / "a" / "wide.png", pixels.swapaxes(0, 1) if turned else pixels)
-    found = read_one(tmp_path)  # not shrunk, so its long side is 4 · 32, exact pixels
+    found = read_one(tmp_path)  # not shrunk: the long side is 4 · 32, the pixels exact
     assert ((found.swapaxes(0, 1) if turned else found) == pixels[:, 436:564]).all()
 
 
@@ -137,10 +140,10 @@ def test_grey_alpha_and_wide_samples(tmp_path: Path) -> None:
         assert (data.pixels[i].numpy() == grey[..., None]).all()
 
 
-def test_rotated_photos_come_out_upright(tmp_path: Path) -> None:
+def test_rotated_photos_are_read_upright(tmp_path: Path) -> None:
     pixels = make_pixels(20, 24)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise
+    exif[0x0112] = 6  # to be turned by 90° clockwise
     (tmp_path / "a").mkdir()
     Image.fromarray(pixels).save(tmp_path / "a" / "turned.png", exif=exif)
     assert (read_one(tmp_path) == np.rot90(pixels, -1)).all()
@@ -158,11 +161,11 @@ def test_batches(data: ClassFolder, kind: str) -> None:
     torch.testing.assert_close(targets.sum(1), torch.ones(6))
 
 
-def test_batches_are_of_training_images_and_their_classes(data: ClassFolder) -> None:
+def test_batches_have_training_images_and_their_classes(data: ClassFolder) -> None:
     generator = torch.Generator().manual_seed(0)
     images, targets = data.batch(400, 16, generator, Augmentation("none"))
     flat = images.flatten(1)
-    even = flat.amax(1) == flat.amin(1)  # all but the one of class 2
+    even = flat.amax(1) == flat.amin(1)  # all images but that of class 2
     assert targets.argmax(1)[~even].unique().tolist() == [2]
     values = (flat[even, 0] * 255).round().long()
     assert set(values.tolist()) == {*range(1, 50), 61}
@@ -171,7 +174,7 @@ def test_batches_are_of_training_images_and_their_classes(data: ClassFolder) -> 
 
 
 @pytest.mark.parametrize("kind", AUGMENTATIONS)
-def test_the_generator_alone_decides(data: ClassFolder, kind: str) -> None:
+def test_batches_depend_only_on_the_generator(data: ClassFolder, kind: str) -> None:
     way = Augmentation(kind)
     generator = torch.Generator().manual_seed(5)
     data.batch(4, 16, generator, way)
@@ -231,7 +234,7 @@ def refusal(folder: Path) -> str:
     return message
 
 
-def test_folders_that_are_none(tmp_path: Path) -> None:
+def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     path = save(tmp_path / "photo.png", make_pixels(8, 8))
     wanted = "name a folder with one subfolder per class"
     assert refusal(tmp_path / "no") == f"{tmp_path / 'no'}: no such folder; {wanted}"

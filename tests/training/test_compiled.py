@@ -1,4 +1,4 @@
-"""What is compiled before training starts, and that it leaves no trace."""
+"""The compilation before training starts, and that it does not change the training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KINDS = {
 
 @pytest.fixture
 def compilations(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
-    """How torch.compile was called; nothing is compiled."""
+    """A list of the options of each call of torch.compile. Nothing is compiled."""
     calls: list[dict] = []
 
     def compile(function: Callable, **options: object) -> Callable:
@@ -44,13 +44,13 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 
 
 def made(kind: str) -> BaseTrainer:
-    """A small trainer that compiles its training pass."""
+    """A small trainer of this kind that compiles its training pass."""
     cls, config, options = KINDS[kind]
     return cls(config or of_tiny(), options, CPU, compile=True)
 
 
 def flat(state: object) -> list[Tensor]:
-    """All tensors in a state."""
+    """All tensors in a nested state."""
     if isinstance(state, Tensor):
         return [state]
     if isinstance(state, dict):
@@ -61,7 +61,7 @@ def flat(state: object) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_warming_up_leaves_everything_as_it_was(kind: str, compilations: list[dict]) -> None:
+def test_warming_up_changes_nothing(kind: str, compilations: list[dict]) -> None:
     trainer, passes = made(kind), []
     assert compilations == [{}]
     run = trainer.loss
@@ -79,7 +79,7 @@ def test_warming_up_leaves_everything_as_it_was(kind: str, compilations: list[di
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_examples_are_like_batches(kind: str, toys, data, compilations: list[dict]) -> None:
-    """Or the first step would compile again."""
+    """Otherwise the first step would compile again."""
     trainer = made(kind)
     loaded = data if kind == "codec" else trainer.load_data(toys, quiet)[0]
     pairs = list(zip(trainer.example(), trainer.batch(loaded), strict=True))
@@ -89,13 +89,13 @@ def test_examples_are_like_batches(kind: str, toys, data, compilations: list[dic
     assert [a.is_contiguous() for a, _ in pairs] == [b.is_contiguous() for _, b in pairs]
 
 
-def test_nothing_warms_up_that_is_not_compiled() -> None:
+def test_a_trainer_that_is_not_compiled_is_not_warmed_up() -> None:
     trainer = Trainer(SMALL, SMALL_RUN, CPU)
     trainer.loss = None  # cannot be called
     trainer.warm_up()
 
 
-def test_graphs_give_copies_that_have_gradients(
+def test_graphs_return_copies_that_have_gradients(
     monkeypatch: pytest.MonkeyPatch, compilations: list[dict]
 ) -> None:
     calls: list[str] = []
@@ -105,7 +105,7 @@ def test_graphs_give_copies_that_have_gradients(
     memory = torch.zeros(2)
 
     def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-        """As a graph does: every run writes to the same memory."""
+        """Writes to the same memory in every run, like a CUDA graph."""
         calls.append("pass")
         loss = x.square().sum()
         memory.copy_(torch.stack([loss, 2 * loss]).detach())
@@ -122,7 +122,7 @@ def test_graphs_give_copies_that_have_gradients(
     assert float(x.grad) == 6
 
 
-def test_only_a_gpu_with_batches_of_one_size_has_graphs(compilations: list[dict]) -> None:
+def test_graphs_are_only_used_on_a_gpu_with_batches_of_one_size(compilations: list[dict]) -> None:
     settings = torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision()
     try:
         for device, sizes_vary in ((CPU, False), ("cuda", True), ("cuda", False)):

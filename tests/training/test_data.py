@@ -1,4 +1,4 @@
-"""Training images: what is left out, crops, shrinking, the held-out part."""
+"""Training images: photos that are left out, crops, shrinking, the held-out part."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_shrunk_crops_are_shrunk_pieces(photos: Photos) -> None:
     assert crops.is_contiguous()
     generator = torch.Generator().manual_seed(2)
     factor = 4.0 ** float(torch.rand(1, generator=generator))
-    assert factor > 1.5  # so that the crops are not what they would be without shrinking
+    assert factor > 1.5  # so that the crops differ from those without shrinking
     whole = photos.crops(3, round(64 * factor), generator)
     wanted = torch.nn.functional.interpolate(
         whole.permute(0, 3, 1, 2), (64, 64), mode="bicubic", antialias=True
@@ -62,9 +62,9 @@ def test_shrunk_crops_are_shrunk_pieces(photos: Photos) -> None:
     torch.testing.assert_close(crops, wanted.permute(0, 2, 3, 1).clamp(0, 1))
 
 
-def test_pieces_larger_than_every_photo_are_cut_down(photos: Photos) -> None:
+def test_crops_larger_than_every_photo_are_made_smaller(photos: Photos) -> None:
     generator = torch.Generator().manual_seed(0)
-    for _ in range(20):  # 192 · 4 is far more than the photos have
+    for _ in range(20):  # 192 · 4 is far larger than the photos
         assert photos.crops(2, 192, generator, shrink=4.0).shape == (2, 192, 192, 3)
 
 
@@ -76,10 +76,10 @@ def test_folders_without_images(tmp_path: Path) -> None:
 
 
 def test_photos_are_read_as_the_encoder_reads_them(tmp_path: Path) -> None:
-    """Turned as their EXIF says, and 16-bit samples reduced to 8."""
+    """They are turned by their EXIF orientation, and 16-bit samples are reduced to 8 bits."""
     pixels = make_pixels(64, 96)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter to the right
+    exif[0x0112] = 6  # to be turned by 90° clockwise
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
     grey = pixels[..., 0].astype(np.uint16) * 257
     Image.fromarray(grey).save(tmp_path / "wide.png")
@@ -90,8 +90,8 @@ def test_photos_are_read_as_the_encoder_reads_them(tmp_path: Path) -> None:
     assert np.array_equal(wide.reshape(64, 96, 3), np.repeat(pixels[..., :1], 3, 2))
 
 
-def test_photos_that_are_trained_on_are_not_said_to_be_held_out(tmp_path: Path) -> None:
-    """The held-out photo is too small to judge the weights by, so those of training are taken."""
+def test_photos_used_for_training_are_not_reported_as_held_out(tmp_path: Path) -> None:
+    """The held-out photo is too small for validation, so training photos are used for it."""
     for number in range(2):
         Image.fromarray(make_pixels(96, 96, number)).save(tmp_path / f"{number}.png")
     data, line = Trainer(SMALL, SMALL_RUN, CPU).load_data(tmp_path, lambda _: None)

@@ -1,4 +1,4 @@
-"""Decoding photos in processes: the same pixels, the same order, whatever happens to them."""
+"""Decoding photos in processes gives the same pixels in the same order, even if some are killed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ticodec.training.codec_trainer import Trainer
 from ticodec.training.data import decoding
 from ticodec.training.data.decoding import Decoding, read_photo, useful_processes
 
-#: Seconds in which processes must have ended, on a busy machine.
+#: Seconds after which processes must have ended, even on a busy machine.
 PATIENCE = 60
 
 
 def same(some: list[np.ndarray | None], others: list[np.ndarray | None]) -> bool:
-    """Whether both have the very same pixels, and nothing where the other has nothing."""
+    """Whether both lists have exactly the same pixels, and None at the same places."""
     return all(
         (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
         for a, b in zip(some, others, strict=True)
@@ -32,15 +32,15 @@ def same(some: list[np.ndarray | None], others: list[np.ndarray | None]) -> bool
 
 @pytest.fixture
 def turned(folder: Path, tmp_path: Path) -> list[Path]:
-    """The photos of `folder`, one that EXIF turns, and one of 16 bits."""
+    """The photos of `folder`, a photo that EXIF turns, and a photo of 16 bits."""
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # turned by 90°
     Image.fromarray(make_pixels(40, 60)).save(tmp_path / "turned.jpg", exif=exif, quality=95)
     Image.fromarray(np.full((50, 50), 65535, np.uint16)).save(tmp_path / "wide.png")
     return [*list_images(folder), *list_images(tmp_path)]
 
 
-def test_processes_decode_what_this_one_does(turned: list[Path]) -> None:
+def test_other_processes_decode_the_same_pixels(turned: list[Path]) -> None:
     here = list(Decoding(turned, 0))
     assert [pixels is None for pixels in here] == ["broken" in path.name for path in turned]
     assert here[-2].shape == (60, 40, 3)
@@ -52,7 +52,7 @@ READ_HERE: list[str] = []
 
 
 def kill_or_read(path: Path) -> np.ndarray | None:
-    """What a worker does that dies of one photo."""
+    """Read a photo, but kill the process if it is a worker and the photo is 2.png."""
     if multiprocessing.parent_process() is None:
         READ_HERE.append(path.name)
     elif path.name == "2.png":
@@ -60,7 +60,7 @@ def kill_or_read(path: Path) -> np.ndarray | None:
     return read_photo(path)
 
 
-def test_killed_processes_cost_no_photo(
+def test_no_photo_is_lost_if_processes_are_killed(
     turned: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = list(Decoding(turned, 0))
@@ -71,12 +71,12 @@ def test_killed_processes_cost_no_photo(
     assert same(list(begun), here)
     assert "2.png" in READ_HERE
     assert started
-    for process in started:  # the others end too, or this one would wait for them at its exit
+    for process in started:  # all end, or this process would wait for them at its exit
         process.join(PATIENCE)
         assert process.exitcode is not None
 
 
-def test_it_may_be_left_early(turned: list[Path]) -> None:
+def test_decoding_may_be_stopped_early(turned: list[Path]) -> None:
     before = set(multiprocessing.active_children())
     begun = Decoding(turned, 2)
     started = set(multiprocessing.active_children()) - before
@@ -96,7 +96,7 @@ def test_it_may_be_left_early(turned: list[Path]) -> None:
         (16, 50, 1, 3),
         (16, 20, 1, 0),  # few photos
         (1, 10_000, 1, 0),
-        (2, 10_000, 1, 0),  # one process would be no more than this one
+        (2, 10_000, 1, 0),  # one more process would not be faster than this one
     ],
 )
 def test_how_many_processes_decode(
@@ -107,10 +107,10 @@ def test_how_many_processes_decode(
 
 
 @pytest.mark.parametrize("count", [1, 2, 51])
-def test_a_trainer_loads_what_was_begun(
+def test_a_trainer_loads_photos_that_are_already_being_decoded(
     count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many processes as there may be, or none: the same photos, the same crops."""
+    """With any number of processes it gets the same photos and the same crops."""
     for number in range(count):
         Image.fromarray(make_pixels(64, 66, number)).save(tmp_path / f"{number:03}.png")
     loaded = []

@@ -1,4 +1,4 @@
-"""Several processes that train one network; torchrun also runs this file, as its workers."""
+"""Training of one network by several processes. torchrun also runs this file as its workers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from ticodec.training.trainer import BaseTrainer
 
 KINDS = ("codec", "step 1", "step 2", "head", "latents")
 BATCH = 2
-#: Seconds in which a run of a few steps must have ended, on a busy machine.
+#: Seconds after which a run of a few steps must have ended, even on a busy machine.
 PATIENCE = 90
 
 
 def made(kind: str, seed: int = 0) -> BaseTrainer:
-    """A small trainer of a kind whose gradients do not depend on chance, nor on bf16."""
+    """A small trainer of this kind, whose gradients depend neither on chance nor on bf16."""
     cls, config, options = {
         "codec": lambda: (Trainer, SMALL, SMALL_RUN),
         "step 1": lambda: (JointTrainer, ICAT, FIRST),
@@ -50,7 +50,7 @@ def made(kind: str, seed: int = 0) -> BaseTrainer:
 
 
 def batch_of(kind: str) -> tuple[torch.Tensor, ...]:
-    """What such a trainer is given by two ranks together."""
+    """The batches of two ranks together for a trainer of this kind."""
     generator = torch.Generator().manual_seed(5)
     count = 2 * BATCH
     x, level = torch.rand(count, 64, 64, 3, generator=generator), torch.linspace(0, 2, count)
@@ -64,7 +64,7 @@ def batch_of(kind: str) -> tuple[torch.Tensor, ...]:
 
 
 def stepped(trainer: BaseTrainer, batch: tuple[torch.Tensor, ...]) -> dict:
-    """One step on this batch, without noise: its numbers and gradients."""
+    """Make one step on this batch without noise. Returns its numbers and gradients."""
     trainer.batch = lambda data: batch
     noisy, torch.rand_like = torch.rand_like, lambda x: torch.full_like(x, 0.5)
     scalars = trainer.train_step(None)
@@ -73,17 +73,17 @@ def stepped(trainer: BaseTrainer, batch: tuple[torch.Tensor, ...]) -> dict:
     return {"scalars": torch.stack(list(scalars)).detach(), "gradients": gradients}
 
 
-# -- what torchrun runs -----------------------------------------------------------------
+# -- the workers that torchrun starts ---------------------------------------------------
 
 
 def worker(folder: Path, toys: Path) -> None:
-    """All that two ranks have to show, in one start of torchrun; at the end one of them dies."""
+    """Run all that the tests check on two ranks, in one start of torchrun. Then one rank dies."""
     photos = toys / FOLDERS[0]
-    for name, count in FITS.items():  # as for all tests of training
+    for name, count in FITS.items():  # as in all training tests
         pytest.MonkeyPatch().setattr(name, count)
     with distributed.together() as ranks:
         for kind in KINDS:
-            trainer = made(kind, seed=ranks.rank)  # other weights, until they share
+            trainer = made(kind, seed=ranks.rank)  # different weights until they share
             trainer.ranks = ranks
             trainer.share()
             batch = [part.chunk(2)[ranks.rank] for part in batch_of(kind)]
@@ -112,7 +112,7 @@ def worker(folder: Path, toys: Path) -> None:
 
 
 def torchrun(*arguments: object) -> subprocess.Popen:
-    """Two processes on CPUs."""
+    """Start two processes on the CPU."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node", "2", *map(str, arguments)]
     paths = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
@@ -124,7 +124,7 @@ def torchrun(*arguments: object) -> subprocess.Popen:
 
 @pytest.fixture(scope="module")
 def worked(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
-    """What `worker` wrote, its exit code and what it said was wrong."""
+    """The folder that `worker` wrote to, its exit code, and its standard error."""
     out = tmp_path_factory.mktemp("worked")
     process = torchrun(__file__, out, toys)
     try:
@@ -138,7 +138,7 @@ def worked(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_ranks_have_the_gradient_of_one_with_both_batches(kind: str, worked) -> None:
+def test_two_ranks_have_the_gradient_of_one_rank_with_both_batches(kind: str, worked) -> None:
     out, _, err = worked
     alone = stepped(made(kind), batch_of(kind))
     for rank in (0, 1):
@@ -161,14 +161,14 @@ def test_all_ranks_end_with_the_same_weights(kind: str, worked) -> None:
     assert (out / f"{kind} end 1.pt").exists(), err
     assert "Warning" not in err
     first, second = (torch.load(out / f"{kind} end {rank}.pt") for rank in (0, 1))
-    assert not torch.equal(first["drawn"], second["drawn"])  # from crops of their own
+    assert not torch.equal(first["drawn"], second["drawn"])  # their crops differ
     for one, two in zip(both(first), both(second), strict=True):
         for name, value in one.items():
             assert torch.equal(value, two[name]), name
     state = checkpoint.load(out / f"run {kind}" / "annealed.pt")
     for kept, value in zip(both({"state": state}), both(first), strict=True):
         assert all(torch.equal(kept[name], value[name]) for name in value)
-    # Three steps, and those of annealing, as two entries of the history.
+    # The history has two entries: the three steps, and those of annealing.
     trunk = checkpoint.load(out / f"run {kind}" / "trunk.pt")
     assert (trunk["step"], trunk["crops"]) == (3, 3 * BATCH * 2)
     assert [r["crops"] for r in state["history"]] == [12, (state["step"] - 3) * BATCH * 2]
@@ -176,7 +176,7 @@ def test_all_ranks_end_with_the_same_weights(kind: str, worked) -> None:
 
 
 def both(found: dict) -> list[dict[str, torch.Tensor]]:
-    """The weights and the averaged ones of a state."""
+    """The weights and the averaged weights of a state."""
     return [found["state"][name] for name in ("network", "average")]
 
 
@@ -184,11 +184,11 @@ def test_a_rank_that_dies_ends_the_run(worked) -> None:
     out, code, err = worked
     assert code != 0
     assert "process 0 of 2: another process has ended" in err
-    assert not list((out / "dying").iterdir())  # and nothing half-written is left
+    assert not list((out / "dying").iterdir())  # no half-written file is left
 
 
-def test_a_rank_that_lost_another_tells_of_it_before_it_is_ended(monkeypatch) -> None:
-    """torchrun sends SIGTERM to what is left over, at any moment."""
+def test_a_rank_that_lost_another_reports_it_before_it_is_ended(monkeypatch) -> None:
+    """torchrun may send SIGTERM to the remaining ranks at any moment."""
 
     def lost(*_: object, **__: object) -> None:
         raise torch.distributed.DistError("connection closed")
@@ -198,13 +198,11 @@ def test_a_rank_that_lost_another_tells_of_it_before_it_is_ended(monkeypatch) ->
         monkeypatch.setenv(name, value)
     with pytest.raises(TicodecError, match="another process has ended"), distributed.together():
         pass
-    os.kill(os.getpid(), signal.SIGTERM)  # nothing comes of it
+    os.kill(os.getpid(), signal.SIGTERM)  # the signal is ignored
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
 
 
-def test_a_signal_leaves_a_checkpoint_that_any_number_goes_on_from(
-    toys: Path, tmp_path: Path
-) -> None:
+def test_a_signal_leaves_a_checkpoint_for_any_number_of_ranks(toys: Path, tmp_path: Path) -> None:
     trunk, out = saved(made("head"), toys, tmp_path / "t.pt"), tmp_path / "out"
     process = torchrun("-m", "ticodec", "train", "--data", toys, "--resume", trunk,
                        "--out", out, "--max-minutes", 3, "--device", "cpu")  # fmt: skip
@@ -225,13 +223,13 @@ def test_a_signal_leaves_a_checkpoint_that_any_number_goes_on_from(
     assert trainer.crops == begun[1] + (trainer.step - begun[0]) * BATCH * 2
     row = card_lines(trainer.history, trainer.options.to_dict(), 1, "")[-1]
     assert "2 × CPU" in row
-    assert f"| 64² | {BATCH * 2} |" in row  # crops a step, of both
+    assert f"| 64² | {BATCH * 2} |" in row  # crops per step, of both ranks
     before = trainer.crops
     trainer.train_step(trainer.load_data(toys, quiet)[0])
     assert trainer.crops == before + BATCH
 
 
-def test_alone_nothing_changes() -> None:
+def test_a_single_process_trains_as_before() -> None:
     with distributed.together() as ranks:
         trainer = made("codec", seed=3)
         trainer.share()
@@ -241,7 +239,7 @@ def test_alone_nothing_changes() -> None:
     assert not torch.distributed.is_initialized()
 
 
-def test_ranks_draw_other_numbers() -> None:
+def test_ranks_draw_different_random_numbers() -> None:
     seeds = [Ranks(rank, 3).seed(0, step) for rank in (1, 2) for step in (0, 500)]
     assert len({0, *seeds}) == 5
 
@@ -253,8 +251,8 @@ def test_every_rank_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         Ranks(1, 2, 1, 2).device_of(torch.device("cuda"))
 
 
-def test_the_first_rank_tells_of_what_all_fail_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one waits for its end meanwhile, and then tells of its own trouble."""
+def test_the_first_rank_reports_an_error_that_all_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another rank first waits to be ended, and only then reports its own error."""
     for name, value in zip(distributed.NAMES, ("1", "2", "1", "2"), strict=True):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)

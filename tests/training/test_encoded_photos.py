@@ -1,4 +1,4 @@
-"""Latents that are encoded once: exact, at the right places, and decided by one generator."""
+"""Latents that are encoded once are exact, from the right places, and depend on one generator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ticodec.training.pretrained import find_codec
 
 @pytest.fixture(scope="module")
 def network() -> CodecNetwork:
-    """The tiny network, trained."""
+    """The tiny network with its trained weights."""
     tiny = find_codec("tiny")
     network = build(tiny.config)
     network.load_state_dict(tiny.floats)
@@ -34,13 +34,13 @@ def network() -> CodecNetwork:
 
 @pytest.fixture(scope="module")
 def coder(network: CodecNetwork) -> EntropyCoder:
-    """Its integer coder."""
+    """The integer coder of the tiny network."""
     latents = calibration_latents(network, torch.from_numpy(make_pixels(128, 128))[None])
     return EntropyCoder(network.config, compile_entropy(network, *latents), CPU)
 
 
 def of_sizes(*sizes: tuple[int, int]) -> Photos:
-    """Photos of these heights and widths."""
+    """Photos of these (height, width)."""
     return Photos((make_pixels(*size, seed) for seed, size in enumerate(sizes)), 1, CPU)
 
 
@@ -50,7 +50,7 @@ def seeded(seed: int) -> torch.Generator:
 
 @pytest.fixture(scope="module")
 def encode(network: CodecNetwork):
-    """Encode photos; any argument may be another one."""
+    """A function that encodes photos. It takes arguments that differ from the usual ones."""
     photos = of_sizes((150, 200), (130, 70))
 
     def call(**changes: object) -> EncodedPhotos:
@@ -69,19 +69,19 @@ def encode(network: CodecNetwork):
 
 @pytest.fixture(scope="module")
 def encoded(encode) -> EncodedPhotos:
-    """Six pieces of the first photo, two of it shrunk, and two of the second."""
+    """Six pieces of the first photo, two of the shrunk first photo, and two of the second photo."""
     return encode()
 
 
 @pytest.fixture(scope="module")
 def coded(network: CodecNetwork, coder: EntropyCoder, encoded: EncodedPhotos):
-    """Three pieces at three levels: y, gain applied, and ŷ, (3, 4, 4, M) each."""
+    """Three pieces at three levels: y with the gain applied, and ŷ. Both are (3, 4, 4, M)."""
     up, _ = network.scaling(torch.tensor([0.0, 3.5, 7.0]))
     y = encoded.draw(3, seeded(1)) * up
     return y, code(network, coder, y)
 
 
-def test_y_hat_is_what_a_file_decodes_to(network, coder: EntropyCoder, coded) -> None:
+def test_y_hat_equals_the_decoded_latents_of_a_file(network, coder: EntropyCoder, coded) -> None:
     for y, y_hat in zip(*coded, strict=True):
         z = network.h_a(y[None])[0]
         streams = coder.encode(y, z)
@@ -94,10 +94,10 @@ def test_y_hat_is_within_half_a_step_of_y(coded) -> None:
     assert y_hat.shape == y.shape
     errors = (y - y_hat).abs()
     assert errors.max() <= 0.5 + 1e-4
-    assert errors.max() > 0.45  # or else the bound says nothing
+    assert errors.max() > 0.45  # otherwise the bound would show nothing
 
 
-def test_y_is_that_of_the_photo_or_of_its_mirror_image(network: CodecNetwork, encode) -> None:
+def test_y_is_of_the_photo_or_of_its_mirror_image(network: CodecNetwork, encode) -> None:
     photos = of_sizes(*[(70, 68)] * 12)
     mirrored = []
     for number, y in enumerate(encode(photos=photos, shrink=1.0).maps):
@@ -109,13 +109,13 @@ def test_y_is_that_of_the_photo_or_of_its_mirror_image(network: CodecNetwork, en
     assert set(mirrored) == {0, 1}
 
 
-def test_the_generator_alone_decides(encode, encoded: EncodedPhotos) -> None:
+def test_pieces_depend_only_on_the_generator(encode, encoded: EncodedPhotos) -> None:
     torch.rand(10)
     before = torch.get_rng_state()
     again, other = encode(), encode(generator=seeded(4))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(map(torch.equal, encoded.maps, again.maps))
-    assert not all(map(torch.equal, encoded.maps, other.maps))  # not all mirrored alike
+    assert not all(map(torch.equal, encoded.maps, other.maps))  # not all mirrored in the same way
     drawn = [encoded.draw(4, seeded(seed)) for seed in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
@@ -128,7 +128,7 @@ def test_each_photo_is_counted_at_each_size(encode) -> None:
     assert len(ticks) == 4 + 2
 
 
-def test_photos_are_taken_as_they_are_and_once_more_shrunk() -> None:
+def test_photos_are_used_unchanged_and_once_more_shrunk() -> None:
     photos = of_sizes((200, 330), (640, 64))
 
     def taken(shrink: float) -> list[tuple[int, ...]]:
@@ -145,8 +145,8 @@ def test_photos_are_shrunk_by_a_factor_within_the_range() -> None:
     assert 450 < max(heights) <= 492  # at least 1.3 times
 
 
-def test_pixels_stay_in_their_range_when_they_are_shrunk() -> None:
-    """Bicubic filters swing over."""
+def test_pixels_stay_in_range_when_photos_are_shrunk() -> None:
+    """Bicubic filters overshoot at edges."""
     edges = torch.zeros(128, 128, 3)
     edges[:, 64:] = 1
     small = shrunk(edges, 1.5)
@@ -154,8 +154,8 @@ def test_pixels_stay_in_their_range_when_they_are_shrunk() -> None:
     assert (small.min(), small.max()) == (0, 1)
 
 
-def test_squares_lie_side_by_side_spread_over_the_image() -> None:
-    """Pixels that say where they are: (row, column, 0)."""
+def test_pieces_are_squares_spread_evenly_over_the_image() -> None:
+    """Each pixel of this image is its position: (row, column, 0)."""
     at = torch.meshgrid(torch.arange(200.0), torch.arange(330.0), indexing="ij")
     x = torch.stack([*at, torch.zeros(200, 330)], -1)
     found = list(squares(x, 64, seeded(0)))
@@ -169,6 +169,6 @@ def test_squares_lie_side_by_side_spread_over_the_image() -> None:
     assert not list(squares(x, 256, seeded(0)))
 
 
-def test_photos_that_are_all_too_small_are_bad_input(encode) -> None:
+def test_it_is_bad_input_if_all_photos_are_too_small(encode) -> None:
     with pytest.raises(BadInputError, match="every photo is smaller than a crop of 256×256"):
         encode(side=256)

@@ -1,4 +1,4 @@
-"""Training with frozen transforms: what moves, what a resumed run does, and whether it helps."""
+"""Training with frozen transforms: which weights change, resuming, and whether it helps."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ticodec.training.options import OPTIMIZERS
 from ticodec.training.request import Request
 from ticodec.training.start import resume, start
 
-#: Of the crops that are validated with and calibrated on.
+#: Side of the crops for validation and calibration.
 SIDE = 128
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Five photos, the first of them held out; crops of held-out ones are smaller than usual."""
+    """A folder of five photos. The first is held out, and its crops are smaller than usual."""
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(5):
         Image.fromarray(make_pixels(150, 170, seed)).save(folder / f"{seed}.png")
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def loaded(folder: Path) -> tuple[EncodedData, Tensor, Tensor]:
-    """Photos that the tiny network has encoded; its calibration images, and what errors cost."""
+    """Photos encoded by the tiny network, its calibration images, and the cost of errors."""
     trainer = frozen_tiny()
     data, line = trainer.load_data(folder, quiet)
     assert line.splitlines()[1:] == ["0.1 megapixels encoded, in 16 pieces"]
@@ -49,7 +49,7 @@ def loaded(folder: Path) -> tuple[EncodedData, Tensor, Tensor]:
 
 @pytest.fixture
 def trainer_of(loaded: tuple[EncodedData, Tensor, Tensor]) -> Callable[..., EntropyTrainer]:
-    """Makes trainers for these photos, as `frozen_tiny` does, without encoding again."""
+    """A function like `frozen_tiny` that makes trainers for these photos without encoding again."""
 
     def make(*given: object, **changes: object) -> EntropyTrainer:
         trainer = frozen_tiny(*given, **changes)
@@ -60,12 +60,12 @@ def trainer_of(loaded: tuple[EncodedData, Tensor, Tensor]) -> Callable[..., Entr
     return make
 
 
-# -- what learns ------------------------------------------------------------------------
+# -- learning ---------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("bf16")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_frozen_stays_and_all_else_moves(trainer_of, loaded, optimizer: str) -> None:
+def test_frozen_weights_stay_and_all_others_change(trainer_of, loaded, optimizer: str) -> None:
     trainer = trainer_of(optimizer=optimizer, weight_decay=0.1)
     before = parameters(trainer.network)
     for _ in range(3):
@@ -77,8 +77,8 @@ def test_the_frozen_stays_and_all_else_moves(trainer_of, loaded, optimizer: str)
     assert {name.split(".")[0] for name in before} == {"g_a", "g_s", "gains", *TRAINED}
 
 
-def test_only_what_is_trained_has_an_optimiser_state(trainer_of, loaded) -> None:
-    """And a step costs no pass over the frozen weights."""
+def test_only_trained_weights_have_an_optimiser_state(trainer_of, loaded) -> None:
+    """So a step does not have to go through the frozen weights."""
     trainer = trainer_of(optimizer="muon")
     trainer.train_step(loaded[0])
     state = trainer.optimizer.state_dict()
@@ -88,8 +88,8 @@ def test_only_what_is_trained_has_an_optimiser_state(trainer_of, loaded) -> None
     assert stored == sum(trained) < sum(p.numel() for p in trainer.network.parameters())
 
 
-def test_each_term_of_the_loss_has_one_thing_to_teach(trainer_of, loaded) -> None:
-    """By hand, at one level, on a batch of one."""
+def test_each_term_of_the_loss_trains_one_part(trainer_of, loaded) -> None:
+    """The loss is computed by hand, at one level, for a batch of one."""
     trainer = trainer_of(balance=0.0)
     y, _, y_hat = trainer.batch(loaded[0])
     y, y_hat, level = y[:1], y_hat[:1], torch.tensor([3.0])
@@ -111,7 +111,7 @@ def test_each_term_of_the_loss_has_one_thing_to_teach(trainer_of, loaded) -> Non
     symbols = error.round()
     bits_z = [-prior.likelihood(value).log2().sum() for value in (z.round(), z + noise)]
     squares = ((symbols - error) * down).pow(2) * trainer.costs
-    mse = squares.sum() / (3 * 64 * 64)  # as if errors of latents were errors of pixels
+    mse = squares.sum() / (3 * 64 * 64)  # errors of latents, converted to errors of pixels
     wanted = (bits(symbols) + bits(error) + sum(bits_z)) / 64**2 + 0.013 * 255**2 * mse
     torch.testing.assert_close(loss, wanted.float(), rtol=1e-3, atol=0)
     torch.testing.assert_close(
@@ -119,7 +119,7 @@ def test_each_term_of_the_loss_has_one_thing_to_teach(trainer_of, loaded) -> Non
     )
     (gradient,) = torch.autograd.grad(loss, prior.matrices[0], retain_graph=True)
     (alone,) = torch.autograd.grad(bits_z[0] / 64**2, prior.matrices[0])
-    torch.testing.assert_close(gradient, alone)  # the noisy z teaches the prior nothing
+    torch.testing.assert_close(gradient, alone)  # the noisy z does not train the prior
 
 
 def test_a_frozen_prior_has_the_same_likelihoods_and_no_gradient() -> None:
@@ -143,8 +143,8 @@ def test_training_lowers_the_loss_and_the_rate_of_files(trainer_of, loaded) -> N
         assert new["psnr"] == pytest.approx(old["psnr"], abs=0.05)
 
 
-def test_the_rate_that_is_shown_is_that_of_files(trainer_of, loaded, tmp_path: Path) -> None:
-    """Of the weights that an export has, but for the rounding to half precision."""
+def test_the_rate_that_is_shown_matches_files(trainer_of, loaded, tmp_path: Path) -> None:
+    """It is the rate of the exported weights, up to their rounding to half precision."""
     trainer = trainer_of()
     trainer.begin_run({**RUN, **trainer.recorded_options()})
     trainer.train_step(loaded[0])
@@ -163,11 +163,11 @@ def test_the_rate_that_is_shown_is_that_of_files(trainer_of, loaded, tmp_path: P
         assert np.array_equal(coder.y_tables.frequencies, tables.numpy())
 
 
-# -- going on ---------------------------------------------------------------------------
+# -- resuming ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_resuming_where_a_coder_is_compiled_is_exact(
+def test_resuming_where_a_new_coder_is_made_is_exact(
     trainer_of, loaded, optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ticodec.training.entropy_trainer.COMPILED", 2)
@@ -179,7 +179,7 @@ def test_resuming_where_a_coder_is_compiled_is_exact(
         first.train_step(loaded[0])
     first.finish(loaded[0])
     first.save(tmp_path / "trunk.pt")
-    torch.rand(100)  # whatever happens in between
+    torch.rand(100)  # resuming must not depend on other random draws
     second = resume(tmp_path / "trunk.pt", CPU)
     assert type(second) is EntropyTrainer
     assert all(map(torch.equal, second.symbols, first.symbols))
@@ -206,10 +206,10 @@ def test_a_resumed_run_encodes_to_the_same_latents(
     assert all(map(torch.equal, again.photos.maps, data.photos.maps))
 
 
-def test_context_is_that_of_the_weights_of_now(
+def test_the_context_is_from_the_present_weights(
     trainer_of, loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ŷ of other weights tells what their h_a sent, and files would not have that."""
+    """ŷ of older weights would contain information from their h_a that files do not have."""
     monkeypatch.setattr("ticodec.training.entropy_trainer.COMPILED", 3)
     trainer = trainer_of(lr=1e-2)
     coders = []
@@ -225,7 +225,7 @@ def test_context_is_that_of_the_weights_of_now(
     assert coders[3] is coders[5]
 
 
-def test_counts_are_those_of_the_last_phase(trainer_of, loaded, tmp_path: Path) -> None:
+def test_counts_are_from_the_end_of_the_last_phase(trainer_of, loaded, tmp_path: Path) -> None:
     trainer = trainer_of(batch=3)
     assert trainer.finish(loaded[0]) == ""  # nothing has changed yet
     trainer.train_step(loaded[0])
@@ -235,7 +235,7 @@ def test_counts_are_those_of_the_last_phase(trainer_of, loaded, tmp_path: Path) 
     assert torch.equal(trainer.sampler.get_state(), drawn[0])
     assert torch.equal(torch.get_rng_state(), drawn[1])
     first = trainer.symbols
-    assert first.y.sum() == 33 * 4 * 4 * 16  # of 33 pieces, since there are 3 in a batch
+    assert first.y.sum() == 33 * 4 * 4 * 16  # 33 pieces, because a batch has 3
     assert first.z.sum() == 33 * 16
     trainer.finish(loaded[0])
     assert all(map(torch.equal, first, trainer.symbols))
@@ -250,7 +250,7 @@ def test_counts_are_those_of_the_last_phase(trainer_of, loaded, tmp_path: Path) 
 # -- other photos and weights ------------------------------------------------------------
 
 
-def test_photos_are_shrunk_if_that_is_asked_for(folder: Path) -> None:
+def test_photos_are_shrunk_if_asked(folder: Path) -> None:
     totals: list[int] = []
     data, line = frozen_tiny(shrink=2.0).load_data(folder, totals.append)
     assert len(data.photos.maps) == 20
@@ -258,7 +258,7 @@ def test_photos_are_shrunk_if_that_is_asked_for(folder: Path) -> None:
     assert len(totals) == totals[-1] == 5 + 8
 
 
-def test_weights_for_one_trade_off_are_trained(fixed, folder: Path) -> None:
+def test_weights_for_one_trade_off_can_be_trained(fixed, folder: Path) -> None:
     request = Request(folder, options={"freeze": "transforms", "crop": 64}, init="fixed")
     trainer = start(request)
     assert trainer.options.quality_range == (1, 1)

@@ -1,4 +1,4 @@
-"""Exporting checkpoints, and the whole chain of commands."""
+"""Exporting checkpoints, and the whole sequence of commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ticodec.training.options import TrainOptions
 from ticodec.training.photo_trainer import PhotoData
 
 
-def test_a_failed_export_leaves_the_installed_weights_alone(tmp_path: Path) -> None:
+def test_a_failed_export_does_not_change_installed_weights(tmp_path: Path) -> None:
     trainer = Trainer(CONFIG, OPTIONS, CPU)
     trainer.calibration = torch.from_numpy(make_pixels(128, 128))[None]
     trainer.average.load_state_dict(trainer.network.state_dict())
@@ -77,7 +77,7 @@ def test_several_checkpoints_are_averaged(data: PhotoData, tmp_path: Path) -> No
         (CONFIG, OPTIONS, "no training run in common"),
     ],
 )
-def test_checkpoints_without_a_mean(
+def test_checkpoints_that_cannot_be_averaged(
     config: ModelConfig, options: TrainOptions, message: str, data: PhotoData, tmp_path: Path
 ) -> None:
     for i, trainer in enumerate([Trainer(CONFIG, OPTIONS, CPU), Trainer(config, options, CPU)]):
@@ -88,7 +88,7 @@ def test_checkpoints_without_a_mean(
         export([tmp_path / "0.pt", tmp_path / "1.pt"], tmp_path / "store")
 
 
-def test_runs_in_common_count_once() -> None:
+def test_common_runs_count_once() -> None:
     run = lambda name: {"device": name}  # noqa: E731
     trunk, branch = [run("a")], [run("a"), run("b")]
     histories = [[*trunk, run("c")], [*branch, run("d")], [*branch, run("e")]]
@@ -106,7 +106,7 @@ def test_weights_trained_for_some_qualities_refuse_the_others(tmp_path: Path) ->
 
 
 def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeypatch, run) -> None:
-    """The whole chain by the commands, on a small preset, ending in a file that decodes."""
+    """The whole sequence of commands with a small preset gives a file that decodes."""
     from ticodec.models import families
 
     monkeypatch.setitem(families.PRESETS, "tic-lite", CONFIG)

@@ -1,4 +1,4 @@
-"""The same checkpoint, the same bytes: hence the same fingerprint."""
+"""The same checkpoint gives the same bytes, and so the same fingerprint."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_tensors_are_aligned(padding: int) -> None:
 
 
 def test_the_same_checkpoint_has_the_same_fingerprint(state: Path, tmp_path: Path) -> None:
-    """In this process with 1 and 2 threads, and in another."""
+    """It is exported in this process with 1 and 2 threads, and in another process."""
     found = set()
     threads = torch.get_num_threads()
     try:
@@ -119,7 +119,7 @@ def test_floats_are_summed_with_one_thread(state: Path, tmp_path: Path, monkeypa
     assert seen == [1, 1]
 
 
-def test_threads_come_back_after_a_failure() -> None:
+def test_the_number_of_threads_is_restored_after_a_failure() -> None:
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -132,7 +132,7 @@ def test_threads_come_back_after_a_failure() -> None:
 
 @pytest.fixture
 def halved(state: Path, tmp_path: Path) -> Path:
-    """A checkpoint for export alone: averages in half precision, nothing to train on with."""
+    """A checkpoint for export only. It has averages in half precision, and cannot be resumed."""
     whole = checkpoint.load(state)
     kept = ("config", "options", "history", "calibration", "kind", "step")
     small = {name: whole[name] for name in kept}
@@ -148,7 +148,7 @@ def test_averages_in_half_precision(halved: Path, state: Path, tmp_path: Path) -
     assert entry.sha256 == export([state], tmp_path / "two").sha256
 
 
-def test_a_run_begins_from_averages_in_half_precision(
+def test_a_run_can_begin_from_averages_in_half_precision(
     halved: Path, folder: Path, tmp_path: Path, run
 ) -> None:
     done = run("train", "--init", halved, "--data", folder, "--crop", 64, "--batch", 2,

@@ -1,4 +1,4 @@
-"""`ticodec export`: where it writes, what it refuses, and the command that it prints."""
+"""`ticodec export`: where it writes, what it refuses, and the next command that it prints."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ticodec.weights.store import SHIPPED, user_folder
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
-    """Sizes and times of what is below a folder."""
+    """Sizes and times of all files below a folder."""
     files = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
     return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in files}
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Checkpoints of two networks of one shape."""
+    """Checkpoints of two networks with the same dimensions."""
     folder = tmp_path_factory.mktemp("checkpoints")
     for seed, name in enumerate(("one.pt", "two.pt")):
         trainer = Trainer(SMALL, replace(SMALL_RUN, seed=seed), CPU)
@@ -41,7 +41,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's weights folder, below a name that must be quoted; a folder to work in."""
+    """The user's weights folder, in a folder whose name must be quoted. Sets the current folder."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "a user's data"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -52,7 +52,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def typed(run, monkeypatch: pytest.MonkeyPatch):
-    """Do what an export says: the command after "use it with", PHOTO being a file."""
+    """A function that runs the command after "use it with", with files for names such as PHOTO."""
 
     def call(said: str, **files: Path) -> None:
         (line,) = [row for row in said.splitlines() if row.startswith("use it with: ")]
@@ -67,7 +67,7 @@ def typed(run, monkeypatch: pytest.MonkeyPatch):
     return call
 
 
-def test_by_default_only_the_users_folder_is_written(
+def test_by_default_only_the_users_folder_is_written_to(
     home: Path, checkpoints, photo: Path, tmp_path: Path, run, typed
 ) -> None:
     before = snapshot(SHIPPED), snapshot(tmp_path)
@@ -116,7 +116,7 @@ def test_a_folder_elsewhere_is_named_in_the_command(
 def test_a_name_that_is_hidden_needs_the_folder_in_the_command(
     home: Path, checkpoints, photo: Path, run, typed
 ) -> None:
-    """ "tiny" is in a folder that is searched before the user's."""
+    """The name "tiny" exists in a folder that is searched before the user's."""
     said = run("export", checkpoints[0], "--name", "tiny").out
     assert f"TICODEC_WEIGHTS={shlex.quote(str(home))} ticodec encode" in said
     typed(said, PHOTO=photo)
@@ -145,7 +145,7 @@ def test_force_takes_over_a_name_and_old_files_still_decode(
     assert [row["weights"] for row in rows] == [info[1]["weights"], old]
 
 
-def test_the_default_changes_only_when_asked(home: Path, checkpoints, run, monkeypatch) -> None:
+def test_the_default_changes_only_if_asked(home: Path, checkpoints, run, monkeypatch) -> None:
     monkeypatch.delenv("TICODEC_WEIGHTS")
     before = weights.find(None)
     said = run("export", checkpoints[0], "--name", "mine").out
@@ -175,7 +175,7 @@ def test_a_head_of_earlier_weights_is_used_for_their_files(
     run("export", ckpt, "--out", store, "--name", "tiny").fails(2, "name of weights", "--name")
     rows = {row["weights"]: row for row in json.loads(run("models", "--json").out)}
     assert (rows["37eb2f07"]["state"], rows["37eb2f07"]["labels"]) == ("earlier", 3)
-    # Elsewhere it is named by its file.
+    # In another folder it is named by its file.
     done = run("export", ckpt)
     assert str(user_folder()) in done.out
     typed(done.out, PHOTO=photo.with_suffix(".tic"))
@@ -192,7 +192,7 @@ def test_a_folder_that_the_variable_cannot_name(checkpoints, tmp_path: Path, run
     assert not folder.exists()
 
 
-def test_a_bad_name_is_found_before_compiling(home: Path, tmp_path: Path, run) -> None:
+def test_a_bad_name_is_refused_before_compiling(home: Path, tmp_path: Path, run) -> None:
     checkpoint.save(tmp_path / "empty.pt", {})
     run("export", tmp_path / "empty.pt", "--name", "a/b").fails(2, "--name must be letters")
     long = "n" * 250
@@ -201,7 +201,7 @@ def test_a_bad_name_is_found_before_compiling(home: Path, tmp_path: Path, run) -
 
 
 def test_a_file_that_is_no_checkpoint(run, photo: Path, tmp_path: Path) -> None:
-    """torch's own words advise to load it in a way that runs the code in it."""
+    """torch's own message recommends a way to load it that would run code in the file."""
     result = run("export", photo, "--out", tmp_path / "out")
     result.fails(3, f"{photo}: damaged, or not a checkpoint of `ticodec train`")
     assert "weights_only" not in result.err

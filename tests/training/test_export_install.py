@@ -1,4 +1,4 @@
-"""Weights folders that exports write into: nothing is lost, whatever happens."""
+"""Weights folders that exports write to: no weights are lost, whatever happens."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ticodec.training.export.install import (
 
 
 def made(name: str, data: bytes) -> Made:
-    """Something to install, of no network."""
+    """Data to install, which is not a real network."""
     facts: dict[str, Any] = {"model": "tic", "parameters": 1, "qualities": None, "trained": "no"}
     return Made(name, entry_fields(name, data, **facts), data, f"card of {data.decode()}")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder but the lock."""
+    """All files of a folder but the lock."""
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != install.LOCK}
 
 
@@ -53,7 +53,7 @@ def test_a_name_is_not_taken_over_without_force(tmp_path: Path) -> None:
     assert new.path.with_suffix(".md").read_text() == "card of new"
 
 
-def test_all_earlier_ones_are_kept_in_their_order(tmp_path: Path) -> None:
+def test_all_earlier_weights_are_kept_in_their_order(tmp_path: Path) -> None:
     for data in (b"1", b"2", b"3"):
         install_codec(tmp_path, made("x", data), force=True)
     files = [entry.path.read_bytes() for entry in weights.entries(tmp_path)]
@@ -64,7 +64,7 @@ def test_all_earlier_ones_are_kept_in_their_order(tmp_path: Path) -> None:
     assert files == [b"1", b"3", b"2"]
 
 
-def test_the_same_again_changes_nothing(tmp_path: Path) -> None:
+def test_installing_the_same_again_changes_nothing(tmp_path: Path) -> None:
     entry, changed = install_codec(tmp_path, made("x", b"data"))
     assert changed
     card = entry.path.with_suffix(".md")
@@ -78,14 +78,14 @@ def test_the_same_again_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"damaged")])
-def test_the_same_again_repairs_a_damaged_file(tmp_path: Path, damage) -> None:
+def test_installing_the_same_again_repairs_a_damaged_file(tmp_path: Path, damage) -> None:
     entry, _ = install_codec(tmp_path, made("x", b"data"))
     damage(entry.path)
     assert install_codec(tmp_path, made("x", b"data")) == (entry, True)
     assert entry.path.read_bytes() == b"data"
 
 
-def test_the_default_is_only_what_was_made_so(tmp_path: Path) -> None:
+def test_weights_become_the_default_only_if_asked(tmp_path: Path) -> None:
     install_codec(tmp_path, made("x", b"1"))
     assert manifest_of(tmp_path)["default"] is None
     assert not any(entry.default for entry in weights.entries(tmp_path))
@@ -124,12 +124,12 @@ def test_a_disk_that_fails_in_the_middle_loses_nothing(
     assert new.path.with_suffix(".md").read_text() == "card of new"
 
 
-def test_exports_at_once_lose_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_exports_lose_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, names = install._manifest, [f"x{i}" for i in range(6)]
 
     def slowly(folder: Path) -> dict[str, Any]:
         manifest = read(folder)
-        time.sleep(0.02)  # without the lock, everyone else reads the same now
+        time.sleep(0.02)  # without the lock, all others read the same manifest now
         return manifest
 
     monkeypatch.setattr(install, "_manifest", slowly)
@@ -144,7 +144,7 @@ def test_exports_at_once_lose_no_entry(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(entry.name for entry in weights.entries(tmp_path)) == names
 
 
-def test_an_export_that_never_ends_is_waited_for_no_longer(tmp_path: Path, monkeypatch) -> None:
+def test_waiting_for_another_export_has_a_limit(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(install, "PATIENCE", 0.1)
     with (
         FileLock(tmp_path / install.LOCK),
@@ -170,18 +170,18 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../a", "-q", ".hidden", "a b", "a\n", "a;b"])
-def test_names_that_are_none(tmp_path: Path, name: str) -> None:
+def test_invalid_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="`name` must be letters"):
         check_folder(tmp_path, name)
 
 
-def test_a_damaged_manifest_is_found_first(tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_reported_first(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(BadInputError, match="damaged manifest"):
         check_folder(tmp_path)
 
 
-def test_fields_that_others_added_stay(tmp_path: Path) -> None:
+def test_unknown_fields_of_a_manifest_are_kept(tmp_path: Path) -> None:
     install_codec(tmp_path, made("x", b"1"))
     manifest = manifest_of(tmp_path)
     manifest["licence"] = "Apache-2.0"
@@ -194,7 +194,7 @@ def test_fields_that_others_added_stay(tmp_path: Path) -> None:
 
 
 def test_the_card_of_a_classifier_replaces_nothing(tmp_path: Path) -> None:
-    """A name may be that of someone's notes, and what was measured is added to cards by hand."""
+    """A file of that name may be a user's notes, and measurements are added to cards by hand."""
     notes = tmp_path / "x.md"
     notes.write_text("notes")
     for force in (False, True):
@@ -220,7 +220,7 @@ def test_the_card_of_a_classifier_replaces_nothing(tmp_path: Path) -> None:
 
 
 def test_a_classifier_gets_its_own_card_after_a_crash(tmp_path: Path, monkeypatch) -> None:
-    """Wherever writing ended, the same command again leaves the new card, and keeps the old."""
+    """Wherever writing stopped, repeating the command writes the new card and keeps the old one."""
     real = install.write_file
     for end in range(5):
         folder = tmp_path / str(end)
@@ -249,7 +249,7 @@ def test_a_classifier_gets_its_own_card_after_a_crash(tmp_path: Path, monkeypatc
 def test_a_name_of_another_folder_is_not_taken_over_without_force(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the shipped weights have one, which is the default model's."""
+    """Another folder is for example that of the shipped weights, with the default model."""
     behind, mine, unsearched = (tmp_path / name for name in ("behind", "mine", "unsearched"))
     old, _ = install_codec(behind, made("x", b"old"))
     monkeypatch.setattr("ticodec.weights.folders", lambda: [mine, tmp_path / "none", behind])
@@ -259,5 +259,5 @@ def test_a_name_of_another_folder_is_not_taken_over_without_force(
     install_codec(mine, made("y", b"new"))
     install_codec(mine, made("x", b"old"))  # the same weights
     install_codec(mine, made("x", b"new"), force=True)
-    install_codec(unsearched, made("x", b"new"))  # hides nothing
+    install_codec(unsearched, made("x", b"new"))  # this folder is not searched, so it hides nothing
     assert contents(behind).keys() == {old.path.name, f"{old.path.stem}.md", "manifest.json"}

@@ -1,4 +1,4 @@
-"""`ticodec train --freeze transforms`, as a user types it."""
+"""`ticodec train --freeze transforms` as a user runs it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FREEZE = ("--freeze", "transforms")
 
 @pytest.fixture
 def train(run, photos_here: Path):
-    """`ticodec train` on photos, in a folder of its own."""
+    """A function that runs `ticodec train` on photos, in a new current folder."""
     return lambda *arguments: run("train", "--data", "photos", *COMMON, *arguments)
 
 
@@ -74,14 +74,14 @@ def test_train_resume_anneal_export_encode(train, run, monkeypatch: pytest.Monke
     assert Image.open("a.png").size == Image.open(photo).size
 
 
-def test_the_pass_is_compiled_before_photos_are_there(train, monkeypatch) -> None:
+def test_the_pass_is_compiled_before_photos_are_loaded(train, monkeypatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda function: function)
     done = train(*FREEZE, "--init", "tiny", "--compile")
     assert done.code == 0, done.err
     assert "compiled in" in done.out
 
 
-def test_what_does_not_go_together_is_one_line(train) -> None:
+def test_contradicting_options_are_reported_in_one_line(train) -> None:
     train(*FREEZE).fails(2, "--freeze keeps the transforms of trained weights: give --init")
     known = ("--init", "tiny")
     train("--freeze", "gains", *known).fails(2, "--freeze must be transforms, or left out")
@@ -97,7 +97,7 @@ def test_what_does_not_go_together_is_one_line(train) -> None:
     assert not list(Path().rglob("trunk.pt"))
 
 
-def test_several_processes_are_refused_before_anything_is_encoded(train, monkeypatch) -> None:
+def test_several_processes_are_refused_before_photos_are_encoded(train, monkeypatch) -> None:
     @contextmanager
     def together() -> Iterator[Ranks]:
         yield Ranks(0, 2)
@@ -107,7 +107,7 @@ def test_several_processes_are_refused_before_anything_is_encoded(train, monkeyp
     train(*FREEZE, "--init", "tiny").fails(2, "--freeze trains in one process", "torchrun")
 
 
-def test_help_says_what_it_does(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_describes_freeze(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     text = " ".join(re.sub("[│╭╮╰╯─]", " ", run("train", "--help").out).split())
     own = text[text.index("--freeze") :]
@@ -123,7 +123,7 @@ def begun(**request: object) -> EntropyTrainer:
     return start(Request(Path(), options=options, **{"init": "tiny", **request}))
 
 
-def test_a_run_keeps_to_the_qualities_of_the_weights_that_it_begins_from(tmp_path: Path) -> None:
+def test_a_run_has_the_qualities_of_the_weights_that_it_begins_from(tmp_path: Path) -> None:
     assert begun().options.quality_range == (1, 8)
     assert begun(options={"quality_range": (2.0, 3.0)}).options.quality_range == (2, 3)
     Trainer(SMALL, replace(SMALL_RUN, quality_range=(5, 6)), CPU).save(tmp_path / "a.pt")
@@ -133,7 +133,7 @@ def test_a_run_keeps_to_the_qualities_of_the_weights_that_it_begins_from(tmp_pat
         begun(init=some, options={"quality_range": (5.0, 8.0)})
 
 
-def test_a_resumed_run_keeps_to_the_qualities_that_it_began_with(tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_qualities(tmp_path: Path) -> None:
     trunk = tmp_path / "trunk.pt"
     begun(options={"quality_range": (2.0, 5.0)}).save(trunk)
     assert resume(trunk, CPU, options={"quality_range": (3.0, 5.0)}).step == 0
@@ -141,7 +141,7 @@ def test_a_resumed_run_keeps_to_the_qualities_that_it_began_with(tmp_path: Path)
         resume(trunk, CPU, options={"quality_range": (2.0, 6.0)})
 
 
-def test_models_that_have_no_such_training_refuse_it() -> None:
+def test_models_without_such_training_refuse_it() -> None:
     class Other(Trainer):
         kind = "other"
 

@@ -1,4 +1,4 @@
-"""Latents of large images as those of smaller ones: the layer, and what it is fitted to."""
+"""The layer that halves latents of large images to those of smaller ones, and how it is fitted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_blocks_are_two_by_two_and_edges_repeat() -> None:
     ]
 
 
-def test_a_linear_relation_is_found_whatever_the_size_of_channels() -> None:
+def test_a_linear_relation_is_found_for_channels_of_any_scale() -> None:
     torch.manual_seed(0)
     wanted, found = Halving(3), Halving(3)
     loud = torch.tensor([100.0, 1.0, 0.03])
@@ -48,7 +48,7 @@ def test_a_linear_relation_is_found_whatever_the_size_of_channels() -> None:
     assert error.max() < 0.01
 
 
-def test_half_the_size_is_a_mean_of_what_was_there() -> None:
+def test_half_the_size_is_the_mean_of_pixels() -> None:
     x = torch.zeros(1, 16, 24, 3)
     x[:, ::2, ::2] = x[:, 1::2, 1::2] = 1  # a chessboard
     small = half_size(x)
@@ -63,24 +63,24 @@ def test_half_the_size_is_a_mean_of_what_was_there() -> None:
      ((13, 20), (4, 5)), ((250, 188), (8, 6)), ((1, 127), (1, 127)), ((1, 300), (1, 75)),
      ((3, 60), (2, 30)), ((1, 1), (1, 1))],
 )  # fmt: skip
-def test_large_maps_are_halved_until_they_can_be_read(
+def test_large_maps_are_halved_until_they_are_small_enough(
     size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    """The short side to at most 6 of a grid of 4, all of it to at most 128."""
+    """With a grid of 4, the short side must be at most 6, and there must be at most 128 latents."""
     found = halved(torch.zeros(1, *size, 2), Halving(2), 4)
     assert found.shape == (1, *expected, 2)
 
 
 @pytest.fixture(scope="module")
 def head(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A head's file, after a few steps."""
+    """The file of a head after a few steps."""
     folder = tmp_path_factory.mktemp("head")
     trainer = HeadTrainer(of_tiny(), replace(FIRST, views=1, augment="none"), CPU)
     saved(trainer, toys, folder / "a.pt")
     return export_head([folder / "a.pt"], folder)[0]
 
 
-def test_latents_of_large_images_are_nearly_those_of_small_ones(head: Path, toys: Path) -> None:
+def test_halved_latents_are_nearly_those_of_smaller_images(head: Path, toys: Path) -> None:
     config, vit = read_head(head, None)
     assert config.halving
     trainer = HeadTrainer(config, FIRST, CPU)
@@ -96,8 +96,8 @@ def test_latents_of_large_images_are_nearly_those_of_small_ones(head: Path, toys
     assert (left[strong] < 0.5 * among[strong]).all()
 
 
-def test_classify_halves_what_is_large(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And in float32, whatever the Transformer runs in."""
+def test_classify_halves_large_maps(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does this in float32, whatever type the Transformer runs in."""
     entry = weights.find("tiny")
     y = torch.randn(16, 14, 16)
     for dtype in (torch.float32, torch.bfloat16):
@@ -118,7 +118,7 @@ def test_classifiers_without_the_layer_read_interleaved_parts() -> None:
 
 
 def test_the_layer_is_kept_for_own_classes(head: Path, toys: Path, tmp_path: Path) -> None:
-    """It belongs to the codec: neither other labels nor more training change it."""
+    """The layer belongs to the codec. Neither other labels nor more training change it."""
     own = write_toys(tmp_path / "own", 2, ("cat", "dog"))
     begun = start.start(Request(own, "tiny", LEARNED, CPU, init=str(head), head=True))
     assert isinstance(begun, HeadTrainer)
@@ -132,14 +132,15 @@ def test_the_layer_is_kept_for_own_classes(head: Path, toys: Path, tmp_path: Pat
 
 
 def layer(trainer: JointTrainer) -> torch.Tensor:
-    """What halves in the averaged weights; those that are trained have the same."""
+    """The halving layer of the averaged weights, which equals that of the trained weights."""
     found = trainer.average.get_submodule("vit.halve").weight
     assert torch.equal(found, trainer.network.get_submodule("vit.halve").weight)
     return found.clone()
 
 
-def test_joint_models_fit_it_to_the_latents_of_files(toys: Path, tmp_path: Path) -> None:
-    """When the second step begins, and anew when a phase ends: the encoder has moved."""
+def test_joint_models_fit_the_layer_to_the_latents_of_files(toys: Path, tmp_path: Path) -> None:
+    """They do it when the second step begins, and again when a phase ends, because the encoder has
+    changed."""
     first = JointTrainer(ICAT, FIRST, CPU)
     saved(first, toys, tmp_path / "first.pt")
     assert not layer(first).any()
@@ -152,9 +153,9 @@ def test_joint_models_fit_it_to_the_latents_of_files(toys: Path, tmp_path: Path)
     for each in (trunk, trainer):
         fitted, random = layer(each), torch.get_rng_state()
         data, line = each.load_data(toys, quiet)
-        assert "halved latents" not in line  # going on is exact
+        assert "halved latents" not in line  # resuming does not fit it again
         each.finish(data)
-        assert torch.equal(fitted, layer(each))  # so it had been fitted to these very weights
+        assert torch.equal(fitted, layer(each))  # so it was fitted to exactly these weights
         assert torch.equal(random, torch.get_rng_state())
     assert not torch.equal(layer(trunk), layer(trainer))
 
@@ -168,7 +169,7 @@ def test_joint_models_fit_it_to_the_latents_of_files(toys: Path, tmp_path: Path)
     assert sum(each.probability for each in codec.classify(data, 3)) == pytest.approx(1, abs=1e-4)
 
 
-def test_joint_weights_from_before_get_one_when_they_learn_on(toys: Path, tmp_path: Path) -> None:
+def test_old_joint_weights_get_the_layer_in_a_new_run(toys: Path, tmp_path: Path) -> None:
     old = JointTrainer(replace(ICAT, halving=False), SECOND, CPU)
     saved(old, toys, tmp_path / "old.pt")
     assert not any("halve" in name for name in old.average.state_dict())

@@ -1,4 +1,4 @@
-"""Training classifiers of their own: what they read, how they learn, where they are exported to."""
+"""Training of separate classifiers: what they read, how they learn, how they are exported."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from ticodec.training.standardised_input import folded
 
 
 def steps_apart(codec: Codec, level: float, louder: float = 0.0) -> tuple[torch.Tensor, ...]:
-    """How far latents of training, and those simply rounded, are from a file's, in its steps.
+    """How far latents of training, and simply rounded latents, are from a file's, in its steps.
 
     Args:
-        louder: added to the logarithm of the gain, for latents of more than a step or two.
+        louder: added to the logarithm of the gain, so that latents have more than a step or two.
     """
     network, _ = frozen_network(codec.entry, CPU)
     for each in (network, codec.network):
@@ -63,17 +63,15 @@ def steps_apart(codec: Codec, level: float, louder: float = 0.0) -> tuple[torch.
 
 
 @pytest.mark.parametrize("level", [0.0, 1.5, 2.0])
-def test_latents_of_training_are_those_of_files(joint: Codec, level: float) -> None:
+def test_latents_of_training_equal_those_of_files(joint: Codec, level: float) -> None:
     apart, rounded = steps_apart(joint, level, 4.0)
-    # All but ties: the means that a file is read with are whole numbers of 2^-8.
+    # All are equal but ties, because a file's means are multiples of 2^-8.
     assert (apart < 0.05).float().mean() > 0.99
     assert apart.mean() < 0.2 * rounded.mean()
 
 
 @pytest.mark.parametrize("level", [0.0, 3.5, 7.0])
-def test_latents_behind_a_context_model_are_nearly_those_of_files(
-    tiny: Codec, level: float
-) -> None:
+def test_latents_with_a_context_model_are_nearly_those_of_files(tiny: Codec, level: float) -> None:
     apart, rounded = steps_apart(tiny, level)
     assert apart.mean() < 0.2
     assert apart.mean() < 0.7 * rounded.mean()
@@ -90,8 +88,8 @@ def test_patches_of_pixels_are_normalised(toys: Path) -> None:
     torch.testing.assert_close(patch, (x[1, 32:48, 48:64] - mean) / std)
 
 
-def test_pixels_are_learned(toys: Path, tmp_path: Path) -> None:
-    """Within seconds, and what is exported knows pictures that it has not seen, of any size."""
+def test_a_classifier_of_pixels_learns(toys: Path, tmp_path: Path) -> None:
+    """It learns in seconds. When exported, it classifies new pictures of any size."""
     trainer = HeadTrainer(PIXELS, replace(FIRST, batch=8, weight_decay=0.01), CPU)
     data, line = trainer.load_data(toys, quiet)
     assert line.startswith("21 images of 3 classes to train on, 3 held out, 0 left out")
@@ -112,7 +110,7 @@ def test_pixels_are_learned(toys: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("views", [0, 2])
-def test_latents_are_learned_and_weights_stay_frozen(views: int, toys: Path) -> None:
+def test_a_classifier_of_latents_learns_and_the_codec_stays_frozen(views: int, toys: Path) -> None:
     options = replace(FIRST, views=views, augment="none" if views else "mild", batch=8)
     trainer = HeadTrainer(of_tiny(), options, CPU)
     before = parameters(trainer.frozen)
@@ -136,7 +134,7 @@ def test_views_belong_to_their_images(toys: Path) -> None:
     for each, target in zip(y.flatten(1), targets, strict=True):
         place = int((flat - each).abs().sum(1).argmin())
         assert torch.equal(target, data.targets[place].float())
-    # Each of the three begins with the images in an order of its own.
+    # Each of the three views has all images, in its own order.
     classes = data.images.targets[data.images.training]
     for view in data.targets.split(21):
         assert view.argmax(1).bincount().equal(classes.bincount())
@@ -147,14 +145,14 @@ def test_views_belong_to_their_images(toys: Path) -> None:
 
 
 @pytest.mark.parametrize("enlarge", [1, 4])
-def test_progress_comes_to_its_end(enlarge: int, toys: Path) -> None:
+def test_progress_reaches_its_end(enlarge: int, toys: Path) -> None:
     totals: list[int] = []
     trainer = HeadTrainer(of_tiny(), replace(FIRST, views=2, enlarge=enlarge), CPU)
     trainer.load_data(toys, totals.append)
     assert totals[-1] == len(totals)
 
 
-def test_enlarged_images_are_halved_to_the_size_that_is_learned(toys: Path) -> None:
+def test_latents_of_enlarged_images_are_halved_to_the_trained_size(toys: Path) -> None:
     options = replace(FIRST, views=1, enlarge=4, augment="none", batch=16)
     trainer = HeadTrainer(of_tiny(), options, CPU)
     data, _ = trainer.load_data(toys, quiet)
@@ -169,10 +167,8 @@ def test_enlarged_images_are_halved_to_the_size_that_is_learned(toys: Path) -> N
     torch.testing.assert_close(maps, expected)
 
 
-def test_channels_are_learned_alike_and_files_know_nothing_of_it(
-    toys: Path, tmp_path: Path
-) -> None:
-    """The first layer sees a mean of 0 and a spread of 1; export folds that into its weights."""
+def test_channels_are_standardised_in_training_but_not_in_files(toys: Path, tmp_path: Path) -> None:
+    """The first layer gets a mean of 0 and a deviation of 1. Export folds that into its weights."""
     trainer = HeadTrainer(of_tiny(), replace(FIRST, views=2, batch=8), CPU)
     data, _ = trainer.load_data(toys, quiet)
     seen = (data.views.float() - trainer.network.embed.mean) / trainer.network.embed.std
@@ -189,7 +185,7 @@ def test_channels_are_learned_alike_and_files_know_nothing_of_it(
     y = data.views[:8].float()
     expected = trainer.average.eval()(y)
     torch.testing.assert_close(vit(y), expected, atol=0.02 * float(expected.std()), rtol=0)
-    # Weights that are there go on as what they are, from a checkpoint or from a file.
+    # Training that begins from a checkpoint or a file begins with the same function.
     for init in (tmp_path / "a.pt", path):
         again = start.start(
             Request(toys, "tiny", {**LEARNED, "views": 1}, CPU, init=str(init), head=True)
@@ -212,7 +208,7 @@ def test_resuming_is_exact(case: str, toys: Path, tmp_path: Path) -> None:
     for _ in range(4):
         straight.train_step(data)
     saved(HeadTrainer(config, options, CPU), toys, tmp_path / "trunk.pt")
-    torch.rand(100)  # whatever happens in between
+    torch.rand(100)  # resuming must not depend on other random draws
     resumed = start.resume(tmp_path / "trunk.pt", CPU, False, {})
     assert isinstance(resumed, HeadTrainer)
     data, _ = resumed.load_data(toys, quiet)
@@ -233,27 +229,27 @@ def test_resuming_needs_the_same_classes_and_weights(toys: Path, tmp_path, monke
         start.resume(path, CPU, False, {})
 
 
-# -- beginning from others ----------------------------------------------------------------
+# -- beginning from other weights ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(("crop", "grid"), [(64, 4), (224, 14)])
-def test_positions_are_learned_for_the_grid_of_the_crops(toys: Path, crop: int, grid: int) -> None:
-    """Since that is the size that pictures and latents are brought to, to classify them."""
+def test_positions_have_the_grid_of_the_crops(toys: Path, crop: int, grid: int) -> None:
+    """To classify them, pictures and latents are brought to the size of the crops."""
     for model, head in (("vit-lite", False), ("tiny", True)):
         trainer = start.start(Request(toys, model, {"crop": crop}, CPU, head=head))
         assert trainer.config.vit.grid == grid
-        assert trainer.config.vit.C == 192  # of tic-lite too
+        assert trainer.config.vit.C == 192  # for tic-lite too
 
 
-def test_a_fixed_quality_is_what_is_trained_and_validated(fixed, toys: Path) -> None:
+def test_training_and_validation_use_a_fixed_quality(fixed, toys: Path) -> None:
     config = HeadConfig("latents", 16, VIT, LABELS, "fixed", fixed.fingerprint.hex())
     trainer = HeadTrainer(config, FIRST, CPU)
     assert trainer.validation_qualities() == [1.0]
     assert torch.equal(trainer.draw_qualities(5, trainer.sampler), torch.zeros(5))
 
 
-def test_checkpoints_from_before_standardisation(toys: Path, tmp_path: Path) -> None:
-    """They go on as they are, and have a mean with later ones."""
+def test_old_checkpoints_without_standardisation(toys: Path, tmp_path: Path) -> None:
+    """They can be resumed unchanged, and averaged with later ones."""
     new = saved(HeadTrainer(of_tiny(), FIRST, CPU), toys, tmp_path / "new.pt")
     state = checkpoint.load(new)
     for name in ("network", "average"):
@@ -270,8 +266,8 @@ def test_checkpoints_from_before_standardisation(toys: Path, tmp_path: Path) -> 
             torch.testing.assert_close(value, two.state_dict()[name], rtol=2e-3, atol=1e-5)
 
 
-def test_checkpoints_from_before_halving(toys: Path, tmp_path: Path) -> None:
-    """They go on as they are; what they read cannot be halved."""
+def test_old_checkpoints_without_halving(toys: Path, tmp_path: Path) -> None:
+    """They can be resumed unchanged. Latents for them cannot be halved."""
     before = saved(HeadTrainer(replace(of_tiny(), halving=False), FIRST, CPU), toys, tmp_path / "a")
     state = checkpoint.load(before)
     del state["config"]["halving"]
@@ -280,7 +276,7 @@ def test_checkpoints_from_before_halving(toys: Path, tmp_path: Path) -> None:
     resumed = start.resume(tmp_path / "a.pt", CPU, False, {})
     assert not resumed.config.halving
     resumed.save(tmp_path / "b.pt")
-    sources = [tmp_path / "a.pt", tmp_path / "b.pt"]  # one names what the other leaves out
+    sources = [tmp_path / "a.pt", tmp_path / "b.pt"]  # one has the field that the other lacks
     path, config, _ = export_head(sources, tmp_path / "mean")
     assert not config.halving
     assert "every second" in path.with_suffix(".md").read_text()
@@ -289,7 +285,7 @@ def test_checkpoints_from_before_halving(toys: Path, tmp_path: Path) -> None:
     begun = start.start(Request(toys, "tiny", LEARNED, CPU, init=str(tmp_path / "a.pt"), head=True))
     assert isinstance(begun, HeadTrainer)
     begun.load_data(toys, quiet)
-    assert layer_of(begun.network).weight.any()  # fitted, since it was not there
+    assert layer_of(begun.network).weight.any()  # it was missing, so it is fitted
 
 
 def test_windows_are_parts_of_their_maps() -> None:

@@ -1,4 +1,4 @@
-"""Classifiers of their own in weights folders: beside the weights they read, and elsewhere."""
+"""Separate classifiers in weights folders: beside the weights that they read, and elsewhere."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ticodec.training.head_trainer import HeadTrainer
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A weights folder of its own with "tiny", searched first."""
+    """A new weights folder with "tiny", which is searched first."""
     folder = tmp_path / "store"
     shutil.copytree(GOLDEN / "weights", folder)
     monkeypatch.setenv("TICODEC_WEIGHTS", str(folder))
     return folder
 
 
-def test_a_head_exported_beside_its_weights_comes_with_them(
+def test_a_head_exported_beside_its_weights_belongs_to_them(
     toys: Path, tmp_path: Path, store: Path
 ) -> None:
     tic = ticodec.encode(make_pixels(70, 90), quality=5, model="tiny", device="cpu")
@@ -82,7 +82,7 @@ def test_a_head_exported_elsewhere_is_used_by_its_name(toys: Path, tmp_path: Pat
 
 
 def test_a_joint_model_keeps_its_own_classifier(joint: Codec, joint_store: Path, toys, tmp_path):
-    """A head for its latents does not become the one that it comes with."""
+    """A head for its latents does not replace the joint model's own classifier."""
     store = tmp_path / "store"
     shutil.copytree(joint_store, store)
     before = (store / "manifest.json").read_bytes()
@@ -97,7 +97,7 @@ def test_a_joint_model_keeps_its_own_classifier(joint: Codec, joint_store: Path,
     assert {each.label for each in joint.classify(tic, head=path)} == set(LABELS)
 
 
-def test_what_is_not_exported(toys: Path, tmp_path: Path, store: Path) -> None:
+def test_heads_that_cannot_be_exported(toys: Path, tmp_path: Path, store: Path) -> None:
     trainer = HeadTrainer(of_tiny(), FIRST, CPU)
     trainer.save(tmp_path / "new.pt")
     ckpt = saved(trainer, toys, tmp_path / "a.pt", 1)
@@ -122,7 +122,7 @@ def test_what_is_not_exported(toys: Path, tmp_path: Path, store: Path) -> None:
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
-    """A checkpoint whose weights take the name of "fixed"."""
+    """A checkpoint of other weights, which take over the name "fixed"."""
     path = tmp_path / "other.pt"
     state = checkpoint.load(tmp_path / "fixed.pt")
     state["average"] = {name: value * 1.01 for name, value in state["average"].items()}
@@ -140,19 +140,19 @@ def test_a_head_stays_with_the_weights_it_reads(
     assert owner == "fixed"
     head = weights.find("fixed").head
     assert head.path == path
-    # The same weights again change nothing; others have no classifier yet.
+    # Exporting the same weights again changes nothing. Other weights have no classifier yet.
     assert export([tmp_path / "fixed.pt"], folder, "fixed").head == head
     assert export([other], folder, "fixed", force=True).head is None
     tic = Codec(fixed, "cpu").encode(make_pixels(40, 50))
     assert {label.label for label in ticodec.classify(tic, device="cpu")} == set(LABELS)
-    # A classifier of earlier weights comes with those.
+    # A classifier of earlier weights belongs to those.
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["models"]["fixed"]["earlier"][0]["head"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert export_head([ckpt], folder) == (path, config, "fixed")
     assert weights.find("fixed").head is None
     assert weights.find_fingerprint(fixed.fingerprint, "tic").head == head
-    # Weights that get their name back bring their classifier.
+    # Weights that get their name back still have their classifier.
     assert export([tmp_path / "fixed.pt"], folder, "fixed", force=True).head == head
 
 
@@ -194,7 +194,7 @@ def test_a_loose_head_is_not_replaced_without_force(toys: Path, tmp_path: Path) 
     assert (kept.read_bytes(), kept.with_suffix(".md").read_bytes()) == (old, card)
 
 
-def test_a_loose_head_leaves_files_of_the_manifest_alone(
+def test_a_loose_head_does_not_replace_files_of_the_manifest(
     toys: Path, tmp_path: Path, store: Path
 ) -> None:
     ckpt = saved(HeadTrainer(PIXELS, FIRST, CPU), toys, tmp_path / "a.pt", 1)

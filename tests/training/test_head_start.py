@@ -1,4 +1,4 @@
-"""What a classifier begins from: its own kind, another kind, other labels, other crops."""
+"""Weights that a classifier can begin from: of its kind, another kind, other labels or crops."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ticodec.training.request import Request
 from ticodec.training.trainer import BaseTrainer
 
 
-def test_own_classes_replace_the_layer_of_labels_alone(toys: Path, tmp_path, monkeypatch) -> None:
+def test_new_classes_replace_only_the_layer_of_labels(toys: Path, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(VITS, "vit-lite", replace(VIT, grid=14))
     path = saved(HeadTrainer(PIXELS, FIRST, CPU), toys, tmp_path / "a.pt")
     began = checkpoint.load(path)["average"]
@@ -49,7 +49,7 @@ def test_own_classes_replace_the_layer_of_labels_alone(toys: Path, tmp_path, mon
     assert trainer.config.vit == VIT
 
 
-def test_a_joint_models_own_classifier_begins_a_head(joint: Codec, tmp_path: Path) -> None:
+def test_a_head_can_begin_from_a_joint_models_classifier(joint: Codec, tmp_path: Path) -> None:
     own = write_toys(tmp_path / "own", 2, ("cat", "dog"))
     trainer = start.start(Request(own, "joint", {"crop": 64}, CPU, init="joint", head=True))
     assert (trainer.config.codec, trainer.config.channels) == ("joint", 16)
@@ -60,7 +60,7 @@ def test_a_joint_models_own_classifier_begins_a_head(joint: Codec, tmp_path: Pat
     }  # fmt: skip
 
 
-def test_what_cannot_begin_a_classifier(joint: Codec, toys: Path, tmp_path: Path) -> None:
+def test_weights_that_cannot_begin_a_classifier(joint: Codec, toys: Path, tmp_path: Path) -> None:
     def refused(message: str, model: str, init: str, **more: object) -> None:
         with pytest.raises(TicodecError, match=message):
             start.start(Request(toys, model, {"crop": 64}, CPU, init=init, **more))
@@ -71,8 +71,8 @@ def test_what_cannot_begin_a_classifier(joint: Codec, toys: Path, tmp_path: Path
     refused("is a classifier: give `head` to start from it", "icat", pixels)
 
 
-def test_larger_crops_take_positions_along(toys: Path, tmp_path: Path) -> None:
-    """Begun on small crops, gone on with on larger ones: their positions are interpolated."""
+def test_positions_are_interpolated_for_larger_crops(toys: Path, tmp_path: Path) -> None:
+    """Training begins on small crops and continues on larger ones."""
     first = start.start(Request(toys, "vit-lite", {"crop": 64}, CPU))
     first.average.load_state_dict(first.network.state_dict())
     first.calibration = torch.zeros(1)
@@ -88,8 +88,8 @@ def test_larger_crops_take_positions_along(toys: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["joint to latents", "joint to pixels", "pixels to latents"])
-def test_a_classifier_of_other_things_lives_on(case: str, toys: Path, tmp_path: Path) -> None:
-    """All but the first layer is kept, which is fitted to give the tokens of the other's."""
+def test_beginning_from_a_classifier_of_other_inputs(case: str, toys: Path, tmp_path: Path) -> None:
+    """All is kept but the first layer, which is fitted to give the tokens of the old one."""
     vit = replace(VITS["vit-lite"], grid=4) if case == "joint to pixels" else VIT
     other: BaseTrainer = HeadTrainer(PIXELS, FIRST, CPU)
     if case.startswith("joint"):
@@ -101,7 +101,7 @@ def test_a_classifier_of_other_things_lives_on(case: str, toys: Path, tmp_path: 
     assert isinstance(begun, HeadTrainer)
     assert begun.imitated is not None
     old = other.average.get_submodule("vit") if case.startswith("joint") else other.average
-    own = ("embed", "halve")  # they belong to what is read
+    own = ("embed", "halve")  # they belong to the input
     kept = {k: v for k, v in old.state_dict().items() if not k.startswith(own)}
     data, line = begun.load_data(toys, quiet)
     for network in (begun.network, begun.average):
@@ -113,11 +113,11 @@ def test_a_classifier_of_other_things_lives_on(case: str, toys: Path, tmp_path: 
     left = (found - wanted).square().mean() / (wanted - wanted.mean((0, 1, 2))).square().mean()
     told = int(line.rpartition("explain ")[2].partition("%")[0]) / 100
     assert 1 - float(left) == pytest.approx(told, abs=0.2)
-    assert told > 0.25  # these images are colours and noise: the colours both know
+    assert told > 0.25  # the images are colours with noise, and only the colours are common
 
 
 @pytest.mark.parametrize("step", [1, 2])
-def test_a_joint_model_to_begin_from_is_read_as_it_was_trained(
+def test_a_joint_model_to_begin_from_gets_its_usual_latents(
     step: int, toys: Path, tmp_path: Path
 ) -> None:
     joint = JointTrainer(ICAT, FIRST if step == 1 else SECOND, CPU)
@@ -134,8 +134,8 @@ def test_a_joint_model_to_begin_from_is_read_as_it_was_trained(
     torch.testing.assert_close(begun.imitated(x), network.vit.embed(y))
 
 
-def test_what_a_beginning_computes_survives_resuming_at_once(toys: Path, tmp_path: Path) -> None:
-    """Standardisation is measured anew then, and changes nothing."""
+def test_initial_values_survive_resuming_at_once(toys: Path, tmp_path: Path) -> None:
+    """Standardisation is measured again on resuming, which changes nothing."""
     path = saved(HeadTrainer(of_tiny(), replace(FIRST, views=1), CPU), toys, tmp_path / "a.pt", 5)
     begun = start.start(Request(toys, "tiny", LEARNED, CPU, init=str(path), head=True))
     begun.load_data(toys, quiet)
@@ -145,7 +145,7 @@ def test_what_a_beginning_computes_survives_resuming_at_once(toys: Path, tmp_pat
     torch.testing.assert_close(resumed.network.eval()(y), begun.network.eval()(y))
 
 
-def test_least_squares_find_what_is_linear() -> None:
+def test_least_squares_find_a_linear_relation() -> None:
     torch.manual_seed(0)
     wanted, layer, other = torch.nn.Linear(5, 3), torch.nn.Linear(5, 3), torch.nn.Linear(5, 3)
     given = [torch.randn(7, 2, 5) for _ in range(20)]
@@ -155,7 +155,7 @@ def test_least_squares_find_what_is_linear() -> None:
     assert 0.2 < stitch(layer, noisy) < 0.9
 
 
-def test_a_classifier_of_unknown_latents_is_no_beginning(toys: Path, tmp_path: Path) -> None:
+def test_a_classifier_of_unknown_latents_cannot_begin_a_run(toys: Path, tmp_path: Path) -> None:
     path = saved(HeadTrainer(of_tiny(), FIRST, CPU), toys, tmp_path / "a.pt", 1)
     state = checkpoint.load(path)
     state["config"]["fingerprint"] = "12345678"

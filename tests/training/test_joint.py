@@ -1,4 +1,4 @@
-"""Training the joint model: its two steps, their loss, and what each of them moves."""
+"""Training of the joint model: its two steps, their loss, and the weights that each changes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def first(data: ClassFolder, toys: Path, tmp_path: Path) -> Path:
 
 
 def second(toys: Path, first: Path, **changes: object) -> JointTrainer:
-    """A trainer of the second step, its data loaded."""
+    """A trainer of the second step with its data loaded."""
     wanted = {"crop": 64, "batch": 4, "lr": 2e-3, "warmup": 2, "smallest": 0.5} | changes
     trainer = start.start(Request(toys, None, wanted, CPU, init=str(first)))
     assert isinstance(trainer, JointTrainer)
@@ -54,7 +54,7 @@ def second(toys: Path, first: Path, **changes: object) -> JointTrainer:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_first_step_learns_and_leaves_rates_alone(optimizer: str, data: ClassFolder) -> None:
+def test_the_first_step_learns_and_does_not_train_rates(optimizer: str, data: ClassFolder) -> None:
     trainer = JointTrainer(ICAT, replace(FIRST, optimizer=optimizer), CPU)
     before = parameters(trainer.network)
     found = [trainer.train_step(data) for _ in range(50)]
@@ -81,7 +81,7 @@ def test_the_first_step_does_not_quantise(data: ClassFolder) -> None:
     torch.testing.assert_close(low.loss, ce + 0.001 * 255**2 * low.mse)
 
 
-def test_the_second_step_begins_at_a_fitting_scale_and_lowers_the_rate(
+def test_the_second_step_begins_at_a_suitable_scale_and_lowers_the_rate(
     first: Path, toys: Path, data: ClassFolder
 ) -> None:
     trainer = second(toys, first)
@@ -110,9 +110,9 @@ def test_gains_are_set_only_when_the_step_before_had_none(
     again.load_data(toys, quiet)
     assert same(again.network, trainer.network)
     tuned = second(toys, tmp_path / "second.pt")
-    trainer.finish(data)  # as a run that begins from it fits what halves latents
+    trainer.finish(data)  # fits the halving layer, as a run that begins from it does
     assert same(tuned.network, trainer.average)
-    # A first step that went on from there has learned without gains again.
+    # A first step that begins from these weights learns without gains again.
     back = second(toys, tmp_path / "second.pt", step=1)
     back.begin_run({**RUN, "step": 1})
     back.train_step(data)
@@ -187,7 +187,7 @@ def test_resuming_is_exact(options, toys: Path, tmp_path: Path) -> None:
     for _ in range(4):
         straight.train_step(data)
     begun(JointTrainer(ICAT, options, CPU), 2).save(tmp_path / "trunk.pt")
-    torch.rand(100)  # whatever happens in between
+    torch.rand(100)  # resuming must not depend on other random draws
     resumed = begun(start.resume(tmp_path / "trunk.pt", CPU, False, {}), 2)
     assert isinstance(resumed, JointTrainer)
     assert resumed.step == straight.step == 4
@@ -195,12 +195,12 @@ def test_resuming_is_exact(options, toys: Path, tmp_path: Path) -> None:
     assert same(straight.average, resumed.average)
 
 
-def test_blocks_are_dropped_in_training_alone(data: ClassFolder) -> None:
+def test_blocks_are_dropped_only_in_training(data: ClassFolder) -> None:
     config = replace(ICAT, vit=replace(ICAT.vit, drop_path=0.9))
     trainer = JointTrainer(config, replace(FIRST, augment="none"), CPU)
     for network in (trainer.network, trainer.average):
         for block in network.vit.blocks:
-            torch.nn.init.constant_(block.mlp2.bias, 1.0)  # so that blocks do something
+            torch.nn.init.constant_(block.mlp2.bias, 1.0)  # so that each block has an effect
     batch = trainer.batch(data)
     losses = {float(trainer.forward(*batch).ce) for _ in range(6)}
     assert len(losses) > 1
@@ -210,7 +210,7 @@ def test_blocks_are_dropped_in_training_alone(data: ClassFolder) -> None:
     assert len({float(trainer.forward(*batch).ce) for _ in range(6)}) > 1
 
 
-def test_validation_is_of_every_quality_and_changes_nothing(data: ClassFolder) -> None:
+def test_validation_covers_every_quality_and_changes_nothing(data: ClassFolder) -> None:
     trainer = JointTrainer(ICAT, SECOND, CPU)
     state = torch.get_rng_state()
     rows = trainer.validate(data)
@@ -221,7 +221,7 @@ def test_validation_is_of_every_quality_and_changes_nothing(data: ClassFolder) -
     assert [row["bpp"] for row in JointTrainer(ICAT, FIRST, CPU).validate(data)] == [0]
 
 
-def test_validation_and_calibration_are_of_all_classes(tmp_path: Path, monkeypatch) -> None:
+def test_validation_and_calibration_cover_all_classes(tmp_path: Path, monkeypatch) -> None:
     names = tuple("abcdefghijkl")
     folder = write_toys(tmp_path, 51, names)
     monkeypatch.setattr(joint_trainer, "VALIDATION_IMAGES", 12)
@@ -247,7 +247,7 @@ def test_other_classes_are_refused_when_resuming(first: Path, toys: Path, tmp_pa
         trainer.load_data(lonely, quiet)
 
 
-def test_other_classes_replace_the_layer_of_labels_alone(first: Path, tmp_path: Path) -> None:
+def test_other_classes_replace_only_the_layer_of_labels(first: Path, tmp_path: Path) -> None:
     own = write_toys(tmp_path / "own", 2, ("cat", "dog"))
     before = start.resume(first, CPU, False, {}).average.state_dict()
     trainer = start.start(Request(own, None, {"crop": 64, "step": 1}, CPU, init=str(first)))
@@ -259,8 +259,8 @@ def test_other_classes_replace_the_layer_of_labels_alone(first: Path, tmp_path: 
     assert trainer.history[-1]["crops"] == 16
 
 
-def test_weight_decay_is_of_matrices_alone() -> None:
-    """Without gradients of its own, what is decayed shrinks and all else stays."""
+def test_weight_decay_applies_only_to_matrices() -> None:
+    """With gradients of zero, matrices shrink and all other parameters stay."""
     for optimizer in OPTIMIZERS:
         options = replace(FIRST, weight_decay=0.5, lr=0.1, warmup=0, optimizer=optimizer)
         trainer = JointTrainer(ICAT, options, CPU)
@@ -292,14 +292,14 @@ def test_the_first_step_is_not_exported(first: Path, toys: Path, tmp_path: Path)
     assert "step 1" in card
 
 
-def test_positions_are_learned_for_the_grid_of_the_crops(toys: Path) -> None:
+def test_positions_have_the_grid_of_the_crops(toys: Path) -> None:
     for crop, grid in ((64, 4), (224, 14)):
         trainer = start.start(Request(toys, "icat-lite", {"crop": crop}, CPU))
         assert trainer.config.vit.grid == grid
 
 
-def test_one_first_step_serves_every_beta(first: Path, toys: Path) -> None:
-    """The paper loads the pretrained weights once and trains a network for each α and β."""
+def test_one_first_step_can_be_used_for_every_beta(first: Path, toys: Path) -> None:
+    """The paper trains a network for each α and β from the same pretrained weights."""
     trainer = start.start(Request(toys, None, {"crop": 64}, CPU, init=str(first), lmbda=0.003))
     assert trainer.config.lambdas == (0.003,)
     assert trainer.network.gains is None
@@ -308,9 +308,9 @@ def test_one_first_step_serves_every_beta(first: Path, toys: Path) -> None:
 
 
 def test_aggregation_can_be_left_out_of_weights_that_have_it(toys: Path, tmp_path: Path) -> None:
-    """The pictures stay as like as a linear layer can make them; nothing else changes.
+    """The pictures stay as similar as a linear layer can make them. Nothing else changes.
 
-    Tokens are wider than latents, as in every preset: they alone determine no matrix.
+    Tokens are wider than latents, as in every preset. So they alone do not determine a matrix.
     """
     first = saved(JointTrainer(replace(ICAT, M=8), FIRST, CPU), toys, tmp_path / "first.pt", 4)
     options: dict[str, Any] = {"crop": 64, "step": 1, "augment": "none"}

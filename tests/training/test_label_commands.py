@@ -1,4 +1,4 @@
-"""Training of labels by the commands: whole chains, and what is refused."""
+"""Training of labels by the commands: whole sequences of commands, and refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ticodec.training import checkpoint
 
 @pytest.fixture
 def ticodec(monkeypatch: pytest.MonkeyPatch, run):
-    """Run the command, whose networks are small ones."""
+    """A function that runs the command with presets of small networks."""
     monkeypatch.setitem(families.PRESETS, "icat-lite", replace(ICAT, labels=()))
     for name in ("vit", "vit-lite"):
         monkeypatch.setitem(config.VITS, name, VIT)
@@ -29,7 +29,7 @@ def ticodec(monkeypatch: pytest.MonkeyPatch, run):
 
 @pytest.fixture
 def done(ticodec):
-    """The same for what must succeed: what it said."""
+    """A function that runs a command which must succeed, and returns its output."""
 
     def call(*arguments: object) -> str:
         done = ticodec(*arguments)
@@ -41,7 +41,7 @@ def done(ticodec):
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with weights of its own in `store`."""
+    """The current folder. Weights are in its subfolder `store`."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(GOLDEN / "weights", "store")
     monkeypatch.setenv("TICODEC_WEIGHTS", "store")
@@ -190,13 +190,13 @@ def test_a_classifier_of_pixels(toys: Path, work: Path, ticodec, done) -> None:
         (2, "this network has blue sea", ("--data", "two", "--resume", "vit.pt")),
     ],
 )
-def test_what_is_refused(code: int, words: str, arguments, refusing) -> None:
+def test_refused_options(code: int, words: str, arguments, refusing) -> None:
     refusing(*arguments).fails(code, words)
 
 
 @pytest.fixture(scope="module")
 def prepared(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of too few classes, and checkpoints of both kinds."""
+    """Folders with too few classes, and checkpoints of both kinds."""
     from support import CPU, SMALL, SMALL_RUN
     from toys import FIRST
 
@@ -221,7 +221,7 @@ def prepared(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def refusing(prepared: Path, ticodec, monkeypatch: pytest.MonkeyPatch):
-    """`ticodec train` where those are; the data are toys unless others are named."""
+    """A function that runs `ticodec train` in the folder of `prepared`, by default on the toys."""
     monkeypatch.chdir(prepared)
 
     def call(*arguments: object) -> Result:

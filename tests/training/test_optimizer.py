@@ -1,4 +1,4 @@
-"""Adam and Muon, and the steps that are not taken."""
+"""Adam and Muon, and steps that are skipped."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def test_a_spike_of_the_gradient_is_skipped_and_does_not_hide_later_ones() -> No
     assert before < after < 1.1 * before
     assert not sane(float("nan"))
     assert float(trainer.typical) == after
-    for _ in range(300):  # a new normal is accepted in time
+    for _ in range(300):  # larger norms are accepted after some time
         sane(30.0)
     assert sane(30.0)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_parameter_is_trained_and_none_by_a_skipped_step(
+def test_a_step_changes_every_parameter_and_a_skipped_step_none(
     optimizer: str, data: PhotoData
 ) -> None:
     trainer = Trainer(CONFIG, replace(OPTIONS, optimizer=optimizer), CPU)
-    with torch.no_grad():  # ẑ would be all zeros at first, and teach h_s little
+    with torch.no_grad():  # ẑ would be all zeros at first, and h_s would hardly learn
         trainer.network.h_a[-1].conv.weight.mul_(100)
 
     def moved() -> set[str]:
@@ -73,8 +73,8 @@ def test_every_parameter_is_trained_and_none_by_a_skipped_step(
 
 
 @pytest.mark.parametrize("bf16", [True, False])
-def test_muon_is_torchs_muon(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In float32 where bf16 would be emulated."""
+def test_muon_equals_torchs_muon(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs in float32 if bf16 would be emulated."""
     monkeypatch.setattr("ticodec.training.optimizer.fast_bf16", lambda device: bf16)
     types: list[torch.dtype] = []
 
@@ -95,13 +95,13 @@ def test_muon_is_torchs_muon(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> Non
         muon.step(0.1, torch.tensor(True))
         torchs.step()
         for a, b in zip(mine, theirs, strict=True):
-            limit = 0.02 if bf16 else 0.1  # torch's are in bfloat16
+            limit = 0.02 if bf16 else 0.1  # torch's Muon uses bfloat16
             assert (a - b).norm() < limit * b.norm(), step
     assert set(types) == {torch.bfloat16 if bf16 else torch.float32}
 
 
 @pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 0.1), (torch.float32, 1e-5)])
-def test_orthogonal_matrices_are_made_in_the_type_asked_for(
+def test_orthogonal_matrices_are_computed_in_the_requested_type(
     dtype: torch.dtype, digits: float
 ) -> None:
     torch.manual_seed(0)
@@ -114,7 +114,7 @@ def test_orthogonal_matrices_are_made_in_the_type_asked_for(
         assert digits / 100 < error < digits
 
 
-def test_muon_is_for_the_matrices() -> None:
+def test_muon_is_used_for_matrices() -> None:
     trainer = Trainer(CONFIG, replace(OPTIONS, optimizer="muon"), CPU)
     matrices = sum(isinstance(m, torch.nn.Linear) for m in trainer.network.modules())
     assert sum(len(group) for group in trainer.optimizer.muon.groups) == matrices

@@ -1,4 +1,4 @@
-"""One field describes an option: its help, defaults, check, and who takes it."""
+"""One field describes each training option: its help, defaults, check, and where it is used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ticodec.training.option_field import ALL, LABELLED, Training, names_of
 from ticodec.training.options import OPTIONS, TrainOptions, check_resumable, check_used
 
 NAMES = [entry.name for entry in fields(TrainOptions)]
-#: For each option that has a check, a value that it refuses.
+#: A value that is refused, for each option that has a check.
 BAD = {
     "freeze": "gains",
     "crop": 100,
@@ -40,13 +40,13 @@ BAD = {
     "views": -1,
     "enlarge": 3,
 }
-#: These need none: any text may name a classifier.
+#: Options that need no check, because any text may name a classifier.
 UNCHECKED = {"teacher"}
 
 
 @pytest.fixture
 def help_text(run, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What `ticodec train --help` prints, as one line without borders."""
+    """The output of `ticodec train --help` as one line without borders."""
     monkeypatch.setenv("COLUMNS", "400")
     result = run("train", "--help")
     assert result.code == 0
@@ -90,7 +90,7 @@ def test_values_out_of_range_are_refused_by_name(name: str, value: object) -> No
 
 @pytest.mark.parametrize("training", Training)
 def test_defaults_depend_on_what_is_trained(training: Training) -> None:
-    """As the papers have them: Lu et al.; Bai et al. in their first and their second step."""
+    """They are those of the papers: Lu et al., and the first and second step of Bai et al."""
     options = TrainOptions.of(training, {})
     labelled, second = training in LABELLED, training is Training.STEP_2
     assert options.crop == (224 if labelled else 256)
@@ -111,13 +111,13 @@ def test_options_that_would_be_ignored_are_refused(training: Training) -> None:
                 TrainOptions.of(training, {name: option.defaults[next(iter(option.defaults))]})
 
 
-def test_a_run_keeps_what_cannot_change() -> None:
+def test_a_run_keeps_options_that_cannot_change() -> None:
     check_resumable(["lr", "crop"])
     with pytest.raises(UsageError, match="leave out `seed`, `step`: a resumed run keeps its own"):
         check_resumable(["seed", "lr", "step"])
 
 
-def test_the_history_has_what_a_training_uses() -> None:
+def test_the_history_has_the_options_that_a_training_uses() -> None:
     common = {"crop", "batch", "lr", "warmup", "seed", "optimizer", "weight_decay"}
     own = {
         Training.CODEC: {"balance", "shrink"},
@@ -142,7 +142,7 @@ def test_kinds_of_training_are_listed_in_words() -> None:
     assert names_of([Training.HEAD, Training.PIXELS]) == "heads and vit"
 
 
-def test_checkpoints_from_before_an_option_have_its_default(tmp_path: Path) -> None:
+def test_checkpoints_older_than_an_option_have_its_default(tmp_path: Path) -> None:
     Trainer(SMALL, SMALL_RUN, CPU).save(tmp_path / "trunk.pt")
     state = checkpoint.load(tmp_path / "trunk.pt")
     for name in ("teacher", "enlarge", "ema"):

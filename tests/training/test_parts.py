@@ -1,4 +1,4 @@
-"""Checkpoints in parts: sizes, replacing, and sets that are not whole."""
+"""Checkpoints in parts: sizes, replacing, and incomplete sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def some_bytes(count: int, seed: int) -> bytes:
     return np.random.default_rng(seed).bytes(count)
 
 
-def test_parts_join_to_what_was_written(tmp_path: Path) -> None:
+def test_parts_give_the_data_that_was_written(tmp_path: Path) -> None:
     data = some_bytes(5 * parts.MIB // 2, 1)
     parts.write(tmp_path, data, 1, {"step": 7})
     sizes = [(tmp_path / f"weights.{i}").stat().st_size for i in range(3)]
@@ -46,7 +46,7 @@ def test_a_mixed_set_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["weights.0", "index.json"])
-def test_a_set_that_is_not_whole_is_refused(missing: str, tmp_path: Path) -> None:
+def test_an_incomplete_set_is_refused(missing: str, tmp_path: Path) -> None:
     parts.write(tmp_path, some_bytes(100, 1), 1, {})
     (tmp_path / missing).unlink()
     with pytest.raises(BadInputError, match=missing):
@@ -54,13 +54,13 @@ def test_a_set_that_is_not_whole_is_refused(missing: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"parts": [1]}', '{"parts": [{"name": "a"}]}'])
-def test_an_index_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+def test_an_invalid_index_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(text)
     with pytest.raises(BadInputError, match="not an index"):
         parts.join(tmp_path)
 
 
-def test_a_run_that_begins_is_not_done(tmp_path: Path) -> None:
+def test_a_run_that_begins_is_not_marked_as_done(tmp_path: Path) -> None:
     folder = tmp_path / "run" / "parts"
     parts.begin(folder)
     parts.finish(folder)
@@ -69,13 +69,13 @@ def test_a_run_that_begins_is_not_done(tmp_path: Path) -> None:
     assert not (folder / "done").exists()
 
 
-def test_a_disk_that_refuses(tmp_path: Path) -> None:
-    (tmp_path / "weights.0.part").mkdir()  # in the way
+def test_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "weights.0.part").mkdir()  # a folder where a file is to be written
     with pytest.raises(TicodecError, match="cannot write the weights"):
         parts.write(tmp_path, b"data", 1, {})
 
 
-def test_export_reads_halves_as_they_are() -> None:
-    """Or parts and the checkpoint that they were made of would have different fingerprints."""
+def test_export_reads_half_precision_unchanged() -> None:
+    """Otherwise parts and the checkpoint they were made of would have different fingerprints."""
     (same,) = mean([{"weight": torch.tensor([-1e-9]).half()}]).values()
     assert torch.signbit(same)

@@ -1,4 +1,4 @@
-"""The layers that give smaller pictures: how they are fitted, and what export makes of them."""
+"""The layers that give smaller pictures: how they are fitted and exported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ticodec.training.float_latents import frozen_network
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """Of a small network of random weights."""
+    """A checkpoint of a small network with random weights."""
     trainer = Trainer(SMALL, SMALL_RUN, CPU)
     trainer.calibration = torch.from_numpy(make_pixels(128, 128))[None]
     trainer.average.load_state_dict(trainer.network.state_dict())
@@ -39,8 +39,8 @@ def manifest_of(folder: Path) -> dict:
     return json.loads((folder / "manifest.json").read_text())
 
 
-def test_a_layer_is_found_again() -> None:
-    """From what it gives on a map, its own weights come back."""
+def test_fitting_recovers_a_layer() -> None:
+    """A layer's weights are found from its output for a map."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 40, 30, 4, generator=generator)
     weight, bias = torch.randn(12, 4, 3, 3, generator=generator), torch.arange(12.0)
@@ -54,7 +54,7 @@ def test_a_layer_is_found_again() -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
-def test_blocks_are_the_pixels_that_a_layer_gives(scale: int) -> None:
+def test_blocks_are_the_pixels_that_a_layer_outputs(scale: int) -> None:
     whole = torch.from_numpy(make_pixels(64, 96)).float()[None]
     h, w = 32 // scale, 48 // scale
     pixels = shuffled(blocks(whole, scale).view(h, w, 12))
@@ -69,7 +69,7 @@ def test_views_are_all_different() -> None:
 
 
 def test_a_few_images_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layers fitted to two pictures of numbers serve for others of their kind."""
+    """Layers that are fitted to two generated pictures are good for other such pictures."""
     monkeypatch.setattr(previews, "VIEWS", 6)
     entry = weights.find("tiny")
     network, _ = frozen_network(entry, CPU)
@@ -100,7 +100,7 @@ def test_export_makes_a_preview(checkpoint: Path, tmp_path: Path) -> None:
     assert codec.decode(data, scale=2).pixels.shape == (20, 20, 3)
 
 
-def test_the_same_export_again_changes_nothing(checkpoint: Path, tmp_path: Path) -> None:
+def test_exporting_the_same_again_changes_nothing(checkpoint: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     export([checkpoint], store)
     before = {p.name: p.read_bytes() for p in store.iterdir()}
@@ -108,8 +108,8 @@ def test_the_same_export_again_changes_nothing(checkpoint: Path, tmp_path: Path)
     assert {p.name: p.read_bytes() for p in store.iterdir()} == before
 
 
-def test_weights_of_before_get_a_preview(checkpoint: Path, tmp_path: Path) -> None:
-    """When they are exported again; a missing or damaged file comes back, too."""
+def test_older_weights_get_a_preview(checkpoint: Path, tmp_path: Path) -> None:
+    """They get it when they are exported again. A missing or damaged file is also made again."""
     store = tmp_path / "store"
     entry = export([checkpoint], store)
     assert entry.preview is not None
@@ -124,7 +124,7 @@ def test_weights_of_before_get_a_preview(checkpoint: Path, tmp_path: Path) -> No
 
 
 def test_a_preview_made_elsewhere_is_kept(checkpoint: Path, tmp_path: Path) -> None:
-    """Another kind of CPU may fit other last bits to the same weights."""
+    """Another kind of CPU may fit layers with other last bits to the same weights."""
     store = tmp_path / "store"
     export([checkpoint], store)
     manifest = manifest_of(store)
@@ -149,7 +149,7 @@ def test_earlier_weights_keep_their_preview(checkpoint: Path, tmp_path: Path) ->
     assert old.preview.path.exists()
 
 
-def test_layers_that_are_not_finite() -> None:
+def test_layers_that_are_not_finite_are_refused() -> None:
     network, _ = frozen_network(weights.find("tiny"), CPU)
     layers = PreviewLayers(network.g_s)
     torch.nn.init.constant_(layers.of(4).conv.bias, 1e6)

@@ -1,4 +1,4 @@
-"""What a GPU that is lent for a quarter of an hour needs, tried on the CPU with a toy network."""
+"""Training for a quarter of an hour on a borrowed GPU, tried on the CPU with a small network."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ticodec.training import checkpoint, loop, parts, run_log
 OPTIONS = ("--crop", 64, "--batch", 2, "--device", "cpu", "--lr", 1e-3, "--warmup", 2)
 MINUTES = 0.1
 BY_THE_CLOCK = ("--minutes", MINUTES, "--anneal-part", 0.7, "--part-mib", 1, "--part-minutes", 0.01)
-#: Seconds that a busy machine may be late.
+#: Seconds by which a busy machine may be late.
 LATE = 5
 
 
 @pytest.fixture
 def train(run, photos_here: Path):
-    """`ticodec train` on photos, in a folder of its own, with a small network."""
+    """A function that runs `ticodec train` on photos with a small network, in a new folder."""
     return lambda *arguments: run("train", "--data", "photos", *OPTIONS, *arguments)
 
 
@@ -62,7 +62,7 @@ def test_one_command_leaves_weights_that_encode(
     assert list(rows[0]) == ["step", "crops", "quality", "bpp", "psnr", "bpp_rounded"]
     assert [int(row["step"]) for row in rows] == [trunk["step"]] * 4 + [annealed["step"]] * 4
 
-    # Sets were left before the end; "done" comes with the last one alone.
+    # Sets of parts were written before the end. Only the last one has "done".
     assert len(seen) > 3
     assert not seen[0][0]
     assert all("done" not in here and "index.json" in here for _, here in seen)
@@ -77,7 +77,7 @@ def test_one_command_leaves_weights_that_encode(
     for name, value in annealed["average"].items():
         assert torch.equal(state["average"][name], value.half().float()), name
 
-    # The parts are all that has to come back: they are exported, and encode.
+    # Only the parts are needed later: they can be exported, and the weights encode.
     shutil.copytree(left, "back")
     made = [run("export", source, "--out", store, "--name", "mine", "--json")
             for source, store in (("back", "one"), ("gpu/annealed.pt", "two"))]  # fmt: skip
@@ -89,7 +89,7 @@ def test_one_command_leaves_weights_that_encode(
     assert Image.open("a.png").size == (100, 90)
 
 
-def test_weights_in_parts_begin_another_run(train) -> None:
+def test_a_run_can_begin_from_weights_in_parts(train) -> None:
     assert train("--max-steps", 2, "--part-mib", 1, "--out", "gpu").code == 0
     left = checkpoint.load(Path("gpu/parts"))
     train("--resume", "gpu/parts").fails(2, "only averaged weights", "give it as --init")
@@ -111,7 +111,10 @@ def test_weights_in_parts_begin_another_run(train) -> None:
 
 
 def test_a_compiled_run_is_the_same_run(train, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Warmed up, it draws the same crops and noise, and goes on exactly. (Nothing is compiled.)"""
+    """After warming up, it draws the same crops and noise. It can be resumed exactly.
+
+    (Nothing is really compiled.)
+    """
     monkeypatch.setattr(torch, "compile", lambda function: function)
     straight = train("--max-steps", 3, "--out", "straight")
     assert straight.code == 0, straight.err
@@ -138,7 +141,7 @@ def test_a_compiled_run_is_the_same_run(train, monkeypatch: pytest.MonkeyPatch) 
         (("--minutes", 0.0001), ("were over before training could begin",)),
     ],
 )
-def test_what_makes_no_sense_is_one_line(train, arguments: tuple, words: tuple[str, ...]) -> None:
+def test_impossible_options_give_one_line(train, arguments: tuple, words: tuple[str, ...]) -> None:
     result = train(*arguments)
     result.fails(1 if arguments[1] == 0.0001 else 2, *words)
     assert not list(Path.cwd().rglob("*.pt"))

@@ -1,4 +1,4 @@
-"""What may be asked of a training together."""
+"""Combinations of training options that are allowed or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ticodec.training.request import Request
     [
         ("tic-plus-low", None, True),
         ("tic-plus-low", "tic-plus-low", True),
-        ("tic-plus-low", "tic-plus", True),  # the name of its model
+        ("tic-plus-low", "tic-plus", True),  # the name of the preset's model
         ("tic-plus-low", "tic-plus-high", False),
         ("tic-plus", "tic-plus-low", False),
         ("tic-plus", "tic", False),
@@ -25,10 +25,10 @@ from ticodec.training.request import Request
         ("icat-lite", "icat-lite", True),
     ],
 )
-def test_weights_to_begin_from_are_of_the_preset_that_is_named(
+def test_weights_to_begin_from_must_be_of_the_named_preset(
     monkeypatch: pytest.MonkeyPatch, weights: str, model: str | None, goes: bool
 ) -> None:
-    """`init` has its own dimensions: another preset than theirs would not be what is trained."""
+    """The weights of `init` have their own dimensions, so another preset would not be trained."""
     codec = SimpleNamespace(config=preset(weights))
     monkeypatch.setattr("ticodec.training.request.find_codec", lambda name: codec)
     request = Request(Path(), model, init="mine")

@@ -1,4 +1,4 @@
-"""Folders of runs: nothing of another run is replaced, and what to type next is right."""
+"""Folders of runs: files of another run are not replaced, and the next command is right."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMMON = ("--crop", 64, "--batch", 2, "--max-steps", 1, "--device", "cpu")
 
 @pytest.fixture
 def train(run, photos_here: Path):
-    """`ticodec train` on photos, in a folder of its own, with a small network."""
+    """A function that runs `ticodec train` on photos with a small network, in a new folder."""
     return lambda *arguments: run("train", "--data", "photos", *COMMON, *arguments)
 
 
@@ -45,7 +45,7 @@ def test_a_run_replaces_no_other(train) -> None:
     assert trunk.read_bytes() != before
 
 
-def test_a_run_goes_on_in_its_own_folder(train) -> None:
+def test_a_run_is_resumed_in_its_own_folder(train) -> None:
     assert train().code == 0
     assert train("--resume", "runs/tic-lite/trunk.pt", "--max-steps", 2).code == 0
     assert checkpoint.load(Path("runs/tic-lite/trunk.pt"))["step"] == 2
@@ -63,16 +63,16 @@ def test_an_annealed_copy_does_not_replace_its_trunk(train) -> None:
 
 
 def test_two_runs_do_not_write_into_one_folder(train) -> None:
-    """The second one finds out before it has loaded anything, and changes nothing."""
+    """The second run notices this before it loads anything, and changes nothing."""
     folder = Path("runs/tic-lite")
     folder.mkdir(parents=True)
     with FileLock(folder / LOCK):
         train().fails(1, "runs/tic-lite: another run is writing there")
     assert [path.name for path in folder.iterdir()] == [LOCK]
-    assert train().code == 0  # the file that is left says nothing
+    assert train().code == 0  # the lock file that is left has no effect
 
 
-def test_checkpoints_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
+def test_checkpoints_are_written_completely_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "trunk.pt"
     checkpoint.save(path, {"step": 1})
     before = path.read_bytes()
@@ -87,7 +87,7 @@ def test_checkpoints_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
     assert [file.name for file in tmp_path.iterdir()] == ["trunk.pt"]
 
 
-def test_what_a_run_begins_from_is_never_replaced(train) -> None:
+def test_weights_that_a_run_begins_from_are_never_replaced(train) -> None:
     assert train().code == 0
     again = train("--init", "runs/tic-lite/trunk.pt", "--out", "runs/tic-lite", "--force")
     again.fails(2, "which it reads: give another --out")
@@ -107,11 +107,11 @@ def test_folders_are_named_after_what_is_trained(tmp_path: Path) -> None:
     assert folder_of(Request(tmp_path), joint, Path("out")) == Path("out")
 
 
-def test_what_to_type_next_is_quoted() -> None:
+def test_the_next_command_is_quoted() -> None:
     trainer = Trainer(SMALL, SMALL_RUN, CPU)
     made = Path("my runs/it's $HOME; rm *.pt/trunk.pt")
     command = next_command(made, Path("photos"), trainer)
-    named = ["--name", "my-tic-lite"]  # other weights are called tic-lite
+    named = ["--name", "my-tic-lite"]  # tic-lite is the name of other weights
     assert shlex.split(command) == ["ticodec", "export", str(made), *named]
     command = next_command(Path("-x/trunk.pt"), Path(), HeadTrainer(PIXELS, FIRST, CPU))
     assert command == "ticodec export ./-x/trunk.pt"
@@ -127,7 +127,7 @@ def test_the_name_to_export_by_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_name_to_export_by_is_that_of_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three presets are a `tic-plus`; weights of one should not take the name of another's."""
+    """Three presets are of the model `tic-plus`. Weights of one must not take another's name."""
     names = {"tic-plus", "tic-plus-high"}
     monkeypatch.setattr("ticodec.weights.names", lambda: names)
 
@@ -141,16 +141,16 @@ def test_the_name_to_export_by_is_that_of_the_preset(monkeypatch: pytest.MonkeyP
     assert name("tic") == ""
 
 
-def test_what_to_type_next_does_the_second_step(
+def test_the_next_command_runs_the_second_step(
     run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Typed as it was printed, from folders with names that a shell would take apart."""
+    """It is run as printed, with names of folders that a shell would split."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(families.PRESETS, "icat-lite", replace(ICAT, labels=()))
     monkeypatch.setitem(config.VITS, "vit-lite", VIT)
     classes = write_toys(Path("my 'own' \"classes\" :smile: [red]"), 2, ("cat", "dog"))
     first = Path("it's $a run-step1")
-    first.with_name("it's $a run").mkdir()  # there already: not to be written to
+    first.with_name("it's $a run").mkdir()  # it exists already, so it must not be written to
     said = run("train", "--data", classes, "--model", "icat-lite", "--step", 1, "--out", first,
                *COMMON).out  # fmt: skip
     command = shlex.split(said.rpartition("next: ")[2])
@@ -169,17 +169,17 @@ def test_what_to_type_next_does_the_second_step(
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", 0, -1])
-def test_no_such_trade_off(train, value: object) -> None:
+def test_impossible_trade_offs(train, value: object) -> None:
     train("--lmbda", value).fails(2, "--lmbda must be a number above 0")
 
 
-def test_what_installed_weights_have_is_said_by_its_flag(train) -> None:
+def test_options_that_installed_weights_fix_are_named_by_their_flag(train) -> None:
     for flag, value in (("--lmbda", 0.1), ("--activation", "none")):
         message = f"leave out {flag}: --init has its own"
         train("--init", "tiny", flag, value).fails(2, message)
 
 
-def test_a_folder_that_takes_no_checkpoint_is_refused_first(train, monkeypatch) -> None:
+def test_a_folder_that_cannot_be_written_is_refused_first(train, monkeypatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: str(path) != "runs/tic-lite")
     train().fails(1, "runs/tic-lite: cannot be written")
     assert [path.name for path in Path("runs/tic-lite").iterdir()] == [LOCK]

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on."""
+"""The progress bar of a training run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ticodec.training.run_log import progress_bar
 STATS = "step 50  3.5 crops/s  loss 54.349  1.210 bpp  12.48 dB  1.203 bpp rounded  skipped 0"
 
 
-def test_nothing_of_the_bar_is_cut_in_80_columns() -> None:
+def test_the_bar_fits_80_columns() -> None:
     console = Console(file=StringIO(), width=80)
     bar = progress_bar(console)
     bar.add_task("annealing", total=None, stats=STATS)

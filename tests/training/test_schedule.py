@@ -1,4 +1,4 @@
-"""When phases end: by minutes, by steps, by the clock; and what does not go together."""
+"""When training phases end: by minutes, by steps, by the clock. Also limits that are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ticodec.training.schedule import CAUTION, SPARE_SECONDS, Limits, Schedule
 
 
 class Clock:
-    """A clock that goes on when it is told to."""
+    """A clock that advances only when a test changes it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -39,7 +39,7 @@ def test_a_run_without_limits_never_ends() -> None:
     assert not Limits(anneal_minutes=0).anneals
 
 
-def test_annealing_by_minutes_begins_when_it_is_told_to() -> None:
+def test_annealing_by_minutes_begins_when_it_is_started() -> None:
     clock = Clock()
     schedule = Schedule(Limits(max_steps=1, anneal_minutes=2), clock.now, clock)
     clock.now += 300
@@ -52,7 +52,7 @@ def test_annealing_by_minutes_begins_when_it_is_told_to() -> None:
 
 
 def test_a_run_by_the_clock_ends_at_its_deadline() -> None:
-    """Of 11 minutes the start took one; 70 % of the other ten are for annealing."""
+    """The start took one of 11 minutes. 70 % of the other ten are for annealing."""
     clock = Clock()
     began = clock.now
     clock.now += 60
@@ -61,7 +61,7 @@ def test_a_run_by_the_clock_ends_at_its_deadline() -> None:
     assert not schedule.stable_ended(10**9)
     clock.now = began + 60 + 180
     assert schedule.stable_ended(0)
-    clock.now += 8  # writing and judging
+    clock.now += 8  # writing and validation
     schedule.begin_annealing(8)
     end = began + 660 - 8 * CAUTION - SPARE_SECONDS
     assert schedule.annealed() == 0
@@ -73,13 +73,13 @@ def test_a_run_by_the_clock_ends_at_its_deadline() -> None:
     assert schedule.annealed() >= 1
 
 
-def test_all_of_a_run_may_be_annealing() -> None:
+def test_a_whole_run_may_be_annealing() -> None:
     clock = Clock()
     schedule = Schedule(Limits(minutes=1, anneal_part=1), clock.now, clock)
     assert schedule.stable_ended(0)
 
 
-def test_too_little_time_is_left_to_anneal() -> None:
+def test_too_little_time_left_to_anneal() -> None:
     clock = Clock()
     schedule = Schedule(Limits(minutes=1), clock.now, clock)
     clock.now += 50
@@ -87,7 +87,7 @@ def test_too_little_time_is_left_to_anneal() -> None:
     assert schedule.annealed() >= 1
 
 
-def test_minutes_that_the_start_takes_up() -> None:
+def test_minutes_that_the_start_takes() -> None:
     clock = Clock()
     began = clock.now
     clock.now += 75
@@ -111,7 +111,7 @@ def test_minutes_that_the_start_takes_up() -> None:
         ({"minutes": 1, "anneal_part": 1.1}, "`anneal_part` must be above 0 and at most 1"),
     ],
 )
-def test_limits_that_cannot_be(limits: dict, message: str) -> None:
+def test_impossible_limits(limits: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Limits(**limits)
 
@@ -124,6 +124,6 @@ def test_limits_that_cannot_be(limits: dict, message: str) -> None:
         ({"part_mib": 1, "part_minutes": 0}, "`part_minutes` must be above 0"),
     ],
 )
-def test_parts_that_cannot_be(options: dict, message: str) -> None:
+def test_impossible_options_of_parts(options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         PartOptions(**options)

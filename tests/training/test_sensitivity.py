@@ -1,4 +1,4 @@
-"""What errors of latents do to pixels."""
+"""How errors of latents affect pixels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ticodec.models.families import build
 from ticodec.training.sensitivity import sensitivity
 
 
-def test_costs_are_what_small_errors_do_to_pixels() -> None:
-    """Against differences: latents of one channel are moved, each up or down at random."""
+def test_costs_equal_the_effect_of_small_errors_on_pixels() -> None:
+    """The effect is measured by moving the latents of one channel up or down at random."""
     torch.manual_seed(1)
     network: CodecNetwork = build(replace(SMALL, depths=(0, 0, 2))).requires_grad_(False)
     images = torch.from_numpy(np.stack([make_pixels(128, 128, seed) for seed in range(3)])) / 255

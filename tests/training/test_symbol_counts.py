@@ -1,4 +1,4 @@
-"""Symbols that are counted, the tables that are fitted to them, and weights that have these."""
+"""Counts of symbols, the tables that are fitted to them, and weights with these tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ticodec.training.export.weights_file import export
 from ticodec.training.symbol_counts import REACH_Y, REACH_Z, SymbolCounts, summed
 
 TABLES = len(scale_grid())
-#: A table that scales near 1 have, and one of wide ones.
+#: The number of a table for scales near 1, and of one for large scales.
 NARROW, WIDE = 36, 80
 
 
@@ -38,7 +38,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def drawn(seed: int, per_table: int = 5000, channels: int = 16) -> SymbolCounts:
-    """Counts of symbols that have longer tails than gaussians, and lie a little to one side."""
+    """Counts of random symbols with longer tails than gaussians, and a mean slightly above 0."""
     counts, scales = SymbolCounts.none(TABLES, channels), torch.from_numpy(scale_grid())[:, None]
     noise = torch.randn(2, TABLES, per_table, generator=seeded(seed), dtype=torch.float64)
     symbols = (noise[0] * noise[1].abs().sqrt() * scales + 0.1).round()
@@ -54,7 +54,7 @@ def rows(tables: dict[str, Tensor]) -> Iterator[Tensor]:
 
 
 def cost(tables: dict[str, Tensor], counts: Tensor, centres: Tensor | None = None) -> Tensor:
-    """Bits of what was counted for each table; what is beyond an end costs as much as the end."""
+    """Bits of the counted symbols for each table. Symbols beyond its end count as the end."""
     bits = []
     for number, (frequencies, counted) in enumerate(zip(rows(tables), counts, strict=True)):
         half, middle = len(frequencies) // 2, len(counted) // 2
@@ -84,7 +84,7 @@ def test_symbols_are_counted_by_table_and_z_by_channel() -> None:
     assert counts.z[:, REACH_Z + torch.tensor([-3, 2, 7])].tolist() == [[0, 0, 4], [2, 2, 0]]
 
 
-def test_what_is_far_out_counts_as_the_last_symbol() -> None:
+def test_symbols_far_outside_count_as_the_last_one() -> None:
     counts = SymbolCounts.none(1, 1)
     far = torch.tensor([-32767.0, -256, -255, 255, 256, 32767])
     counts.add(torch.zeros(6, dtype=torch.long), far, 5 * far[:, None])
@@ -94,13 +94,13 @@ def test_what_is_far_out_counts_as_the_last_symbol() -> None:
     assert (int(counts.y.sum()), int(counts.z.sum())) == (6, 6)
 
 
-def test_counts_add_up_and_one_that_is_missing_spoils_all() -> None:
+def test_counts_add_up_unless_one_is_missing() -> None:
     one, two = drawn(1, 10), drawn(2, 20)
     both = summed([one, two])
     assert both is not None
     assert torch.equal(both.y, one.y + two.y)
     assert torch.equal(both.z, one.z + two.z)
-    assert torch.equal(one.y, drawn(1, 10).y)  # as it was
+    assert torch.equal(one.y, drawn(1, 10).y)  # unchanged
     assert summed([one, None]) is None
     assert summed([None]) is None
 
@@ -113,8 +113,8 @@ def test_counted_ranges_hold_every_table() -> None:
     assert REACH_Z >= 4 * HALF_MAX
 
 
-def test_fitted_tables_are_tables() -> None:
-    """Positive whole numbers that sum to 65536, those of y the same on both sides of 0."""
+def test_fitted_tables_are_valid() -> None:
+    """They have positive integers that sum to 65536. Those of y are symmetric around 0."""
     one_symbol = SymbolCounts.none(TABLES, 16)
     one_symbol.y[:, REACH_Y + 2] = 10**9
     one_symbol.z[:, 0] = 10**9
@@ -127,17 +127,17 @@ def test_fitted_tables_are_tables() -> None:
             for frequencies in rows(tables):
                 assert frequencies.min() >= 1
                 assert frequencies.sum() == 65536
-        for frequencies in rows(of_y):  # all but one that makes the sum right
+        for frequencies in rows(of_y):  # except for one count that makes the sum right
             assert (frequencies - frequencies.flip(0)).abs().max() <= 1
 
 
-def test_tables_without_counts_are_those_of_weights_before_there_were_counts() -> None:
+def test_tables_without_counts_are_those_of_earlier_versions() -> None:
     _, tensors = weights.read(weights.find("tiny"))
     for name, value in gaussian_tables().items():
         assert torch.equal(value, tensors[f"exact.y.{name}"])
 
 
-def test_where_nothing_was_counted_tables_are_those_of_the_model() -> None:
+def test_tables_without_counted_symbols_are_those_of_the_model() -> None:
     nothing, prior = SymbolCounts.none(TABLES, 16), FactorizedPrior(16)
     for fitted, model in (
         (gaussian_tables(nothing.y), gaussian_tables()),
@@ -151,7 +151,7 @@ def test_where_nothing_was_counted_tables_are_those_of_the_model() -> None:
     assert 0 < (after - before).abs().max() < 0.01 * 65536
 
 
-def test_fitted_tables_are_cheaper_for_what_was_counted() -> None:
+def test_fitted_tables_take_fewer_bits_for_the_counted_symbols() -> None:
     counts, prior = drawn(1), FactorizedPrior(16)
     before, after = cost(gaussian_tables(), counts.y), cost(gaussian_tables(counts.y), counts.y)
     assert (after <= before * 1.0001).all()
@@ -175,7 +175,7 @@ def test_tables_of_z_are_not_made_symmetric() -> None:
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with checkpoints of one network: without counts, and with those of two runs."""
+    """A folder with checkpoints of one network: without counts, and with the counts of two runs."""
     folder = tmp_path_factory.mktemp("counted")
     trainer = Trainer(SMALL, SMALL_RUN, CPU)
     trainer.calibration = torch.from_numpy(make_pixels(128, 128))[None]
@@ -192,7 +192,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(counted: Path) -> Callable[..., weights.Entry]:
-    """The weights of some of these checkpoints together, each exported once."""
+    """A function that exports some of these checkpoints together, and caches the result."""
 
     @cache
     def call(*names: str) -> weights.Entry:
@@ -220,7 +220,7 @@ def test_counts_change_tables_and_nothing_else(exported) -> None:
 
 
 def test_files_of_fitted_tables_decode_exactly(exported) -> None:
-    """By the C extension and by torch; the latents are those of files without fitted tables."""
+    """The C extension and torch decode the same latents as from files without fitted tables."""
     pixels = make_pixels(70, 90)
     without, fitted, by_torch = (
         Codec(exported(name), "cpu", bf16=False) for name in ("without", "1", "1")

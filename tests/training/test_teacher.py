@@ -1,4 +1,4 @@
-"""Learning from another classifier's answers."""
+"""Learning from the answers of another classifier (the teacher)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from ticodec.training.schedule import Limits
 
 @pytest.fixture
 def teacher(toys: Path, tmp_path: Path) -> Path:
-    """A classifier of pixels in training, whose answers are not all alike."""
+    """The checkpoint of a classifier of pixels whose answers are not all the same."""
     return saved(HeadTrainer(PIXELS, replace(FIRST, batch=8), CPU), toys, tmp_path / "vit.pt", 20)
 
 
 @pytest.mark.usefixtures("bf16")
 def test_answers_are_half_of_the_targets(toys: Path, teacher: Path, tmp_path: Path) -> None:
-    """They are those of the exported teacher for the same crops; a head of latents learns them."""
+    """They are the answers of the exported teacher for the same crops, from which a head learns."""
     options = replace(FIRST, views=1, augment="none", teacher=str(teacher))
     trainer = HeadTrainer(of_tiny(), options, CPU)
     data, _ = trainer.load_data(toys, quiet)
@@ -59,15 +59,15 @@ def test_a_teacher_answers_for_every_fresh_batch(bf16: bool, toys: Path, teacher
         for each in ("", str(teacher))
     )
     (x, labels), (same_x, targets) = (t.batch(t.load_data(toys, quiet)[0]) for t in (plain, taught))
-    assert torch.equal(x, same_x)  # what it reads is mixed: the same images are answered for
+    assert torch.equal(x, same_x)  # the mixed images are the same
     taught.average.load_state_dict(checkpoint.load(teacher)["average"])
     with torch.no_grad():
         answers = taught.average.eval()(x).softmax(1)
-    close = {"atol": 2e-3, "rtol": 0.0} if bf16 else {}  # the teacher runs as training does
+    close = {"atol": 2e-3, "rtol": 0.0} if bf16 else {}  # the teacher runs in the type of training
     torch.testing.assert_close(targets, (labels + answers) / 2, **close)
 
 
-def test_enlarged_images_are_answered_for_at_their_own_size(toys: Path, teacher: Path) -> None:
+def test_the_teacher_reads_enlarged_images_at_their_size(toys: Path, teacher: Path) -> None:
     options = replace(FIRST, views=1, enlarge=4, augment="none", teacher=str(teacher))
     trainer = HeadTrainer(of_tiny(), options, CPU)
     data, _ = trainer.load_data(toys, quiet)
@@ -77,10 +77,10 @@ def test_enlarged_images_are_answered_for_at_their_own_size(toys: Path, teacher:
     wanted = trainer.taught(half_size(half_size(x)), targets)
     torch.testing.assert_close(found, wanted)
     larger = trainer.taught(x, targets)
-    assert (larger - wanted).abs().max() > 1e-4  # it would be told apart
+    assert (larger - wanted).abs().max() > 1e-4  # the difference would be noticed
 
 
-def test_a_seed_means_the_same_with_a_teacher(toys: Path, teacher: Path) -> None:
+def test_a_teacher_does_not_change_random_numbers(toys: Path, teacher: Path) -> None:
     made = []
     for each in ("", str(teacher)):
         trainer = HeadTrainer(PIXELS, replace(FIRST, teacher=each), CPU)
@@ -110,7 +110,7 @@ def test_a_joint_model_teaches_by_its_latents(
     torch.testing.assert_close(trainer.teacher.taught(x, targets), (targets + answers) / 2)
 
 
-def test_a_run_goes_on_with_its_teacher(toys: Path, teacher: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_teacher(toys: Path, teacher: Path, tmp_path: Path) -> None:
     trainer = HeadTrainer(PIXELS, replace(FIRST, teacher=str(teacher)), CPU)
     path = saved(trainer, toys, tmp_path / "student.pt")
     again = start.resume(path, CPU, False, {})
@@ -123,7 +123,7 @@ def test_a_run_goes_on_with_its_teacher(toys: Path, teacher: Path, tmp_path: Pat
     assert without.teacher is None
 
 
-def test_the_history_tells_of_a_teacher(toys: Path, teacher: Path, tmp_path: Path) -> None:
+def test_the_history_records_a_teacher(toys: Path, teacher: Path, tmp_path: Path) -> None:
     for given in ("", str(teacher)):
         trainer = HeadTrainer(PIXELS, replace(FIRST, teacher=given), CPU)
         made = run(trainer, toys, tmp_path / "run", Limits(max_steps=1), Console(quiet=True))

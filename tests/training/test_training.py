@@ -1,4 +1,4 @@
-"""The trainer: exact resumption, loss, schedule, checkpoints."""
+"""The trainer of codecs: exact resumption, loss, schedule, checkpoints."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_resuming_is_exact(optimizer: str, data: PhotoData, tmp_path: Path) -> N
     for _ in range(3):
         first.train_step(data)
     first.save(tmp_path / "trunk.pt")
-    torch.rand(100)  # whatever happens in between
+    torch.rand(100)  # resuming must not depend on other random draws
     second = Trainer.resume(tmp_path / "trunk.pt", CPU)
     for _ in range(3):
         second.train_step(data)
@@ -65,7 +65,7 @@ def test_balance_divides_the_loss_of_a_high_quality(data: PhotoData) -> None:
     torch.testing.assert_close(both, wanted / 2)
 
 
-def test_every_checkpoint_tells_the_whole_history(data: PhotoData, tmp_path: Path) -> None:
+def test_every_checkpoint_has_the_whole_history(data: PhotoData, tmp_path: Path) -> None:
     trainer = Trainer(CONFIG, OPTIONS, CPU)
     trainer.begin_run({"device": "first"})
     trainer.train_step(data)
@@ -98,7 +98,7 @@ def test_impossible_options_are_refused(bad: dict) -> None:
 
 
 def test_training_lowers_the_loss(data: PhotoData) -> None:
-    # At one quality: the losses of different ones are too far apart for that.
+    # Train at one quality, because the losses of different qualities differ too much.
     options = TrainOptions(crop=64, batch=4, lr=3e-3, warmup=5, quality_range=(4, 4))
     trainer = Trainer(CONFIG, options, CPU)
     losses = [float(trainer.train_step(data).loss.detach()) for _ in range(40)]
@@ -129,7 +129,7 @@ def test_lambda_is_log_linear() -> None:
     )
 
 
-def test_checkpoints_that_are_none(tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     with pytest.raises(BadInputError, match="no such checkpoint"):
         checkpoint.load(path)
@@ -143,8 +143,8 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*lru_cache")
 def test_a_training_pass_compiles_as_one_graph(data: PhotoData) -> None:
-    """So that torch.compile on a GPU has nothing to fall back from."""
-    # One block: tracing a layer takes seconds, and the others are alike.
+    """So torch.compile on a GPU can compile it without breaks."""
+    # One block only: tracing a layer takes seconds, and the other layers are of the same kind.
     trainer = Trainer(replace(CONFIG, depths=(0, 0, 2), hyper_depths=(0, 0)), OPTIONS, CPU)
     x, level = data.photos.crops(2, 64, trainer.sampler), trainer.draw_levels(2, 8)
     compiled = torch.compile(trainer.forward, fullgraph=True, backend="aot_eager")

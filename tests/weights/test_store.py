@@ -1,4 +1,4 @@
-"""Where weights are looked for, and which of them a name and a fingerprint stand for."""
+"""Where weights are searched, and which weights a name or a fingerprint finds."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ticodec.weights.store import SHIPPED, folders, user_folder
 
 
 def fields(digit: str, **changes: Any) -> dict[str, Any]:
-    """An entry of a manifest whose fingerprint is one digit, repeated."""
+    """An entry of a manifest. Its fingerprint is one digit repeated."""
     made = {"model": "tic-lite", "file": f"{digit}.safetensors", "sha256": digit * 64}
     return made | {"parameters": 7, "qualities": [1, 8], "trained": "never"} | changes
 
 
 def write(folder: Path, models: dict[str, Any], default: str | None = None) -> Path:
-    """A weights folder that has this manifest, and no weights."""
+    """Make a weights folder with this manifest but without weights."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps({"default": default, "models": models}))
     return folder
@@ -34,7 +34,7 @@ def write(folder: Path, models: dict[str, Any], default: str | None = None) -> P
 
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's weights folder, not there yet; no folders are named by the variable."""
+    """The user's weights folder, which does not exist yet. TICODEC_WEIGHTS is not set."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.delenv("TICODEC_WEIGHTS")
     folder = user_folder()
@@ -51,12 +51,12 @@ def test_the_order_of_folders(user: Path, tmp_path: Path, monkeypatch) -> None:
     assert folders() == [user, named[0], SHIPPED]
 
 
-def test_tests_have_a_user_folder_of_their_own() -> None:
+def test_tests_have_their_own_user_folder() -> None:
     assert "ticodec-tests-" in str(user_folder())
 
 
 def test_a_user_without_a_home_has_no_folder(user: Path, monkeypatch) -> None:
-    """platformdirs raises then, or (older ones) leaves the tilde as it is."""
+    """Without a home platformdirs raises an error, or (older versions) returns a path with "~"."""
 
     def homeless(*_: Any, **__: Any) -> str:
         raise RuntimeError("could not determine the home directory")
@@ -70,7 +70,7 @@ def test_a_user_without_a_home_has_no_folder(user: Path, monkeypatch) -> None:
 def test_no_user_folder_is_no_error(user: Path) -> None:
     shipped = weights.entries(SHIPPED)
     assert weights.entries() == shipped
-    user.mkdir(parents=True)  # or one with classifiers alone
+    user.mkdir(parents=True)  # a folder that may have only classifiers
     assert weights.entries() == shipped
     shutil.rmtree(user)
     user.parent.rmdir()
@@ -78,20 +78,20 @@ def test_no_user_folder_is_no_error(user: Path) -> None:
     assert weights.entries() == shipped
 
 
-def test_a_named_folder_must_be_there(user: Path, monkeypatch) -> None:
+def test_a_folder_named_by_the_variable_must_exist(user: Path, monkeypatch) -> None:
     monkeypatch.setenv("TICODEC_WEIGHTS", str(user))
     with pytest.raises(BadInputError, match="no manifest of weights"):
         weights.entries()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"models": {"x": 3}}', "\udcff", '{"models": {}'])
-def test_a_damaged_manifest_of_the_user_is_one_line(user: Path, run, text: str) -> None:
+def test_a_damaged_user_manifest_is_reported_in_one_line(user: Path, run, text: str) -> None:
     write(user, {})
     (user / "manifest.json").write_text(text, errors="surrogateescape")
     run("models").fails(3, str(user / "manifest.json"), "damaged manifest of weights")
 
 
-def test_a_name_stands_for_the_first_that_bears_it(user: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_name_finds_the_first_of_that_name(user: Path, tmp_path: Path, monkeypatch) -> None:
     named = write(tmp_path / "named", {"x": fields("a")})
     monkeypatch.setenv("TICODEC_WEIGHTS", str(named))
     write(user, {"x": fields("b", earlier=[fields("c")]), "y": fields("d")}, "x")
@@ -106,7 +106,7 @@ def test_a_name_stands_for_the_first_that_bears_it(user: Path, tmp_path: Path, m
         assert entry.path.name == f"{digit}.safetensors"
 
 
-def test_an_earlier_version_lends_its_name_to_nothing(user: Path) -> None:
+def test_an_earlier_version_is_not_found_by_its_name(user: Path) -> None:
     write(user, {"x": fields("b", earlier=[fields("c"), fields("d")])})
     assert [e.sha256[0] for e in weights.entries(user)] == ["b", "c", "d"]
     assert [e.current for e in weights.entries(user)] == [True, False, False]
@@ -129,7 +129,7 @@ def test_exactly_one_default(user: Path, tmp_path: Path, monkeypatch, run) -> No
     assert shown() == [("x", "b" * 8)]
     monkeypatch.setenv("TICODEC_WEIGHTS", str(GOLDEN / "weights"))
     assert shown() == [("tiny", "37eb2f07")]
-    # A default is a name, and a name stands for the first that bears it.
+    # A default is a name, and finds the first weights of that name.
     monkeypatch.delenv("TICODEC_WEIGHTS")
     write(user, {shipped[0]: fields("b")})
     assert shown() == [(shipped[0], "b" * 8)]
@@ -137,7 +137,7 @@ def test_exactly_one_default(user: Path, tmp_path: Path, monkeypatch, run) -> No
     assert shown() == [shipped]
 
 
-def test_models_says_where_each_is_from(user: Path, tmp_path: Path, monkeypatch, run) -> None:
+def test_models_shows_where_each_is_from(user: Path, tmp_path: Path, monkeypatch, run) -> None:
     monkeypatch.setenv("COLUMNS", "150")
     named = write(tmp_path / "named", {"x": fields("a")})
     monkeypatch.setenv("TICODEC_WEIGHTS", str(named))
@@ -196,7 +196,7 @@ def test_every_field_is_checked(changes: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["model", "file", "sha256", "parameters", "qualities", "trained"])
-def test_fields_that_must_be_there(name: str) -> None:
+def test_required_fields(name: str) -> None:
     given = fields("a")
     del given[name]
     with pytest.raises(ValueError, match=f"x: {name} is missing"):
@@ -204,12 +204,12 @@ def test_fields_that_must_be_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("manifest", [[], {"default": "x"}, {"default": 3, "models": {}}])
-def test_the_top_is_checked(manifest: Any) -> None:
+def test_the_top_level_is_checked(manifest: Any) -> None:
     with pytest.raises(ValueError, match=r"object|missing|string"):
         parse(Path("f"), manifest)
 
 
-def test_manifests_of_before_are_read() -> None:
+def test_manifests_of_earlier_versions_are_read() -> None:
     golden = {entry.name: entry for entry in weights.entries(GOLDEN / "weights")}
     assert golden["tiny"].default
     assert golden["tiny"].qualities == (1, 8)
@@ -227,7 +227,7 @@ def test_no_weights_of_that_name(user: Path) -> None:
         weights.find("y")
 
 
-def test_names_in_a_manifest_are_no_markup(user: Path, run) -> None:
+def test_names_in_a_manifest_are_not_markup(user: Path, run) -> None:
     write(user, {"[/b]": fields("a"), "[red]x": fields("b")})
     shown = run("models")
     assert shown.code == 0
@@ -235,7 +235,7 @@ def test_names_in_a_manifest_are_no_markup(user: Path, run) -> None:
     assert "[red]x" in shown.out
 
 
-def test_a_manifest_that_is_too_deep(user: Path, run) -> None:
+def test_a_manifest_that_is_nested_too_deeply(user: Path, run) -> None:
     user.mkdir(parents=True)
     (user / "manifest.json").write_text("[" * 200_000)
     run("models").fails(3, "damaged manifest of weights")
@@ -252,7 +252,7 @@ def test_a_manifest_that_cannot_be_read(user: Path, run) -> None:
 
 
 def test_too_long_a_file_name_in_a_manifest(user: Path, run, photo: Path) -> None:
-    """It is listed as missing, as any other file that is not there."""
+    """The file is listed as missing, like any file that does not exist."""
     write(user, {"x": fields("a", file="n" * 300)})
     rows = json.loads(run("models", "--json").out)
     assert [row["installed"] for row in rows if row["name"] == "x"] == [False]
