@@ -154,9 +154,9 @@ def decode(
             Its pixels differ from those of the whole image by one level at most. All latents are
             decoded, whatever the crop. The time for the rest is proportional to the crop's size.
         scale: 2, 4 or 8 decode the picture at 1/scale of its size, rounded up, with less work. The
-            result is nearly that of decoding the whole picture and shrinking it. With a crop, the
-            result has every small pixel that covers some of the crop. Weights without a preview
-            decode all pixels and shrink the picture.
+            result is nearly the same as if the whole picture was decoded and then shrunk. With a
+            crop, it has every small pixel that covers a part of the crop. With weights that have no
+            preview, all pixels are decoded and then shrunk.
         device: see `load`.
         max_pixels: images with more pixels are refused.
 
@@ -251,7 +251,7 @@ def room_for(
 
     Args:
         entry: the weights to encode with.
-        device: where the network will run. A GPU refuses no image here.
+        device: where the network will run. For a GPU, no image is refused.
         have: the available memory, in bytes. None means the free memory.
         effort: of encoding, 1 … 9.
     """

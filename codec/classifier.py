@@ -57,7 +57,7 @@ class Classifier:
 
     def __init__(self, vit: ViT, labels: tuple[str, ...]) -> None:
         if not labels:
-            raise BadInputError("these weights have no labels, and so cannot classify")
+            raise BadInputError("these weights have no labels, so they cannot classify")
         self.vit, self.labels = vit, labels
 
     @torch.inference_mode()

@@ -122,14 +122,14 @@ class _Cursor:
         raise BadInputError("damaged file: a number in it is not well-formed")
 
     def crc(self, start: int, what: str) -> None:
-        """Read a CRC-32, and check that it is that of the bytes from `start` to here."""
+        """Read a CRC-32, and check that it is correct for the bytes from `start` up to it."""
         expected = zlib.crc32(self.data[start : self.at])
         if int.from_bytes(self.take(4), "little") != expected:
             raise BadInputError(f"damaged file: wrong checksum of {what}")
 
 
 def header_bytes(h: Header) -> bytes:
-    """The bytes of a header, with its checksum."""
+    """Write a header with its checksum."""
     out = bytearray(MAGIC)
     out += FIXED.pack(VERSION, h.model, h.fingerprint, h.quality, h.mode)
     out += varint(h.width) + varint(h.height) + h.symbols.to_bytes(2, "little")
@@ -137,7 +137,7 @@ def header_bytes(h: Header) -> bytes:
 
 
 def write(container: Container) -> bytes:
-    """The bytes of a file."""
+    """Write a whole file."""
     out = bytearray(header_bytes(container.header))
     for number, (kind, payload) in enumerate(container.sections.items(), 1):
         last = LAST if number == len(container.sections) else 0
@@ -219,7 +219,7 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
 
 
 def _payload(section: bytes) -> bytes:
-    """A section without its type and length."""
+    """Return a section without its type and length."""
     cursor = _Cursor(section)
     cursor.take(1)
     cursor.varint()

@@ -1,4 +1,4 @@
-"""Decoding a part of an image: which latents the part needs.
+"""Finds the latents that are needed to decode a part of an image.
 
 image │ halo 320 px │ crop │ halo │     the synthesis transform runs on crop and halo alone
 
@@ -21,7 +21,8 @@ from .models.config import STRIDE_Y
 
 #: How many pixels around the crop are synthesised with it.
 HALO = 320
-#: Crop and halo begin and end at multiples of this, in pixels: the windows of all layers do.
+#: Crop and halo together begin and end at multiples of this number of pixels, because the windows
+#: of attention in all layers do.
 ALIGNMENT = 64
 
 

@@ -27,7 +27,7 @@ class BadInputError(TicodecError, ValueError):
 
 
 class Interrupted(TicodecError):
-    """Stopped by Ctrl-C; the message says what is kept (exit code 130)."""
+    """The user pressed Ctrl-C. The message says what was finished and kept (exit code 130)."""
 
     exit_code = 130
 

@@ -58,59 +58,59 @@ def to_rgb(
 
     Raises BadInputError for Lab if Pillow was built without LittleCMS.
     """
-    said: list[str] = []
-    data = _sound(metadata.pop("icc", stored.icc), image.mode, said)
+    sentences: list[str] = []
+    data = _sound(metadata.pop("icc", stored.icc), image.mode, sentences)
     tolerance = 1 if stored.format in NEARLY_GREY else 0
     if image.mode in CONVERTED:
-        image, data, tolerance = _converted(image, data, said), None, 2
+        image, data, tolerance = _converted(image, data, sentences), None, 2
     else:
         image = _in_mode("L" if image.mode in ("1", "L") else "RGB", image)
         if data is None or (stored.format == "PNG" and stored.cicp):
-            image, data = _described(image, data, stored, said)
+            image, data = _described(image, data, stored, sentences)
     if _is_grey(image, tolerance):
         image = image.convert("L")
     if data is not None:
-        image, data = _fitting(image, data, said)
+        image, data = _fitting(image, data, sentences)
     if data is not None and reading.strip:
-        image, data = _without_profile(image, data, said)
+        image, data = _without_profile(image, data, sentences)
     if data is not None:
         metadata["icc"] = data
-    if said:
-        notes.append(Note("colour", ", and ".join(said)))
+    if sentences:
+        notes.append(Note("colour", ", and ".join(sentences)))
     return _in_mode("RGB", image)
 
 
-def _sound(data: bytes | None, mode: str, said: list[str]) -> bytes | None:
+def _sound(data: bytes | None, mode: str, sentences: list[str]) -> bytes | None:
     """Return a file's own profile. None if it is damaged, or is for another kind of pixels."""
     if data is None:
         return None
     profile = icc.read(data)
     if profile is None:
-        said.append("an ICC profile that is damaged or of another kind is dropped")
+        sentences.append("an ICC profile that is damaged or of another kind is dropped")
         return None
     if profile.space not in ((CONVERTED[mode],) if mode in CONVERTED else (b"RGB ", b"GRAY")):
         name = profile.space.decode("latin-1").strip()
-        said.append(f"an ICC profile for other pixels ({name}) is dropped")
+        sentences.append(f"an ICC profile for other pixels ({name}) is dropped")
         return None
     return data
 
 
-def _converted(image: Image.Image, data: bytes | None, said: list[str]) -> Image.Image:
+def _converted(image: Image.Image, data: bytes | None, sentences: list[str]) -> Image.Image:
     """Convert a "CMYK" or "LAB" image to sRGB, with its profile if the profile can be used."""
     name = image.mode.replace("LAB", "Lab")
     if data is not None:
         try:
             converted = to_srgb(image, data)
-            said.append(f"{name} colours are converted to sRGB")
+            sentences.append(f"{name} colours are converted to sRGB")
             return converted
         except ConversionError:
-            said.append("an ICC profile that cannot be used is dropped")
-    said.append(f"{name} colours are converted to sRGB without a profile")
+            sentences.append("an ICC profile that cannot be used is dropped")
+    sentences.append(f"{name} colours are converted to sRGB without a profile")
     return lab_to_srgb(image) if image.mode == "LAB" else image.convert("RGB")
 
 
 def _described(
-    image: Image.Image, data: bytes | None, stored: Stored, said: list[str]
+    image: Image.Image, data: bytes | None, stored: Stored, sentences: list[str]
 ) -> tuple[Image.Image, bytes | None]:
     """Make an ICC profile for an "L" or "RGB" image from its file's numbers for colours.
 
@@ -123,41 +123,41 @@ def _described(
     Returns:
         The image and its profile. The profile is None for sRGB.
     """
-    found = _of_cicp(stored.cicp, said) if stored.cicp else None
+    found = _of_cicp(stored.cicp, sentences) if stored.cicp else None
     hdr = stored.cicp if found and stored.cicp and stored.cicp[1] in transfer.HDR else None
     if found is None:
         if data is not None or stored.srgb:
             return image, data
         found = _of_gamma(stored)
     elif data is not None:
-        said.append("the ICC profile is dropped, because the PNG's cICP chunk takes precedence")
+        sentences.append("the ICC profile is dropped, because its PNG has a cICP chunk")
     if found is None:
         return image, None
     primaries, curve = found
     if not stored.full_range:
-        said.append("samples from 16 to 235 are stretched to 0 to 255")
+        sentences.append("samples from 16 to 235 are stretched to 0 to 255")
         image = _mapped(image, (np.arange(256) - 16) / 219)
     lights = transfer.light(curve)
     assert lights is not None
     if not EVEN[0] < lights[128] < EVEN[1]:
-        said.append("samples with another tone curve are converted to the curve of sRGB")
+        sentences.append("samples with another tone curve are converted to the curve of sRGB")
         image, curve = _mapped(image, transfer.srgb_samples(lights)), transfer.SRGB
     made = icc.rgb_profile(tuple(primaries), curve, hdr)
     if made is None:
-        said.append("the impossible primaries of its colours are ignored")
+        sentences.append("the impossible primaries of its colours are ignored")
         return image, None
     profile = icc.read(made)
     return image, None if profile and profile.is_srgb else made
 
 
-def _of_cicp(cicp: tuple[int, int], said: list[str]) -> Description | None:
+def _of_cicp(cicp: tuple[int, int], sentences: list[str]) -> Description | None:
     """Primaries and curve for numbers of H.273. None if one of the numbers is not known."""
     primaries, curve = PRIMARIES.get(cicp[0]), transfer.curve_of(cicp[1])
     if primaries is None or curve is None:
-        said.append("unknown numbers for its colours (cICP or nclx) are ignored")
+        sentences.append("unknown numbers for its colours (cICP or nclx) are ignored")
         return None
     if cicp[1] in transfer.HDR:
-        said.append("HDR colours get an ICC profile that shows them on plain screens")
+        sentences.append("HDR colours get an ICC profile for ordinary screens")
     return primaries, curve
 
 
@@ -175,7 +175,9 @@ def _of_gamma(stored: Stored) -> Description | None:
     return primaries, transfer.SRGB if is_usual else transfer.formula(1 / gamma)
 
 
-def _fitting(image: Image.Image, data: bytes, said: list[str]) -> tuple[Image.Image, bytes | None]:
+def _fitting(
+    image: Image.Image, data: bytes, sentences: list[str]
+) -> tuple[Image.Image, bytes | None]:
     """Fit a profile to an image "L" or "RGB": a grey image gets a profile for grey.
 
     Returns the image and its profile, which is None for sRGB. If no such profile looks the same, a
@@ -186,22 +188,22 @@ def _fitting(image: Image.Image, data: bytes, said: list[str]) -> tuple[Image.Im
     if image.mode == "RGB":
         if profile.space == b"RGB ":
             return image, data
-        said.append("an ICC profile for other pixels (GRAY) is dropped")
+        sentences.append("an ICC profile for other pixels (GRAY) is dropped")
         return image, None
     made = icc.for_grey(data)
     if made or profile.is_srgb:
         return image, made
     try:
         converted = greys_to_srgb(image, data)
-        said.append("greys are converted to sRGB, because no ICC profile for grey looks the same")
+        sentences.append("greys are converted to sRGB, because no grey ICC profile looks the same")
         return converted, None
     except ConversionError:
-        said.append("an ICC profile that cannot be used is dropped")
+        sentences.append("an ICC profile that cannot be used is dropped")
         return image, None
 
 
 def _without_profile(
-    image: Image.Image, data: bytes, said: list[str]
+    image: Image.Image, data: bytes, sentences: list[str]
 ) -> tuple[Image.Image, bytes | None]:
     """Convert an image "L" or "RGB" to sRGB. If that fails, image and profile do not change."""
     profile = icc.read(data)
@@ -210,7 +212,7 @@ def _without_profile(
     try:
         return (greys_to_srgb if image.mode == "L" else to_srgb)(image, data), None
     except ConversionError:
-        said.append("the ICC profile stays, because it cannot be used to convert the colours")
+        sentences.append("the ICC profile stays, because it cannot be used to convert the colours")
         return image, data
 
 

@@ -86,7 +86,7 @@ def kept_exif(
 
     Args:
         block: the EXIF, or None.
-        turn: the orientation that was applied, in case that the EXIF does not have it.
+        turn: the orientation that was applied to the pixels. It is used if the EXIF has none.
         dots: the resolution that the file has outside of its EXIF.
         notes: gets notes on what is lost.
 

@@ -1,7 +1,7 @@
 """Reads a photo: the steps, and the functions that do them.
 
 bytes ─► open_image ─► upright ─► eight_bit ─► to_rgb ─► pixels, alpha, metadata ─┬─► Picture
-  ├────► stored_as, facts that the Pillow image lacks ─┘                          │
+  ├────► stored_as, facts that the image lacks ───┘                               │
   └────► inspected ───► notes; each step adds more ───────────────────────────────┘
 """
 

@@ -50,7 +50,7 @@ class _Structure:
         coded: the offset where its last coded pixels begin, or None if there are none.
         progressive: whether it has several scans, each finer than the last.
         missing: for each pair of component and coefficient (0 … 63), how many bits should still
-            follow. 99 if no scan had it yet.
+            follow. 99 before its first scan.
     """
 
     end: int = 2

@@ -119,7 +119,7 @@ def test_signed_integers_have_the_range_of_their_type(bits: int) -> None:
     upper = (LEVELS / 255 * top).round().clip(0, top).astype(kind)
     picture = read_picture(tiff(upper))
     assert_levels(picture, LEVELS, off=1)
-    assert f"{top:,} as white" in said(picture, "range")
+    assert f"{top:,} is white" in said(picture, "range")
     both = (LEVELS / 255 * (2 * top + 1) - top - 1).round().clip(-top - 1, top).astype(kind)
     picture = read_picture(tiff(both))
     assert_levels(picture, LEVELS, off=1)
@@ -140,10 +140,10 @@ def test_32_bits_use_the_smallest_range_that_holds_them(kind: str, white: int | 
 @pytest.mark.parametrize(
     ("samples", "words"),
     [
-        ((LEVELS * 10).astype("u4"), "from 0 to 2,550, of 32 bits"),
-        ((LEVELS.astype("i4") * 1000), "from 0 to 255,000, of 32 bits"),
-        (LEVELS.astype("i2") - 100, "from -100 to 155, of 16 bits"),
-        (LEVELS.astype("i4") - 100, "from -100 to 155, of 32 bits"),
+        ((LEVELS * 10).astype("u4"), "32-bit integer samples from 0 to 2,550"),
+        ((LEVELS.astype("i4") * 1000), "32-bit integer samples from 0 to 255,000"),
+        (LEVELS.astype("i2") - 100, "16-bit integer samples from -100 to 155"),
+        (LEVELS.astype("i4") - 100, "32-bit integer samples from -100 to 155"),
     ],
 )
 def test_integers_that_would_lose_all_contrast_are_refused(samples: np.ndarray, words: str) -> None:

@@ -21,8 +21,9 @@ PARAMETERS = (1, 3, 4, 5, 7)
 
 
 def formula(*parameters: float) -> bytes:
-    """Make a "para" tag. One parameter g means light = sample ^ g. Five are g, a, b, c, d, as in
-    the formula of sRGB.
+    """Make a "para" tag.
+
+    With one parameter g, light = sample ^ g. Five parameters are g, a, b, c, d, as for `SRGB`.
     """
     number = PARAMETERS.index(len(parameters))
     fixed = (round(value * 65536) for value in parameters)

@@ -1,6 +1,5 @@
-"""Inspects the structure of image files without decoding them, to find what they have besides a
-picture.
+"""Finds what image files have besides a picture, from their structure, without decoding them.
 
-There is one module for each structure. Its `look(data, image, found)` adds to `found` what the file
-has.
+There is one module for each structure. Its function `look(data, image, found)` adds to `found` what
+the file has.
 """

@@ -117,7 +117,7 @@ def _samsung(data: bytes, end: int, found: Found) -> int:
     """Find what Samsung's phones append to their photos.
 
     At the very end of the file they write a list: "SEFH", a version, and the number of entries; for
-    each entry a kind, its distance to the list, and its size; at last the size of the list, and
+    each entry a kind, its distance to the list, and its size; and finally the size of the list and
     "SEFT".
 
     Returns:

@@ -16,8 +16,8 @@ from .tiff_directories import Directories
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 PHOTOSHOP = b"Photoshop 3.0\0"
-#: Segments that need no note, because they are kept or contain nothing. By marker, how they begin.
-#: XMP is handled separately.
+#: The first bytes of segments that need no note, because they are kept or contain nothing, by
+#: marker. XMP is handled separately.
 KEPT = {
     0xE0: (b"JFIF\0",),
     0xE1: (b"Exif\0\0",),

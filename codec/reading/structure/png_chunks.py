@@ -21,7 +21,7 @@ class Chunk(NamedTuple):
 def chunks(data: bytes) -> Iterator[Chunk]:
     """The chunks of a file. Their checksums are not checked. A file that is not a PNG has none.
 
-    The last chunk may end after the end of the data.
+    If the file is cut off, the last chunk ends after the end of `data`.
     """
     at = len(SIGNATURE)
     while data.startswith(SIGNATURE) and at + 8 <= len(data):

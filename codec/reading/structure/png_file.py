@@ -35,7 +35,7 @@ METADATA = {
     "Raw profile type icc": "colour",
     "Raw profile type icm": "colour",
 }
-#: The most chunks. A PNG of 800 MB has as many, with the usual 8 kB of pixels in each.
+#: The most chunks. A PNG of 800 MB has that many, with the usual 8 kB of pixels in each.
 MOST_CHUNKS = 100_000
 
 

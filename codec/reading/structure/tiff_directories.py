@@ -14,7 +14,7 @@ from .steps import Order, number, steps
 
 #: The first bytes of a TIFF (little and big endian), and of a BigTIFF.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-#: The most entries of all directories together. Some thousands of pages have as many.
+#: The most entries of all directories together. A TIFF with some thousands of pages has that many.
 MOST_ENTRIES = 200_000
 #: The size of a value in bytes, by its kind, for the kinds that are unsigned integers.
 SIZES = {1: 1, 3: 2, 4: 4, 7: 1, 13: 4, 16: 8, 18: 8}

@@ -246,7 +246,7 @@ class Tags:
 
 
 def without_prefix(exif: bytes) -> bytes:
-    """Remove `PREFIX` from EXIF, even several times, as it is in PNG, WebP and AVIF files."""
+    """Remove `PREFIX` from EXIF, however often it is there. PNG, WebP and AVIF do not have it."""
     while exif.startswith(PREFIX):
         exif = exif[len(PREFIX) :]
     return exif

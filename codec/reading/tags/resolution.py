@@ -31,7 +31,7 @@ LEAST, MOST = 2, 65535
 
 
 def of_file(image: Image.Image) -> Resolution | None:
-    """The resolution in an image's file outside of its metadata. None if there is none."""
+    """The resolution in a file outside of its metadata. None if there is none that counts."""
     try:
         across, down = image.info["dpi"]
         return checked(float(across), float(down))
@@ -48,7 +48,7 @@ def is_oblong(image: Image.Image) -> bool:
 
 
 def of_exif(tags: Tags) -> Resolution | None:
-    """The resolution in the EXIF. None if there is none."""
+    """The resolution in the EXIF. None if there is none that counts."""
     across, down = (tags.rational(tags.entry(tags.first, tag)) for tag in (ACROSS, DOWN))
     unit = tags.number(tags.first, UNIT, INCH)
     inches = UNITS.get(unit, 0.0)
