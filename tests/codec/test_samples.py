@@ -123,7 +123,7 @@ def test_signed_integers_have_the_range_of_their_type(bits: int) -> None:
     both = (LEVELS / 255 * (2 * top + 1) - top - 1).round().clip(-top - 1, top).astype(kind)
     picture = read_picture(tiff(both))
     assert_levels(picture, LEVELS, off=1)
-    assert f"{-top - 1:,} as black" in said(picture, "range")
+    assert f"{-top - 1:,} is black" in said(picture, "range")
 
 
 @pytest.mark.parametrize("kind", ["u4", "i4"])
