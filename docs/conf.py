@@ -31,10 +31,8 @@ myst_heading_anchors = 4  # links such as `results.md#effort` work, as on GitHub
 nitpicky = True
 # Types of other packages, and internal ones in signatures, have no page here.
 nitpick_ignore_regex = [("py:class", r"(?!ticodec\.).*|ticodec\.(container|weights)\..*")]
-suppress_warnings = [
-    "misc.highlighting_failure",  # examples of dumps and messages, which Pygments cannot parse
-    "toc.not_readable",  # index.md lists pages that are still being written
-]
+# Examples of dumps and messages are not all that Pygments expects.
+suppress_warnings = ["misc.highlighting_failure"]
 
 default_role = "code"  # docstrings write `code` as Markdown does
 autodoc_type_aliases = {name: name for name in ("ImageLike", "Quality")}  # python.md explains them

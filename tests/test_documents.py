@@ -23,3 +23,10 @@ def test_links_are_found() -> None:
     """Or else the test above could not fail."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"\]\((docs/[^)#\s]+)", text)
+
+
+def test_the_glossary_is_in_order() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    terms = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert terms == sorted(terms, key=str.casefold)
+    assert {"bpp", "BD-rate", "Latent", "Exact path", "Trunk"} <= {*terms}
