@@ -15,7 +15,7 @@ Maps = NDArray[np.float64]
 
 NARROW, WIDE, LONG, SCALE_LIMIT = 2**15 - 1, 2**18 - 1, 2**24 - 1, 2**21
 GRID_Y, GRID_NORM = 8, 11
-#: (row, column) of the 12 neighbours, from the position itself.
+#: (row, column) of the 12 neighbours, relative to the position.
 NEIGHBOURS = [(n // 5 - 2, n % 5 - 2) for n in range(12)]
 
 
@@ -34,12 +34,12 @@ class Weights(NamedTuple):
 
 
 def rounded(x: Maps, shift: int, limit: int) -> Maps:
-    """x · 2^shift, rounded half to even, within ±limit."""
+    """x · 2^shift, rounded half to even and clamped to ±limit."""
     return np.clip(np.rint(x * 2.0**shift), -limit, limit)
 
 
 def unrounded(weights: Weights, name: str, x: Maps) -> Maps:
-    """The exact outputs (…, out) of a layer for x (…, in)."""
+    """The exact outputs (…, out) of a layer for x (…, in), before rounding."""
     weight = weights.exact[name + ".weight"].astype(np.float64)
     bias = weights.exact[name + ".bias"].astype(np.float64)
     exponent = weights.exact[name + ".exponent"].astype(np.int32)
@@ -77,7 +77,7 @@ def norm(x: Maps, frac: int) -> Maps:
 
 
 def softmax(weights: Weights, s: Maps) -> Maps:
-    """Over the last axis."""
+    """The softmax over the last axis."""
     below = np.minimum(s.max(-1, keepdims=True) - s, 16383).astype(np.int64)
     e = weights.exact["exp"][below].astype(np.float64)
     return np.rint(e * 2.0**15 / e.sum(-1, keepdims=True))
@@ -97,7 +97,7 @@ def mlp(weights: Weights, name: str, x: Maps, frac: int, limit: int, spare: int)
 
 
 def scores(q: Maps, k: Maps, frac: int) -> Maps:
-    """Of every query with every key: (…, queries, d) and (…, keys, d)."""
+    """Scores of every query with every key, from q (…, queries, d) and k (…, keys, d)."""
     return np.rint(q @ np.swapaxes(k, -1, -2) * 2.0 ** (10 - 2 * frac))
 
 
@@ -105,7 +105,7 @@ def scores(q: Maps, k: Maps, frac: int) -> Maps:
 
 
 def hyper_synthesis(weights: Weights, z_hat: Maps) -> Maps:
-    """ẑ to the 2M features of each position of y."""
+    """The 2M features of each position of y, from ẑ."""
     c = weights.config
     window = c["hyper_window"]
     x = np.clip(z_hat, -NARROW, NARROW)
@@ -168,7 +168,10 @@ def joint_parameters(weights: Weights, z_hat: Maps) -> tuple[Maps, Maps]:
 
 
 class Context:
-    """Predicts a position from its neighbours. Maps have a border of 2 zero tokens."""
+    """The context model, which predicts a position from its neighbours.
+
+    Maps have a border of 2 zero tokens.
+    """
 
     def __init__(self, weights: Weights, features: Maps) -> None:
         self.weights = weights
@@ -183,7 +186,7 @@ class Context:
         return linear(self.weights, "cam.qkv", norm(np.clip(y_hat, -WIDE, WIDE), GRID_Y))
 
     def set(self, i: int, j: int, y_hat: Maps) -> None:
-        """The ŷ (M,) of a position that is decoded."""
+        """Store the ŷ (M,) of a position once it is decoded."""
         self.known[i + 2, j + 2] = y_hat
         self.tokens[i + 2, j + 2] = self.token(y_hat)
 
@@ -210,7 +213,7 @@ class Context:
         return linear(weights, "head.means", b, WIDE), scale
 
     def attention(self, q: Maps, k: Maps, v: Maps) -> Maps:
-        """(heads, 13, d) each to (M,), not rounded."""
+        """The output (M,) before rounding, from q, k and v, (heads, 13, d) each."""
         s = scores(q, k, self.weights.frac("cam.qkv"))
         s = s[:, [min(query, 12) for query in range(25)]] + self.weights.exact["cam.bias"]
         p = softmax(self.weights, s).sum(1, keepdims=True)  # over the queries: (heads, 1, 13)

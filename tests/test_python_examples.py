@@ -1,4 +1,4 @@
-"""The Python in the documents runs as written, and docs/python.md has every public name."""
+"""The Python examples in the documents run as written. docs/python.md has every public name."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ EXAMPLES = {
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder: photo.jpg, and two more in PHOTOS."""
+    """The current folder, with photo.jpg and two more photos in PHOTOS."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TICODEC_WEIGHTS")
-    monkeypatch.setenv(memory.LIMIT, "")  # examples set one, which must not outlast them
+    monkeypatch.setenv(memory.LIMIT, "")  # undoes the limits that examples set
     monkeypatch.setattr(pillow, "DEVICE", "cpu")
     with Image.open(SAMPLES / "kodim23.png") as image:
         photo = image.resize((144, 96))
@@ -38,7 +38,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(document: str) -> dict:
     """Run the blocks of a document, and return the names that they define.
 
-    Blocks share their names, as if they were typed one after the other.
+    The blocks share their names, as if they were run one after the other in one session.
     """
     names: dict = {}
     for block in EXAMPLES[document]:

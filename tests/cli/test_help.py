@@ -1,4 +1,4 @@
-"""Help pages: examples that work, options in groups, each default once, where to begin."""
+"""Help pages: examples that work, options in groups, each default shown once, where to begin."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ WIDEST = 78
 
 
 def commands() -> dict[str, object]:
-    """All commands by name: typer's, with those below `batch`."""
+    """All of typer's commands by name, including those of `batch`."""
     found = dict(typer.main.get_command(app).commands)
     return found | {f"batch {key}": one for key, one in found.pop("batch").commands.items()}
 
 
 def parameters() -> list[tuple[str, str, object]]:
-    """(command, flags, parameter) of all commands."""
+    """(command, flags, parameter) of every parameter of every command."""
     return [
         (name, " ".join(entry.opts), entry)
         for name, command in commands().items()
@@ -56,7 +56,7 @@ def test_all_commands_are_tested() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_examples_can_be_copied(name: str, run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There are two at least, each on a line of its own, and they parse as they are written."""
+    """There are at least two, each on its own line, and typer can parse them as written."""
     lines = example_lines(commands()[name].epilog)
     assert len(lines) >= 2
     monkeypatch.setenv("COLUMNS", "80")
@@ -70,7 +70,7 @@ def test_examples_can_be_copied(name: str, run, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_where_to_begin(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`ticodec` alone: command lines for a newcomer, then all commands."""
+    """`ticodec` without arguments shows command lines for a newcomer, then all commands."""
     monkeypatch.setenv("COLUMNS", "80")
     printed = run()
     assert printed.code == 2
@@ -86,7 +86,7 @@ def test_where_to_begin(run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_examples_work(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that are cheap, as they are written; only the network is a smaller one."""
+    """The fast examples run as written, but with a small network."""
     monkeypatch.chdir(tmp_path)
     Path("PHOTOS/2024").mkdir(parents=True)
     Image.new("RGB", (1320, 1120), "teal").save("large.png")
@@ -97,7 +97,7 @@ def test_examples_work(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         for line in example_lines(commands()[name].epilog):
             words = [*shlex.split(line)[1:], *(["-m", "tiny"] if "encode" in name else [])]
             if name == "encode":
-                words.append("-f")  # photo.tic is there already
+                words.append("-f")  # photo.tic exists already
             done = run(*words)
             assert done.code == 0, (line, done.err)
     assert Image.open("part.png").size == (512, 512)
@@ -112,7 +112,7 @@ def test_every_option_is_in_a_group() -> None:
 
 
 def test_groups_have_the_same_options_everywhere() -> None:
-    """An option that several commands have is in one group, except where it means another thing."""
+    """An option of several commands is in the same group, if it has the same meaning."""
     groups: dict[str, set[str]] = {}
     for command, flags, entry in parameters():
         if entry.param_type_name == "option" and command not in ("train", "evaluate", "compare"):
@@ -126,7 +126,7 @@ def test_no_page_shows_a_type_of_flags(run, name: str) -> None:
 
 
 def test_help_shows_defaults_once() -> None:
-    """A default is shown by typer or is in the help text: never both, and never twice."""
+    """A default is shown by typer or in the help text, but never in both, and never twice."""
     for command, flags, entry in parameters():
         text = getattr(entry, "help", None) or ""
         written = len(re.findall(r"default:|[Bb]y default", text))
