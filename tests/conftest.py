@@ -1,4 +1,4 @@
-"""Shared fixtures: a tiny trained network, photos made of numbers, and a real photo."""
+"""Shared fixtures: a tiny trained network, generated photos, and a real photo."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def bf16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     from ticodec import api
 
     monkeypatch.setenv("TICODEC_BF16", str(int(request.param)))
-    api._loaded.cache_clear()  # codecs that were loaded with the other type
+    api._loaded.cache_clear()  # forget codecs that were loaded with the other type
     yield request.param
     api._loaded.cache_clear()
 

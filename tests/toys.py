@@ -1,4 +1,4 @@
-"""Three classes that are easy to tell apart, and networks small enough to learn them in a test."""
+"""Three easily distinguished classes, and networks small enough to learn them in a test."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def parameters(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def quiet(total: int) -> None:
-    """A progress bar that nobody sees."""
+    """A progress bar that shows nothing."""
 
 
 def of_tiny() -> HeadConfig:

@@ -172,7 +172,7 @@ def test_a_target_size_is_for_each_photo(tmp_path: Path, go):
         image.resize((32, 32)).save(tmp_path / "in" / "a.png")
     found = go("--target-size", 1000)
     assert {row["status"] for row in found.values()} == {"done"}
-    assert found["a.png"]["quality"] == 8  # its best file is smaller
+    assert found["a.png"]["quality"] == 8  # even its best file is smaller than the target
     assert found["a.png"]["bytes_out"] < 980
     for name in "bc":
         row, path = found[f"{name}.png"], tmp_path / "out" / f"{name}.tic"

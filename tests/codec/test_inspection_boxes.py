@@ -88,7 +88,7 @@ def test_more_bits() -> None:
     file = BytesIO()
     pillow_heif.from_bytes("RGB;16", (32, 32), pixels.tobytes()).save(file)
     assert notes_of(file.getvalue()) == {"bits": "10 bits per channel are reduced to 8"}
-    for bits, flags in ((8, 0x0C), (10, 0x4C), (12, 0x6C)):  # of AV1: no encoder here writes them
+    for bits, flags in ((8, 0x0C), (10, 0x4C), (12, 0x6C)):  # AV1's; no encoder here writes them
         data = heic([item(1, b"av01")], [], [box(b"av1C", bytes([0x81, 0, flags, 0]))], {1: [1]})
         expected = {"bits": f"{bits} bits per channel are reduced to 8"} if bits > 8 else {}
         assert kinds(data) == expected

@@ -61,7 +61,7 @@ def test_the_rate_equals_the_entropy() -> None:
         half = TABLES.halves[index]
         at = int(np.clip(value, -half, half)) + half
         bits -= np.log2((cdfs[index][at + 1] - cdfs[index][at]) / TOTAL)
-        bits += 4 * (abs(value) >= half)  # at least the digit count of an escape
+        bits += 4 * (abs(value) >= half)  # an escape codes at least its digit count
     # This sum does not include the coder's last state, and the digits of a few escapes.
     assert 0 <= len(coded(values, indexes)) * 8 - bits <= 100
 

@@ -26,7 +26,7 @@ def test_bits_of_rounded_latents_match_a_file(name: str) -> None:
     torch.manual_seed(0)
     output = network.eval()(x, torch.zeros(1))
     data = ticodec.load(name, device="cpu", bf16=False).encode(pixels.copy(), quality=1)
-    streams = 8 * (len(data) - 40)  # the container
+    streams = 8 * (len(data) - 40)  # without the container
     assert float(output.rounded) == pytest.approx(streams, rel=0.08)
     assert float(output.bits_y + output.bits_z) > 1.5 * streams
 

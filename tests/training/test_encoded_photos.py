@@ -142,7 +142,7 @@ def test_photos_are_shrunk_by_a_factor_within_the_range() -> None:
     photos = of_sizes(*[(640, 64)] * 20)
     heights = [x.shape[0] for x in sizes(photos, 2.0, seeded(0))][1::2]
     assert 320 <= min(heights) < 350
-    assert 450 < max(heights) <= 492  # at least 1.3 times
+    assert 450 < max(heights) <= 492  # shrunk by at least 1.3
 
 
 def test_pixels_stay_in_range_when_photos_are_shrunk() -> None:

@@ -111,7 +111,7 @@ class Recorder:
 
 
 def opened(argument: Any) -> Any:
-    """An argument as the extension takes it."""
+    """An argument with the capsule of each `Made`, as the extension takes it."""
     if isinstance(argument, tuple):
         return tuple(opened(part) for part in argument)
     return argument.capsule if isinstance(argument, Made) else argument

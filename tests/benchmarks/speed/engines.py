@@ -36,7 +36,7 @@ class Job(NamedTuple):
     part: str
     type: str
     threads: int
-    folder: Path  # of exported graphs and compiled code
+    folder: Path  # for exported graphs and compiled code
 
     def graph(self, type: str) -> Path:
         """Path of the transform exported with maps of this type."""

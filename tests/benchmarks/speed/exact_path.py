@@ -72,7 +72,7 @@ def products(codec: Any, height: int, width: int) -> int | None:
         for name, tensor in codec.entropy.ops.parameters.items()
         if name.endswith(".weight")
     }
-    cells = -(-height // 64) * -(-width // 64) * 16  # of y
+    cells = -(-height // 64) * -(-width // 64) * 16  # positions of y
     total = 0.0
     for name, size in sizes.items():
         quarter = cells / 4 if name.startswith(("h_s.up1", "h_s.stb1")) else cells
