@@ -46,7 +46,7 @@ def check_name(path: Path, what: str = "its name") -> None:
         what: what the message calls the name.
     """
     if any(len(os.fsencode(part)) > NAME_MAX for part in path.parts):
-        raise UsageError(f"{path}: {what} is too long; a name has at most {NAME_MAX} bytes")
+        raise UsageError(f"{path}: {what} is too long; {NAME_MAX} bytes are allowed")
     try:
         path.lstat()
     except OSError as error:

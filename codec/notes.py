@@ -1,4 +1,4 @@
-"""Notes inform the owner of a photo what its `.tic` file does not keep."""
+"""Notes, which tell the owner of a photo what its `.tic` file does not keep."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ saving    any Pillow image ─► `ticodec.encode`, with the metadata that was g
 The errors have the types that Pillow's users know from other formats:
 
 * `Image.open` raises UnidentifiedImageError if it is not a `.tic` file, is of another version, or
-  has a damaged header. It also gives DecompressionBombError and DecompressionBombWarning, by
-  Pillow's limit of pixels.
+  has a damaged header. If the image has more pixels than Pillow's own limit, there is a
+  DecompressionBombWarning or a DecompressionBombError.
 * Loading pixels raises OSError with one line that says what is wrong: the file is damaged, its
   weights are not installed, or there is not enough memory.
 * `verify` raises OSError if a checksum is wrong.
@@ -86,7 +86,7 @@ class TicImageFile(ImageFile.ImageFile):
     def draft(
         self, mode: str | None, size: tuple[int, int] | None
     ) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Choose the smallest size to decode at that is not below `size`: 1/8, 1/4, 1/2 or all.
+        """Choose to decode at 1/8, 1/4, 1/2 or full size: the smallest that covers `size`.
 
         Args:
             mode: ignored, the image keeps its mode.

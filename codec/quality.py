@@ -9,7 +9,7 @@ from ticodec.extras import check_extra
 from ticodec.targets import Quality, Target
 from ticodec.weights import Entry
 
-#: The quality if none is asked for and the weights have this one.
+#: The default quality, if the weights have it.
 USUAL = 4.0
 
 

@@ -1,4 +1,4 @@
-"""A file for a target: g_a runs once, then a search finds the quality that reaches the target.
+"""Encodes for a target. g_a runs once, then a search finds the quality that reaches the target.
 
 features ─► guess ─► quality ─► y, z ─► streams ─► bytes, bits per pixel ─┐
                ▲                           └─► ŷ ─► g_s ─► PSNR, MS-SSIM ─┤

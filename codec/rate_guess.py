@@ -1,8 +1,8 @@
 """Guesses the size and the error of a picture's files at every quality, without encoding any.
 
-The search begins with the guess, and uses the shape of its curve between trials. A wrong guess
-costs more trials, but does not change the result. The constants were fitted to about 30 photos with
-tic-plus. With other weights the first trial misses the target by more.
+The search begins with the guess, and uses the shape of its curve between trials. The trials decide
+the result, so a wrong guess only costs more trials. The constants were fitted to about 30 photos
+with tic-plus. With other weights the first trial misses the target by more.
 """
 
 from __future__ import annotations

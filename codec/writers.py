@@ -184,7 +184,7 @@ class Avif(Writer):
 
 
 class Tiff(Writer):
-    """TIFF is lossless. It is deflated, unless it has tags that libtiff cannot write: EXIF's."""
+    """TIFF is lossless. It is deflated, unless it has tags that libtiff cannot write (EXIF)."""
 
     name, suffixes, side_max = "TIFF", (".tif", ".tiff"), 2**31 - 1
 
@@ -262,9 +262,9 @@ def readable_exif(image: Image.Image) -> dict[str, Any]:
 
 
 def trailer(mark: str, image: bytes) -> bytes:
-    """Make the bytes that append a mark to the file of an image. They have the file's CRC-32.
+    """Make the trailer to append to the file of an image. It has a mark, and the file's CRC-32.
 
-    They are a `free` box, as in AVIF. Readers of other formats ignore them too.
+    The trailer is a `free` box, as in AVIF. Readers of other formats ignore it too.
     """
     text = f"{MARK} {mark} image {zlib.crc32(image):08x}".encode("ascii")
     return struct.pack(">I4s", 8 + len(text), b"free") + text
