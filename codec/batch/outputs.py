@@ -89,7 +89,7 @@ class Outputs:
         return Origin(suffix, len(loaded.data), deleted, left_out, target, effort)
 
     def _write(self, item: Item, data: bytes) -> None:
-        """Write an output, with the time and the permissions of its source.
+        """Write an output with the modification time and the permissions of its source.
 
         Raises TicodecError when another file is in its place than when the run began: of a run at
         the same time, or of a folder that is a link to the same. Its photo may be deleted already.
@@ -97,7 +97,7 @@ class Outputs:
         now = self.target.look(item.output)
         if now is not None and not self.target.same(now, item.there):
             if self.target.read(item.output) != data:
-                text = f"{item.output} was made by something else meanwhile, and stays; run again"
+                text = f"{item.output} was made by another program meanwhile, so it is kept; run again"
                 raise TicodecError(text)
         else:
             attributes = Attributes(item.modified, item.permissions)

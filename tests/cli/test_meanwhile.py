@@ -41,7 +41,7 @@ def test_photos_of_equal_stems_in_one_folder_and_a_link_to_it(tmp_path: Path, ru
     assert run(*words, "--report", report).code == 1
     found = rows(report)
     assert [found[name]["deleted"] for name in ("x/a.png", "y/a.png")] == [True, False]
-    assert "y/a.tic was made by something else" in found["y/a.png"]["error"]
+    assert "y/a.tic was made by another program" in found["y/a.png"]["error"]
     assert list(tree(source)) == ["y/a.png"]
     assert run(*words).code == 0
     assert not tree(source)
@@ -67,7 +67,7 @@ def test_two_simultaneous_runs_with_photos_of_one_name(tmp_path: Path, there: bo
     )
     assert first.deleted, first.error
     assert (second.status, second.deleted) == ("failed", False)
-    assert "a.tic was made by something else meanwhile, and stays" in second.error
+    assert "a.tic was made by another program meanwhile, so it is kept" in second.error
     assert ticodec.decode(target / "a.tic").size == (96, 96)
     assert (tmp_path / "two" / "a.png").exists()
 
