@@ -1,7 +1,8 @@
 """Codes the latents of TIC: h_s once, then the context model along the wavefront.
 
-ẑ ─► h_s ─► head's part for h_s ─┐
-                 ŷ so far ─► CAM ┴─► means, scale indexes ─► symbols     see `wavefront`
+ẑ ─► h_s ─┐
+          ├─► head ─► means, scale indexes ─► symbols     see `wavefront`
+ŷ ─► CAM ─┘
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ TARGET static void NAME(add)(double *x, const double *y, double limit, size_t co
 }
 
 /* The scores of all queries with each key are sums over the depth. QUERIES queries are computed at
- * once, because there are registers for so many. */
+ * once. The number of registers limits this. */
 #define QUERIES 13
 
 TARGET static void NAME(score)(const double *q, const double *k, size_t tokens, size_t depth,

@@ -1,9 +1,9 @@
 /* `linear` for one instruction set: products of rows of activations with the weights of a layer.
  *
  * layers_body.h includes this file and defines the macros that it uses. A tile is up to ROWS rows
- * by WIDTH vectors of outputs, because there are registers for so many sums. Weights lie in memory
- * as int16. If there is only one tile, it converts them while it reads them. For several tiles they
- * are converted once, in panels that stay in the cache.
+ * by WIDTH vectors of outputs. The number of registers limits the number of its sums. Weights lie
+ * in memory as int16. If there is only one tile, it converts them while it reads them. For several
+ * tiles they are converted once, in panels that stay in the cache.
  */
 
 /* Reads the weights of a tile's outputs as doubles. w[0] gets the weights of the first input of a

@@ -21,10 +21,10 @@
  * A sum of 32 bits must not overflow. So it is emptied after every `pace` inputs: its low 16 bits
  * stay, and the higher bits are added to a second sum, `over`, in units of 2^16. Until it is
  * emptied again, the sum grows by at most the largest |x| of the plane times the largest sum of
- * |weight| over `pace` inputs, which is in the layer's `reach`. If this product is at most 2^31 -
- * 2^16, the low bits that stayed, at most 2^16 - 1, fit too. The largest pace for which this holds
- * is used. For activations of 15 bits and large weights there may be no such pace. Then they are
- * split. Planes of 12 bits always have a pace, because 2^12 · 4 · 2^15 < 2^31 - 2^16.
+ * |weight| over `pace` inputs, which is in the layer's `reach`. If this product is at most
+ * 2^31 - 2^16, the low bits that stayed, at most 2^16 - 1, fit too. The largest pace for which this
+ * holds is used. For activations of 15 bits and large weights there may be no such pace. Then they
+ * are split. Planes of 12 bits always have a pace, because 2^12 · 4 · 2^15 < 2^31 - 2^16.
  *
  * Then the two sums, and the planes, are put together in doubles. The result and all values on the
  * way to it are integers whose absolute value is below 2^53, so nothing is rounded. The results of
