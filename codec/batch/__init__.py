@@ -1,11 +1,16 @@
-"""Trees of photos: plans a run, does it in many processes or on a Ray cluster, and reports.
+"""Whole folders of photos: plans a run, does it in many processes or on a Ray cluster, reports it.
 
-storage   files below a folder or a URL
-plan      which files, the names of their outputs, which outputs are up to date
-worker    does some files with a loaded network: what every engine runs
-local     processes of this machine        ray_engine   actors of a Ray cluster
-report    rows to totals, JSON, CSV        table        labels to CSV, JSON lines, Parquet
+storage   lists, reads and writes files in a folder or below a URL
+plan      decides which files to do, and names their outputs
+existing  decides which outputs are up to date, and which may be replaced
+worker    does files with a loaded network; every engine runs it
+local     the engine of this machine: processes
+ray_engine  the engine of a Ray cluster: actors
+report    turns rows into totals, JSON and CSV
+table     turns rows into labels as CSV, JSON lines or Parquet
 
 SRC ─► plan ─► items ─► engine ─► worker ─► DST
                           └─► rows ─► report, table
+
+An item is a file to do. A row says what became of a file.
 """

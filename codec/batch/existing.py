@@ -1,12 +1,12 @@
-"""Outputs of a run that exist already: which are up to date, which may be replaced.
+"""Decides which existing outputs of a run are up to date, and which may be replaced.
 
-item ─► its output is there? ─┬─► no, or of an earlier state of its source ─► item, to be done
-                              ├─► up to date ─► row: skipped
-                              ├─► of another photo ─► item, under its other name
-                              └─► nobody knows whose ─► row: failed
+item ─► its output exists? ─┬─► no, or it was made from an older version of the source ─► item
+                            ├─► up to date ─► row: skipped
+                            ├─► it belongs to another photo ─► item, with its other name
+                            └─► unknown to which photo it belongs ─► row: failed
 
-The outputs themselves say what they were made from (`provenance`); there is no other state. When in
-doubt both files are kept, since the photo of a `.tic` may be gone.
+Each output says what it was made from (`provenance`). There is no other state. In doubt both files
+are kept, because the photo of a `.tic` file may be gone.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from .plan import TIC, folded
 from .provenance import NO_LIMIT, Origin, mark_of, origin_of, read_mark, target_text
 from .storage import Found, Local, Place, place
 
-#: How many outputs are looked up at once: most of the time goes into waiting for the store.
+#: How many outputs are looked up at once. Most of the time is spent waiting for the store.
 LOOKING = 16
 #: The coarsest step of a file system's times, in seconds (FAT).
 TIME_STEP = 2.0
-#: Why a picture is left out by `encode`.
-DECODED = Note("decoded", "left out, since batch decode made it of a .tic file", lost=False)
-#: What messages say that the user may do about an output that stays.
+#: Why `encode` leaves out a picture.
+DECODED = Note("decoded", "left out, because batch decode made it from a .tic file", lost=False)
+#: What messages tell the user to do about an output that stays.
 OVERWRITES = "`replace` overwrites it"
 
 
 def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
-    """Yields every item that is to be done; for any other a row that says why it is not.
+    """Yields every item that is to be done. For any other item, yields a row that says why not.
 
-    An output that someone else made is never replaced, unless the job says so.
+    An output that something else made is replaced only if the job allows it (`Job.replace`).
 
     Args:
         skip: leave out what is up to date.
@@ -70,34 +70,34 @@ def sift(job: Job, items: list[Item], skip: bool) -> Iterator[Item | Row]:
 
 
 class Places:
-    """The source and the target of a job, and what is in the target."""
+    """The source and the target of a job, and what the target already contains."""
 
     def __init__(self, job: Job) -> None:
         assert job.target is not None
         self.job = job
         self.source, self.target = place(job.source, job.follow_links), place(job.target)
-        # For a store, listing a thousand files costs as much as looking up one. A local folder is
-        # not listed: links in it, or names that differ only in case, could hide an output.
+        # In a store, listing a thousand files costs as much as looking up one. A local folder is
+        # not listed, because links in it or names that differ only in case could hide an output.
         local = isinstance(self.target, Local)
         self.listed = None if local else {file.name: file for file in self.target.files()}
 
     def found(self, name: str) -> Found | None:
-        """The output of that name, if it is there."""
+        """The output with that name, or None if it does not exist."""
         return self.target.look(name) if self.listed is None else self.listed.get(name)
 
     def in_the_way(self, item: Item, output: Found) -> Row | None:
-        """A row when an item's output cannot be written, since what is in its place must stay."""
+        """A row if what stands in the place of an item's output must stay, else None."""
         if isinstance(self.source, Local) and isinstance(self.target, Local):
             written, read = self.target.root / output.name, self.source.root / item.name
             if os.path.realpath(written) == os.path.realpath(read):
                 error = f"{output.name} is a link to its own source"
                 return Row.of(item, "failed", error=error)
         if output.problem is not None:
-            return Row.of(item, "failed", error=f"{output.name} is there: {output.problem}")
+            return Row.of(item, "failed", error=f"{output.name} exists: {output.problem}")
         return None
 
     def overlap(self) -> bool:
-        """Whether files of the target may be below the source, or the other way round."""
+        """Whether the target may be in the source folder, or the source in the target folder."""
         if isinstance(self.source, Local) and isinstance(self.target, Local):
             if self.source.only:
                 return False
@@ -108,13 +108,13 @@ class Places:
 
 
 class Decoding(Places):
-    """Looks for the images of `.tic` files."""
+    """Looks for existing images of `.tic` files."""
 
     def look(self, item: Item) -> Item | Row:
         """The item if its image is to be written, else a row.
 
-        An image is up to date if its mark names the `.tic` file as it is now. One without a mark
-        is someone else's, and only replaced if the job says so.
+        An image is up to date if its mark names the `.tic` file as it is now. An image without
+        a mark was not made by `batch decode`, and is replaced only if the job allows it.
         """
         output, job = self.found(item.output), self.job
         if output is None:
@@ -126,7 +126,7 @@ class Decoding(Places):
         if mark is None:
             if job.replace:
                 return item
-            error = f"{output.name} is there and was not made by ticodec batch; {OVERWRITES}"
+            error = f"{output.name} exists and was not made by ticodec batch; {OVERWRITES}"
             return Row.of(item, "failed", error=error)
         data = self.source.read(item.name)
         if mark != mark_of(data, writer_of(job.format).checked_quality(job.output_quality)):
@@ -135,22 +135,27 @@ class Decoding(Places):
         return _skipped(item, header, output.size, len(data))
 
 
-class Whose(Enum):
-    """Of which photo a `.tic` file is: of none, of the one that is looked at, of another, or of one
-    that a run deleted: then it is never replaced."""
+class Owner(Enum):
+    """The photo to which a `.tic` file belongs.
 
-    NOBODY, MINE, OTHER, DELETED = range(4)
+    NONE: no photo, because there is no such file or it is damaged. THIS: the photo that is looked
+    at. OTHER: another photo. DELETED: a photo that a run was going to delete. Such a file is never
+    replaced.
+    """
+
+    NONE, THIS, OTHER, DELETED = range(4)
 
 
 class Encoding(Places):
-    """Looks for the `.tic` files of photos."""
+    """Looks for existing `.tic` files of photos."""
 
     def __init__(self, job: Job, items: list[Item], skip: bool) -> None:
         super().__init__(job)
         self.skip = skip
         entry = job.entry()
         self.fingerprint = entry.fingerprint
-        #: The job's target, as `target_text` says it; "": a quality, which `stored` has.
+        #: The job's target as `target_text` writes it, or "" if the job has a quality. `stored` is
+        #: that quality as headers store it.
         self.for_target, self.stored = target_text(job.quality), 0
         if not isinstance(job.quality, Target):
             quality = checked_quality(entry, job.quality)
@@ -159,54 +164,59 @@ class Encoding(Places):
         self.nested = self.overlap()
 
     def look(self, item: Item) -> Item | Row:
-        """The item, with the name of the `.tic` to write; or a row that says why none is written.
+        """The item with the name of the `.tic` file to write, or a row that says why there is none.
 
-        A photo's `.tic` has one of two names, with or without the photo's suffix before its own.
-        If a `.tic` of another photo has one name, it stays, and this photo gets the other name.
-        A picture that was decoded from a `.tic` is left out where its `.tic` could replace that.
+        A photo's `.tic` file has one of two names, with or without the photo's suffix before
+        `.tic`. If the `.tic` file of another photo has one name, it stays, and this photo gets the
+        other name. A picture that was decoded from a `.tic` file is left out if encoding it could
+        replace that `.tic` file.
         """
         whole, short = item.name + TIC, str(PurePosixPath(item.name).with_suffix(TIC))
-        outcomes: list[tuple[Item, Row | Whose]] = []
+        outcomes: list[tuple[Item, Row | Owner]] = []
         there = False
         for name in dict.fromkeys([item.output, whole, short]):
             output, sure = self.found(name), name != item.output
             there |= output is not None
             if sure and folded(name) in self.taken:
-                continue  # another photo of this run gets it
+                continue  # another photo of this run gets this name
             named = replace(item, output=name, there=output)
-            whose = Whose.NOBODY if output is None else self._whose(named, output, sure)
-            if isinstance(whose, Row) and whose.status == "skipped":
-                return whose
-            outcomes.append((named, whose))
+            owner = Owner.NONE if output is None else self._owner(named, output, sure)
+            if isinstance(owner, Row) and owner.status == "skipped":
+                return owner
+            outcomes.append((named, owner))
         if (there or self.nested) and _mark(self.source, item.name, item.size) is not None:
             return Row.of(item, "skipped", bytes_in=0, notes=[DECODED])
         planned, first = outcomes[0]
         if isinstance(first, Row):
             return first
-        for named, whose in outcomes:
-            if whose is Whose.MINE:
+        for named, owner in outcomes:
+            if owner is Owner.THIS:
                 return named
-        if first is Whose.NOBODY or (self.job.replace and first is not Whose.DELETED):
+        if first is Owner.NONE or (self.job.replace and first is not Owner.DELETED):
             return planned
-        for named, whose in outcomes:
-            if named.output == whole and whose is Whose.NOBODY:
+        for named, owner in outcomes:
+            if named.output == whole and owner is Owner.NONE:
                 return named
-        error = f"{item.output} is there, of another photo; {OVERWRITES}"
-        if first is Whose.DELETED:
-            error = f"{item.output} is there, and may be all that is left of a photo; move it away"
+        error = f"{item.output} exists and belongs to another photo; {OVERWRITES}"
+        if first is Owner.DELETED:
+            error = f"{item.output} exists and may be all that is left of a photo; move it away"
         return Row.of(item, "failed", error=error)
 
-    def _whose(self, item: Item, output: Found, sure: bool) -> Row | Whose:
-        """Whose the file is in the place of an item's output; a row if it stays, or is up to date.
+    def _owner(self, item: Item, output: Found, sure: bool) -> Row | Owner:
+        """The owner of the file in the place of an item's output, or a row.
 
-        An output is up to date if it is whole, has the photo's time, suffix and size, as far as it
-        says these, and the job's settings, see `_other_settings`. A damaged output is replaced, and
-        so is one of an earlier state of the same photo. Three kinds are only replaced if the job
-        says so: a file that is no `.tic` of this version; when sources are deleted, one of
-        other settings, since it may be wanted; one that is newer than its photo.
+        The row says that the file is up to date, or that it stays and the photo has failed.
+
+        An output is up to date if it is undamaged, has the photo's time, suffix and size (as far as
+        it stores them), and has the job's settings, see `_other_settings`. A damaged output is
+        replaced, and so is an output of an older version of the same photo. Three kinds of files
+        are replaced only if the job allows it:
+        - a file that is not a `.tic` file of this version,
+        - a file that is newer than its photo,
+        - if sources are deleted, a file with other settings, because it may be wanted.
 
         Args:
-            sure: whether a file counts as this photo's only if it says so.
+            sure: whether a file belongs to this photo only if the file says so.
         """
         if row := self.in_the_way(item, output):
             return row
@@ -215,71 +225,72 @@ class Encoding(Places):
             file = container.read(data, NO_LIMIT)
         except TicodecError as error:
             if not data or (container.is_tic(data) and "version" not in str(error)):
-                return Whose.NOBODY
-            text = f"{output.name} is there and is no .tic of this version; {OVERWRITES}"
-            return Whose.OTHER if self.job.replace else Row.of(item, "failed", error=text)
+                return Owner.NONE
+            text = f"{output.name} exists and is not a .tic file of this version; {OVERWRITES}"
+            return Owner.OTHER if self.job.replace else Row.of(item, "failed", error=text)
         header, origin = file.header, origin_of(file)
         same, newer = _times(item, output, self.target)
         if origin is None:
             if sure:
-                return Whose.OTHER
+                return Owner.OTHER
         elif origin.suffix != PurePosixPath(item.name).suffix:
-            return Whose.DELETED if origin.deleted else Whose.OTHER
-        elif item.size:  # some stores do not say it
+            return Owner.DELETED if origin.deleted else Owner.OTHER
+        elif item.size:  # some stores do not report the size
             same = same and origin.size == item.size
         other = self._other_settings(header, origin)
         deleted = origin is not None and origin.deleted
-        # Without a time of the photo, the next one of a series can look the same.
+        # Without the photo's time, the next photo of a series can look the same.
         surely = same and self.target.exact_times
         if same and not other and (self.skip or surely or not deleted):
             return _skipped(item, header, output.size, output.size)
         if deleted and not surely:
-            return Whose.DELETED
+            return Owner.DELETED
         known = origin is not None or self.target.exact_times
         if self.job.replace or (same and known and not self.job.delete_source):
-            return Whose.MINE
+            return Owner.THIS
         if same:
-            return Row.of(item, "failed", error=f"{output.name} is there, {other}")
+            return Row.of(item, "failed", error=f"{output.name} exists, but {other}")
         if newer:
-            whose = "of a newer photo or copied"
+            why = "is newer than the photo"
             if origin is None:
-                whose = "newer than the photo, and does not say whose it is: only batch notes that"
-            text = f"{output.name} is there, {whose}; move it away, or {OVERWRITES}"
+                why += ", and does not say which photo it was made from"
+            text = f"{output.name} exists and {why}; move it away, or {OVERWRITES}"
             return Row.of(item, "failed", error=text)
-        # If sources are deleted, or if it does not say of which photo it is, that may be gone.
-        return Whose.OTHER if origin is None or self.job.delete_source else Whose.MINE
+        # The photo of this file may be gone: sources are deleted, or the file names no photo.
+        return Owner.OTHER if origin is None or self.job.delete_source else Owner.THIS
 
     def _other_settings(self, header: Header, origin: Origin | None) -> str:
-        """How a `.tic` of the photo differs from what the job would write, and what to do about it.
+        """How a photo's `.tic` file differs from what the job would write, and what to do about it.
 
-        "" if it will do: also one that was encoded with more effort, and one that was encoded for a
-        target and has the job's quality.
+        Returns "" if the file is good enough. A file that was encoded with more effort is good
+        enough, and so is a file that was encoded for a target and has the job's quality.
         """
         origin = origin or Origin("", 0, False)
         if header.fingerprint != self.fingerprint:
             name = _model(header)
-            return f"written by {name}; `model` {name} goes on with it, {OVERWRITES}"
+            return f"was written by {name}; `model` {name} keeps it, {OVERWRITES}"
         if self.for_target and origin.target != self.for_target:
-            return f"encoded for {origin.target or 'a quality'}; {OVERWRITES}"
+            return f"was encoded for {origin.target or 'a quality'}; {OVERWRITES}"
         if not self.for_target and header.quality != self.stored:
-            return f"of another quality; {OVERWRITES}"
+            return f"has another quality; {OVERWRITES}"
         if origin.left_out != self.job.reading.left_out:
-            return f"with other metadata; {OVERWRITES}"
-        # Here photos are encoded anew and compared: a file of more effort would not be the same.
+            return f"has other metadata; {OVERWRITES}"
+        # In this case photos are encoded again and compared with the file, so a file that was
+        # encoded with more effort would not be equal.
         anew = self.job.delete_source and not self.target.exact_times
         if origin.effort < self.job.effort or (anew and origin.effort != self.job.effort):
-            goes_on = f"`effort` {origin.effort} goes on with it, {OVERWRITES}"
-            return f"encoded with effort {origin.effort}; {goes_on}"
+            keeps = f"`effort` {origin.effort} keeps it, {OVERWRITES}"
+            return f"was encoded with effort {origin.effort}; {keeps}"
         return ""
 
 
 def _times(item: Item, output: Found, target: Place) -> tuple[bool, bool]:
-    """Whether an output has the time of its source, and whether it is newer than that."""
+    """Whether an output has the time of its source, and whether it is newer than its source."""
     if item.modified is None or output.modified is None:
         return True, False
     if not target.exact_times:
         return output.modified >= item.modified, False
-    # The output was given the source's time, perhaps on a file system without fractions.
+    # The output was given the source's time. Its file system may store only whole seconds.
     whole = output.modified == int(output.modified) and item.modified != int(item.modified)
     step = TIME_STEP if whole else 1e-3
     same = abs(output.modified - item.modified) <= step
@@ -287,7 +298,7 @@ def _times(item: Item, output: Found, target: Place) -> tuple[bool, bool]:
 
 
 def _mark(where: Place, name: str, size: int) -> str | None:
-    """The mark of an image, see `read_mark`."""
+    """The mark of the image `name`, see `read_mark`."""
     return read_mark(lambda start, end: where.read(name, start, end), size)
 
 
@@ -305,7 +316,7 @@ def _skipped(item: Item, header: Header, bytes_out: int, tic: int) -> Row:
 
 
 def _model(header: Header) -> str:
-    """The name of the weights that wrote a file, or of their architecture if they are not here."""
+    """The name of the weights that wrote a file, or of the model if they are not installed."""
     try:
         return weights.of(header).name
     except TicodecError:

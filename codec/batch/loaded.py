@@ -1,4 +1,4 @@
-"""A file of a batch run, as a worker has read it."""
+"""A file of a batch run after a worker has read it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Loaded:
     """A file that was read: its bytes, and its picture or its container.
 
     Args:
-        seconds: spent on reading it.
-        measured: for its row, if it was encoded for a PSNR or MS-SSIM: that of its `.tic` file, in
-            dB, by the name of the row's field.
+        seconds: time spent on reading it.
+        measured: the PSNR or MS-SSIM of its `.tic` file in dB, by the name of the row's field.
+            Empty unless the file was encoded for such a target.
     """
 
     item: Item
@@ -42,11 +42,13 @@ class Loaded:
         return math.prod(self.size)
 
     def done(self, tic: int, header: Header, model: str, seconds: float) -> Row:
-        """Its row, once it is done.
+        """The row of the file when it is done.
 
         Args:
-            tic, header: size in bytes and header of its `.tic`, read or written.
-            model: the name of its weights. seconds: of work on it, without reading.
+            tic: size in bytes of its `.tic` file, which was read or written.
+            header: header of that file.
+            model: name of the weights.
+            seconds: time spent on the file, without reading it.
         """
         height, width = self.size
         return Row.of(

@@ -1,13 +1,13 @@
-"""The engine of one machine: a process a core, each with the network loaded.
+"""The engine of one machine: one process per core, each with the network loaded.
 
                  ┌─ pipe ─► process: Worker ─┐
     items ─► here├─ pipe ─► process: Worker ─┤─► rows, as they are done
                  └─ pipe ─► process: Worker ─┘
 
-Each worker has a pipe of its own and shares no lock with the others. When one is killed, the others
-go on, and this process knows which items it had. (The pools of concurrent.futures and pebble share
-a queue: the former gives up when a worker dies, the latter can wait for ever for a lock that the
-dead one held.)
+Each worker has its own pipe and shares no lock with the others. When one worker is killed, the
+others go on, and this process knows which items the dead worker had. (The pools of
+concurrent.futures and pebble share a queue. The former gives up when a worker dies. The latter can
+wait for ever for a lock that the dead worker held.)
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 #: How many items a worker gets at once, so that small photos can be coded together.
 CHUNK = 16
-#: The run fails after this many workers in a row that died as they began.
+#: The run fails after this many workers in a row died while they were starting.
 DEATHS = 3
-#: Seconds that workers have to end before they are killed.
+#: Seconds that workers get to end before they are killed.
 PATIENCE = 3.0
 
 
 class Process:
-    """One worker process, and the items it has."""
+    """One worker process, and the items that it was given."""
 
     def __init__(self, job: Job) -> None:
         context = multiprocessing.get_context("spawn")
@@ -51,25 +51,27 @@ class Process:
             self.process.start()
         except OSError as error:
             raise TicodecError(f"cannot start a worker: {reason(error)}; fewer `jobs`?") from error
-        other.close()  # so that its death closes the pipe
+        other.close()  # so that the pipe closes when the worker dies
         self.items: dict[str, Item] = {}
         self.begun = False
 
     def give(self, items: list[Item]) -> None:
-        """Send it items. If it is dead, `take` raises EOFError later."""
+        """Send items to the worker. If it is dead, `take` raises EOFError later."""
         self.items |= {item.name: item for item in items}
         with contextlib.suppress(OSError):
             self.pipe.send(items)
 
     def go(self) -> None:
-        """Tell it that it has the parts that it asked for."""
+        """Tell the worker that it has the parts that it asked for."""
         with contextlib.suppress(OSError):
             self.pipe.send(GO)
 
     def take(self) -> Iterator[Row | Ask]:
-        """What it sent: a row, a question, or nothing when the message says that it has begun.
+        """Receive a message of the worker: yields a row, a request for parts, or nothing.
 
-        Raises TicodecError when it cannot begin, EOFError when it has died.
+        Nothing is yielded for the message that the worker has started.
+
+        Raises TicodecError when the worker cannot start, EOFError when it has died.
         """
         try:
             message = self.pipe.recv()
@@ -107,7 +109,7 @@ class LocalEngine:
     def run(self, items: Iterable[Item]) -> Iterator[Row]:
         """Do all items and yield a row for each. Closing the iterator ends the processes.
 
-        Raises TicodecError when workers cannot even begin.
+        Raises TicodecError when workers cannot start.
         """
         self.waiting.extend(items)
         try:
@@ -133,13 +135,13 @@ class LocalEngine:
             self.close()
 
     def current(self) -> list[str]:
-        """Names of the files that workers have begun, or are about to."""
-        # Copies, since a display calls this from a thread of its own.
+        """Names of the files that workers are working on, or will begin next."""
+        # The lists are copied because a display calls this from its own thread.
         begun = (list(worker.items) for worker in list(self.workers))
         return [names[0] for names in begun if names]
 
     def stop(self) -> Iterator[Row]:
-        """Begin nothing more. Returns rows of the items that are left."""
+        """Begin no further item. Returns rows of the items that are left."""
         left = [*self.waiting, *self.again]
         self.waiting.clear()
         self.again.clear()
@@ -147,7 +149,7 @@ class LocalEngine:
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""
-        with without_ctrl_c():  # pressed a second time, it would leave some of them running
+        with without_ctrl_c():  # a second Ctrl-C would leave some of them running
             for worker in self.workers:
                 worker.process.terminate()
                 worker.pipe.close()
@@ -159,7 +161,7 @@ class LocalEngine:
 
     def _start(self) -> Process:
         """Start a worker."""
-        with without_ctrl_c():  # it could come when the worker runs and is not in the list yet
+        with without_ctrl_c():  # it could come when the worker runs but is not in the list yet
             worker = Process(self.job)
             self.workers.append(worker)
         return worker
@@ -174,45 +176,49 @@ class LocalEngine:
             for worker in idle:
                 if not self.parts.free():
                     break
-                # Shares get smaller towards the end, so that all workers end about together.
+                # Shares get smaller towards the end, so that workers end at about the same time.
                 count = max(1, min(CHUNK, len(self.waiting) // (2 * self.jobs)))
                 share = [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
                 if share:
                     self.parts.take(worker)
                     worker.give(share)
         elif self.again and not self.current():
-            # An item that a worker died with is tried alone: it has all memory, and harms no other.
+            # An item with which a worker died is tried alone. It has all memory, and cannot make
+            # other items fail.
             if not self.workers:
                 self._start()
             self.parts.take(self.workers[0])
             self.workers[0].give([self.again.popleft()])
 
     def _died(self, worker: Process) -> Iterator[Row]:
-        """A worker died: its items are tried once more; those that had this already get a row."""
+        """Handle the death of a worker: try its items once more.
+
+        Yields a failed row for each item that has already had its second try.
+        """
         self.workers.remove(worker)
         self.parts.leave(worker)
         worker.pipe.close()
         worker.process.join()
-        if not worker.begun:  # it had not touched its items, so this does not count as their try
+        if not worker.begun:  # it had not touched its items, so this does not count as a try
             self.deaths += 1
             for item in reversed(worker.items.values()):
                 (self.again if item.retry else self.waiting).appendleft(item)
             worker.items.clear()
         if self.deaths >= DEATHS:
             raise TicodecError(
-                f"worker processes die as they begin ({worker.how_it_died()}), perhaps for lack "
+                f"worker processes die as they start ({worker.how_it_died()}), perhaps for lack "
                 "of memory; try fewer `jobs`. What is done is kept: the same command goes on"
             )
         for item in worker.items.values():
             if item.retry:
-                error = f"a worker process died with it twice: {worker.how_it_died()}"
+                error = f"a worker process died twice with this file: {worker.how_it_died()}"
                 yield Row.of(item, "failed", error=error)
             else:
                 self.again.append(replace(item, retry=True))
 
 
 class Here:
-    """This process as an engine, for places that other processes cannot see (memory://)."""
+    """An engine that works in this process, for places that no other process sees (memory://)."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -229,7 +235,7 @@ class Here:
             yield from worker.run([self.waiting.popleft() for _ in range(count)])
 
     def current(self) -> list[str]:
-        """An empty list: no display runs while this process works."""
+        """Returns an empty list, because no display runs while this process works."""
         return []
 
     def stop(self) -> Iterator[Row]:
@@ -240,8 +246,8 @@ class Here:
 
 
 def _serve(pipe: Connection, job: Job) -> None:
-    """A worker process: items in, rows out, until the pipe is closed."""
-    with contextlib.suppress(OSError):  # if memory runs out, Linux kills workers first
+    """Run a worker process: receive items and send rows until the pipe is closed."""
+    with contextlib.suppress(OSError):  # if memory runs out, Linux shall kill workers first
         Path("/proc/self/oom_score_adj").write_text("500")
     with contextlib.suppress(EOFError, ConnectionError):  # the run is over
         worker = _begin(pipe, job)
@@ -251,7 +257,10 @@ def _serve(pipe: Connection, job: Job) -> None:
 
 
 def _begin(pipe: Connection, job: Job) -> Worker | None:
-    """The worker, after its starter was told that it has begun; None when it cannot begin."""
+    """Make the worker and report over the pipe that it has started.
+
+    Returns None if it cannot start. The error is sent over the pipe.
+    """
 
     def ask(parts: int) -> None:
         pipe.send(Ask(parts))
@@ -268,7 +277,7 @@ def _begin(pipe: Connection, job: Job) -> Worker | None:
     except Exception as error:
         short = is_memory_short(error)
         why = "not enough memory" if short else f"{type(error).__name__}: {error}"
-        pipe.send(TicodecError(f"a worker process cannot begin: {why}"))
+        pipe.send(TicodecError(f"a worker process cannot start: {why}"))
         return None
     pipe.send("begun")
     return worker

@@ -1,4 +1,4 @@
-"""What travels between the parts of a batch run, and between its processes."""
+"""The objects that the parts and the processes of a batch run exchange."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ticodec.weights import Entry, find_for
 from .storage import Found
 
 Action = Literal["encode", "decode", "classify"]
-#: What was done to a file, in messages.
+#: What was done to a file, as messages say it.
 PAST = {"encode": "encoded", "decode": "decoded", "classify": "classified"}
-#: skipped: the output was up to date; failed: `error` says why; left: not begun when the run ended.
+#: skipped: the output was up to date. failed: `error` says why. left: not begun when the run ended.
 Status = Literal["done", "skipped", "failed", "left"]
 
 
@@ -30,7 +30,7 @@ def files(count: int) -> str:
 
 
 def _store() -> str:
-    """$TICODEC_WEIGHTS with absolute paths, for processes with another working directory."""
+    """$TICODEC_WEIGHTS with absolute paths, for processes that have another working directory."""
     paths = os.environ.get("TICODEC_WEIGHTS", "").split(os.pathsep)
     return os.pathsep.join(str(Path(path).absolute()) for path in paths if path)
 
@@ -40,18 +40,23 @@ class Job:
     """What is to be done to every file of a run.
 
     Args:
-        source, target: paths or URLs, as `storage.place` takes them; no target when classifying.
-        model, quality, effort: for encoding. A target is that of each photo.
-        reading: of the photos. head, top: for labels.
-        weights: fingerprint that the model's weights must have on every node; "": any.
+        source, target: paths or URLs, as `storage.place` takes them. A job that classifies has no
+            target.
+        model, quality, effort: how to encode. If `quality` is a target, it holds for each photo.
+        weights: fingerprint that the model's weights must have on every node, or "" for any.
+        reading: how to read the photos.
+        head: path of a classifier file, or None for the model's own classifier.
+        top: number of labels per file.
         format, output_quality: of decoded images, see `writers`.
-        device: of the network. threads: of one worker; the last bits of a result may depend on it.
-        delete_source: delete an image once its `.tic` file is decoded and checked.
+        device: where the network runs.
+        delete_source: delete an image after its `.tic` file was decoded and checked.
         replace: overwrite outputs that are not up to date, whatever they are.
+        threads: threads of each worker. The last bits of a result may depend on them.
         store: the command's $TICODEC_WEIGHTS, which workers on other nodes get too.
-        memory: the most that a worker may use, in bytes; None: what is free.
-        parts, part: a photo that needs more than `part` bytes asks for several of the `parts` of
-            the machine before it is coded, see `parts`. None: it never asks.
+        memory: the most bytes that a worker may use, or None for all that is free.
+        parts, part: the machine's memory is divided into `parts` parts of `part` bytes. A worker
+            asks for several parts before it codes a photo that needs more than one, see `parts`.
+            If `part` is None, it never asks.
     """
 
     action: Action
@@ -87,12 +92,16 @@ class Item:
     """One file to do.
 
     Args:
-        name, output: its path below the source, and its output's below the target.
-        size: in bytes. modified: seconds since 1970, if known.
-        permissions: of its output, as `files.permissions_of` gives them, if known.
-        retry: whether a worker that had it died.
-        verify: whether its output exists, so that only a check and deleting the source are left.
-        there: the file that its output may replace; None: there was none.
+        name: its path below the source.
+        output: path of its output below the target.
+        size: its size in bytes.
+        modified: its time of modification in seconds since 1970, or None if unknown.
+        permissions: permissions for its output, as `files.permissions_of` gives them, or None if
+            unknown.
+        retry: whether a worker died while it had this item.
+        verify: whether its output is up to date, so that only the check and the deletion of the
+            source are left to do.
+        there: the existing file that its output may replace, or None if there is none.
     """
 
     name: str
@@ -110,16 +119,20 @@ class Row:
     """What became of one file.
 
     Args:
-        file, output: paths below the source and the target. bytes_in, bytes_out: their sizes.
-        bpp: bits of the .tic file per pixel. quality: of that file, 1 … 8; None: of one fixed λ.
-        psnr: in dB, of what the .tic file decodes to, if it was encoded for one, or verified.
-        ms_ssim: in dB, if it was encoded for one.
-        seconds: of work on the file; files that are coded together share their time equally.
-        labels: (label, probability), the most probable first.
-        retried: whether a worker died with it before. deleted: whether its source was deleted.
-        kept: why its source was not deleted although the job says so.
-        notes: what its user should know of it.
-        fatal: whether every other file would fail too.
+        file, output: paths below the source and the target.
+        bytes_in, bytes_out: their sizes in bytes.
+        bpp: bits per pixel of the `.tic` file.
+        quality: quality of that file, 1 … 8, or None if its weights have one fixed λ.
+        psnr: PSNR of the decoded `.tic` file in dB. None unless it was encoded for a PSNR or
+            verified.
+        ms_ssim: its MS-SSIM in dB. None unless it was encoded for an MS-SSIM.
+        seconds: time spent on the file. Files that are coded together share their time equally.
+        labels: pairs of label and probability, the most probable first.
+        retried: whether a worker died while it had this file.
+        deleted: whether its source was deleted.
+        kept: why its source was not deleted although the job asks for it.
+        notes: what the user should know about the file.
+        fatal: whether every other file would fail for the same reason.
     """
 
     file: str
@@ -153,5 +166,5 @@ class Row:
 
     @classmethod
     def left(cls, item: Item) -> Row:
-        """The row of an item that was not begun, or not known to be done, when the run ended."""
-        return cls.of(item, "left", error="not done: the run ended before")
+        """The row of an item that was not begun when the run ended, or may not be done."""
+        return cls.of(item, "left", error="not done, because the run ended before")

@@ -1,4 +1,4 @@
-"""Outputs of a run: they are written, and photos deleted that their outputs can stand in for.
+"""Writes the outputs of a run, and deletes photos that their outputs can replace.
 
 `.tic` bytes ─► with the photo's origin ─► written ─┬─► row
                                                     └─► read back, verified ─► photo deleted ─► row
@@ -26,11 +26,11 @@ from .verification import Verdict, verify, why_kept
 
 
 class Outputs:
-    """Writes the outputs of a job; several threads may do so at once.
+    """Writes the outputs of a job. Several threads may do this at once.
 
     Args:
-        source, target: the places of the job. encoder: what photos are encoded with; None: the job
-            encodes none.
+        source, target: the places of the job.
+        encoder: the codec that encodes photos, or None if the job encodes none.
     """
 
     def __init__(self, job: Job, source: Place, target: Place, encoder: Codec | None) -> None:
@@ -44,10 +44,10 @@ class Outputs:
         return self.encoder
 
     def write_tic(self, loaded: Loaded, data: bytes, seconds: float) -> Row:
-        """Write what was encoded; verify it and delete the source if the job says so."""
+        """Write an encoded photo. Verify it and delete the source if the job asks for it."""
         assert loaded.picture is not None
-        # Whether the photo may be deleted depends on the file's size. The origin says it, and so
-        # changes that size: it is decided once, by the size before.
+        # Whether the photo may be deleted depends on the size of the file. The origin stores this
+        # decision and so changes the size. It is decided once, from the size without the origin.
         kept = why_kept(loaded.picture.notes_with(len(data)))
         data = with_origin(data, self.origin(loaded, kept))
         self._write(loaded.item, data)
@@ -58,31 +58,41 @@ class Outputs:
         return row
 
     def verify_tic(self, loaded: Loaded, again: bytes | None = None) -> Row:
-        """Verify an output that was up to date already, and delete its source.
+        """Verify an output that was already up to date, and delete its source.
 
-        Before that, the output is marked as one that may soon be all that is left of the photo.
-        `again`: the photo encoded anew, where the next of a series could look up to date.
+        Before the source is deleted, the output is marked as possibly all that is left of the
+        photo.
+
+        Args:
+            again: the photo encoded again. Given where the file of another photo of a series could
+                look up to date. The output must then be equal to it.
+
+        Raises TicodecError when the output may belong to another photo.
         """
         before = self.target.read(loaded.item.output)
         assert loaded.picture is not None
         kept = why_kept(loaded.picture.notes_with(len(before)))
         file, origin = container.read(before, NO_LIMIT), self.origin(loaded, kept)
-        if said := origin_of(file):  # it stays as it was encoded, perhaps with more effort
-            origin = replace(origin, target=said.target, effort=said.effort)
+        if stored := origin_of(file):  # it stays as it was encoded, perhaps with more effort
+            origin = replace(origin, target=stored.target, effort=stored.effort)
         data = with_origin(before, origin)
         if again is not None and data != with_origin(again, origin):
-            what = f"{loaded.item.output} may be of another photo of its name and size"
+            what = f"{loaded.item.output} may belong to another photo of the same name and size"
             raise TicodecError(f"{what}; rename the photo")
         if data != before:
             self._write(loaded.item, data)
         row = loaded.done(len(data), file.header, self.codec.entry.name, 0.0)
         self._verify_and_delete(loaded, data, row, kept)
         if not row.deleted:
-            row.status = "skipped"  # it is up to date, and its source is still there
+            row.status = "skipped"  # it is up to date, and its source still exists
         return row
 
     def origin(self, loaded: Loaded, kept: str) -> Origin:
-        """What a `.tic` of the job says of its photo. `kept`: why that stays; "": it may go."""
+        """What a `.tic` file of the job stores about its photo.
+
+        Args:
+            kept: why the photo must not be deleted, or "" if it may be deleted.
+        """
         deleted = self.job.delete_source and not kept
         suffix, left_out = PurePosixPath(loaded.item.name).suffix, self.job.reading.left_out
         target, effort = target_text(self.job.quality), self.job.effort
@@ -91,27 +101,30 @@ class Outputs:
     def _write(self, item: Item, data: bytes) -> None:
         """Write an output with the modification time and the permissions of its source.
 
-        Raises TicodecError when another file is in its place than when the run began: of a run at
-        the same time, or of a folder that is a link to the same. Its photo may be deleted already.
+        Raises TicodecError when the file in its place has changed since the run began. Another run
+        may have written it, or this run through a folder that is a link to the same folder. The
+        photo of that file may already be deleted.
         """
         now = self.target.look(item.output)
         if now is not None and not self.target.same(now, item.there):
             if self.target.read(item.output) != data:
-                text = f"{item.output} was made by another program meanwhile, so it is kept; run again"
-                raise TicodecError(text)
+                text = "was written by something else meanwhile, so it stays; run again"
+                raise TicodecError(f"{item.output} {text}")
         else:
             attributes = Attributes(item.modified, item.permissions)
             self.target.write(item.output, data, attributes, new=now is None)
 
     def _verify_and_delete(self, loaded: Loaded, data: bytes, row: Row, kept: str) -> None:
-        """Delete the source, unless something of it would be lost; the row says what.
+        """Delete the source, unless something of it would be lost. The row then says what.
 
-        `kept`: what was decided before it was written: why the source stays; "": it may go.
+        Args:
+            kept: what was decided before the output was written: why the source must not be
+                deleted, or "" if it may be deleted.
         """
         row.kept = why_kept(row.notes) or kept
         if row.kept:
             return
-        with self.verifying:  # one at a time, since each needs the memory of a decoder
+        with self.verifying:  # one at a time, because each needs the memory of a decoder
             row.kept, row.psnr = self.verified(loaded, data)
         if row.kept:
             return
@@ -119,9 +132,10 @@ class Outputs:
         row.deleted = True
 
     def gone(self, item: Item) -> Row | None:
-        """The row of a file that a worker finished just before it died.
+        """The row of a missing source file that a worker finished just before it died.
 
-        That worker checked the output and deleted the source. None for any other missing file.
+        That worker checked the output and deleted the source. Returns None if the source is missing
+        for any other reason.
         """
         if not self.job.delete_source:
             return None
@@ -143,13 +157,14 @@ class Outputs:
         return Row.of(item, "done", deleted=True, bpp=bpp, quality=quality, model=model, **size)
 
     def verified(self, loaded: Loaded, data: bytes) -> Verdict:
-        """Read a written file back, decode it, and compare it with the source, read anew.
+        """Read a written file back, decode it, and compare it with the source, which is read again.
 
-        Raises TicodecError when the bytes are not those written, or the source has changed.
+        Raises TicodecError when the bytes are not those that were written, or the source has
+        changed.
         """
         assert loaded.picture is not None
         item, job = loaded.item, self.job
-        kept = f"{self.source.shown(item.name)}: kept, since"
+        kept = f"{self.source.shown(item.name)}: kept, because"
         if self.target.read(item.output) != data:
             raise TicodecError(f"{kept} {item.output} does not read back as it was written")
         photo, now = self.source.read(item.name), self.source.look(item.name)
@@ -162,7 +177,7 @@ class Outputs:
         return verdict
 
     def write_image(self, loaded: Loaded, picture: Picture, model: str, seconds: float) -> Row:
-        """Write a decoded picture, with a mark in it that names its `.tic` file's checksum."""
+        """Write a decoded picture with a mark that holds the checksum of its `.tic` file."""
         writer, quality = writer_of(self.job.format), self.job.output_quality
         mark = mark_of(loaded.data, writer.checked_quality(quality))
         data = writer.write(picture.to_image(), quality, mark)

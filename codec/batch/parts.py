@@ -1,12 +1,13 @@
-"""How workers of one machine share its memory and its cores.
+"""How the workers of one machine share its memory and its cores.
 
-Each worker has one part of the memory and of the cores, which is enough for small photos. One with
-a photo that needs more asks for as many parts as that takes, and waits until others have ended what
-they were at: it then has their cores too, so that none is idle.
+Memory and cores are divided into as many parts as there are workers. One part is enough for small
+photos. A worker with a photo that needs more asks for several parts, and waits until that many
+other workers have finished their work. It then uses their cores too, so that no core is idle.
 
-    worker: photo needs 3 parts ─► Ask(3) ─► Parts ─► GO, when 3 are free ─► coded by 3 threads
+    worker: photo needs 3 parts ─► Ask(3) ─► Parts ─► GO, when 3 are free ─► 3 threads code it
 
-While a worker waits it has no part. The first to ask is the first to get: nobody waits for ever.
+A worker that waits has no part. The worker that asked first gets its parts first, so that no worker
+waits for ever.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ticodec.processes import cores
 
 from .messages import Job
 
-#: What a worker that has asked for parts is sent when it has them.
+#: The message to a worker that asked for parts and has them now.
 GO = "go"
 
 W = TypeVar("W", bound=Hashable)
@@ -30,13 +31,13 @@ W = TypeVar("W", bound=Hashable)
 
 @dataclass(frozen=True)
 class Ask:
-    """A worker's message: it waits until so many parts are its own, and has none until then."""
+    """A worker's message that it waits until it gets `parts` parts, and has none until then."""
 
     parts: int
 
 
 def divided(job: Job, jobs: int) -> Job:
-    """The job of each of so many workers, which share the memory that is free now."""
+    """The job for each of `jobs` workers, which share the memory that is free now."""
     have = memory.available()
     if have is None:
         return replace(job, threads=max(1, cores() // jobs))
@@ -51,12 +52,12 @@ def divided(job: Job, jobs: int) -> Job:
 
 
 def parts_for(job: Job, need: float) -> int:
-    """How many parts a photo takes that needs so many bytes: all of them, if it needs more."""
+    """The number of parts that a photo takes if it needs `need` bytes: at most all of them."""
     return 1 if job.part is None else max(1, min(job.parts, math.ceil(need / job.part)))
 
 
 class Parts(Generic[W]):
-    """Who has how many of all the parts, and who waits for some."""
+    """Which worker has how many of the parts, and which workers wait for parts."""
 
     def __init__(self, parts: int) -> None:
         self.parts = parts
@@ -64,25 +65,25 @@ class Parts(Generic[W]):
         self.waiting: deque[tuple[W, int]] = deque()
 
     def free(self) -> int:
-        """How many parts can be given away: none while somebody waits."""
+        """The number of parts that can be given away. It is 0 while a worker waits."""
         return 0 if self.waiting else self.parts - sum(self.held.values())
 
     def take(self, worker: W) -> None:
-        """One part for a worker that begins."""
+        """Give one part to a worker that begins."""
         self.held[worker] = 1
 
     def ask(self, worker: W, parts: int) -> None:
-        """A worker gives back what it has, and waits for this."""
+        """Take back a worker's parts and let it wait for `parts` parts."""
         self.leave(worker)
         self.waiting.append((worker, parts))
 
     def leave(self, worker: W) -> None:
-        """A worker has nothing to do, or is dead."""
+        """Take back the parts of a worker that has nothing to do, or is dead."""
         self.held.pop(worker, None)
         self.waiting = deque(entry for entry in self.waiting if entry[0] is not worker)
 
     def granted(self) -> list[W]:
-        """Those that have waited and have their parts now."""
+        """The workers that waited and get their parts now."""
         ready = []
         while self.waiting:
             worker, parts = self.waiting[0]

@@ -1,4 +1,4 @@
-"""What a run has to do: which files, and the names of their outputs.
+"""Decides which files a run has to do, and names their outputs.
 
 SRC ─► list ─► suffix, include, exclude ─► names of outputs ─► items ─► `existing`: up to date?
 """
@@ -35,8 +35,8 @@ class Plan:
     """The files to do, and the rows of files that cannot be done.
 
     Args:
-        others: how many files are left out, since their suffix is not known; by suffix.
-        excluded: how many files the user's patterns leave out.
+        others: the number of files that are left out because of their suffix, by suffix.
+        excluded: the number of files that the user's patterns leave out.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -46,15 +46,15 @@ class Plan:
 
 
 def check(job: Job, dry: bool = False) -> None:
-    """Raises TicodecError for a job that no worker could do. Loads no network.
+    """Check that workers can do a job. Loads no network. Raises TicodecError if they cannot.
 
-    Unless `dry`, it also makes the target ready for writing.
+    Unless `dry` is true, it also makes the target ready for writing.
     """
     source = place(job.source)
     if not source.exists():
-        raise UsageError(f"{job.source}: there is nothing of that name")
+        raise UsageError(f"{job.source} does not exist")
     if job.delete_source and not isinstance(source, Local):
-        raise UsageError(f"{job.source}: only files of this machine can be deleted after a check")
+        raise UsageError(f"{job.source}: only files on this machine can be deleted after a check")
     if job.action != "decode":
         check_quality(job.entry(), job.quality)
         checked_effort(job.effort)
@@ -67,19 +67,21 @@ def check(job: Job, dry: bool = False) -> None:
         target.check_writable()
         if job.delete_source and not target.shared:
             raise UsageError(
-                f"{job.target} is gone when the run ends, so no source may be deleted; name another"
+                f"{job.target} does not outlive the run, so no source may be deleted; name another"
             )
         if not dry:
             target.prepare()
 
 
 def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
-    """List the source and name the outputs. Reads no file. Raises TicodecError.
+    """List the source and name the outputs. Reads no file.
 
-    If the source is a file, it is taken whatever its suffix is.
+    If the source is a single file, it is taken whatever its suffix is.
 
     Args:
-        include, exclude: patterns of names and paths, as of a shell.
+        include, exclude: shell patterns for names and paths.
+
+    Raises TicodecError when the source cannot be listed.
     """
     plan, inputs = Plan(), []
     source = place(job.source, job.follow_links)
@@ -97,7 +99,7 @@ def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
         else:
             plan.others[suffix] += 1
     inputs.sort(key=lambda file: file.name)
-    # Every input gets a name before the patterns apply: names must not depend on them.
+    # Every output is named before the patterns apply, because names must not depend on them.
     outputs = output_names([file.name for file in inputs], _suffix(job))
     for file, output in zip(inputs, outputs, strict=True):
         if unwanted(file.name):
@@ -111,14 +113,14 @@ def make_plan(job: Job, include: list[str], exclude: list[str]) -> Plan:
 
 
 def _suffix(job: Job) -> str:
-    """The suffix of a job's outputs; "" for labels, which go into one table."""
+    """The suffix of a job's outputs, or "" for labels, which go into one table."""
     if job.action == "decode":
         return writer_of(job.format).suffixes[0]
     return TIC if job.action == "encode" else ""
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern matches a file's path, its name, or the path or name of a folder above."""
+    """Whether a pattern matches the path or the name of a file, or of a folder above it."""
     path = PurePosixPath(name)
     candidates = [name, path.name, *map(str, path.parents), *(p.name for p in path.parents)]
     return any(
@@ -129,13 +131,15 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def output_names(names: list[str], suffix: str) -> list[str]:
-    """Names of outputs: `suffix` replaces the input's. Where two outputs would share a name, both
-    keep their old suffix before the new one.
+    """The names of outputs: `suffix` replaces the suffix of the input.
+
+    If two outputs would share a name, both keep their old suffix before the new one:
 
     a.jpg, b.jpg, b.png ─► a.tic, b.jpg.tic, b.png.tic
 
-    Names that differ only in case or Unicode form count as one, as for some file systems.
-    Where the `.tic` of another photo exists already, `existing` takes the name with the old suffix.
+    Names that differ only in case or Unicode form count as equal, because they are equal in some
+    file systems. If the `.tic` file of another photo already exists, `existing` takes the name with
+    the old suffix.
     """
     whole = [name + suffix for name in names]
     if not suffix:
@@ -154,5 +158,5 @@ def output_names(names: list[str], suffix: str) -> list[str]:
 
 
 def folded(name: str) -> str:
-    """A name in the form in which it counts as one with others."""
+    """A name in the form in which names are compared, without case and in one Unicode form."""
     return unicodedata.normalize("NFC", name).casefold()

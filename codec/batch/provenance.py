@@ -1,9 +1,10 @@
-"""Marks in outputs that say what they were made from: a `.tic` file of its photo, a decoded image
-of its `.tic` file.
+"""Marks in outputs that say what they were made from.
 
-A later run reads them to see what is up to date. So it never takes someone's own image, or the file
-of another photo, for an output of its own. A `.tic` has the mark in a section. A PNG has it in a
-text chunk near its beginning. Other formats have it behind their end (`writers.trailer`).
+The mark of a `.tic` file is about its photo. The mark of a decoded image is about its `.tic` file.
+A later run reads the marks to see what is up to date. So it never confuses its own outputs with a
+user's image or with the file of another photo. A `.tic` file stores its mark in a section. A PNG
+stores it in a text chunk near its beginning. Other formats have it after their end
+(`writers.trailer`).
 """
 
 from __future__ import annotations
@@ -25,24 +26,28 @@ from ticodec.writers import MARK, TRAILER_MAX, mark_in
 END = b"\0\0\0\0IEND\xaeB`\x82"
 #: How many bytes of a PNG's beginning are searched for the mark.
 HEAD = 1 << 20
-#: The most pixels a `.tic` can have: the limit where nothing is decoded, which needs no memory.
+#: The most pixels that a `.tic` file can have. This is the limit for reading files without decoding
+#: them, which needs little memory.
 NO_LIMIT = container.SIDE_MAX**2
-#: What stands between the suffix, which never has a slash, and how the file was encoded. Versions
-#: that do not know it take both for the suffix: to them the file is another photo's, and stays.
+#: Separates the suffix, which never has a slash, from how the file was encoded. Earlier versions do
+#: not know it and take both for the suffix. To them the file belongs to another photo, and stays.
 ENCODED = "./"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a `.tic` file says of its photo.
+    """What a `.tic` file stores about its photo.
 
     Args:
-        suffix: of the photo's name, with its dot, as it was written; "" when it had none.
-        size: of the photo, in bytes.
-        deleted: whether the run was to delete the photo: then the `.tic` may be all that is left.
-        left_out: what of the photo was left out by wish, as in `Reading.left_out`.
-        target: what the file was encoded for, as `target_text` says it; "": a quality.
-        effort: that it was encoded with.
+        suffix: suffix of the photo's name with its dot, in the case in which it was written, or ""
+            if it had none.
+        size: size of the photo in bytes.
+        deleted: whether the run was going to delete the photo. If so, the `.tic` file may be all
+            that is left.
+        left_out: the metadata that the user asked to leave out, as in `Reading.left_out`.
+        target: the target that the file was encoded for, as `target_text` writes it, or "" for a
+            quality.
+        effort: the effort that it was encoded with.
     """
 
     suffix: str
@@ -54,14 +59,14 @@ class Origin:
 
 
 def target_text(quality: Quality) -> str:
-    """A target as an origin has it, such as "psnr=35"; "" for a quality."""
+    """A target as an origin stores it, such as "psnr=35", or "" for a quality."""
     return f"{quality.measure}={quality.value:.9g}" if isinstance(quality, Target) else ""
 
 
 def payload_of(origin: Origin) -> bytes:
-    """What a `.tic` file stores of an origin.
+    """An origin as the bytes that a `.tic` file stores.
 
-    The target and the effort are left out if they are the usual ones.
+    A quality and the usual effort are left out.
     """
     sign = "-" if origin.deleted else ""
     photo = f"{sign}{origin.size}{origin.left_out[:1]}{origin.suffix}"
@@ -71,9 +76,9 @@ def payload_of(origin: Origin) -> bytes:
 
 
 def with_origin(tic: bytes, origin: Origin) -> bytes:
-    """The bytes of a `.tic` file with this origin in place of what it said before, if anything.
+    """The bytes of a `.tic` file with this origin instead of the one that it has, if any.
 
-    Raises BadInputError when it is damaged.
+    Raises BadInputError when the file is damaged.
     """
     file = container.read(tic, NO_LIMIT)
     file.sections[sections.numbers()["origin"]] = payload_of(origin)
@@ -81,10 +86,10 @@ def with_origin(tic: bytes, origin: Origin) -> bytes:
 
 
 def origin_of(file: Container) -> Origin | None:
-    """What a `.tic` file says of its photo; None: it says nothing, or nothing that can be read.
+    """What a `.tic` file stores about its photo, or None if it stores nothing that can be read.
 
-    A later version may say in other words how it was encoded. These count as its target, so that it
-    differs from that of every job of this version.
+    A later version may describe in another form how a file was encoded. This text then counts as
+    the target, so that it differs from the target of every job of this version.
     """
     found = re.fullmatch(rb"(-?)(\d{1,18})([lm]?)((?s:\..*)?)", file.section("origin") or b"")
     if found is None:
@@ -92,27 +97,29 @@ def origin_of(file: Container) -> Origin | None:
     left_out = {b"l": "location", b"m": "metadata"}.get(found[3], "")
     suffix, _, encoded = os.fsdecode(found[4]).partition(ENCODED)
     target, effort = encoded, USUAL_EFFORT
-    if said := re.fullmatch(r"(?:(.+),)?effort=([1-9])", encoded, re.DOTALL):
-        target, effort = said[1] or "", int(said[2])
+    if parts := re.fullmatch(r"(?:(.+),)?effort=([1-9])", encoded, re.DOTALL):
+        target, effort = parts[1] or "", int(parts[2])
     return Origin(suffix, int(found[2]), bool(found[1]), left_out, target, effort)
 
 
 def mark_of(tic: bytes, quality: int | None = None) -> str:
-    """The mark of an image that was decoded from a file's bytes.
+    """The mark of an image that was decoded from the bytes of a `.tic` file.
 
-    `quality`: of the image's format; None for a lossless one.
+    Args:
+        quality: the quality that the image was written with, or None for a lossless format.
     """
     return f"crc32 {zlib.crc32(tic):08x}" + (f" quality {quality}" if quality is not None else "")
 
 
 def read_mark(read: Callable[[int, int | None], bytes], size: int) -> str | None:
-    """The mark of an image file; None: it has none; "": it has one, but the image is damaged.
+    """The mark of an image file. None if it has no mark, "" if it has one but is damaged.
 
-    A file whose end is missing has no mark. In a PNG only the mark and the end are checked; files
-    of other formats that have a mark are read whole, and checked by their checksum.
+    A file whose end is missing has no mark. In a PNG only the mark and the end are checked. A file
+    of another format that has a mark is read completely, and checked by its checksum.
 
     Args:
-        read: returns data[start:end] of the file. size: of the file, in bytes.
+        read: returns data[start:end] of the file.
+        size: size of the file in bytes.
     """
     tail = read(-min(size, TRAILER_MAX), None)
     if tail.endswith(END):
@@ -121,7 +128,7 @@ def read_mark(read: Callable[[int, int | None], bytes], size: int) -> str | None
 
 
 def _of_png(head: bytes) -> str | None:
-    """The mark in a PNG's first bytes."""
+    """The mark in the first bytes of a PNG, as `read_mark` returns it."""
     for name, start, end in chunks(head):
         checksum = head[end : end + 4]
         if name == b"IDAT" or len(checksum) < 4:

@@ -1,6 +1,6 @@
-"""Driving a cluster from a machine that is not in it, through Ray's client (ray://).
+"""Drives a cluster from a machine that is not in it, through Ray's client (ray://).
 
-Ray Data's own driver must be in the cluster, so the engine moves there, as an actor:
+Ray Data's driver must be in the cluster. So the engine moves there, as an actor:
 
     here: ClientEngine ── items ──► Inside, on the head node ── RayEngine ──► its actors
                        ◄── rows ──
@@ -21,7 +21,7 @@ from .messages import Item, Job, Row
 from .ray_cluster import join, leave, named, outside
 from .ray_engine import RayEngine, line_of
 
-#: The most rows that are fetched at a time.
+#: The most rows that are fetched at once.
 FETCH = 1000
 
 
@@ -43,13 +43,11 @@ def connect(
             leave()
         if isinstance(error, TicodecError) or not isinstance(error, Exception):
             raise
-        raise TicodecError(
-            f"the Ray cluster at {address} cannot do it: {line_of(error)}"
-        ) from error
+        raise TicodecError(f"the Ray cluster at {address} failed: {line_of(error)}") from error
 
 
 class Inside:
-    """A `RayEngine` in the cluster; its caller fetches the rows. `begin` is called once."""
+    """A `RayEngine` in the cluster. Its caller calls `begin` once, then fetches the rows."""
 
     def __init__(self, job: Job, jobs: int | None, cpus: float, gpus: float, grows: bool) -> None:
         self.arguments: dict[str, Any] = {"job": job, "jobs": jobs, "cpus": cpus, "gpus": gpus}
@@ -58,7 +56,7 @@ class Inside:
         self.rows: queue.Queue[Row | str | None] = queue.Queue()
 
     def begin(self, items: list[bytes]) -> None:
-        """Start to do items, which are pickled."""
+        """Start to do these pickled items."""
         loaded = [pickle.loads(item) for item in items]
         threading.Thread(target=self._run, args=(loaded,), daemon=True).start()
 
@@ -70,13 +68,13 @@ class Inside:
         except TicodecError as error:
             self.rows.put(str(error))
         except Exception as error:
-            self.rows.put(f"Ray cannot do it: {line_of(error)}")
+            self.rows.put(f"Ray failed: {line_of(error)}")
         self.rows.put(None)
 
     def take(self) -> bytes:
-        """A pickled list of the rows since the last call; waits until there is one.
+        """A pickled list of the rows since the last call. Waits until there is at least one.
 
-        At the end of the run comes None; before it, as a string, why the run failed if it did.
+        The last element of the last list is None. If the run failed, a string before it says why.
         """
         rows = [self.rows.get()]
         while rows[-1] is not None and len(rows) < FETCH and not self.rows.empty():
@@ -84,13 +82,13 @@ class Inside:
         return pickle.dumps(rows)
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Begin no further item."""
         if self.engine:
             list(self.engine.stop())
 
 
 class ClientEngine:
-    """A `RayEngine` that is driven from outside the cluster. Takes the same arguments."""
+    """A `RayEngine` that is driven from outside the cluster. It takes the same arguments."""
 
     def __init__(
         self, job: Job, jobs: int | None, cpus: float, gpus: float, ours: bool, grows: bool
@@ -98,14 +96,14 @@ class ClientEngine:
         import ray
 
         self.ours = ours
-        # On the head node, without which there is no cluster anyway. Two calls at once, since
-        # `stop` must get through while `take` waits.
+        # The actor runs on the head node, without which there is no cluster anyway. It takes two
+        # calls at once, because `stop` must get through while `take` waits.
         options = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
         actor = ray.remote(Inside).options(max_concurrency=2, **options)
         self.inside: Any = actor.remote(job, jobs, cpus, gpus, grows)
 
     def run(self, items: Iterable[Item]) -> Iterator[Row]:
-        """Do all items; a row for each. Raises TicodecError when the cluster cannot do it."""
+        """Do all items and yield a row for each. Raises TicodecError when the cluster fails."""
         import ray
 
         try:
@@ -119,17 +117,17 @@ class ClientEngine:
                     yield row
         except TicodecError:
             raise
-        except Exception as error:  # Ray's client raises what it likes
-            raise TicodecError(f"Ray cannot do it: {line_of(error)}") from error
+        except Exception as error:  # Ray's client raises many kinds
+            raise TicodecError(f"Ray failed: {line_of(error)}") from error
         finally:
             self.close()
 
     def current(self) -> list[str]:
-        """An empty list: Ray's dashboard shows what its actors do."""
+        """Returns an empty list. Ray's dashboard shows what its actors do."""
         return []
 
     def stop(self) -> Iterator[Row]:
-        """Begin nothing more. `run` still yields the rows of what is left."""
+        """Begin no further item. `run` still yields the rows of the items that are left."""
         with contextlib.suppress(Exception):  # a lost connection is reported by `run`
             self.inside.stop.remote()
         return iter(())

@@ -1,4 +1,4 @@
-"""Joins a Ray cluster, or starts one on this machine, in bounded time; errors are one line."""
+"""Joins a Ray cluster, or starts one on this machine, in bounded time. Errors have one line."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from ticodec.errors import TicodecError
 from ticodec.extras import of_extra
 
-#: How often a cluster is asked to start a server for Ray's client, which sometimes fails.
+#: How many times a cluster is asked to start a server for Ray's client. This sometimes fails.
 ATTEMPTS = 3
 #: Seconds that leaving over ray:// may take.
 LEAVE_SECONDS = 15.0
 
 
 def named(address: str | None) -> str:
-    """The address to give Ray: never None.
+    """The address to give to Ray.
 
-    It is `address`, else $RAY_ADDRESS, which Ray sets for the jobs of a cluster, else "local": a
-    new cluster on this machine. With None Ray would try to rejoin the last cluster on this
-    machine, even a dead one.
+    This is `address`, or else $RAY_ADDRESS, which Ray sets for the jobs of a cluster, or else
+    "local", which means a new cluster on this machine. It is never None: with None Ray would try to
+    rejoin the last cluster on this machine, even a dead one.
     """
     return address or os.environ.get("RAY_ADDRESS") or "local"
 
@@ -36,7 +36,7 @@ def join(address: str) -> bool:
 
     Raises UsageError without Ray, TicodecError when there is no cluster at the address.
     """
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters comes as rows
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # rows report what matters
     with of_extra("ray", "a Ray cluster"):
         import ray
         import ray.data
@@ -59,7 +59,7 @@ def join(address: str) -> bool:
                 continue
             if address == "local":
                 raise TicodecError(f"Ray does not start here: {text[:200]}") from error
-            tokens = "one with tokens wants RAY_AUTH_MODE=token"
+            tokens = "a cluster with tokens needs RAY_AUTH_MODE=token"
             raise TicodecError(f"no Ray cluster at {address}: {text[:200]}; {tokens}") from error
 
 
@@ -76,13 +76,13 @@ def leave() -> None:
     thread = threading.Thread(target=ray.shutdown, daemon=True)
     thread.start()
     thread.join(LEAVE_SECONDS)
-    if thread.is_alive():  # it waits for an answer over a link that may be dead
+    if thread.is_alive():  # it waits for an answer over a connection that may be dead
         worker.channel.close()
         thread.join(LEAVE_SECONDS)
 
 
 def outside() -> bool:
-    """Whether this process speaks to the cluster through Ray's client (ray://)."""
+    """Whether this process talks to the cluster through Ray's client (ray://)."""
     import ray
 
     return bool(ray.util.client.ray.is_connected())
@@ -103,7 +103,10 @@ def _silence() -> Iterator[None]:
 
 
 def _reach(address: str) -> None:
-    """Raises TicodecError unless something answers at the address; Ray would try for minutes."""
+    """Check that something answers at the address, because Ray would try for minutes.
+
+    Raises TicodecError when nothing answers.
+    """
     if address == "auto":
         address = _running()
     host, _, port = address.removeprefix("ray://").rpartition(":")

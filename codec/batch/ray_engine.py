@@ -1,10 +1,10 @@
 """The engine of a cluster: Ray Data drives actors that run the same `Worker` as the local engine.
 
     items ─► blocks ─► map_batches(Actor) ─► blocks of rows ─► here
-                       one actor a CPU (or part of a GPU), on any node, with the network loaded
+                       one actor per CPU (or part of a GPU), on any node, with the network loaded
 
-Ray Data (an extra) does what a cluster needs: where actors run, back-pressure, moving work from
-nodes that are lost. A file that is therefore done twice is written twice, with the same bytes.
+Ray Data (an extra) decides where actors run, holds back work when they are busy, and moves the work
+of lost nodes to others. This may do a file twice. It is then written twice, with the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .local import CHUNK
 from .messages import Item, Job, Row
 from .ray_cluster import leave
 
-#: How often a share is begun; after that each of its files is tried alone, as often again.
+#: How many times a share is begun. After that each of its files is tried alone, as many times.
 TRIES = 2
 #: Seconds that Ray Data has to end a pass.
 JOIN_SECONDS = 60.0
@@ -33,7 +33,7 @@ PASSES = 6
 
 
 def line_of(error: Exception) -> str:
-    """An error in one line. Of Ray's errors, which hold tracebacks, their kind and last line."""
+    """An error in one line. Ray's errors hold tracebacks: the line has their type and last line."""
     if isinstance(error, TicodecError):
         return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -41,10 +41,10 @@ def line_of(error: Exception) -> str:
 
 
 class Ledger:
-    """What all actors must know: how often each share was begun, and whether the run is stopped.
+    """What all actors share: how often each share was begun, and whether the run is stopped.
 
-    Ray repeats the work of a lost node or a dead actor. A photo that kills every actor would be
-    tried for ever if nobody counted.
+    Ray repeats the work of a lost node or a dead actor. Without this count, a photo that kills
+    every actor would be tried for ever.
     """
 
     def __init__(self) -> None:
@@ -52,10 +52,12 @@ class Ledger:
         self.stopped = False
 
     def begin(self, share: tuple[str, int]) -> int:
-        """Count the start of a share, and return how often it was begun; 0 when the run is stopped.
+        """Count the start of a share, and return how often it was begun.
+
+        Returns 0 if the run is stopped.
 
         Args:
-            share: name of its first file, number of its files.
+            share: (name of its first file, number of its files).
         """
         if self.stopped:
             return 0
@@ -63,29 +65,30 @@ class Ledger:
         return self.begun[share]
 
     def stop(self) -> None:
-        """Let nothing more be begun."""
+        """Let no further share begin."""
         self.stopped = True
 
 
 class Actor:
-    """Runs a job's items wherever Ray starts it; `ledger` is the run's `Ledger`."""
+    """Runs items of a job on the node where Ray starts it. `ledger` is the run's `Ledger`."""
 
     def __init__(self, job: Job, ledger: Any) -> None:
         self.job, self.ledger = job, ledger
         self.worker: Any = None
-        if job.store:  # the driver's environment is not this one's
+        if job.store:  # the driver's environment variables are not set here
             os.environ["TICODEC_WEIGHTS"] = job.store
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        """A block of items to a block of rows, both pickled: Arrow cannot hold every file name.
+        """Turn a block of items into a block of rows.
 
-        A share whose actors died `TRIES` times gives no rows, unless it is one file.
+        Both are pickled, because Arrow cannot hold every file name. A share with which actors died
+        `TRIES` times gives no rows, unless it is a single file.
         """
         items = [pickle.loads(item) for item in batch["item"]]
         return {"row": [pickle.dumps(row) for row in self.rows(items)]}
 
     def rows(self, items: list[Item]) -> Iterator[Row]:
-        """Rows of a share."""
+        """Do the items of a share and yield their rows."""
         import ray
 
         from .worker import Worker
@@ -95,13 +98,13 @@ class Actor:
             yield from map(Row.left, items)
         elif begun > TRIES:
             if len(items) == 1:
-                error = f"every worker process died with it, {TRIES} of them with it alone"
+                error = f"every worker process died with this file, {TRIES} with it alone"
                 yield Row.of(items[0], "failed", error=error)
         else:
             try:
                 self.worker = self.worker or Worker(self.job)
             except Exception as error:  # e.g. other weights on this node: trying again is useless
-                text = f"a worker cannot begin: {line_of(error)}"
+                text = f"a worker cannot start: {line_of(error)}"
                 yield from (Row.of(item, "failed", error=text) for item in items)
                 return
             yield from self.worker.run(
@@ -113,8 +116,8 @@ class RayEngine:
     """Runs items on the Ray cluster that this process has joined (`ray_cluster.join`).
 
     Args:
-        jobs: the most actors; None: as many as the cluster has room for.
-        cpus, gpus: of each actor; may be fractions.
+        jobs: the most actors, or None for as many as the cluster has room for.
+        cpus, gpus: CPUs and GPUs of each actor. They may be fractions.
         ours: whether the cluster was joined for this run only.
         grows: whether to wait for new nodes when there is no room for an actor.
 
@@ -134,7 +137,7 @@ class RayEngine:
         if not room and not grows:
             raise TicodecError(
                 f"no node of the Ray cluster has {cpus:g} CPUs and {gpus:g} GPUs for a worker; "
-                "`jobs` waits for nodes, where a cluster grows"
+                "if the cluster grows, give `jobs` to wait for new nodes"
             )
         self.jobs = jobs or room
         # The ledger lives on this process's node. On another node it could be lost.
@@ -142,7 +145,7 @@ class RayEngine:
         self.ledger: Any = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here).remote()
 
     def _room(self) -> int:
-        """How many actors fit into the cluster when nothing else runs there."""
+        """The number of actors that fit into the cluster if nothing else runs there."""
         import ray
 
         room = 0
@@ -154,10 +157,7 @@ class RayEngine:
         return room
 
     def run(self, items: Iterable[Item]) -> Iterator[Row]:
-        """Do all items; a row for each.
-
-        Raises TicodecError when the cluster cannot do it.
-        """
+        """Do all items and yield a row for each. Raises TicodecError when the cluster fails."""
         self.pending = {item.name: item for item in items}
         try:
             stuck = 0
@@ -165,7 +165,8 @@ class RayEngine:
                 if stuck:
                     time.sleep(2.0**stuck)  # until Ray sees that a node is gone
                 before = list(self.pending.values())
-                # After a pass without rows every file is tried alone, to find the one that kills.
+                # After a pass without rows every file is tried alone, to find the one that kills
+                # actors.
                 yield from self._pass(before, 1 if stuck else CHUNK)
                 stuck = stuck + 1 if len(self.pending) == len(before) else 0
                 self.pending = {n: replace(i, retry=True) for n, i in self.pending.items()}
@@ -179,7 +180,10 @@ class RayEngine:
             self.close()
 
     def _pass(self, items: list[Item], share: int) -> Iterator[Row]:
-        """Do items in shares of `share` files; items whose actors died too often give no row."""
+        """Do items in shares of `share` files.
+
+        Yields their rows. Items with which actors died too often have none.
+        """
         import ray
 
         context = ray.data.DataContext.get_current()
@@ -211,19 +215,19 @@ class RayEngine:
         except ray.exceptions.RayError as error:  # a lost node ends a pass, not the run
             self.trouble = line_of(error)
         except Exception as error:  # anything else, with the remote traceback in it
-            raise TicodecError(f"Ray cannot do it: {line_of(error)}") from error
+            raise TicodecError(f"Ray failed: {line_of(error)}") from error
         finally:
-            # Wait for Ray Data's thread: it ends this process if it finds Ray shut down.
+            # Wait for Ray Data's thread. It ends this process if it finds that Ray is shut down.
             for thread in threading.enumerate():
                 if "StreamingExecutor" in thread.name:
                     thread.join(JOIN_SECONDS)
 
     def current(self) -> list[str]:
-        """An empty list: Ray's dashboard shows what its actors do."""
+        """Returns an empty list. Ray's dashboard shows what its actors do."""
         return []
 
     def stop(self) -> Iterator[Row]:
-        """Begin nothing more. `run` still yields the rows of what is left, from the actors."""
+        """Begin no further share. `run` still yields the rows of what is left, from the actors."""
         self.stopped = True
         self.ledger.stop.remote()
         return iter(())

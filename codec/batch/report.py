@@ -1,4 +1,4 @@
-"""Rows to totals, and to a report in JSON or CSV."""
+"""Turns rows into totals, and into a report in JSON or CSV."""
 
 from __future__ import annotations
 
@@ -27,15 +27,19 @@ class Totals:
     """Sums over the rows so far.
 
     Attributes:
-        counts: files by status.
-        bytes_in, bytes_out, pixels: of the files that are done or up to date.
-        done_pixels: of the files that were done in this run.
-        kept: how many sources were not deleted although the job said so, for what would be lost.
-        notes: how many files have a note, by its kind. examples: a note of each kind.
-        psnr: the lowest of those whose source was deleted, in dB.
+        counts: number of files by status.
+        bytes_in, bytes_out, pixels: sums over the files that are done or up to date.
+        done_pixels: pixels of the files that were done in this run.
+        retried: number of files with which a worker died once.
+        deleted: number of deleted sources.
+        kept: number of sources that were not deleted, although the job asks for it, because
+            something would be lost.
+        notes: number of files with a note, by the kind of the note.
+        examples: one note of each kind.
+        psnr: the lowest PSNR in dB of the files whose source was deleted.
         reasons: how often each error occurred.
-        left_out: how many files have no row, since their suffix is not known; by suffix.
-        excluded: how many files have no row, since the user's patterns leave them out.
+        left_out: number of files that have no row because of their suffix, by suffix.
+        excluded: number of files that have no row because the user's patterns leave them out.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -55,14 +59,14 @@ class Totals:
 
     @classmethod
     def of(cls, rows: Iterable[Row], plan: Plan | None = None) -> Totals:
-        """Sums over some rows, and what their plan leaves out."""
+        """Sums over some rows, and the numbers of files that their plan leaves out."""
         totals = cls() if plan is None else cls(left_out=plan.others, excluded=plan.excluded)
         for row in rows:
             totals.add(row)
         return totals
 
     def add(self, row: Row) -> None:
-        """Count a row."""
+        """Add a row to the sums."""
         self.counts[row.status] += 1
         self.retried += row.retried
         self.deleted += row.deleted
@@ -83,16 +87,16 @@ class Totals:
 
     @property
     def files(self) -> int:
-        """All files."""
+        """The number of files."""
         return sum(self.counts.values())
 
     @property
     def whole(self) -> int:
-        """How many files have an output that is up to date."""
+        """The number of files that have an output that is up to date."""
         return self.counts["done"] + self.counts["skipped"]
 
     def summary(self, seconds: float) -> dict[str, Any]:
-        """The totals by their names in reports."""
+        """The totals by the names that they have in reports."""
         return {
             "files": self.files,
             **{name: self.counts[name] for name in ("done", "skipped", "failed", "left")},
@@ -111,11 +115,12 @@ class Totals:
 
 
 def check_report(path: Path, table: Table | None, replace: bool) -> None:
-    """Raises UsageError when a report cannot have that name.
+    """Raises UsageError when a report cannot be written to a path.
 
     Args:
-        path: of the report. table: of labels, of the same run.
-        replace: whether a file that is no report may be overwritten.
+        path: path of the report.
+        table: table of labels of the same run, if any.
+        replace: whether a file that is not a report may be overwritten.
     """
     if table is not None and path.absolute() == Path(table.url).absolute():
         raise UsageError(f"{path} is the table of labels; give the report another name")
@@ -127,7 +132,7 @@ def check_report(path: Path, table: Table | None, replace: bool) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file in it")
     if path.is_file() and not replace and not _is_report(path):
-        raise UsageError(f"{path} is there and is no report of batch; `replace` overwrites it")
+        raise UsageError(f"{path} exists and is not a report of batch; `replace` overwrites it")
 
 
 def _is_report(path: Path) -> bool:
@@ -148,7 +153,10 @@ def _is_report(path: Path) -> bool:
 
 
 def write_report(path: Path, rows: list[Row], totals: Totals, seconds: float) -> None:
-    """Write all rows, sorted by file: as JSON with the totals, or as CSV. Raises TicodecError."""
+    """Write all rows, sorted by file, as JSON with the totals or as CSV.
+
+    Raises TicodecError when the file cannot be written.
+    """
     names = [entry.name for entry in fields(Row) if entry.name not in INTERNAL]
     ordered = sorted(rows, key=lambda row: row.file)
     listed = [{name: _rounded(getattr(row, name)) for name in names} for row in ordered]
@@ -164,7 +172,7 @@ def write_report(path: Path, rows: list[Row], totals: Totals, seconds: float) ->
     for entry in listed:
         entry["notes"] = "; ".join(note.text for note in entry["notes"])
     writer.writerows(listed)
-    # File names are bytes to the system: those that are not Unicode are written unchanged.
+    # File names are bytes to the system. Names that are not Unicode are written unchanged.
     write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 

@@ -1,4 +1,4 @@
-"""A whole run: plan, leave out what is up to date, let an engine do the rest, row by row."""
+"""A whole run: plans, skips what is up to date, lets an engine do the rest, and yields rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .table import Table
 
 
 class Engine(Protocol):
-    """Does items somewhere. `LocalEngine` describes the methods."""
+    """Does items somewhere. `LocalEngine` documents the methods."""
 
     def run(self, items: Iterable[Item]) -> Iterator[Row]: ...
     def current(self) -> list[str]: ...
@@ -31,14 +31,16 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """How a run goes about its job.
+    """How a run does its job.
 
     Args:
         include, exclude: shell patterns for file names, or for names of folders above them.
-        skip_existing: leave out what is up to date. stop: begin nothing more after a failure.
-        jobs: number of processes or actors; None: as many as cores and memory allow.
-        engine: "local" or "ray"; address: of the Ray cluster, see `ray_cluster.named`.
-        cpus, gpus: of each actor; may be fractions.
+        skip_existing: skip files whose output is up to date.
+        stop: begin no further file after a failure.
+        jobs: number of processes or actors, or None for as many as cores and memory allow.
+        engine: "local" or "ray".
+        address: address of the Ray cluster, see `ray_cluster.named`.
+        cpus, gpus: CPUs and GPUs of each actor. They may be fractions.
     """
 
     include: list[str] = field(default_factory=list)
@@ -56,13 +58,13 @@ class Run:
     """One run of a job.
 
     Args:
-        table: where labels go; needed when classifying.
-        dry: nothing will be written.
+        table: the table of labels. A job that classifies needs one.
+        dry: if true, nothing will be written.
 
     `reported` has the rows that `rows` has yielded.
 
-    Raises TicodecError when the run cannot begin: there is no such source or no such quality, the
-    target cannot be written, or a package is missing.
+    Raises TicodecError when the run cannot begin: the source does not exist, the quality is out of
+    range, the target cannot be written, or a package is missing.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Run:
         self.job, self.options, self.table = job, options, table
         self.shared = place(job.source).shared and (job.target is None or place(job.target).shared)
         if options.engine == "ray" and not self.shared:
-            raise UsageError("memory:// is seen by one process only; use the local engine")
+            raise UsageError("memory:// exists in one process only; use the local engine")
         if table is not None and not dry:
             table.prepare()
         self.known = {} if table is None else table.known()
@@ -87,7 +89,7 @@ class Run:
         self.reported: list[Row] = []
 
     def sifted(self) -> Iterator[Item | Row]:
-        """Yields every file: its item when it is to be done, else its row. Changes nothing."""
+        """Yields an item for every file that is to be done, else its row. Changes nothing."""
         yield from self.plan.rows
         items, skip = self.plan.items, self.options.skip_existing
         if self.table is not None:
@@ -98,13 +100,14 @@ class Run:
     def rows(
         self, begin: Callable[[int, int], None] = lambda todo, checks: None
     ) -> Generator[Row, None, None]:
-        """Do the run and yield a row for every file, as it is done. Close it to stop early.
+        """Do the run and yield a row for every file as soon as it is done. Close it to stop early.
 
         Args:
-            begin: called once it is known which files are up to date: with the number of those to
-                do, and of those that are only to be checked, since their sources are to be deleted.
+            begin: called when it is known which files are up to date. Its arguments are the number
+                of files to do, and the number of files that are only checked before their sources
+                are deleted.
 
-        Raises TicodecError when workers cannot begin, or the table cannot be written.
+        Raises TicodecError when workers cannot start, or the table cannot be written.
         """
         with closing(self._rows(begin)) as rows:
             for row in rows:
@@ -112,9 +115,9 @@ class Run:
                 yield row
 
     def all_rows(self) -> list[Row]:
-        """A row for every file, once the run has ended in whatever way.
+        """A row for every file, after the run has ended in any way.
 
-        Those that `rows` has not yielded, since it was interrupted or failed, are "left".
+        Files that `rows` has not yielded, because it was interrupted or failed, are "left".
         """
         names = {row.file for row in self.reported}
         unreported = (item for item in self.plan.items if item.name not in names)
@@ -159,10 +162,10 @@ class Run:
             if self.table is not None:
                 self.table.save()
             if died and self.job.target is not None:
-                place(self.job.target).clean()  # of what dead workers were writing
+                place(self.job.target).clean()  # what dead workers were writing
 
     def _ends(self, row: Row) -> bool:
-        """Whether no more files are begun after this row."""
+        """Whether no further file is begun after this row."""
         return row.fatal or (self.options.stop and row.status == "failed")
 
     def _engine(self, count: int) -> Engine:
@@ -182,7 +185,7 @@ class Run:
 
 
 def default_jobs() -> int:
-    """As many processes as cores and free memory allow."""
+    """The number of processes that cores and free memory allow."""
     free = memory.available()
     fits = cores() if free is None else max(1, free // memory.WORKER)
     return min(cores(), fits)

@@ -1,7 +1,7 @@
-"""Where files lie: folders of this machine, and anything fsspec knows (S3, zip, memory, …).
+"""Places that hold files: folders on this machine, and anything fsspec knows (S3, zip, memory, …).
 
-fsspec because it is what pandas, Dask, Ray and PyTorch read their URLs with: a driver for nearly
-every store is there, and credentials are given as its users know it.
+pandas, Dask, Ray and PyTorch read their URLs with fsspec too. It has a driver for nearly every
+store, and its users know how to give credentials.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from ticodec.files import (
     write_file,
 )
 
-#: Stores that never show half a file. Renaming would copy there, so files are written directly.
+#: Stores that never show half a file. Files are written to them directly, because renaming would
+#: copy the file.
 ATOMIC = {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "r2"}
 #: The extra of this package that installs a protocol's driver.
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -41,11 +42,13 @@ class Found(NamedTuple):
     """A file below a place, or something else that was found there.
 
     Args:
-        name: path below the place, with "/"; the name of a folder ends in "/". size: in bytes.
-        modified: seconds since 1970; None where the store does not say.
-        problem: why the file cannot be used; None when it can.
-        permissions: for a file made of it, as `files.permissions_of` gives them; None where the
-            store has none.
+        name: path below the place, with "/". The name of a folder ends in "/".
+        size: size in bytes.
+        modified: time of modification in seconds since 1970, or None if the store does not report
+            it.
+        problem: why the file cannot be used, or None if it can.
+        permissions: permissions for a file made from it, as `files.permissions_of` gives them, or
+            None if the store has none.
     """
 
     name: str
@@ -61,7 +64,7 @@ class Place(ABC):
     Attributes:
         url: what the user wrote.
         shared: whether other processes see the same files.
-        exact_times: whether a file that is written with a time of modification keeps it.
+        exact_times: whether a file keeps the time of modification that it is written with.
     """
 
     url: str
@@ -74,20 +77,20 @@ class Place(ABC):
 
     @abstractmethod
     def files(self) -> Iterator[Found]:
-        """All files below the place, in any order, except hidden ones."""
+        """Yields all files below the place except hidden ones, in any order."""
 
     @abstractmethod
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
-        """The bytes of a file, or data[start:end] of them; negative numbers count from the end."""
+        """The bytes data[start:end] of a file, or all. Negative numbers count from the end."""
 
     @abstractmethod
     def write(
         self, name: str, data: bytes, attributes: Attributes = OF_NONE, new: bool = False
     ) -> None:
-        """Write a file, whole or not at all, and make the folders above it.
+        """Write a file completely or not at all, and make the folders above it.
 
-        Stores that set times and permissions themselves ignore those that are given, and take `new`
-        on trust.
+        Stores that set times and permissions themselves ignore `attributes`. They also ignore
+        `new`, because they cannot check it.
 
         Args:
             new: never replace a file, see `files.write_file`.
@@ -99,10 +102,10 @@ class Place(ABC):
 
     @abstractmethod
     def look(self, name: str) -> Found | None:
-        """A file as it is now, in the form that `files` gives; None when it does not exist."""
+        """A file as it is now, as `files` yields it, or None if it does not exist."""
 
     def same(self, one: Found, other: Found | None) -> bool:
-        """Whether nothing was written between two looks at a file."""
+        """Whether a file was not written between two calls of `look` that returned these."""
         if self.exact_times or other is None:
             return one == other
         # Some stores round the times of a listing.
@@ -112,14 +115,14 @@ class Place(ABC):
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Raises UsageError for a place of a kind that cannot be written. Changes nothing."""
+        """Raises UsageError if this kind of place cannot be written. Changes nothing."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make the place ready for writing; raises when that is impossible."""
+        """Make the place ready for writing. Raises TicodecError when that is impossible."""
 
     def clean(self) -> None:  # noqa: B027  most stores have nothing to remove
-        """Remove what killed writers left behind."""
+        """Remove the temporary files of killed writers."""
 
     def shown(self, name: str) -> str:
         """The name of a file in messages."""
@@ -127,7 +130,7 @@ class Place(ABC):
 
 
 def place(url: str, follow_links: bool = False) -> Place:
-    """The place of a path or an fsspec URL; a .zip file is a place too.
+    """The place of a path or an fsspec URL. A .zip file is a place too.
 
     Raises UsageError for a URL that no installed driver knows.
     """
@@ -142,14 +145,14 @@ def place(url: str, follow_links: bool = False) -> Place:
 
 
 def absolute(url: str) -> str:
-    """A path or URL as every process of this machine can use it: paths are made absolute."""
+    """A path or URL that every process on this machine can use. Paths are made absolute."""
     if "://" in url or "::" in url:
         return url
     return str(Path(url).absolute())
 
 
 class Local(Place):
-    """A folder of this machine, or one file of it."""
+    """A folder on this machine, or a single file."""
 
     exact_times = True
 
@@ -176,7 +179,7 @@ class Local(Place):
         for folder, folders, names in os.walk(
             self.root, onerror=failed.append, followlinks=self.follow_links
         ):
-            if self.follow_links:  # links may lead in circles: every folder is visited once
+            if self.follow_links:  # links may lead in circles, so every folder is visited once
                 key = os.stat(folder)  # noqa: PTH116
                 if (key.st_dev, key.st_ino) in seen:
                     folders.clear()
@@ -257,7 +260,7 @@ class Local(Place):
 
 
 class Remote(Place):
-    """Any other file system that fsspec has a driver for."""
+    """Any other file system for which fsspec has a driver."""
 
     def __init__(self, url: str, full: str) -> None:
         import fsspec
@@ -270,7 +273,7 @@ class Remote(Place):
             extra = EXTRAS.get(protocol)
             hint = f"pip install 'ticodec[{extra}]'" if extra else str(error)
             raise UsageError(f"{url}: the driver of {protocol}:// is missing; {hint}") from error
-        except Exception as error:  # drivers raise what their services' libraries raise
+        except Exception as error:  # drivers raise the errors of their services' libraries
             raise UsageError(f"{url}: not a place that can be opened: {_line_of(error)}") from error
         protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else self.fs.protocol
         self.shared = "memory" not in protocols and "memory://" not in full
@@ -298,7 +301,7 @@ class Remote(Place):
             parts = name.split("/")
             if any(part.startswith(".") and part not in (".", "..") for part in parts):
                 continue
-            # Names in an archive or a bucket are anybody's: none may lead out of DST.
+            # Anybody may have chosen the names in an archive or a bucket. None may lead out of DST.
             if any(part in ("", ".", "..") for part in parts) or "\\" in name or "\0" in name:
                 yield Found(name, problem="its name cannot be that of a file below a folder")
                 continue
@@ -356,7 +359,7 @@ class Remote(Place):
             return call()
         except TicodecError:
             raise
-        except Exception as error:  # drivers raise what their services' libraries raise
+        except Exception as error:  # drivers raise the errors of their services' libraries
             kind = BadInputError if what == "read" else TicodecError
             shown = self.shown(name) if name else self.url
             raise kind(f"{shown}: cannot be {what}: {_line_of(error)}") from error
@@ -369,7 +372,10 @@ def _line_of(error: Exception) -> str:
 
 
 def _modified(info: dict[str, Any]) -> float | None:
-    """The time of modification in a driver's facts about a file. Drivers name it differently."""
+    """The time of modification in a driver's facts about a file, in seconds since 1970.
+
+    Drivers name it differently. Returns None if there is none.
+    """
     for key in ("mtime", "LastModified", "last_modified", "updated", "modified", "created"):
         value = info.get(key)
         if isinstance(value, int | float):
@@ -382,7 +388,7 @@ def _modified(info: dict[str, Any]) -> float | None:
         if isinstance(value, datetime):
             aware = value if value.tzinfo else value.replace(tzinfo=UTC)
             return aware.timestamp()
-    moment = info.get("date_time")  # of a zip: its writer's local time, which we cannot know
+    moment = info.get("date_time")  # zip: local time in the writer's time zone, which is unknown
     if isinstance(moment, tuple) and len(moment) == 6:
         try:
             return datetime(*moment, tzinfo=UTC).timestamp()

@@ -1,8 +1,8 @@
-"""Labels of many files as one table: CSV, JSON lines or Parquet.
+"""Writes the labels of many files into one table: CSV, JSON lines or Parquet.
 
-rows ─► parts beside the table, one every few seconds ─► at the end the table; parts are deleted
+rows ─► a part beside the table every few seconds ─► at the end the table, and parts are deleted
 
-A run that goes on after a killed one reads its parts.
+A run that continues a killed run reads the parts that it left.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .messages import Item, Job, Row, files
 from .storage import Local, Place, place
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
-#: A part is written after this many seconds or rows. After kill -9 at most that much is redone.
+#: A part is written after this many seconds or rows. After kill -9 at most this much is done again.
 SECONDS, ROWS = 10.0, 500
 PART_NAME = re.compile(r"\d{6}\.jsonl")
 
@@ -37,9 +37,9 @@ class Table:
     """The table of a classifying run.
 
     Args:
-        url: the file's path or fsspec URL, with one of `SUFFIXES`.
+        url: path or fsspec URL of the file, with one of `SUFFIXES`.
 
-    Raises UsageError for another suffix, or when Parquet's package is not installed.
+    Raises UsageError for another suffix, or when the package for Parquet is not installed.
     """
 
     def __init__(self, url: str, job: Job) -> None:
@@ -65,9 +65,9 @@ class Table:
         self.saved, self.written = time.monotonic(), 0
 
     def prepare(self) -> None:
-        """Check that the folder can be written, and remove what a killed run left half-written.
+        """Check that the folder can be written, and remove the temporary files of killed runs.
 
-        Raises TicodecError when it cannot be written.
+        Raises TicodecError when the folder cannot be written.
         """
         if isinstance(self.place, Local):
             if not self.place.path.is_dir():
@@ -80,7 +80,7 @@ class Table:
     def known(self) -> dict[str, Record]:
         """The records of an earlier run, finished or killed, by file.
 
-        Raises BadInputError when the file at this URL is not such a table.
+        Raises BadInputError when the file at this URL is not a table of labels.
         """
         records: dict[str, Record] = {}
         if self.place.look(self.name) is not None:
@@ -90,7 +90,7 @@ class Table:
             except (KeyError, ValueError, TypeError) as error:
                 if not self.job.replace:
                     raise BadInputError(
-                        f"{self.url} is there and is no table of labels; `replace` overwrites it"
+                        f"{self.url} exists and is not a table of labels; `replace` overwrites it"
                     ) from error
         for name in self._part_names():
             self.written = max(self.written, int(name[:6]) + 1)
@@ -100,12 +100,12 @@ class Table:
         return records
 
     def check(self, known: dict[str, Record], items: list[Item]) -> None:
-        """Raises BadInputError when the new table would lack files of the existing one."""
+        """Raises BadInputError when the existing table has files that the new one would lack."""
         gone = known.keys() - {_name(item.name) for item in items}
         if gone and not self.job.replace:
             raise BadInputError(
-                f"{self.url} has {files(len(gone))} that this run has not ({min(gone)}, …); give "
-                "the table another name, or `replace` to drop them"
+                f"{self.url} has rows of {files(len(gone))} that this run does not have "
+                f"({min(gone)}, …); give the table another name, or `replace` to drop them"
             )
 
     def _checked(self, record: Record) -> Record:
@@ -116,7 +116,7 @@ class Table:
         return record
 
     def sift(self, items: list[Item], known: dict[str, Record]) -> list[Item | Row]:
-        """Each item that is still to be done; for any other, the row of its record."""
+        """Each item that is still to be done, and for each other item the row of its record."""
         sifted: list[Item | Row] = []
         for item in items:
             record = known.get(_name(item.name))
@@ -139,7 +139,7 @@ class Table:
         return same and same_time and int(record["bytes"]) == item.size
 
     def add(self, row: Row) -> None:
-        """Add a row that was done; writes a part from time to time."""
+        """Add a row that was done. Writes a part from time to time."""
         record: Record = {
             "file": _name(row.file),
             "width": row.width,
@@ -161,7 +161,7 @@ class Table:
             self.save()
 
     def save(self) -> None:
-        """Write the rows since the last part: a killed run loses none of these."""
+        """Write the rows since the last part, so that a killed run does not lose them."""
         if self.unsaved:
             lines = "".join(json.dumps(record) + "\n" for record in self.unsaved)
             self.place.write(f"{self.parts}/{self.written:06d}.jsonl", lines.encode())
@@ -175,14 +175,14 @@ class Table:
         for name in self._part_names():
             self.place.delete(f"{self.parts}/{name}")
         if isinstance(self.place, Local):
-            with contextlib.suppress(OSError):  # there is none, or other files are in it
+            with contextlib.suppress(OSError):  # no such folder, or other files are in it
                 (self.place.root / self.parts).rmdir()
 
     def _part_names(self) -> list[str]:
         try:
             listed = place(f"{self.place.url.rstrip('/')}/{self.parts}").files()
             return sorted(file.name for file in listed if PART_NAME.fullmatch(file.name))
-        except TicodecError:  # no folder of parts
+        except TicodecError:  # there is no folder of parts
             return []
 
     def _format(self, records: list[Record]) -> bytes:
@@ -218,7 +218,7 @@ class Table:
 
 
 def _classifier(job: Job) -> str:
-    """A digest of every classifier that the run may use: labels depend on them."""
+    """A digest of every classifier that the run may use, because labels depend on them."""
     if job.head is not None:
         named = read_file(Path(job.head))
     else:
@@ -228,7 +228,7 @@ def _classifier(job: Job) -> str:
 
 
 def _name(name: str) -> str:
-    """A file's name as Unicode; bytes that are not Unicode are written as \\xNN."""
+    """A file's name as Unicode. Bytes that are not Unicode are written as \\xNN."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

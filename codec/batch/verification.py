@@ -1,10 +1,10 @@
-"""Whether a photo may be deleted, since its `.tic` file can replace it.
+"""Decides whether a photo may be deleted because its `.tic` file can replace it.
 
-notes of the photo ─► is something lost? ────────────────────────► then it is kept
-photo, read anew ─► opened by Pillow alone ─┐
-`.tic` file, read back ─► decoded ──────────┴─► is it near? is all metadata there? ─► PSNR
+notes of the photo ─► is something lost? ────────────────────────► then the photo is kept
+photo, read again ─► opened by Pillow alone ─┐
+`.tic` file, read back ─► decoded ───────────┴─► pixels close? all metadata present? ─► PSNR
 
-When in doubt the photo is kept: it may be the only one.
+In doubt the photo is kept, because it may be the only copy.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from ticodec.reading.options import Reading
 
 #: A photo is deleted only if its decoded picture has at least this PSNR, in dB.
 LEAST_PSNR = 20.0
-#: The PSNR in dB that is reported for equal pictures, since JSON has no infinity.
+#: The PSNR in dB that is reported for equal pictures, because JSON has no infinity.
 SAME_PSNR = 100.0
 
 
 class Verdict(NamedTuple):
-    """What came of a check.
+    """The result of a check.
 
     Args:
-        doubt: why the photo has to be kept; "": it may be deleted.
-        psnr: of the decoded picture against the photo, in dB; None: they cannot be compared.
+        doubt: why the photo has to be kept, or "" if it may be deleted.
+        psnr: PSNR in dB of the decoded picture against the photo, or None if they cannot be
+            compared.
     """
 
     doubt: str
@@ -41,9 +42,9 @@ class Verdict(NamedTuple):
 
 
 def why_kept(notes: Iterable[Note]) -> str:
-    """Why a photo is kept that has these notes; "": nothing of it is lost.
+    """Why a photo with these notes is kept, or "" if nothing of it is lost.
 
-    One whose `.tic` file is larger is kept too: it would be a loss without a gain.
+    A photo whose `.tic` file is larger is kept too, because deleting it would save nothing.
     """
     return "; ".join(note.text for note in notes if note.lost or note.kind == LARGER)
 
@@ -51,14 +52,15 @@ def why_kept(notes: Iterable[Note]) -> str:
 def verify(
     photo: bytes, source: Picture, decoded: Picture, reading: Reading, max_pixels: int
 ) -> Verdict:
-    """Whether the decoded picture of a `.tic` file can stand in for its photo.
+    """Check whether the decoded picture of a `.tic` file can replace its photo.
 
     Args:
-        photo: the file, read anew. source: what was encoded of it.
-        decoded: the whole picture of the `.tic` file, as it was read back from where it is.
+        photo: the bytes of the photo, read again.
+        source: the picture that was encoded.
+        decoded: the whole picture of the `.tic` file, which was read back from its place.
         reading: how the photo was read.
 
-    Raises BadInputError when the photo cannot be read any more.
+    Raises BadInputError when the photo can no longer be read.
     """
     if decoded.pixels.shape != source.pixels.shape:
         return Verdict("the decoded picture has another width or height")
@@ -66,7 +68,7 @@ def verify(
         return Verdict("the decoded picture has other metadata")
     if not np.array_equal(_alpha(decoded), _alpha(source)):
         return Verdict("the decoded picture is transparent in other places")
-    # Our own reading of the photo may be wrong. So the file is opened once more, by Pillow alone.
+    # Our own code that reads photos may be wrong. So Pillow alone opens the file once more.
     image, _ = open_image(photo, max_pixels, reading=reading)
     if missing := _missing(image, decoded, reading):
         return Verdict(f"the .tic file does not have the photo's {', '.join(missing)}")
@@ -80,15 +82,16 @@ def verify(
 
 
 def _alpha(picture: Picture) -> Pixels:
-    """The alpha plane (H, W) uint8, of opaque pictures too."""
+    """The alpha plane (H, W) uint8. For an opaque picture all samples are 255."""
     opaque = np.full(picture.pixels.shape[:2], 255, np.uint8)
     return opaque if picture.alpha is None else picture.alpha
 
 
 def _missing(image: Image.Image, decoded: Picture, reading: Reading) -> list[str]:
-    """Names of metadata that a photo has and its decoded picture lacks without its owner's wish.
+    """Names of metadata that a photo has and its decoded picture lacks.
 
-    A grey picture needs no ICC profile. No picture needs EXIF that has only the orientation.
+    Metadata that the user asked to leave out does not count. Neither does the ICC profile of a grey
+    picture, nor EXIF that holds only the orientation.
     """
     if reading.strip or reading.strip_location:
         return []

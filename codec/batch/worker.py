@@ -1,4 +1,4 @@
-"""Some files of a run, with a network that is loaded once: what every engine's workers do.
+"""Does files of a run with a network that is loaded once. The workers of every engine do this.
 
              ahead, in threads        one at a time         together         in threads
 encode:   read ─► decode image ─────► g_a, h_a ───────────► wavefront ─────► write
@@ -39,15 +39,16 @@ from .storage import Place, place
 from .verification import SAME_PSNR, why_kept
 
 #: Files are coded together until a step of their wavefronts has this many positions on average.
-#: Eight photos of 768×512 then take 0.6 of the time (tests/benchmarks/bench_batch.py groups).
+#: Without the C extension eight photos of 768×512 then take 0.6 of the time
+#: (`tests/benchmarks/bench_batch.py groups`).
 GROUP_WIDTH = 64.0
-#: How many files are read ahead of those being coded; how many threads read and write.
+#: Number of files that are read ahead while others are coded, and of threads that read and write.
 AHEAD, THREADS = 4, 4
-#: The most pixels that wait to be coded, and the most that wait to be written; 3 bytes a pixel.
+#: The most pixels that wait to be coded, and the most that wait to be written. A pixel has 3 bytes.
 MANY_PIXELS = 48_000_000
-#: The field of a row that has what a file reaches of a target.
+#: The field of a row that holds the PSNR or MS-SSIM that a file reaches, by the target's measure.
 MEASURED = {"psnr": "psnr", "ms-ssim": "ms_ssim"}
-#: System errors after which every other file would fail too.
+#: System errors after which every other file would fail too (disk full, quota, read-only).
 USELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -56,7 +57,7 @@ class Worker:
 
     Args:
         job: what to do. `plan.check` must have accepted it.
-        ask: waits for so many parts of the machine, see `parts`.
+        ask: waits until the worker has this many parts of the machine, see `parts`.
     """
 
     def __init__(self, job: Job, ask: Callable[[int], None] = lambda parts: None) -> None:
@@ -64,7 +65,7 @@ class Worker:
         if job.memory is not None:
             memory.set_memory(job.memory)
         self.job, self.ask, self.has = job, ask, 1
-        #: Whether each photo is coded alone: it takes long, or its target may be out of reach.
+        #: Whether each photo is coded alone, because it takes long or a target may be out of reach.
         self.alone = isinstance(job.quality, Target) or job.effort > USUAL_EFFORT
         self.source = place(job.source, job.follow_links)
         self.target: Place | None = None if job.target is None else place(job.target)
@@ -73,7 +74,7 @@ class Worker:
             self.entry = job.entry()
             if job.weights and self.entry.fingerprint.hex() != job.weights:
                 raise TicodecError(
-                    f"the weights {self.entry.name} are others on this machine "
+                    f"the weights {self.entry.name} differ on this machine "
                     f"({self.entry.fingerprint.hex()}, not {job.weights}); install the same ticodec"
                 )
         if job.action == "encode":
@@ -84,7 +85,7 @@ class Worker:
             self.outputs = Outputs(job, self.source, self.target, self.encoder)
 
     def run(self, items: Sequence[Item]) -> Iterator[Row]:
-        """Do these files; yields a row as soon as a file is done, roughly in their order."""
+        """Do these files. Yields a row as soon as a file is done, roughly in their order."""
         writing: deque[tuple[int, Future[Row]]] = deque()
         for group in self.groups(items):
             if isinstance(group, Row):
@@ -95,7 +96,7 @@ class Worker:
                     yield outcome
                     continue
                 writing.append((group[0].pixels, outcome))
-                # Pictures stay in memory until they are written: bound their pixels.
+                # Pictures stay in memory until they are written, so their pixels are limited.
                 while writing[0][1].done() or sum(pixels for pixels, _ in writing) > MANY_PIXELS:
                     yield writing.popleft()[1].result()
                     if not writing:
@@ -106,13 +107,14 @@ class Worker:
     # -- reading ----------------------------------------------------------------------
 
     def groups(self, items: Sequence[Item]) -> Iterator[list[Loaded] | Row]:
-        """Read files ahead, in groups to be coded together; yields the row of a file that fails."""
+        """Read files ahead and yield groups to be coded together, and rows of files that fail."""
         waiting = deque(items)
         reading: deque[tuple[Item, Future[Loaded]]] = deque()
         group: list[Loaded] = []
         width, pixels = 0.0, 0
         while waiting or reading:
-            # Photos of one tree are alike: the size of the last decides how many are read ahead.
+            # Photos of one folder have similar sizes. The last size decides how many are read
+            # ahead.
             while waiting and len(reading) < (AHEAD if pixels * AHEAD < MANY_PIXELS else 1):
                 item = waiting.popleft()
                 reading.append((item, self.threads.submit(self.load, item)))
@@ -143,7 +145,7 @@ class Worker:
         return first.container.header.fingerprint == other.container.header.fingerprint
 
     def load(self, item: Item) -> Loaded:
-        """Read a file and parse or decode it. Raises TicodecError when the job cannot use it."""
+        """Read a file, and parse or decode it. Raises TicodecError when the job cannot use it."""
         started = time.perf_counter()
         data = self.source.read(item.name)
         loaded = Loaded(item, data, 0.0)
@@ -156,11 +158,11 @@ class Worker:
                 alpha = file.section("alpha") is not None
                 writer_of(self.job.format).check(file.header.width, file.header.height, alpha)
         else:
-            # Now others may be at work: what they have is free when this is coded.
+            # Other workers may use memory now that will be free when this photo is coded.
             have = None if self.job.part is None else self.job.part * self.job.parts
             check = api.room_for(self.entry, self.job.device, have, self.job.effort)
             loaded.picture = read_picture(data, self.job.max_pixels, check, self.job.reading)
-            if self.outputs is not None:  # now, since it is part of the size that a target asks for
+            if self.outputs is not None:  # a target for the size includes the origin
                 kept = why_kept(loaded.picture.notes)
                 loaded.picture.origin = payload_of(self.outputs.origin(loaded, kept))
         loaded.seconds = time.perf_counter() - started
@@ -180,15 +182,15 @@ class Worker:
             if len(group) == 1:
                 yield self.failed(group[0].item, error)
                 return
-        # Not inside the except block, where the error keeps the group's tensors in memory.
+        # This is outside the except block, in which the error keeps the group's tensors in memory.
         for loaded in group:
             if loaded.item.name not in ended:
                 yield from self.attempt([loaded])
 
     def together(self, group: list[Loaded]) -> Iterator[tuple[Loaded, Row | Future[Row]]]:
-        """Code a group; yields rows, or futures of rows while threads write the outputs.
+        """Code a group. Yields rows, or futures of rows while threads write the outputs.
 
-        Raises any error.
+        Raises any error of coding.
         """
         codec = self._codec_of(group[0])
         self._make_room(codec, group)
@@ -217,7 +219,7 @@ class Worker:
             labels = codec.labels(opened, y_hat, self.job.top, self.job.head)
             seconds = share + time.perf_counter() - began
             row = loaded.done(opened.size, opened.header, codec.entry.name, seconds)
-            row.notes = []  # of encoding, which nobody asked for here
+            row.notes = []  # they are about encoding, which is not the job here
             row.labels = [(label.label, label.probability) for label in labels]
             row.bytes_out = 0
             yield loaded, row
@@ -228,7 +230,7 @@ class Worker:
         return api.loaded(entry, self.job.device)
 
     def _make_room(self, codec: Codec, group: list[Loaded]) -> None:
-        """Wait until there is memory for the largest photo of a group; take its cores too."""
+        """Wait for memory for the largest photo of a group, and use the cores that come with it."""
         parts = 1
         if codec.device.type == "cpu":
             needs = (
@@ -236,13 +238,16 @@ class Worker:
                 for loaded in group
             )
             parts = parts_for(self.job, max(needs))
-        if max(parts, self.has) > 1:  # with one, others do not have to wait
+        if max(parts, self.has) > 1:  # a worker that keeps its one part does not have to ask
             self.ask(parts)
             self.has = parts
             torch.set_num_threads(parts * self.job.threads)
 
     def _encoded(self, codec: Codec, group: list[Loaded]) -> list[bytes]:
-        """A group as bytes of `.tic` files; none for one that is there and has its photo's time."""
+        """The group as bytes of `.tic` files.
+
+        Empty if the group is a file that is only verified, and needs no new file to compare with.
+        """
         assert self.target is not None
         first, pictures = group[0].item, pictures_of(group)
         sure = self.target.exact_times or why_kept(pictures[0].notes)
@@ -254,9 +259,9 @@ class Worker:
         return codec.encode_many(pictures, self.job.quality, self.job.effort)
 
     def _for_target(self, codec: Codec, loaded: Loaded, target: Target) -> bytes:
-        """A photo to the bytes of the `.tic` file that reaches a target, or comes nearest to it.
+        """The bytes of a photo's `.tic` file that reaches a target, or comes nearest to it.
 
-        What the file reaches is put down in `loaded`, for its row.
+        Stores in `loaded` the PSNR or MS-SSIM that the file reaches, for its row.
         """
         assert loaded.picture is not None
         codec.check_picture(*loaded.size, self.job.effort)
@@ -269,13 +274,13 @@ class Worker:
         return container.write(found.container)
 
     def _as_files(self, codec: Codec, group: list[Loaded]) -> list[Container]:
-        """A group as `.tic` files; other images are encoded here."""
+        """The group as `.tic` files. Images are encoded here."""
         if group[0].container is None:
             return codec.containers(pictures_of(group), self.job.quality)
         return [loaded.container for loaded in group if loaded.container is not None]
 
     def _later(self, write: Callable[..., Row], loaded: Loaded, *more: Any) -> Future[Row]:
-        """Let a thread write an output; the future gives its row."""
+        """Let a thread write an output. Returns a future of its row."""
 
         def attempt() -> Row:
             started = time.perf_counter()

@@ -194,7 +194,7 @@ def test_labels_of_a_tree_are_in_one_table_and_only_new_ones_are_computed(
     before = out.read_bytes()
     make_photos(source, ["d.png"], 64)
     (source / "a.png").unlink()
-    run(*arguments).fails(3, "has 1 file that this run has not (a.png, …)", "-f")
+    run(*arguments).fails(3, "has rows of 1 file that this run does not have (a.png, …)", "-f")
     assert out.read_bytes() == before
     assert run(*arguments, "--force").code == 0
     total = summary(report)
@@ -203,7 +203,7 @@ def test_labels_of_a_tree_are_in_one_table_and_only_new_ones_are_computed(
     assert out.read_bytes() != before
     for foreign in (b"\x00 somebody else's", b"file,caption\nc.tic,by hand\n"):
         out.write_bytes(foreign)
-        run(*arguments).fails(3, "is no table of labels")
+        run(*arguments).fails(3, "is not a table of labels")
         assert out.read_bytes() == foreign
     run(*arguments, "--report", tmp_path / "x.txt").fails(2)
 
@@ -284,7 +284,7 @@ def test_memory_zip_and_file_urls(tmp_path: Path, run):
 def test_a_run_ends_with_one_line_and_an_exit_code(tmp_path: Path, run):
     make_photos(tmp_path / "in", ["a.png"])
     source, target = tmp_path / "in", tmp_path / "out"
-    run("batch", "encode", tmp_path / "none", target).fails(2, "nothing of that name")
+    run("batch", "encode", tmp_path / "none", target).fails(2, "does not exist")
     run("batch", "encode", source, source / "a.png", "-m", "tiny").fails(2, "is a file")
     run("batch", "encode", source, target, "-q", 9).fails(2, "quality must be")
     run("batch", "encode", source, target, "-m", "nothing").fails(2, "nothing")

@@ -106,7 +106,7 @@ def test_a_file_that_kills_its_worker_twice_fails_alone(tmp_path: Path):
         thread.join()
     by_name = {row.file: row for row in found}
     assert by_name["large.png"].status == "failed"
-    assert "died with it twice: killed by signal 9" in by_name["large.png"].error
+    assert "died twice with this file: killed by signal 9" in by_name["large.png"].error
     assert by_name["good.png"].status == "done"
     assert len(killed) == 2
     assert whole(tmp_path / "out") == ["good.tic"]
@@ -115,7 +115,7 @@ def test_a_file_that_kills_its_worker_twice_fails_alone(tmp_path: Path):
 def test_workers_that_cannot_start_end_the_run_with_one_line(tmp_path: Path):
     make_photos(tmp_path, ["a.png"])
     job = Job("encode", str(tmp_path), str(tmp_path), model="tiny", weights="00000000")
-    with pytest.raises(TicodecError, match="others on this machine"):
+    with pytest.raises(TicodecError, match="differ on this machine"):
         list(LocalEngine(job, 1).run([Item("a.png", "a.tic")]))
 
 
@@ -245,6 +245,6 @@ def test_files_of_another_model_keep_their_photos(tmp_path: Path, run, joint):
     assert run(*deleting, "-m", "tiny", "--report", report).code == 1
     (row,) = json.loads(report.read_text())["files"]
     assert row["error"] == (
-        "a.tic is there, written by joint; -m joint goes on with it, -f overwrites it"
+        "a.tic exists, but was written by joint; -m joint keeps it, -f overwrites it"
     )
     assert (tree(source), tree(target)) == before

@@ -32,7 +32,7 @@ def test_a_report_replaces_reports_only(tmp_path: Path, run, suffix: str):
         b'"' + b"x" * 200_000,
     ):
         report.write_bytes(foreign)
-        run(*words).fails(2, "is there and is no report of batch; -f overwrites it")
+        run(*words).fails(2, "exists and is not a report of batch; -f overwrites it")
         assert report.read_bytes() == foreign
         assert not (tmp_path / "out").exists()
     assert run(*words, "-f").code == 0
@@ -187,7 +187,7 @@ def test_a_terminal_of_forty_columns(tmp_path: Path, run, monkeypatch: pytest.Mo
     done = run("batch", "encode", tmp_path / "in", target, "-m", "tiny", "-j", 1)
     assert max(map(len, done.out.splitlines())) <= 40
     together = "".join(done.out.split())
-    assert f"1×{long}.ticisthereandisno.ticofthisversion;-foverwritesit" in together
+    assert f"1×{long}.ticexistsandisnota.ticfileofthisversion;-foverwritesit" in together
     assert f"leftout1.{long}" in together
 
 

@@ -180,7 +180,7 @@ def test_pictures_of_decode_are_not_encoded_again(tmp_path: Path, go, run, forma
         assert tree(folder) == everything
     row = rows(tmp_path / "r.json")[f"a.{format}"]
     assert row["notes"] == [
-        {"kind": "decoded", "text": "left out, since batch decode made it of a .tic file"}
+        {"kind": "decoded", "text": "left out, because batch decode made it from a .tic file"}
     ]
 
 
@@ -272,7 +272,7 @@ def test_a_similar_photo_in_a_store_that_sets_its_own_times(tmp_path: Path):
     os.utime(photo, (1e9 + 5, 1e9 + 5))
     found = row()
     assert (found.status, found.deleted) == ("failed", False)
-    assert "a.tic may be of another photo of its name and size; rename the photo" in found.error
+    assert "a.tic may belong to another photo of the same name and size" in found.error
     # No option of the next run replaces the file that may be all that is left of the first photo.
     for changed, skip in (({}, False), ({"quality": 7}, True), ({"replace": True}, False)):
         other = replace(job, delete_source=False, **changed)
@@ -323,7 +323,7 @@ def test_stripping_metadata_is_a_setting_that_is_compared(tmp_path: Path, run) -
     words = ("--strip-location", "--delete-source-after-verify")
     arguments = ("batch", "encode", source, target, "-m", "tiny", "--report", report, *words)
     assert run(*arguments).code == 1
-    assert "with other metadata" in rows(report)["a.jpg"]["error"]
+    assert "has other metadata" in rows(report)["a.jpg"]["error"]
     assert (source / "a.jpg").exists()
 
 
@@ -362,4 +362,4 @@ def test_a_file_without_an_origin_in_a_store_is_not_replaced(tmp_path: Path, tin
         (row,) = sift(job, make_plan(job, [], []).items, True)
         assert not isinstance(row, Item)
         assert row.status == status
-    assert "of another quality" in row.error
+    assert "has another quality" in row.error

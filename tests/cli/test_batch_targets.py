@@ -141,7 +141,7 @@ def test_more_effort_encodes_a_tree_again_and_less_effort_keeps_it(tmp_path: Pat
     assert tree(tmp_path / "out") == before
     # If sources are deleted, a file of less effort may be all that is left of a photo, and stays.
     error = go("-q", 8, "--effort", 2, DELETE, code=1)["a.png"]["error"]
-    assert error.endswith("encoded with effort 1; --effort 1 goes on with it, -f overwrites it")
+    assert error.endswith("was encoded with effort 1; --effort 1 keeps it, -f overwrites it")
     assert go("-q", 8, "--effort", 5)["a.png"]["quality"] == 8
     assert {row["deleted"] for row in go("-q", 8, DELETE).values()} == {True}
     assert origin(tmp_path / "out" / "a.tic").effort == 5
@@ -219,7 +219,7 @@ def test_a_file_for_a_target_is_up_to_date_for_that_target(tmp_path: Path, go):
         assert statuses(replace(usual, quality=quality, effort=effort)) == {status}
     assert origin(tmp_path / "out" / "a.tic").target == ""
     error = go("--target-psnr", 23.1, DELETE, code=1)["a.png"]["error"]
-    assert error == "a.tic is there, encoded for a quality; -f overwrites it"
+    assert error == "a.tic exists, but was encoded for a quality; -f overwrites it"
     assert go("--target-psnr", 23.1, DELETE, "-f")["a.png"]["deleted"]
     assert origin(tmp_path / "out" / "a.tic").deleted
     precious = tree(tmp_path / "out")
@@ -251,7 +251,7 @@ def test_effort_when_a_photo_is_encoded_again_before_it_is_deleted(tmp_path: Pat
     assert kept.status == "skipped"
     (refused,) = sift(replace(job, effort=1, delete_source=True), items, True)
     assert isinstance(refused, Row)
-    assert "encoded with effort 5; `effort` 5 goes on with it" in refused.error
+    assert "encoded with effort 5; `effort` 5 keeps it" in refused.error
     (item,) = sift(replace(job, delete_source=True), items, True)
     assert isinstance(item, Item)
     (row,) = Worker(replace(job, delete_source=True)).run([item])

@@ -41,7 +41,7 @@ def test_photos_of_equal_stems_in_one_folder_and_a_link_to_it(tmp_path: Path, ru
     assert run(*words, "--report", report).code == 1
     found = rows(report)
     assert [found[name]["deleted"] for name in ("x/a.png", "y/a.png")] == [True, False]
-    assert "y/a.tic was made by another program" in found["y/a.png"]["error"]
+    assert "y/a.tic was written by something else" in found["y/a.png"]["error"]
     assert list(tree(source)) == ["y/a.png"]
     assert run(*words).code == 0
     assert not tree(source)
@@ -67,7 +67,7 @@ def test_two_simultaneous_runs_with_photos_of_one_name(tmp_path: Path, there: bo
     )
     assert first.deleted, first.error
     assert (second.status, second.deleted) == ("failed", False)
-    assert "a.tic was made by another program meanwhile, so it is kept" in second.error
+    assert "a.tic was written by something else meanwhile, so it stays" in second.error
     assert ticodec.decode(target / "a.tic").size == (96, 96)
     assert (tmp_path / "two" / "a.png").exists()
 
@@ -117,6 +117,6 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_no_source_is_deleted_if_outputs_vanish_with_the_run(tmp_path: Path, run) -> None:
     make_photos(tmp_path / "in", ["a.png"])
     words = ("batch", "encode", tmp_path / "in", "memory://gone", "-m", "tiny", "-q", 8)
-    run(*words, DELETE).fails(2, "memory://gone is gone when the run ends")
+    run(*words, DELETE).fails(2, "memory://gone does not outlive the run")
     assert list(tree(tmp_path / "in")) == ["a.png"]
     assert run(*words).code == 0

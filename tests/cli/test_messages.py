@@ -150,7 +150,7 @@ def test_too_little_memory_for_workers(shell, photo: Path) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit),
         timeout=60,
     )
-    said = b"ticodec: a worker process cannot begin: not enough memory\n"
+    said = b"ticodec: a worker process cannot start: not enough memory\n"
     assert (done.returncode, done.stderr) == (1, said)
 
 
