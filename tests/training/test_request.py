@@ -35,5 +35,5 @@ def test_weights_to_begin_from_must_be_of_the_named_preset(
     if goes:
         assert request.codec is codec
     else:
-        with pytest.raises(UsageError, match=f"`init` mine is a {weights}; leave `model` out"):
+        with pytest.raises(UsageError, match=f"`init` mine is a {weights}: leave out `model`"):
             _ = request.codec
