@@ -3,8 +3,8 @@
 images ─┬► coders (ticodec, its peers) ─► stream ─► decoded ─► metrics ─► measurements.jsonl
         │    registry.py, coder.py,                                          measurements.py
         │    ticodec_coder.py, peers/                                        measure.py
-        └► each (image, coder, setting) once; what is on disk is not measured again
-           (a pool of processes: workers.py; what is in the image: folder_labels.py)
+        └► each (image, coder, setting) once, unless its measurement is on disk already
+           (a pool of processes: workers.py; the class of an image: folder_labels.py)
 
 measurements ─► mean curves, BD-rates ─► report.json, .csv, .md ─► plots, report.html
                 summary.py, bd.py        report_files.py           plots.py, accuracy_plot.py,

@@ -1,4 +1,4 @@
-"""How often classifiers are right: shares of images, and notes on which images they count."""
+"""How often classifiers are right: shares of images, and notes on the images that count."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from .measure import Evaluation
 from .measurements import Measurement
 
-#: Fields of accuracy in means: shares of images, 0 … 1.
+#: Fields of means that hold an accuracy: a share of images, 0 … 1.
 OF_MEANS = ("top1", "top5", "pixel_top1", "pixel_top5")
 
 
@@ -18,7 +18,7 @@ class Accuracy:
     """How often the right class is the most probable label, or among the best five, 0 … 1.
 
     Args:
-        images: number of images whose class the classifier knows; the others do not count.
+        images: number of images whose class the classifier knows. Other images do not count.
     """
 
     top1: float
@@ -27,7 +27,9 @@ class Accuracy:
 
 
 def accuracy(rows: Sequence[Measurement], name: str) -> Accuracy | None:
-    """The accuracy of one coder's measurements at one setting; None if no image has a known class.
+    """The accuracy of one coder's measurements at one setting.
+
+    Returns None if no image has a known class.
 
     Args:
         name: "rank", "pixel_rank" or "original_rank".
@@ -49,12 +51,15 @@ def shares(rows: Sequence[Measurement]) -> dict[str, Any]:
 
 
 def original(run: Evaluation) -> Accuracy | None:
-    """The accuracy on the original pixels; None when no coder's pixels were classified."""
+    """The accuracy on the original pixels, or None if no coder's pixels were classified."""
     return accuracy(_rows(run, 0), "original_rank")
 
 
 def notes(run: Evaluation) -> list[str]:
-    """Lines that say what the accuracies measure, on which images; none if there are none."""
+    """Lines that say what the accuracies measure, and on which images.
+
+    Returns no lines if there are no accuracies.
+    """
     whole = len(run.sources)
     read = {
         coder.name: share.images
@@ -65,33 +70,36 @@ def notes(run: Evaluation) -> list[str]:
     lines = []
     if run.classifier and not shown:
         lines.append(
-            f"No accuracy by {run.classifier.path.name}: no image is in a folder that is named as "
+            f"No accuracy of {run.classifier.path.name}: no image is in a folder with the name of "
             "one of its labels."
         )
     if not read and not shown:
         return lines
-    text = "Top-1, top-5: how often the name of an image's folder is the most probable label, or "
-    text += "among five."
+    text = "Top-1 and top-5: how often the name of an image's folder is the most probable label, "
+    text += "or one of the five most probable labels."
     if read:
-        text += f" From the bitstream, no pixels decoded, of {' and '.join(read)}"
-        text += ", by the model's own classifier" + ("s." if len(read) > 1 else ".")
+        text += f" For {' and '.join(read)} the labels are read from the bitstream by the model's "
+        text += "classifier; no pixels are decoded."
     if run.classifier and shown:
-        text += f" From pixels as decoded, by {run.classifier.path.name}: of the originals' it is "
+        text += f" {run.classifier.path.name} reads decoded pixels; on the original pixels it has "
         text += f"{shown.top1:.1%} and {shown.top5:.1%}."
     lines.append(text)
     counts = read | ({"pixels": shown.images} if shown else {})
     if len(set(counts.values())) > 1:
-        several = ", ".join(f"{count} of {name}" for name, count in counts.items())
-        lines.append(f"Accuracies are over those of {whole} images with a known class: {several}.")
+        several = ", ".join(f"{name} {count}" for name, count in counts.items())
+        lines.append(f"Images with a known class, of {whole}: {several}. Others do not count.")
     elif (count := next(iter(counts.values()))) < whole:
         lines.append(
-            f"Accuracies are over {count} of {whole} images; the others' folders are named as no "
-            "label."
+            f"Accuracies are over {count} of {whole} images. The folders of the others do not have "
+            "the name of a label."
         )
     return lines
 
 
 def _rows(run: Evaluation, number: int) -> list[Measurement]:
-    """The measurements of all images by one coder at its first setting: any would do here."""
+    """The measurements of all images by one coder at its first setting.
+
+    Any setting would do where this is used.
+    """
     coder = run.coders[number]
     return [run.measured(source, coder, coder.ladder[0]) for source in run.sources]

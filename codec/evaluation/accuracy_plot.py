@@ -1,4 +1,4 @@
-"""Plots of rate and accuracy: labels from the bitstream beside labels from decoded pixels."""
+"""A plot of accuracy over rate, for labels from the bitstream and from decoded pixels."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ def accuracy_plot(
     format: str = "svg",
     dark: bool = False,
 ) -> bytes | None:
-    """Top-1 accuracy over bits a pixel: solid from the bitstream, dashed from decoded pixels.
+    """Top-1 accuracy over bits per pixel.
+
+    Lines are solid for labels from the bitstream and dashed for labels from decoded pixels.
 
     Args:
-        points: by coder. A coder has the same colour as in other plots.
+        points: means by coder. A coder has the same colour as in other plots.
         original: accuracy on the original pixels, drawn as a horizontal line.
-        format: "svg" or "png". The same points give the same bytes.
+        format: "svg" or "png".
+        dark: draw for a dark background.
 
-    Returns the file, or None when there is no accuracy.
+    Returns the bytes of the file, which are the same for the same points, or None if there is no
+    accuracy.
     """
     read = {name: _pairs(rows, "top1") for name, rows in points.items()}
     shown = {name: _pairs(rows, "pixel_top1") for name, rows in points.items()}
@@ -51,6 +55,6 @@ def accuracy_plot(
 
 
 def _pairs(points: Sequence[Point], name: str) -> Pairs:
-    """Bits a pixel and an accuracy in per cent, where there is one, rising in bits."""
+    """(bits per pixel, accuracy in per cent) of the points that have one, sorted by bits."""
     shares = [(point.bpp, getattr(point, name)) for point in points]
     return sorted((rate, 100 * share) for rate, share in shares if share is not None)

@@ -30,9 +30,9 @@ class Row(Protocol):
 
 @dataclass(frozen=True)
 class Curve:
-    """A codec's qualities over rates: (bits a pixel, dB) pairs, rising in rate.
+    """The quality of a codec over the rate: (bits per pixel, dB) pairs, sorted by rate.
 
-    A point whose metric is infinite (lossless) or missing (too small an image) has no pair.
+    A point whose metric is infinite (lossless) or missing (the image is too small) has no pair.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Curve:
 
 
 def curve_of(name: str, rows: Sequence[Row]) -> Curve:
-    """The curve of some measurements or means, in any order."""
+    """The curve through measurements or means, which may be in any order."""
     psnr = [(row.bpp, row.psnr) for row in rows if row.psnr is not None]
     similar = [(row.bpp, finite_decibel(row.ms_ssim)) for row in rows]
     ms_ssim = [(rate, db) for rate, db in similar if db is not None]
@@ -53,7 +53,7 @@ def curve_of(name: str, rows: Sequence[Row]) -> Curve:
 
 
 def finite_decibel(similarity: float | None) -> float | None:
-    """MS-SSIM in dB; None where it was not measured, or is 1 to the last digit."""
+    """MS-SSIM in dB, or None if it was not measured or is exactly 1."""
     return None if similarity is None or similarity >= 1 else decibel(similarity)
 
 
@@ -62,12 +62,15 @@ class Delta:
     """How one curve compares with another in one metric.
 
     Args:
-        rate: BD-rate in per cent, negative if the test needs fewer bits. It is taken over the dB
-            that both curves reach, low_db … high_db.
-        share: of the test's own range of dB that this covers, 0 … 1.
-        gain: BD-PSNR (or BD-MS-SSIM) in dB, positive if the test is better. It is taken over the
-            bits per pixel that both curves reach, low_bpp … high_bpp.
-        why: why there is no rate. Numbers that do not exist are None.
+        rate: BD-rate in per cent, negative if the test curve needs fewer bits.
+        low_db, high_db: the range of dB that both curves reach. The BD-rate is taken over it.
+        share: the share of the test curve's own range of dB that this range covers, 0 … 1.
+        gain: BD-PSNR or BD-MS-SSIM in dB, positive if the test curve is better.
+        low_bpp, high_bpp: the range of bits per pixel that both curves reach. The gain is taken
+            over it.
+        why: why there is no rate, or "".
+
+    Numbers that do not exist are None.
     """
 
     rate: float | None = None
@@ -81,9 +84,10 @@ class Delta:
 
 
 def delta(anchor: Curve, test: Curve, metric: str = "psnr") -> Delta:
-    """BD-rate and BD-gain of `test` against `anchor` (Bjøntegaard 2001, with PCHIP).
+    """BD-rate and BD gain of `test` against `anchor` (Bjøntegaard 2001, with PCHIP).
 
-    PCHIP through dB and log rate, integrated where both curves have values; no extrapolation.
+    PCHIP interpolates between dB and the logarithm of the rate. The integral covers the range in
+    which both curves have values. Nothing is extrapolated.
     """
     with evaluation_packages():
         from bjontegaard import bd_psnr, bd_rate
@@ -108,7 +112,7 @@ def delta(anchor: Curve, test: Curve, metric: str = "psnr") -> Delta:
     if low_bpp < high_bpp:
         gain = float(bd_psnr(rates_a, dbs_a, rates_t, dbs_t, **options))
         fields |= {"gain": gain, "low_bpp": low_bpp, "high_bpp": high_bpp}
-    return Delta(**fields, why="" if "rate" in fields else "no dB that both reach")
+    return Delta(**fields, why="" if "rate" in fields else "the curves share no dB")
 
 
 def _axes(pairs: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
@@ -123,7 +127,7 @@ def _published() -> dict[str, Any]:
 
 
 def published() -> list[Curve]:
-    """The published curves on the 24 Kodak images that ship with ticodec."""
+    """The published curves on the 24 Kodak images. They are part of this package."""
     return [
         Curve(
             name,
@@ -137,5 +141,9 @@ def published() -> list[Curve]:
 
 
 def is_kodak(digests: Iterable[str]) -> bool:
-    """Whether images are the 24 Kodak ones, by the SHA-256 of their RGB pixels."""
+    """Whether images are the 24 Kodak images.
+
+    Args:
+        digests: the SHA-256 of the RGB pixels of each image.
+    """
     return sorted(digest[:16] for digest in digests) == _published()["kodak"]

@@ -1,4 +1,4 @@
-"""The interface of what evaluation measures: codecs that turn pixels into bytes and back."""
+"""The interface of the codecs that evaluation measures. They turn pixels into bytes and back."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ class Coder(ABC):
     """A codec under measurement. It codes opaque RGB without metadata.
 
     Attributes:
-        name: as in `--against`.
+        name: its name, as in `--against`.
         version: what its bytes depend on besides pixels and setting: versions of libraries, or
             the fingerprint of the weights. It is part of a measurement's key.
-        suffix: of its files, with the dot. mime: of its files, if browsers show them, else "".
-        knob: name of its setting. settings: all useful ones, from small files to large.
-        ladder: the settings measured for a curve, in the same order.
-        default: the setting when the user gives none; 0 for a codec without one.
-        classified: whether its measurements have ranks by classifiers; `version` names those.
-        model, effort: of our own models: each effort is a coder. "" and 0 for other codecs.
+        suffix: suffix of its files, with the dot.
+        mime: MIME type of its files if browsers show them, else "".
+        knob: name of its setting.
+        settings: all useful settings, from small files to large ones.
+        ladder: the settings that are measured for a curve, in the same order.
+        default: the setting if the user gives none, or 0 for a codec without a default.
+        classified: whether its measurements have ranks by classifiers, which `version` then names.
+        model, effort: name and effort of one of our own models. Each effort is a coder. "" and 0
+            for other codecs.
     """
 
     name: str
@@ -43,11 +46,11 @@ class Coder(ABC):
 
     @abstractmethod
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        """(H, W, 3) uint8 to a whole file's bytes."""
+        """Encode (H, W, 3) uint8 pixels into the bytes of a complete file."""
 
     @abstractmethod
     def decode(self, data: bytes) -> Pixels:
-        """A file's bytes to (H, W, 3) uint8."""
+        """Decode the bytes of a file into (H, W, 3) uint8 pixels."""
 
     def labels(self) -> frozenset[str]:
         """Normalised class names this coder can predict from the bitstream.
@@ -57,9 +60,9 @@ class Coder(ABC):
         return frozenset()
 
     def rank(self, data: bytes, label: str) -> int | None:
-        """The rank of a normalised class name for a file's bytes: 1 is the most probable.
+        """The rank of a normalised class name for the bytes of a file. 1 is the most probable.
 
-        None when there is no classifier for its files, or it does not know the class.
+        Returns None if there is no classifier for the file, or if it does not know the class.
         """
         return None
 
@@ -73,7 +76,7 @@ class Coder(ABC):
     def prepare(self) -> None:
         """Code a small image, to check that the codec works and to warm it up before timing.
 
-        Raises UsageError with what is missing and how to get it.
+        Raises UsageError that says what is missing and how to get it.
         """
         self.decode(self.encode(np.zeros((64, 64, 3), np.uint8), self.ladder[0]))
 
@@ -96,10 +99,10 @@ def errors_named_after(coder: Coder) -> Iterator[None]:
 def closest(
     coder: Coder, pixels: Pixels, target: int, known: Mapping[float, int] | None = None
 ) -> float:
-    """The setting whose file is nearest to a number of bytes, by bisection over `settings`.
+    """The setting whose file is nearest to `target` bytes, by bisection over `settings`.
 
     Args:
-        known: sizes in bytes by setting, which are not measured again.
+        known: sizes in bytes by setting. They are not measured again.
 
     Raises TicodecError when the coder fails.
     """

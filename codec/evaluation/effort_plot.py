@@ -1,4 +1,4 @@
-"""A plot of effort: the bits that it saves over the seconds that it takes."""
+"""A plot of effort: the bits that it saves, over the seconds that it takes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from .plots import COLOURS, line, picture
 def effort_plot(
     steps: Sequence[Step], title: str, format: str = "svg", dark: bool = False
 ) -> bytes | None:
-    """BD-rate against the least effort, over seconds: a line a model, its efforts as numbers.
+    """BD-rate against the least effort, over seconds, with one line per model.
+
+    Numbers at the points are efforts.
 
     Args:
-        format: "svg" or "png"; dark: for a dark ground. The same steps give the same bytes.
+        format: "svg" or "png".
+        dark: draw for a dark background.
 
-    Returns the file, or None when no model has two efforts with a BD-rate.
+    Returns the bytes of the file, which are the same for the same steps, or None if no model has
+    two efforts with a BD-rate.
     """
     lines: dict[str, list[tuple[float, float, int]]] = {}
     for step in steps:

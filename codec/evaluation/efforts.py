@@ -1,4 +1,4 @@
-"""What more effort takes in seconds and saves in bits.
+"""The seconds that more effort costs, and the bits that it saves.
 
 measurements ─► seconds ──────────────────┐
 curves ─► BD-rate against least effort ───┴─► steps ─► table, plot
@@ -17,12 +17,13 @@ from .measure import Evaluation
 
 @dataclass(frozen=True)
 class Step:
-    """One effort of a model, against the least effort of the same model.
+    """One effort of a model, compared with the least effort of the same model.
 
     Args:
-        model: its name; effort: 1 … 9.
-        seconds: to encode an image, mean over all images and settings.
-        psnr, ms_ssim: BD-rates against the least effort, in %; negative means fewer bits.
+        model: name of the model.
+        effort: 1 … 9.
+        seconds: seconds to encode an image, the mean over all images and settings.
+        psnr, ms_ssim: BD-rates against the least effort, in PSNR and in MS-SSIM.
         others: BD-rates in PSNR against each codec that is not one of our models, by name.
     """
 
@@ -35,10 +36,10 @@ class Step:
 
 
 def steps(run: Evaluation, curves: Sequence[Curve]) -> list[Step]:
-    """The efforts of every model that was measured at several, each model's least effort first.
+    """The efforts of every model that was measured with several efforts, the least effort first.
 
     Args:
-        curves: of the run's coders, in their order.
+        curves: the curves of the run's coders, in their order.
     """
     pairs = list(zip(run.coders, curves, strict=True))
     others = [curve for coder, curve in pairs if not coder.model]
@@ -64,12 +65,12 @@ def steps(run: Evaluation, curves: Sequence[Curve]) -> list[Step]:
 
 
 def notes(steps: Sequence[Step]) -> list[str]:
-    """Lines that say what the table and the plot of efforts show: none without steps."""
+    """Lines that say what the table and the plot of efforts show, or no lines without steps."""
     if not steps:
         return []
     return [
         "Efforts: seconds are means over images and qualities. BD-rates are against the least "
-        "effort of the same model, unless another codec is named; negative is fewer bits."
+        "effort of the same model, unless another codec is named. Negative means fewer bits."
     ]
 
 

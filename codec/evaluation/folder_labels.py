@@ -1,4 +1,4 @@
-"""The class of an image, which is the name of its folder, and its rank by a classifier."""
+"""The class of an image, which is the name of its folder, and the rank a classifier gives it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ def normalised(name: str) -> str:
 
 
 def folder_class(name: str) -> str | None:
-    """The normalised name of the subfolder that an image is in; `name`: its path in the folder."""
+    """The normalised name of the subfolder that holds an image, or None if it is in none.
+
+    Args:
+        name: path of the image below the folder that is measured.
+    """
     return normalised(PurePosixPath(name).parent.name) or None
 
 
 def rank_of(label: str, names: Sequence[str]) -> int | None:
-    """The rank of a normalised label among names, the most probable first: 1 is the best.
+    """The rank of a normalised label among names, the most probable first. 1 is the best rank.
 
-    None when it is not among them. If several names are the same, the first counts.
+    Returns None if the label is not among them. If several names are the same, the first counts.
     """
     for rank, name in enumerate(names, 1):
         if normalised(name) == label:
@@ -45,7 +49,8 @@ class PixelFile:
     """The file of a classifier of pixels, in a form that can be sent to other processes.
 
     Args:
-        device: "auto", "cpu" or "cuda"; digest: SHA-256 of the file.
+        device: "auto", "cpu" or "cuda".
+        digest: SHA-256 of the file.
     """
 
     path: Path
@@ -54,7 +59,10 @@ class PixelFile:
 
     @classmethod
     def checked(cls, path: Path, device: str) -> PixelFile:
-        """The file, after classifying a blank image by it. Raises BadInputError if that fails."""
+        """The file, after a blank image was classified with it.
+
+        Raises BadInputError when that fails.
+        """
         unchecked = cls(path, device, "")
         try:
             unchecked.classifier().of_pixels(np.zeros((16, 16, 3), np.uint8), 1)
@@ -65,7 +73,10 @@ class PixelFile:
         return cls(path, device, hashlib.sha256(read_file(path)).hexdigest())
 
     def classifier(self) -> PixelClassifier:
-        """The network, loaded once per process. Raises BadInputError if it does not read pixels."""
+        """The network, which is loaded once per process.
+
+        Raises BadInputError when it does not read pixels.
+        """
         return _loaded(self.path, self.device)
 
     def labels(self) -> frozenset[str]:

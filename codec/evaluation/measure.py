@@ -1,4 +1,4 @@
-"""Measuring a folder of images with several coders, in one process or many."""
+"""Measures a folder of images with several coders, in one process or in many."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .packages import check_evaluation_packages
 from .registry import CoderSpec, make
 from .workers import outcomes
 
-#: Called with (what was done, number of tasks done, number of all tasks).
+#: Called with (what is being done or was done, number of tasks done, number of all tasks).
 Progress = Callable[[str, int, int], None]
 
 
@@ -36,9 +36,11 @@ class Source:
     """An image to measure.
 
     Args:
-        name: its path within the folder; path: to open it.
-        digest: SHA-256 of the file; pixels: SHA-256 of its RGB samples.
-        label: its class, normalised; None unless a classifier of the run knows it.
+        name: its path within the folder.
+        path: the path to open it.
+        digest: SHA-256 of the file.
+        pixels: SHA-256 of its RGB samples.
+        label: its normalised class, or None unless a classifier of the run knows it.
     """
 
     name: str
@@ -56,9 +58,10 @@ class Evaluation:
 
     Args:
         sources: images that every coder coded at every setting. Only these are averaged.
-        failed: an error line for every other image, by its name.
         specs, coders: the first one is compared with the others.
-        classifier: of the pixels that every coder decoded.
+        store: the measurements and the coded files.
+        failed: an error line for every other image, by its name.
+        classifier: the classifier of decoded pixels, if any.
     """
 
     sources: list[Source]
@@ -69,11 +72,11 @@ class Evaluation:
     classifier: PixelFile | None = None
 
     def measured(self, source: Source, coder: Coder, setting: float) -> Measurement:
-        """One measurement that has been made."""
+        """A measurement that has been made."""
         return self.store.known[_key(source, coder, setting)]
 
     def sizes(self, source: Source, coder: Coder) -> dict[float, int]:
-        """The bytes of all measurements of an image with a coder, by setting."""
+        """The sizes in bytes of all coded files of an image with a coder, by setting."""
         which = (source.digest, coder.name, coder.version)
         return {key[3]: row.bytes for key, row in self.store.known.items() if key[:3] == which}
 
@@ -89,7 +92,10 @@ class Evaluation:
         return hashlib.sha256(data).hexdigest() == known.stream
 
     def add(self, spec: CoderSpec, source: Source, setting: float) -> Measurement:
-        """The measurement of one more setting, made unless it is known. Raises TicodecError."""
+        """The measurement of one more setting. It is made unless it is known.
+
+        Raises TicodecError when the coder fails.
+        """
         coder = ready(spec)
         if not self.has(source, coder, setting):
             measured, data = measure(spec, source, setting)
@@ -107,9 +113,12 @@ def _key(source: Source, coder: Coder, setting: float) -> Key:
 
 
 def load(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Source, Pixels]:
-    """An image file as a source by its own name, and its pixels, (H, W, 3) uint8: upright RGB.
+    """Read an image file.
 
-    Raises BadInputError when it cannot be read or is too large.
+    Returns it as a source, whose name is the file's name, and its pixels: (H, W, 3) uint8, upright
+    RGB.
+
+    Raises BadInputError when the file cannot be read or the image is too large.
     """
     data = read_file(path)
     pixels = read_picture(data, max_pixels).pixels
@@ -129,16 +138,16 @@ def pixels_of(source: Source) -> Pixels:
 def find_sources(
     folder: Path, max_pixels: int, progress: Progress
 ) -> tuple[list[Source], dict[str, str]]:
-    """The readable images of a folder, and error lines for the others, by name.
+    """The readable images of a folder, and error lines for the other images by name.
 
-    Folders of reports are left out: they are full of images.
+    Folders of reports are skipped, because they are full of images.
 
-    Raises BadInputError when it has no image, or none that can be read.
+    Raises BadInputError when the folder has no image, or none that can be read.
     """
     reports = {path.parent for path in folder.rglob(LINES)}
     paths = [path for path in list_images(folder) if not reports.intersection(path.parents)]
     if not paths:
-        raise BadInputError(f"{folder}: no images in it but those of reports")
+        raise BadInputError(f"{folder}: the only images in it belong to reports")
     sources, failed = [], {}
     for done, path in enumerate(paths):
         name = path.relative_to(folder).as_posix()
@@ -155,9 +164,9 @@ def find_sources(
 
 @cache
 def ready(spec: CoderSpec) -> Coder:
-    """The coder of a spec, checked and warmed up once per process.
+    """The coder of a spec. It is checked and warmed up once per process.
 
-    Raises UsageError when it cannot be used, BadInputError for damaged weights.
+    Raises UsageError when the coder cannot be used, BadInputError for damaged weights.
     """
     coder = make(spec)
     try:
@@ -166,12 +175,16 @@ def ready(spec: CoderSpec) -> Coder:
     except (UsageError, BadInputError):
         raise
     except TicodecError as error:
-        raise UsageError(f"{error}; leave it out, or mend it") from error
+        raise UsageError(f"{error}; leave this codec out, or repair it") from error
     return coder
 
 
 def measure(spec: CoderSpec, source: Source, setting: float) -> tuple[Measurement, bytes]:
-    """Code one image, decode it, compare. Raises TicodecError when the coder fails."""
+    """Code one image, decode it and compare the pixels.
+
+    Returns the measurement and the bytes of the coded file. Raises TicodecError when the coder
+    fails.
+    """
     coder, pixels = ready(spec), pixels_of(source)
     with errors_named_after(coder):
         started = time.perf_counter()
@@ -235,15 +248,15 @@ def evaluate(
 ) -> Evaluation:
     """Measure every image of a folder with every coder over its ladder.
 
-    Measurements that `out` holds already are not made again, unless `fresh`. Every measurement is
-    on disk before the next begins, so an interrupted run goes on where it was.
+    Measurements that `out` already holds are not made again, unless `fresh` is true. Every
+    measurement is on disk before the next one begins, so an interrupted run continues from there.
 
-    Images in folders that have the name of a class are classified too: from the bitstream by models
-    that can do this, and from the pixels that every coder decoded by `classifier`.
+    Images in folders that have the name of a class are classified too. Models that can do this
+    classify the bitstream, and `classifier` classifies the pixels that every coder decoded.
 
-    Raises UsageError for a coder that cannot be used or without the extra `evaluate`,
-    BadInputError for a folder without readable images, TicodecError when the disk refuses or a
-    worker process dies.
+    Raises UsageError when a coder cannot be used or the extra `evaluate` is missing, BadInputError
+    for a folder without readable images, TicodecError when the report cannot be written or a worker
+    process dies.
     """
     check_evaluation_packages()
     check_folder(out)
@@ -284,7 +297,7 @@ def evaluate(
 def _with_classes(
     sources: list[Source], specs: list[CoderSpec], classifier: PixelFile | None
 ) -> tuple[list[Source], list[CoderSpec]]:
-    """Sources with the classes that a classifier knows, specs with the classifiers that apply."""
+    """Sources with their class if a classifier knows it, and specs with their classifiers."""
     folders = {source.name: folder_class(source.name) for source in sources}
     named = {name for name in folders.values() if name}
     if not named:

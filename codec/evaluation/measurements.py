@@ -1,4 +1,4 @@
-"""Measurements on disk, one per line: a run that was stopped goes on from there."""
+"""Keeps measurements on disk, one per line, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -25,16 +25,21 @@ class Measurement:
     """One image, coded and decoded by one coder at one setting.
 
     Args:
-        image: SHA-256 of the image file; coder, version, setting: see `Coder`.
-        stream: SHA-256 of the coded file; bytes: size of the whole file.
-        bpp: bits per pixel. psnr: in dB, None when no sample differs. ms_ssim: 0 … 1, None for
-            images that are too small. Both are of 8-bit RGB.
-        encode_seconds, decode_seconds: from pixels to bytes and back, without loading the coder.
-        label: the image's class, normalised; None when it is unknown or nothing was classified.
-        rank: of that class when the coded file is classified, 1 is the best. None if the file was
-            not classified, or the classifier does not know the class.
-        pixel_rank: of that class when the decoded pixels are classified.
-        original_rank: of that class when the image's own pixels are classified.
+        image: SHA-256 of the image file.
+        coder, version, setting: see `Coder`.
+        stream: SHA-256 of the coded file.
+        bytes: size of the complete file.
+        bpp: bits per pixel.
+        psnr: PSNR of 8-bit RGB in dB, or None if no sample differs.
+        ms_ssim: MS-SSIM of 8-bit RGB, 0 … 1, or None if the image is too small.
+        encode_seconds, decode_seconds: seconds from pixels to bytes and back, without loading the
+            coder.
+        label: the normalised class of the image, or None if it is unknown or nothing was
+            classified.
+        rank: rank of that class when the coded file is classified. 1 is the best. None if the file
+            was not classified, or the classifier does not know the class.
+        pixel_rank: rank of that class when the decoded pixels are classified.
+        original_rank: rank of that class when the original pixels are classified.
     """
 
     image: str
@@ -55,31 +60,32 @@ class Measurement:
 
     @property
     def key(self) -> Key:
-        """What identifies it."""
+        """What identifies this measurement."""
         return self.image, self.coder, self.version, self.setting, self.label
 
     def as_dict(self) -> dict[str, Any]:
-        """Its fields, without those of `OF_CLASSES` that are None."""
+        """The fields as a dict, without those of `OF_CLASSES` that are None."""
         fields = asdict(self)
         return {k: v for k, v in fields.items() if v is not None or k not in OF_CLASSES}
 
 
 def check_folder(folder: Path) -> None:
-    """Raises UsageError when a folder holds other files than a report's, and so cannot take one."""
+    """Raises UsageError when a folder cannot take a report, because it holds other files."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder for the report")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LINES).exists():
-        raise UsageError(f"{folder} holds other things than a report; name another folder")
+        raise UsageError(f"{folder} holds other files than a report; name another folder")
 
 
 class Store:
-    """The folder of a report: measurements, and every coded file under `streams/`.
+    """The folder of a report. It holds the measurements, and every coded file under `streams/`.
 
     Args:
-        folder: made when it is not there.
-        fresh: forget what it holds.
+        folder: the folder. It is made if it does not exist.
+        fresh: delete the measurements and files that it holds.
 
-    Raises UsageError for a folder that holds something else, TicodecError when the disk refuses.
+    Raises UsageError for a folder that holds other files, TicodecError when the folder cannot be
+    written.
     """
 
     def __init__(self, folder: Path, fresh: bool = False) -> None:
@@ -92,23 +98,23 @@ class Store:
         self.known: dict[Key, Measurement] = {}
         try:
             text = self.path.read_text() if self.path.exists() else ""
-            with self.path.open("a") as file:
-                file.write("" if text.endswith("\n") or not text else "\n")  # a line cut short
+            with self.path.open("a") as file:  # the last line may be incomplete: end it
+                file.write("" if text.endswith("\n") or not text else "\n")
         except (OSError, UnicodeDecodeError) as error:
             raise TicodecError(f"{self.path}: cannot be read or written: {error}") from error
         for line in text.splitlines():
             try:
                 measured = Measurement(**json.loads(line))
             except (ValueError, TypeError):
-                continue  # cut short when a run was killed: measured again
+                continue  # incomplete, because a run was killed: it is measured again
             self.known[measured.key] = measured
 
     def stream(self, coder: str, setting: float, image: str, suffix: str) -> Path:
-        """The path of a coded file. The image's digest is in it: its name may hold anything."""
+        """The path of a coded file. It has the image's digest, because names may hold anything."""
         return self.folder / STREAMS / coder / f"{setting:.12g}" / f"{image[:16]}{suffix}"
 
     def add(self, measured: Measurement, stream: Path, data: bytes) -> None:
-        """Keep a measurement and its file. Raises TicodecError when the disk refuses."""
+        """Write a measurement and its file to disk. Raises TicodecError when that fails."""
         make_folder(stream.parent)
         write_file(stream, data)
         try:

@@ -1,4 +1,4 @@
-"""The packages that measuring needs besides the package's own: the extra `evaluate`."""
+"""The packages of the extra `evaluate`, which only measuring needs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ MODULES = ("bjontegaard", "jinja2", "matplotlib", "pytorch_msssim")
 
 
 def evaluation_packages() -> AbstractContextManager[None]:
-    """For a block that imports some of `MODULES`. It raises UsageError when one is missing."""
+    """A context for imports of `MODULES`. It raises UsageError when one is missing."""
     return of_extra(EXTRA, USER)
 
 
 def check_evaluation_packages() -> None:
-    """Raises UsageError when one of `MODULES` is missing; it imports none of them."""
+    """Raises UsageError when one of `MODULES` is missing. Imports none of them."""
     check_extra(EXTRA, USER, *MODULES)

@@ -1,6 +1,6 @@
 "use strict";
-// One viewer a card. Its state is a divider, a zoom and a place, written into CSS variables that
-// all panes share; places are fractions of a pane, so that panes of any size show the same.
+// One viewer per card. Its state is a divider, a zoom and a place. It is written into CSS variables
+// that all panes share. Places are fractions of a pane, so panes of any size show the same part.
 for (const card of document.querySelectorAll(".card")) {
   const stage = card.querySelector(".stage");
   const divider = card.querySelector(".divider");
@@ -52,7 +52,7 @@ for (const card of document.querySelectorAll(".card")) {
     fit: () => zoomTo(1),
     swap: () => { [state.left, state.right] = [state.right, state.left]; show(); },
     grid: () => {
-      const focused = stage.contains(document.activeElement); // the divider goes, its keys stay
+      const focused = stage.contains(document.activeElement); // the divider goes, not its keys
       state.grid = !state.grid;
       show();
       if (focused) (state.grid ? stage : divider).focus({ preventScroll: true });
@@ -81,7 +81,7 @@ for (const card of document.querySelectorAll(".card")) {
     event.preventDefault();
   }
 
-  // Where the pointer is, as a fraction of the pane it is over.
+  // The position of the pointer as a fraction of the pane below it.
   function place(event) {
     const pane = (state.grid && event.target.closest(".pane")) || panes[state.left];
     const box = pane.getBoundingClientRect();
@@ -90,7 +90,7 @@ for (const card of document.querySelectorAll(".card")) {
 
   function drag(event) {
     if (event.button !== 0 || !event.isPrimary) return;
-    // A finger on the picture scrolls the page; on the divider it slides, when zoomed it pans.
+    // A finger on the picture scrolls the page, or pans when zoomed. On the divider it slides.
     if (event.pointerType === "touch" && event.target !== divider && state.zoom === 1) return;
     const [startX, startY, box] = place(event);
     const from = { x: state.x, y: state.y };

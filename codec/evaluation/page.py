@@ -1,7 +1,7 @@
 """The page of a report: one HTML file that holds everything and loads nothing.
 
-Jinja escapes text from outside, such as names of files. The style, the script and the pictures are
-written into the page, and its content policy forbids it to load anything.
+Jinja escapes text from outside, such as file names. The style, the script and the pictures are
+written into the page. The page's content security policy forbids it to load anything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot for light and for dark grounds, as `data:` URIs; `about` says what it shows."""
+    """A plot for light and for dark backgrounds, as `data:` URIs. `about` says what it shows."""
 
     about: str
     light: str
@@ -37,12 +37,13 @@ def render(
     tables: list[Table],
     cards: list[Card],
 ) -> bytes:
-    """The page, HTML in UTF-8.
+    """The page as HTML in UTF-8.
 
     Args:
-        title: its heading; about: lines below it.
-        plots: at the top.
-        tables: those that are `folded` are open if there are no cards.
+        title: the heading.
+        about: lines below the heading.
+        plots: plots at the top.
+        tables: tables below the plots. If there are no cards, `folded` tables are open.
         cards: the pictures.
     """
     with evaluation_packages():
@@ -70,7 +71,7 @@ def render(
 
 
 def title_of(names: list[str]) -> str:
-    """ "tic-lite against jpeg and webp"."""
+    """The title for some codecs, such as "tic-lite against jpeg and webp"."""
     subject, *others = names
     if not others:
         return subject
@@ -83,17 +84,17 @@ def rd_plots(curves: list[Curve], published: list[Curve]) -> list[Plot]:
     for metric, label in LABELS.items():
         if curves and len(curves[0].of(metric)) > 1:
             pair = [rd_plot(curves, published, metric, "", dark=dark) for dark in (False, True)]
-            plots.append(_plot(f"{label} over bits a pixel, one curve a codec", pair))
+            plots.append(_plot(f"{label} over bits per pixel, one curve per codec", pair))
     return plots
 
 
 def effort_plots(steps: Sequence[Step]) -> list[Plot]:
-    """The plot of effort; none if no model has two efforts with a BD-rate."""
+    """The plot of effort in a list, which is empty if no model has two efforts with a BD-rate."""
     pair = [effort_plot(steps, "", dark=dark) for dark in (False, True)]
-    return [_plot("BD-rate over seconds to encode, one line a model", pair)] if pair[0] else []
+    return [_plot("BD-rate over seconds to encode, one line per model", pair)] if pair[0] else []
 
 
 def _plot(about: str, pair: list[bytes | None]) -> Plot:
-    """A plot from its SVG files for light and dark grounds."""
+    """A plot from its SVG files for light and dark backgrounds."""
     light, dark = (data_uri("image/svg+xml", svg or b"") for svg in pair)
     return Plot(about, light, dark)

@@ -27,13 +27,14 @@ def compare(
     """Code a photo with the first coder, and with the others at the settings nearest in bytes.
 
     Args:
-        specs: the first must be one of our own models.
-        qualities: of the first; None: its default quality.
+        specs: the coders. The first must be one of our own models.
+        qualities: qualities of the first coder, or None for its default quality.
 
-    Returns the page, the measurements (a list per quality, with one per coder), and the errors of
-    coders that could not code the photo, by name.
-    Raises BadInputError for a photo that cannot be read, UsageError for a coder that cannot be
-    used or without the extra `evaluate`, TicodecError when the first one fails.
+    Returns the page, the measurements (one list per quality, with one measurement per coder), and
+    the errors of coders that could not code the photo, by name.
+
+    Raises BadInputError when the photo cannot be read, UsageError when a coder cannot be used or
+    the extra `evaluate` is missing, TicodecError when the first coder fails.
     """
     check_evaluation_packages()
     coders = [make(spec) for spec in specs]
@@ -55,8 +56,9 @@ def compare(
         for coder in coders
     ]
     about = [
-        f"{source.width}×{source.height} pixels, ticodec {__version__}. Every codec at the "
-        "setting that comes nearest in bytes; bytes of whole files, 8-bit RGB pixels as decoded.",
+        f"{source.width}×{source.height} pixels, ticodec {__version__}. Every codec has the "
+        "setting whose file is nearest in bytes. Bytes are those of complete files. PSNR and "
+        "MS-SSIM are measured on decoded 8-bit RGB pixels.",
         "; ".join(f"{coder.name}: {coder.version}" for coder in coders) + ".",
         *(f"Left out: {why}" for why in failed.values()),
     ]

@@ -17,19 +17,21 @@ from .measure import Evaluation, Source, measure, pixels_of, ready
 from .measurements import Measurement
 from .registry import CoderSpec, make
 
-#: Encoders that take at most this long are run again to find the setting that matches in bytes.
+#: Encoders that take at most this long are run again to find the setting nearest in bytes.
 FAST_SECONDS = 2.0
-#: WebP's limit; larger pictures are embedded as PNG.
+#: The largest side of a WebP picture. Larger pictures are embedded as PNG.
 WEBP_SIDE = 16383
 
 
 @dataclass(frozen=True)
 class Version:
-    """The original of a picture, or one coder's version.
+    """The original of a picture, or one coder's version of it.
 
     Args:
-        name: "original" or the coder's name. setting: knob and value; "" for the original.
-        bytes, bpp: of its file. psnr, ms_ssim: None for the original, or where undefined.
+        name: "original" or the coder's name.
+        setting: knob and value, or "" for the original.
+        bytes, bpp: size of its file in bytes and in bits per pixel.
+        psnr, ms_ssim: measured quality, or None for the original and where it is undefined.
         uri: the picture itself, as a `data:` URI.
     """
 
@@ -44,7 +46,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Card:
-    """A picture and its versions, the original first, the subject of the report second."""
+    """A picture and its versions: first the original, second the first coder, then the others."""
 
     title: str
     width: int
@@ -53,12 +55,12 @@ class Card:
 
     @property
     def weight(self) -> int:
-        """Characters it adds to the page."""
+        """The number of characters that the card adds to the page."""
         return sum(len(version.uri) for version in self.versions)
 
 
 def card_of(run: Evaluation, source: Source, setting: float) -> Card:
-    """The card of a measured image: the first coder at `setting`, the others nearest in bytes."""
+    """The card of a measured image: the first coder at `setting`, others nearest in bytes."""
     subject = run.measured(source, run.coders[0], setting)
     versions = [_original(source)]
     for spec, coder in zip(run.specs, run.coders, strict=True):
@@ -68,7 +70,7 @@ def card_of(run: Evaluation, source: Source, setting: float) -> Card:
 
 
 def _nearest(run: Evaluation, spec: CoderSpec, source: Source, target: int) -> Measurement:
-    """The measurement nearest `target` bytes. Slow encoders are not run again to find it."""
+    """The measurement nearest to `target` bytes. Slow encoders are not run again to find it."""
     coder = make(spec)
     rows = [run.measured(source, coder, setting) for setting in coder.ladder]
     try:
@@ -77,7 +79,7 @@ def _nearest(run: Evaluation, spec: CoderSpec, source: Source, target: int) -> M
             setting = closest(ready(spec), pixels_of(source), target, sizes)
             return run.add(spec, source, setting)
     except TicodecError:
-        pass  # it fails at that setting: use a measured one
+        pass  # the coder fails at that setting, so use one that was measured
     return min(rows, key=lambda row: abs(row.bytes - target))
 
 
@@ -86,9 +88,10 @@ def matched_card(
 ) -> tuple[Card, list[Measurement]]:
     """The card of one image: the first coder at a quality, the others nearest in bytes.
 
-    Others that cannot code the image are left out; their errors go into `failed`, by name.
+    Other coders that cannot code the image are left out. Their errors are added to `failed`, by
+    name.
 
-    Raises TicodecError when the first one fails.
+    Raises TicodecError when the first coder fails.
     """
     row, data = measure(specs[0], source, quality)
     rows, versions = [row], [_original(source), _version(make(specs[0]), row, data)]
@@ -111,7 +114,7 @@ def _original(source: Source) -> Version:
 
 
 def _version(coder: Coder, row: Measurement, data: bytes) -> Version:
-    """Embeds a file that browsers show as it is, any other file as its decoded pixels."""
+    """One coder's version. Files that browsers cannot show are embedded as decoded pixels."""
     with errors_named_after(coder):
         uri = data_uri(coder.mime, data) if coder.mime else lossless(coder.decode(data))
     setting = f"{coder.knob} {row.setting:.3g}"
@@ -119,7 +122,7 @@ def _version(coder: Coder, row: Measurement, data: bytes) -> Version:
 
 
 def lossless(pixels: Pixels) -> str:
-    """(H, W, 3) uint8 as a lossless `data:` URI."""
+    """(H, W, 3) uint8 pixels as a lossless `data:` URI."""
     out = BytesIO()
     small = max(pixels.shape) <= WEBP_SIDE
     options = {"lossless": True, "method": 2} if small else {}

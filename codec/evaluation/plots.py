@@ -1,4 +1,4 @@
-"""Plots as SVG or PNG, light or dark: that of rate and distortion, and what all plots share."""
+"""The plot of rate and distortion, and what all plots share. Plots are SVG or PNG."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 from .bd import Curve
 from .packages import evaluation_packages
 
-#: (bits a pixel, value) of each point of a curve, rising in rate.
+#: (bits per pixel, value) of each point of a curve, sorted by rate.
 Pairs = Sequence[tuple[float, float]]
 LABELS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM, dB"}
-#: The published curves that are drawn, if they apply.
+#: The published curves that are drawn, if the images are Kodak's.
 YARDSTICKS = ("BPG 4:4:4", "VTM")
 # Okabe and Ito's colours, which colour-blind people can distinguish.
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999933", "#7f7f7f")
+#: Colours of background, text and grid lines, by whether the background is dark.
 GROUNDS = {False: ("#ffffff", "#222222", "#d8d8d8"), True: ("#16181c", "#e8e8e8", "#3a3d44")}
 
 
@@ -27,12 +28,15 @@ def rd_plot(
     format: str = "svg",
     dark: bool = False,
 ) -> bytes | None:
-    """Curves of one metric over bits per pixel; the first one has the thickest line.
+    """Curves of one metric over bits per pixel. The first curve has the thickest line.
 
     Args:
-        metric: "psnr" or "ms_ssim"; format: "svg" or "png". The same curves give the same bytes.
+        metric: "psnr" or "ms_ssim".
+        format: "svg" or "png".
+        dark: draw for a dark background.
 
-    Returns the file, or None when the first coder was not measured in this metric.
+    Returns the bytes of the file, which are the same for the same curves, or None if the first
+    coder was not measured in this metric.
     """
     if not curves[0].of(metric):
         return None
@@ -60,14 +64,16 @@ def picture(
     label: str,
     format: str,
     dark: bool,
-    across: str = "bits a pixel",
+    across: str = "bits per pixel",
     **legend: Any,
 ) -> bytes:
     """The file of a plot.
 
     Args:
-        draw: draws on matplotlib's axes. label: of the vertical axis; across: of the other one.
-        legend: its options.
+        draw: draws on matplotlib's axes.
+        label: label of the vertical axis.
+        across: label of the horizontal axis.
+        legend: options of the legend.
     """
     with evaluation_packages():
         import matplotlib as mpl
@@ -98,7 +104,7 @@ def picture(
 
 
 def line(axes: Any, pairs: Pairs, label: str, **style: Any) -> None:
-    """Draw a curve, if it has any points."""
+    """Draw a curve if it has any points."""
     if pairs:
         rates, values = zip(*pairs, strict=True)
         axes.plot(rates, values, label=label, **style)
@@ -108,7 +114,7 @@ def frame(axes: Any, curves: Sequence[Pairs], margin: float) -> None:
     """Set the range of the axes: rates up to 1.5 times the first curve's, and all values there.
 
     Args:
-        margin: above and below the values, in their unit; 5 % of their range is added.
+        margin: space above and below the values, in their unit. 5 % of their range is added to it.
     """
     last = [max((rate for rate, _ in pairs), default=0) for pairs in curves]
     right = min(last[0] * 1.5, max(last) * 1.05)

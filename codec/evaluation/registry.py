@@ -20,7 +20,7 @@ from .ticodec_coder import TicodecCoder
 
 @dataclass(frozen=True)
 class HeadFile:
-    """The file of a classifier of latents; digest: its SHA-256."""
+    """The file of a classifier of latents. `digest` is its SHA-256."""
 
     path: Path
     digest: str
@@ -31,12 +31,14 @@ class CoderSpec:
     """How to make a coder, in a form that can be sent to other processes.
 
     Args:
-        name: of a peer, or of installed weights if `ours`.
-        device, qualities: of our own models; qualities None: the whole ladder.
-        bitstream: whether a classifier of latents ranks the classes of its files.
-        pixels: a classifier that ranks the classes of the pixels that it decodes.
-        head: a classifier of latents, instead of the one that comes with the weights.
-        effort: of our own models, 1 … 9.
+        name: name of a peer, or of installed weights if `ours` is true.
+        ours: whether this is one of our own models.
+        device: where our own models run.
+        qualities: qualities of our own models, or None for the whole ladder.
+        bitstream: whether a classifier of latents classifies the coded files.
+        pixels: a classifier of pixels that classifies what the coder decodes, or None.
+        head: a classifier of latents that replaces the one that comes with the weights, or None.
+        effort: effort of our own models, 1 … 9.
     """
 
     name: str
@@ -51,7 +53,10 @@ class CoderSpec:
 
 @cache
 def make(spec: CoderSpec) -> Coder:
-    """The coder of a spec, made once per process. Raises UsageError when it is not available."""
+    """The coder of a spec. It is made once per process.
+
+    Raises UsageError when it is not available.
+    """
     coder = _ours(spec) if spec.ours else make_peer(spec.name)
     if not spec.bitstream and spec.pixels is None:
         return coder
@@ -71,7 +76,7 @@ def _ours(spec: CoderSpec) -> Coder:
 
 
 def _head_digest(spec: CoderSpec) -> str:
-    """SHA-256 of the file of the classifier of latents; "" if it is part of the weights."""
+    """SHA-256 of the classifier of latents, or "" if it is part of the weights file."""
     if spec.head:
         return spec.head.digest
     shipped = weights.find(spec.name).head if spec.ours else None
@@ -79,16 +84,16 @@ def _head_digest(spec: CoderSpec) -> str:
 
 
 def with_head(specs: list[CoderSpec], path: Path) -> list[CoderSpec]:
-    """Use a classifier's file for every spec whose latents it reads.
+    """The specs, with a classifier file for every spec whose latents the classifier reads.
 
-    Raises BadInputError when it does not read latents, UsageError when none of the specs has the
-    weights whose latents it reads.
+    Raises BadInputError when the classifier does not read latents, UsageError when none of the
+    specs has the weights whose latents it reads.
     """
     from ticodec.classifier import read_head
 
     config, _ = read_head(path, None)
     if config.stem != "latents":
-        raise BadInputError(f"{path}: this classifier reads pixels; `classifier` takes those")
+        raise BadInputError(f"{path}: this classifier reads pixels; give it as `classifier`")
     head = HeadFile(path, hashlib.sha256(read_file(path)).hexdigest())
     changed = [
         replace(spec, head=head)
@@ -98,5 +103,5 @@ def with_head(specs: list[CoderSpec], path: Path) -> list[CoderSpec]:
     ]
     if changed == specs:
         wanted = f"{config.codec} ({config.fingerprint})"
-        raise UsageError(f"{path} reads the latents of {wanted}; `model` names no such weights")
+        raise UsageError(f"{path} reads the latents of {wanted}; name these weights as `model`")
     return changed

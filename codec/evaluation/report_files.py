@@ -26,7 +26,7 @@ EFFORT = "effort"
 
 
 def tables_of(run: Evaluation, summary: Summary) -> list[Table]:
-    """The first coder against the others and against published curves, if any; efforts; means."""
+    """The tables that have rows: against others, against published curves, efforts, means."""
     every = [point for points in summary.points.values() for point in points]
     tables = [report_tables.deltas_table(summary, published) for published in (False, True)]
     tables.append(report_tables.efforts_table(summary.efforts))
@@ -39,12 +39,13 @@ def notes_of(run: Evaluation, folder: str) -> list[str]:
     coders = "; ".join(f"{coder.name}: {coder.version}" for coder in run.coders)
     lines = [
         f"{report_tables.images(len(run.sources))} of {folder}, ticodec {__version__}. "
-        "Bytes of whole files, 8-bit RGB pixels as decoded; means over images.",
+        "Values are means over images. Bytes are those of complete files. PSNR and MS-SSIM are "
+        "measured on decoded 8-bit RGB pixels.",
         coders + ".",
     ]
     if run.failed:
         names = ", ".join(run.failed)
-        lines.append(f"Left out, since not every codec could code them: {names}.")
+        lines.append(f"Left out, because not every codec could code them: {names}.")
     return lines + accuracy.notes(run)
 
 
@@ -58,10 +59,10 @@ def write_report(
     """Write report.json, report.csv, report.md, the plots and report.html into the run's folder.
 
     Args:
-        folder: the images' folder, as the user wrote it.
-        pictures: the most images on the page; they have the quality nearest the default.
+        folder: the folder of the images, as the user wrote it.
+        pictures: the most images on the page. They are shown at the quality nearest the default.
 
-    Returns the names of the files. Raises TicodecError when the disk refuses.
+    Returns the names of the files. Raises TicodecError when a file cannot be written.
     """
     out = run.store.folder
     everything = report_tables.facts(run, summary, folder)
@@ -93,7 +94,7 @@ def write_report(
 
 
 def _plots(run: Evaluation, summary: Summary, folder: str) -> dict[str, bytes | None]:
-    """All plots by the name of their file; None where there is nothing to draw."""
+    """All plots by the name of their file, or None where there is nothing to draw."""
     title = f"{report_tables.images(len(run.sources))} of {Path(folder).resolve().name}"
     title = utf_8(title).decode()  # matplotlib rejects names that are not Unicode
     plots: dict[str, bytes | None] = {}

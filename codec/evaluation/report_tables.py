@@ -18,7 +18,7 @@ from .measure import Evaluation
 from .measurements import OF_CLASSES
 from .summary import Point, Summary
 
-#: Headers of the columns of accuracy.
+#: Headers of the columns that hold accuracies.
 ACCURACIES = {
     "top1": "top-1, %",
     "top5": "top-5, %",
@@ -29,9 +29,9 @@ ACCURACIES = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header. The first column holds names, the others numbers.
+    """Rows of text under a header. The first column holds names, the others hold numbers.
 
-    `folded`: a page shows the table only after a click.
+    If `folded` is true, a page shows the table only after a click.
     """
 
     title: str
@@ -43,7 +43,7 @@ class Table:
 def means_table(points: list[Point], count: int, original: Accuracy | None = None) -> Table:
     """Means over `count` images: a row per setting, and one for the accuracy on the originals.
 
-    There are columns of accuracy only if there is any.
+    There are columns for accuracies only if there are accuracies.
     """
     header = ["codec", "setting", "bytes", "bpp", "PSNR, dB", "MS-SSIM", "in dB"]
     shown = [name for name in OF_MEANS if any(getattr(point, name) is not None for point in points)]
@@ -98,7 +98,10 @@ def deltas_table(summary: Summary, published: bool) -> Table:
 
 
 def efforts_table(steps: Sequence[Step]) -> Table:
-    """What each effort takes in seconds and saves in bits; no rows if no model has several."""
+    """The seconds that each effort costs and the bits that it saves.
+
+    The table has no rows if no model has several efforts.
+    """
     others = list(steps[0].others) if steps else []
     header = ("codec", "effort", "encode, s", "BD-rate, PSNR", "BD-rate, MS-SSIM")
     rows = [
@@ -118,40 +121,43 @@ def efforts_table(steps: Sequence[Step]) -> Table:
 
 
 def images(count: int) -> str:
-    """ "1 image" or "24 images"."""
+    """The words for a number of images: "1 image" or "24 images"."""
     return f"{count} image{'' if count == 1 else 's'}"
 
 
 def number(value: float | None, digits: int) -> str:
-    """A number, or a dash where there is none."""
+    """A number as text, or a dash if there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def share(value: float | None) -> str:
-    """A share, 0 … 1, in per cent, or a dash where there is none."""
+    """A share, 0 … 1, as text in per cent, or a dash if there is none."""
     return "–" if value is None else f"{100 * value:.1f}"
 
 
 def percent(delta: Delta) -> str:
-    """A BD-rate, or why there is none; a dash if nothing was measured."""
+    """A BD-rate as text, or why there is none. A dash if nothing was measured."""
     if delta.rate is None:
         return "–" if delta.why.endswith("no points") else delta.why
     return f"{delta.rate:+.1f} %"
 
 
 def span(low: float | None, high: float | None, digits: int) -> str:
-    """A range, or a dash where there is none."""
+    """A range as text, or a dash if there is none."""
     return "–" if low is None or high is None else f"{low:.{digits}f}–{high:.{digits}f}"
 
 
 def overlap(delta: Delta) -> str:
-    """The dB that both curves reach, and their share of the first coder's range, if not all."""
+    """The range of dB that both curves reach, as text.
+
+    If it is less than the first coder's whole range, its share in per cent follows.
+    """
     part = f", {delta.share:.0%}" if delta.share is not None and delta.share < 0.995 else ""
     return span(delta.low_db, delta.high_db, 1) + part
 
 
 def facts(run: Evaluation, summary: Summary, folder: str) -> dict[str, Any]:
-    """The contents of `report.json`. Fields of accuracy are left out if there is none."""
+    """The contents of `report.json`. Without accuracies their fields are left out."""
     means = [asdict(point) for points in summary.points.values() for point in points]
     if not summary.classified:
         means = [{k: v for k, v in mean.items() if k not in OF_MEANS} for mean in means]
@@ -178,7 +184,7 @@ def _measurements(run: Evaluation) -> list[dict[str, Any]]:
         for coder in run.coders:
             for setting in coder.ladder:
                 measured = run.measured(source, coder, setting).as_dict()
-                del measured["version"]  # it is under "coders"
+                del measured["version"]  # "coders" has it
                 measured["ms_ssim_db"] = finite_decibel(measured["ms_ssim"])
                 file = run.path(source, coder, setting).relative_to(run.store.folder).as_posix()
                 size = {"width": source.width, "height": source.height}
@@ -187,7 +193,7 @@ def _measurements(run: Evaluation) -> list[dict[str, Any]]:
 
 
 def utf_8(text: str) -> bytes:
-    """Text as UTF-8, with "?" for bytes of file names that are not characters."""
+    """Text as UTF-8, with "?" for bytes of file names that are not valid characters."""
     return text.encode("utf-8", "replace")
 
 
@@ -197,7 +203,7 @@ def json_text(value: Any) -> str:
 
 
 def csv_text(everything: dict[str, Any]) -> str:
-    """A row per measurement, then the means, whose image is "(mean)"."""
+    """CSV with a row per measurement, then the means, whose image is "(mean)"."""
     names = ["image", "width", "height", "coder", "setting", "bytes", "bpp", "psnr", "ms_ssim"]
     names += ["ms_ssim_db", "encode_seconds", "decode_seconds", "stream", "file"]
     if "top1" in everything["means"][0]:
@@ -211,7 +217,7 @@ def csv_text(everything: dict[str, Any]) -> str:
 
 
 def markdown(tables: list[Table], notes: list[str]) -> str:
-    """Tables as Markdown, with notes below."""
+    """Tables as Markdown, with the notes below them."""
     lines: list[str] = []
     for table in tables:
         lines += [f"### {table.title}", "", _row(table.header)]

@@ -1,4 +1,4 @@
-"""Averages over images, and how the first coder compares with the others."""
+"""Averages over images, and comparisons of the first coder with the others."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .measure import Evaluation
 
 @dataclass(frozen=True)
 class Point:
-    """Means over all images of one coder at one setting; units as in `Measurement`.
+    """Means over all images of one coder at one setting. Units are those of `Measurement`.
 
-    `psnr` is None when an image was decoded without any difference, `ms_ssim` when an image is too
-    small for it. `ms_ssim_db` is the mean MS-SSIM in dB.
+    `psnr` is None if an image was decoded without any difference. `ms_ssim` is None if an image is
+    too small. `ms_ssim_db` is the mean MS-SSIM in dB.
 
-    Accuracies, 0 … 1, count the images whose class is known, and are None if there are none.
-    `top1`, `top5`: of labels from the coded files; `pixel_top1`, `pixel_top5`: of labels from the
-    decoded pixels.
+    The last four fields are accuracies, 0 … 1, over the images whose class is known, or None if
+    there are none. `top1` and `top5` are for labels from the coded files, `pixel_top1` and
+    `pixel_top5` for labels from the decoded pixels.
     """
 
     coder: str
@@ -45,7 +45,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The first coder against another one, which was measured too or is published."""
+    """The first coder compared with another one, which was measured too or is published."""
 
     against: str
     published: bool
@@ -58,11 +58,12 @@ class Summary:
     """All that a report shows of a run.
 
     Args:
-        points: by coder, in order. curves: the same points as curves.
-        published: curves to compare with; empty unless the images are Kodak's.
+        points: means by coder, in the order of the settings.
+        curves: the same points as curves.
+        published: published curves to compare with. Empty unless the images are Kodak's.
         comparisons: the first coder against the others, without other efforts of its own model.
-        original: accuracy on the original pixels; None if these were not classified.
-        efforts: empty unless a model was measured at several.
+        original: accuracy on the original pixels, or None if these were not classified.
+        efforts: the efforts of models that were measured with several efforts.
     """
 
     points: dict[str, list[Point]]
@@ -74,7 +75,7 @@ class Summary:
 
     @property
     def classified(self) -> bool:
-        """Whether there is any accuracy."""
+        """Whether there are any accuracies."""
         rows = [point for points in self.points.values() for point in points]
         return any(point.top1 is not None or point.pixel_top1 is not None for point in rows)
 

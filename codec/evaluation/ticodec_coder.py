@@ -1,4 +1,4 @@
-"""This package's own models as coders to measure."""
+"""This package's own models as coders that evaluation measures."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ class TicodecCoder(Coder):
     """One of this package's models, at one effort.
 
     Args:
-        entry: its weights; device: "auto", "cpu" or "cuda".
-        qualities: for the curve; None: 1 … 8, or the one quality of a fixed-λ model.
-        head: a classifier's file, instead of the one that comes with the weights.
-        effort: 1 … 9. The coder's name says it, unless it is 1.
+        entry: its weights.
+        device: "auto", "cpu" or "cuda".
+        qualities: qualities of the curve, or None for 1 … 8, or for the one quality of a model with
+            a fixed λ.
+        head: a classifier file that replaces the classifier that comes with the weights, or None.
+        effort: 1 … 9. The coder's name contains it, unless it is 1.
 
     Raises UsageError for a quality that the model does not have, an effort out of range, or a
-    device that is not there.
+    device that does not exist.
     """
 
     suffix = ".tic"
@@ -46,7 +48,7 @@ class TicodecCoder(Coder):
         self.default = checked_quality(entry, None) or 0.0
         self.model, self.effort = entry.name, checked_effort(effort)
         self.name = entry.name
-        kind = pick_device(device).type  # seconds of one device are not another's
+        kind = pick_device(device).type  # seconds depend on the device
         encoder = f"ticodec {__version__}, encoder {ENCODER}"
         if effort != USUAL_EFFORT:
             self.name += f" effort {effort}"
@@ -64,7 +66,7 @@ class TicodecCoder(Coder):
         self.ladder = qualities or tuple(np.arange(low, high + 0.5).tolist())
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        """A `.tic` file. The setting is the quality; a model with one fixed quality ignores it."""
+        """A `.tic` file. The setting is the quality. A model with one fixed quality ignores it."""
         from ticodec.api import loaded
 
         quality = setting if self.entry.qualities else None
@@ -86,7 +88,7 @@ class TicodecCoder(Coder):
             return frozenset(map(normalised, codec.classifier(self.head).labels))
         except BadInputError:
             if self.head or self.entry.head:
-                raise  # there is one, and it is damaged
+                raise  # there is a classifier, and it is damaged
             return frozenset()
 
     def rank(self, data: bytes, label: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Runs many tasks in worker processes, which end when this process does."""
+"""Runs many tasks in worker processes, which end when this process ends."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Outcome = TypeVar("Outcome")
 
 
 def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -> Iterator[Outcome]:
-    """What `attempt` returns for each task, from this process or from `jobs` workers.
+    """Yields what `attempt` returns for each task, in this process or in `jobs` workers.
 
-    Workers' outcomes come in the order in which they finish.
+    The outcomes of workers come in the order in which they finish.
 
     Args:
-        attempt: a function at the top of a module; it, tasks and outcomes must be picklable.
+        attempt: a function at the top level of a module. It, the tasks and the outcomes must be
+            picklable.
 
     Raises TicodecError when a worker dies.
     """
@@ -36,7 +37,7 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
         waiting = iter(tasks)
         under_way: set[Future[Outcome]] = set()
         try:
-            while True:  # only a few tasks per worker at once, to bound the memory of outcomes
+            while True:  # give each worker a few tasks only, to limit the memory of outcomes
                 with without_ctrl_c():  # the first tasks start the workers
                     for task in islice(waiting, 4 * jobs - len(under_way)):
                         under_way.add(pool.submit(attempt, task))
@@ -47,7 +48,7 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
         except BrokenProcessPool as error:
             raise TicodecError(
                 "a worker process died, perhaps for lack of memory; try fewer `jobs`. What is "
-                "measured is kept: doing the same again, without `fresh`, goes on"
+                "measured is kept: the same again, without `fresh`, goes on from there"
             ) from error
         except BaseException:  # Ctrl-C, a full disk: do not wait for tasks under way
             pool.shutdown(wait=False, cancel_futures=True)

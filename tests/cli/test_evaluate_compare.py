@@ -125,7 +125,7 @@ def test_evaluate_refuses(run, photos: Path, tmp_path: Path, monkeypatch) -> Non
     }.items():
         run("evaluate", photos, *TINY, "--effort", words).fails(2, why)
     run("evaluate", photos, *TINY, "--jobs", "0").fails(2, "jobs")
-    run("evaluate", photos, *TINY, "--out", photos).fails(2, "holds other things")
+    run("evaluate", photos, *TINY, "--out", photos).fails(2, "holds other files")
     run("evaluate", photos, "-m", "tiny", "--device", "tpu").fails(2, "unknown device")
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(empty))
@@ -232,7 +232,7 @@ def test_a_worker_that_dies_is_reported(started, photos: Path, tmp_path: Path) -
     assert process.returncode == 1, err
     assert len(err.splitlines()) == 1
     assert "a worker process died" in err
-    assert "doing the same again, without --fresh, goes on" in err
+    assert "the same again, without --fresh, goes on from there" in err
     wait_until(lambda: group_is_gone(process.pid))
     assert (out / "measurements.jsonl").read_text().count("\n") > 4
 

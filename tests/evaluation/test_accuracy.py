@@ -80,7 +80,7 @@ def test_a_classifier_of_pixels_classifies_every_codec_and_the_originals(classes
     assert table.rows[-1] == ("original", *["–"] * 6, "50.0", "75.0", "–", "–")
     text = (tmp_path / "report" / "report.md").read_text()
     assert "Accuracies are over 4 of 6 images" in text
-    assert "by pixels.safetensors: of the originals' it is 50.0% and 75.0%." in text
+    assert "pixels.safetensors reads decoded pixels; on the original pixels it has 50.0% and 75.0%." in text
     facts = json.loads((tmp_path / "report" / "report.json").read_text())
     assert facts["original"] == {"top1": 0.5, "top5": 0.75, "images": 4}
     assert {row["pixel_top5"] for row in facts["means"]} == {0.75}
@@ -136,7 +136,7 @@ def test_bitstream_ranks_are_from_the_measured_files(classes, tmp_path, headed, 
     assert means.points["webp"][0].top1 is None
     header = report_files.tables_of(done, means)[-1].header
     assert header[7:11] == tuple(report_tables.ACCURACIES.values())
-    assert "no pixels decoded, of headed, by" in " ".join(report_files.notes_of(done, "val"))
+    assert "For headed the labels are read from the bitstream" in " ".join(report_files.notes_of(done, "val"))
 
 
 def test_peers_keep_their_measurements_when_a_model_gets_a_head(
@@ -228,7 +228,7 @@ def test_without_classes_a_report_is_the_same(photos, tmp_path, headed, pixels, 
     assert not [name for name in files if "accuracy" in name]
     assert not (out / "rate-accuracy.svg").exists()
     notes = report_files.notes_of(again, "x")
-    assert notes[-1].startswith("No accuracy by pixels.safetensors: no image is in a folder")
+    assert notes[-1].startswith("No accuracy of pixels.safetensors: no image is in a folder")
     assert report_files.notes_of(first, "x") == notes[:-1]
     assert make(CoderSpec("headed", True, "cpu")).version == make(specs()[0]).version
 
@@ -254,7 +254,7 @@ def test_accuracies_over_different_images_are_noted(classes, tmp_path, headed) -
     assert means.original == accuracy.Accuracy(top1=1 / 3, top5=1, images=3)
     assert {each.top1 for each in means.points["headed"]} == {2 / 4}
     assert report_files.notes_of(done, "val")[-1] == (
-        "Accuracies are over those of 6 images with a known class: 4 of headed, 3 of pixels."
+        "Images with a known class, of 6: headed 4, pixels 3. Others do not count."
     )
 
 

@@ -103,9 +103,9 @@ def test_classifiers_of_latents_that_cannot_be_used(
     for path, model, code, why in (
         (tmp_path / "gone", "headed", 3, "the classifier is missing"),
         (damaged, "headed", 3, "not a classifier of ticodec"),
-        (pixels.path, "headed", 3, "this classifier reads pixels; --classifier takes those"),
+        (pixels.path, "headed", 3, "this classifier reads pixels; give it as --classifier"),
         (wrong, "headed", 3, "this classifier reads 3 channels"),
-        (other, "headed", 2, "reads the latents of tiny (01020304); -m names no such weights"),
+        (other, "headed", 2, "reads the latents of tiny (01020304); name these weights as -m"),
     ):
         out = tmp_path / "report"
         done = command(classes, "-m", model, "--weights", path, "--out", out, "--device", "cpu")

@@ -108,7 +108,7 @@ def test_a_report_of_several_efforts(folder, tmp_path) -> None:
     assert [row[3] for row in table.rows] == ["+0.0 %", "+0.0 %"]  # the same bytes
     assert {"effort.svg", "effort.png"} <= set(files)
     assert all((out / name).is_file() for name in files)
-    assert (out / "report.html").read_text().count("one line a model") == 1
+    assert (out / "report.html").read_text().count("one line per model") == 1
     text = (out / "report.md").read_text()
     assert "### every effort against effort 1" in text
     assert "Efforts: seconds are means" in text

@@ -148,7 +148,7 @@ def test_a_report_is_not_deleted_if_the_new_one_fails(photos, tmp_path, monkeypa
 
     monkeypatch.setattr(PillowCoder, "encode", broken)
     for fresh in (False, True):
-        with pytest.raises(UsageError, match=r"(jpeg|webp): OSError: encoder error -2; leave it"):
+        with pytest.raises(UsageError, match=r"(jpeg|webp): OSError: encoder error -2; leave this"):
             measure.evaluate(photos, [*JPEG, CoderSpec("webp")], tmp_path / "report", fresh=fresh)
     assert Store(tmp_path / "report").known == first.store.known
     monkeypatch.undo()
@@ -304,7 +304,7 @@ def test_other_folders_are_not_written_into(photos, tmp_path) -> None:
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("x")
     for fresh in (False, True):
-        with pytest.raises(UsageError, match="holds other things than a report"):
+        with pytest.raises(UsageError, match="holds other files than a report"):
             measure.evaluate(photos, JPEG, tmp_path / "mine", fresh=fresh)
     with pytest.raises(UsageError, match="is a file"):
         measure.evaluate(photos, JPEG, tmp_path / "file")

@@ -21,7 +21,7 @@ class Peer:
     """A codec to measure against.
 
     Args:
-        where: "module:class" within this folder; the class is called without arguments.
+        where: "module:class" within this folder. The class is called without arguments.
         needs: what it needs to run, in Markdown, for the table in docs/evaluation.md.
         usual: whether it is measured by default.
     """
@@ -31,7 +31,7 @@ class Peer:
     usual: bool = False
 
     def load(self) -> type[Coder]:
-        """The class."""
+        """Import and return the class."""
         module, name = self.where.split(":")
         return getattr(import_module(f"{__name__}.{module}"), name)  # type: ignore[no-any-return]
 
@@ -63,7 +63,7 @@ USUAL = tuple(name for name, peer in PEERS.items() if peer.usual)
 
 
 def make_peer(name: str) -> Coder:
-    """A new coder of that name. Raises UsageError for an unknown one or what is not installed."""
+    """A new coder of that name. Raises UsageError if it is unknown or something is missing."""
     if name not in PEERS:
         raise UsageError(f"unknown peer {name!r}; known: {', '.join(PEERS)}")
     return PEERS[name].load()()

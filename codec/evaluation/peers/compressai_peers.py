@@ -1,4 +1,4 @@
-"""CompressAI's published models, with its own weights (fetched by it on first use)."""
+"""CompressAI's published models with its own weights, which it downloads on first use."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ticodec.picture import Pixels
 
 
 class CompressAIPeer(Coder):
-    """A model of `compressai.zoo`, by its name there, trained for MSE, on the CPU.
+    """A model of `compressai.zoo`, named as there, trained for MSE. It runs on the CPU.
 
-    Its file here: image size, latent size and the length of each string, then the strings.
+    Its files hold the image size, the latent size and the length of each string, then the strings.
 
     Raises UsageError when CompressAI is not installed.
     """
@@ -38,7 +38,7 @@ class CompressAIPeer(Coder):
             ) from error
 
     def prepare(self) -> None:
-        """Fetch and load every quality's network."""
+        """Download and load the network of every quality."""
         for setting in self.ladder:
             self._network(setting)
         super().prepare()
@@ -59,7 +59,7 @@ class CompressAIPeer(Coder):
 
     @torch.inference_mode()
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        """`compress`, the image's edges repeated to a multiple of 64."""
+        """CompressAI's `compress`, after the edges were repeated up to a multiple of 64 pixels."""
         height, width = pixels.shape[:2]
         extra = [(0, -height % self.stride), (0, -width % self.stride), (0, 0)]
         padded = np.pad(pixels, extra, "edge").transpose(2, 0, 1)[None]  # (1, 3, H', W')
@@ -72,7 +72,7 @@ class CompressAIPeer(Coder):
 
     @torch.inference_mode()
     def decode(self, data: bytes) -> Pixels:
-        """`decompress`, cropped and rounded to 8 bits."""
+        """CompressAI's `decompress`, cropped and rounded to 8 bits."""
         at = struct.calcsize(self.sizes)
         height, width, *shape = struct.unpack_from(self.sizes, data)
         setting, count = struct.unpack_from("<BB", data, at)

@@ -1,4 +1,4 @@
-"""JPEG XL by the package pillow-jxl-plugin, an extra: Pillow does not read it by itself."""
+"""JPEG XL with the package pillow-jxl-plugin, an extra, because Pillow cannot read it alone."""
 
 from __future__ import annotations
 

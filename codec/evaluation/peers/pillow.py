@@ -1,4 +1,4 @@
-"""Formats that Pillow writes, as peers: JPEG, WebP, AVIF, JPEG 2000."""
+"""Peers that Pillow writes: JPEG, WebP, AVIF, JPEG 2000."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ticodec.errors import UsageError
 from ticodec.evaluation.coder import Coder
 from ticodec.picture import Pixels
 
-#: The usual names of libraries, by their names in `PIL.features`.
+#: The names of libraries, by the names that `PIL.features` gives them.
 LIBRARIES = {"jpg": "libjpeg", "webp": "libwebp", "avif": "libavif", "jpg_2000": "OpenJPEG"}
 
 
@@ -21,8 +21,9 @@ class PillowCoder(Coder):
     """A format of Pillow's, with Pillow's default options (what most programs write).
 
     Attributes:
-        format: Pillow's name for it. feature: its library, by the name in `PIL.features`.
-        special: how its options differ from Pillow's defaults; it ends `version`.
+        format: Pillow's name of the format.
+        feature: name of its library in `PIL.features`.
+        special: how its options differ from Pillow's defaults. `version` ends with this text.
     """
 
     format: str
@@ -73,7 +74,7 @@ class WebP(PillowCoder):
 
 
 class Avif(PillowCoder):
-    """AVIF by one thread, since its bytes depend on the number of threads."""
+    """AVIF with one thread, because its bytes depend on the number of threads."""
 
     name, suffix, mime = "avif", ".avif", "image/avif"
     format, feature = "AVIF", "avif"
@@ -82,7 +83,7 @@ class Avif(PillowCoder):
     ladder = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
 
     def options(self, setting: float, pixels: Pixels) -> dict[str, Any]:
-        """Quality, and the one thread."""
+        """The quality, and one thread."""
         return {"quality": int(setting), "max_threads": 1}
 
 
@@ -96,7 +97,7 @@ class Jpeg2000(PillowCoder):
     settings = tuple(sorted({*ladder, *np.geomspace(0.01, 16, 512).tolist()}))
 
     def options(self, setting: float, pixels: Pixels) -> dict[str, Any]:
-        """Rate control by ratio; as many wavelet levels as the image has room for, at most 5."""
+        """Rate control by ratio, and as many wavelet levels as fit into the image, at most 5."""
         levels = min(pixels.shape[:2]).bit_length()
         return {
             "quality_mode": "rates",

@@ -1,7 +1,7 @@
 """Peers that are programs on the PATH: BPG (HEVC intra) and VTM (VVC's reference software).
 
 They run with the options of the published curves: 4:4:4, 8 bits, YCbCr. Their seconds include
-starting the program, and its reading and writing of files.
+starting the program and reading and writing files.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from ticodec.errors import TicodecError, UsageError
 from ticodec.evaluation.coder import Coder
 from ticodec.picture import Pixels
 
-#: A 768×512 photo takes VTM minutes; a program that takes this long has hung.
+#: VTM takes minutes for a 768×512 photo. A program that takes this long has hung.
 PATIENCE_SECONDS = 3600
 
 
 def program(*names: str) -> str:
-    """Path of the first of these that is on the PATH. Raises UsageError when none is."""
+    """The path of the first of these programs that is on the PATH.
+
+    Raises UsageError when none is.
+    """
     for name in names:
         if path := shutil.which(name):
             return path
@@ -34,7 +37,7 @@ def program(*names: str) -> str:
 
 
 def call(*command: object) -> str:
-    """Run a program and return all that it printed. Raises TicodecError when it fails."""
+    """Run a program and return what it printed. Raises TicodecError when it fails."""
     words = [str(word) for word in command]
     try:
         done = subprocess.run(
@@ -65,7 +68,7 @@ def version_of(path: str) -> str:
 
 
 class Bpg(Coder):
-    """`bpgenc` and `bpgdec`, by x265, its default encoder."""
+    """`bpgenc` and `bpgdec`, with x265, the default encoder."""
 
     name, suffix, knob = "bpg", ".bpg", "QP"
     settings = tuple(float(qp) for qp in range(51, -1, -1))
@@ -120,13 +123,13 @@ def _to_8_bit(values: NDArray[np.float64]) -> Pixels:
 
 
 class Vtm(Coder):
-    """`EncoderApp` and `DecoderApp` of the VTM, all intra.
+    """`EncoderApp` and `DecoderApp` of VTM, all intra.
 
-    Its configuration `encoder_intra_vtm.cfg` is the file in the variable VTM_CFG, or else the one
-    in `../cfg` beside the program, as in VTM's own source tree.
+    The configuration `encoder_intra_vtm.cfg` is the file that the variable VTM_CFG names, or else
+    the one in `cfg` beside the program's folder, as in VTM's source tree.
 
-    A raw VVC stream does not hold the image's size before it was padded to whole coding units. Four
-    bytes in front of it do; they are too few to move a curve.
+    A raw VVC stream holds the size after padding to whole coding units. Four bytes before the
+    stream hold the image's size. They are too few to change a curve.
     """
 
     name, suffix, knob = "vtm", ".vvc", "QP"
@@ -146,7 +149,7 @@ class Vtm(Coder):
         self.version = version_of(self.encoder)
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        """By way of a raw 4:4:4 file, its edges repeated to whole units of 8."""
+        """By way of a raw 4:4:4 file, with edges repeated up to a multiple of 8 pixels."""
         height, width = pixels.shape[:2]
         extra = [(0, -height % self.unit), (0, -width % self.unit), (0, 0)]
         planes = np.pad(to_ycbcr(pixels), extra, "edge").transpose(2, 0, 1)  # (3, H', W')
@@ -160,7 +163,7 @@ class Vtm(Coder):
             return struct.pack("<HH", height, width) + target.read_bytes()
 
     def decode(self, data: bytes) -> Pixels:
-        """By way of a raw 4:4:4 file, cropped to the image."""
+        """By way of a raw 4:4:4 file, cropped to the image's size."""
         height, width = struct.unpack_from("<HH", data)
         shape = (3, height + -height % self.unit, width + -width % self.unit)
         with tempfile.TemporaryDirectory() as folder:
