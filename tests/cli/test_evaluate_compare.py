@@ -174,7 +174,7 @@ def test_ctrl_c_keeps_finished_measurements(run, started, photos, tmp_path, jobs
     said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
     assert said[1].splitlines() == [
-        f"ticodec: interrupted; what is measured is kept in {out}: the same command goes on"
+        f"ticodec: interrupted; measurements so far are kept in {out}: the same command goes on"
         " from there"
     ]
     wait_until(lambda: group_is_gone(process.pid))

@@ -80,7 +80,7 @@ def test_a_classifier_of_pixels_classifies_every_codec_and_the_originals(classes
     assert table.rows[-1] == ("original", *["–"] * 6, "50.0", "75.0", "–", "–")
     text = (tmp_path / "report" / "report.md").read_text()
     assert "Accuracies are over 4 of 6 images" in text
-    assert "pixels.safetensors reads decoded pixels; on the original pixels it has 50.0% and 75.0%." in text
+    assert "reads decoded pixels; on the original pixels it has 50.0% and 75.0%." in text
     facts = json.loads((tmp_path / "report" / "report.json").read_text())
     assert facts["original"] == {"top1": 0.5, "top5": 0.75, "images": 4}
     assert {row["pixel_top5"] for row in facts["means"]} == {0.75}
@@ -136,7 +136,8 @@ def test_bitstream_ranks_are_from_the_measured_files(classes, tmp_path, headed, 
     assert means.points["webp"][0].top1 is None
     header = report_files.tables_of(done, means)[-1].header
     assert header[7:11] == tuple(report_tables.ACCURACIES.values())
-    assert "For headed the labels are read from the bitstream" in " ".join(report_files.notes_of(done, "val"))
+    notes = " ".join(report_files.notes_of(done, "val"))
+    assert "For headed the labels are read from the bitstream" in notes
 
 
 def test_peers_keep_their_measurements_when_a_model_gets_a_head(

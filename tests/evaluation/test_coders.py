@@ -251,5 +251,5 @@ def test_help_has_all_peers(run, command: str, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     words = run(command, "--help").out.replace("│", " ").split()
     listed = " ".join(words)
-    assert f"Other codecs, comma-separated, or none: {', '.join(PEERS)}." in listed
+    assert f"Other codecs to measure, separated by commas: {', '.join(PEERS)}; or none." in listed
     assert f"[default: {','.join(USUAL)}]" in listed
