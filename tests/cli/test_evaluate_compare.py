@@ -109,7 +109,7 @@ def test_evaluate_refuses(run, photos: Path, tmp_path: Path, monkeypatch) -> Non
     monkeypatch.chdir(tmp_path)
     empty = tmp_path / "empty"
     empty.mkdir()
-    run("evaluate", empty, *TINY).fails(3, "empty: no images in it")
+    run("evaluate", empty, *TINY).fails(3, "empty: there are no images in it")
     run("evaluate", tmp_path / "gone", *TINY).fails(3, "gone: not a folder")
     run("evaluate", photos, *TINY, "--against", "jpg").fails(2, "unknown peer 'jpg'", "jpeg, webp")
     run("evaluate", photos, *TINY, "--against", "jpeg,,webp").fails(2, "--against takes a list")
