@@ -85,11 +85,11 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; every failure is one line on stderr and a documented exit code."""
+    """Run the command line. Every failure gives one line on stderr and a documented exit code."""
     prepare_streams()
     if not os.environ.get("TICODEC_DEBUG"):
         warnings.simplefilter("ignore")
-        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports its font cache
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports on its font cache
     try:
         raise_error()
         _refuse_empty_arguments(sys.argv[1:])
@@ -106,7 +106,7 @@ def main() -> None:
         _fail("not enough memory for this image", 1)
     except BrokenPipeError:
         _fail("", 1)  # the program that reads the output has ended
-    except OSError as error:  # of stdout; errors of files are TicodecErrors
+    except OSError as error:  # from stdout, because errors of files are TicodecErrors
         _fail(f"the output cannot be written: {why(error)}", 1)
     except ClickException as error:
         message = " ".join(error.format_message().split())
@@ -126,12 +126,12 @@ def main() -> None:
 
 
 def _refuse_empty_arguments(arguments: list[str]) -> None:
-    """Raises UsageError for `--out ""`, which a script passes whose variable is not set.
+    """Raises UsageError for an empty word, as in `--out ""`.
 
-    As a path it would be the current folder.
+    A script passes one if its variable is not set. As a path it would be the current folder.
     """
     if any(re.fullmatch(r"(--[\w-]+=)?", argument) for argument in arguments):
-        raise UsageError("'' is no file, name or number; leave it out, or say which")
+        raise UsageError("'' is no file, name or number; leave it out, or write one")
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -145,7 +145,7 @@ def _fail(message: str, code: int) -> NoReturn:
         os.dup2(nowhere, 2)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
-    os.dup2(nowhere, 1)  # nothing more can fail there at exit
+    os.dup2(nowhere, 1)  # so that Python's own flush at exit cannot fail
     os.close(nowhere)
     sys.exit(code)
 

@@ -235,7 +235,9 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     elif not common.quiet:
         print_summary(job, totals, seconds)
     if interrupted:
-        raise Interrupted("interrupted; files that are done are kept, and the same command goes on")
+        raise Interrupted(
+            "interrupted; files that are done are kept; run the same command again to go on"
+        )
     if ending is not None:
         raise ending
     if totals.whole < totals.files:

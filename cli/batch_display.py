@@ -1,4 +1,4 @@
-"""What `ticodec batch` shows: a live bar on a terminal, plain lines elsewhere, a summary."""
+"""What `ticodec batch` shows: a live bar on a terminal, plain lines elsewhere, and a summary."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from ticodec.batch.report import Totals
     from ticodec.batch.run import Run
 
-#: Seconds between plain lines.
+#: Seconds between plain lines about the progress.
 EVERY = 10.0
-#: Bytes that are added to a file's size when the time left is estimated.
+#: Bytes that are added to each file's size when the time left is estimated, since small files take
+#: time too.
 BASE = 50_000
-#: The time left is estimated by that of the last files, as many as were done in so many seconds:
-#: one may take minutes.
+#: The time left is estimated from the files of this many last seconds. One file may take minutes.
 PACE = 1800.0
 #: How many reasons of failures a summary lists, and how many suffixes that were left out.
 REASONS, SUFFIXES = 5, 8
@@ -38,8 +38,9 @@ class Display:
     """Shows a run on stderr while it goes on.
 
     Args:
-        totals: of the rows so far; the caller updates them.
-        quiet: show nothing but failures.
+        run: the run that is shown.
+        totals: totals of the rows so far, which the caller updates.
+        quiet: whether to show nothing but failures.
     """
 
     def __init__(self, run: Run, totals: Totals, quiet: bool) -> None:
@@ -81,8 +82,8 @@ class Display:
             self.live.stop()
 
     def begin(self, todo: int, checks: int) -> None:
-        """Say how many files are to be done, and how many only checked, once that is known."""
-        # Those that were up to date took no time, and say nothing about the pace of the others.
+        """Print how many files are to be done and how many are only to be checked."""
+        # Files that were up to date took no time, so they must not count for the pace of the rest.
         self.progress.reset(self.task, completed=int(self.progress.tasks[0].completed))
         if self.live is None and not self.quiet:
             also = f", {files(checks)} to check before the source is deleted" if checks else ""
@@ -94,7 +95,8 @@ class Display:
         if row.status == "failed":
             self._print(f"{shown(row.file)}: {row.error}")
         elif row.retried:
-            self._print(f"{shown(row.file)}: done at the second try; a worker died with it")
+            why = "because a worker process died at the first"
+            self._print(f"{shown(row.file)}: done at the second try, {why}")
         if self.live is None and not self.quiet and time.monotonic() - self.printed >= EVERY:
             self.printed = time.monotonic()
             self._print(self._line())
@@ -110,7 +112,7 @@ class Display:
         """The progress of the run in one line."""
         totals, task = self.totals, self.progress.tasks[0]
         rate = totals.done_pixels / 1e6 / max(1e-9, time.monotonic() - self.started)
-        parts = [f"{totals.files:,} of {files(self.files)}", f"{rate:.1f} MP/s"]
+        parts = [f"{totals.files:,} of {files(self.files)}", f"{rate:.2f} MP/s"]
         if self.run.job.target is not None:
             parts.append(
                 f"{decimal(totals.bytes_in)} → {decimal(totals.bytes_out)}{_ratio(totals)}"
@@ -146,7 +148,7 @@ def print_summary(job: Job, totals: Totals, seconds: float) -> None:
 
 
 def _successes(job: Job, totals: Totals, seconds: float) -> Iterator[tuple[str, str]]:
-    """Lines of the summary, with their names, on files that are done or up to date."""
+    """The names and texts of summary lines about files that are done or up to date."""
     counts = totals.counts
     rate = totals.done_pixels / 1e6 / max(seconds, 1e-9)
     if counts["done"]:
@@ -160,37 +162,38 @@ def _successes(job: Job, totals: Totals, seconds: float) -> Iterator[tuple[str, 
     if job.target is not None and totals.whole:
         sizes = f"{decimal(totals.bytes_in)} → {decimal(totals.bytes_out)}{_ratio(totals)}"
         if job.action == "encode":
-            sizes += f", {totals.bytes_out * 8 / max(1, totals.pixels):.3f} bits a pixel"
+            sizes += f", {totals.bytes_out * 8 / max(1, totals.pixels):.3f} bits per pixel"
         yield "size", sizes
     if totals.retried:
-        yield "second try", f"{files(totals.retried)}: a worker died at the first try"
+        yield "second try", f"{files(totals.retried)}: a worker process died at the first"
     if totals.deleted:
-        worst = (
-            "" if totals.psnr is None else f"; the one that changed most has {totals.psnr:.1f} dB"
-        )
+        worst = "" if totals.psnr is None else f"; the lowest PSNR is {totals.psnr:.1f} dB"
         yield "deleted", f"{files(totals.deleted)} of the source, after a check{worst}"
 
 
 def _troubles(totals: Totals) -> Iterator[tuple[str, str]]:
-    """Lines of the summary, with their names, on losses, on failures, and on what is left."""
+    """The names and texts of summary lines about losses, failures, and files that are left."""
     if totals.kept:
-        yield "kept", f"{files(totals.kept)} of the source; --report says why, file by file"
+        yield (
+            "kept",
+            f"{files(totals.kept)} of the source; --report FILE writes the reason for each",
+        )
     if totals.notes:
-        yield "notes", "--report has them, file by file"
+        yield "notes", "--report FILE writes them for each file"
         for kind, count in totals.notes.most_common():
-            yield "", f"{count:,}× {kind}, such as: {totals.examples[kind]}"
+            yield "", f"{count:,}× {kind}, e.g. {totals.examples[kind]}"
     if totals.counts["failed"]:
         yield "failed", files(totals.counts["failed"])
         for reason, count in totals.reasons.most_common(REASONS):
             yield "", shown(f"{count:,}× {reason}")
         if len(totals.reasons) > REASONS:
-            yield "", f"and {len(totals.reasons) - REASONS:,} other reasons; see --report"
+            yield "", f"and {len(totals.reasons) - REASONS:,} other reasons, see --report"
     if totals.counts["left"]:
-        yield "not done", f"{files(totals.counts['left'])}; the same command goes on"
+        yield "not done", f"{files(totals.counts['left'])}; run the same command again to go on"
 
 
 def left_out(totals: Totals) -> dict[str, str]:
-    """How many files a run leaves out, in words, by the name of the line in the summary."""
+    """The names and texts of summary lines about files that a run leaves out."""
     found = {}
     if totals.left_out:
         ordered = sorted(totals.left_out.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -204,7 +207,7 @@ def left_out(totals: Totals) -> dict[str, str]:
 
 
 def _ratio(totals: Totals) -> str:
-    """How much smaller or larger the outputs are, in words; "" when there are no bytes."""
+    """How much smaller or larger the outputs are, in words. Returns "" if there are no bytes."""
     if not totals.bytes_in or not totals.bytes_out:
         return ""
     ratio = totals.bytes_in / totals.bytes_out

@@ -201,8 +201,8 @@ def on_terminal() -> bool:
 def _say_few(known: Sequence[str]) -> None:
     """Print a note on a classifier of few classes on stderr, if that is a terminal."""
     if known and on_terminal():
-        only = f"ticodec: note: the classifier knows only {len(known)} classes, and answers with "
-        print(shown(f"{only}the most similar one: {', '.join(known)}"), file=sys.stderr)
+        only = f"ticodec: note: the classifier knows only {len(known)} classes and answers with "
+        print(shown(f"{only}the most similar of them: {', '.join(known)}"), file=sys.stderr)
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

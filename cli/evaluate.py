@@ -134,8 +134,8 @@ def evaluate(
             means = summary.summarise(measured)
             files = report_files.write_report(measured, means, str(folder), pictures, progress)
     except KeyboardInterrupt as error:
-        again = "the same command, without --fresh," if fresh else "the same command"
-        kept = f"; measurements so far are kept in {out}: {again} goes on from there"
+        again = "run the same command again" + (" without --fresh" if fresh else "")
+        kept = f"; what was measured is kept in {out}; {again} to go on"
         raise Interrupted(f"interrupted{kept if out.is_dir() else ''}") from error
     if as_json:
         facts: dict[str, Any] = report_tables.facts(measured, means, str(folder))
@@ -144,7 +144,8 @@ def evaluate(
     elif not quiet:
         for table in reversed(report_files.tables_of(measured, means)):
             show_table(table)
-        print(shown(f"wrote {', '.join(files)} in {out}"))
+        page, *others = sorted(files, key=lambda name: not name.endswith(".html"))
+        print(shown(f"wrote {out / page} to look at, and beside it {', '.join(others)}"))
     if measured.failed:
         lines = "; ".join(f"{name}: {why}" for name, why in measured.failed.items())
         raise TicodecError(f"left out {report_tables.images(len(measured.failed))}: {lines}")

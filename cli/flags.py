@@ -1,4 +1,7 @@
-"""The flag of each library argument, for messages: the one place where the two meet."""
+"""Puts flags such as `--max-pixels` into messages of the library, which name its arguments.
+
+This is the only place that knows which flag an argument of the library has.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from contextlib import contextmanager
 
 from ticodec.errors import TicodecError
 
-#: Arguments whose flag has another name. The flags of those in `SAME` have the same name.
+#: Arguments whose flag has another name. `SAME` lists arguments whose flag has the same name.
 FLAGS = {
     "head": "--weights",
     "model": "-m",
@@ -42,17 +45,20 @@ SAME = (
 FLAGS |= {name: f"--{name.replace('_', '-')}" for name in SAME}
 
 
-#: An argument in a message: a word in backticks that is no part of a longer name or path.
+#: An argument in a message: a word in backticks that is not part of a longer name or path.
 ARGUMENT = re.compile(r"(?<![^\s(])`(\w+)`(?=[,;:.?!)]*(\s|$))")
 
 
 def with_flags(message: str, flags: Mapping[str, str] = FLAGS, names: Iterable[str] = ()) -> str:
-    """A message of the library, its arguments (in backticks) replaced by the flags of commands.
+    """A message of the library, with flags in place of arguments in backticks.
 
     "raise `max_pixels`" becomes "raise --max-pixels". Other words in backticks stay.
 
     Args:
-        names: of files, or whatever the user typed. Words that have backticks in them stay.
+        message: what the library says.
+        flags: the flag of each argument.
+        names: file names, or all words that the user typed. A word in backticks that occurs in one
+            of them stays too.
     """
     kept = " ".join(names)
 
@@ -64,9 +70,9 @@ def with_flags(message: str, flags: Mapping[str, str] = FLAGS, names: Iterable[s
 
 @contextmanager
 def flags_named(flags: Mapping[str, str]) -> Iterator[None]:
-    """Let errors name the flags of one command whose arguments have other flags than elsewhere.
+    """Let errors name the flags of one command, where they differ from those of other commands.
 
-    Arguments that `flags` lacks are replaced later, as in every command.
+    Arguments that are not in `flags` are replaced later, as for every command.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Names of inputs and outputs, stdin and stdout, and the checks before any work."""
+"""Inputs and outputs of a command: files, stdin and stdout, and the checks before any work."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def check_input(
     """Check that an input is a file that can be opened, before the output is checked.
 
     Args:
-        batch: the command of `ticodec batch` that does the same, for messages.
-        wanted: whether an image is meant, and a `.tic` file refused, or the other way round.
+        batch: the command of `ticodec batch` that does the same for many files. Messages name it.
+        wanted: "image" refuses `.tic` files, and "tic" refuses all others.
 
-    Raises UsageError for an impossible name, BadInputError for what cannot be read.
+    Raises UsageError if no file can have this name, and BadInputError if it cannot be read.
     """
     if name == STANDARD:
         return
@@ -66,7 +66,7 @@ def _is_url(name: str) -> bool:
 
 
 def read_input(name: str) -> bytes:
-    """Bytes of a file, or of stdin for "-"."""
+    """The bytes of a file, or of stdin if the name is "-"."""
     if name != STANDARD:
         return read_file(Path(name))
     try:
@@ -83,17 +83,21 @@ def output_for(
     others: tuple[str, ...] = (),
     batch: str | None = None,
 ) -> str:
-    """The output's name, checked: its suffix is known, its folder exists, nothing is overwritten.
+    """The name of the output, after checks.
 
-    Without a target it is the source's name with the suffix, or stdout if the source is stdin. If
-    the target is a folder, the file goes there under the source's name with the suffix.
+    Its suffix must be known, its folder must exist, and no file may be overwritten without `force`.
+    Without a target the name is that of the source with the suffix, or stdout if the source is
+    stdin. If the target is a folder, the output goes there, with the source's name and the suffix.
 
     Args:
-        source: the input, after `check_input`.
+        source: the input, which `check_input` has checked.
+        target: what the user named, or None.
+        suffix: the usual suffix, with its dot.
+        force: whether a file may be overwritten, and bytes may be written to a terminal.
         others: suffixes that are allowed too.
-        batch: the command of `ticodec batch` that does the same, for messages.
+        batch: the command of `ticodec batch` that does the same for many files. Messages name it.
 
-    Raises UsageError or TicodecError before anything has been done.
+    Raises UsageError or TicodecError.
     """
     if target is None:
         target = STANDARD if source == STANDARD else str(Path(source).with_suffix(suffix))
@@ -118,7 +122,7 @@ def output_for(
 
 
 def _file_at(target: str, source: str, suffix: str, batch: str | None) -> Path:
-    """The file that an output's name means: in a folder it has the source's name."""
+    """The file that the user's target means. In a folder the file has the source's name."""
     path = Path(target)
     check_name(path, "the output's name")
     if path.is_dir():
@@ -146,10 +150,10 @@ def _check_suffix(path: Path, suffixes: list[str], batch: str | None) -> None:
 
 
 def attributes_of(source: str, target: str, preserve_times: bool) -> Attributes:
-    """What an output gets from its source.
+    """The permissions that an output gets from its source, and with `preserve_times` its time.
 
-    Raises UsageError when times are asked for and one of them is a stream, BadInputError when the
-    source cannot be read.
+    Raises UsageError if times are asked for and source or target is a stream, and BadInputError if
+    the source cannot be read.
     """
     if preserve_times and STANDARD in (source, target):
         raise UsageError("stdin and stdout have no time; leave --preserve-times out")
@@ -164,9 +168,11 @@ def attributes_of(source: str, target: str, preserve_times: bool) -> Attributes:
 
 
 def write_output(name: str, data: bytes, attributes: Attributes, force: bool) -> None:
-    """Write to a file, whole or not at all, or to stdout for "-". Raises TicodecError.
+    """Write to a file, whole or not at all, or to stdout if the name is "-".
 
-    Without `force` no file is replaced, not even one that was made since `output_for` looked.
+    Without `force` no file is replaced, not even one that appeared after `output_for` looked.
+
+    Raises TicodecError if it cannot be written.
     """
     if name != STANDARD:
         write_file(Path(name), data, attributes, new=not force)

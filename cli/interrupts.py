@@ -1,5 +1,6 @@
-"""What Ctrl-C does. While a command runs it raises KeyboardInterrupt. Before and after that it ends
-the process at once.
+"""What Ctrl-C does: while a command runs, it raises KeyboardInterrupt.
+
+Before and after that, it ends the process at once.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import os
 import signal
 from typing import Any, NoReturn
 
-#: The exit code of whatever Ctrl-C has ended.
+#: The exit code of a command that Ctrl-C has ended.
 INTERRUPTED = 130
 
 
 def end_at_once() -> None:
     """From now on Ctrl-C ends the process at once, with one line on stderr.
 
-    For imports, where KeyboardInterrupt may be swallowed or give a traceback, and for the last
+    This is for imports, where a KeyboardInterrupt may be lost or give a traceback, and for the last
     moments of a process.
     """
     _answer(_end)
@@ -28,9 +29,9 @@ def raise_error() -> None:
 
 
 def _answer(handler: Any) -> None:
-    # A shell lets commands in the background ignore Ctrl-C: that handler stays.
+    # A shell makes commands in the background ignore Ctrl-C. That handler stays.
     if signal.getsignal(signal.SIGINT) in (_end, signal.default_int_handler):
-        with contextlib.suppress(ValueError):  # only the main thread may say this
+        with contextlib.suppress(ValueError):  # only the main thread may set handlers
             signal.signal(signal.SIGINT, handler)
 
 

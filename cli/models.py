@@ -9,12 +9,12 @@ from .output import Json, print_json
 
 EXAMPLES = examples(
     ("List the models in a table.", "ticodec models"),
-    ("Print all that is known of them, also how they were trained.", "ticodec models --json"),
+    ("Print all facts about them, and how they were trained.", "ticodec models --json"),
 )
 
 
 def models(as_json: Json = False) -> None:
-    """List the models that are installed. Any of them encodes with `encode --model NAME`."""
+    """List the models that are installed. `encode --model NAME` takes their names."""
     from ticodec.entropy import native as exact
     from ticodec.extension import turned_off
     from ticodec.model_list import list_models
@@ -32,8 +32,8 @@ def models(as_json: Json = False) -> None:
 
     from .tables import print_table
 
-    # How a model was trained takes a sentence or two: only --json and the model cards have it.
-    others = ("qualities", "parameters", "weights", "from", "labels")
+    # The table has no room for how a model was trained. --json and the model cards have that.
+    others = ("qualities", "parameters", "weights", "from", "classes")
     columns = [Column("model", overflow="fold"), *(Column(name, no_wrap=True) for name in others)]
     table = Table(*columns, box=box.SIMPLE_HEAD)
     for model in listed:
@@ -53,11 +53,11 @@ def models(as_json: Json = False) -> None:
         without = f"without the C extension{off}, more slowly"
         path, transforms = exact.module(), kernels.module()
         where = f"in the C extension ({path.INSTRUCTIONS[0]})" if path else without
-        print(f"the exact path runs {where}")
+        print(f"entropy coding runs {where}")
         where = f"in the C extension ({transforms.SETS[0][0]})" if transforms else without
         print(f"the transforms run {where}")
     states = {model.state for model in listed}
     if "hidden" in states:
-        print("hidden: the name stands for weights of a folder that is searched earlier")
+        print("hidden: the name stands for weights in a folder that is searched before this one")
     if "earlier" in states:
-        print("earlier: other weights have taken over the name; what these wrote still decodes")
+        print("earlier: other weights took over the name; files that these encoded still decode")

@@ -1,4 +1,4 @@
-"""A progress bar on stderr for work that takes long. Of quick work nothing is shown."""
+"""A progress bar on stderr for work that takes long. Quick work shows none."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ DELAY = 2.0
 
 @contextmanager
 def bar(text: str, hidden: bool) -> Iterator[Progress]:
-    """Shows how far the work inside is, on a terminal only; at its end the bar vanishes.
+    """Shows on a terminal how far the work inside is. The bar vanishes when the work has ended.
 
     Args:
-        text: what the work is; hidden: show nothing.
+        text: what the work is.
+        hidden: whether to show nothing.
 
-    Yields what to call with the share done, 0 … 1.
+    Yields a function, to be called with the share of the work that is done, 0 … 1.
     """
     drawn = Bar(text)
     if hidden or not sys.stderr.isatty():
@@ -42,7 +43,10 @@ def bar(text: str, hidden: bool) -> Iterator[Progress]:
 
 
 class Bar:
-    """The bar of one piece of work; a timer's thread begins it, the thread at work updates it."""
+    """The bar for one piece of work.
+
+    The thread of a timer calls `begin`, and the thread that works calls `update` and `end`.
+    """
 
     def __init__(self, text: str) -> None:
         self.text, self.share, self.ended = shown(text), 0.0, False
@@ -50,13 +54,13 @@ class Bar:
         self.display: Display | None = None
 
     def begin(self) -> None:
-        """Show it, unless the work has ended."""
+        """Show the bar, unless the work has ended."""
         from rich.console import Console
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Display
         from rich.table import Column
 
-        # What is left of the line; a long name must not take the place of the numbers.
+        # The text gets the rest of the line, so a long name does not push out the numbers.
         rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         name = TextColumn("{task.description}", markup=False, table_column=rest)
         with self.lock:
@@ -70,22 +74,22 @@ class Bar:
                 console=Console(file=sys.stderr),
                 transient=True,
                 expand=True,
-                redirect_stdout=False,  # that carries a picture, perhaps
+                redirect_stdout=False,  # a picture may be written there
                 redirect_stderr=False,
             )
-            # It moves to and fro until a share is known.
+            # Without a total the bar moves to and fro, until a share is known.
             self.display.add_task(self.text, total=None)
             self._show()
             self.display.start()
 
     def update(self, share: float) -> None:
-        """The share that is done, 0 … 1."""
+        """Set the share that is done, 0 … 1."""
         with self.lock:
             self.share = share
             self._show()
 
     def end(self) -> None:
-        """Hide it, for good."""
+        """Hide the bar for good."""
         with self.lock:
             self.ended = True
             if self.display is not None:

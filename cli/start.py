@@ -1,4 +1,7 @@
-"""The start of the `ticodec` command: Ctrl-C, or too little memory, while the rest is imported."""
+"""The start of the `ticodec` command.
+
+It handles Ctrl-C, and too little memory, while the rest of the program is imported.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def main() -> None:
         code = error.code if isinstance(error, SystemExit) else None
         if code not in (None, 1) or not is_memory_short(error):
             raise
-        if code is None:  # nothing is said yet
+        if code is None:  # no message has been printed yet
             os.write(2, b"ticodec: not enough memory to load the libraries\n")
-        # Not by `sys.exit`, which could wait for ever for threads of a half imported library.
+        # `sys.exit` could wait for ever for threads of a library that is imported in part.
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Standard input, output and errors that are closed, unbuffered, or cannot show all letters."""
+"""Standard input, output and error that are closed, unbuffered, or cannot show all characters."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ticodec.files import reason
 def prepare_streams() -> None:
     """Make stdout and stderr safe to write to.
 
-    What is written to stdout arrives whole, or raises OSError. Letters that a stream cannot show
-    become "?".
+    What is written to stdout either arrives whole or raises OSError. Characters that a stream
+    cannot show become "?".
     """
     if sys.stdin is None:
         sys.stdin = open(os.open(os.devnull, os.O_WRONLY))  # noqa: PTH123, SIM115
-    if sys.stdout is None:  # closed: a device that takes nothing raises what a closed one would
+    if sys.stdout is None:  # it is closed: writing to this one fails as well
         sys.stdout = _text_to(os.open(os.devnull, os.O_RDONLY), "utf-8")
     elif isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
-        # PYTHONUNBUFFERED: on a full disk such a stream writes a part, and raises nothing.
+        # PYTHONUNBUFFERED is set. On a full disk such a stream writes a part without an error.
         sys.stdout = _text_to(sys.stdout.fileno(), sys.stdout.encoding)
     if sys.stderr is None:
         sys.stderr = _text_to(os.open(os.devnull, os.O_WRONLY), "utf-8")

@@ -1,4 +1,4 @@
-"""Tables on stdout, of which nothing is cut off, however narrow the terminal is."""
+"""Tables on stdout. Nothing of them is cut off, however narrow the terminal is."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-#: The least width of a column whose names are broken into lines, in letters.
+#: The least width of a column whose cells may be broken into lines, in characters.
 LEAST_WIDTH = 16
 
 
 def print_table(table: Table) -> None:
     """Print a whole table.
 
-    Cells of columns whose `overflow` is "fold" may be broken into lines. If the table is too wide
-    for the terminal all the same, its cells are printed below each other. In files and pipes a
+    Cells of columns whose `overflow` is "fold" may be broken into lines. If the table is still too
+    wide for the terminal, the cells of each row are printed below each other. In files and pipes a
     table is as wide as it needs to be.
     """
     from rich.console import Console
@@ -34,7 +34,7 @@ def print_table(table: Table) -> None:
 
 
 def _width(table: Table, console: Console) -> int:
-    """The width that a table needs at least, in letters."""
+    """The least width of a table, in characters."""
     widths = [column.max_width for column in table.columns]
     for column in table.columns:
         if column.overflow == "fold":
@@ -46,7 +46,7 @@ def _width(table: Table, console: Console) -> int:
 
 
 def _print_cells(table: Table, console: Console) -> None:
-    """Print each row as its first cell, and a line for each other one, with its heading."""
+    """Print the first cell of each row, and below it one line per other cell with its heading."""
     from rich.padding import Padding
     from rich.table import Column
     from rich.table import Table as RichTable

@@ -14,6 +14,14 @@ TOO_MANY = "unexpected extra argument"
 #: What typer says when `-q` is no option of a command, and when the quality after it is missing or
 #: wrong.
 NO_Q, WRONG_Q = "No such option: -q", "'-q'"
+#: What typer says about values, as patterns, and plainer words for it.
+PLAIN = {
+    r"Input should be a valid number\b.*": "it must be a number",
+    r"Input should be a valid integer\b.*": "it must be a whole number",
+    r"Input should be greater than or equal to": "it must be at least",
+    r"Input should be less than or equal to": "it must be at most",
+    r"Value error, ": "",
+}
 
 
 def with_hints(message: str, command: str, words: Iterable[str]) -> str:
@@ -23,6 +31,8 @@ def with_hints(message: str, command: str, words: Iterable[str]) -> str:
         command: such as "ticodec encode".
         words: all words of the command line.
     """
+    for pattern, plain in PLAIN.items():
+        message = re.sub(pattern, plain, message)
     hints = [message.rstrip(".")]
     name = next((word for word in words if _is_file(word)), None)
     if name is not None:

@@ -232,7 +232,7 @@ def test_ctrl_c_keeps_finished_files_and_says_so(tmp_path: Path):
     total = summary(report)
     assert total["done"] + total["left"] == 40
     assert total["done"] <= len(whole(target)) < 40
-    assert "the same command goes on" in run.stderr.read().decode().splitlines()[-1]
+    assert "run the same command again to go on" in run.stderr.read().decode().splitlines()[-1]
 
 
 def test_files_of_another_model_keep_their_photos(tmp_path: Path, run, joint):

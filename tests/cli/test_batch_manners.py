@@ -201,7 +201,7 @@ def test_ctrl_c_in_a_terminal_prints_no_stray_line(tmp_path: Path):
     assert run.wait(PATIENCE) == 130
     assert run.stderr.read().decode().splitlines() == [
         "40 files to encode",
-        "ticodec: interrupted; what is done is kept: the same command goes on",
+        "ticodec: interrupted; files that are done are kept; run the same command again to go on",
     ]
 
 

@@ -120,8 +120,8 @@ def test_evaluate_refuses(run, photos: Path, tmp_path: Path, monkeypatch) -> Non
     for words, why in {
         "1,0": "--effort must be at least 1, not 0",
         "10": "--effort must be from 1 to 9, not 10",
-        "1.5": "--effort takes whole numbers, separated by commas, not '1.5'",
-        "1,,3": "--effort takes whole numbers, separated by commas, not '1,,3'",
+        "1.5": "--effort takes whole numbers, 1 to 9, separated by commas, not '1.5'",
+        "1,,3": "--effort takes whole numbers, 1 to 9, separated by commas, not '1,,3'",
     }.items():
         run("evaluate", photos, *TINY, "--effort", words).fails(2, why)
     run("evaluate", photos, *TINY, "--jobs", "0").fails(2, "jobs")
@@ -174,8 +174,8 @@ def test_ctrl_c_keeps_finished_measurements(run, started, photos, tmp_path, jobs
     said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
     assert said[1].splitlines() == [
-        f"ticodec: interrupted; measurements so far are kept in {out}: the same command goes on"
-        " from there"
+        f"ticodec: interrupted; what was measured is kept in {out}; run the same command again"
+        " to go on"
     ]
     wait_until(lambda: group_is_gone(process.pid))
     kept = lines.read_text().splitlines()

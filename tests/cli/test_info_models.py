@@ -139,7 +139,7 @@ def test_the_table_of_models_fits_80_columns(run, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("TICODEC_WEIGHTS")  # the weights that ship have the longest names
     *lines, path, transforms = [line for line in run("models").out.splitlines() if line.strip()]
-    assert path.startswith("the exact path runs ")
+    assert path.startswith("entropy coding runs ")
     assert transforms.startswith("the transforms run ")
     assert max(map(len, lines)) <= 80
     for line in lines:

@@ -180,3 +180,16 @@ def test_an_effort_is_a_whole_number(run, photo: Path) -> None:
             said = f"effort is a whole number, 1 to 9, not '{text}'"
             run(*command, "--effort", text, *TINY).fails(2, said)
         run(*command, "--effort", "12", *TINY).fails(2, "--effort must be from 1 to 9, not 12")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["encode", "a.jpg", "-q", "best"], "'-q': it must be a number;"),
+        (["classify", "a.tic", "--top", "two"], "'--top': it must be a whole number ("),
+        (["classify", "a.tic", "--top", "0"], "'--top': it must be at least 1 ("),
+        (["batch", "decode", "a", "b", "--on-error", "x"], "'--on-error': 'x' is not one of"),
+    ],
+)
+def test_wrong_values_are_refused_in_plain_words(run, words: list[str], said: str) -> None:
+    run(*words).fails(2, said)
