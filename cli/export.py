@@ -114,7 +114,7 @@ def export(
 def _codec(
     checkpoints: Checkpoints, folder: Path, name: str | None, default: bool, force: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """Export a codec: what `--json` prints, and lines on how to use it."""
+    """Export a codec. Returns what `--json` prints, and lines that say how to use it."""
     from ticodec.training.export import install, weights_file
 
     made = weights_file.make_codec(checkpoints, name)
@@ -127,14 +127,14 @@ def _codec(
         lines.append("it is the default model")
     if before and now and before.sha256 != now.sha256:
         old = before.fingerprint.hex()
-        lines.append(f"-m {now.name} stood for {old} until now; files of {old} still decode")
+        lines.append(f"-m {now.name} stood for weights {old} until now; their files still decode")
     return _facts(made, entry.path, changed), lines
 
 
 def _head(
     checkpoints: Checkpoints, folder: Path, name: str | None, force: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """Export a classifier: what `--json` prints, and lines on how to use it."""
+    """Export a classifier. Returns what `--json` prints, and lines that say how to use it."""
     from ticodec import weights
     from ticodec.errors import TicodecError
     from ticodec.training.export import install, weights_file
@@ -155,7 +155,7 @@ def _head(
     prefix = "" if searched else _prefix(folder)
     return facts, [
         f"use it with: {prefix}ticodec classify PHOTO.tic",
-        f"it names what is in files of {owner}, weights {config.fingerprint}",
+        f"it reads files of {owner}, weights {config.fingerprint}",
     ]
 
 

@@ -12,7 +12,7 @@ DATA = "Data and crops"
 NETWORK = "Network"
 CLASSIFIER = "Classifier"
 LEARNING = "Learning"
-ICAT = "icat alone"
+ICAT = "Only for icat"
 END = "When it ends"
 LABELS = "Labels"
 QUALITY = "Quality and size"
@@ -33,11 +33,11 @@ ORDER = (
 
 
 def examples(*pairs: tuple[str, str]) -> str:
-    """The end of a help page: each command line stands alone below what it does.
+    """The examples at the end of a help page. Each command line is on a line of its own.
 
     Args:
-        pairs: what a command line does, one sentence; the command line, of at most 75 letters so
-            that it fits into one line of a narrow terminal.
+        pairs: for each example, one sentence that says what the command line does, and the command
+            line. It has at most 76 characters, so that it fits into a terminal of 80 columns.
     """
     lines = ["[bold]Examples[/bold]"]
     for what, command in pairs:
@@ -46,7 +46,7 @@ def examples(*pairs: tuple[str, str]) -> str:
 
 
 def example_lines(epilog: str) -> list[str]:
-    """The command lines in the end of a help page."""
+    """The command lines in the text that `examples` made."""
     lines = [line.strip().replace("\\[", "[") for line in epilog.splitlines()]
     return [line for line in lines if line.startswith("ticodec ")]
 

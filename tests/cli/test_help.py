@@ -13,8 +13,8 @@ from PIL import Image
 from ticodec.cli.app import HELP, app
 from ticodec.cli.help_pages import ORDER, example_lines
 
-#: The widest line of a terminal of 80 columns, without the margin that help pages have.
-WIDEST = 78
+#: The longest command line that fits into 80 columns, with the margins of help pages.
+WIDEST = 76
 
 
 def commands() -> dict[str, object]:

@@ -133,7 +133,7 @@ def test_force_takes_over_a_name_and_old_files_still_decode(
     run("export", checkpoints[1], "--name", "mine").fails(2, "--name", "--force", old)
     assert snapshot(home).keys() == before.keys()
     done = run("export", checkpoints[1], "--name", "mine", "--force")
-    assert f"-m mine stood for {old} until now; files of {old} still decode" in done.out
+    assert f"-m mine stood for weights {old} until now; their files still decode" in done.out
     assert run("encode", photo, "new.tic", "-m", "mine").code == 0
     for name in ("old", "new"):
         assert run("decode", f"{name}.tic", f"{name}-again.png").code == 0

@@ -151,7 +151,7 @@ def test_models_shows_where_each_is_from(user: Path, tmp_path: Path, monkeypatch
     table = run("models").out
     assert "user, hidden" in table
     assert "user, earlier" in table
-    assert "what these wrote still decodes" in table
+    assert "files that these encoded still decode" in table
     monkeypatch.delenv("TICODEC_WEIGHTS")
     shutil.rmtree(user)
     assert "hidden" not in run("models").out
