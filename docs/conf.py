@@ -31,7 +31,7 @@ myst_heading_anchors = 4  # links such as `results.md#effort` work, as on GitHub
 nitpicky = True
 # Types of other packages, and internal ones in signatures, have no page here.
 nitpick_ignore_regex = [("py:class", r"(?!ticodec\.).*|ticodec\.(container|weights)\..*")]
-# Examples of dumps and messages are not all that Pygments expects.
+# Pygments cannot highlight every dump and message in the documents.
 suppress_warnings = ["misc.highlighting_failure"]
 
 default_role = "code"  # docstrings write `code` as Markdown does

@@ -63,8 +63,9 @@ def folders() -> list[Path]:
 
 
 def entries(folder: Path | None = None) -> list[Entry]:
-    """All weights of one folder, or of every searched folder. Earlier entries are included.
+    """All weights of one folder, or of every searched folder.
 
+    Weights whose name now stands for other weights are included.
     For every searched folder (`folder` is None), an entry is `current` only if its name stands for
     it among all folders, and at most one entry is the `default`.
 

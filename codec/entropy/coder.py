@@ -98,7 +98,7 @@ class EntropyCoder:
     def encode(self, y: Tensor, z: Tensor) -> Coded:
         """Encodes latents y (h, w, M) and z (h/n, w/n, N). Gains must already be applied.
 
-        n is 4, and 2 for icat. Raises BadInputError if a latent is infinite or NaN.
+        n is 4 for TIC models and 2 for icat. Raises BadInputError if a latent is infinite or NaN.
         """
         return self.encode_many([(y, z)])[0]
 
@@ -110,7 +110,7 @@ class EntropyCoder:
 
         Args:
             y, z: as for `encode`.
-            rounding: how to round y. None rounds to the nearest integer.
+            rounding: how to round y. None means to round to the nearest integer.
         """
         encoding = Encoding(self, y, z, rounding)
         (y_hat,) = self.run([encoding])
@@ -241,7 +241,7 @@ def native_stream(
     tables: Tables,
     symbols: NDArray[np.int16],
 ) -> NativeStream | None:
-    """A `NativeStream` of these, or None if the rANS coder is not the C extension's."""
+    """A `NativeStream` with these fields, or None if the rANS coder is not the C extension's."""
     if coder.native is None or tables.native is None:
         return None
     return NativeStream(y, rounding, coder.native, tables.native, symbols)

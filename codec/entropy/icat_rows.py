@@ -29,7 +29,7 @@ STRIP, HALO = 16, 4
 def mean_scale(ops: Ops, z: Tensor) -> tuple[Tensor, Tensor]:
     """ẑ (B, h/2, w/2, N), integers, to means and raw scales (B, h, w, M) of y.
 
-    Integers in float64, in units of 2^-8 and 2^-12, as from `Context.predict`.
+    They are integers in float64, in units of 2^-8 and 2^-12, like the results of `Context.predict`.
     """
     x = Fixed(z.double().clamp(-NARROW, NARROW), 0)
     x = ops.leaky_relu(ops.linear("h_s.in", Fixed(gather(x.ints, 5), x.frac), LONG))

@@ -20,7 +20,8 @@ class NativeStream(NamedTuple):
 
     Args:
         y: the latents to encode, (h·w, M), float32. None when decoding.
-        rounding: how to round y, the two arrays of a `Rounding`. None rounds to the nearest.
+        rounding: how to round y, the two arrays of a `Rounding`. None means to round to the nearest
+            integer.
         coder: the capsule of a rANS writer, or of a reader when decoding.
         tables: the capsule of the tables.
         symbols: the extension puts all symbols here, (h·w, M), int16.
@@ -40,7 +41,7 @@ class SymbolStream(Protocol):
         """A `PositionCoder`. The calls cover every position of y once, in the family's order."""
 
     def native(self) -> NativeStream | None:
-        """What the C extension needs to do all the work of `code`. None if it cannot."""
+        """What the C extension needs to do all the work of `code`. None if it cannot do it."""
 
 
 class LatentMap(NamedTuple):

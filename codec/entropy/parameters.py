@@ -31,7 +31,7 @@ _TABLES = [(torch.int16, 1), (torch.int32, 1), (torch.int64, 1)]
 
 
 def check_parameters(parameters: Mapping[str, Tensor]) -> None:
-    """Raises ValueError if no export writes a tensor of this type, form or range."""
+    """Raises ValueError if a tensor has a type, form or range that no export writes."""
     for name, tensor in parameters.items():
         end = name.rpartition(".")[2]
         if (tensor.dtype, tensor.ndim) not in _FORMS.get(end, _TABLES):

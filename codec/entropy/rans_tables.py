@@ -62,7 +62,7 @@ class Tables:
         self.frequencies = frequencies
 
     def check(self, indexes: Ints) -> None:
-        """Raises IndexError if there is no table of one of these numbers.
+        """Raises IndexError if one of these numbers is not the number of a table.
 
         It is called before every call of a coder.
         """

@@ -51,8 +51,7 @@ class TicLatentCoder:
             self.check_layers()
 
     def check_layers(self) -> None:
-        """Raises if a layer is missing or does not fit. Without this the first image would raise.
-
+        """Raises if a layer is missing or does not fit, so that the first image cannot fail later.
         One position goes through all layers in torch. The extension checks its own weights.
         """
         m, zeros = self.config.M, self.ops.exp.new_zeros

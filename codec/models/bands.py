@@ -176,13 +176,13 @@ class ConvStage:
             done = ready
 
     def convolve(self, near: Tensor, count: int) -> Tensor:
-        """PyTorch's `count` output rows, or pairs of them, from the input rows `near` (R, W, C).
+        """Computes `count` output rows, or pairs of them, with PyTorch.
 
-        Left and right of `near` there are zeros.
+        `near` has the input rows, (R, W, C). The columns beside them count as zeros.
         """
         x = near.permute(2, 0, 1)[None]
         if isinstance(self.inner, nn.ConvTranspose2d):
-            y = self.inner(x)[:, :, 2 : 2 + 2 * count]  # without those of the first row of `near`
+            y = self.inner(x)[:, :, 2 : 2 + 2 * count]  # the first row of `near` gave two rows
         else:
             x = x[:, :, : (count - 1) * self.down + 2 * self.reach + 1]
             weight, bias = self.inner.weight, self.inner.bias

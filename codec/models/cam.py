@@ -111,7 +111,7 @@ class CausalAttention(nn.Module):
 
 
 class EntropyHead(nn.Module):
-    """1×1 convolutions 4M → 10M/3 → 8M/3 → 2M with GELU. They give each latent's parameters."""
+    """1×1 convolutions 4M → 10M/3 → 8M/3 → 2M with GELU, to the scale and mean of each latent."""
 
     def __init__(self, M: int) -> None:
         super().__init__()

@@ -122,7 +122,7 @@ class CodecNetwork(nn.Module):
 
     @torch.no_grad()
     def rounded_bits(self, y: Tensor, z: Tensor, scales: Tensor, means: Tensor) -> Tensor:
-        """The bits (B,) of y and z together, rounded as in files. They have no gradient."""
+        """The bits (B,) of y and z together, if both are rounded as in files, without gradient."""
         return sum(self.bits((y - means).round() + means, z.round(), scales, means))  # type: ignore[return-value]
 
     def synthesis_input(self, y_hat: Tensor, dtype: torch.dtype) -> Tensor:

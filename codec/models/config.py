@@ -37,7 +37,7 @@ class Dimensions:
     def from_dict(cls, given: dict[str, Any]) -> Self:
         """Inverse of `to_dict`. Raises ValueError on unknown or bad fields."""
         if not isinstance(given, dict):
-            raise ValueError("model dimensions must be named")
+            raise ValueError("model dimensions must be an object with named fields")
         hints = get_type_hints(cls)
         if unknown := set(given) - {entry.name for entry in fields(cls)}:
             raise ValueError(f"unknown model dimensions: {', '.join(sorted(unknown))}")
@@ -87,7 +87,7 @@ class ViTConfig(Dimensions):
         if self.C % self.heads or self.C % 4:
             raise ValueError("C must be divisible by the number of heads, and by 4")
         if not 0 <= self.drop_path < 1:
-            raise ValueError("drop_path must be from 0 to 1")
+            raise ValueError("drop_path must be at least 0 and below 1")
 
     def described(self, labels: tuple[str, ...]) -> str:
         """A line for model cards: its dimensions, and its labels if there are only a few."""
@@ -291,12 +291,13 @@ class IcatConfig(CodecConfig):
         model: "icat".
         N: the number of channels of the encoder and of the reconstructor.
         M: the number of channels of the latent y.
-        vit: the Transformer. Its first three blocks take part in reconstruction.
-        aggregation: whether they do. Without them, the image is reconstructed from the expanded ŷ
-            alone (the paper's ablation).
+        vit: the Transformer.
+        aggregation: whether its first three blocks take part in reconstruction. Without them, the
+            image is reconstructed from the expanded ŷ alone (the paper's ablation).
         labels: the name of each class.
         lambdas: β of each quality level. α is β times an option of training.
-        halving: whether it has a layer that halves the latents of large images, to classify them.
+        halving: whether the Transformer has a layer that halves the latents of large images, to
+            classify them.
     """
 
     model: str = "icat"
@@ -347,7 +348,7 @@ class HeadConfig(Dimensions):
         labels: the name of each class.
         codec: the name of the weights that it was trained for. "" for pixels.
         fingerprint: the fingerprint of these weights, hexadecimal. "" for pixels.
-        halving: whether it has a layer that halves the latents of large images.
+        halving: whether the Transformer has a layer that halves the latents of large images.
     """
 
     stem: str
@@ -367,6 +368,9 @@ class HeadConfig(Dimensions):
         if len(self.labels) < 2:
             raise ValueError("a classifier needs two classes at least")
         if (self.stem == "pixels") != (self.fingerprint == ""):
-            raise ValueError("a head reads the latents of some weights, or pixels")
+            raise ValueError(
+                "a head for latents needs the fingerprint of their weights, "
+                "and a head for pixels has none"
+            )
         if self.halving and self.stem == "pixels":
             raise ValueError("pixels are shrunk, not halved")

@@ -85,7 +85,7 @@ class Family:
         Args:
             network: the trained network, on the CPU.
             y, z: latents of calibration images, after the gains, (B, h, w, M) and
-                (B, h/n, w/n, N).
+                (B, h/n, w/n, N). n is the stride of z divided by the stride of y.
         """
         return imported(self.compiler)(network, y, z)  # type: ignore[no-any-return]
 
@@ -171,7 +171,7 @@ def default_head(model: str) -> ViTConfig:
 def config_from(fields: dict[str, Any]) -> CodecConfig:
     """The config in a weights file or a checkpoint. Raises ValueError on bad fields."""
     if not isinstance(fields, dict):
-        raise ValueError("model dimensions must be named")
+        raise ValueError("model dimensions must be an object with named fields")
     return family_of(str(fields.get("model"))).config.from_dict(fields)
 
 

@@ -26,7 +26,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Normalize(nn.Module):
-    """Turns an image minus ½, as every g_a takes it, into one normalised as for ImageNet.
+    """Turns an image minus ½, which is what every g_a takes, into one normalised as for ImageNet.
 
     `inverse` turns a normalised image into an image minus ½.
     """
@@ -78,7 +78,7 @@ class JointOutput(NamedTuple):
         logits: (B, classes).
         x_hat: the reconstruction, (B, H, W, 3), in about [0, 1].
         bits_y, bits_z: the bits of y and of z with noise, (B,). Zero without quantisation.
-        rounded: the bits of y and z together, rounded, (B,). Zero without quantisation.
+        rounded: the bits of the rounded y and z together, (B,). Zero without quantisation.
     """
 
     logits: Tensor

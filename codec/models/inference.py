@@ -4,7 +4,8 @@
 
 On the CPU the C extension `ticodec.models.native` runs the layers. It keeps maps in float32. If it
 runs in bf16, it rounds the operands of products to bf16. Without the extension, and on GPUs,
-PyTorch runs the layers. In float32 the result is that of the torch module, within rounding.
+PyTorch runs the layers. In float32 the result equals the output of the torch module, except for
+rounding.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ ReadRows = Callable[[int, int], Tensor]
 #: The most bytes of a band. On a CPU a band of this size stays in the cache from one layer to the
 #: next. A GPU needs more rows to be busy.
 BAND_BYTES = {"cpu": 6 << 20, "cuda": 256 << 20}
-#: The number of rows of a band is a multiple of this, which is the side of a window. Only if this
-#: many rows do not fit into a band, it has fewer.
+#: The number of rows of a band is a multiple of this, which is the side of a window. A band has
+#: fewer rows only if this many do not fit.
 BAND_UNIT = 8
 
 #: This environment variable decides about bf16: 1 uses it on every machine, 0 on none. Processes

@@ -1,4 +1,4 @@
-"""Smaller pictures of latents: the first layers of g_s, then one convolution that gives pixels.
+"""Smaller pictures from latents: the first layers of g_s, then one convolution that gives pixels.
 
     ŷ ─┬─► up conv, STB ─┬─► up conv, STB ─┬─► up conv, … the rest of g_s
        └─► conv3: 1/8    └─► conv3: 1/4    └─► conv3: 1/2

@@ -1,9 +1,9 @@
 """Likelihoods for training: a factorized prior of z, and gaussians for y.
 
-Coding does not use them, but the integer tables that are made from them. The prior is that
-of Ballé et al. 2018, appendix 6.1. It is not taken from compressai, because export must read
-the cumulative directly, and because importing compressai's module takes seconds and needs a
-dozen packages wherever a network is built.
+Coding does not use them. It uses integer tables, which are made from them. The prior follows
+Ballé et al. 2018, appendix 6.1. It is not taken from compressai, because export must read the
+cumulative distribution directly, and because importing compressai's module takes seconds and
+needs a dozen packages wherever a network is built.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def gaussian_likelihood(y: Tensor, means: Tensor, scales: Tensor) -> Tensor:
 class FactorizedPrior(nn.Module):
     """A learned density for each channel of z.
 
-    Its cumulative is the sigmoid of a small monotone network with the widths 1-3-3-3-1.
+    Its cumulative distribution is the sigmoid of a small monotone network with the widths
+    1-3-3-3-1.
     """
 
     WIDTHS = (1, 3, 3, 3, 1)
@@ -72,7 +73,7 @@ class FactorizedPrior(nn.Module):
             self.factors.append(nn.Parameter(torch.zeros(channels, width, 1)))
 
     def logits(self, z: Tensor, frozen: bool = False) -> Tensor:
-        """The logit of the cumulative at z: (channels, 1, n) to the same shape.
+        """The logit of the cumulative distribution at z: (channels, 1, n) to the same shape.
 
         If `frozen`, the gradient goes only to z, not to the prior.
         """

@@ -30,7 +30,7 @@ class Output(NamedTuple):
     Args:
         x_hat: the reconstruction, (B, H, W, 3), in about [0, 1].
         bits_y, bits_z: the bits of y and of z with noise, (B,). They have a gradient.
-        rounded: the bits of y and z together, rounded, (B,). They have no gradient.
+        rounded: the bits of the rounded y and z together, (B,). They have no gradient.
     """
 
     x_hat: Tensor

@@ -51,7 +51,7 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(source, map_location="cpu", weights_only=True)
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {reason(error)}") from error
-    except Exception as error:  # torch raises many kinds, and some suggest an unsafe way to load
+    except Exception as error:  # torch raises many kinds. Some texts suggest an unsafe way to load
         text = f"{path}: damaged, or not a checkpoint of `ticodec train`, such as trunk.pt"
         raise BadInputError(text) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:

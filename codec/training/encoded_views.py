@@ -94,7 +94,7 @@ def encoded(
     """Encodes images at `factor` times their size and reduces the latents to the usual size.
 
     Args:
-        trainer: what encodes.
+        trainer: encodes the images.
         images: the labelled images.
         pick: numbers of the images to encode, (n,).
         factor: by how much the images are enlarged, a power of two.

@@ -21,11 +21,11 @@ if z were not rounded.
 
 The CAM sees ŷ of the integer coder, as in a file. (When a whole network is trained, the CAM sees y
 with noise, which holds more information about y than ŷ does.) The integer coder is compiled again
-every `COMPILED` steps. It must not stay the coder of the first weights. Then ŷ would hold
-information that the first h_a sent in z, the new h_a would learn to send less of it, and files,
-which are written with the new h_a only, would lack it.
+every `COMPILED` steps. If it stayed the coder of the first weights, ŷ would hold information that
+the first h_a sent in z. Then the new h_a would learn to send less of this information, and files
+would lack it, because they are written with the new h_a only.
 
-At the end of a phase symbols are counted, and export fits the tables to the counts: `SymbolCounts`.
+At the end of a phase symbols are counted. Export fits the tables to them, see `SymbolCounts`.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
     """Trains h_a, h_s, context model, head and prior, see the module and `BaseTrainer`.
 
     A resumed run encodes its photos again, which gives the same y, and compiles its coder at once.
-    Its weights are bit by bit those of a run that never stopped, if it stopped at a multiple of
-    `COMPILED` steps, where the coder is compiled in any case.
+    If the run stopped at a multiple of `COMPILED` steps, where the coder is compiled in any case,
+    its weights equal the weights of a run that never stopped, in every bit.
     """
 
     training = Training.ENTROPY
@@ -113,7 +113,7 @@ class EntropyTrainer(PhotoTrainer[EncodedData]):
     def build(self) -> CodecNetwork:
         """The network, with all parts frozen except `TRAINED`."""
         network = super().build().requires_grad_(False)
-        # A tensor that exists before the pass is compiled. `load_data` fills in the sensitivity.
+        # This tensor must exist before the pass is compiled. `load_data` fills in the sensitivity.
         self.costs = torch.ones(self.config.M, device=self.device)
         for name in TRAINED:
             network.get_submodule(name).requires_grad_(True)

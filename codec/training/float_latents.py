@@ -1,7 +1,7 @@
 """What a classifier reads while it is trained: latents of frozen weights, or patches of pixels.
 
 The latents of a file come from integer code, which runs the context model many times for each
-image. The float code here makes a whole batch in one pass, and nearly the same latents.
+image. The float code here computes a whole batch in one pass. Its latents are nearly the same.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def fit_to(
     images, their latents and the seed: nothing is drawn from the trainer's generators.
 
     Args:
-        trainer: what trains a classifier or joint model.
+        trainer: trains a classifier or joint model.
         images: the labelled images.
         read: returns latents (B, h, w, M) float32 of images (B, H, W, 3) in [0, 1] at levels (B,).
         qualities: the lowest and the highest quality at which images are read, from 1.

@@ -195,8 +195,8 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
     def beginning(cls, request: Request) -> Beginning:
         """A preset, or the joint model of `init`, with the classes of the data.
 
-        Of the dimensions of `init` only λ and the aggregation may change. If the aggregation is
-        left out that `init` has, the new model is first fitted to imitate `init`: see
+        Of the dimensions of `init` only β and the aggregation may change. If `init` has an
+        aggregation and the new model does not, the new model is first fitted to imitate `init`. See
         `ablation.py`.
         """
         training = Training.STEP_1 if request.options.get("step") == 1 else Training.STEP_2

@@ -109,10 +109,10 @@ def run(
 ) -> Path:
     """Train until a limit or a signal. Returns the path of the checkpoint to export.
 
-    Files in `out`: `trunk.pt`, which can be resumed, `annealed.pt`, which is to be exported and
-    only written if the run anneals, `log.csv` and `validation.csv`, and the folder `parts` if the
-    run leaves weights in parts. Only the first of several `ranks` writes. A signal to one rank, or
-    the clock of one rank, ends all ranks at the same step.
+    It writes these files into `out`: `trunk.pt`, which can be resumed, `annealed.pt`, which can be
+    exported, `log.csv` and `validation.csv`. There is an `annealed.pt` only if the run anneals, and
+    a folder `parts` only if the run leaves weights in parts. Only the first of several `ranks`
+    writes. A signal to one rank, or the clock of one rank, ends all ranks at the same step.
 
     Args:
         trainer: what to train.
@@ -149,7 +149,8 @@ def run(
             train(trainer, loaded, made, schedule, stopped, log, snapshots)
         started = time.monotonic()
         conclude(trainer, loaded, made, log, snapshots)
-        if limits.minutes is not None and not stopped():  # measured: annealing ends with it too
+        # This validation is a part of the measured time, because annealing ends with one too.
+        if limits.minutes is not None and not stopped():
             log.validate(loaded)
         if limits.anneals and not ranks.largest(stopped()):
             schedule.begin_annealing(time.monotonic() - started)

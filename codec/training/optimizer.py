@@ -58,7 +58,7 @@ class Optimizer:
     def step(self, sane: Tensor) -> None:
         """Take a step along the gradients, if `sane`, a bool tensor (), is true.
 
-        `sane` is never read on the CPU, because in every step the CPU would wait for a GPU.
+        `sane` is never read on the CPU. Otherwise the CPU would wait for a GPU in every step.
         """
         for group in self.adam.param_groups:
             group["lr"] = self.lr

@@ -1,6 +1,6 @@
 """The description of a training option, which each field of `TrainOptions` holds.
 
-Also the list of all kinds of training. This module imports no torch.
+This module also lists all kinds of training. It imports no torch.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Option:
         defaults: the default for each kind of training that takes the option. A kind that is
             missing here does not take it.
         must: what a value must be, in words that follow "must".
-        check: returns whether a value is allowed. If it is None, every value is.
+        check: returns whether a value is allowed. If it is None, every value is allowed.
         fixed: whether the option cannot change when a run is resumed.
         recorded: whether the history of a run records it.
     """

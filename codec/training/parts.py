@@ -47,7 +47,7 @@ class PartOptions:
     part_minutes: float | None = field(
         default=None,
         metadata={
-            "help": "With --part-mib: write the weights each time after this many minutes. "
+            "help": "With --part-mib: the number of minutes from one set of files to the next. "
             f"[default: {MINUTES:g}]"
         },
     )

@@ -133,7 +133,8 @@ class Beginning:
     Args:
         config: dimensions of the network.
         options: options of the run.
-        floats: weights by name. Weights that are missing start at random. None means that all do.
+        floats: weights by name. Weights that are missing get random values. None means that all
+            weights are missing.
         history: the runs that made these weights.
         imitated: what new layers are fitted to imitate before the first step, or None.
     """

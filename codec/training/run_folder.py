@@ -119,7 +119,7 @@ def next_command(made: Path, data: Path, trainer: AnyTrainer) -> str:
 def _free_name(trainer: AnyTrainer) -> str:
     """A name for the exported codec that no installed weights have.
 
-    The name of the preset is used if it is free. Several presets may be sizes of one model.
+    The name of the preset is used if it is free. One model may have several presets.
 
     Returns:
         The name, or "" if the default name of the export is free.

@@ -264,7 +264,7 @@ class BaseTrainer(ABC, Generic[C, D]):
         """Whether to take this step, bool, (): `total` is finite and `norm` is not a spike.
 
         At the high learning rate of the stable phase a single spike, even a clipped one, can
-        destroy an hour of training: Adam has no scale for its direction.
+        destroy an hour of training, because Adam has not adapted its steps to such a gradient.
         """
         finite = total.isfinite()
         warm = self.step > max(self.options.warmup, TYPICAL_STEPS)

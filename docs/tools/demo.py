@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     options.add_argument("--image", type=Path, default=SAMPLE, metavar="PHOTO")
-    options.add_argument("--model", help="a name that `ticodec models` lists; default: its default")
+    options.add_argument("--model", help="a name that `ticodec models` lists")
     options.add_argument("--quality", default="1,3,5,8", help="qualities, separated by commas")
     options.add_argument("--out", type=Path, default=Path("demo"), metavar="FOLDER")
     return options

@@ -93,7 +93,7 @@ static PyObject *run(PyObject *self, PyObject *args) {
     return PyBool_FromLong(all);
 }
 
-/* disband(job): threads of a job that still wait for other threads to call `run` return. */
+/* disband(job): ends the waiting of threads whose `run` still waits for the other threads. */
 static PyObject *disband(PyObject *self, PyObject *capsule) {
     (void)self;
     job *j = PyCapsule_GetPointer(capsule, JOB);
@@ -106,6 +106,6 @@ PyMethodDef job_methods[] = {
     {"run", run, METH_VARARGS,
      "run(job, thread): one thread's part of a job. Each thread calls it once."},
     {"disband", disband, METH_O,
-     "disband(job): lets threads return that still wait for other threads to call run."},
+     "disband(job): ends the waiting of threads whose `run` still waits for the other threads."},
     {NULL, NULL, 0, NULL},
 };

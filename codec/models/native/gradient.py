@@ -37,8 +37,8 @@ ALIGNED = 64
 class Maps:
     """Memory for maps. Several threads may take maps.
 
-    The memory of a map is used again when no tensor refers to the map any more. The system needs
-    more time to give new memory than a layer needs to fill it.
+    The memory of a map is used again when no tensor refers to the map any more. New memory would
+    be slow: the system needs more time to provide it than a layer needs to fill it.
     """
 
     def __init__(self) -> None:

@@ -101,7 +101,7 @@ size_t kernels_here(const kernels *all[MOST_SETS]) {
 #if defined(__x86_64__)
     int bf16 = has_avx512() && __builtin_cpu_supports("avx512bf16");
 #if HAS_AMX
-    static int amx = -1; /* found out only once; no other thread is here, as the GIL is held */
+    static int amx = -1; /* tested only once; the GIL is held, so no other thread is here */
     if (amx < 0) amx = bf16 && amx_allowed() && amx_works();
     if (amx) all[count++] = &kernels_amxbf16;
 #endif

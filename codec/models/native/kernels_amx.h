@@ -1,5 +1,5 @@
-/* Products with AMX, for kernels_product.h: 32 rows by two blocks of outputs at a time. The numbers
- * are those of the tiles:
+/* Products with AMX, for kernels_product.h: 32 rows by two blocks of outputs at a time. The tiles
+ * have these numbers:
  *
  *           weights 6  7
  *   rows 4  sums    0  1
@@ -19,8 +19,8 @@ INLINE TARGET void NAME(finish)(const product_of *p, size_t row, size_t block, v
 #undef ONCE
 }
 
-/* Multiplies one tile of rows, or two if `lower`, by one block of outputs, or two if `right`. Both
- * are constants. */
+/* Multiplies one tile of rows, or two if `lower`, by one block of outputs, or two if `right`.
+ * `lower` and `right` are constants. */
 INLINE TARGET void NAME(tiles)(const product_of *p, size_t row, size_t block, const int lower,
                                const int right) {
     const operand *w = (const operand *)p->weight + block * p->block;

@@ -72,7 +72,7 @@ INLINE TARGET void NAME(flip_square)(const operand *from, size_t stride, operand
 #undef UNPACK
 #endif
 
-/* Transposes a matrix [rows][width], which is first filled with rows of zeros to [width][width]. */
+/* Transposes a matrix [rows][width], after rows of zeros have filled it up to [width][width]. */
 TARGET static void NAME(flip)(const operand *from, size_t rows, size_t width, operand *to) {
     size_t whole = rows / SIDE * SIDE;
     for (size_t q = 0; q < whole; q += SIDE)

@@ -23,8 +23,8 @@ with of_extra("train", "training on labelled images"):
 
 BICUBIC = v2.InterpolationMode.BICUBIC
 GREY = 128  # fills the areas that rotations and shifts leave empty
-#: Random erasing fills areas with noise around grey. This is the standard deviation of the noise,
-#: which is close to that of a photo.
+#: Random erasing fills areas with noise around grey. This is the standard deviation of the noise.
+#: The pixels of a photo have about the same one.
 NOISE = 0.25
 
 

@@ -58,7 +58,7 @@ def find_classes(folder: Path) -> dict[str, list[Path]]:
         except BadInputError:  # it has no images, so it is not a class
             continue
     if not classes:
-        raise BadInputError(f"{folder}: no subfolders with images in it; {WANTED}")
+        raise BadInputError(f"{folder}: no subfolder contains images; {WANTED}")
     if len(classes) == 1:
         raise BadInputError(
             f"{folder}: only one class, {next(iter(classes))!r}; {WANTED}, of two or more classes"
@@ -115,15 +115,15 @@ def read_small(path: Path, side: int) -> Pixels | None:
         with Image.open(path) as image:  # Pillow's limit on the number of pixels applies
             image.draft(None, (GAP * side, GAP * side))  # decodes a large JPEG at a smaller size
             return shrink(to_picture(image).pixels, side)
-    except Exception:  # Pillow's plugins raise many kinds on damaged files
+    except Exception:  # Pillow's plugins raise many kinds of errors on damaged files
         return None
 
 
 class ClassFolder:
     """Labelled images in memory, decoded and shrunk.
 
-    Every 50th image of a class, by name, is held out for validation, and at least one. A class with
-    only one image has none held out.
+    Every 50th image of a class, by name, and at least one, is held out for validation. If a class
+    has only one image, that image is not held out.
 
     Args:
         folder: has one subfolder per class, with images at any depth. Subfolders that are hidden
@@ -263,8 +263,8 @@ def load_classes(
         )
     if not len(data.validation):
         raise BadInputError(
-            f"{folder}: every class has only one image: one class at least needs two, "
-            "the second one for validation"
+            f"{folder}: every class has only one image: at least one class needs two, "
+            "so that one of them is left for validation"
         )
     line = (
         f"{len(data.training)} images of {len(labels)} classes to train on, "

@@ -36,7 +36,7 @@ def read_photo(path: Path) -> Pixels | None:
     try:
         with Image.open(path) as image:  # Pillow's limit on the number of pixels applies
             return to_picture(image).pixels
-    except Exception:  # Pillow's plugins raise many kinds on damaged files
+    except Exception:  # Pillow's plugins raise many kinds of errors on damaged files
         return None
 
 

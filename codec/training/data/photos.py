@@ -19,7 +19,7 @@ HOLD_OUT = 50
 def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """Split paths, sorted by name, into training and validation images.
 
-    Every 50th image is for validation, and at least one. A single image is used for both.
+    Every 50th image, and at least one, is for validation. A single image is used for both.
     """
     held = paths[::HOLD_OUT]
     kept = set(held)

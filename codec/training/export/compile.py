@@ -35,7 +35,7 @@ class CompilingOps(Ops):
         self.floats = floats
 
     def linear(self, name: str, x: Fixed, limit: int = NARROW, frac: int | None = None) -> Fixed:
-        """As `Ops.linear`. A new layer is compiled first, for the range of its outputs for x."""
+        """Like `Ops.linear`. A new layer is compiled first, for the range of its outputs for x."""
         if name + ".weight" not in self.parameters:
             if frac is None:
                 margin = MARGIN if limit == NARROW else MARGIN_WIDE

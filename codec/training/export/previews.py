@@ -1,4 +1,4 @@
-"""Fits the layers that decode pictures at a smaller size, see `models.preview`, for their file.
+"""Fits the layers that decode pictures at a smaller size (`models.preview`), and makes their file.
 
           ┌► the first layers of g_s ─► 3×3 positions ─┐
 images ► ŷ┤                                            ├─► least squares

@@ -39,8 +39,8 @@ from .sources import Checkpoints, load
 def calibration_latents(network: CodecNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
     """Latents y and z of images (B, H, W, 3) uint8 at three qualities, gains applied.
 
-    The shapes are (3B, h, w, M) and (3B, h/n, w/n, N). With a single quality level they have B
-    instead of 3B.
+    The shapes are (3B, h, w, M) and (3B, h/n, w/n, N). n is the stride of z divided by the stride
+    of y. With a single quality level they have B instead of 3B.
     """
     levels = network.config.levels
     x = images.float() / 255 - 0.5
