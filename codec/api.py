@@ -55,7 +55,8 @@ def load(model: str | None = None, *, device: str = "auto", bf16: bool | None = 
         model: the model's name, as `ticodec models` and `list_models` show it. None means the
             default model.
         device: "auto", "cpu", "cuda", or one of several GPUs: "cuda:1".
-        bf16: whether the transforms run in bf16. None means: if the hardware computes fast in bf16.
+        bf16: whether the transforms run in bf16. None means to use bf16 if the hardware computes
+            fast in it.
 
     Raises UsageError for an unknown model or device, BadInputError for damaged weights.
     """
@@ -185,7 +186,8 @@ def classify(
     Args:
         image: a `.tic` file as `decode` takes it. Any other image that `encode` takes is first
             encoded in memory, at quality 4, with the weights that `head` was trained for.
-        top: the number of labels, the most probable first. Fewer if the classifier has fewer.
+        top: the number of labels, the most probable first. If the classifier has fewer classes,
+            all of them are returned.
         head: the file of a classifier. None means the classifier that comes with the weights.
         device: see `load`.
         max_pixels: images with more pixels are refused.

@@ -136,7 +136,10 @@ def interleaved(y: Tensor, grid: int) -> list[Tensor]:
 
 
 def beginnings(k: int) -> list[int]:
-    """The first rows (or columns) of sub-maps with every k-th one: up to `PARTS`, evenly spread."""
+    """The rows (or columns) at which sub-maps begin, if each has every k-th row (or column).
+
+    There are up to `PARTS` of them, evenly spread.
+    """
     count = min(k, PARTS)
     return [(2 * i + 1) * k // (2 * count) for i in range(count)]
 
@@ -153,7 +156,10 @@ def patches(x: Tensor) -> Tensor:
 
 
 class PixelClassifier(Classifier):
-    """The same Transformer with a patchify stem, for decoded pixels. The paper compares with it."""
+    """The same Transformer with a patchify stem, for decoded pixels.
+
+    The paper compares the classification of latents with this one.
+    """
 
     @torch.inference_mode()
     def of_pixels(self, pixels: Pixels, top: int) -> list[Label]:

@@ -49,8 +49,9 @@ from ticodec.quality import checked_quality
 from ticodec.synthesis import synthesise
 from ticodec.targets import Quality
 
-#: Increased when `encode` gives other bytes for the same picture and weights. Stored measurements
-#: have it in their key. 2: image padding fades into a blur. 3: transforms keep maps in float32.
+#: Increase this if `encode` gives other bytes for the same picture and weights. The key of a stored
+#: measurement contains it. Since 2, image padding fades into a blur. Since 3, transforms keep maps
+#: in float32.
 ENCODER = 3
 
 
@@ -60,7 +61,8 @@ class Codec:
     Args:
         entry: the weights.
         device: where the transforms run: "auto", "cpu", "cuda" or "cuda:1".
-        bf16: see `ticodec.load`. bf16 changes pixels by less than one level, and never the symbols.
+        bf16: see `ticodec.load`. Decoding in bf16 may change a pixel by one level, but never the
+            latents.
 
     Raises BadInputError if the weights are missing or damaged, UsageError for a wrong device,
     TicodecError if the weights do not fit into memory.
@@ -315,7 +317,10 @@ class Codec:
         return y_hat
 
     def latents_many(self, containers: Sequence[Container]) -> list[Tensor]:
-        """As `latents`, for several files in less time. Raises if one of them is damaged."""
+        """As `latents`, but for several files, in less time.
+
+        Raises BadInputError if one of them is damaged.
+        """
         streams = []
         for container in containers:
             z_stream, y_stream = container.section("z"), container.section("y")

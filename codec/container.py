@@ -18,12 +18,13 @@ from . import sections
 from .errors import BadInputError
 from .models.families import MODEL_IDS
 
-#: It is not valid UTF-8. A transfer that converts line endings damages its CR LF, as in PNG.
+#: The first bytes of every file. They are not valid UTF-8. As in PNG, a transfer that converts line
+#: endings damages their CR LF.
 MAGIC = b"\x89TIC\r\n"
 VERSION = 1
 #: The fields of fixed size after the magic: version, model, fingerprint, quality, mode.
 FIXED = struct.Struct("<BB4sHB")
-#: How many units of the stored quality are one quality.
+#: A stored quality is the quality times this.
 QUALITY_STEPS = 4096
 SIDE_MAX = (1 << 28) - 1
 #: Images with more pixels are refused before anything is allocated, unless the caller allows more.

@@ -7,10 +7,10 @@ from .inputs import whole
 
 #: The highest effort. The lowest, 1, uses the latents that g_a gives.
 MOST = 9
-#: The effort if none is asked for.
+#: The effort if none is given.
 USUAL_EFFORT = 1
-#: Increased when effort 2 … 9 give other bytes for the same picture and weights. Stored
-#: measurements at these efforts have it in their key, as well as `codec.ENCODER`.
+#: Increase this if effort 2 … 9 give other bytes for the same picture and weights. The key of a
+#: stored measurement at these efforts contains it, as well as `codec.ENCODER`.
 REFINEMENT = 1
 #: Latents are refined in blocks of at most BLOCK × BLOCK positions, to limit the memory.
 BLOCK = 48

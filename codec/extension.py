@@ -21,7 +21,8 @@ def load(name: str, api: int, names: Iterable[str]) -> ModuleType | None:
 
     Args:
         name: the name of its module.
-        api: the version that it must have. One with another number was built from other sources.
+        api: the version that it must have. An extension of another version was built from other
+            sources.
         names: the functions that it must have.
 
     Returns:

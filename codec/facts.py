@@ -19,7 +19,8 @@ def info(data: FileLike | tic.Container, *, max_pixels: int = tic.MAX_PIXELS) ->
     Returns:
         A dict with format_version, model, weights (their fingerprint, in hexadecimal), quality
         (1 … 8, or None for a model of one fixed λ), width, height, mode ("RGB" or "L"), bytes, bpp
-        (bits per pixel of the whole file), and sections (for each, its type and payload bytes).
+        (bits per pixel of the whole file), and sections (a list with the type of each section, and
+        the bytes of its payload).
 
     Raises BadInputError if the data is not an intact `.tic` file.
     """

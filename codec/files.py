@@ -19,8 +19,8 @@ try:
 except ImportError:  # Windows: no such locks, so part files of killed writers are not removed
     fcntl = None  # type: ignore[assignment]
 
-#: Files that are being written have such names. They are short, and do not contain the target's
-#: name, which may already be as long as the system allows.
+#: How the name of a part file, which is being written, begins and ends. The name is short. It does
+#: not contain the target's name, which may already be as long as the system allows.
 PART_PREFIX, PART_SUFFIX = ".ticodec-", ".part"
 #: The longest file name that Linux, macOS and Windows allow, in bytes.
 NAME_MAX = 255
@@ -78,7 +78,7 @@ def _flush_folder(path: Path) -> None:
 
 
 def permissions_of(path: Path) -> int | None:
-    """The permissions of a file, for the files made from it: to read and write, never to execute.
+    """The permissions that files made from this file get: to read and to write, never to execute.
 
     Returns None if there is no such file, or if it is not a regular file: a pipe, for example.
     """
@@ -95,7 +95,7 @@ class Attributes:
 
     Args:
         modified: the time of modification, in seconds since 1970. None means now.
-        permissions: as `permissions_of` returns them. None means the usual ones, by the umask.
+        permissions: as `permissions_of` returns them. None means what the umask allows.
     """
 
     modified: float | None = None

@@ -118,7 +118,7 @@ def as_picture(
 
     Args:
         check: see `open_image`. It is called before pixels are decoded or copied.
-        reading: options of reading the image.
+        reading: options for reading an image file.
 
     Raises BadInputError if a file cannot be read, UsageError for anything that is not an image or
     has too many pixels, and whatever `check` raises.
@@ -167,7 +167,7 @@ def tic_or_picture(
 ) -> Any:
     """Turn a `.tic` file into a `Container`, and any other image into a `Picture`.
 
-    A file whose name ends in .tic is taken for a `.tic` file, whatever its content.
+    A file whose name ends in .tic is treated as a `.tic` file, whatever its content.
 
     Args:
         check: see `as_picture`.

@@ -25,7 +25,7 @@ CGROUP = Path("/sys/fs/cgroup")
 STATM = Path("/proc/self/statm")
 #: Bytes that coding takes for an image of any size.
 FIXED = 64 << 20
-#: Bytes per pixel of an image that is decoded or read. While it is converted it is there twice.
+#: Bytes per pixel of an image that is decoded or read. While it is converted there are two copies.
 IMAGE = 12
 #: Bytes that a process takes after it has loaded a network, before it processes an image.
 LOADED = 600 << 20

@@ -29,7 +29,7 @@ class Note:
         return self.text
 
     def as_wished(self) -> Note:
-        """The same note if the photo's owner asked for it. Then it does not count as a loss."""
+        """A copy that is not `lost`, because the photo's owner asked for what the note reports."""
         return replace(self, lost=False)
 
 

@@ -25,7 +25,7 @@ class Picture:
         grey: whether the image is grey.
         alpha: (H, W) uint8, or None for an opaque image.
         metadata: raw bytes by section name: "icc", "exif", "xmp" (see `sections.metadata`).
-        notes: what the picture does not keep of its file, and what was converted.
+        notes: what was lost or converted when the picture was read from its file.
         file_size: the size of the file that it was read from, in bytes. 0 if there is no file.
         origin: what a batch run stores about that file in the `.tic` file.
     """

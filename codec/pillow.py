@@ -15,8 +15,8 @@ saving    any Pillow image ─► `ticodec.encode`, with the metadata that was g
 
 The errors have the types that Pillow's users know from other formats:
 
-* `Image.open` raises UnidentifiedImageError if it is not a `.tic` file, is of another version, or
-  has a damaged header. If the image has more pixels than Pillow's own limit, there is a
+* `Image.open` raises UnidentifiedImageError if the data is not a `.tic` file, is of another
+  version, or has a damaged header. If the image has more pixels than Pillow's own limit, there is a
   DecompressionBombWarning or a DecompressionBombError.
 * Loading pixels raises OSError with one line that says what is wrong: the file is damaged, its
   weights are not installed, or there is not enough memory.

@@ -1,4 +1,4 @@
-"""Encodes for a target. g_a runs once, then a search finds the quality that reaches the target.
+"""Encodes a picture for a target. g_a runs once. Then a search finds the quality for the target.
 
 features ─► guess ─► quality ─► y, z ─► streams ─► bytes, bits per pixel ─┐
                ▲                           └─► ŷ ─► g_s ─► PSNR, MS-SSIM ─┤
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 REFINEMENTS = 3
 #: The share of the progress that comes before the refinements.
 FAST = 0.1
-#: A larger MS-SSIM, in dB, counts as this one, because equal pictures have an infinite one.
+#: The highest MS-SSIM, in dB, that the search uses. Equal pictures have an infinite MS-SSIM.
 SAME = 100.0
 #: Coded latents without any bytes, to measure the rest of a file.
 EMPTY = Coded(b"", b"", Symbols(memoryview(b""), memoryview(b"")))

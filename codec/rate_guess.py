@@ -1,4 +1,4 @@
-"""Guesses the size and the error of a picture's files at every quality, without encoding any.
+"""Guesses the size and the error of a picture's files at every quality, without encoding them.
 
 The search begins with the guess, and uses the shape of its curve between trials. The trials decide
 the result, so a wrong guess only costs more trials. The constants were fitted to about 30 photos
@@ -31,8 +31,8 @@ POINTS = 8
 #: The most positions of the latents, or windows of the pixels, that are examined.
 SAMPLE = 2048
 #: The squared error of pixels, 0 … 255, is this factor times the squared error of latents over λ,
-#: plus a floor, which is lost at every quality. The factor is the one for which a uniform quantiser
-#: minimises D·λ + R.
+#: plus a floor, which is the same at every quality. With this factor, a uniform quantiser minimises
+#: D·λ + R.
 PIXELS_PER_LATENT = 6 / math.log(2) / STRIDE_Y**2
 
 Values = NDArray[np.float64]

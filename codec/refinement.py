@@ -171,7 +171,7 @@ class Cost:
         return torch.autocast(self.codec.device.type, torch.bfloat16, enabled=bf16)
 
     def gradient(self, y_hat: Tensor, progress: Progress = ignored) -> Tensor:
-        """The gradient of J, in bits, with respect to ŷ (h, w, M): that shape, on the CPU."""
+        """The gradient of J, in bits, with respect to ŷ. Both are (h, w, M), on the CPU."""
         gradient = torch.empty_like(y_hat)
         height, width = y_hat.shape[:2]
         tiles = [(rows, columns) for rows in tiles_of(height) for columns in tiles_of(width)]

@@ -26,8 +26,8 @@ DB_TOLERANCE = 0.1
 class Target:
     """A goal for a `.tic` file. The encoder looks for the quality that reaches it.
 
-    A size and bits per pixel are upper limits: the file has up to 2 % less. PSNR and MS-SSIM are
-    lower limits: the decoded picture has up to 0.1 dB more.
+    A size and bits per pixel are upper limits: the file is at most 2 % smaller. PSNR and MS-SSIM
+    are lower limits: the decoded picture is at most 0.1 dB better.
 
     Args:
         measure: "size" of the whole file, "bpp" (bits per pixel of the whole file), "psnr" or

@@ -244,7 +244,7 @@ def raw_exif(image: Image.Image) -> dict[str, Any]:
 
 
 def dpi(image: Image.Image) -> dict[str, Any]:
-    """Options of Pillow's `save` for the resolution in the EXIF. Empty if none counts."""
+    """Options of Pillow's `save` for the resolution in the EXIF. Empty if it has none to keep."""
     tags = tags_of(image.info.get("exif"))
     found = resolution.of_exif(tags) if tags else None
     return {"dpi": found} if found else {}

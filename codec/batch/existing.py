@@ -216,7 +216,8 @@ class Encoding(Places):
         - if sources are deleted, a file with other settings, because it may be wanted.
 
         Args:
-            sure: whether a file belongs to this photo only if the file says so.
+            sure: if true, the file must say that it was made from this photo. If false, a file that
+                does not say its photo may belong to this one.
         """
         if row := self.in_the_way(item, output):
             return row
@@ -275,8 +276,8 @@ class Encoding(Places):
             return f"has another quality; {OVERWRITES}"
         if origin.left_out != self.job.reading.left_out:
             return f"has other metadata; {OVERWRITES}"
-        # In this case photos are encoded again and compared with the file, so a file that was
-        # encoded with more effort would not be equal.
+        # If sources are deleted and the target does not keep exact times, photos are encoded again
+        # and compared with the file. A file that was encoded with more effort would not be equal.
         anew = self.job.delete_source and not self.target.exact_times
         if origin.effort < self.job.effort or (anew and origin.effort != self.job.effort):
             keeps = f"`effort` {origin.effort} keeps it, {OVERWRITES}"

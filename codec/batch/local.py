@@ -50,7 +50,9 @@ class Process:
         try:
             self.process.start()
         except OSError as error:
-            raise TicodecError(f"cannot start a worker: {reason(error)}; fewer `jobs`?") from error
+            raise TicodecError(
+                f"cannot start a worker: {reason(error)}; try fewer `jobs`"
+            ) from error
         other.close()  # so that the pipe closes when the worker dies
         self.items: dict[str, Item] = {}
         self.begun = False
@@ -207,7 +209,7 @@ class LocalEngine:
         if self.deaths >= DEATHS:
             raise TicodecError(
                 f"worker processes die as they start ({worker.how_it_died()}), perhaps for lack "
-                "of memory; try fewer `jobs`. What is done is kept: the same command goes on"
+                "of memory; try fewer `jobs`. What is done is kept, and the same command continues"
             )
         for item in worker.items.values():
             if item.retry:
@@ -247,7 +249,7 @@ class Here:
 
 def _serve(pipe: Connection, job: Job) -> None:
     """Run a worker process: receive items and send rows until the pipe is closed."""
-    with contextlib.suppress(OSError):  # if memory runs out, Linux shall kill workers first
+    with contextlib.suppress(OSError):  # if memory runs out, Linux should kill workers first
         Path("/proc/self/oom_score_adj").write_text("500")
     with contextlib.suppress(EOFError, ConnectionError):  # the run is over
         worker = _begin(pipe, job)

@@ -166,5 +166,5 @@ class Row:
 
     @classmethod
     def left(cls, item: Item) -> Row:
-        """The row of an item that was not begun when the run ended, or may not be done."""
-        return cls.of(item, "left", error="not done, because the run ended before")
+        """The row of an item that was not begun, or perhaps not finished, when the run ended."""
+        return cls.of(item, "left", error="not done, because the run ended first")

@@ -64,8 +64,9 @@ class Outputs:
         photo.
 
         Args:
-            again: the photo encoded again. Given where the file of another photo of a series could
-                look up to date. The output must then be equal to it.
+            again: the photo encoded again, or None. It is given if the target does not keep exact
+                times, because the file of another photo of a series could then look up to date. The
+                output must be equal to it.
 
         Raises TicodecError when the output may belong to another photo.
         """

@@ -67,7 +67,8 @@ def check(job: Job, dry: bool = False) -> None:
         target.check_writable()
         if job.delete_source and not target.shared:
             raise UsageError(
-                f"{job.target} does not outlive the run, so no source may be deleted; name another"
+                f"{job.target} does not outlive the run, so no source may be deleted; "
+                "name another target"
             )
         if not dry:
             target.prepare()

@@ -33,7 +33,7 @@ ATOMIC = {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss
 #: The extra of this package that installs a protocol's driver.
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 #: Why no output goes into a .zip file.
-NO_ARCHIVE = "an archive can be read, not written; name a folder, and zip it when it is done"
+NO_ARCHIVE = "an archive can be read, not written; name a folder, and zip it after the run"
 
 Result = TypeVar("Result")
 
@@ -105,7 +105,7 @@ class Place(ABC):
         """A file as it is now, as `files` yields it, or None if it does not exist."""
 
     def same(self, one: Found, other: Found | None) -> bool:
-        """Whether a file was not written between two calls of `look` that returned these."""
+        """Whether a file stayed unchanged between the two calls of `look` that returned these."""
         if self.exact_times or other is None:
             return one == other
         # Some stores round the times of a listing.
@@ -301,9 +301,10 @@ class Remote(Place):
             parts = name.split("/")
             if any(part.startswith(".") and part not in (".", "..") for part in parts):
                 continue
-            # Anybody may have chosen the names in an archive or a bucket. None may lead out of DST.
+            # Anybody may have chosen the names in an archive or a bucket. No name may lead out of
+            # the target folder.
             if any(part in ("", ".", "..") for part in parts) or "\\" in name or "\0" in name:
-                yield Found(name, problem="its name cannot be that of a file below a folder")
+                yield Found(name, problem="a file below a folder cannot have this name")
                 continue
             yield Found(name, int(info.get("size") or 0), _modified(info))
 

@@ -162,7 +162,7 @@ def _of_cicp(cicp: tuple[int, int], sentences: list[str]) -> Description | None:
 
 
 def _of_gamma(stored: Stored) -> Description | None:
-    """Primaries and curve by gAMA and cHRM, or by TIFF tags. None if the file has none usable."""
+    """Primaries and curve from gAMA and cHRM, or from TIFF tags. None if none can be used."""
     if not (stored.gamma or stored.chromaticities):
         return None
     primaries = stored.chromaticities or BT_709
@@ -180,8 +180,8 @@ def _fitting(
 ) -> tuple[Image.Image, bytes | None]:
     """Fit a profile to an image "L" or "RGB": a grey image gets a profile for grey.
 
-    Returns the image and its profile, which is None for sRGB. If no such profile looks the same, a
-    grey image is converted to sRGB.
+    Returns the image and its profile, which is None for sRGB. If no profile for grey looks the
+    same, a grey image is converted to sRGB.
     """
     profile = icc.read(data)
     assert profile is not None

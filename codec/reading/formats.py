@@ -53,19 +53,19 @@ NO_PICTURES = {
 _SIGNATURES = (
     (0, b"%PDF", f"a PDF document; {_RENDER}"),
     (0, b"%!PS", NO_PICTURES["EPS"]),
-    (4, b"ftypM4A", "a sound"),
+    (4, b"ftypM4A", "an audio file"),
     *((4, b"ftyp" + brand, "a damaged HEIC or AVIF photo") for brand in sorted(_HEIF | _AVIF)),
     (4, b"ftyp", "a video"),
     (4, b"moov", "a video"),
     (4, b"mdat", "a video"),
     (4, b"wide", "a video"),
     (8, b"AVI ", "a video"),
-    (8, b"WAVE", "a sound"),
+    (8, b"WAVE", "an audio file"),
     (0, b"\x1aE\xdf\xa3", "a video"),
     (0, b"\0\0\x01\xba", "a video"),
     (0, b"\0\0\x01\xb3", "a video"),
-    (0, b"OggS", "a sound or video"),
-    (0, b"ID3", "a sound"),
+    (0, b"OggS", "an audio file or a video"),
+    (0, b"ID3", "an audio file"),
     (0, b"PK\x03\x04", "a ZIP archive or an office document; unpack it first"),
     (0, b"7z\xbc\xaf\x27\x1c", "an archive; unpack it first"),
     (0, b"Rar!", "an archive; unpack it first"),
@@ -115,7 +115,7 @@ def opener(data: bytes) -> Callable[[BytesIO], Image.Image]:
             with of_extra("heif", "a HEIC photo"):
                 from pillow_heif import HeifImageFile
 
-            # It is not registered with Pillow, because it would then open AVIF files too.
+            # The plugin is not registered with Pillow, because it would then open AVIF files too.
             return HeifImageFile
         if is_jpegxl(data):
             with of_extra("jxl", "a JPEG XL photo"):

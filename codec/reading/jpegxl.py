@@ -1,4 +1,4 @@
-"""Reads the header of a JPEG XL file. This comes first: Pillow's plugin decodes all pixels at once.
+"""Reads the header of a JPEG XL file, before Pillow's plugin opens it and decodes all pixels.
 
 file ─► boxes, or a bare codestream ─► header: size, animation, bits
              └─► XMP, which the plugin does not read
@@ -64,7 +64,10 @@ def facts(data: bytes) -> Facts:
 
 
 def complete(image: Image.Image, data: bytes) -> list[Note]:
-    """Add the XMP to an image, which its plugin does not read. Returns notes on what is lost."""
+    """Add the XMP of a file to its image. Pillow's plugin does not read it.
+
+    Returns notes on what is lost.
+    """
     compressed = set()
     for box in _boxes(data):
         if box.name == b"xml " and box.start < box.end:

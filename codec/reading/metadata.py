@@ -1,8 +1,8 @@
 """Reads the metadata of a photo that is kept, and applies its orientation to the pixels.
 
-EXIF, and XMP in any encoding, are kept byte for byte, except for what has to change: the
-orientation is removed, a resolution from elsewhere in the file is added to the EXIF, and what the
-photo's owner does not want is left out.
+EXIF, and XMP in any encoding, are kept byte for byte, with three exceptions. The orientation is
+removed. A resolution from elsewhere in the file is added to the EXIF. What the photo's owner does
+not want is left out.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def kept_exif(
 def exif_of(image: Image.Image, notes: list[Note]) -> bytes | None:
     """The EXIF of a loaded image, with `PREFIX`, or None if it has none.
 
-    It has the bytes of the file. For a TIFF file, and for an image that was made in memory, it is
-    made from their tags about the photo.
+    It is exactly as the file has it. For a TIFF file, and for an image that was made in memory, it
+    is made from the tags about the photo.
 
     Args:
         notes: gets notes on tags that cannot be read.
@@ -125,7 +125,7 @@ def exif_of(image: Image.Image, notes: list[Note]) -> bytes | None:
 
 
 def xmp_of(image: Image.Image) -> bytes | None:
-    """The XMP of an image with the bytes of its file, or None if it has none."""
+    """The XMP of an image, exactly as its file has it, or None if it has none."""
     # When Pillow turns the pixels of a TIFF file, it removes the orientation from `info["xmp"]`.
     packet: object = getattr(image, "tag_v2", {}).get(700) or image.info.get("xmp")
     packet = packet or image.info.get("XML:com.adobe.xmp") or profile_in_text(image, "xmp")
@@ -183,7 +183,7 @@ def _exif_of_tags(image: Image.Image, notes: list[Note]) -> bytes | None:
 
 
 def _avif_exif(image: Image.Image) -> bytes | None:
-    """The EXIF with the bytes of an AVIF file.
+    """The EXIF of an AVIF file, exactly as the file has it.
 
     If the file has another orientation than its EXIF, Pillow rewrites the EXIF and loses the
     thumbnail.

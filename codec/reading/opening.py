@@ -41,8 +41,8 @@ def open_image(
         reading: says whether pixels may be missing at the end of a JPEG.
 
     Raises BadInputError if the file is not an image, is damaged, is a camera's raw file, needs a
-    package that is not installed, or has too many pixels. The header says how many it has, before
-    any are allocated. Also raises whatever `check` raises.
+    package that is not installed, or has too many pixels. Both checks of the size use the header,
+    before memory is allocated for the pixels. Also raises whatever `check` raises.
     """
     if not data:
         raise BadInputError("the file is empty")
@@ -92,7 +92,7 @@ def _open_jpegxl(
     max_pixels: int,
     check: SizeCheck | None,
 ) -> tuple[Image.Image, list[Note]]:
-    """Open a JPEG XL image. Its header is read first, because its plugin decodes all at once."""
+    """Open a JPEG XL image. Its header is checked first, because its plugin decodes on opening."""
     facts = jpegxl.facts(data)
     _check_pixels(facts.height, facts.width, max_pixels)
     if check is not None:

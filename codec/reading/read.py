@@ -33,7 +33,7 @@ def read_picture(
 ) -> Picture:
     """Read the picture of an image file: upright, 8-bit RGB.
 
-    Its notes, at most one of each kind, say what is not kept of the file and what was converted.
+    Its notes say what is lost or converted. There is at most one note of each kind.
 
     Args:
         data, max_pixels, check: see `open_image`.
@@ -46,12 +46,12 @@ def read_picture(
     notes += inspected(data, image)
     stored = stored_as(image, data)
     picture = to_picture(with_right_transparency(image, data, stored), reading, stored)
-    # Of several notes of one kind the first is kept. It comes from the file's structure, which says
-    # more than Pillow's image.
+    # If there are several notes of one kind, the first is kept. It comes from the file's structure,
+    # which says more than Pillow's image.
     first: dict[str, Note] = {}
     for note in [*notes, *picture.notes]:
-        wished = reading.strip and note.kind in METADATA
-        first.setdefault(note.kind, note.as_wished() if wished else note)
+        asked_for = reading.strip and note.kind in METADATA
+        first.setdefault(note.kind, note.as_wished() if asked_for else note)
     picture.notes, picture.file_size = list(first.values()), len(data)
     return picture
 

@@ -25,7 +25,7 @@ class Stored:
 
     Args:
         format: Pillow's name of the format, such as "PNG".
-        bits: of a sample. 0 if not known.
+        bits: how many bits a sample has. 0 if this is not known.
         signed: whether samples may be negative.
         white_is_zero: whether 0 is white, in Pillow's image too.
         cicp: the numbers of the primaries and of the transfer function in ITU-T H.273.

@@ -2,7 +2,7 @@
 
 libjpeg fills in missing pixels without reporting it. So the file is decoded twice: once with an end
 marker appended, and once with other bytes in front of that marker. If pixels are missing, the bytes
-become pixels, and the two pictures differ from there on.
+become pixels, and the two pictures differ from the first missing row on.
 
     file without end ─┬─► + end marker ──────────────► picture ─┬─► first row that differs
                       └─► + other bytes + end marker ─► picture ─┘
@@ -29,7 +29,7 @@ from .structure.steps import TooManySteps
 
 #: The last bytes of a JPEG.
 _END_MARKER = bytes([0xFF, END])
-#: Bytes that become pixels if some are missing. There are two kinds, because one of them may give
+#: Bytes that become pixels if pixels are missing. There are two kinds, because one of them may give
 #: the same pixels that libjpeg fills in.
 _FILLINGS = (b"\x5a\xa5\x11" * 40, b"\xa5\x5a\xee" * 40)
 #: A restart marker in coded pixels.

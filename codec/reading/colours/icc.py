@@ -18,7 +18,8 @@ from .primaries import BT_709
 
 Matrix = NDArray[np.float64]
 
-#: The classes of profiles that describe colours: of screens, cameras, printers, spaces, and Lab.
+#: The classes of profiles that describe colours: of screens, scanners and cameras, printers, colour
+#: spaces, and abstract profiles.
 CLASSES = (b"mntr", b"scnr", b"prtr", b"spac", b"abst")
 #: The white that all profiles refer to, in XYZ.
 D50 = np.array([0.9642, 1.0, 0.8249])
@@ -156,7 +157,7 @@ def rgb_profile(
             matrix, adaptation = to_d50(chromaticities), adapted(chromaticities)
     except (ZeroDivisionError, np.linalg.LinAlgError):
         return None
-    if not (np.abs(matrix).max() < 4 and np.abs(adaptation).max() < 100):  # nor with NaN
+    if not (np.abs(matrix).max() < 4 and np.abs(adaptation).max() < 100):  # also true for NaN
         return None
     tags = {name: _xyz(matrix[:, number]) for number, name in enumerate(COLUMNS)}
     tags |= dict.fromkeys(CURVES, curve)

@@ -12,7 +12,7 @@ from .jpeg_segments import END, segments
 from .steps import number, steps
 
 MOST_PARTS = 200
-#: Marks a JPEG as a gain map in its own header: Adobe and Google, ISO 21496-1, Apple.
+#: What a gain map has in its header: by Adobe and Google, by ISO 21496-1, and by Apple.
 GAIN_MAP = re.compile(rb"hdrgm:|urn:iso:std:iso:ts:21496:-1|hdrgainmap")
 #: The type of a further picture in files of Apple.
 AUXILIARY = re.compile(rb"AuxiliaryImageType\W{1,40}([\w:.-]{1,80})")
@@ -55,7 +55,7 @@ def look_behind(
         later = [start for start in pictures if at < start < stop]
         after = min(later, default=stop)
         video = _video(data, at, after)
-        if 0 <= video <= at:  # its first bytes are zeros
+        if 0 <= video <= at:  # it may begin before `at`, because its first bytes are zeros
             found.add("video")
         else:
             after = after if video < 0 else video

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .steps import number, steps
 
-#: The most boxes of a file, together with the entries of lists in them.
+#: How many boxes, and entries of lists in them, are read from one file at most.
 MOST_PARTS = 200_000
 #: The first bytes of a "uuid" box with content credentials (C2PA).
 CREDENTIALS = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
@@ -64,5 +64,10 @@ class Boxes:
         return box
 
     def is_cut(self, at: int, names: set[bytes]) -> bool:
-        """Whether a box with one of these names starts at an offset, and the file ends in it."""
+        """Whether the file ends at an offset, in the head of a box there, or in a box with a name.
+
+        Args:
+            at: the offset.
+            names: the names that such a box may have.
+        """
         return self.data[at + 4 : at + 8] in names or at + 8 > len(self.data)

@@ -14,7 +14,7 @@ EXTENSION, FRAME = 0x21, 0x2C
 TEXT, CONTROL, COMMENT, APPLICATION = 0x01, 0xF9, 0xFE, 0xFF
 #: Applications whose data needs no note: how often an animation repeats, and ImageMagick's gamma.
 IGNORED = {b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ImageMagick"}
-#: The most blocks, together with their parts. A GIF of 250 MB has that many, of 255 bytes each.
+#: The most blocks, and parts of blocks, to read. A GIF of 250 MB has that many parts of 255 bytes.
 MOST_PARTS = 1_000_000
 
 

@@ -28,7 +28,7 @@ PROPERTIES = {
 
 
 def look(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what an AVIF or HEIC has besides its picture. Raises TooManySteps."""
+    """Find what an AVIF or HEIC file has besides its picture. Raises TooManySteps."""
     boxes = Boxes(data)
     end = 0
     for box in boxes.within(0, len(data)):

@@ -1,4 +1,4 @@
-"""Finds what a JPEG 2000 has besides its picture: in its boxes, and in the header of its pixels."""
+"""Finds what a JPEG 2000 file has besides its picture: in its boxes and in its pixels' header."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_SEGMENTS = 1_000
 
 
 def look(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a JPEG 2000 has besides its picture. Raises TooManySteps."""
+    """Find what a JPEG 2000 file has besides its picture. Raises TooManySteps."""
     if data.startswith(b"\xff\x4f"):  # a codestream without boxes
         _look_at_pixels(data, 0, image, found)
         return
@@ -57,13 +57,13 @@ def _look_at_pixels(data: bytes, at: int, image: Image.Image, found: Found) -> N
     at += 2
     for _ in range(MOST_SEGMENTS):
         marker = data[at : at + 2]
-        if marker == b"\xff\x64" and not _is_of_an_encoder(data[at + 6 : at + 60]):
+        if marker == b"\xff\x64" and not _by_encoder(data[at + 6 : at + 60]):
             found.add("text", "a comment")
         if not b"\xff\x51" <= marker <= b"\xff\x64":
             break
         at += 2 + max(number(data, at + 2, 2), 2)
 
 
-def _is_of_an_encoder(comment: bytes) -> bool:
+def _by_encoder(comment: bytes) -> bool:
     """Whether a comment was written by an encoder and not by a person."""
     return comment.startswith((b"Created by OpenJPEG", b"Kakadu-", b"Kdu-"))

@@ -24,7 +24,7 @@ KEPT = {
     0xE2: (b"ICC_PROFILE\0", b"MPF\0"),
     0xEE: (b"Adobe",),
 }
-#: Matches the meaning of each part in Google's list, in the XMP, of what follows the picture.
+#: In the XMP, Google's programs list what follows the picture. This matches what each part is.
 MEANING = re.compile(rb"Item:Semantic(?:\s{0,9}=\s{0,9}[\"']|>)(\w{1,40})")
 
 

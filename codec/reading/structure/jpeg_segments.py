@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .steps import number, steps
 
 START, END, SCAN, COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
-#: More segments than a JPEG of 100 MB has with 64 kB in each.
+#: The most segments to read. A JPEG of 100 MB with 64 kB in each segment has fewer.
 MOST_SEGMENTS = 10_000
 _FIRST_BLOCK, _LARGEST_BLOCK = 1 << 10, 1 << 18
 
@@ -83,5 +83,5 @@ def _next_marker(data: bytes, at: int) -> int:
 
 
 def _is_marker(after_ff: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Whether bytes after 0xFF make a marker. Zeros, fill bytes and restart markers are none."""
+    """Whether bytes after 0xFF make a marker. Zeros, fill bytes and restart markers do not."""
     return (after_ff != 0) & (after_ff != 0xFF) & (after_ff & 0xF8 != 0xD0)

@@ -13,9 +13,9 @@ from .boxes import Boxes
 from .found import Found
 from .steps import number
 
-#: The compressions of a BMP by run lengths, for pixels of 8 and of 4 bits.
+#: The numbers of BMP's two run-length compressions: for pixels of 8 bits, and of 4 bits.
 RUNS = (1, 2)
-#: The boxes of a JPEG XL that need no note: they are kept, or empty.
+#: The boxes of a JPEG XL file that need no note: they are kept, or empty.
 JPEG_XL_BOXES = {b"JXL ", b"ftyp", b"jxll", b"jxlc", b"jxlp", b"jxli", b"jbrd", b"Exif", b"xml "}
 #: The header of a PNM: its kind, width, height, and greatest value, with comments in between.
 _GAP = rb"(?:\s|#[^\n]*\n)+"
@@ -91,7 +91,10 @@ def look_at_sgi(data: bytes, image: Image.Image, found: Found) -> None:
 
 
 def look_at_jpeg_xl(data: bytes, image: Image.Image, found: Found) -> None:
-    """Find what a JPEG XL has besides its picture, if it is made of boxes. Raises TooManySteps."""
+    """Find what a JPEG XL file of boxes has besides its picture. Raises TooManySteps.
+
+    A file without boxes has nothing else.
+    """
     if not data.startswith(CONTAINER):
         return
     boxes = Boxes(data)

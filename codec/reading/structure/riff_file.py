@@ -1,4 +1,4 @@
-"""Finds what a WebP has besides its picture: in the chunks of its RIFF, and after its end."""
+"""Finds what a WebP has besides its picture: in its RIFF chunks, and after its end."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reads the directories of a TIFF or BigTIFF, in either byte order. The file may be damaged.
 
-`tags.exif` changes directories.
+This module only reads. `tags/exif.py` can change directories, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PIECES = ((273, 279), (324, 325), (513, 514))
 
 
 class Entry(NamedTuple):
-    """The values of a tag: their kind, how many they are, and the offset of the first one."""
+    """The values of a tag: their kind, how many there are, and the offset of the first one."""
 
     kind: int
     length: int
@@ -103,7 +103,7 @@ class Directories:
         return np.frombuffer(self._data, kind, entry.length, entry.at).astype(np.int64)
 
     def places(self, entry: Entry | None, size: int) -> Iterator[int]:
-        """The offsets of an entry's values, as pieces of `size` bytes. At most MOST_VALUES."""
+        """The offsets of an entry's values, each of `size` bytes. At most MOST_VALUES."""
         if entry is not None:
             end = entry.at + SIZES.get(entry.kind, 0) * entry.length
             yield from range(entry.at, min(end - size + 1, entry.at + size * MOST_VALUES), size)

@@ -13,7 +13,7 @@ NEW_SUBFILE_TYPE, SUBFILE_TYPE, BITS, PHOTOMETRIC, SAMPLES = 254, 255, 258, 262,
 SUB_DIRECTORIES, TRANSFER_FUNCTION = 330, 301
 #: The tags that point to other directories: EXIF, GPS, and interoperability.
 BLOCKS = (34665, 34853, 40965)
-#: The old way to say that a directory describes a smaller copy of a picture.
+#: The value of the old tag SUBFILE_TYPE for a smaller copy of a picture.
 REDUCED = 2
 PHOTOSHOP, LAYERS, CREDENTIALS = 34377, 37724, 52545
 #: How many samples a colour has, by the photometric interpretation. All others have one.
