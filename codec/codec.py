@@ -317,10 +317,7 @@ class Codec:
         return y_hat
 
     def latents_many(self, containers: Sequence[Container]) -> list[Tensor]:
-        """As `latents`, but for several files, in less time.
-
-        Raises BadInputError if one of them is damaged.
-        """
+        """As `latents`, for several files in less time. Raises BadInputError if one is damaged."""
         streams = []
         for container in containers:
             z_stream, y_stream = container.section("z"), container.section("y")

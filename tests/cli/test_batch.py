@@ -259,8 +259,7 @@ def test_memory_zip_and_file_urls(tmp_path: Path, run):
         report,
     )
     assert done.code == 1
-    error = rows(report)["../../escaped.png"]["error"]
-    assert "a file below a folder cannot have this name" in error
+    assert "cannot have this name" in rows(report)["../../escaped.png"]["error"]
     assert tree(tmp_path / "zip") == expected
     assert not list(tmp_path.parent.rglob("escaped*"))
     run("batch", "encode", tmp_path / "in", tmp_path / "photos.zip", "-m", "tiny").fails(
