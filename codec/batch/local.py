@@ -209,7 +209,7 @@ class LocalEngine:
         if self.deaths >= DEATHS:
             raise TicodecError(
                 f"worker processes die as they start ({worker.how_it_died()}), perhaps for lack "
-                "of memory; try fewer `jobs`. What is done is kept, and the same command continues"
+                "of memory; try fewer `jobs`. Files that are done are kept"
             )
         for item in worker.items.values():
             if item.retry:

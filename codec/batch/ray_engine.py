@@ -174,7 +174,7 @@ class RayEngine:
                 if self.stopped:
                     yield Row.left(item)
                     continue
-                error = f"lost by Ray ({self.trouble}); the same command continues"
+                error = f"lost by Ray ({self.trouble}); run the same command again"
                 yield Row.of(item, "failed", error=error)
         finally:
             self.close()

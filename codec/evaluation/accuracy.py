@@ -81,8 +81,8 @@ def notes(run: Evaluation) -> list[str]:
         text += f" For {' and '.join(read)} the labels are read from the bitstream by the model's "
         text += "classifier; no pixels are decoded."
     if run.classifier and shown:
-        text += f" {run.classifier.path.name} reads decoded pixels; on the original pixels it has "
-        text += f"{shown.top1:.1%} and {shown.top5:.1%}."
+        text += f" {run.classifier.path.name} reads decoded pixels. On the original pixels its "
+        text += f"accuracies are {shown.top1:.1%} and {shown.top5:.1%}."
     lines.append(text)
     counts = read | ({"pixels": shown.images} if shown else {})
     if len(set(counts.values())) > 1:

@@ -28,8 +28,8 @@ class Coder(ABC):
         ladder: the settings that are measured for a curve, in the same order.
         default: the setting if the user gives none, or 0 for a codec without a default.
         classified: whether its measurements have ranks by classifiers, which `version` then names.
-        model, effort: name and effort of one of our own models. Each effort is a coder. "" and 0
-            for other codecs.
+        model, effort: name and effort of one of our own models. Each effort has its own coder. ""
+            and 0 for other codecs.
     """
 
     name: str

@@ -52,7 +52,7 @@ for (const card of document.querySelectorAll(".card")) {
     fit: () => zoomTo(1),
     swap: () => { [state.left, state.right] = [state.right, state.left]; show(); },
     grid: () => {
-      const focused = stage.contains(document.activeElement); // the divider goes, not its keys
+      const focused = stage.contains(document.activeElement); // the divider disappears, but its keys still work
       state.grid = !state.grid;
       show();
       if (focused) (state.grid ? stage : divider).focus({ preventScroll: true });
@@ -118,7 +118,7 @@ for (const card of document.querySelectorAll(".card")) {
   }
 
   function wheel(event) {
-    if (!event.ctrlKey && !card.contains(document.activeElement)) return; // the page scrolls
+    if (!event.ctrlKey && !card.contains(document.activeElement)) return; // the page scrolls instead
     if (!event.ctrlKey && state.zoom === 1 && event.deltaY > 0) return; // nothing to zoom out of
     event.preventDefault();
     const [x, y] = place(event);

@@ -47,8 +47,8 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
             raise TicodecError(
-                "a worker process died, perhaps for lack of memory; try fewer `jobs`. What is "
-                "measured is kept: the same again, without `fresh`, goes on from there"
+                "a worker process died, perhaps for lack of memory; try fewer `jobs`. What was "
+                "measured is kept; run the same again, without `fresh`, to go on"
             ) from error
         except BaseException:  # Ctrl-C, a full disk: do not wait for tasks under way
             pool.shutdown(wait=False, cancel_futures=True)

@@ -80,7 +80,7 @@ def test_a_classifier_of_pixels_classifies_every_codec_and_the_originals(classes
     assert table.rows[-1] == ("original", *["–"] * 6, "50.0", "75.0", "–", "–")
     text = (tmp_path / "report" / "report.md").read_text()
     assert "Accuracies are over 4 of 6 images" in text
-    assert "reads decoded pixels; on the original pixels it has 50.0% and 75.0%." in text
+    assert "On the original pixels its accuracies are 50.0% and 75.0%." in text
     facts = json.loads((tmp_path / "report" / "report.json").read_text())
     assert facts["original"] == {"top1": 0.5, "top5": 0.75, "images": 4}
     assert {row["pixel_top5"] for row in facts["means"]} == {0.75}

@@ -59,7 +59,7 @@ class CompressAIPeer(Coder):
 
     @torch.inference_mode()
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        """CompressAI's `compress`, after the edges were repeated up to a multiple of 64 pixels."""
+        """Encode with CompressAI, after repeating the edges up to a multiple of 64 pixels."""
         height, width = pixels.shape[:2]
         extra = [(0, -height % self.stride), (0, -width % self.stride), (0, 0)]
         padded = np.pad(pixels, extra, "edge").transpose(2, 0, 1)[None]  # (1, 3, H', W')
@@ -72,7 +72,7 @@ class CompressAIPeer(Coder):
 
     @torch.inference_mode()
     def decode(self, data: bytes) -> Pixels:
-        """CompressAI's `decompress`, cropped and rounded to 8 bits."""
+        """Decode with CompressAI, then crop the image and round it to 8 bits."""
         at = struct.calcsize(self.sizes)
         height, width, *shape = struct.unpack_from(self.sizes, data)
         setting, count = struct.unpack_from("<BB", data, at)

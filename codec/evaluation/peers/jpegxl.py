@@ -31,11 +31,11 @@ class JpegXl(Coder):
         self.version = f"pillow-jxl-plugin {version('pillow-jxl-plugin')}"
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        """`Image.save` at a quality."""
+        """Encode with `Image.save`. The setting is the quality."""
         out = BytesIO()
         Image.fromarray(pixels).save(out, "JXL", quality=int(setting), lossless=False)
         return out.getvalue()
 
     def decode(self, data: bytes) -> Pixels:
-        """`Image.open`, as RGB."""
+        """Decode with `Image.open`, to RGB."""
         return np.array(Image.open(BytesIO(data), formats=["JXL"]).convert("RGB"))

@@ -45,13 +45,13 @@ class PillowCoder(Coder):
         super().prepare()
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        """`Image.save` at a setting."""
+        """Encode with `Image.save` and `options`."""
         out = BytesIO()
         Image.fromarray(pixels).save(out, self.format, **self.options(setting, pixels))
         return out.getvalue()
 
     def decode(self, data: bytes) -> Pixels:
-        """`Image.open`, as RGB."""
+        """Decode with `Image.open`, to RGB."""
         return np.array(Image.open(BytesIO(data), formats=[self.format]).convert("RGB"))
 
 

@@ -79,7 +79,7 @@ class Bpg(Coder):
         self.version = version_of(self.encoder)
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        """By way of a PNG file."""
+        """Encode by way of a PNG file."""
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "image.png", Path(folder) / "image.bpg"
             Image.fromarray(pixels).save(source, compress_level=1)
@@ -88,7 +88,7 @@ class Bpg(Coder):
             return target.read_bytes()
 
     def decode(self, data: bytes) -> Pixels:
-        """By way of a PNG file."""
+        """Decode by way of a PNG file."""
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "image.bpg", Path(folder) / "image.png"
             source.write_bytes(data)
@@ -149,7 +149,7 @@ class Vtm(Coder):
         self.version = version_of(self.encoder)
 
     def encode(self, pixels: Pixels, setting: float) -> bytes:
-        """By way of a raw 4:4:4 file, with edges repeated up to a multiple of 8 pixels."""
+        """Encode by way of a raw 4:4:4 file, with edges repeated up to a multiple of 8 pixels."""
         height, width = pixels.shape[:2]
         extra = [(0, -height % self.unit), (0, -width % self.unit), (0, 0)]
         planes = np.pad(to_ycbcr(pixels), extra, "edge").transpose(2, 0, 1)  # (3, H', W')
@@ -163,7 +163,7 @@ class Vtm(Coder):
             return struct.pack("<HH", height, width) + target.read_bytes()
 
     def decode(self, data: bytes) -> Pixels:
-        """By way of a raw 4:4:4 file, cropped to the image's size."""
+        """Decode by way of a raw 4:4:4 file, and crop it to the image's size."""
         height, width = struct.unpack_from("<HH", data)
         shape = (3, height + -height % self.unit, width + -width % self.unit)
         with tempfile.TemporaryDirectory() as folder:
