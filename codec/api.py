@@ -84,10 +84,12 @@ def encode(
 
     Args:
         image: an image file of any format that Pillow reads, given as a path, as bytes (or anything
-            bytes-like), or as a file object in binary mode. Or a Pillow image of any mode, a uint8
-            array (H, W), (H, W, 3) or (H, W, 4), or a `Picture`. Any size from 1×1.
-        quality: 1 (smallest file) to 8 (best picture), fractions allowed. None means 4. Or a
-            `Target`, such as `Target("psnr", 35)`: the encoder finds the quality that reaches it.
+            bytes-like), or as a file object in binary mode. It can also be a Pillow image of any
+            mode, a uint8 array (H, W), (H, W, 3) or (H, W, 4), or a `Picture`. The smallest image
+            is 1×1.
+        quality: 1 (smallest file) to 8 (best picture), fractions allowed. None means 4. It can also
+            be a `Target`, such as `Target("psnr", 35)`. Then the encoder finds the quality that
+            reaches the target.
         effort: 1 to 9. More effort takes longer, and gives smaller or better files.
         model, device: see `load`.
         strip, strip_location, allow_truncated: see `read_picture`.
@@ -217,10 +219,10 @@ def coded(
     """Parse a `.tic` file for `classify`, or encode any other image.
 
     Args:
-        quality: to encode with. None means the usual quality.
-        model: to encode with. None means the weights that `head` was trained for.
+        quality: the quality to encode with. None means the usual quality.
+        model: the model to encode with. None means the weights that `head` was trained for.
         head: the file of a classifier. None means the classifier that comes with the weights.
-        progress: of encoding, see `Codec.encode`.
+        progress: gets the progress of encoding, see `Codec.encode`.
 
     Returns:
         The parsed file, and the codec of its weights.
@@ -254,8 +256,8 @@ def room_for(
     Args:
         entry: the weights to encode with.
         device: where the network will run. For a GPU, no image is refused.
-        have: the available memory, in bytes. None means the free memory.
-        effort: of encoding, 1 … 9.
+        have: the available memory, in bytes. None means the result of `memory.available`.
+        effort: the effort to encode with, 1 … 9.
     """
 
     def check(height: int, width: int) -> None:

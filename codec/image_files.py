@@ -24,7 +24,7 @@ def list_images(folder: Path) -> list[Path]:
     Hidden files and folders are left out. Broken links are in the list: reading one raises an error
     that the caller can report.
 
-    Raises BadInputError if it is not a folder, or if it has no images.
+    Raises BadInputError if `folder` is not a folder, or if there are no images in it.
     """
     if not folder.is_dir():
         raise BadInputError(f"{folder}: not a folder of images")

@@ -132,7 +132,7 @@ def needed(
     Args:
         height, width: the size of the image in pixels.
         part: height and width of the pixels to decode, if this is not the whole image.
-        effort: of encoding, 1 … 9.
+        effort: the effort to encode with, 1 … 9.
     """
     stride, takes = config.stride_z, config.memory
     down, across = (size + -size % stride for size in (height, width))

@@ -24,7 +24,8 @@ from .local import CHUNK
 from .messages import Item, Job, Row
 from .ray_cluster import leave
 
-#: How many times a share is begun. After that each of its files is tried alone, as many times.
+#: How many times a share, the files that an actor gets at once, is begun. After that each of these
+#: files is tried alone, as many times.
 TRIES = 2
 #: Seconds that Ray Data has to end a pass.
 JOIN_SECONDS = 60.0
@@ -33,7 +34,7 @@ PASSES = 6
 
 
 def line_of(error: Exception) -> str:
-    """An error in one line. Ray's errors hold tracebacks: the line has their type and last line."""
+    """An error in one line. Of Ray's errors, which hold tracebacks: the type and the last line."""
     if isinstance(error, TicodecError):
         return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Measuring codecs: real bytes, decoded pixels, curves, BD-rates, and a page to look at.
+"""Measures codecs: bytes of real files, decoded pixels, curves, BD-rates, and a page to look at.
 
 images ─┬► coders (ticodec, its peers) ─► stream ─► decoded ─► metrics ─► measurements.jsonl
         │    registry.py, coder.py,                                          measurements.py
