@@ -52,7 +52,8 @@ class Reached:
         target: what was asked for.
         value: what the file reaches, in the target's units.
         trials: how many files were made to find this one, including it.
-        at_end: whether no quality reaches the target. The file has the lowest or highest quality.
+        at_end: whether no quality reaches the target. Then the file has the lowest or the highest
+            quality.
         out_of_reach: whether the file is larger, or looks worse, than the target allows.
     """
 

@@ -114,8 +114,9 @@ def mark_of(tic: bytes, quality: int | None = None) -> str:
 def read_mark(read: Callable[[int, int | None], bytes], size: int) -> str | None:
     """The mark of an image file. None if it has no mark, "" if it has one but is damaged.
 
-    A file whose end is missing has no mark. In a PNG only the mark and the end are checked. A file
-    of another format that has a mark is read completely, and checked by its checksum.
+    A file whose end is missing has no mark. In a PNG only the mark and the end are checked, and a
+    damaged mark counts as no mark. A file of another format that has a mark is read completely, and
+    checked by its checksum.
 
     Args:
         read: returns data[start:end] of the file.
