@@ -64,10 +64,10 @@ class Boxes:
         return box
 
     def is_cut(self, at: int, names: set[bytes]) -> bool:
-        """Whether the file ends at an offset, in the head of a box there, or in a box with a name.
+        """Whether the file ends at an offset, or within a box that begins there.
 
         Args:
             at: the offset.
-            names: the names that such a box may have.
+            names: the names that this box may have. Its name may also be cut off.
         """
         return self.data[at + 4 : at + 8] in names or at + 8 > len(self.data)
