@@ -71,8 +71,8 @@ class ViTConfig(Dimensions):
         heads: the number of attention heads.
         mlp_ratio: the hidden width of the MLPs, in multiples of C.
         grid: the side of the token grid whose position embeddings are learned, 14 for 224² pixels.
-        drop_path: the chance that the last block is skipped in training. It rises linearly from 0
-            at the first block.
+        drop_path: the chance that a sample skips a branch of the last block in training. It rises
+            linearly from 0 at the first block.
     """
 
     C: int = 384
@@ -200,7 +200,7 @@ class CodecConfig(Dimensions):
         if self.model not in names:
             raise ValueError(f"unknown model {self.model!r}; known: {', '.join(names)}")
         if not self.lambdas or min(self.lambdas) <= 0:
-            raise ValueError("lambdas must be positive numbers, at least one")
+            raise ValueError("lambdas must be one or more positive numbers")
 
 
 @dataclass(frozen=True)
@@ -326,7 +326,7 @@ class IcatConfig(CodecConfig):
         if self.shared_blocks > self.vit.L:
             raise ValueError(f"at least {self.shared_blocks} blocks are needed")
         if not self.lambdas or min(self.lambdas) <= 0:
-            raise ValueError("lambdas must be positive numbers, at least one")
+            raise ValueError("lambdas must be one or more positive numbers")
 
     def card_lines(self) -> list[str]:
         """Lines on its Transformer and labels, and a line if it is the paper's ablation."""

@@ -32,7 +32,7 @@ LEAST_WINDOW = 2 / 3
 
 
 class Reader(Protocol):
-    """What `encode_views` needs of a `HeadTrainer`."""
+    """What `encode_views` needs from a `HeadTrainer`."""
 
     config: HeadConfig
     options: TrainOptions

@@ -202,7 +202,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         return f"outputs of the new first layer explain {part:.0%} of the variance of the old ones"
 
     def validation_qualities(self) -> list[float]:
-        """The qualities that the frozen weights have. For pixels, one that has no meaning."""
+        """The qualities that the frozen weights have. For pixels, one quality without meaning."""
         low, high = self.qualities
         return [q for q in VALIDATION_QUALITIES if low <= q <= high] or [low]
 

@@ -63,7 +63,10 @@ class Snapshots:
 
 
 def light_bytes(state: dict[str, Any]) -> bytes:
-    """A checkpoint for `export` and `init`, from a trainer's state, averages in half precision."""
+    """Makes a checkpoint for `export` and `init` from a trainer's state.
+
+    Averages are stored in half precision.
+    """
     kept = {name: value for name, value in state.items() if name not in LEFT_OUT}
     kept["average"] = {
         # STANDARD stays float32: export folds it into other weights before it rounds these to half.

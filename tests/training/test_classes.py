@@ -240,7 +240,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     assert refusal(tmp_path / "no") == f"{tmp_path / 'no'}: no such folder; {wanted}"
     assert refusal(path) == f"{path}: not a folder; {wanted}"
     (tmp_path / "empty").mkdir()
-    assert refusal(tmp_path) == f"{tmp_path}: no subfolder contains images; {wanted}"
+    assert refusal(tmp_path) == f"{tmp_path}: no subfolders with images; {wanted}"
 
 
 def test_a_single_class(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ typedef struct {
 /* Values further from zero than this are rounded to the nearest integer. */
 #define MAGNITUDES 16
 
-/* How latents are rounded, see rounding.py. If `errors` is NULL, to the nearest integer. */
+/* How latents are rounded, see rounding.py. If `errors` is NULL, they are rounded to the nearest
+ * integer. */
 typedef struct {
     const float *errors;  /* [M]: how many bits a squared error of 1 is worth */
     const float *savings; /* [scale tables][MAGNITUDES]: bits saved by magnitude k, not k + 1 */

@@ -58,7 +58,7 @@ def find_classes(folder: Path) -> dict[str, list[Path]]:
         except BadInputError:  # it has no images, so it is not a class
             continue
     if not classes:
-        raise BadInputError(f"{folder}: no subfolder contains images; {WANTED}")
+        raise BadInputError(f"{folder}: no subfolders with images; {WANTED}")
     if len(classes) == 1:
         raise BadInputError(
             f"{folder}: only one class, {next(iter(classes))!r}; {WANTED}, of two or more classes"
