@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -11,7 +10,7 @@ from itertools import islice
 from typing import TypeVar
 
 from ticodec.errors import TicodecError
-from ticodec.processes import start_worker, without_ctrl_c
+from ticodec.processes import cores, start_worker, without_ctrl_c
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
@@ -31,7 +30,7 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
     if jobs == 1 or len(tasks) <= 1:
         yield from map(attempt, tasks)
         return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, cores() // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, start_worker, (threads,)) as pool:
         waiting = iter(tasks)
