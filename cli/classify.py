@@ -201,7 +201,7 @@ def on_terminal() -> bool:
 def _say_few(known: Sequence[str]) -> None:
     """Print a note on a classifier of few classes on stderr, if that is a terminal."""
     if known and on_terminal():
-        only = f"ticodec: note: the classifier knows only {len(known)} classes and answers with "
+        only = f"ticodec: note: the classifier has only {len(known)} classes and answers with "
         print(shown(f"{only}the most similar of them: {', '.join(known)}"), file=sys.stderr)
 
 

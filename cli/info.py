@@ -61,7 +61,7 @@ def info(
 
 
 def _made_from(file: Container) -> str:
-    """What a file says of the photo that it was made from, in words."""
+    """In words, what a file says about the photo that it was made from."""
     from ticodec.batch.provenance import origin_of
 
     origin = origin_of(file)

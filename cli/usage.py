@@ -11,10 +11,10 @@ from typing import Any
 FILE = re.compile(r"-[^-].*\.[A-Za-z]\w*")
 #: What typer says when there are more words than a command takes.
 TOO_MANY = "unexpected extra argument"
-#: What typer says when `-q` is no option of a command, and when the quality after it is missing or
-#: wrong.
+#: Parts of typer's messages: the command has no option `-q`, or the quality after `-q` is missing
+#: or wrong.
 NO_Q, WRONG_Q = "No such option: -q", "'-q'"
-#: What typer says about values, as patterns, and plainer words for it.
+#: Patterns of what typer says about wrong values, and plainer words for each.
 PLAIN = {
     r"Input should be a valid number\b.*": "it must be a number",
     r"Input should be a valid integer\b.*": "it must be a whole number",

@@ -325,7 +325,7 @@ def test_a_spinner_shows_names_unchanged(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_classifier_of_few_classes_says_so(run, tic: Path, monkeypatch) -> None:
     """Once, on a terminal, unless only JSON or labels are wanted."""
     said = (
-        "note: the classifier knows only 3 classes and answers with the most similar of them: ant, "
+        "note: the classifier has only 3 classes and answers with the most similar of them: ant, "
     )
     assert said not in run("classify", tic).err
     monkeypatch.setattr("ticodec.cli.classify.on_terminal", lambda: True)
