@@ -33,8 +33,8 @@ HELP = """Turn photos into small .tic files, back into pictures, and into labels
 
 A .tic file is lossy, as JPEG is: keep the originals that you cannot replace. \
 Every command shows its options, and examples, with --help."""
-EXIT_CODES = """Exit codes: 0 done, 1 failed, 2 wrong usage (also `ticodec` alone), 3 bad input \
-(unreadable, damaged, not a .tic file, wrong weights), 130 interrupted."""
+EXIT_CODES = """Exit codes: 0 done, 1 failed, 2 wrong usage (also `ticodec` without a \
+command), 3 bad input (unreadable, damaged, not a .tic file, wrong weights), 130 interrupted."""
 #: Groups of commands.
 PHOTOS, LOOK, MAKE = "Photos", "Look and measure", "Make your own models"
 

@@ -101,7 +101,7 @@ def encode(
 ) -> None:
     """Encode all photos below SRC into .tic files below DST.
 
-    A target such as --target-size holds for each file. If a photo cannot reach it, that photo
+    A target such as --target-size applies to each file. If a photo cannot reach it, that photo
     fails. With -f the file that comes nearest is written instead.
     """
     from ticodec.reading.options import Reading

@@ -28,9 +28,9 @@ EVERY = 10.0
 #: Bytes that are added to each file's size when the time left is estimated, since small files take
 #: time too.
 BASE = 50_000
-#: The time left is estimated from the files of this many last seconds. One file may take minutes.
+#: The time left is estimated from the files of the last 1800 seconds. One file may take minutes.
 PACE = 1800.0
-#: How many reasons of failures a summary lists, and how many suffixes that were left out.
+#: How many reasons for failures a summary lists, and how many suffixes of files that it left out.
 REASONS, SUFFIXES = 5, 8
 
 
@@ -95,7 +95,7 @@ class Display:
         if row.status == "failed":
             self._print(f"{shown(row.file)}: {row.error}")
         elif row.retried:
-            why = "because a worker process died at the first"
+            why = "because a worker process died at the first try"
             self._print(f"{shown(row.file)}: done at the second try, {why}")
         if self.live is None and not self.quiet and time.monotonic() - self.printed >= EVERY:
             self.printed = time.monotonic()
@@ -165,7 +165,7 @@ def _successes(job: Job, totals: Totals, seconds: float) -> Iterator[tuple[str, 
             sizes += f", {totals.bytes_out * 8 / max(1, totals.pixels):.3f} bits per pixel"
         yield "size", sizes
     if totals.retried:
-        yield "second try", f"{files(totals.retried)}: a worker process died at the first"
+        yield "second try", f"{files(totals.retried)}: a worker process died at the first try"
     if totals.deleted:
         worst = "" if totals.psnr is None else f"; the lowest PSNR is {totals.psnr:.1f} dB"
         yield "deleted", f"{files(totals.deleted)} of the source, after a check{worst}"

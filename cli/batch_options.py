@@ -89,7 +89,7 @@ class Common:
         typer.Option(
             "--force",
             "-f",
-            help="Overwrite files too that no earlier run made from the same source.",
+            help="Also overwrite files that no earlier run of batch made from the same source.",
             rich_help_panel=OUTPUT,
         ),
     ] = False

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: How many labels are shown for a single file, and how many per file for several.
 TOP_ONE, TOP_MANY = 5, 1
-#: A classifier of fewer classes than this cannot name most photos. A note says so.
+#: A classifier with fewer classes than this cannot name most photos. A note says so.
 FEW = 100
 
 EXAMPLES = examples(
@@ -79,8 +79,8 @@ def classify(
             "--model",
             "-m",
             metavar="NAME",
-            help="Model that photos are encoded with first. "
-            "\\[default: the one that --weights reads, else the default model]",
+            help="Model that encodes photos. "
+            "\\[default: the one whose files --weights reads, else the default model]",
             rich_help_panel=QUALITY,
         ),
     ] = None,
@@ -90,7 +90,7 @@ def classify(
             "--quality",
             "-q",
             metavar="Q",
-            help="Quality that photos are encoded at first, 1 to 8. \\[default: 4]",
+            help="Quality at which photos are encoded, 1 to 8. \\[default: 4]",
             rich_help_panel=QUALITY,
         ),
     ] = None,
@@ -113,7 +113,7 @@ def classify(
 
     names = None if labels is None else _names(labels)
     if head is not None:
-        read_head(head, None)  # refuses what is no classifier, before any photo is read
+        read_head(head, None)  # refuses a file that is no classifier, before any photo is read
     count = top or (TOP_ONE if len(sources) == 1 else TOP_MANY)
     rows: list[dict[str, Any]] = []
     known: tuple[str, ...] = ()
@@ -187,7 +187,7 @@ def _called(label: Label, names: list[str] | None) -> str:
         return label.label
     if len(names) != label.classes:
         raise UsageError(
-            f"--labels has {len(names)} names, the classifier {label.classes} classes; "
+            f"--labels has {len(names)} names, but the classifier has {label.classes} classes; "
             "write one per line, in the order of its folders"
         )
     return names[label.number]
@@ -199,7 +199,7 @@ def on_terminal() -> bool:
 
 
 def _say_few(known: Sequence[str]) -> None:
-    """Print a note on a classifier of few classes on stderr, if that is a terminal."""
+    """Say on stderr that the classifier has few classes, if stderr is a terminal."""
     if known and on_terminal():
         only = f"ticodec: note: the classifier has only {len(known)} classes and answers with "
         print(shown(f"{only}the most similar of them: {', '.join(known)}"), file=sys.stderr)

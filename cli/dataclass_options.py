@@ -1,6 +1,6 @@
 """Options of a command that are the fields of a dataclass.
 
-typer makes options of a function's signature. `with_fields` gives a function another signature,
+typer makes options from a function's signature. `with_fields` gives a function another signature,
 in which a parameter that stands for a dataclass is replaced by one option for each field:
 
     def encode(source: Source, common: Common)        as it is written
@@ -8,8 +8,8 @@ in which a parameter that stands for a dataclass is replaced by one option for e
     encode(source, common=Common(jobs=…, report=…))   as it is called
 
 A field describes its option. A dataclass of the command line uses typer's annotation, as any
-command does: `jobs: Annotated[int, typer.Option(…)]`. A dataclass of the library does not know
-typer. It has the `help` in the field's metadata.
+command does: `jobs: Annotated[int, typer.Option(…)]`. A dataclass of the library does not use
+typer. It has the text of the help in the field's metadata, under "help".
 
 A parameter of type `Given[Settings]` gets a dict of only those options that the user gave. All its
 options may be left out.
@@ -36,14 +36,15 @@ class Given(dict[str, Any], Generic[T]):
 def with_fields(
     function: Callable[..., None], groups: Mapping[str, str] | None = None
 ) -> Callable[..., None]:
-    """The function as typer should see it: the text at the top of this file says how.
+    """The function with the signature that typer should see, as the top of this file describes.
 
     Args:
-        groups: of options on the help page, by the name of a field that does not know typer.
+        groups: the group of an option on the help page, by the name of its field. Only for fields
+            of dataclasses that do not use typer.
     """
     hints = get_type_hints(function, include_extras=True)
     own: list[Parameter] = []
-    from_fields: dict[str, list[Parameter]] = {}  # by the parameter that they stand for
+    from_fields: dict[str, list[Parameter]] = {}  # by the name of the parameter that they replace
     for parameter in inspect.signature(function).parameters.values():
         hint = hints[parameter.name]
         settings, optional = hint, False

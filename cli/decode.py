@@ -104,7 +104,7 @@ def decode(
     writer.checked_quality(output_quality)
     with about(source):
         file = as_container(read_input(source), max_pixels)
-        # Before seconds are spent on loading the network:
+        # All checks come before the network is loaded, which takes seconds.
         size = file.header.height, file.header.width
         box = aligned(box_of(crop, *size), divisor, *size)
         width, height = -(-box.width // divisor), -(-box.height // divisor)

@@ -59,7 +59,8 @@ def evaluate(
         typer.Option(
             "--classifier",
             metavar="FILE",
-            help="Also measure how well this classifier of pixels names what each codec decodes.",
+            help="Also measure how accurate this classifier of pixels is on what each codec "
+            "decodes.",
             rich_help_panel=COMPARISON,
         ),
     ] = None,
@@ -90,7 +91,7 @@ def evaluate(
         bool,
         typer.Option(
             "--fresh",
-            help="Measure everything again, even if --out already has its measurement.",
+            help="Measure everything again, even what --out already has.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -100,8 +101,8 @@ def evaluate(
             "--jobs",
             min=1,
             metavar="N",
-            help="How many processes measure at once. They slow each other down: measure times "
-            "with one.",
+            help="How many processes measure at once. They slow each other down, so use one to "
+            "measure times.",
             rich_help_panel=MACHINE,
         ),
     ] = 1,

@@ -52,8 +52,8 @@ Efforts = Annotated[
     typer.Option(
         "--effort",
         metavar="LIST",
-        help="Efforts of our models, 1 to 9, separated by commas. A higher one takes longer for "
-        "smaller files. Each effort is measured as a codec of its own.",
+        help="Efforts of our models, 1 to 9, separated by commas. A higher effort takes longer and "
+        "makes smaller files. Each effort is measured as a codec of its own.",
         rich_help_panel=QUALITY,
     ),
 ]

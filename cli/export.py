@@ -1,4 +1,4 @@
-"""`ticodec export`: make a weights file of a training checkpoint."""
+"""`ticodec export`: make a weights file from a training checkpoint."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def export(
         list[Path],
         typer.Argument(
             metavar="CKPT",
-            help="Checkpoint that `ticodec train` wrote. The weights of several are averaged; "
-            "they must be of the same network.",
+            help="Checkpoint that `ticodec train` wrote. If there are several, their weights are "
+            "averaged. They must be of the same network.",
         ),
     ],
     out: Annotated[
@@ -71,16 +71,16 @@ def export(
         typer.Option(
             "--force",
             "-f",
-            help="Take over the name if other weights have it. These are kept, and what they "
-            "encoded still decodes.",
+            help="Take over the name if other weights have it. The other weights are kept, so that "
+            "files that they encoded can still be decoded.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a weights file of a checkpoint, with a model card, and install it.
+    """Make a weights file from a checkpoint, with a model card, and install it.
 
-    `encode --model` and `classify --weights` take what it made.
+    Then use it with `encode --model`, or with `classify --weights`.
     """
     from ticodec.errors import UsageError
     from ticodec.training import checkpoint
@@ -105,7 +105,7 @@ def export(
     if as_json:
         print_json(facts)
         return
-    already = "" if facts["changed"] else ", there already"
+    already = "" if facts["changed"] else ", was there already"
     made = f"{facts['path']}: {facts['bytes']:,} bytes, {facts['fingerprint']}{already}"
     for line in (made, *use):
         print(shown(line))

@@ -58,7 +58,7 @@ MaxPixels = Annotated[
         "--max-pixels",
         min=1,
         metavar="N",
-        help=f"Refuse images of more pixels. \\[default: {MAX_PIXELS:,}]",
+        help=f"Refuse images of more than N pixels. \\[default: {MAX_PIXELS:,}]",
         show_default=False,
         rich_help_panel=MACHINE,
     ),
@@ -203,7 +203,8 @@ def report(facts: dict[str, Any], line: str, as_json: bool, quiet: bool = False)
     """Print the result of a command: on stderr if the output itself goes to stdout.
 
     Args:
-        facts: what `--json` prints. line: what is printed otherwise.
+        facts: what `--json` prints.
+        line: what is printed without `--json`.
     """
     to_stderr = facts["output"] == "-"
     if as_json:

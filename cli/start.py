@@ -25,5 +25,5 @@ def main() -> None:
             raise
         if code is None:  # no message has been printed yet
             os.write(2, b"ticodec: not enough memory to load the libraries\n")
-        # `sys.exit` could wait for ever for threads of a library that is imported in part.
+        # `sys.exit` could wait for ever for threads of a library that is only partly imported.
         os._exit(1)

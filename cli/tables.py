@@ -1,4 +1,4 @@
-"""Tables on stdout. Nothing of them is cut off, however narrow the terminal is."""
+"""Prints tables on stdout. No text is cut off, however narrow the terminal is."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def train(
     """Train a codec on a folder of photos, or a classifier on a folder of classes.
 
     It runs until it is stopped, unless an option says when it ends. Then `ticodec export` makes a
-    weights file of a checkpoint.
+    weights file from a checkpoint.
     """
     began = time.monotonic()  # before torch is imported, which takes seconds
     from rich.console import Console

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-#: A word like -dash.jpg. Not -q4.5.
+#: Matches a file name that begins with a dash, such as -dash.jpg, but not an option such as -q4.5.
 FILE = re.compile(r"-[^-].*\.[A-Za-z]\w*")
 #: What typer says when there are more words than a command takes.
 TOO_MANY = "unexpected extra argument"
@@ -25,9 +25,10 @@ PLAIN = {
 
 
 def with_hints(message: str, command: str, words: Iterable[str]) -> str:
-    """typer's message, what would be right if that can be guessed, and which help page to see.
+    """Add hints to typer's message: what is probably meant, and which help page to read.
 
     Args:
+        message: what typer says.
         command: such as "ticodec encode".
         words: all words of the command line.
     """

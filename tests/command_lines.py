@@ -46,9 +46,9 @@ class Line(NamedTuple):
     """One command line.
 
     Args:
-        block: the document, and the number of the block in it, from 1.
-        number: of the line in its block, from 0.
-        text: as written, without the comment; parts that a backslash joins are one line.
+        block: the document, and the number of the block in the document, counted from 1.
+        number: the number of the line in its block, counted from 0.
+        text: the line without its comment. Lines that a backslash joins count as one line.
     """
 
     block: tuple[str, int]
@@ -75,7 +75,7 @@ def lines_of(name: str, text: str) -> Iterator[Line]:
 
 
 def without_comment(line: str) -> str:
-    """A line without what follows a ` #`; quoted words may contain one."""
+    """A line without its comment, which begins with ` #`. Quoted words may contain ` #` too."""
     return re.sub(r"""^((?:[^'"#]|'[^']*'|"[^"]*"|(?<=\S)#)*)(?:#.*)?$""", r"\1", line).strip()
 
 
@@ -90,7 +90,7 @@ LINES = [
 
 
 def toy_presets() -> dict[str, ModelConfig | IcatConfig]:
-    """Small networks of the families' presets: those of the golden weights."""
+    """Small networks in place of presets. They have the dimensions of the golden weights."""
     fields = {e.name: weights.read_config(e) for e in weights.entries(GOLDEN / "weights")}
     tic = ModelConfig.from_dict(fields["tiny"])
     icat = replace(IcatConfig.from_dict(fields["tiny-icat"]), labels=())
@@ -99,7 +99,7 @@ def toy_presets() -> dict[str, ModelConfig | IcatConfig]:
 
 
 def use_toy_presets(patch: pytest.MonkeyPatch) -> None:
-    """`ticodec train` begins with small networks."""
+    """Make `ticodec train` use small networks."""
     for name, preset in toy_presets().items():
         patch.setitem(families.PRESETS, name, preset)
     for name in config.VITS:
@@ -199,11 +199,11 @@ def make_parts(folder: Path) -> None:
 
 
 def copy_first(path: Path) -> None:
-    """The second of two runs that differ in their seeds."""
+    """Make the checkpoint of run b2 by copying that of run b1, which differs only in its seed."""
     shutil.copy(str(path).replace("b2", "b1"), path)
 
 
-#: How the files and folders are made that commands read, by their names in the documents.
+#: Functions that make the files and folders that commands read, by their names in the documents.
 MAKERS: dict[str, Callable[[Path], object]] = {
     "PHOTOS": make_photos,
     "COPY": make_photos,
@@ -222,13 +222,13 @@ MAKERS: dict[str, Callable[[Path], object]] = {
     "runs/b2/annealed.pt": copy_first,
     "*.tic": lambda path: make_tic(Path("photo.tic")),
 }
-#: How other files are made, by their suffix.
+#: Functions that make other files, by suffix.
 MAKERS_BY_SUFFIX: dict[str, Callable[[Path], object]] = {
     ".jpg": make_photo,
     ".png": make_photo,
     ".tic": make_tic,
 }
-#: Commands that read what their first argument names, and write what the others name.
+#: Commands that read only the file or folder of their first argument. They write the others.
 WRITING = ("encode", "decode", "compare", "batch")
 
 
@@ -236,7 +236,7 @@ def make_inputs(words: list[str]) -> None:
     """Make what a command reads, if an earlier line of the block has not made it.
 
     Args:
-        words: of the command, without `ticodec`.
+        words: the words of the command, without `ticodec`.
     """
     makers = {word: MAKERS.get(word) or MAKERS_BY_SUFFIX.get(Path(word).suffix) for word in words}
     known = [(Path(word), make) for word, make in makers.items() if make is not None]
@@ -257,14 +257,14 @@ SMALLER = {
     "--anneal-minutes": ["--anneal-minutes", "0.0001"],
     "--minutes": ["--minutes", "0.05"],
 }
-#: Targets of pictures: those of toy networks are poor.
+#: Values of targets that toy networks can reach. Their pictures are poor.
 POORER = {"--target-psnr": "15", "--target-ms-ssim": "1.5dB"}
-#: How much smaller toy photos are than those of the documents, which have crops of them.
+#: Toy photos are this many times smaller than photos of the documents. So crops are smaller too.
 SHRUNK = 8
 
 
 def made_small(words: list[str]) -> list[str]:
-    """A command that does the same with less work; its options stay, with smaller values.
+    """A command that does the same with less work. It has the same options with smaller values.
 
     `*.tic` becomes the names of files, as in a shell. A training that would run until it is stopped
     ends after one step, with small crops. `evaluate` measures two qualities, unless the command

@@ -31,7 +31,10 @@ IMPORTED = [
 
 
 class Errors:
-    """Stands for standard error of this process. Unpickling it redirects a worker's there."""
+    """Stands for standard error of this process.
+
+    A worker that unpickles it writes its own errors to this standard error.
+    """
 
     def __reduce__(self) -> tuple:
         return take_errors, (reduction.DupFd(2),)

@@ -75,7 +75,7 @@ class Bytes:
         raise DamagedError("a varint is not in its shortest form")
 
     def check(self, first: int) -> None:
-        """The CRC-32 that follows is the one of all bytes since `first`."""
+        """Check the CRC-32 that follows. It is that of all bytes from `first` on."""
         if zlib.crc32(self.data[first : self.at]) != self.number(4):
             raise DamagedError("a CRC-32 is wrong")
 
@@ -163,7 +163,7 @@ class Stream:
         return s
 
     def read_block(self, indexes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Values whose tables have these numbers, in the same shape."""
+        """Read values. `indexes` has the number of each value's table, and the result its shape."""
         halves, starts = self.tables.halves, self.tables.starts
         order = indexes.ravel().tolist()
         values = [self.decode(starts[index]) - halves[index] for index in order]
@@ -180,7 +180,7 @@ class Stream:
         return np.array(values, np.int64).reshape(indexes.shape)
 
     def check_end(self) -> None:
-        """The four symbols at the end, which no reader needs to read."""
+        """Check the four symbols at the end, which decoders need not read."""
         for _ in range(4):
             if self.decode(FREE) != 0:
                 raise DamagedError("the end of a stream is wrong")
@@ -192,12 +192,13 @@ class Stream:
 
 
 def decode(data: bytes, weights_file: bytes) -> tuple[dict[str, Any], Latents]:
-    """A `.tic` file to its header's fields and its latents.
+    """Decode a `.tic` file. Returns the fields of its header, and its latents.
 
     Args:
-        data: the file's bytes; weights_file: those of the weights that wrote it.
+        data: the bytes of the file.
+        weights_file: the bytes of the weights file that wrote it.
 
-    Raises DamagedError where the file is not as the format says.
+    Raises DamagedError if the file breaks a rule of the format.
     """
     header, sections = read_container(data)
     if hashlib.sha256(weights_file).digest()[:4] != header["fingerprint"]:
@@ -265,7 +266,11 @@ def decode_wavefront(
 
 
 def gain(weights: Weights, quality: int) -> Maps:
-    """What ŷ is multiplied by, (M,). The quality is as the header has it."""
+    """The factors of ŷ, (M,).
+
+    Args:
+        quality: the quality as the header stores it.
+    """
     levels = len(weights.config["lambdas"])
     if levels == 1:
         return np.ones(weights.config["M"])

@@ -111,7 +111,8 @@ class _Reader(ast.NodeVisitor):
 def circles(imports: Iterable[Import]) -> list[list[str]]:
     """Groups of modules that import each other, directly or through other modules.
 
-    Imports in functions count, because they only delay a circle. Imports for types only do not.
+    Imports in functions count, because they only delay a circle. Imports that only types need do
+    not count.
     Each group is sorted.
     """
     after: dict[str, set[str]] = {}

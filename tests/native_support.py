@@ -15,7 +15,9 @@ INSTRUCTIONS: tuple[str, ...] = getattr(native.module(), "INSTRUCTIONS", ())
 
 
 def output_after_ctrl_c(program: str) -> str:
-    """Run a Python program, interrupt it 0.3 s after it prints "ready", return what it prints then.
+    """Run a Python program, and interrupt it 0.3 s after it prints "ready".
+
+    Returns what it prints after "ready".
 
     Args:
         program: source code. It may be indented.

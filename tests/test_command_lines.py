@@ -28,15 +28,15 @@ from toys import FITS
 
 from ticodec.cli.app import ClickException, app
 
-#: Words of `ticodec` lines that are only parsed, why, and how many such lines there are. A line
-#: that is new in the documents runs, unless its count here is raised.
+#: Lines of `ticodec` that have one of these words are only parsed and do not run. The values are
+#: the reason, and the number of such lines in the documents. Raise it for a new line of this kind.
 PARSED_ONLY = {
     "s3://": ("needs an S3 service; cli/test_batch_s3.py has one", 2),
     "gs://": ("needs Google Cloud Storage", 1),
     "--engine ray": ("needs a Ray cluster; cli/test_batch_ray.py has one", 2),
     "torchrun": ("starts several processes; training/test_distributed.py does", 2),
 }
-#: First words of the other lines, and why they do not run here.
+#: First words of lines of other programs, and why these lines do not run here.
 OTHER_PROGRAMS = {
     "make": "installs packages, or runs all tests",
     "pip": "installs packages",
@@ -51,13 +51,13 @@ RUNNING = [line for line in COMMANDS if not any(mark in line.text for mark in PA
 
 
 def arguments_of(line: Line) -> list[str]:
-    """What follows `ticodec`."""
+    """The words of a line after `ticodec`."""
     return line.words[line.words.index("ticodec") + 1 :]
 
 
 @pytest.fixture(scope="module")
 def toy_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The weights folder; for all tests of this module networks that are trained are small."""
+    """The weights folder of the toy networks. Training uses small networks too in this module."""
     with pytest.MonkeyPatch.context() as patch:
         for name, count in FITS.items():
             patch.setattr(name, count)
@@ -103,7 +103,7 @@ def test_it_runs_as_written(
 
 @pytest.mark.parametrize("line", COMMANDS, ids=str)
 def test_its_options_are_there(line: Line) -> None:
-    """All of it is parsed, with the values as written."""
+    """The whole line is parsed, with the values that the document has."""
     command, words = typer.main.get_command(app), arguments_of(line)
     while hasattr(command, "commands"):
         name, *words = words
@@ -123,7 +123,7 @@ def test_lines_that_do_not_run_are_counted() -> None:
 
 @pytest.mark.parametrize("line", [line for line in LINES if line not in COMMANDS], ids=str)
 def test_other_programs_are_known(line: Line) -> None:
-    """A line of a program that is not in the table is one that nobody tests."""
+    """The table says of every other program why its lines do not run."""
     assert line.words[0] in OTHER_PROGRAMS
     if line.words[0] == "make":
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -145,7 +145,7 @@ def test_no_command_hides_in_another_block(path: Path) -> None:
 
 
 def test_lines_are_found() -> None:
-    """Comments go, and what a backslash joins is one line."""
+    """Comments are left out, and lines that a backslash joins are one line."""
     text = "```sh\nticodec a \\\n  '#b' c#d   # e\n# f\nmake g # h\n```\n```\nno\n```\n"
     lines = [*lines_of("a.md", text)]
     assert [line.words for line in lines] == [["ticodec", "a", "#b", "c#d"], ["make", "g"]]

@@ -20,7 +20,7 @@ def test_relative_links_lead_somewhere(path) -> None:
 
 
 def test_links_are_found() -> None:
-    """Or else the test above could not fail."""
+    """Otherwise the test above could not fail."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"\]\((docs/[^)#\s]+)", text)
 

@@ -48,7 +48,10 @@ PROGRAM = """if True:
 
 
 def bare(folder: Path, *commands: list[object]) -> list[tuple[int, str, str]]:
-    """Run commands in one process without the extras. Exit code, output and errors of each."""
+    """Run commands in one process without the extras.
+
+    Returns the exit code, the output and the errors of each.
+    """
     (folder / "sitecustomize.py").write_text(BLOCK)
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     words = json.dumps([list(map(str, command)) for command in commands])

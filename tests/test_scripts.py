@@ -1,7 +1,9 @@
-"""Every script of tests/benchmarks/ and docs/ runs, on toy weights, and is called as it says.
+"""Every script of tests/benchmarks/ and docs/tools/ runs on toy weights.
 
-So every figure and picture of the documents can be made again. What takes long is made small by
-the scripts' own arguments; commands that they start as processes run in this one.
+So every figure and picture of the documents can be made again. Arguments make the scripts' work
+small. Commands that they would start as processes run in the process of the tests.
+
+The command lines of scripts that documents and scripts quote are parsed.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in SCRIPTS]
 
 
 class Call(NamedTuple):
-    """Arguments of a script, and what comes of them: a file, or words that are printed."""
+    """Arguments of a script, and what it then makes: a file, or text that it prints."""
 
     words: list[object]
     gives: Path | str
@@ -65,9 +67,9 @@ def bench_codec(files: SimpleNamespace) -> list[Call]:
 
 
 def bench_engines(files: SimpleNamespace) -> list[Call]:
-    """The engines that come with torch. One that is exported gives what the modules give."""
+    """Runs the engines that need no other package. "modules" must equal the modules: 100 dB."""
     if not Path("/proc/self/clear_refs").exists():
-        pytest.skip("peaks of memory are read as Linux gives them")
+        pytest.skip("the script reads peaks of memory from files that only Linux has")
     some = ["--image", files.photo, "--models", "tiny", "--repeats", 1, "--threads", 1]
     names = [*some, "--parts", "g_s", "--engines"]
     return [
@@ -77,13 +79,13 @@ def bench_engines(files: SimpleNamespace) -> list[Call]:
 
 
 def bench_gradient(files: SimpleNamespace) -> list[Call]:
-    """Through the toy network in both types."""
+    """Times gradients of the toy network in both types."""
     return [Call([files.photo, "--models", "tiny", "--rounds", 1], "| tiny | ticodec bf16 |")]
 
 
 def bench_sizes(files: SimpleNamespace) -> list[Call]:
     if not hasattr(os, "wait4"):
-        pytest.skip("memory is measured as Unix gives it")
+        pytest.skip("the script measures memory with a function that only Unix has")
     return [Call([files.photo, "--models", "tiny", "--sizes", "70x40"], "| 70×40 | 0.0028 |")]
 
 
@@ -108,7 +110,7 @@ def flops_classify(files: SimpleNamespace) -> list[Call]:
 
 
 def fuzz_native(files: SimpleNamespace) -> list[Call]:
-    """Under the sanitizers where gcc has them."""
+    """Uses the sanitizers if gcc has them."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is missing")
     plain = [] if importlib.import_module("fuzz_native").sanitizer() else ["--plain"]
@@ -123,7 +125,7 @@ def large_images(files: SimpleNamespace) -> list[Call]:
 
 
 def other_machines(files: SimpleNamespace) -> list[Call]:
-    """Cross compilers and emulators are not everywhere."""
+    """Tries this processor only, because cross compilers and emulators may be missing."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is missing")
     return [Call(["--here", "--cases", "golden"], "| the same | the same |")]
@@ -188,7 +190,7 @@ CALLS: dict[str, Callable[[SimpleNamespace], list[Call]]] = {
 
 @pytest.fixture
 def files(tmp_path: Path, run, joint) -> SimpleNamespace:
-    """Small photos, a folder to write to, and the command; "joint" is installed."""
+    """Small photos, a folder to write to, and the command. The weights "joint" are installed."""
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
     out.mkdir()
@@ -200,10 +202,10 @@ def files(tmp_path: Path, run, joint) -> SimpleNamespace:
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, run) -> Callable[[Path], ModuleType]:
-    """Imports a script by its path; the commands it starts run in this process."""
+    """A function that imports a script by its path. Commands that it starts run in this process."""
 
     def load(path: Path) -> ModuleType:
-        monkeypatch.syspath_prepend(str(path.parent))  # of worker processes, too
+        monkeypatch.syspath_prepend(str(path.parent))  # worker processes get it too
         module = importlib.import_module(path.stem)
         if hasattr(module, "subprocess"):
             monkeypatch.setattr(module, "subprocess", Here(run))
@@ -213,7 +215,7 @@ def script(monkeypatch: pytest.MonkeyPatch, run) -> Callable[[Path], ModuleType]
 
 
 class Here:
-    """Stands in for the module `subprocess`: runs `python -m ticodec …` and `python -c …` here."""
+    """Replaces the module `subprocess`. Runs `python -m ticodec …` and `python -c …` here."""
 
     PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 
@@ -235,7 +237,7 @@ class Here:
         return subprocess.CompletedProcess(words, done.code, done.out, done.err)
 
     def Popen(self, words: list[object], **options: Any) -> SimpleNamespace:
-        """A process that ends at once, but is seen to run."""
+        """A process that has ended, although its first `poll` says that it still runs."""
         done = self.run(words)
         states: Iterator[int | None] = iter([None, done.returncode])
         stderr = io.BytesIO(done.stderr.encode())
@@ -246,15 +248,15 @@ class Here:
 def test_every_script_runs(
     name: str, files, script, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
-    assert name in CALLS, f"{name} is new: say in CALLS how it is run on toy weights"
+    assert name in CALLS, f"{name} is new: add a function to CALLS that runs it on toy weights"
     module = script(ROOT / name)
-    if name.endswith("bench_codec.py"):  # random weights are of a small network
+    if name.endswith("bench_codec.py"):  # use a small network for random weights
         monkeypatch.setattr("ticodec.models.families.preset", lambda name: SMALL)
         monkeypatch.setattr(module, "CROP", 64)
         monkeypatch.setattr(module, "alone", lambda function, *arguments: function(*arguments))
     if name.endswith("bench_sizes.py"):
         monkeypatch.setattr(module, "REPEATS", 1)
-        monkeypatch.setattr(module, "subprocess", subprocess)  # memory is that of real processes
+        monkeypatch.setattr(module, "subprocess", subprocess)  # it measures memory of processes
     if name.endswith("bench_engines.py"):
         monkeypatch.setattr("speed.engines.PROCESSES", multiprocessing.dummy)
     for call in CALLS[name](files):
@@ -265,12 +267,12 @@ def test_every_script_runs(
             assert call.gives in capfd.readouterr().out
 
 
-def test_what_is_known_of_scripts_is_there() -> None:
+def test_calls_has_no_script_that_is_gone() -> None:
     assert sorted(CALLS) == sorted(NAMES)
 
 
 def test_stages_add_up(files, script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All stages of encoding and decoding are measured, and are what the whole takes."""
+    """All stages of encoding and decoding are measured. Their seconds add up to the total."""
     module = script(ROOT / "tests/benchmarks/bench_codec.py")
     monkeypatch.setattr(module, "alone", lambda function, *arguments: function(*arguments))
     call = bench_codec(files)[0]
@@ -285,7 +287,7 @@ def test_stages_add_up(files, script, monkeypatch: pytest.MonkeyPatch) -> None:
             assert sum(seconds.values()) == pytest.approx(sample[way])
 
 
-def test_a_stage_that_moved_is_missed(script) -> None:
+def test_a_stage_whose_code_has_moved_is_an_error(script) -> None:
     module = script(ROOT / "tests/benchmarks/bench_codec.py")
     clock = module.Clock()
     codec = SimpleNamespace(g_a=abs, h_a=abs)
@@ -297,7 +299,7 @@ def test_a_stage_that_moved_is_missed(script) -> None:
 
 
 def test_other_bits_are_found(tmp_path: Path, script) -> None:
-    """A stream or an array that comes out otherwise is reported, for each count of threads."""
+    """A stream or an array that differs is reported, for each number of threads."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is missing")
     module = script(ROOT / "tests/benchmarks/other_machines.py")
@@ -327,7 +329,10 @@ COMMAND = re.compile(r"^(?P<python>python )?(?P<path>(?:tests|docs)/\S+\.py)(?P<
 
 
 def quoted(text: str) -> Iterator[tuple[str, list[str]]]:
-    """(path, arguments) of every command of a script in Markdown: in fences a line, else in `…`."""
+    """(path, arguments) of every command line of a script in Markdown.
+
+    It is a line between ``` fences, or text in `…` elsewhere.
+    """
     for number, part in enumerate(re.split(r"^```.*$", text, flags=re.MULTILINE)):
         spans = part.splitlines() if number % 2 else re.findall(r"`([^`]+)`", part)
         for span in spans:
@@ -337,7 +342,10 @@ def quoted(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def own(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The same of a script's first words: lines that are set in; [ ] is what may be left out."""
+    """(path, arguments) of every command line in a script's docstring.
+
+    Arguments in [ ], which may be left out, are included.
+    """
     for line in text.split('"""')[1].splitlines():
         if match := COMMAND.match(line.strip().replace("[", "").replace("]", "")):
             yield match["path"], shlex.split(match["words"])
@@ -363,7 +371,7 @@ def test_commands_are_found_in_documents() -> None:
 
 @pytest.mark.parametrize(("file", "path", "words"), COMMANDS)
 def test_quoted_commands_are_right(file: str, path: str, words: list[str], script) -> None:
-    assert (ROOT / path).is_file(), f"{file} quotes {path}, which is not there"
+    assert (ROOT / path).is_file(), f"{file} quotes {path}, which does not exist"
     parser: argparse.ArgumentParser = script(ROOT / path).parser()
     parser.exit_on_error = False
     try:

@@ -1,4 +1,4 @@
-"""Whole folders of photos: plans a run, does it in many processes or on a Ray cluster, reports it.
+"""Encodes, decodes or classifies whole folders, in many processes or on a Ray cluster.
 
 storage   lists, reads and writes files in a folder or below a URL
 plan      decides which files to do, and names their outputs
@@ -12,5 +12,6 @@ table     turns rows into labels as CSV, JSON lines or Parquet
 SRC ─► plan ─► items ─► engine ─► worker ─► DST
                           └─► rows ─► report, table
 
-An item is a file to do. A row says what became of a file.
+To "do" a file means to encode, decode or classify it. An item is a file to do. A row says what
+became of a file.
 """

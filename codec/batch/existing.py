@@ -3,7 +3,7 @@
 item ─► its output exists? ─┬─► no, or it was made from an older version of the source ─► item
                             ├─► up to date ─► row: skipped
                             ├─► it belongs to another photo ─► item, with its other name
-                            └─► unknown to which photo it belongs ─► row: failed
+                            └─► unknown which photo it belongs to ─► row: failed
 
 Each output says what it was made from (`provenance`). There is no other state. In doubt both files
 are kept, because the photo of a `.tic` file may be gone.
@@ -86,7 +86,7 @@ class Places:
         return self.target.look(name) if self.listed is None else self.listed.get(name)
 
     def in_the_way(self, item: Item, output: Found) -> Row | None:
-        """A row if what stands in the place of an item's output must stay, else None."""
+        """A failed row if the file that has the name of an item's output must stay, else None."""
         if isinstance(self.source, Local) and isinstance(self.target, Local):
             written, read = self.target.root / output.name, self.source.root / item.name
             if os.path.realpath(written) == os.path.realpath(read):
@@ -217,7 +217,7 @@ class Encoding(Places):
 
         Args:
             sure: if true, the file must say that it was made from this photo. If false, a file that
-                does not say its photo may belong to this one.
+                does not say what it was made from may belong to this photo.
         """
         if row := self.in_the_way(item, output):
             return row

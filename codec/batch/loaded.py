@@ -42,7 +42,7 @@ class Loaded:
         return math.prod(self.size)
 
     def done(self, tic: int, header: Header, model: str, seconds: float) -> Row:
-        """The row of the file when it is done.
+        """The row of the file after it was done.
 
         Args:
             tic: size in bytes of its `.tic` file, which was read or written.

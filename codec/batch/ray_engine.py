@@ -4,7 +4,9 @@
                        one actor per CPU (or part of a GPU), on any node, with the network loaded
 
 Ray Data (an extra) decides where actors run, holds back work when they are busy, and moves the work
-of lost nodes to others. This may do a file twice. It is then written twice, with the same bytes.
+of lost nodes to others. So a file may be done twice. It is then written twice, with the same bytes.
+
+A share is the list of items that an actor gets in one call.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def line_of(error: Exception) -> str:
 
 
 class Ledger:
-    """What all actors share: how often each share was begun, and whether the run is stopped.
+    """Counts for all actors how often each share was begun, and knows whether the run is stopped.
 
     Ray repeats the work of a lost node or a dead actor. Without this count, a photo that kills
     every actor would be tried for ever.
@@ -82,8 +84,8 @@ class Actor:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """Turn a block of items into a block of rows.
 
-        Both are pickled, because Arrow cannot hold every file name. A share with which actors died
-        `TRIES` times gives no rows, unless it is a single file.
+        Both are pickled, because Arrow cannot hold every file name. If actors died `TRIES` times
+        while they did a share, it gives no rows, unless it is a single file.
         """
         items = [pickle.loads(item) for item in batch["item"]]
         return {"row": [pickle.dumps(row) for row in self.rows(items)]}
@@ -99,7 +101,7 @@ class Actor:
             yield from map(Row.left, items)
         elif begun > TRIES:
             if len(items) == 1:
-                error = f"every worker process died with this file, {TRIES} with it alone"
+                error = f"every worker process died with this file, {TRIES} of them with it alone"
                 yield Row.of(items[0], "failed", error=error)
         else:
             try:
@@ -183,7 +185,7 @@ class RayEngine:
     def _pass(self, items: list[Item], share: int) -> Iterator[Row]:
         """Do items in shares of `share` files.
 
-        Yields their rows. Items with which actors died too often have none.
+        Yields their rows. An item has no row if too many actors died while they did it.
         """
         import ray
 

@@ -2,7 +2,7 @@
 
 rows ─► a part beside the table every few seconds ─► at the end the table, and parts are deleted
 
-A run that continues a killed run reads the parts that it left.
+A run that continues a killed run reads the parts that the killed run left.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Does files of a run with a network that is loaded once. The workers of every engine do this.
+"""Encodes, decodes or classifies files of a run with a network that is loaded once.
+
+Every engine runs such workers.
 
              ahead, in threads        one at a time         together         in threads
 encode:   read ─► decode image ─────► g_a, h_a ───────────► wavefront ─────► write

@@ -87,7 +87,10 @@ def notes(run: Evaluation) -> list[str]:
     counts = read | ({"pixels": shown.images} if shown else {})
     if len(set(counts.values())) > 1:
         several = ", ".join(f"{name} {count}" for name, count in counts.items())
-        lines.append(f"Images with a known class, of {whole}: {several}. Others do not count.")
+        lines.append(
+            f"Number of images, of {whole}, whose class a classifier knows: {several}. Other "
+            "images do not count."
+        )
     elif (count := next(iter(counts.values()))) < whole:
         lines.append(
             f"Accuracies are over {count} of {whole} images. The folders of the others do not have "

@@ -59,9 +59,9 @@ class PixelFile:
 
     @classmethod
     def checked(cls, path: Path, device: str) -> PixelFile:
-        """The file, after a blank image was classified with it.
+        """The file, after a check that it can classify a blank image.
 
-        Raises BadInputError when that fails.
+        Raises BadInputError when it cannot.
         """
         unchecked = cls(path, device, "")
         try:

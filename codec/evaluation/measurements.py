@@ -110,7 +110,10 @@ class Store:
             self.known[measured.key] = measured
 
     def stream(self, coder: str, setting: float, image: str, suffix: str) -> Path:
-        """The path of a coded file. It has the image's digest, because names may hold anything."""
+        """The path of a coded file.
+
+        It has the image's digest instead of its name, which may have characters that no path has.
+        """
         return self.folder / STREAMS / coder / f"{setting:.12g}" / f"{image[:16]}{suffix}"
 
     def add(self, measured: Measurement, stream: Path, data: bytes) -> None:

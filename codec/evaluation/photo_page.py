@@ -24,7 +24,7 @@ def compare(
     max_pixels: int = MAX_PIXELS,
     progress: Progress = lambda what, done, total: None,
 ) -> tuple[bytes, list[list[Measurement]], dict[str, str]]:
-    """Code a photo with the first coder, and with the others at the settings nearest in bytes.
+    """Code a photo with the first coder, and with the others into files of about the same size.
 
     Args:
         specs: the coders. The first must be one of our own models.

@@ -111,7 +111,10 @@ def line(axes: Any, pairs: Pairs, label: str, **style: Any) -> None:
 
 
 def frame(axes: Any, curves: Sequence[Pairs], margin: float) -> None:
-    """Set the range of the axes: rates up to 1.5 times the first curve's, and all values there.
+    """Set the ranges of the axes.
+
+    The horizontal axis ends at 1.5 times the highest rate of the first curve, or earlier if no
+    curve goes that far. The vertical axis has all values of this range.
 
     Args:
         margin: space above and below the values, in their unit. 5 % of their range is added to it.

@@ -47,7 +47,7 @@ def outcomes(attempt: Callable[[Task], Outcome], tasks: list[Task], jobs: int) -
         except BrokenProcessPool as error:
             raise TicodecError(
                 "a worker process died, perhaps for lack of memory; try fewer `jobs`. What was "
-                "measured is kept; run the same again, without `fresh`, to go on"
+                "measured is kept; run again without `fresh` to go on"
             ) from error
         except BaseException:  # Ctrl-C, a full disk: do not wait for tasks under way
             pool.shutdown(wait=False, cancel_futures=True)

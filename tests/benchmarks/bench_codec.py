@@ -5,8 +5,8 @@
 All codecs run on the CPU in one process, in turns (A B A B …) after a warm-up of each. Loading is
 not timed. Each model runs its exact path (docs/exactness.md) in C and in torch. `--paths` chooses
 others, such as C with one set of instructions. Memory is the peak of a fresh process that loads a
-model and codes the image once. `--cold` also times whole commands. A preset of which no weights are
-installed gets random weights.
+model and codes the image once. `--cold` also times whole commands. A preset without installed
+weights gets random weights.
 """
 
 from __future__ import annotations
@@ -328,7 +328,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--peers", default=peers, help="CompressAI's models; '' for none")
     options.add_argument("--types", help="bf16, fp32 or both; default: fp32, bf16 if it is fast")
     options.add_argument(
-        "--paths", help="of the exact path: any of C,torch,avx512vnni,avx512,avx2,plain"
+        "--paths", help="exact paths to time: any of C,torch,avx512vnni,avx512,avx2,plain"
     )
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--repeats", type=int, default=5, help="timed runs of each codec")

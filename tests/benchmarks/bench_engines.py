@@ -41,7 +41,8 @@ from ticodec.psnr import psnr_of_mse
 
 #: Seconds of rest between runs, because an engine's threads may spin for a while after their work.
 REST = 0.3
-#: Sizes of the product whose rate is measured, the MLP of a strip of tokens, and how often it runs.
+#: Sizes of the product whose rate is measured, which is one of an MLP on a strip of tokens, and how
+#: often it runs.
 TOKENS, IN, OUT, TIMES = 3072, 128, 512, 200
 #: Engines that take an exported graph.
 ONNX = {"openvino", "openvino-fixed", "onnxruntime"}
@@ -119,7 +120,7 @@ def row(worker: Worker, seconds: list[float], x: Tensor, y: Tensor) -> str:
     """A row of the table.
 
     Args:
-        seconds: of each run.
+        seconds: the seconds of each run.
         x: the input of the transform.
         y: the output of the modules in float32.
     """

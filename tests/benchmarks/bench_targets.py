@@ -5,8 +5,9 @@
 
 Every photo of a folder, or the first `--count` photos, is encoded for every target. The result is
 measured independently: the size of the file, and the PSNR or MS-SSIM of the decoded picture. Times
-are ratios of medians: with the target, to the same photos at quality 4. "time" is for encoding in
-one process. "command" is for the whole command, on the first `--commands` photos.
+are ratios: the median with the target, divided by the median of the same photos at quality 4.
+"time" is for encoding in one process. "command" is for the whole command, on the first `--commands`
+photos.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def print_row(
     """Print a target's row. Values are only of photos for which some quality reaches the target.
 
     Args:
-        ratio: of the encoding times with the target and without one.
+        ratio: the encoding time with the target, divided by the time without one.
         pairs: seconds of the command, with the target and without one, for each photo.
     """
     near = [row for row in rows if not row.at_end]

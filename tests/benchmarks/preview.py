@@ -5,7 +5,8 @@
 
 `measure` codes every image of a folder and decodes it at 1/2, 1/4 and 1/8 of its size. It prints
 the PSNR of the 8-bit pixels against the whole decoded picture and against the original. Both are
-first reduced by the mean of every 2×2, 4×4 or 8×8 pixels. "work of g_s" is a share of its products.
+first reduced by the mean of every 2×2, 4×4 or 8×8 pixels. "work of g_s" is the share of its
+products that reduced decoding computes.
 
 `fit` fits the layers of reduced decoding to crops of photos, without every 50th photo. It writes
 their file and its entry into a weights folder. (`ticodec export` fits those of new weights.)

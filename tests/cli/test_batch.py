@@ -67,7 +67,7 @@ def test_odd_names_equal_stems_links_and_a_source_inside_its_target(tmp_path: Pa
     with Image.open(source / "a.png") as image:
         alone = ticodec.load("tiny", bf16=None).encode(image)
     assert without_origin((target / "a.png.tic").read_bytes()) == alone
-    # A folder encoded into itself: no new photos are found, and no photo passes for an output.
+    # A folder encoded into itself: no new photos are found, and no photo is taken for an output.
     again = run("batch", "encode", target, target, "-m", "tiny", "--exclude", "*.png", "--dry-run")
     assert "encode: photos/A.tiff → photos/A.tiff.tic\n" in again.out
     assert "6 of 6 files" in again.out

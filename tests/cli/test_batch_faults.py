@@ -213,7 +213,7 @@ def test_of_200_files_only_the_20_corrupt_ones_fail(tmp_path: Path, run):
     assert done.err.splitlines()[-1] == "ticodec: 20 of 200 files not encoded"
 
 
-def test_a_failure_is_printed_once_at_once_and_once_in_the_summary(tmp_path: Path, run):
+def test_a_failure_is_printed_immediately_and_again_in_the_summary(tmp_path: Path, run):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.png").write_bytes(b"no image at all")
     for options, outs in ((), 1), (("--quiet",), 0), (("--json",), 1):

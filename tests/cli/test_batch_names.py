@@ -319,7 +319,8 @@ def test_stripping_metadata_is_a_setting_that_is_compared(tmp_path: Path, run) -
     assert places("--strip-location") == ("skipped", False)
     assert places("--strip") == ("done", False)
     assert places() == ("done", True)
-    # With deletion, a file of other settings may be all that is left of a photo, and stays.
+    # If sources are deleted, a file with other settings may be all that is left of a photo. It
+    # stays.
     words = ("--strip-location", "--delete-source-after-verify")
     arguments = ("batch", "encode", source, target, "-m", "tiny", "--report", report, *words)
     assert run(*arguments).code == 1

@@ -98,7 +98,7 @@ def test_an_origin_is_read_back_and_earlier_versions_do_not_replace_its_file(tic
     suffix = os.fsdecode(earlier[4])
     if expected == usual:
         assert suffix == expected.suffix
-    else:  # earlier versions take it for that of another photo, as no name has such a suffix
+    else:  # earlier versions find a suffix that no photo has, so they keep the file
         assert "/" in suffix
         assert PurePosixPath(f"a{suffix}").suffix != suffix
 
@@ -139,7 +139,7 @@ def test_more_effort_encodes_a_tree_again_and_less_effort_keeps_it(tmp_path: Pat
         assert statuses(replace(usual, effort=effort, quality=quality)) == {status}
         assert origin(tmp_path / "out" / "a.tic").effort == there
     assert tree(tmp_path / "out") == before
-    # If sources are deleted, a file of less effort may be all that is left of a photo, and stays.
+    # If sources are deleted, a file with less effort may be all that is left of a photo. It stays.
     error = go("-q", 8, "--effort", 2, DELETE, code=1)["a.png"]["error"]
     assert error.endswith("was encoded with effort 1; --effort 1 keeps it, -f overwrites it")
     assert go("-q", 8, "--effort", 5)["a.png"]["quality"] == 8
@@ -166,7 +166,7 @@ def test_each_photo_is_encoded_alone_with_the_effort_of_its_job(tmp_path: Path, 
 
 
 def test_a_target_size_is_for_each_photo(tmp_path: Path, go):
-    """The target is an upper limit of the whole file, with the section about its photo."""
+    """The whole file has at most the target's size, including the section about its photo."""
     make_photos(tmp_path / "in", ["a.png", "b.png", "c.png"], 160)
     with Image.open(tmp_path / "in" / "a.png") as image:
         image.resize((32, 32)).save(tmp_path / "in" / "a.png")

@@ -108,7 +108,7 @@ def test_other_names_of_the_classes(run, tic: Path) -> None:
     table = run("classify", tic, tic, "--labels", names, "--top", 3).out
     assert table.count("[bold]Biene") == 2
     names.write_text("one\ntwo\n")
-    run("classify", tic, "--labels", names).fails(2, "has 2 names, the classifier 3 classes")
+    run("classify", tic, "--labels", names).fails(2, "2 names, but the classifier has 3")
     names.write_text("\n")
     run("classify", tic, "--labels", names).fails(3, "names.txt", "no labels in it")
     names.write_bytes(b"\xff\xfe\x00")
@@ -323,7 +323,7 @@ def test_a_spinner_shows_names_unchanged(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_classifier_of_few_classes_says_so(run, tic: Path, monkeypatch) -> None:
-    """Once, on a terminal, unless only JSON or labels are wanted."""
+    """It does so once, on a terminal only, and neither with --json nor with --quiet."""
     said = (
         "note: the classifier has only 3 classes and answers with the most similar of them: ant, "
     )

@@ -235,7 +235,7 @@ def test_limits_below_one(run, photo: Path) -> None:
 
 
 def test_errors_name_the_file_whatever_it_is_called(run, tmp_path: Path, monkeypatch) -> None:
-    """Even if the file is called like the message or like an argument in it."""
+    """This also holds if the file has the name of an argument, or a word of the message."""
     monkeypatch.chdir(tmp_path)
     Path("not").write_text("hello")
     run("encode", "not", *TINY).fails(3, "not: not an image")

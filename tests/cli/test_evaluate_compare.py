@@ -232,7 +232,7 @@ def test_a_worker_that_dies_is_reported(started, photos: Path, tmp_path: Path) -
     assert process.returncode == 1, err
     assert len(err.splitlines()) == 1
     assert "a worker process died" in err
-    assert "run the same again, without --fresh, to go on" in err
+    assert "run again without --fresh to go on" in err
     wait_until(lambda: group_is_gone(process.pid))
     assert (out / "measurements.jsonl").read_text().count("\n") > 4
 

@@ -171,7 +171,7 @@ def test_every_command_is_documented(run) -> None:
     ],
 )
 def test_help_shows_defaults(run, monkeypatch, command: str, default: str) -> None:
-    """Rich takes text in brackets for markup unless this is turned off."""
+    """Rich would read the brackets of a default as markup and not show them."""
     monkeypatch.setenv("COLUMNS", "200")
     assert f"[default: {default}]" in run(command, "--help").out
 

@@ -24,7 +24,7 @@ PIXELS = make_pixels(20, 30)
 
 
 class PathLike:
-    """A path of a class of the user's own. It is given as bytes."""
+    """A class of the user's own that stands for a path. Its path is bytes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

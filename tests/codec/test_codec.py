@@ -272,7 +272,7 @@ def test_the_error_about_memory_names_a_smaller_model(monkeypatch, picture) -> N
 
 
 def test_outliers_are_coded(tiny) -> None:
-    """Latents far outside every table, as of random pixels at a high gain, are decoded exactly."""
+    """Latents far outside every table, such as those of random pixels at a high gain, are exact."""
     import torch
 
     generator = torch.Generator().manual_seed(0)

@@ -40,7 +40,7 @@ if torch.cuda.is_available():
 
 
 def run(folder: Path, options: list[dict], environment: dict) -> list[dict[str, dict]]:
-    """Hashes of each model in each of these configurations, which one process runs."""
+    """Hashes of each model in each of these configurations. One process runs them all."""
     done = subprocess.run(
         [sys.executable, str(WORKER), str(folder), json.dumps(options)],
         env={**os.environ, **environment},

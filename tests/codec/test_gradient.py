@@ -18,7 +18,7 @@ from ticodec.models.native.gradient import Maps, NativeGradient
 from ticodec.models.swin import SwinLayer
 
 CPU = torch.device("cpu")
-#: Largest error of a gradient, relative to its norm. In bf16 trained networks have smaller errors.
+#: Largest error of a gradient, relative to its norm. Trained networks have smaller errors in bf16.
 CLOSE = {torch.float32: 1e-5, torch.bfloat16: 0.15}
 
 extension = module()

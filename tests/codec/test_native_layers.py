@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not native.active(), reason="the C extension is 
 
 
 def rows_of(count: int, least: int, largest: int, inputs: int) -> Tensor:
-    """Rows of `least`, of `largest`, of both in turns, and of random values: (count, inputs)."""
+    """Rows of `least`, of `largest`, of both alternately, and of random values: (count, inputs)."""
     generator = torch.Generator().manual_seed(0)
     chance = torch.randint(0, 2, (count, inputs), generator=generator) * (largest - least) + least
     chance[torch.rand(count, inputs, generator=generator) < 0.1] = 0

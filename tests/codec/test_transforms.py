@@ -98,7 +98,7 @@ def test_icat_has_only_convolutions(kernels: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("window", [2, 4, 8])
 @pytest.mark.parametrize("size", [(8, 8), (5, 11), (24, 16), (40, 3)])
 def test_blocks_of_any_size(heads: int, window: int, size: tuple[int, int], kernels: str) -> None:
-    """Also maps that are not whole windows, and heads that do not fill a vector."""
+    """Some maps are not whole windows, and some heads do not fill a vector."""
     torch.manual_seed(2)
     block = randomised(STB(48, 3, heads, window, 2))
     x = torch.randn(1, *size, 48)

@@ -255,7 +255,8 @@ def test_accuracies_over_different_images_are_noted(classes, tmp_path, headed) -
     assert means.original == accuracy.Accuracy(top1=1 / 3, top5=1, images=3)
     assert {each.top1 for each in means.points["headed"]} == {2 / 4}
     assert report_files.notes_of(done, "val")[-1] == (
-        "Images with a known class, of 6: headed 4, pixels 3. Others do not count."
+        "Number of images, of 6, whose class a classifier knows: headed 4, pixels 3. Other images "
+        "do not count."
     )
 
 

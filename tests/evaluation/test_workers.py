@@ -61,4 +61,4 @@ if __name__ == "__main__":
     part = Path(sys.argv[1] + ".part")
     part.write_text(" ".join(map(str, found)))
     part.rename(sys.argv[1])
-    time.sleep(2 * PATIENCE)  # it is killed before
+    time.sleep(2 * PATIENCE)  # the test kills this process before the time is over

@@ -3,7 +3,7 @@
 Run from the repository's root, with ticodec installed:
 
     python tests/golden/make.py v2                       for a new format version
-    python tests/golden/make.py v1 --shipped tic-plus    one file of weights that ship from now on
+    python tests/golden/make.py v1 --shipped tic-plus    one file, for weights that are now shipped
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Latents that are encoded once are exact, from the right places, and depend on one generator."""
+"""Latents that are encoded once, before training.
+
+They are exact, come from the right places of the photos, and depend on one random generator only.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def coder(network: CodecNetwork) -> EntropyCoder:
 
 
 def of_sizes(*sizes: tuple[int, int]) -> Photos:
-    """Photos of these (height, width)."""
+    """Photos of these sizes, each (height, width)."""
     return Photos((make_pixels(*size, seed) for seed, size in enumerate(sizes)), 1, CPU)
 
 

@@ -40,7 +40,9 @@ from ticodec.training.standardised_input import folded
 
 
 def steps_apart(codec: Codec, level: float, louder: float = 0.0) -> tuple[torch.Tensor, ...]:
-    """How far latents of training, and simply rounded latents, are from a file's, in its steps.
+    """The distance of two kinds of latents from those of a file, in the file's quantisation steps.
+
+    The first kind are the latents that training uses. The second kind are rounded directly.
 
     Args:
         louder: added to the logarithm of the gain, so that latents have more than a step or two.

@@ -15,7 +15,9 @@ from ticodec.picture import Pixels
 
 
 class CompressAIPeer(Coder):
-    """A model of `compressai.zoo`, named as there, trained for MSE. It runs on the CPU.
+    """A model of `compressai.zoo`, with the name that it has there. It was trained for MSE.
+
+    It runs on the CPU.
 
     Its files hold the image size, the latent size and the length of each string, then the strings.
 
