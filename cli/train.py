@@ -100,7 +100,7 @@ def train(
     ],
     options: Given[TrainOptions],
     limits: Given[Limits],
-    left: Given[PartOptions],
+    part_options: Given[PartOptions],
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="NAME", help=MODEL_HELP, rich_help_panel=NETWORK),
@@ -210,7 +210,7 @@ def train(
     with flags_named(FLAGS), together() as ranks:
         if lmbda is not None and "quality_range" in options:
             raise UsageError("give either `lmbda` or `quality_range`")
-        ends, parts = Limits(**limits), PartOptions(**left)
+        ends, parts = Limits(**limits), PartOptions(**part_options)
         request = Request(
             data,
             model,

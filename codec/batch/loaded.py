@@ -68,7 +68,7 @@ class Loaded:
 
 
 def quality_of(header: Header) -> float | None:
-    """The quality of a `.tic` file, 1 … 8; None if its weights have one fixed λ."""
+    """The quality of a `.tic` file, 1 … 8, or None if its weights have one fixed λ."""
     return round(header.quality / QUALITY_STEPS, 4) or None
 
 

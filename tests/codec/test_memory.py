@@ -29,7 +29,7 @@ PEAK = """if True:
     from ticodec import memory
     from ticodec.cli import app
     memory.available = lambda: 2 << 30
-    out = os.dup(1)  # a command that fails closes its own
+    out = os.dup(1)  # a command that fails redirects its stdout
     try:
         app.main()
     finally:
@@ -40,7 +40,7 @@ PEAK = """if True:
 
 @pytest.fixture(scope="module")
 def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A black PNG of 20,000×20,000 pixels. The file has 49 kB, the pixels take 1.2 GB."""
+    """A black PNG of 20,000×20,000 pixels. The file has 49 kB. The pixels take 1.2 GB."""
     side = 20_000
     deflate = zlib.compressobj(9, wbits=15)
     row = bytes(1 + side // 8)  # one bit per pixel

@@ -1,4 +1,4 @@
-"""When training phases end: by minutes, by steps, by the clock. Also limits that are refused."""
+"""When training phases end: by minutes, by steps, by the clock. Impossible limits are refused."""
 
 from __future__ import annotations
 
