@@ -76,7 +76,10 @@ class Curve:
 
     def quality(self, value: float) -> int:
         """The stored quality guessed for a value. Values outside of the curve give its ends."""
-        return round(float(np.interp(value, self.values, self.stored)))
+        at = np.interp(value, self.values, self.stored)
+        # If two values are almost equal, the slope between them overflows to infinity.
+        at = np.nan_to_num(at, nan=self.stored[0], posinf=self.stored[-1])
+        return round(float(at))
 
 
 @dataclass(frozen=True)

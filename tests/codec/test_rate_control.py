@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import make_pixels
 
@@ -48,6 +48,7 @@ curves = st.lists(st.floats(0, 10), min_size=2, max_size=12).map(rising)
     wide=st.floats(0, 1),
     at_most=st.booleans(),
 )
+@example(rising([0, 2]), rising([0, 2.2250738585072014e-308]), 1, 0, False)
 def test_a_search_ends_and_finds_a_quality_if_there_is_one(
     truth: Curve, guess: Curve, least: float, wide: float, at_most: bool
 ) -> None:
