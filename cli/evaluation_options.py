@@ -125,7 +125,8 @@ def coder_specs(
     for spec in specs:
         make(spec)
         if spec.ours and spec.name in peers:
-            raise UsageError(f"a model and a peer are both called {spec.name}; leave one out")
+            both = f"a model and another codec are both called {spec.name}"
+            raise UsageError(f"{both}; leave one out")
     return specs
 
 

@@ -54,7 +54,7 @@ def test_parts_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "cores", lambda: 9)
     job = divided(Job("encode", "in", memory=8 * GIB), 4)
     assert (job.parts, job.part, job.threads) == (4, GIB, 2)
-    assert job.memory == 5 * GIB  # for one worker with all parts, while three idle
+    assert job.memory == 5 * GIB  # for one worker with all parts, while the other three wait
     needs = (0, 1, GIB, GIB + 1, 3 * GIB, 9 * GIB)
     assert [parts_for(job, need) for need in needs] == [1, 1, 1, 2, 3, 4]
     monkeypatch.setattr(memory, "available", lambda: None)

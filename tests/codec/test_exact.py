@@ -53,7 +53,7 @@ def test_norm_of_equal_tokens_is_zero(ops: CompilingOps) -> None:
 
 
 def test_norm_is_exact_at_its_largest_input(ops: CompilingOps) -> None:
-    """C·Σx² - (Σx)² at 19 bits and 320 channels stays below 2⁵³. Compared with big integers."""
+    """C·Σx² - (Σx)² at 19 bits and 320 channels stays below 2⁵³. It equals that of big integers."""
     torch.manual_seed(1)
     x = torch.where(torch.rand(320) < 0.5, 2.0**18 - 1, 1 - 2.0**18).double()
     numbers = [int(v) for v in x]

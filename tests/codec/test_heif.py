@@ -212,7 +212,7 @@ def test_a_missing_package_is_named(make, module, extra, tmp_path, monkeypatch, 
 
 
 def test_avif_needs_no_extra(monkeypatch) -> None:
-    """Even if a program has loaded pillow-heif, which takes the general brand for HEVC."""
+    """Not even if a program has loaded pillow-heif, which takes the general brand for HEVC."""
     pillow_heif.register_heif_opener()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     out = BytesIO()

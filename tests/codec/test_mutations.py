@@ -40,7 +40,7 @@ def splice(data):
     return data[:a] + other[b:]
 
 def resealed(data):
-    "Damage behind correct checksums: what only the guard of the coder can withstand."
+    "Damage a section, and correct all checksums. So only the coder's own checks can notice it."
     parsed = container.read(data)
     kind = list(parsed.sections)[random.integers(0, len(parsed.sections))]
     damage = [flips, cut, lambda d: random.bytes(random.integers(0, 300)), lambda d: b""]

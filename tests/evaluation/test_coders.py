@@ -161,7 +161,7 @@ def test_a_failing_coder_is_named() -> None:
 
 
 def test_unknown_peers_are_refused() -> None:
-    with pytest.raises(UsageError, match=f"unknown peer 'png'; known: {', '.join(PEERS)}$"):
+    with pytest.raises(UsageError, match=f"unknown codec 'png'; known: {', '.join(PEERS)}$"):
         make_peer("png")
 
 

@@ -114,7 +114,7 @@ def test_small_images_are_not_changed(tmp_path: Path) -> None:
 def test_middle_of_panoramas(tmp_path: Path, turned: bool) -> None:
     pixels = make_pixels(16, 1001)
     save(tmp_path / "a" / "wide.png", pixels.swapaxes(0, 1) if turned else pixels)
-    found = read_one(tmp_path)  # not shrunk: the long side is 4 · 32, the pixels exact
+    found = read_one(tmp_path)  # the image is cropped to a long side of 4 · 32, and not shrunk
     assert ((found.swapaxes(0, 1) if turned else found) == pixels[:, 436:564]).all()
 
 

@@ -65,5 +65,5 @@ USUAL = tuple(name for name, peer in PEERS.items() if peer.usual)
 def make_peer(name: str) -> Coder:
     """A new coder of that name. Raises UsageError if it is unknown or something is missing."""
     if name not in PEERS:
-        raise UsageError(f"unknown peer {name!r}; known: {', '.join(PEERS)}")
+        raise UsageError(f"unknown codec {name!r}; known: {', '.join(PEERS)}")
     return PEERS[name].load()()

@@ -33,7 +33,7 @@ def program(*names: str) -> str:
     for name in names:
         if path := shutil.which(name):
             return path
-    raise UsageError(f"{' or '.join(names)} is not on the PATH; install it, or leave this peer out")
+    raise UsageError(f"{' or '.join(names)} is not on the PATH; install it, or leave it out")
 
 
 def call(*command: object) -> str:
