@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(BIN)/python docs/tools/demo.py
 	@echo
 	@echo 'Let this shell find the command `ticodec`:   . $(BIN)/activate'
-	@echo 'Then try:                                    ticodec encode photo.jpg'
+	@echo 'Then encode a photo:                         ticodec encode docs/samples/kodim15.png photo.tic'
 
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -25,10 +25,11 @@ test: $(VENV)/installed-dev
 # -E reads all pages again, because Sphinx does not repeat the warnings of unchanged pages.
 SPHINX := $(BIN)/python -m sphinx -W --keep-going -q -E -c docs .
 
-docs: $(VENV)/installed-dev
+docs: $(VENV)/installed-docs
 	$(SPHINX) build/docs
+	@echo 'The site is built: open build/docs/index.html'
 
-docs-links: $(VENV)/installed-dev
+docs-links: $(VENV)/installed-docs
 	$(SPHINX) -b linkcheck build/docs-links
 
 # mypy cannot read package-dir of setuptools. These links show it the folders as one package.
@@ -42,10 +43,15 @@ install: $(VENV)/installed
 # Installing the package compiles the C extensions.
 $(VENV)/installed: pyproject.toml setup.py $(wildcard codec/*/native/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ticodec needs Python 3.11 or later")'
-	@echo 'Installing ticodec and PyTorch into $(VENV): about 6 GB, which takes a minute or two …'
+	@echo 'Installing ticodec and PyTorch into $(VENV): about 6 GB of disk. This downloads'
+	@echo 'several gigabytes and takes some minutes.'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable .
+	PYTHONWARNINGS=ignore $(BIN)/pip install --editable .
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable '.[docs]'
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

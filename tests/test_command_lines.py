@@ -45,6 +45,8 @@ OTHER_PROGRAMS = {
     "python3": "makes a virtual environment",
     ".": "enters a virtual environment",
     "cp": "copies a folder that the test makes itself",
+    "ln": "links the command in the home folder",
+    "mkdir": "makes a folder in the home folder",
 }
 COMMANDS = [line for line in LINES if "ticodec" in line.words]
 RUNNING = [line for line in COMMANDS if not any(mark in line.text for mark in PARSED_ONLY)]
