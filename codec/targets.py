@@ -110,6 +110,7 @@ def target_of(measure: Measure, text: str, name: str, nearest: bool = False) -> 
     """
     value = None
     if measure == "size":
+        _check_unit(text.strip(), name)
         value = bytes_in(f"{text}B" if text[-1:].isdigit() else text, letter=1000)
     else:
         unit = "bpp" if measure == "bpp" else "dB"
@@ -123,6 +124,15 @@ def target_of(measure: Measure, text: str, name: str, nearest: bool = False) -> 
     if value is None or not least < value < math.inf:
         raise UsageError(f"{name} takes {FORMS[measure]}, not {text!r}")
     return Target(measure, value, nearest)
+
+
+def _check_unit(text: str, name: str) -> None:
+    """Refuse a size below 1,000 without a unit: "50" usually means 50k. Raises UsageError."""
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) is None or not 0 < float(text) < 1000:
+        return
+    sizes = [text + unit for unit in ("kB" if text.isdigit() else "kM")]
+    examples = [f"{size} is {bytes_in(size, letter=1000):,.0f} bytes" for size in sizes]
+    raise UsageError(f"{name} {text}: write a unit: {', '.join(examples)}")
 
 
 def _decibel_of(number: float) -> float | None:

@@ -56,7 +56,7 @@ def test_a_psnr_as_json(run, photo: Path, tmp_path: Path) -> None:
 
 def test_out_of_reach(run, photo: Path, sizes: tuple[int, int]) -> None:
     """With -f the nearest file is written, and the output says that it misses the target."""
-    words = ("encode", photo, *TINY, "--target-size", "30")
+    words = ("encode", photo, *TINY, "--target-size", "30B")
     said = f"the smallest file has {sizes[0]:,} bytes (quality 1); give --force to take that file"
     run(*words).fails(1, f"{photo}: 30 bytes cannot be reached; {said}")
     assert not photo.with_suffix(".tic").exists()
@@ -88,6 +88,7 @@ def test_wrong_targets(run, photo: Path) -> None:
     fails("-q", 4, "--target-size", "9k", "--quality and --target-size exclude each other; leave")
     fails("--target-bpp", 1, "--target-psnr", 30, "--target-bpp and --target-psnr exclude each")
     fails("--target-size", "big", "--target-size takes a size such as 200k, 1.5MB or 195KiB, not ")
+    fails("--target-size", "50", "--target-size 50: write a unit: 50k is 50,000 bytes, 50B is 50 ")
     fails("--target-ms-ssim", "1", "--target-ms-ssim takes dB, such as 15dB, or a ratio below 1")
     fails("--target-ms-ssim", "15dB", "MS-SSIM needs 161 pixels each way, but the image has 90×70")
     fails("--effort", 0, "--effort must be at least 1, not 0")

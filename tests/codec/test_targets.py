@@ -22,6 +22,8 @@ from ticodec.targets import Measure, Target, target_of
         ("size", " 2 m ", 2_000_000),
         ("size", "195KiB", 195 * 1024),
         ("size", "200000", 200_000),
+        ("size", "1000", 1000),
+        ("size", "50B", 50),
         ("size", "200000B", 200_000),
         ("bpp", "0.5", 0.5),
         ("bpp", ".5bpp", 0.5),
@@ -66,6 +68,21 @@ def test_texts_that_are_not_targets(measure: Measure, texts: tuple[str, ...]) ->
         with pytest.raises(UsageError, match=r"^--it takes .*, not ") as error:
             target_of(measure, text, "--it")
         assert repr(text) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("50", "50k is 50,000 bytes, 50B is 50 bytes"),
+        (" 999 ", "999k is 999,000 bytes, 999B is 999 bytes"),
+        ("1.5", "1.5k is 1,500 bytes, 1.5M is 1,500,000 bytes"),
+    ],
+)
+def test_a_small_size_needs_a_unit(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        target_of("size", text, "--it")
+    assert str(error.value) == f"--it {text.strip()}: write a unit: {said}"
+    assert Target("size", 50).value == 50
 
 
 @pytest.mark.parametrize(
