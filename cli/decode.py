@@ -133,5 +133,7 @@ def divisor_of(scale: str | None) -> int:
         return 1
     divisors = {f"1/{divisor}": divisor for divisor in SCALES[1:]}
     if scale not in divisors:
-        raise UsageError(f"`scale` must be 1/2, 1/4 or 1/8, not {scale!r}")
+        meant = {form: name for name, n in divisors.items() for form in (f"{n}", f"{1 / n}")}
+        hint = f"; write {meant[scale]}" if scale in meant else ""
+        raise UsageError(f"`scale` must be 1/2, 1/4 or 1/8, not {scale!r}{hint}")
     return divisors[scale]

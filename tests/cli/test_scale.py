@@ -27,10 +27,15 @@ def test_smaller_pictures(run, tic: Path, tmp_path: Path, scale: str, size: tupl
     assert Image.open(out).size == size
 
 
-@pytest.mark.parametrize("scale", ["1/3", "2", "0.5", "1", "half"])
-def test_other_scales_are_refused(run, tic: Path, scale: str) -> None:
-    message = f"--scale must be 1/2, 1/4 or 1/8, not {scale!r}"
-    run("decode", tic, "-f", "--scale", scale).fails(2, message)
+@pytest.mark.parametrize(
+    ("scale", "hint"),
+    [("1/3", ""), ("8", "; write 1/8"), ("0.5", "; write 1/2"), ("1", ""), ("half", "")],
+)
+def test_other_scales_are_refused(run, tic: Path, scale: str, hint: str) -> None:
+    message = f"--scale must be 1/2, 1/4 or 1/8, not {scale!r}{hint}\n"
+    done = run("decode", tic, "-f", "--scale", scale)
+    done.fails(2)
+    assert message in done.err
 
 
 def test_a_format_needs_to_hold_only_the_smaller_picture(run, tmp_path: Path) -> None:
