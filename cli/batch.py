@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ticodec.effort import USUAL_EFFORT
-from ticodec.errors import Interrupted, TicodecError
+from ticodec.errors import Interrupted, TicodecError, UsageError
+from ticodec.image_files import SUFFIXES
 from ticodec.shown import shown
-from ticodec.writers import DEFAULT
+from ticodec.writers import DEFAULT, suffixes
 
 from .batch_options import Common, Quality, Source, Target
 from .dataclass_options import with_fields
@@ -106,6 +108,7 @@ def encode(
     """
     from ticodec.reading.options import Reading
 
+    _check_folder("encode", source, target, {".tic"})
     targets = (target_size, target_bpp, target_psnr, target_ms_ssim)
     more = {
         "quality": quality_of(quality, *targets, force=common.force),
@@ -136,6 +139,7 @@ def decode(
     output_quality: OutputQuality = None,
 ) -> None:
     """Decode all .tic files below SRC into images below DST."""
+    _check_folder("decode", source, target, SUFFIXES.union(suffixes()))
     more = {"format": format or DEFAULT, "output_quality": output_quality}
     _run(common, common.job("decode", source, target, **more), None)
 
@@ -190,6 +194,26 @@ def classify(
     more = {"quality": quality, "model": model, "head": where, "top": top}
     job = common.job("classify", source, None, **more)
     _run(common, job, Table(out, job))
+
+
+def _check_folder(command: str, source: str, target: str, of_files: set[str]) -> None:
+    """Refuse a DST that looks like a file, such as "one.tic", unless this folder exists.
+
+    A user who wants a folder of this name can write "one.tic/".
+
+    Args:
+        command: "encode" or "decode".
+        of_files: suffixes of the files that such a command writes.
+
+    Raises UsageError.
+    """
+    path, is_url = Path(target), "://" in target or "::" in target
+    if is_url or path.suffix.lower() not in of_files or target.endswith("/") or path.is_dir():
+        return
+    instead = f"write {target}/ if the folder shall have this name"
+    if Path(source).is_file() and Path(source).suffix.lower() != ".zip":
+        instead = f"for one file use `ticodec {command} {quote(source)} {quote(target)}`"
+    raise UsageError(f"{target}: DST is a folder; {instead}")
 
 
 def _run(common: Common, job: Job, table: Table | None) -> None:

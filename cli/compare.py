@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ticodec.container import MAX_PIXELS
+from ticodec.shown import shown
 
 from .evaluation_options import (
     Against,
@@ -75,7 +77,7 @@ def compare(
 
     if photo == "-" or target == "-":
         raise UsageError("compare reads a file and writes a page, not stdin and stdout")
-    check_input(photo)
+    check_input(photo, folders="evaluate {}")
     target = output_for(photo, target, ".html", force)
     qualities = qualities_of(quality)
     specs = coder_specs(model, qualities, efforts_of(effort), against, device)
@@ -93,7 +95,9 @@ def compare(
     if browse:
         import webbrowser
 
-        webbrowser.open(Path(target).resolve().as_uri())
+        if not webbrowser.open(Path(target).resolve().as_uri()):
+            text = f"ticodec: no browser can be opened here; open {target} in a browser"
+            print(shown(text), file=sys.stderr)
     if failed:
         raise TicodecError(f"left out {'; '.join(failed.values())}")
 

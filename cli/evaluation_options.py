@@ -90,13 +90,13 @@ def coder_specs(
     device: str,
     head: Path | None = None,
 ) -> list[CoderSpec]:
-    """The specs of our own models at each effort, then those of the peers, all checked.
+    """The specs of our own models at each effort, then those of other codecs, all checked.
 
     Args:
         efforts: 1 … 9, at least one.
         head: a classifier's file. Without `model`, the weights that it reads are taken.
 
-    Raises UsageError for an unknown name, a quality out of range, a peer not installed.
+    Raises UsageError if a name is unknown, a quality is out of range, or a codec is not installed.
     """
     from ticodec import weights
     from ticodec.device import pick_device
@@ -107,6 +107,10 @@ def coder_specs(
     peers = list(USUAL) if against is None else _words(against, "--against")
     if peers == ["none"]:
         peers = []
+    for name in peers:
+        if name not in PEERS:
+            takes = f"it takes none, or a list of {', '.join(PEERS)}"
+            raise UsageError(f"--against has no codec {name!r}; {takes}")
     entries = [weights.find(name) for name in dict.fromkeys(names)]
     # Models of one fixed quality ignore -q if other models in the list take it.
     ranged = any(entry.qualities for entry in entries)
@@ -125,8 +129,7 @@ def coder_specs(
     for spec in specs:
         make(spec)
         if spec.ours and spec.name in peers:
-            both = f"a model and another codec are both called {spec.name}"
-            raise UsageError(f"{both}; leave one out")
+            raise UsageError(f"--model and --against both name {spec.name}; leave one out")
     return specs
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from ticodec.container import MAGIC, is_tic
@@ -28,13 +29,18 @@ STANDARD = "-"
 
 
 def check_input(
-    name: str, batch: str | None = None, wanted: Literal["any", "image", "tic"] = "any"
+    name: str,
+    batch: str | None = None,
+    wanted: Literal["any", "image", "tic"] = "any",
+    folders: str | None = None,
 ) -> None:
     """Check that an input is a file that can be opened, before the output is checked.
 
     Args:
         batch: the command of `ticodec batch` that does the same for many files. Messages name it.
         wanted: "image" refuses `.tic` files, and "tic" refuses all others.
+        folders: the command that takes a folder, with {} for its name. Messages name it. By default
+            it is the one of `ticodec batch`, if there is one.
 
     Raises UsageError if no file can have this name, and BadInputError if it cannot be read.
     """
@@ -46,8 +52,10 @@ def check_input(
         takes = f"`ticodec batch {batch}` takes URLs" if batch else "only files can be read"
         raise BadInputError(f"{name}: a URL; {takes}")
     if path.is_dir():
-        takes = f"; `ticodec batch {batch}` takes folders" if batch else ""
-        raise BadInputError(f"{name}: a folder, not a file{takes}")
+        if batch and folders is None:
+            folders = f"batch {batch} {{}} {'TABLE.csv' if batch == 'classify' else 'TARGET'}"
+        command = f"`ticodec {folders.format(quote(name))}` takes folders" if folders else None
+        raise BadInputError(f"{name}: it is a folder; {command or 'this command takes one file'}")
     if path.exists() and not path.is_file():
         return  # a pipe can be opened only once
     try:

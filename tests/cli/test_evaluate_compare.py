@@ -110,8 +110,11 @@ def test_evaluate_refuses(run, photos: Path, tmp_path: Path, monkeypatch) -> Non
     empty = tmp_path / "empty"
     empty.mkdir()
     run("evaluate", empty, *TINY).fails(3, "empty: there are no images in it")
-    run("evaluate", tmp_path / "gone", *TINY).fails(3, "gone: not a folder")
-    run("evaluate", photos, *TINY, "--against", "jpg").fails(2, "unknown codec 'jpg'", "jpeg, webp")
+    run("evaluate", tmp_path / "gone", *TINY).fails(3, "gone: it does not exist")
+    run("evaluate", photos / "0.png", *TINY).fails(3, "0.png: not a folder of images")
+    words = ("--against has no codec 'jpg'; it takes none, or a list of jpeg, webp,",)
+    run("evaluate", photos, *TINY, "--against", "jpg").fails(2, *words)
+    run("evaluate", photos, *TINY, "--against", "none,jpeg").fails(2, "has no codec 'none'")
     run("evaluate", photos, *TINY, "--against", "jpeg,,webp").fails(2, "--against takes a list")
     run("evaluate", photos, "-m", "no").fails(2, "no weights for model 'no'")
     run("evaluate", photos, *TINY, "-q", "1,9").fails(2, "quality must be from 1 to 8, not 9")
@@ -279,11 +282,21 @@ def test_a_peer_that_fails_is_left_out(run, photos: Path, monkeypatch) -> None:
 @pytest.mark.usefixtures("unrendered")
 def test_compare_opens_a_browser_when_asked(run, photos: Path, monkeypatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", opened.append)
+
+    def browse(url: str) -> bool:  # the second time there is no browser
+        opened.append(url)
+        return len(opened) == 1
+
+    monkeypatch.setattr("webbrowser.open", browse)
     assert run("compare", photos / "0.png", *TINY, "--against", "none").code == 0
     assert opened == []
-    assert run("compare", photos / "0.png", *TINY, "--against", "none", "-f", "--open").code == 0
+    words = ("compare", photos / "0.png", *TINY, "--against", "none", "-f", "--open")
+    done = run(*words)
+    assert (done.code, done.err) == (0, "")
     assert opened == [(photos / "0.html").as_uri()]
+    done = run(*words)
+    said = f"ticodec: no browser can be opened here; open {photos / '0.html'} in a browser\n"
+    assert (done.code, done.err) == (0, said)
 
 
 def test_compare_refuses(run, photos: Path, tmp_path: Path) -> None:
@@ -293,5 +306,5 @@ def test_compare_refuses(run, photos: Path, tmp_path: Path) -> None:
     run("compare", "-", *TINY).fails(2, "not stdin")
     run("compare", photos / "0.png", tmp_path / "a.png", *TINY).fails(2, "must end in .html")
     run("compare", photos / "0.png", *TINY, "-q", "0").fails(2, "quality must be")
-    run("compare", photos / "0.png", *TINY, "--against", "gif").fails(2, "unknown codec")
+    run("compare", photos / "0.png", *TINY, "--against", "gif").fails(2, "no codec 'gif'")
     assert not list(photos.glob("*.html"))

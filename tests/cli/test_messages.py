@@ -21,10 +21,14 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_or_several_files_need_batch(run, photo: Path, encoded: Path) -> None:
-    Path("photos").mkdir()
-    run("encode", "photos").fails(3, "photos: a folder, not a file; `ticodec batch encode` takes")
-    run("decode", "photos").fails(3, "`ticodec batch decode` takes folders")
-    run("classify", "photos").fails(3, "`ticodec batch classify` takes folders")
+    for name, typed in (("photos", "photos"), ("my photos", "'my photos'")):
+        Path(name).mkdir()
+        folder = f"{name}: it is a folder; "
+        for command, out in (("encode", "TARGET"), ("decode", "TARGET"), ("classify", "TABLE.csv")):
+            words = f"{folder}`ticodec batch {command} {typed} {out}` takes folders"
+            run(command, name).fails(3, words)
+        run("compare", name).fails(3, f"{folder}`ticodec evaluate {typed}` takes folders")
+        run("info", name).fails(3, f"{folder}this command takes one file")
     Path("b.png").write_bytes(photo.read_bytes())
     words = ("must end in .tic; for many files: `ticodec batch encode`",)
     run("encode", photo, "b.png").fails(2, *words)
@@ -32,6 +36,20 @@ def test_a_folder_or_several_files_need_batch(run, photo: Path, encoded: Path) -
     run("encode", photo, "b.png", "c.png").fails(2, *words)
     run("decode", encoded, "b.tic", "c.tic").fails(2, "for many files: `ticodec batch decode`")
     assert "batch" not in run("info", encoded, "c.tic").err
+
+
+def test_a_batch_into_a_name_that_looks_like_a_file(run, photo: Path, encoded: Path) -> None:
+    photos = photo.parent
+    for command, source, one in (("encode", photo, "one.TIC"), ("decode", encoded, "one.png")):
+        said = f"{one}: DST is a folder; for one file use `ticodec {command} {source} {one}`"
+        for more in ((), ("--dry-run",)):
+            run("batch", command, source, one, *more).fails(2, said)
+        run("batch", command, photos, one).fails(2, f"{one}: DST is a folder; write {one}/ if")
+        assert not Path(one).exists()
+    words = ("--include", photo.name, *TINY, "-j", 1)
+    assert run("batch", "encode", photos, "one.tic/", *words).code == 0
+    assert Path("one.tic/photo.tic").exists()
+    assert run("batch", "encode", photos, "one.tic", *words).code == 0  # the folder exists now
 
 
 def test_a_tic_file_given_to_encode_is_reported_first(run, encoded: Path) -> None:

@@ -71,7 +71,7 @@ def test_crops_larger_than_every_photo_are_made_smaller(photos: Photos) -> None:
 def test_folders_without_images(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no images in it"):
         list_images(tmp_path)
-    with pytest.raises(BadInputError, match="not a folder"):
+    with pytest.raises(BadInputError, match="no: it does not exist"):
         list_images(tmp_path / "no")
 
 
