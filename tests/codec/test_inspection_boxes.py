@@ -161,7 +161,7 @@ def test_properties() -> None:
     assert kinds(heic([item(1, b"hvc1")], [], said, {1: [1, 2, 3]})) == {
         "bits": "10 bits per channel are reduced to 8",
         "metadata": "other data is dropped: brightness of its content",
-        "text": "text is dropped: a description",
+        "text": "text stored with the picture is dropped: a description",
     }
 
 

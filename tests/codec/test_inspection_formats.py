@@ -84,7 +84,9 @@ def test_texts_of_a_png() -> None:
     texts.add_text("parameters", "steps: 20" * 100, zip=True)
     texts.add_itxt("Author", "Ärger", lang="de")
     data = saved("PNG", pnginfo=texts)
-    assert notes_of(data) == {"text": "text is dropped: Title, parameters, Author"}
+    assert notes_of(data) == {
+        "text": "text stored with the picture is dropped: Title, parameters, Author"
+    }
     behind = data.index(b"IEND") - 4
     data = data[:behind] + chunk(b"tEXt", b"Late\0behind the pixels") + data[behind:]
     assert notes_of(data)["text"].endswith(", Late")
@@ -92,7 +94,10 @@ def test_texts_of_a_png() -> None:
 
 def test_texts_of_a_png_cannot_harm_a_terminal() -> None:
     data = png((b"tEXt", b"\x1b[31mred" + b"x" * 72 + b"\0value"))
-    assert notes_of(data)["text"] == "text is dropped: \\x1b[31mred" + "x" * 28 + "…"
+    assert (
+        notes_of(data)["text"]
+        == "text stored with the picture is dropped: \\x1b[31mred" + "x" * 28 + "…"
+    )
 
 
 def test_profiles_that_imagemagick_keeps_in_texts() -> None:
@@ -192,7 +197,9 @@ def test_metadata_of_a_tiff() -> None:
 
 
 def test_extensions_of_a_gif() -> None:
-    assert notes_of(saved("GIF", comment=b"Hello")) == {"text": "text is dropped: a comment"}
+    assert notes_of(saved("GIF", comment=b"Hello")) == {
+        "text": "text stored with the picture is dropped: a comment"
+    }
     plain = saved("GIF")
     end = plain.rindex(b";")
     assert notes_of(plain[:end] + b"!\xfe\0!\xff\x0bImageMagick\x0dgamma=0.45455\0;") == {}
@@ -217,7 +224,9 @@ def test_boxes_of_a_jpeg_2000() -> None:
     xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<x/>"
     data += struct.pack(">I", 8 + len(xmp)) + b"uuid" + xmp
     assert set(notes_of(data)) == {"xmp"}
-    assert notes_of(saved("JPEG2000", comment="Hello")) == {"text": "text is dropped: a comment"}
+    assert notes_of(saved("JPEG2000", comment="Hello")) == {
+        "text": "text stored with the picture is dropped: a comment"
+    }
     raw = saved("JPEG2000", no_jp2=True, comment="Hello")
     assert set(notes_of(raw)) == {"text"}
 
@@ -225,7 +234,7 @@ def test_boxes_of_a_jpeg_2000() -> None:
 def test_comments_of_a_ppm() -> None:
     for comment in (b"# by hand", b"# " + b"by hand " * 1000):
         data = b"P5\n" + comment + b"\n2 2\n255\n1234"
-        assert notes_of(data) == {"text": "text is dropped: a comment"}
+        assert notes_of(data) == {"text": "text stored with the picture is dropped: a comment"}
 
 
 def test_colours_of_a_bmp() -> None:

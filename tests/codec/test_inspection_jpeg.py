@@ -208,7 +208,9 @@ def test_photoshop_s_data_in_two_segments() -> None:
 
 
 def test_comments() -> None:
-    assert notes_of(saved("JPEG", comment=b"Hello")) == {"text": "text is dropped: a comment"}
+    assert notes_of(saved("JPEG", comment=b"Hello")) == {
+        "text": "text stored with the picture is dropped: a comment"
+    }
     assert notes_of(with_segments(segment(0xFE, b""))) == {}
 
 

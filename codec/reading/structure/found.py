@@ -21,7 +21,7 @@ SENTENCES = {
     "photoshop": "Photoshop data is dropped",
     "xmp": "XMP is dropped",
     "exif": "EXIF is dropped",
-    "text": "text is dropped",
+    "text": "text stored with the picture is dropped",
     "credentials": "content credentials (C2PA) are dropped",
     "metadata": "other data is dropped",
     "thumbnail": "a smaller copy of the picture is dropped",
