@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -257,7 +258,7 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
     if common.as_json:
         print_json(totals.summary(seconds) | {"reasons": dict(totals.reasons)})
     elif not common.quiet:
-        print_summary(job, totals, seconds)
+        print_summary(job, totals, seconds, common.report)
     if interrupted:
         raise Interrupted(
             "interrupted; files that are done are kept; run the same command again to go on"
@@ -279,12 +280,14 @@ def _say_what(run: Run, as_json: bool, quiet: bool) -> None:
     from ticodec.batch.messages import Item, files
     from ticodec.batch.report import Totals
 
-    from .batch_display import left_out
+    from .batch_display import lacking, left_out
 
     totals = Totals.of((), run.plan)
     entries: list[dict[str, Any]] = []
+    items: list[Item] = []
     for file in run.sifted():
         if isinstance(file, Item):
+            items.append(file)
             status = "check" if file.verify else "todo"
             entries.append({"file": file.name, "output": file.output, "status": status})
         else:
@@ -301,6 +304,8 @@ def _say_what(run: Run, as_json: bool, quiet: bool) -> None:
         return
     if quiet:
         return
+    for line in lacking(run, items):
+        print(line, file=sys.stderr)
     for entry in entries:
         what = WHAT.get(entry["status"], run.job.action if entry["status"] == "todo" else "")
         if "notes" in entry:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,10 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ticodec.batch.messages import PAST, files
+from ticodec.extras import is_missing
+from ticodec.image_files import NEED_EXTRAS
 from ticodec.shown import shown
 
 if TYPE_CHECKING:
-    from ticodec.batch.messages import Job, Row
+    from ticodec.batch.messages import Item, Job, Row
     from ticodec.batch.report import Totals
     from ticodec.batch.run import Run
 
@@ -81,13 +85,20 @@ class Display:
         if self.live:
             self.live.stop()
 
-    def begin(self, todo: int, checks: int) -> None:
-        """Print how many files are to be done and how many are only to be checked."""
+    def begin(self, items: list[Item]) -> None:
+        """Print how many files are to be done, and how many are only to be checked.
+
+        Also print which packages these files need that are not installed.
+        """
+        checks = sum(item.verify for item in items)
         # Files that were up to date took no time, so they must not count for the pace of the rest.
         self.progress.reset(self.task, completed=int(self.progress.tasks[0].completed))
         if self.live is None and not self.quiet:
             also = f", {files(checks)} to check before the source is deleted" if checks else ""
-            self._print(f"{files(todo)} to {self.run.job.action}{also}")
+            self._print(f"{files(len(items) - checks)} to {self.run.job.action}{also}")
+        if not self.quiet:
+            for line in lacking(self.run, items):
+                self._print(line)
 
     def show(self, row: Row) -> None:
         """Count a row, and print it at once if it failed."""
@@ -131,8 +142,29 @@ class Display:
         return Group(self.progress, Text(self._line()), current)
 
 
-def print_summary(job: Job, totals: Totals, seconds: float) -> None:
-    """Print what a run did on stdout: counts, sizes, and the reasons of failures."""
+def lacking(run: Run, items: Iterable[Item]) -> Iterator[str]:
+    """Yields a line for each extra that is not installed, although files of a run need it.
+
+    Only the suffixes of the files are looked at. Yields nothing if the files are read on a Ray
+    cluster, because other packages may be installed there.
+    """
+    if run.options.engine == "ray":
+        return
+    suffixes = Counter(PurePosixPath(item.name).suffix.lower() for item in items)
+    for extra, needed in NEED_EXTRAS.items():
+        found = sorted(needed.suffixes.intersection(suffixes))
+        if found and is_missing(needed.module):
+            count = sum(suffixes[suffix] for suffix in found)
+            need = f"need{'s' if count == 1 else ''} a package that is not installed"
+            yield f"{files(count)} ({', '.join(found)}) {need}: pip install 'ticodec[{extra}]'"
+
+
+def print_summary(job: Job, totals: Totals, seconds: float, report: Path | None = None) -> None:
+    """Print what a run did on stdout: counts, sizes, and the reasons of failures.
+
+    Args:
+        report: the report that was written, if any.
+    """
     if not totals.files:
         print(f"nothing to {job.action} below {shown(job.source)}")
         for name, what in left_out(totals).items():
@@ -141,7 +173,11 @@ def print_summary(job: Job, totals: Totals, seconds: float) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")  # a long name is not cut
-    lines = (*_successes(job, totals, seconds), *_troubles(totals), *left_out(totals).items())
+    lines = (
+        *_successes(job, totals, seconds),
+        *_troubles(totals, report),
+        *left_out(totals).items(),
+    )
     for name, what in lines:
         table.add_row(name, Text(what))
     Console().print(table)
@@ -159,6 +195,11 @@ def _successes(job: Job, totals: Totals, seconds: float) -> Iterator[tuple[str, 
         )
     if counts["skipped"]:
         yield "up to date", files(counts["skipped"])
+        if job.action == "encode" and totals.unread:
+            yield (
+                "",
+                "their notes are not read again; to see them, encode again with --no-skip-existing",
+            )
     if job.target is not None and totals.whole:
         sizes = f"{decimal(totals.bytes_in)} → {decimal(totals.bytes_out)}{_ratio(totals)}"
         if job.action == "encode":
@@ -171,15 +212,16 @@ def _successes(job: Job, totals: Totals, seconds: float) -> Iterator[tuple[str, 
         yield "deleted", f"{files(totals.deleted)} of the source, after a check{worst}"
 
 
-def _troubles(totals: Totals) -> Iterator[tuple[str, str]]:
+def _troubles(totals: Totals, report: Path | None) -> Iterator[tuple[str, str]]:
     """The names and texts of summary lines about losses, failures, and files that are left."""
+    where = "--report FILE writes" if report is None else f"{report} has"
     if totals.kept:
         yield (
             "kept",
-            f"{files(totals.kept)} of the source; --report FILE writes the reason for each",
+            shown(f"{files(totals.kept)} of the source; {where} the reason for each"),
         )
     if totals.notes:
-        yield "notes", "--report FILE writes them for each file"
+        yield "notes", shown(f"{where} them for each file")
         for kind, count in totals.notes.most_common():
             yield "", f"{count:,}× {kind}, e.g. {totals.examples[kind]}"
     if totals.counts["failed"]:
@@ -187,7 +229,8 @@ def _troubles(totals: Totals) -> Iterator[tuple[str, str]]:
         for reason, count in totals.reasons.most_common(REASONS):
             yield "", shown(f"{count:,}× {reason}")
         if len(totals.reasons) > REASONS:
-            yield "", f"and {len(totals.reasons) - REASONS:,} other reasons, see --report"
+            rest = len(totals.reasons) - REASONS
+            yield "", shown(f"and {rest:,} other reasons; {where} them for each file")
     if totals.counts["left"]:
         yield "not done", f"{files(totals.counts['left'])}; run the same command again to go on"
 

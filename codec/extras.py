@@ -32,9 +32,14 @@ def check_extra(extra: str, user: str, *modules: str) -> None:
 
     Raises UsageError if a module is missing.
     """
-    missing = [name for name in modules if find_spec(name) is None]
+    missing = [name for name in modules if is_missing(name)]
     if missing:
         raise UsageError(_line(extra, user, f"no {', '.join(missing)}"))
+
+
+def is_missing(module: str) -> bool:
+    """Whether a module is not installed. It is not imported."""
+    return find_spec(module) is None
 
 
 def _line(extra: str, user: str, why: str) -> str:

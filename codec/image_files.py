@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import BadInputError
 
+
+class Needed(NamedTuple):
+    """Suffixes of image files that cannot be read without a module of an extra."""
+
+    module: str
+    suffixes: frozenset[str]
+
+
+#: What cannot be read without an extra, by the name of the extra.
+NEED_EXTRAS = {
+    "heif": Needed("pillow_heif", frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})),
+    "jxl": Needed("pillow_jxl", frozenset({".jxl"})),
+}
 #: Suffixes of the files that are listed in folders. A single file may have any name.
 SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".avifs"),
-    *(".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl"),  # these need extras
+    *(suffix for needed in NEED_EXTRAS.values() for suffix in needed.suffixes),
     *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".tif", ".tiff", ".gif", ".bmp", ".dib"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".qoi", ".psd", ".gbr", ".ico", ".cur", ".icns"),
     *(".tga", ".icb", ".vda", ".vst", ".dds", ".blp", ".ftc", ".ftu", ".fits", ".fli", ".flc"),

@@ -36,6 +36,7 @@ class Totals:
             something would be lost.
         notes: number of files with a note, by the kind of the note.
         examples: one note of each kind.
+        unread: number of files that were up to date, so that no notes were looked for.
         psnr: the lowest PSNR in dB of the files whose source was deleted.
         reasons: how often each error occurred.
         left_out: number of files that have no row because of their suffix, by suffix.
@@ -52,6 +53,7 @@ class Totals:
     kept: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    unread: int = 0
     psnr: float | None = None
     reasons: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -76,6 +78,7 @@ class Totals:
             self.examples.setdefault(note.kind, note.text)
         if row.deleted and row.psnr is not None:
             self.psnr = row.psnr if self.psnr is None else min(self.psnr, row.psnr)
+        self.unread += row.status == "skipped" and not row.notes and not row.kept
         if row.status in ("done", "skipped"):
             self.bytes_in += row.bytes_in
             self.bytes_out += row.bytes_out
@@ -170,7 +173,7 @@ def write_report(path: Path, rows: list[Row], totals: Totals, seconds: float) ->
     writer = csv.DictWriter(text, names)
     writer.writeheader()
     for entry in listed:
-        entry["notes"] = "; ".join(note.text for note in entry["notes"])
+        entry["notes"] = "; ".join(f"{note.kind}: {note.text}" for note in entry["notes"])
     writer.writerows(listed)
     # File names are bytes to the system. Names that are not Unicode are written unchanged.
     write_file(path, text.getvalue().encode("utf-8", "surrogateescape"))

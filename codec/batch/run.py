@@ -98,14 +98,12 @@ class Run:
             yield from sift(self.job, items, skip)
 
     def rows(
-        self, begin: Callable[[int, int], None] = lambda todo, checks: None
+        self, begin: Callable[[list[Item]], None] = lambda items: None
     ) -> Generator[Row, None, None]:
         """Do the run and yield a row for every file as soon as it is done. Close it to stop early.
 
         Args:
-            begin: called when it is known which files are up to date. Its arguments are the number
-                of files to do, and the number of files that are only checked before their sources
-                are deleted.
+            begin: called with the files to do, when it is known which files are up to date.
 
         Raises TicodecError when workers cannot start, or the table cannot be written.
         """
@@ -123,7 +121,7 @@ class Run:
         unreported = (item for item in self.plan.items if item.name not in names)
         return [*self.reported, *map(Row.left, unreported)]
 
-    def _rows(self, begin: Callable[[int, int], None]) -> Generator[Row, None, None]:
+    def _rows(self, begin: Callable[[list[Item]], None]) -> Generator[Row, None, None]:
         if self.job.target is not None:
             place(self.job.target).clean()
         stopped = False
@@ -137,8 +135,7 @@ class Run:
         if stopped:
             yield from map(Row.left, items)
             return
-        checks = sum(item.verify for item in items)
-        begin(len(items) - checks, checks)
+        begin(items)
         if items:
             yield from self._run(items)
         if self.table is not None:

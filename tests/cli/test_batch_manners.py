@@ -129,6 +129,56 @@ def test_files_that_are_up_to_date_are_not_counted_as_work(tmp_path: Path, run):
     assert run(*words).err == "1 file to encode\n"
 
 
+def test_a_second_run_says_that_it_has_not_read_the_notes(tmp_path: Path, run, monkeypatch):
+    def words_of(*command: object) -> str:
+        return " ".join(run(*command).out.split())
+
+    monkeypatch.chdir(tmp_path)
+    source, report = Path("in"), Path("r.csv")
+    make_photos(source, ["a.png"])
+    plain = Image.fromarray(make_pixels(40, 50))
+    plain.save(source / "b.gif", save_all=True, append_images=[plain.rotate(90), plain])
+    words = ("batch", "encode", source, "out", "-m", "tiny", "-j", 1, "--report", report)
+    again = "their notes are not read again; to see them, encode again with --no-skip-existing"
+    first = words_of(*words)
+    assert "notes r.csv has them for each file 1× frames" in first
+    assert again not in first
+    assert rows(report)["b.gif"]["notes"].startswith("frames: ")
+    assert rows(report)["a.png"]["notes"] == ""
+    assert f"up to date 2 files {again} size" in words_of(*words)
+    third = words_of(*words, "--no-skip-existing")
+    assert again not in third
+    assert "notes r.csv has them for each file 1× frames" in third
+    without = words_of(*words[:-2], "--no-skip-existing")
+    assert "notes --report FILE writes them for each file" in without
+
+
+def test_missing_packages_are_named_before_work_starts(
+    tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch
+):
+    source = tmp_path / "in"
+    make_photos(source, ["a.png", "done.png"])
+    words = ("batch", "encode", source, tmp_path / "out", "-m", "tiny", "-j", 1)
+    assert run(*words).code == 0
+    for name in ("a.HEIC", "b.heic", "c.hif", "d.jxl"):
+        (source / name).write_bytes(b"no image")
+    find = extras.find_spec
+    missing = ("pillow_heif", "pillow_jxl")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name in missing else find(name))
+    said = [
+        "3 files (.heic, .hif) need a package that is not installed: pip install 'ticodec[heif]'",
+        "1 file (.jxl) needs a package that is not installed: pip install 'ticodec[jxl]'",
+    ]
+    assert run(*words, "--dry-run").err.splitlines() == said
+    assert run(*words, "--dry-run", "--quiet").err == ""
+    done = run(*words)
+    assert (done.code, done.err.splitlines()[:3]) == (1, ["4 files to encode", *said])
+    assert run(*words, "--exclude", "*.heic", "--exclude", "*.HEIC", "--exclude", "*.hif",
+               "--dry-run").err.splitlines() == said[1:]  # fmt: skip
+    monkeypatch.setattr(extras, "find_spec", find)
+    assert run(*words, "--dry-run").err == ""
+
+
 def test_neither_an_archive_nor_a_folder_of_its_name_is_written(tmp_path: Path, run):
     make_photos(tmp_path / "in", ["a.png"])
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
