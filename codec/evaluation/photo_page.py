@@ -9,6 +9,7 @@ from ticodec import __version__
 from ticodec.container import MAX_PIXELS
 
 from . import bd, page, report_tables
+from .coder import Coder
 from .measure import Progress, load
 from .measurements import Measurement
 from .packages import check_evaluation_packages
@@ -56,9 +57,9 @@ def compare(
         for coder in coders
     ]
     about = [
-        f"{source.width}×{source.height} pixels, ticodec {__version__}. Every codec has the "
-        "setting whose file is nearest in bytes. Bytes are those of complete files. PSNR and "
-        "MS-SSIM are measured on decoded 8-bit RGB pixels.",
+        f"{source.width}×{source.height} pixels, ticodec {__version__}. {_sizes(coders)}Sizes are "
+        "of whole files. Except for the original, these files have no metadata. PSNR and MS-SSIM "
+        "are measured on decoded 8-bit RGB pixels.",
         "; ".join(f"{coder.name}: {coder.version}" for coder in coders) + ".",
         *(f"Left out: {why}" for why in failed.values()),
     ]
@@ -66,6 +67,14 @@ def compare(
     heading = f"{source.name}: {page.title_of([coder.name for coder in coders])}"
     plots = page.rd_plots(curves, [])
     return page.render(heading, about, plots, tables, cards), rows, failed
+
+
+def _sizes(coders: list[Coder]) -> str:
+    """A sentence about how codecs were set, or "" if there is one codec only."""
+    first, *others = (coder.name for coder in coders)
+    if not others:
+        return ""
+    return f"Every other codec has the setting whose file is closest in size to that of {first}. "
 
 
 def _photo_table(rows: list[Measurement], knobs: dict[str, str]) -> Table:

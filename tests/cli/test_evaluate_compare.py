@@ -247,6 +247,8 @@ def test_compare(run, photos: Path) -> None:
     page = (photos / "0.html").read_text()
     assert page.count('class="card"') == 2
     assert "<h1>0.png: tiny against webp</h1>" in page
+    closest = "Every other codec has the setting whose file is closest in size to that of tiny. "
+    assert f"{closest}Sizes are of whole files. Except for the original, these files have" in page
     run("compare", photos / "0.png", *TINY).fails(2, "exists already")
     done = run("compare", photos / "0.png", photos / "new.html", *TINY, "--json", "-f")
     facts = json.loads(done.out)
@@ -290,6 +292,7 @@ def test_compare_opens_a_browser_when_asked(run, photos: Path, monkeypatch) -> N
     monkeypatch.setattr("webbrowser.open", browse)
     assert run("compare", photos / "0.png", *TINY, "--against", "none").code == 0
     assert opened == []
+    assert "Every other codec" not in (photos / "0.html").read_text()
     words = ("compare", photos / "0.png", *TINY, "--against", "none", "-f", "--open")
     done = run(*words)
     assert (done.code, done.err) == (0, "")
