@@ -150,7 +150,7 @@ class HeadTrainer(BaseTrainer[HeadConfig, HeadData]):
         )
         held = {q: self.held(images, q) for q in self.validation_qualities()}
         data = HeadData(images, None, torch.empty(0), held)
-        ticks = len(images) + images.left_out
+        ticks = len(images) + len(images.left_out)
         if self.config.halving and not layer_of(self.network).weight.any():
             read, qualities = self.read, self.qualities
             line += f"\n{fit_to(self, images, read, qualities, lambda more: tick(ticks + more))}"

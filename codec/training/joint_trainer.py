@@ -83,7 +83,7 @@ class JointTrainer(BaseTrainer[IcatConfig, ClassFolder]):
         runs = self.record()
         if self.options.step == 2 and not (runs and runs[-1].get("step") == 2):
             self.begin_rate(data)
-        files = len(data) + data.left_out
+        files = len(data) + len(data.left_out)
         if self.has_halving() and not layer_of(self.average).weight.any():
             line += f"\n{self.fit_halving(data, lambda more: tick(files + more))}"
         if self.imitated is not None and not self.step:

@@ -65,7 +65,7 @@ def load_data(trainer: AnyTrainer, folder: Path, console: Console) -> Any:
             bar.update(task, total=total, advance=1)
 
         data, line = trainer.load_data(folder, tick)
-    console.print(line)
+    console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
     return data
 
 

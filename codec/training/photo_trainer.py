@@ -19,6 +19,7 @@ from ticodec.models.families import build
 
 from .data.decoding import Decoding, useful_processes
 from .data.photos import Photos, split
+from .data.unusable import listed
 from .option_field import Training
 from .options import TrainOptions
 from .request import Beginning, Request
@@ -92,19 +93,34 @@ class PhotoTrainer(BaseTrainer[CodecConfig, D]):
         decoding, count = self.loading or self.decode(folder)
         self.loading = None
         images, step = iter(decoding), partial(tick, len(decoding))
-        photos = Photos(islice(images, count), self.options.crop, self.device, step)
-        size = CALIBRATION_SIZE
+        paths, held_paths = decoding.paths[:count], decoding.paths[count:]
+        left_out: dict[Path, str] = {}
+
+        def leave_out(number: int, why: str) -> None:
+            left_out[paths[number]] = why
+
+        def leave_out_held(number: int, why: str) -> None:
+            if held_paths[number] not in paths:  # a single photo is trained on too
+                left_out[held_paths[number]] = why
+
+        size = self.options.crop
         try:
-            validation = Photos(images, size, self.device, step)
-        except BadInputError:  # all are too small: validate on training photos instead
-            validation, size = photos, self.options.crop
+            photos = Photos(islice(images, count), size, self.device, step, leave_out)
+        except BadInputError as error:
+            path, why = next(iter(left_out.items()))
+            raise BadInputError(f"{folder}: {error} ({path.name}: {why})") from error
+        try:
+            validation = Photos(images, CALIBRATION_SIZE, self.device, step, leave_out_held)
+            size = CALIBRATION_SIZE
+        except BadInputError:  # none can be used: validate on training photos instead
+            validation = photos
         crops = validation.centres(size)
         if self.calibration is None:
             self.calibration = (crops[:CALIBRATION] * 255).round().byte().cpu()
-        held = "none (too small)" if validation is photos else len(validation)
+        held = "none" if validation is photos else len(validation)
         line = (
-            f"{len(photos)} photos to train on, {held} held out, "
-            f"{photos.left_out} left out (too small or unreadable)"
+            f"{len(photos)} photo{'' if len(photos) == 1 else 's'} to train on, {held} held out, "
+            f"{listed(left_out, folder)}"
         )
         return PhotoData(photos, crops[:VALIDATION_IMAGES]), line
 

@@ -60,7 +60,10 @@ def test_classes_are_the_subfolders_with_images(data: ClassFolder) -> None:
     assert data.labels == ("big dog", "cat", "tench")
     assert data.targets.tolist() == [0] * 51 + [1] * 2 + [2]
     assert len(data) == len(data.pixels) == 54
-    assert data.left_out == 2
+    assert {path.name: why for path, why in data.left_out.items()} == {
+        "broken.jpg": "not an image that Pillow can read; it seems to be text",
+        "dangling.jpg": "cannot be read: No such file or directory",
+    }
 
 
 def test_every_file_is_reported_as_progress(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,20 @@ from support import CPU, SMALL, SMALL_RUN, make_pixels
 from ticodec.errors import BadInputError
 from ticodec.image_files import list_images
 from ticodec.training.codec_trainer import Trainer
-from ticodec.training.data.decoding import Decoding
+from ticodec.training.data.class_folder import read_small
+from ticodec.training.data.decoding import Decoding, read_photo
 from ticodec.training.data.photos import Photos, split
 
 
-def test_small_and_broken_images_are_left_out(photos: Photos) -> None:
-    assert (len(photos), photos.left_out) == (5, 2)
+def test_small_and_broken_images_are_left_out(folder: Path) -> None:
+    left_out: dict[int, str] = {}
+    paths = list_images(folder)
+    photos = Photos(Decoding(paths, 0), 64, CPU, leave_out=left_out.__setitem__)
+    assert len(photos) == 5
+    assert {paths[number].name: why for number, why in left_out.items()} == {
+        "broken.jpg": "not an image that Pillow can read; it seems to be text",
+        "small.png": "30×30 pixels are too few for a crop of 64×64",
+    }
 
 
 def test_crops_are_pieces_of_the_photos(photos: Photos, folder: Path) -> None:
@@ -95,5 +104,64 @@ def test_photos_used_for_training_are_not_reported_as_held_out(tmp_path: Path) -
     for number in range(2):
         Image.fromarray(make_pixels(96, 96, number)).save(tmp_path / f"{number}.png")
     data, line = Trainer(SMALL, SMALL_RUN, CPU).load_data(tmp_path, lambda _: None)
-    assert line.startswith("1 photos to train on, none (too small) held out, 0 left out")
+    assert line == (
+        "1 photo to train on, none held out, 1 left out:\n"
+        "  0.png: 96×96 pixels are too few for a crop of 256×256"
+    )
     assert len(data.held) == 1
+
+
+def test_a_single_photo_that_is_used_is_not_reported_as_left_out(tmp_path: Path) -> None:
+    Image.fromarray(make_pixels(96, 96)).save(tmp_path / "only.png")
+    _, line = Trainer(SMALL, SMALL_RUN, CPU).load_data(tmp_path, lambda _: None)
+    assert line == "1 photo to train on, none held out, 0 left out"
+
+
+def test_the_line_names_files_that_are_left_out_and_why(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for number in range(3):
+        Image.fromarray(make_pixels(300, 300, number)).save(tmp_path / f"{number}.png")
+    for number in range(5):
+        (tmp_path / "deep" / f"{number}.jpg").write_bytes(b"")
+    _, line = Trainer(SMALL, SMALL_RUN, CPU).load_data(tmp_path, lambda _: None)
+    names = [f"  deep/{number}.jpg: the file is empty" for number in range(3)]
+    head = "2 photos to train on, 1 held out, 5 left out:"
+    assert line.splitlines() == [head, *names, "  and 2 more"]
+
+
+def test_a_folder_without_a_usable_photo_says_why(tmp_path: Path) -> None:
+    Image.fromarray(make_pixels(30, 40)).save(tmp_path / "small.png")
+    with pytest.raises(BadInputError, match=r"small\.png: 40×30 pixels are too few"):
+        Trainer(SMALL, SMALL_RUN, CPU).load_data(tmp_path, lambda _: None)
+
+
+def test_photos_of_phones_are_read(tmp_path: Path) -> None:
+    """HEIC files, which Pillow itself cannot read, are trained on if pillow-heif is installed."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "IMG_1.HEIC"
+    pillow_heif.from_bytes("RGB", (90, 60), make_pixels(60, 90).tobytes()).save(path, quality=90)
+    photo = read_photo(path)
+    assert isinstance(photo, np.ndarray)
+    assert photo.shape == (60, 90, 3)
+    small = read_small(path, 30)
+    assert isinstance(small, np.ndarray)
+    assert small.shape == (30, 45, 3)
+
+
+def test_an_image_with_too_many_pixels_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(make_pixels(30, 40)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    assert read_photo(tmp_path / "large.png") == "the image has too many pixels"
+
+
+def test_a_photo_that_needs_a_missing_package_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "IMG_1.HEIC"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for why in (read_photo(path), read_small(path, 30)):
+        assert isinstance(why, str)
+        assert "pip install 'ticodec[heif]'" in why

@@ -19,6 +19,8 @@ from ticodec.reading.read import to_picture
 
 from .augment import Augmentation, middle, to_float
 from .photos import HOLD_OUT
+from .unusable import listed as listed_unusable
+from .unusable import open_photo, reason
 
 #: The long side of a shrunk image is at most this many times the wanted short side.
 LONGEST = 4
@@ -106,17 +108,17 @@ def shrink(pixels: Pixels, side: int) -> Pixels:
     return np.array(image.resize((wide, high), Image.Resampling.LANCZOS, box, reducing_gap=GAP))
 
 
-def read_small(path: Path, side: int) -> Pixels | None:
+def read_small(path: Path, side: int) -> Pixels | str:
     """The image of a file, upright and shrunk: (H, W, 3) uint8, RGB.
 
-    Returns None if it cannot be read.
+    If it cannot be read, returns a text that says why.
     """
     try:
-        with Image.open(path) as image:  # Pillow's limit on the number of pixels applies
+        with open_photo(path) as image:
             image.draft(None, (GAP * side, GAP * side))  # decodes a large JPEG at a smaller size
             return shrink(to_picture(image).pixels, side)
-    except Exception:  # Pillow's plugins raise many kinds of errors on damaged files
-        return None
+    except Exception as error:  # Pillow's plugins raise many kinds of errors on damaged files
+        return reason(error)
 
 
 class ClassFolder:
@@ -139,7 +141,7 @@ class ClassFolder:
         targets: the class of each image, (n,) long, on the CPU.
         training: indices of the training images, long, on the CPU.
         validation: indices of the validation images, long, on the CPU.
-        left_out: how many files could not be read.
+        left_out: why each file that could not be read is left out.
 
     Raises:
         BadInputError: The folder does not exist, has fewer than two classes, or has a class
@@ -158,7 +160,7 @@ class ClassFolder:
         self.labels = tuple(map(label_of, classes))
         self.device = device
         self.pixels: list[Tensor] = []
-        self.left_out = 0
+        self.left_out: dict[Path, str] = {}
         targets: list[int] = []
         training: list[int] = []
         validation: list[int] = []
@@ -166,17 +168,19 @@ class ClassFolder:
         try:
             for target, (name, paths) in enumerate(classes.items()):
                 first = len(self.pixels)
-                for pixels in pool.map(partial(read_small, side=side), paths):
+                read = pool.map(partial(read_small, side=side), paths)
+                for path, pixels in zip(paths, read, strict=True):
                     tick()
-                    if pixels is None:
-                        self.left_out += 1
+                    if isinstance(pixels, str):
+                        self.left_out[path] = pixels
                     else:
                         self.pixels.append(torch.from_numpy(pixels).to(device))
                 indices = list(range(first, len(self.pixels)))
                 if not indices:
                     raise BadInputError(
                         f"{folder / name}: none of its {len(paths)} images can be read: "
-                        "replace them, or remove this subfolder"
+                        f"replace them, or remove this subfolder ({paths[0].name}: "
+                        f"{self.left_out[paths[0]]})"
                     )
                 held = indices[::HOLD_OUT] if len(indices) > 1 else []
                 targets += [target] * len(indices)
@@ -268,6 +272,6 @@ def load_classes(
         )
     line = (
         f"{len(data.training)} images of {len(labels)} classes to train on, "
-        f"{len(data.validation)} held out, {data.left_out} left out (unreadable)"
+        f"{len(data.validation)} held out, {listed_unusable(data.left_out, folder)}"
     )
     return data, line

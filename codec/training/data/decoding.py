@@ -18,26 +18,26 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
 
-from PIL import Image
-
 from ticodec.picture import Pixels
 from ticodec.processes import cores, start_helper, without_ctrl_c
 from ticodec.reading.read import to_picture
+
+from .unusable import open_photo, reason
 
 #: Starting a process takes as long as decoding this many photos.
 WORTH_A_PROCESS = 16
 
 
-def read_photo(path: Path) -> Pixels | None:
+def read_photo(path: Path) -> Pixels | str:
     """The image of a file as the encoder reads it: (H, W, 3) uint8, RGB, upright.
 
-    Returns None if it cannot be read.
+    If it cannot be read, returns a text that says why.
     """
     try:
-        with Image.open(path) as image:  # Pillow's limit on the number of pixels applies
+        with open_photo(path) as image:
             return to_picture(image).pixels
-    except Exception:  # Pillow's plugins raise many kinds of errors on damaged files
-        return None
+    except Exception as error:  # Pillow's plugins raise many kinds of errors on damaged files
+        return reason(error)
 
 
 def useful_processes(photos: int, here: int = 1) -> int:
@@ -65,7 +65,7 @@ class Decoding:
     def __init__(self, paths: Sequence[Path], processes: int) -> None:
         self.paths = list(paths)
         self.pool: ProcessPoolExecutor | None = None
-        self.futures: list[Future[Pixels | None]] = []
+        self.futures: list[Future[Pixels | str]] = []
         if not processes:
             return
         # The processes are spawned. A forked one would inherit the locks of this process's threads,
@@ -78,7 +78,7 @@ class Decoding:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __iter__(self) -> Iterator[Pixels | None]:
+    def __iter__(self) -> Iterator[Pixels | str]:
         try:
             for path in self.paths:
                 if self.pool is None:

@@ -12,6 +12,8 @@ from torch.nn.functional import interpolate
 from ticodec.errors import BadInputError
 from ticodec.picture import Pixels
 
+from .unusable import too_small
+
 #: One of this many images, by name, is held out for validation.
 HOLD_OUT = 50
 
@@ -56,11 +58,13 @@ class Photos:
     """Decoded images in one flat uint8 tensor, so that a batch of crops is one gather operation.
 
     Args:
-        images: (H, W, 3) uint8, RGB, as `Decoding` yields them. Values that are None, and images
-            with a side below `smallest`, are left out.
+        images: (H, W, 3) uint8, RGB, as `Decoding` yields them. An image with a side below
+            `smallest` is left out, and so is a text, which says why an image cannot be read.
         smallest: the size of a crop that must fit into each image, in pixels.
         device: where the pixels are stored and crops are made.
         tick: called once for each image, for a progress bar.
+        leave_out: called as `leave_out(number, why)` for each image that is left out. The first
+            image has the number 0.
 
     Raises:
         BadInputError: No image is left.
@@ -68,17 +72,20 @@ class Photos:
 
     def __init__(
         self,
-        images: Iterable[Pixels | None],
+        images: Iterable[Pixels | str],
         smallest: int,
         device: torch.device,
         tick: Callable[[], None] = lambda: None,
+        leave_out: Callable[[int, str], None] = lambda number, why: None,
     ) -> None:
         pixels, sizes = [], []
-        self.left_out = 0
-        for photo in images:
+        for number, photo in enumerate(images):
             tick()
-            if photo is None or min(photo.shape[:2]) < smallest:
-                self.left_out += 1
+            if isinstance(photo, str):
+                leave_out(number, photo)
+                continue
+            if min(photo.shape[:2]) < smallest:
+                leave_out(number, too_small(photo.shape[:2], smallest))
                 continue
             sizes.append(photo.shape[:2])
             pixels.append(torch.from_numpy(photo).flatten())
