@@ -137,6 +137,8 @@ def test_train_resume_anneal_export_encode(folder: Path, tmp_path: Path, monkeyp
     card = (store / fields["file"]).with_suffix(".md").read_text()
     assert "0.001 falling to" in card
     assert fields["sha256"] in card
+    assert "depends on the licences of the training images" in card
+    assert "Research weights" not in card  # nothing is known about the user's photos
     monkeypatch.setenv("TICODEC_WEIGHTS", str(store))
     photo = folder / "0.png"
     ticodec("encode", photo, tmp_path / "a.tic", "-m", "mine", "-q", 6)

@@ -10,7 +10,10 @@ from typing import Any
 
 from ticodec.models.config import CodecConfig, HeadConfig
 
-RESEARCH = "Research weights: the training images have various licences, some for research only."
+LICENCE = (
+    "What these weights may be used for depends on the licences of the training images of all runs "
+    "below."
+)
 #: Facts about a run that have columns of their own in the table.
 OWN = ("device", "seconds", "crops", "skipped", "crop", "batch", "lr", "annealed")
 
@@ -85,7 +88,7 @@ def training(
     crops, skipped = (sum(r.get(key, 0) for r in history) for key in ("crops", "skipped"))
     several = f" The result is the mean of {checkpoints} checkpoints." if checkpoints > 1 else ""
     lines = [
-        RESEARCH,
+        LICENCE,
         "",
         "## How it was trained",
         "",
