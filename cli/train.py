@@ -5,6 +5,7 @@ The options of the training itself are the fields of `TrainOptions`.
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import fields
 from functools import partial
@@ -21,7 +22,7 @@ from ticodec.training.parts import PartOptions
 from ticodec.training.schedule import Limits
 
 from .dataclass_options import Given, with_fields
-from .flags import flags_named
+from .flags import flags_named, with_flags
 from .help_pages import (
     CLASSIFIER,
     DATA,
@@ -205,6 +206,7 @@ def train(
     from ticodec.training.loop import run
     from ticodec.training.request import Request
     from ticodec.training.run_folder import claimed, folder_of, next_command
+    from ticodec.training.run_log import notes_on
     from ticodec.training.start import start
 
     with flags_named(FLAGS), together() as ranks:
@@ -232,3 +234,5 @@ def train(
             made = run(trainer, data, folder, ends, console, ranks, parts, began)
         line = f"wrote {made}; next: {next_command(made, data, trainer)}"
         console.print(shown(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
+        for note in notes_on(trainer, folder) if ranks.first else ():
+            print(f"ticodec: note: {with_flags(note, FLAGS)}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """What a run shows and records: a progress bar, `log.csv` and `validation.csv`.
 
-    log.csv          means over 50 steps, on the training batches, with the weights of each step
+    log.csv          means over 50 steps, on the training batches, with the weights of each step;
+                     a run of fewer steps writes none
     validation.csv   results of the averaged weights on the held-out data
 
 Both files have two rates. `bpp` is the rate in the loss, where noise stands for rounding. Noise
@@ -27,6 +28,7 @@ from ticodec.psnr import psnr_of_mse
 
 from .trainer import AnyTrainer
 
+LOG = "log.csv"
 LOG_STEPS = 50
 #: Columns that come last, because older readers expect the other columns at their places.
 LAST = ("bpp_rounded",)
@@ -81,7 +83,7 @@ class Log:
         for name in LAST:
             if name in cells:
                 cells[name] = cells.pop(name)
-        append(self.out / "log.csv", cells)
+        append(self.out / LOG, cells)
         self.restart()
 
     def validate(self, data: Any) -> None:
@@ -94,6 +96,28 @@ class Log:
             append(self.out / "validation.csv", {"step": t.step, "crops": t.crops, **row})
         shown = "; ".join(" ".join(f"{k} {v:g}" for k, v in row.items()) for row in rows)
         self.console.print(f"step {t.step}, held-out estimate: {shown}")
+
+
+def notes_on(trainer: AnyTrainer, out: Path) -> list[str]:
+    """What the user should know about a run that took few steps. Empty if it took enough.
+
+    Args:
+        trainer: the trainer after the run.
+        out: the folder of the run.
+    """
+    steps, warmup = trainer.step, trainer.options.warmup
+    notes = []
+    if 0 < steps < warmup:
+        notes.append(
+            f"the learning rate was still rising: the run ended after {steps} of {warmup} "
+            f"warm-up steps; give `warmup` {max(1, steps * 2 // 5)} or train longer"
+        )
+    if not (out / LOG).exists():
+        notes.append(
+            f"there is no {LOG}: it gets a row after every {LOG_STEPS} steps of a phase, and no "
+            "phase took that many"
+        )
+    return notes
 
 
 def progress_bar(console: Console) -> Progress:

@@ -15,7 +15,7 @@ from toys import FIRST, ICAT, PIXELS, VIT, of_tiny, write_toys
 
 from ticodec.errors import TicodecError
 from ticodec.models import config, families
-from ticodec.training import checkpoint
+from ticodec.training import checkpoint, run_log
 from ticodec.training.codec_trainer import Trainer
 from ticodec.training.head_trainer import HeadTrainer
 from ticodec.training.joint_trainer import JointTrainer
@@ -43,6 +43,27 @@ def test_a_run_replaces_no_other(train) -> None:
     assert trunk.read_bytes() == before
     assert train("--seed", 1, "--force").code == 0
     assert trunk.read_bytes() != before
+
+
+def test_a_run_that_ends_within_its_warm_up_says_so(train) -> None:
+    """Its weights are nearly useless, and it has written no log."""
+    done = train("--max-steps", 3)
+    assert done.code == 0
+    rising = (
+        "ticodec: note: the learning rate was still rising: the run ended after 3 of 200 warm-up "
+        "steps; give --warmup 1 or train longer"
+    )
+    assert rising in done.err.splitlines()
+    assert "ticodec: note: there is no log.csv: it gets a row after every 50 steps" in done.err
+    assert not Path("runs/tic-lite/log.csv").exists()
+
+
+def test_a_run_that_is_long_enough_prints_no_note(train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_log, "LOG_STEPS", 2)
+    done = train("--max-steps", 3, "--warmup", 3)
+    assert done.code == 0
+    assert "note" not in done.err
+    assert Path("runs/tic-lite/log.csv").exists()
 
 
 def test_a_run_is_resumed_in_its_own_folder(train) -> None:
