@@ -51,6 +51,7 @@ def info(
     sections = facts.pop("sections")
     quality = facts["quality"]
     facts["quality"] = "fixed" if quality is None else f"{quality:g}"
+    facts["weights"] = _weights(facts["weights"], facts.pop("weights_name"))
     facts["sections"] = ", ".join(f"{s['type']} {s['bytes']:,} bytes" for s in sections)
     if origin is not None:
         facts["origin"] = _made_from(file)
@@ -58,6 +59,11 @@ def info(
         text = f"{value:,}" if name == "bytes" else str(value)
         table.add_row(name.replace("_", " "), Text(shown(text)))
     print_table(table)
+
+
+def _weights(fingerprint: str, name: str | None) -> str:
+    """The weights of a file in words. `name` is None if they are not installed."""
+    return f"{fingerprint}, not installed" if name is None else f"{name} ({fingerprint})"
 
 
 def _made_from(file: Container) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from . import container as tic
-from . import sections
+from . import sections, weights
+from .errors import TicodecError
 from .inputs import FileLike, as_container
 
 
@@ -17,10 +18,11 @@ def info(data: FileLike | tic.Container, *, max_pixels: int = tic.MAX_PIXELS) ->
         max_pixels: images with more pixels are refused.
 
     Returns:
-        A dict with format_version, model, weights (their fingerprint, in hexadecimal), quality
-        (1 … 8, or None for a model of one fixed λ), width, height, mode ("RGB" or "L"), bytes, bpp
-        (bits per pixel of the whole file), and sections (a list with the type of each section, and
-        the bytes of its payload).
+        A dict with format_version, model, weights (their fingerprint, in hexadecimal), weights_name
+        (the name of these weights, or None if they are not installed), quality (1 … 8, or None for
+        a model of one fixed λ), width, height, mode ("RGB" or "L"), bytes, bpp (bits per pixel of
+        the whole file), and sections (a list with the type of each section, and the bytes of its
+        payload).
 
     Raises BadInputError if the data is not an intact `.tic` file.
     """
@@ -30,6 +32,7 @@ def info(data: FileLike | tic.Container, *, max_pixels: int = tic.MAX_PIXELS) ->
         "format_version": tic.VERSION,
         "model": header.model_name,
         "weights": header.fingerprint.hex(),
+        "weights_name": _name_of(header),
         "quality": round(header.quality / tic.QUALITY_STEPS, 4) or None,
         "width": header.width,
         "height": header.height,
@@ -41,3 +44,11 @@ def info(data: FileLike | tic.Container, *, max_pixels: int = tic.MAX_PIXELS) ->
             for number, payload in parsed.sections.items()
         ],
     }
+
+
+def _name_of(header: tic.Header) -> str | None:
+    """The name of the weights that wrote a file, or None if they are not installed."""
+    try:
+        return weights.of(header).name
+    except TicodecError:  # not installed, or a manifest is damaged
+        return None

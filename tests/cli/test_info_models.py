@@ -59,6 +59,7 @@ def test_info_json(run, golden: Path) -> None:
         "format_version": 1,
         "model": "tic-lite",
         "weights": "37eb2f07",
+        "weights_name": "tiny",
         "quality": 2,
         "width": 70,
         "height": 50,
@@ -72,7 +73,7 @@ def test_info_json(run, golden: Path) -> None:
 
 def test_info_table_shows_every_fact(run, golden: Path) -> None:
     out = run("info", golden / "v1" / "photo-q5.tic").out
-    for word in ("tic-lite", "37eb2f07", "160", "120", "RGB", "bpp", "809", "y "):
+    for word in ("tic-lite", "tiny (37eb2f07)", "160", "120", "RGB", "bpp", "809", "y "):
         assert word in out
 
 
@@ -102,7 +103,14 @@ def test_info_says_what_a_file_was_made_from(
 
 def test_info_of_a_file_without_installed_weights(run, golden: Path, monkeypatch) -> None:
     monkeypatch.delenv("TICODEC_WEIGHTS")
-    assert run("info", golden / "v1" / "photo-q5.tic").code == 0
+    path = golden / "v1" / "photo-q5.tic"
+    assert "37eb2f07, not installed" in run("info", path).out
+    assert json.loads(run("info", path, "--json").out)["weights_name"] is None
+
+
+def test_info_does_not_need_a_sound_weights_folder(run, golden: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TICODEC_WEIGHTS", "/nonexistent")
+    assert "37eb2f07, not installed" in run("info", golden / "v1" / "photo-q5.tic").out
 
 
 def test_models(run) -> None:
