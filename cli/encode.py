@@ -145,12 +145,17 @@ def encode(
         "effort": effort,
         "notes": listed(notes),
     }
-    said = ""
+    said: list[str] = []
     if reached is not None:
         facts |= facts_of_target(reached)
-        said = f"{said_of_target(reached)}, "
+        said = [said_of_target(reached)]
+    elif facts["quality"] is not None:  # it is None for weights of one fixed λ
+        said = [f"quality {facts['quality']:g}"]
+    if effort != USUAL_EFFORT:
+        said.append(f"effort {effort}")
+    words = "".join(f"{text}, " for text in said)
     line = (
         f"{source} → {target}: {facts['width']}×{facts['height']}, {len(data):,} → "
-        f"{len(coded):,} bytes, {facts['bpp']:.3f} bpp, {said}{facts['seconds']:.1f} s"
+        f"{len(coded):,} bytes, {facts['bpp']:.3f} bpp, {words}{facts['seconds']:.1f} s"
     )
     report(facts, line, as_json, quiet)

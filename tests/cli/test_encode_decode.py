@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -51,6 +52,22 @@ def test_json_of_encode_and_decode(run, photo: Path, tmp_path: Path) -> None:
 
 def test_quality_is_4_by_default(run, photo: Path) -> None:
     assert json.loads(run("encode", photo, *TINY, "--json").out)["quality"] == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "quality 4"),
+        (("-q", 2.5), "quality 2.5"),
+        (("--effort", 2), "quality 4, effort 2"),
+        (("--target-size", 400, "--effort", 2), "quality \\d.\\d\\d, effort 2"),
+    ],
+)
+def test_the_line_of_encode_has_quality_and_effort(
+    run, photo: Path, options: tuple[object, ...], words: str
+) -> None:
+    done = run("encode", photo, *TINY, *options)
+    assert re.search(rf" bpp, {words}, \d+\.\d s\n", done.out), done.out
 
 
 def test_quiet_prints_nothing(run, photo: Path) -> None:
