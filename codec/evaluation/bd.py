@@ -112,7 +112,7 @@ def delta(anchor: Curve, test: Curve, metric: str = "psnr") -> Delta:
     if low_bpp < high_bpp:
         gain = float(bd_psnr(rates_a, dbs_a, rates_t, dbs_t, **options))
         fields |= {"gain": gain, "low_bpp": low_bpp, "high_bpp": high_bpp}
-    return Delta(**fields, why="" if "rate" in fields else "the curves share no dB")
+    return Delta(**fields, why="" if "rate" in fields else "no common range")
 
 
 def _axes(pairs: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
