@@ -272,7 +272,7 @@ def _run(common: Common, job: Job, table: Table | None) -> None:
 
 
 #: What `--dry-run` prints for files that need no coding.
-WHAT = {"skipped": "up to date", "check": "check, then delete the source"}
+WHAT = {"skipped": "up to date", "check": "check, and delete the source if nothing would be lost"}
 
 
 def _say_what(run: Run, as_json: bool, quiet: bool) -> None:
@@ -312,7 +312,8 @@ def _say_what(run: Run, as_json: bool, quiet: bool) -> None:
             what = "; ".join(note["text"] for note in entry["notes"])
         arrow = f" → {entry['output']}" if entry["output"] != entry["file"] else ""
         print(shown(f"{what or entry['error']}: {entry['file']}{arrow}"))
-    todo = sum(entry["status"] == "todo" for entry in entries)
-    print(f"{todo:,} of {files(len(entries))} to {run.job.action}; nothing was done")
+    todo, checks = (sum(e["status"] == status for e in entries) for status in ("todo", "check"))
+    also = f", {checks:,} to check" if checks else ""
+    print(f"{todo:,} of {files(len(entries))} to {run.job.action}{also}; nothing was done")
     for name, what in left_out(totals).items():
         print(f"{name}: {what}")

@@ -175,7 +175,7 @@ def print_summary(job: Job, totals: Totals, seconds: float, report: Path | None 
     table.add_column(overflow="fold")  # a long name is not cut
     lines = (
         *_successes(job, totals, seconds),
-        *_troubles(totals, report),
+        *_troubles(job, totals, report),
         *left_out(totals).items(),
     )
     for name, what in lines:
@@ -186,12 +186,19 @@ def print_summary(job: Job, totals: Totals, seconds: float, report: Path | None 
 def _successes(job: Job, totals: Totals, seconds: float) -> Iterator[tuple[str, str]]:
     """The names and texts of summary lines about files that are done or up to date."""
     counts = totals.counts
-    rate = totals.done_pixels / 1e6 / max(seconds, 1e-9)
-    if counts["done"]:
+    coded, pixels = counts["done"] - totals.checked, totals.done_pixels - totals.checked_pixels
+    rate = pixels / 1e6 / max(seconds, 1e-9)
+    if coded:
         yield (
             PAST[job.action],
-            f"{files(counts['done'])}, {totals.done_pixels / 1e6:.1f} megapixels in "
-            f"{_duration(seconds)}, {rate:.2f} MP/s",
+            f"{files(coded)}, {pixels / 1e6:.1f} megapixels in {_duration(seconds)}, "
+            f"{rate:.2f} MP/s",
+        )
+    if totals.checked:
+        time_taken = "" if coded else f", in {_duration(seconds)}"
+        yield (
+            "checked",
+            f"{files(totals.checked)} that an earlier run {PAST[job.action]}{time_taken}",
         )
     if counts["skipped"]:
         yield "up to date", files(counts["skipped"])
@@ -212,7 +219,7 @@ def _successes(job: Job, totals: Totals, seconds: float) -> Iterator[tuple[str, 
         yield "deleted", f"{files(totals.deleted)} of the source, after a check{worst}"
 
 
-def _troubles(totals: Totals, report: Path | None) -> Iterator[tuple[str, str]]:
+def _troubles(job: Job, totals: Totals, report: Path | None) -> Iterator[tuple[str, str]]:
     """The names and texts of summary lines about losses, failures, and files that are left."""
     where = "--report FILE writes" if report is None else f"{report} has"
     if totals.kept:
@@ -222,8 +229,10 @@ def _troubles(totals: Totals, report: Path | None) -> Iterator[tuple[str, str]]:
         )
     if totals.notes:
         yield "notes", shown(f"{where} them for each file")
+        one = "photo" if job.action == "encode" else "file"
         for kind, count in totals.notes.most_common():
-            yield "", f"{count:,}× {kind}, e.g. {totals.examples[kind]}"
+            who = f"1 {one}:" if count == 1 else f"{count:,} {one}s, such as:"
+            yield "", f"{who} {totals.examples[kind]}"
     if totals.counts["failed"]:
         yield "failed", files(totals.counts["failed"])
         for reason, count in totals.reasons.most_common(REASONS):

@@ -129,6 +129,8 @@ class Row:
         seconds: time spent on the file. Files that are coded together share their time equally.
         labels: pairs of label and probability, the most probable first.
         retried: whether a worker died while it had this file.
+        checked: whether its output was up to date, so that it was only checked before its source
+            is deleted.
         deleted: whether its source was deleted.
         kept: why its source was not deleted although the job asks for it.
         notes: what the user should know about the file.
@@ -152,6 +154,7 @@ class Row:
     modified: float | None = None
     labels: list[tuple[str, float]] = field(default_factory=list)
     retried: bool = False
+    checked: bool = False
     deleted: bool = False
     kept: str = ""
     notes: list[Note] = field(default_factory=list)
@@ -160,9 +163,9 @@ class Row:
     @classmethod
     def of(cls, item: Item, status: Status, **more: Any) -> Row:
         """The row of an item."""
-        modified, retried = item.modified, item.retry
-        size = {"bytes_in": item.size} | more
-        return cls(item.name, item.output, status, modified=modified, retried=retried, **size)
+        facts: dict[str, Any] = {"modified": item.modified, "retried": item.retry, "checked": item.verify}
+        facts |= {"bytes_in": item.size} | more
+        return cls(item.name, item.output, status, **facts)
 
     @classmethod
     def left(cls, item: Item) -> Row:

@@ -19,7 +19,7 @@ from .plan import Plan
 from .table import Table
 
 #: Fields of a row that a report leaves out.
-INTERNAL = {"fatal", "labels"}
+INTERNAL = {"checked", "fatal", "labels"}
 
 
 @dataclass
@@ -30,6 +30,8 @@ class Totals:
         counts: number of files by status.
         bytes_in, bytes_out, pixels: sums over the files that are done or up to date.
         done_pixels: pixels of the files that were done in this run.
+        checked: number of files that are done and were not coded, only checked.
+        checked_pixels: pixels of these files.
         retried: number of files with which a worker died once.
         deleted: number of deleted sources.
         kept: number of sources that were not deleted, although the job asks for it, because
@@ -48,6 +50,8 @@ class Totals:
     bytes_out: int = 0
     pixels: int = 0
     done_pixels: int = 0
+    checked: int = 0
+    checked_pixels: int = 0
     retried: int = 0
     deleted: int = 0
     kept: int = 0
@@ -85,6 +89,9 @@ class Totals:
             self.pixels += row.width * row.height
         if row.status == "done":
             self.done_pixels += row.width * row.height
+            if row.checked:
+                self.checked += 1
+                self.checked_pixels += row.width * row.height
         elif row.status == "failed":
             self.reasons[row.error] += 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import zipfile
 from pathlib import Path
@@ -269,9 +270,37 @@ def test_files_that_are_only_checked_are_counted_apart(tmp_path: Path, run) -> N
     make_photos(source, ["new.png"], 64)
     deleting = (*arguments, "--delete-source-after-verify")
     planned = run(*deleting, "--dry-run").out
-    assert "check, then delete the source: a.png → a.tic" in planned
+    assert "check, and delete the source if nothing would be lost: a.png → a.tic" in planned
     assert "encode: new.png → new.tic" in planned
-    assert "1 of 3 files to encode; nothing was done" in planned
+    assert "1 of 3 files to encode, 2 to check; nothing was done" in planned
     done = run(*deleting)
     assert "1 file to encode, 2 files to check before the source is deleted" in done.err
+    assert "encoded  1 file, " in done.out
+    assert re.search(r"^checked  2 files that an earlier run encoded *$", done.out, re.M)
+    assert "deleted  3 files of the source" in done.out
     assert not list(source.iterdir())
+
+
+def test_a_run_that_only_checks_does_not_say_that_it_encoded(tmp_path: Path, run) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    make_photos(source, ["a.png", "b.png"], 64)
+    arguments = ("batch", "encode", source, target, "-m", "tiny", "-q", 8)
+    assert run(*arguments).code == 0
+    done = run(*arguments, "--delete-source-after-verify", "--report", tmp_path / "r.json")
+    assert "0 files to encode, 2 files to check" in done.err
+    assert re.search(r"^checked  2 files that an earlier run encoded, in \d+ s *$", done.out, re.M)
+    assert not re.search(r"^encoded", done.out, re.M)
+    assert summary(tmp_path / "r.json")["done"] == 2
+
+
+def test_the_summary_counts_the_photos_of_each_note(tmp_path: Path, run) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    image = Image.fromarray(make_pixels(64, 64))
+    video = b"\0\0\0\x18ftypmp42" + b"\0" * 500
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        image.save(source / name, comment=b"mine")
+    (source / "a.jpg").write_bytes((source / "a.jpg").read_bytes() + video)
+    done = run("batch", "encode", source, tmp_path / "out", "-m", "tiny", "-q", 8)
+    assert re.search(r"^ +1 photo: .*video", done.out, re.M), done.out
+    assert re.search(r"^ +3 photos, such as: ", done.out, re.M), done.out
