@@ -211,7 +211,7 @@ def _check_folder(command: str, source: str, target: str, of_files: set[str]) ->
     path, is_url = Path(target), "://" in target or "::" in target
     if is_url or path.suffix.lower() not in of_files or target.endswith("/") or path.is_dir():
         return
-    instead = f"write {target}/ if the folder shall have this name"
+    instead = f"write {quote(f'{target}/')} for a folder of this name"
     if Path(source).is_file() and Path(source).suffix.lower() != ".zip":
         instead = f"for one file use `ticodec {command} {quote(source)} {quote(target)}`"
     raise UsageError(f"{target}: DST is a folder; {instead}")

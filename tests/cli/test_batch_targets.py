@@ -271,7 +271,7 @@ def test_the_time_left_when_each_photo_takes_minutes(tmp_path: Path):
     rows = [Row(name, "", "skipped" if name < "3" else "done") for name in names]
     for row in rows[:3]:
         display.show(row)
-    display.begin(5, 0)
+    display.begin(run.plan.items[3:])
     left = []
     for row in rows[3:6]:
         display.show(row)

@@ -276,7 +276,7 @@ def test_files_that_are_not_what_they_should_be(run, tic: Path, plain: Path) -> 
     Path("text.txt").write_text("hello")
     run("classify", "text.txt").fails(3, "text.txt: not a .tic file, nor a readable image: not")
     run("classify", "no.tic").fails(3, "no.tic: cannot be read")
-    run("classify", ".").fails(3, ".: a folder", "batch classify")
+    run("classify", ".").fails(3, ".: it is a folder; `ticodec batch classify . TABLE.csv`")
     run("classify").fails(2, "FILE")
     run("classify", tic, "--max-pixels", 100).fails(3, "a.tic")
     run("classify", tic, "--device", "tpu").fails(2, "unknown device 'tpu'")

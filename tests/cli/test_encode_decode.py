@@ -205,7 +205,8 @@ def test_wrong_arguments(run, arguments: list[str], command: str) -> None:
 
 def test_odd_names(run, photo: Path, encoded: Path) -> None:
     for name in (".", "/"):
-        run("encode", name, *TINY).fails(3, f"{name}: a folder", "`ticodec batch encode`")
+        said = f"{name}: it is a folder; `ticodec batch encode {name} TARGET`"
+        run("encode", name, *TINY).fails(3, said)
     run("decode", photo).fails(3, f"{photo}: not a .tic file")
     odd = encoded.rename(photo.with_name("odd.png"))
     run("decode", odd).fails(2, "is the input; name another output")

@@ -44,7 +44,7 @@ def test_a_batch_into_a_name_that_looks_like_a_file(run, photo: Path, encoded: P
         said = f"{one}: DST is a folder; for one file use `ticodec {command} {source} {one}`"
         for more in ((), ("--dry-run",)):
             run("batch", command, source, one, *more).fails(2, said)
-        run("batch", command, photos, one).fails(2, f"{one}: DST is a folder; write {one}/ if")
+        run("batch", command, photos, one).fails(2, f"{one}: DST is a folder; write {one}/ for")
         assert not Path(one).exists()
     words = ("--include", photo.name, *TINY, "-j", 1)
     assert run("batch", "encode", photos, "one.tic/", *words).code == 0

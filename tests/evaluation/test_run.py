@@ -292,7 +292,7 @@ def test_folders_that_cannot_be_measured(tmp_path) -> None:
         "empty": "no images in it",
         "texts": "no images in it",
         "damaged": "no image in it can be read; a.png: not an image",
-        "missing": "not a folder",
+        "missing": "it does not exist",
     }.items():
         with pytest.raises(BadInputError, match=why):
             measure.evaluate(tmp_path / name, JPEG, tmp_path / "report")
