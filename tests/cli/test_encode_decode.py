@@ -60,7 +60,7 @@ def test_quality_is_4_by_default(run, photo: Path) -> None:
         ((), "quality 4"),
         (("-q", 2.5), "quality 2.5"),
         (("--effort", 2), "quality 4, effort 2"),
-        (("--target-size", 400, "--effort", 2), "quality \\d.\\d\\d, effort 2"),
+        (("--target-size", "400B", "--effort", 2), "quality \\d.\\d\\d, effort 2"),
     ],
 )
 def test_the_line_of_encode_has_quality_and_effort(
