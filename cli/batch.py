@@ -187,6 +187,9 @@ def classify(
 ) -> None:
     """Name what is in all .tic files and photos below SRC, in one table.
 
+    The classifiers that ship with ticodec know only ten classes. They answer with the most similar
+    one, whatever the picture shows.
+
     Photos are encoded in memory first, with --model and at --quality.
     """
     from ticodec.batch.table import Table

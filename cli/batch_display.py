@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -17,10 +18,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from ticodec import weights
 from ticodec.batch.messages import PAST, files
+from ticodec.errors import TicodecError
 from ticodec.extras import is_missing
 from ticodec.image_files import NEED_EXTRAS
 from ticodec.shown import shown
+
+from .classify import note_on_few
 
 if TYPE_CHECKING:
     from ticodec.batch.messages import Item, Job, Row
@@ -175,6 +180,7 @@ def print_summary(job: Job, totals: Totals, seconds: float, report: Path | None 
     table.add_column(overflow="fold")  # a long name is not cut
     lines = (
         *_successes(job, totals, seconds),
+        *_classes(job, totals),
         *_troubles(job, totals, report),
         *left_out(totals).items(),
     )
@@ -217,6 +223,20 @@ def _successes(job: Job, totals: Totals, seconds: float) -> Iterator[tuple[str, 
     if totals.deleted:
         worst = "" if totals.psnr is None else f"; the lowest PSNR is {totals.psnr:.1f} dB"
         yield "deleted", f"{files(totals.deleted)} of the source, after a check{worst}"
+
+
+def _classes(job: Job, totals: Totals) -> Iterator[tuple[str, str]]:
+    """The names and texts of summary lines about classifiers that have few classes.
+
+    The user knows the classes of a classifier that the job names.
+    """
+    notes: set[str] = set()
+    if job.action == "classify" and job.head is None:
+        for name in totals.models:
+            with suppress(TicodecError):  # the weights were changed during the run
+                notes.add(note_on_few(weights.read_labels(weights.find(name))))
+    for note in sorted(notes - {""}):
+        yield "classes", shown(note)
 
 
 def _troubles(job: Job, totals: Totals, report: Path | None) -> Iterator[tuple[str, str]]:

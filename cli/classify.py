@@ -107,6 +107,9 @@ def classify(
 ) -> None:
     """Name what is in .tic files, from their latents: no pixels are decoded.
 
+    The classifiers that ship with ticodec know only ten classes. They answer with the most similar
+    one, whatever the picture shows. `ticodec train --head` trains a classifier of your own classes.
+
     Photos are encoded in memory first, with --model and at --quality.
     """
     from ticodec import api
@@ -151,8 +154,8 @@ def classify(
             print(f"{answer['probability']:7.1%}  {shown(answer['label'])}")
     elif rows:
         _table(rows)
-    if head is None and len(known) < FEW and not hidden:
-        _say_few(names or known)
+    if head is None and not hidden and on_terminal() and (note := note_on_few(names or known)):
+        print(shown(f"ticodec: note: {note}"), file=sys.stderr)
     if failed and not rows:
         raise type(failed[0])("; ".join(map(str, failed)))
     if failed:
@@ -198,11 +201,15 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def _say_few(known: Sequence[str]) -> None:
-    """Say on stderr that the classifier has few classes, if stderr is a terminal."""
-    if known and on_terminal():
-        only = f"ticodec: note: the classifier has only {len(known)} classes and answers with "
-        print(shown(f"{only}the most similar of them: {', '.join(known)}"), file=sys.stderr)
+def note_on_few(labels: Sequence[str]) -> str:
+    """A note that a classifier with these labels has few classes, or "" if it has enough or none.
+
+    A user's own labels are as many as the classifier has.
+    """
+    if not 0 < len(labels) < FEW:
+        return ""
+    only = f"the classifier has only {len(labels)} classes and answers with the most similar of "
+    return f"{only}them: {', '.join(labels)}"
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

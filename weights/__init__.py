@@ -13,6 +13,7 @@ from .store import (
     read,
     read_config,
     read_head,
+    read_labels,
     read_preview,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "read",
     "read_config",
     "read_head",
+    "read_labels",
     "read_preview",
 ]

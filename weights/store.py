@@ -203,15 +203,32 @@ def read_config(entry: Entry) -> dict[str, Any]:
     Raises:
         BadInputError: The header is missing or damaged. Other damage is found by `read` only.
     """
+    return _read_fields(entry.path, "config")
+
+
+def read_labels(entry: Entry) -> tuple[str, ...]:
+    """The labels of the classifier of some weights. Reads only the header of a file, without torch.
+
+    Returns an empty tuple if the weights have no classifier.
+
+    Raises:
+        BadInputError: The header is missing or damaged.
+    """
+    fields = read_config(entry) if entry.head is None else _read_fields(entry.head.path, "head")
+    return tuple(map(str, fields.get("labels") or ()))
+
+
+def _read_fields(path: Path, kind: str) -> dict[str, Any]:
+    """The fields in the header of a file, see `_fields`. Raises BadInputError."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(entry.path, "numpy") as weights:
-            return _fields(entry.path, weights.metadata(), "config")
+        with safe_open(path, "numpy") as weights:
+            return _fields(path, weights.metadata(), kind)
     except BadInputError:
         raise
     except (SafetensorError, OSError, *_UNSOUND) as error:
-        raise BadInputError(f"{entry.path}: not a weights file of ticodec: {error}") from error
+        raise BadInputError(f"{path}: not {NAMES[kind]} of ticodec: {error}") from error
 
 
 #: The errors that `_fields` raises for metadata that it cannot read.

@@ -163,7 +163,11 @@ class Row:
     @classmethod
     def of(cls, item: Item, status: Status, **more: Any) -> Row:
         """The row of an item."""
-        facts: dict[str, Any] = {"modified": item.modified, "retried": item.retry, "checked": item.verify}
+        facts: dict[str, Any] = {
+            "modified": item.modified,
+            "retried": item.retry,
+            "checked": item.verify,
+        }
         facts |= {"bytes_in": item.size} | more
         return cls(item.name, item.output, status, **facts)
 

@@ -43,6 +43,7 @@ class Totals:
         reasons: how often each error occurred.
         left_out: number of files that have no row because of their suffix, by suffix.
         excluded: number of files that have no row because the user's patterns leave them out.
+        models: the names of the weights of files that are done or up to date.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -62,6 +63,7 @@ class Totals:
     reasons: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     excluded: int = 0
+    models: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, rows: Iterable[Row], plan: Plan | None = None) -> Totals:
@@ -87,6 +89,7 @@ class Totals:
             self.bytes_in += row.bytes_in
             self.bytes_out += row.bytes_out
             self.pixels += row.width * row.height
+            self.models.add(row.model)
         if row.status == "done":
             self.done_pixels += row.width * row.height
             if row.checked:

@@ -182,7 +182,11 @@ def test_labels_of_a_tree_are_in_one_table_and_only_new_ones_are_computed(
     (source / "c.tic").write_bytes(joint.encode(source / "a.png", 2))
     arguments = ("batch", "classify", source, out, "-m", "joint", "--top", 2, "--report", report)
     arguments += ("--device", "cpu", "-j", 1)
-    assert run(*arguments).code == 0
+    done = run(*arguments)
+    assert done.code == 0
+    few = "the classifier has only 3 classes and answers with the most similar of them: "
+    assert f"{few}ant, bee, cow" in " ".join(done.out.split())
+    assert few[:20] not in run(*arguments, "--quiet").out + run(*arguments, "--json").out
     table = _table(out)
     assert [row["file"] for row in table] == ["a.png", "c.tic", "sub/b.jpg"]
     for row in table:

@@ -54,6 +54,12 @@ def test_all_commands_are_tested() -> None:
     assert set(commands()) == set(NAMES)
 
 
+@pytest.mark.parametrize("name", ["classify", "batch classify"])
+def test_the_help_says_how_few_classes_there_are(name: str, run) -> None:
+    said = " ".join(run(*name.split(), "--help").out.split())
+    assert "The classifiers that ship with ticodec know only ten classes." in said
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_examples_can_be_copied(name: str, run, monkeypatch: pytest.MonkeyPatch) -> None:
     """There are at least two, each on its own line, and typer can parse them as written."""

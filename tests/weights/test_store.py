@@ -270,3 +270,11 @@ def test_qualities_that_the_weights_do_not_have(
     run("encode", photo, "-m", "tiny").fails(
         3, "tiny has the qualities 1 to 8, but its manifest says otherwise"
     )
+
+
+def test_labels_are_read_from_headers() -> None:
+    found = {entry.name: weights.read_labels(entry) for entry in weights.entries(SHIPPED)}
+    assert {name: len(labels) for name, labels in found.items()} == {
+        "icat-lite": 10, "tic-lite": 10, "tic-plus": 10
+    }  # fmt: skip
+    assert len(set(found.values())) == 1
