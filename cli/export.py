@@ -118,11 +118,12 @@ def _codec(
     from ticodec.training.export import install, weights_file
 
     made = weights_file.make_codec(checkpoints, name)
-    before = _current(made.name)
+    before, seen = _current(made.name), _times(_beside(folder, made))
     entry, changed = install.install_codec(folder, made, default, force)
+    more = _written(seen)
     now = _current(entry.name)
     prefix = "" if now and now.sha256 == entry.sha256 else _prefix(folder)
-    lines = [f"use it with: {prefix}ticodec encode -m {shlex.quote(entry.name)} PHOTO"]
+    lines = [*more, f"use it with: {prefix}ticodec encode -m {shlex.quote(entry.name)} PHOTO"]
     if now and now.default and now.sha256 == entry.sha256:
         lines.append("it is the default model")
     if before and now and before.sha256 != now.sha256:
@@ -140,13 +141,15 @@ def _head(
     from ticodec.training.export import install, weights_file
 
     made, config = weights_file.make_head(checkpoints, name)
+    seen = _times(_beside(folder, made))
     path, owner, changed = install.install_head(folder, made, config.fingerprint, force)
+    more = _written(seen)
     facts = _facts(made, path, changed) | {"classifies": owner}
     file = shlex.quote(str(path))
     if config.stem == "pixels":
-        return facts, [f"use it with: ticodec evaluate PHOTOS --classifier {file}"]
+        return facts, [*more, f"use it with: ticodec evaluate PHOTOS --classifier {file}"]
     if not owner:
-        return facts, [f"use it with: ticodec classify PHOTO.tic --weights {file}"]
+        return facts, [*more, f"use it with: ticodec classify PHOTO.tic --weights {file}"]
     try:
         entry = weights.find_fingerprint(bytes.fromhex(config.fingerprint), config.codec)
         searched = entry.head is not None and entry.head.path.samefile(path)
@@ -154,6 +157,7 @@ def _head(
         searched = False
     prefix = "" if searched else _prefix(folder)
     return facts, [
+        *more,
         f"use it with: {prefix}ticodec classify PHOTO.tic",
         f"it reads files of {owner}, weights {config.fingerprint}",
     ]
@@ -167,6 +171,27 @@ def _facts(made: Made, path: Path, changed: bool) -> dict[str, Any]:
         "bytes": len(made.data),
         "changed": changed,
     }
+
+
+def _beside(folder: Path, made: Made) -> dict[Path, str]:
+    """The files that an export may write besides the weights file, and what each of them is."""
+    card = "the model card"
+    files = {(folder / made.fields["file"]).with_suffix(".md"): card}
+    files[folder / f"{made.name}.md"] = card  # of a classifier whose codec is not in the folder
+    if made.preview is not None:
+        files[folder / made.fields["preview"]["file"]] = "the preview, for `decode --scale`"
+    return files
+
+
+def _times(files: dict[Path, str]) -> dict[Path, tuple[str, int | None]]:
+    """What each file is, and when it was written, in nanoseconds. None if it does not exist."""
+    return {p: (what, p.stat().st_mtime_ns if p.exists() else None) for p, what in files.items()}
+
+
+def _written(before: dict[Path, tuple[str, int | None]]) -> list[str]:
+    """A line for each of these files that was written since `_times` looked at them."""
+    now = _times({path: what for path, (what, _) in before.items()})
+    return [f"{path}: {what}" for path, (what, time) in now.items() if before[path][1] != time]
 
 
 def _current(name: str) -> Entry | None:

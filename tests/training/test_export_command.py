@@ -100,6 +100,23 @@ def test_json(home: Path, checkpoints, run) -> None:
     assert "there already" in run("export", checkpoints[0], "--name", "mine").out
 
 
+def test_every_file_that_is_written_is_named_once(home: Path, checkpoints, run) -> None:
+    said = run("export", checkpoints[0], "--name", "mine").out
+    weights_file = weights.find("mine").path
+    written = {path.name for path in home.glob("mine-*")}
+    assert len(written) == 3
+    lines = said.splitlines()[:3]
+    assert {Path(line.split(": ")[0]).name for line in lines} == written
+    assert lines[0].startswith(f"{weights_file}: ")
+    assert f"{weights_file.with_suffix('.md')}: the model card" in lines
+    (preview,) = home.glob("mine-preview-*")
+    assert f"{preview}: the preview, for `decode --scale`" in lines
+    again = run("export", checkpoints[0], "--name", "mine").out
+    assert "there already" in again
+    assert "card" not in again
+    assert "preview" not in again
+
+
 def test_a_folder_elsewhere_is_named_in_the_command(
     home: Path, checkpoints, photo: Path, run, typed, monkeypatch
 ) -> None:
