@@ -388,16 +388,6 @@ def test_a_link_among_the_outputs(tmp_path: Path, run):
     assert ticodec.info(tmp_path / "a.tic")["width"] == 48
 
 
-def test_one_file_is_counted_in_the_singular(tmp_path: Path, run):
-    make_photos(tmp_path / "in", ["a.png"])
-    arguments = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", "-j", 1)
-    assert "1 of 1 file to encode" in run(*arguments, "--dry-run").out
-    done = run(*arguments)
-    assert done.err.startswith("1 file to encode\n")
-    assert "1 file, 0.0 megapixels" in done.out
-    assert run(*arguments).out.split("  ")[:2] == ["up to date", "1 file"]
-
-
 def test_a_table_with_too_long_a_name(tmp_path: Path, run, joint):
     make_photos(tmp_path / "in", ["a.png"])
     table = tmp_path / f"{'n' * 250}.csv"

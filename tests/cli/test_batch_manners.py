@@ -142,14 +142,14 @@ def test_a_second_run_says_that_it_has_not_read_the_notes(tmp_path: Path, run, m
     words = ("batch", "encode", source, "out", "-m", "tiny", "-j", 1, "--report", report)
     again = "their notes are not read again; to see them, encode again with --no-skip-existing"
     first = words_of(*words)
-    assert "notes r.csv has them for each file 1× frames" in first
+    assert "notes r.csv has them for each file 1 photo:" in first
     assert again not in first
     assert rows(report)["b.gif"]["notes"].startswith("frames: ")
     assert rows(report)["a.png"]["notes"] == ""
     assert f"up to date 2 files {again} size" in words_of(*words)
     third = words_of(*words, "--no-skip-existing")
     assert again not in third
-    assert "notes r.csv has them for each file 1× frames" in third
+    assert "notes r.csv has them for each file 1 photo:" in third
     without = words_of(*words[:-2], "--no-skip-existing")
     assert "notes --report FILE writes them for each file" in without
 
@@ -304,3 +304,13 @@ def test_the_summary_counts_the_photos_of_each_note(tmp_path: Path, run) -> None
     done = run("batch", "encode", source, tmp_path / "out", "-m", "tiny", "-q", 8)
     assert re.search(r"^ +1 photo: .*video", done.out, re.M), done.out
     assert re.search(r"^ +3 photos, such as: ", done.out, re.M), done.out
+
+
+def test_one_file_is_counted_in_the_singular(tmp_path: Path, run):
+    make_photos(tmp_path / "in", ["a.png"])
+    arguments = ("batch", "encode", tmp_path / "in", tmp_path / "out", "-m", "tiny", "-j", 1)
+    assert "1 of 1 file to encode" in run(*arguments, "--dry-run").out
+    done = run(*arguments)
+    assert done.err.startswith("1 file to encode\n")
+    assert "1 file, 0.0 megapixels" in done.out
+    assert run(*arguments).out.split("  ")[:2] == ["up to date", "1 file"]
