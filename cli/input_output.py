@@ -123,7 +123,7 @@ def output_for(
     if path.exists() and source != STANDARD and Path(source).exists() and path.samefile(source):
         raise UsageError(f"{path} is the input; name another output")
     if os.path.lexists(path) and not force:
-        raise UsageError(f"{path} exists already; -f overwrites it")
+        raise UsageError(f"{path} exists already; give another name, or -f to overwrite it")
     if not os.access(folder, os.W_OK):
         raise TicodecError(f"{path}: cannot be written: no permission in {folder}")
     return str(path)

@@ -126,7 +126,8 @@ class Decoding(Places):
         if mark is None:
             if job.replace:
                 return item
-            error = f"{output.name} exists and was not made by ticodec batch; {OVERWRITES}"
+            text = f"{output.name} exists and was not made by ticodec batch"
+            error = f"{text}; choose another target, or {OVERWRITES}"
             return Row.of(item, "failed", error=error)
         data = self.source.read(item.name)
         if mark != mark_of(data, writer_of(job.format).checked_quality(job.output_quality)):
@@ -273,7 +274,8 @@ class Encoding(Places):
         if self.for_target and origin.target != self.for_target:
             return f"was encoded for {origin.target or 'a quality'}; {OVERWRITES}"
         if not self.for_target and header.quality != self.stored:
-            return f"has another quality; {OVERWRITES}"
+            quality = f"{header.quality / QUALITY_STEPS:g}"
+            return f"has quality {quality}; `quality` {quality} keeps it, {OVERWRITES}"
         if origin.left_out != self.job.reading.left_out:
             return f"has other metadata; {OVERWRITES}"
         # If sources are deleted and the target does not keep exact times, photos are encoded again

@@ -7,6 +7,7 @@ from pathlib import Path
 from ticodec import __version__
 from ticodec.errors import TicodecError
 from ticodec.files import write_file
+from ticodec.ms_ssim import SMALLEST
 
 from . import accuracy, efforts, page, report_tables
 from .accuracy_plot import accuracy_plot
@@ -46,6 +47,13 @@ def notes_of(run: Evaluation, folder: str) -> list[str]:
     if run.failed:
         names = ", ".join(run.failed)
         lines.append(f"Left out, because not every codec could code them: {names}.")
+    small = [source.name for source in run.sources if min(source.height, source.width) < SMALLEST]
+    if small:
+        more = f" and {len(small) - 1} more" if len(small) > 1 else ""
+        lines.append(
+            f"No mean MS-SSIM, because images with fewer than {SMALLEST} pixels on a side have "
+            f"none: {small[0]}{more}."
+        )
     return lines + accuracy.notes(run)
 
 

@@ -363,4 +363,4 @@ def test_a_file_without_an_origin_in_a_store_is_not_replaced(tmp_path: Path, tin
         (row,) = sift(job, make_plan(job, [], []).items, True)
         assert not isinstance(row, Item)
         assert row.status == status
-    assert "has another quality" in row.error
+    assert "has quality 8; `quality` 8 keeps it" in row.error

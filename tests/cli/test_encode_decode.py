@@ -28,7 +28,9 @@ def test_there_and_back_with_default_names(run, photo: Path) -> None:
     assert run("encode", photo, *TINY).code == 0
     tic = photo.with_suffix(".tic")
     original = photo.read_bytes()
-    run("decode", tic).fails(2, "photo.png exists already; -f overwrites it")
+    run("decode", tic).fails(
+        2, "photo.png exists already; give another name, or -f to overwrite it"
+    )
     assert photo.read_bytes() == original
     assert run("decode", tic, "-f").code == 0
     assert Image.open(photo).size == (90, 70)
@@ -358,7 +360,9 @@ def test_a_link_to_a_missing_file_is_not_replaced(run, encoded: Path, tmp_path: 
     """It may point to a disk that is not mounted now."""
     link = tmp_path / "link.png"
     link.symlink_to(tmp_path / "nowhere")
-    run("decode", encoded, link).fails(2, "link.png exists already; -f overwrites it")
+    run("decode", encoded, link).fails(
+        2, "link.png exists already; give another name, or -f to overwrite it"
+    )
     assert link.is_symlink()
 
 

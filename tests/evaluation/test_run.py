@@ -275,6 +275,9 @@ def test_small_images_have_no_ms_ssim(tmp_path) -> None:
     done = measure.evaluate(folder, JPEG, tmp_path / "report")
     means = summary.summarise(done)
     assert all(point.ms_ssim is None for point in means.points["jpeg"])
+    assert report_files.notes_of(done, "in")[-1] == (
+        "No mean MS-SSIM, because images with fewer than 161 pixels on a side have none: grey.png."
+    )
     (tmp_path / "report" / "rd-ms-ssim.svg").write_text("of an earlier run")
     files = report_files.write_report(done, means, "in", 24)
     assert "rd-ms-ssim.svg" not in files
