@@ -106,8 +106,9 @@ def main() -> None:
         _fail("not enough memory for this image", 1)
     except BrokenPipeError:
         _fail("", 1)  # the program that reads the output has ended
-    except OSError as error:  # from stdout, because errors of files are TicodecErrors
-        _fail(f"the output cannot be written: {why(error)}", 1)
+    except OSError as error:  # errors of stdout name no file
+        what = "the output cannot be written" if error.filename is None else error.filename
+        _fail(f"{what}: {why(error)}", 1)
     except ClickException as error:
         message = " ".join(error.format_message().split())
         command = command_of(sys.argv[1:], typer.main.get_command(app))

@@ -212,10 +212,16 @@ def _check_folder(command: str, source: str, target: str, of_files: set[str]) ->
     Raises UsageError.
     """
     path, is_url = Path(target), "://" in target or "::" in target
-    if is_url or path.suffix.lower() not in of_files or target.endswith("/") or path.is_dir():
+    if is_url or path.suffix.lower() not in of_files or target.endswith("/"):
+        return
+    try:
+        is_folder, one_file = path.is_dir(), Path(source).is_file()
+    except OSError:  # no permission, or a name that is too long: the run's own checks say so
+        return
+    if is_folder:
         return
     instead = f"write {quote(f'{target}/')} for a folder of this name"
-    if Path(source).is_file() and Path(source).suffix.lower() != ".zip":
+    if one_file and Path(source).suffix.lower() != ".zip":
         instead = f"for one file use `ticodec {command} {quote(source)} {quote(target)}`"
     raise UsageError(f"{target}: DST is a folder; {instead}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,15 +49,19 @@ def check_input(
         return
     path = Path(name)
     check_name(path, "the input's name")
-    if _is_url(name) and not path.exists():
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # opening it fails too, and says why
+        mode = 0
+    if _is_url(name) and not mode:
         takes = f"`ticodec batch {batch}` takes URLs" if batch else "only files can be read"
         raise BadInputError(f"{name}: a URL; {takes}")
-    if path.is_dir():
+    if stat.S_ISDIR(mode):
         if batch and folders is None:
             folders = f"batch {batch} {{}} {'TABLE.csv' if batch == 'classify' else 'TARGET'}"
         command = f"`ticodec {folders.format(quote(name))}` takes folders" if folders else None
         raise BadInputError(f"{name}: it is a folder; {command or 'this command takes one file'}")
-    if path.exists() and not path.is_file():
+    if mode and not stat.S_ISREG(mode):
         return  # a pipe can be opened only once
     try:
         with path.open("rb") as file:

@@ -38,10 +38,15 @@ def list_images(folder: Path) -> list[Path]:
     Hidden files and folders are left out. Broken links are in the list: reading one raises an error
     that the caller can report.
 
-    Raises BadInputError if `folder` does not exist, is not a folder, or has no images in it.
+    Raises BadInputError if `folder` does not exist, cannot be read, is not a folder, or has no
+    images in it.
     """
-    if not folder.exists():
-        raise BadInputError(f"{folder}: it does not exist")
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BadInputError(f"{folder}: it does not exist") from error
+    except OSError as error:
+        raise BadInputError(f"{folder}: cannot be read: {error.strerror}") from error
     if not folder.is_dir():
         raise BadInputError(f"{folder}: not a folder of images")
     paths = [

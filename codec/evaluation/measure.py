@@ -144,8 +144,9 @@ def find_sources(
 
     Raises BadInputError when the folder has no image, or none that can be read.
     """
+    images = list_images(folder)  # first, because it checks the folder
     reports = {path.parent for path in folder.rglob(LINES)}
-    paths = [path for path in list_images(folder) if not reports.intersection(path.parents)]
+    paths = [path for path in images if not reports.intersection(path.parents)]
     if not paths:
         raise BadInputError(f"{folder}: the only images in it belong to reports")
     sources, failed = [], {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -97,6 +98,34 @@ def test_the_message_shows_which_name_is_too_long(run, photo: Path) -> None:
     long = photo.rename(photo.with_name("n" * 253))
     run("encode", long, *TINY).fails(2, "nnn.tic: the output's name is too long; 255 bytes")
     run("encode", "n" * 256, *TINY).fails(2, "nnn: the input's name is too long; 255 bytes")
+    run("batch", "encode", ".", "n" * 253 + ".tic", *TINY).fails(2, "nnn.tic: ")
+    run("batch", "encode", "n" * 256, "one.tic", *TINY).fails(2)
+    run("evaluate", "n" * 256).fails(3, "nnn: cannot be read: File name too long")
+
+
+def test_a_folder_without_permission(run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In such a folder the system does not even say whether a file exists."""
+    real = os.stat
+
+    def stat(path, **options):
+        if "locked/" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, **options)
+
+    Path("locked").mkdir()
+    monkeypatch.setattr(os, "stat", stat)
+    for command in ("encode", "decode", "classify", "info", "compare"):
+        run(command, "locked/a").fails(3, "locked/a: cannot be read: ")
+    run("evaluate", "locked/a").fails(3, "locked/a: cannot be read: Permission denied")
+    run("batch", "encode", photo, "locked/a.tic", *TINY).fails(2, "locked/a.tic: ")
+
+
+def test_an_error_of_the_system_names_its_file(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", name)
+
+    monkeypatch.setattr("ticodec.cli.info.check_input", refuse)
+    run("info", "a.tic").fails(1, "ticodec: a.tic: Permission denied")
 
 
 def test_export_says_what_it_needs(run, photo: Path) -> None:
