@@ -14,7 +14,7 @@ def bytes_in(text: str, letter: int) -> float | None:
             `letter`).
         letter: 1000 or 1024.
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]+)\s*", text)
     units = {"b": 1}
     for power, name in enumerate("kmgt", 1):
         units |= {name: letter**power, f"{name}ib": 1024**power, f"{name}b": 1000**power}

@@ -19,6 +19,7 @@ from ticodec.targets import Measure, Target, target_of
         ("size", "200k", 200_000),
         ("size", "200kB", 200_000),
         ("size", "1.5MB", 1_500_000),
+        ("size", ".5k", 500),
         ("size", " 2 m ", 2_000_000),
         ("size", "195KiB", 195 * 1024),
         ("size", "200000", 200_000),
