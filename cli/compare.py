@@ -23,7 +23,7 @@ from .evaluation_options import (
 )
 from .help_pages import OUTPUT, QUALITY, examples
 from .input_output import about, check_input, output_for
-from .output import Device, Force, Json, MaxPixels, Quiet, report
+from .output import Device, Force, Json, MaxPixels, Memory, Quiet, report
 
 EXAMPLES = examples(
     ("Make photo.html beside the photo.", "ticodec compare photo.jpg"),
@@ -63,6 +63,7 @@ def compare(
     force: Force = False,
     device: Device = "auto",
     max_pixels: MaxPixels = MAX_PIXELS,
+    memory: Memory = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -21,7 +21,7 @@ from .evaluation_options import (
     show_table,
 )
 from .help_pages import COMPARISON, MACHINE, OUTPUT, QUALITY, examples
-from .output import Device, Json, MaxPixels, Quiet, print_json
+from .output import Device, Json, MaxPixels, Memory, Quiet, print_json
 
 EXAMPLES = examples(
     ("Measure the default model, and other codecs to compare with.", "ticodec evaluate PHOTOS"),
@@ -108,6 +108,7 @@ def evaluate(
     ] = 1,
     device: Device = "auto",
     max_pixels: MaxPixels = MAX_PIXELS,
+    memory: Memory = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 FILE = re.compile(r"-[^-].*\.[A-Za-z]\w*")
 #: What typer says when there are more words than a command takes.
 TOO_MANY = "unexpected extra argument"
+#: What typer says when a word is not a command.
+NO_COMMAND = "No such command"
 #: Parts of typer's messages: the command has no option `-q`, or the quality after `-q` is missing
 #: or wrong.
 NO_Q, WRONG_Q = "No such option: -q", "'-q'"
@@ -40,6 +42,8 @@ def with_hints(message: str, command: str, words: Iterable[str]) -> str:
         hints.append(f"if {name} is a file, write ./{name}")
     elif TOO_MANY in message and command in ("ticodec encode", "ticodec decode"):
         hints.append(f"for many files: `{command.replace(' ', ' batch ')}`")
+    if NO_COMMAND in message and command == "ticodec batch":
+        hints.append("write encode, decode or classify first: `ticodec batch encode PHOTOS SMALL`")
     if NO_Q in message and command.endswith("decode"):
         hints.append("write --quiet to print less, or --output-quality for a lossy image format")
     elif WRONG_Q in message:

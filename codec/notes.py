@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 #: The kind of note for a `.tic` file that is larger than its photo.
 LARGER = "larger"
+#: The kind of note for what the user asked to leave out.
+STRIPPED = "stripped"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ def note_of_size(source: int, tic: int) -> list[Note]:
 
 
 def warn(notes: Iterable[Note]) -> None:
-    """Give notes to a Python caller of the library as warnings."""
+    """Give notes to a Python caller of the library as warnings.
+
+    There is no warning about what the caller asked to leave out.
+    """
     for note in notes:
-        warnings.warn(note.text, TicodecWarning, stacklevel=3)
+        if note.kind != STRIPPED:
+            warnings.warn(note.text, TicodecWarning, stacklevel=3)

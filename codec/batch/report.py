@@ -96,7 +96,7 @@ class Totals:
                 self.checked += 1
                 self.checked_pixels += row.width * row.height
         elif row.status == "failed":
-            self.reasons[row.error] += 1
+            self.reasons[_reason(row)] += 1
 
     @property
     def files(self) -> int:
@@ -125,6 +125,12 @@ class Totals:
             "seconds": round(seconds, 3),
             "megapixels_per_second": round(self.done_pixels / 1e6 / max(seconds, 1e-9), 3),
         }
+
+
+def _reason(row: Row) -> str:
+    """The error of a failed file without its names, so that equal errors are counted together."""
+    error = row.error.removeprefix(f"{row.file}: ").removeprefix(f"{row.output}: ")
+    return error.replace(row.output, "its output") if row.output else error
 
 
 def check_report(path: Path, table: Table | None, replace: bool) -> None:

@@ -154,6 +154,22 @@ def test_a_second_run_says_that_it_has_not_read_the_notes(tmp_path: Path, run, m
     assert "notes --report FILE writes them for each file" in without
 
 
+def test_equal_failures_are_counted_together(tmp_path: Path, run):
+    source, target = tmp_path / "in", tmp_path / "out"
+    make_photos(source, ["a.png", "sub/b.png"])
+    words = ("batch", "encode", source, target, "-m", "tiny", "-j", 1)
+    assert run(*words).code == 0
+    done = run(*words, "-q", 3, "--delete-source-after-verify")
+    text = " ".join(done.out.split())
+    assert "failed 2 files 2× its output exists, but has quality 4; -q 4 keeps it" in text
+    assert "sub/b.tic exists, but has quality 4" in done.err
+
+
+def test_batch_without_its_command_gets_a_hint(run):
+    hint = "write encode, decode or classify first: `ticodec batch encode PHOTOS SMALL`"
+    run("batch", "PHOTOS", "SMALL").fails(2, "No such command 'PHOTOS'", hint)
+
+
 def test_missing_packages_are_named_before_work_starts(
     tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch
 ):
@@ -238,7 +254,7 @@ def test_a_terminal_of_forty_columns(tmp_path: Path, run, monkeypatch: pytest.Mo
     done = run("batch", "encode", tmp_path / "in", target, "-m", "tiny", "-j", 1)
     assert max(map(len, done.out.splitlines())) <= 40
     together = "".join(done.out.split())
-    assert f"1×{long}.ticexistsandisnota.ticfileofthisversion;-foverwritesit" in together
+    assert "1×itsoutputexistsandisnota.ticfileofthisversion;-foverwritesit" in together
     assert f"leftout1.{long}" in together
 
 

@@ -200,7 +200,7 @@ def test_the_commands_limit(limited, run, photo: Path, tmp_path: Path) -> None:
     run("encode", photo, tic, "-f", "-m", "tiny", *small).fails(1, *words)
     run("decode", tic, tmp_path / "x.png", *small).fails(1, *words)
     run("classify", tic, *small).fails(1, *words)
-    for command in ("encode", "decode", "classify"):
+    for command in ("encode", "decode", "classify", "compare", "evaluate"):
         wrong = run(command, photo, "--memory", "much")
         wrong.fails(2, "--memory must be a size such as 2GiB, 1500MB or 3G, not 'much'")
         run(command, photo, "--memory", "9" * 400 + "G").fails(2, "--memory must be a size")

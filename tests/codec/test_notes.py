@@ -51,6 +51,16 @@ def test_python_is_warned_once_unless_it_has_seen_the_notes(moving: Path, tiny) 
         assert ticodec.encode(ticodec.read_picture(moving), model="tiny") == data
 
 
+def test_python_is_not_warned_of_what_it_asked_for(tmp_path: Path, tiny) -> None:
+    described = Image.Exif()
+    described[270] = "a description"
+    Image.fromarray(make_pixels(20, 30)).save(tmp_path / "a.jpg", exif=described)
+    assert [note.kind for note in ticodec.read_picture(tmp_path / "a.jpg", strip=True).notes]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ticodec.encode(tmp_path / "a.jpg", model="tiny", strip=True)
+
+
 def test_a_plain_photo_has_no_notes(photo: Path, tiny) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
