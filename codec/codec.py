@@ -176,8 +176,9 @@ class Codec:
     def encode_many(
         self, pictures: Sequence[Picture], quality: Quality = None, effort: int = USUAL_EFFORT
     ) -> list[bytes]:
-        """Encode several pictures of any sizes to the same bytes as `encode`, but faster.
+        """Encode several pictures of any sizes to the same bytes as `encode`.
 
+        Without the C extensions this is faster for small pictures than encoding one by one.
         The latents of all pictures are in memory at once: about 6 bytes per pixel. Raises the
         errors of `encode`.
         """
