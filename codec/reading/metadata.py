@@ -13,7 +13,7 @@ from io import BytesIO
 from PIL import ExifTags, Image, ImageFile
 
 from ticodec import sections
-from ticodec.notes import STRIPPED, Note
+from ticodec.notes import Note
 
 from .options import Reading
 from .tags import exif, location, orientation, resolution, tiff_tags, xmp
@@ -58,7 +58,7 @@ def upright(
         profile = metadata.get("icc")
         left = {"EXIF": block, "XMP": packet, "ICC profile": profile, "resolution": dots}
         if names := ", ".join(name for name, there in left.items() if there):
-            notes.append(Note(STRIPPED, f"left out as asked: {names}", lost=False))
+            notes.append(Note("stripped", f"left out as asked: {names}", lost=False))
         return image, {"icc": profile} if profile else {}
     block = kept_exif(block, own or turn, dots, notes)
     packet = xmp.upright(packet) if packet else None
@@ -228,5 +228,5 @@ def _without_location(
             notes.append(Note("xmp", text))
             packet = None
     if names := ", ".join(dict.fromkeys(gone)):
-        notes.append(Note(STRIPPED, f"left out as asked: {names}", lost=False))
+        notes.append(Note("stripped", f"left out as asked: {names}", lost=False))
     return block, packet

@@ -37,7 +37,7 @@ class Peer:
 
 
 PILLOW = "Pillow, which ticodec needs anyway"
-COMPRESSAI = "CompressAI, on Python 3.11 or 3.12, which downloads its weights"
+COMPRESSAI = "Python 3.11 or 3.12, and CompressAI, which downloads its weights"
 
 PEERS = {
     "jpeg": Peer("pillow:Jpeg", PILLOW, usual=True),
