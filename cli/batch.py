@@ -24,6 +24,7 @@ from .help_pages import LABELS, OUTPUT, Command, Group, examples
 from .output import (
     AllowTruncated,
     EveryFormat,
+    Head,
     Model,
     OutputQuality,
     Strip,
@@ -173,15 +174,7 @@ def classify(
             rich_help_panel=LABELS,
         ),
     ] = 1,
-    head: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights",
-            metavar="FILE",
-            help="Use this classifier, a file that `ticodec export` wrote.",
-            rich_help_panel=LABELS,
-        ),
-    ] = None,
+    head: Head = None,
     model: Model = None,
     quality: Quality = None,
 ) -> None:

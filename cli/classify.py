@@ -18,7 +18,7 @@ from ticodec.weights import read_head
 
 from .help_pages import LABELS, QUALITY, SCRIPTS, examples
 from .input_output import about, check_input, read_input
-from .output import Device, Json, MaxPixels, Memory, print_json
+from .output import Device, Head, Json, MaxPixels, Memory, print_json
 from .progress_bar import bar
 from .tables import print_table
 
@@ -64,15 +64,7 @@ def classify(
             rich_help_panel=LABELS,
         ),
     ] = None,
-    head: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights",
-            metavar="FILE",
-            help="Use this classifier, a file that `ticodec export` wrote.",
-            rich_help_panel=LABELS,
-        ),
-    ] = None,
+    head: Head = None,
     model: Annotated[
         str | None,
         typer.Option(

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ from ticodec.notes import Note
 from ticodec.shown import shown
 from ticodec.writers import DEFAULT, FORMATS, WRITERS
 
-from .help_pages import INPUT, MACHINE, METADATA, OUTPUT, QUALITY, SCRIPTS
+from .help_pages import INPUT, LABELS, MACHINE, METADATA, OUTPUT, QUALITY, SCRIPTS
 
 Json = Annotated[
     bool,
@@ -82,6 +83,15 @@ Memory = Annotated[
         help="Use at most this much memory, e.g. 2GiB or 1500MB. "
         "\\[default: $TICODEC_MEMORY, or what is free]",
         rich_help_panel=MACHINE,
+    ),
+]
+Head = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="Use this classifier, a file that `ticodec export` wrote.",
+        rich_help_panel=LABELS,
     ),
 ]
 Strip = Annotated[
