@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 
 #: The kind of note for a `.tic` file that is larger than its photo.
 LARGER = "larger"
-#: The kind of note for what the user asked to leave out.
-STRIPPED = "stripped"
 
 
 @dataclass(frozen=True)
@@ -57,5 +55,5 @@ def warn(notes: Iterable[Note]) -> None:
     There is no warning about what the caller asked to leave out.
     """
     for note in notes:
-        if note.kind != STRIPPED:
+        if note.kind != "stripped":
             warnings.warn(note.text, TicodecWarning, stacklevel=3)

@@ -44,13 +44,7 @@ def open_image(
     package that is not installed, or has too many pixels. Both checks of the size use the header,
     before memory is allocated for the pixels. Also raises whatever `check` raises.
     """
-    if not data:
-        raise BadInputError("the file is empty")
-    if is_tic(data):
-        raise BadInputError("not an image but a .tic file; decode it first")
-    if formats.is_raw(data):
-        raise BadInputError(formats.RAW)
-    opener = formats.opener(data)
+    opener = opener_of(data)
     try:
         with _without_pillows_limit():
             if jpegxl.is_jpegxl(data):
@@ -72,6 +66,24 @@ def open_image(
         if is_memory_short(error):
             raise
         raise BadInputError(f"damaged image: {' '.join(str(error).split())}") from error
+
+
+def opener_of(data: bytes) -> Callable[[BytesIO], Image.Image]:
+    """The function that opens an image file. It decodes no pixels yet, except of JPEG XL.
+
+    Args:
+        data: the whole file.
+
+    Raises BadInputError if the file is empty, a .tic file or a camera's raw file, or if it needs a
+    package that is not installed.
+    """
+    if not data:
+        raise BadInputError("the file is empty")
+    if is_tic(data):
+        raise BadInputError("not an image but a .tic file; decode it first")
+    if formats.is_raw(data):
+        raise BadInputError(formats.RAW)
+    return formats.opener(data)
 
 
 def _decoded(image: Image.Image, data: bytes, reading: Reading) -> tuple[Image.Image, list[Note]]:

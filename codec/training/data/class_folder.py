@@ -20,7 +20,7 @@ from ticodec.reading.read import to_picture
 from .augment import Augmentation, middle, to_float
 from .photos import HOLD_OUT
 from .unusable import listed as listed_unusable
-from .unusable import open_photo, reason
+from .unusable import open_photo, why_unusable
 
 #: The long side of a shrunk image is at most this many times the wanted short side.
 LONGEST = 4
@@ -118,7 +118,7 @@ def read_small(path: Path, side: int) -> Pixels | str:
             image.draft(None, (GAP * side, GAP * side))  # decodes a large JPEG at a smaller size
             return shrink(to_picture(image).pixels, side)
     except Exception as error:  # Pillow's plugins raise many kinds of errors on damaged files
-        return reason(error)
+        return why_unusable(error)
 
 
 class ClassFolder:

@@ -22,7 +22,7 @@ from ticodec.picture import Pixels
 from ticodec.processes import cores, start_helper, without_ctrl_c
 from ticodec.reading.read import to_picture
 
-from .unusable import open_photo, reason
+from .unusable import open_photo, why_unusable
 
 #: Starting a process takes as long as decoding this many photos.
 WORTH_A_PROCESS = 16
@@ -37,7 +37,7 @@ def read_photo(path: Path) -> Pixels | str:
         with open_photo(path) as image:
             return to_picture(image).pixels
     except Exception as error:  # Pillow's plugins raise many kinds of errors on damaged files
-        return reason(error)
+        return why_unusable(error)
 
 
 def useful_processes(photos: int, here: int = 1) -> int:

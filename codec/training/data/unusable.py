@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ticodec.errors import BadInputError, TicodecError
 from ticodec.reading import formats
+from ticodec.reading.opening import opener_of
 from ticodec.shown import shown
 
 #: How many unusable files a message names.
@@ -26,17 +27,13 @@ def open_photo(path: Path) -> Image.Image:
             not installed. Pillow's plugins raise many other errors on damaged files.
     """
     data = path.read_bytes()
-    if not data:
-        raise BadInputError("the file is empty")
-    if formats.is_raw(data):
-        raise BadInputError(formats.RAW)
     try:
-        return formats.opener(data)(BytesIO(data))
+        return opener_of(data)(BytesIO(data))
     except UnidentifiedImageError as error:
         raise BadInputError(formats.no_image(data)) from error
 
 
-def reason(error: Exception) -> str:
+def why_unusable(error: Exception) -> str:
     """Why a file cannot be read, in one line, from the error that reading it raised."""
     text = " ".join(str(error).split())
     if isinstance(error, TicodecError):
